@@ -1,0 +1,3 @@
+import type { Client } from "../workload.ts"
+
+export const client: Client = {}

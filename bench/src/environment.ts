@@ -1,0 +1,55 @@
+/**
+ * Where the figures come from: without it they mean nothing, as they move from machine to machine.
+ */
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Schema from "effect/Schema"
+import { findPackageJSON } from "node:module"
+import * as os from "node:os"
+import type { ClientName } from "./clients.ts"
+import { clients } from "./clients.ts"
+
+export interface Environment {
+  readonly date: string
+  readonly node: string
+  readonly platform: string
+  readonly cpu: string
+  readonly cores: number
+  readonly broker: string
+  /** Installed versions by npm package name. */
+  readonly packages: Readonly<Record<string, string>>
+}
+
+const PackageJson = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
+
+// not every package exports its package.json, so it is found and not imported
+const packageVersion = Effect.fnUntraced(function*(name: string) {
+  const fileSystem = yield* FileSystem.FileSystem
+  const file = findPackageJSON(name, import.meta.url)
+  if (file === undefined) {
+    return yield* Effect.die(new Error(`${name} is not installed`))
+  }
+  const { version } = yield* Schema.decodeEffect(PackageJson)(yield* fileSystem.readFileString(file))
+  return version
+}, Effect.orDie)
+
+export const describeEnvironment = Effect.fnUntraced(function*(
+  broker: string,
+  clientNames: ReadonlyArray<ClientName>
+) {
+  const cpus = os.cpus()
+  const packages: Record<string, string> = {}
+  for (const name of new Set([...clientNames.map((client) => clients[client].packageName), "effect"])) {
+    packages[name] = yield* packageVersion(name)
+  }
+  const environment: Environment = {
+    date: new Date().toISOString(),
+    node: process.versions.node,
+    platform: `${os.type()} ${os.release()} ${os.arch()}`,
+    cpu: cpus[0]?.model.trim() ?? "unknown",
+    cores: cpus.length,
+    broker,
+    packages
+  }
+  return environment
+})

@@ -1,0 +1,160 @@
+/**
+ * `npm run bench`: compares this client with the other AMQP clients for Node.js on the same broker.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as CliError from "effect/cli/CliError"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Config from "effect/Config"
+import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import { connect } from "./broker.ts"
+import { clientNames } from "./clients.ts"
+import { describeEnvironment } from "./environment.ts"
+import { toMarkdown, toText } from "./report.ts"
+import { runAll } from "./runner.ts"
+import { scenarioNames, scenarios } from "./scenarios.ts"
+import { summarise } from "./summary.ts"
+
+const defaultUrl = "amqp://guest:guest@127.0.0.1:5672"
+
+/** Comma-separated names out of the given ones, each once. */
+const namesFlag = <const Names extends ReadonlyArray<string>>(flag: string, names: Names) =>
+  Flag.String(flag).pipe(
+    Flag.withSchema(
+      Schema.String.pipe(
+        Schema.decodeTo(
+          Schema.Array(Schema.Literals(names)),
+          SchemaTransformation.transform({
+            decode: (text): ReadonlyArray<string> => [...new Set(text.split(",").map((name) => name.trim()))],
+            encode: (list) => list.join(",")
+          })
+        )
+      )
+    ),
+    Flag.withMetavar("a,b"),
+    Flag.withDefault(names)
+  )
+
+const integerFlag = (flag: string, minimum: number, maximum: number) =>
+  Flag.Int(flag).pipe(
+    Flag.withSchema(
+      Schema.Number.pipe(Schema.check(Schema.isBetween(
+        { minimum, maximum },
+        { message: `Expected an integer from ${minimum} to ${maximum}` }
+      )))
+    )
+  )
+
+const flags = {
+  scenario: namesFlag("scenario", scenarioNames).pipe(
+    Flag.withDescription(`What to measure, of ${scenarioNames.join(", ")} (default: all)`)
+  ),
+  client: namesFlag("client", clientNames).pipe(
+    Flag.withDescription(`Whom to measure, of ${clientNames.join(", ")} (default: all)`)
+  ),
+  size: integerFlag("size", 0, 128 * 2 ** 20).pipe(
+    Flag.withDescription("Bytes in a message's body (default: 16)"),
+    Flag.withDefault(16)
+  ),
+  count: integerFlag("count", 1, 100_000_000).pipe(
+    Flag.withDescription(
+      `Operations per run (default: ${scenarios.publish.defaultCount} messages, ` +
+        `${scenarios.declare.defaultCount} declares, ${scenarios.channel.defaultCount} channels)`
+    ),
+    Flag.optional
+  ),
+  rounds: integerFlag("rounds", 1, 1000).pipe(
+    Flag.withDescription("Runs per client and scenario, of which the median counts (default: 5)"),
+    Flag.withDefault(5)
+  ),
+  timeout: integerFlag("timeout", 1, 86_400).pipe(
+    Flag.withDescription("Seconds after which a run is given up (default: 300)"),
+    Flag.withDefault(300)
+  ),
+  url: Flag.Redacted("url").pipe(
+    Flag.withDescription(`The broker (default: $AMQP_URL, else ${defaultUrl})`),
+    Flag.withFallbackConfig(Config.Redacted("AMQP_URL")),
+    Flag.withDefault(Redacted.make(defaultUrl))
+  ),
+  json: Flag.String("json").pipe(
+    Flag.withMetavar("FILE"),
+    Flag.withDescription("Write all runs, their summary and the environment to this file"),
+    Flag.optional
+  ),
+  markdown: Flag.Boolean("markdown").pipe(
+    Flag.withDescription("Print Markdown"),
+    Flag.withDefault(false)
+  )
+}
+
+const bench = Command.make(
+  "bench",
+  flags,
+  Effect.fnUntraced(
+    function*(input) {
+      const fileSystem = yield* FileSystem.FileSystem
+      if (Option.isSome(input.json)) {
+        // a path that cannot be written must be known before the work and not after it
+        const file = input.json.value
+        yield* Effect.mapError(
+          fileSystem.writeFileString(file, ""),
+          (cause) => new Error(`Cannot write ${file}: ${cause.message}`)
+        )
+      }
+      const broker = yield* connect(Redacted.value(input.url))
+      const environment = yield* describeEnvironment(broker.product, input.client)
+      const { failures, runs } = yield* runAll(
+        broker,
+        {
+          scenarios: input.scenario,
+          clients: input.client,
+          size: input.size,
+          count: Option.getOrUndefined(input.count),
+          rounds: input.rounds,
+          url: input.url,
+          timeout: Duration.seconds(input.timeout)
+        },
+        ({ client, round, scenario }, result) =>
+          Console.error(
+            `${scenario} ${round}/${input.rounds} ${client}: ${
+              Result.isSuccess(result)
+                ? `${Math.round(result.success.count / (result.success.nanoseconds / 1e9))} /s`
+                : "failed"
+            }`
+          )
+      )
+      const summaries = summarise(runs, { scenarios: input.scenario, clients: input.client })
+      const report = { environment, size: input.size, rounds: input.rounds, summaries }
+      if (Option.isSome(input.json)) {
+        yield* fileSystem.writeFileString(
+          input.json.value,
+          `${JSON.stringify({ ...report, runs, failures }, null, 2)}\n`
+        )
+      }
+      yield* Console.log(input.markdown ? toMarkdown(report) : `\n${toText(report)}`)
+      if (failures.length > 0) {
+        return yield* Effect.fail(
+          new Error(`Without figures: ${failures.length}\n${failures.map((failure) => failure.message).join("\n")}`)
+        )
+      }
+      // a user error is shown by its message alone, and ends the process with exit code 1
+    },
+    Effect.scoped,
+    Effect.mapError((cause) => new CliError.UserError({ cause }))
+  )
+).pipe(Command.withDescription("Compares effect-amqp with amqplib, rabbitmq-client and @cloudamqp/amqp-client"))
+
+bench.pipe(
+  Command.run({ version: "0.0.0" }),
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain
+)

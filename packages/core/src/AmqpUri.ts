@@ -1,0 +1,412 @@
+/**
+ * AMQP URIs: `amqp[s]://user:password@host:port/virtual-host?parameters`, one text that says where a broker is and how to
+ * connect to it.
+ *
+ * This module reads and writes such texts and does nothing else: it opens no connection and reads no file. It follows
+ * RabbitMQ's "URI Specification" and "URI Query Parameters", and also takes the parameter names of rabbitpy. It has a
+ * parser of its own because the `URL` of the web platform is not on every platform, accepts malformed percent-encoding,
+ * drops tabs and line breaks, and takes the virtual host `..` for a step up in a folder.
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import { readParameters, wholeNumber } from "./internal/uriParameters.ts"
+import type { ParameterFields } from "./internal/uriParameters.ts"
+
+/**
+ * A text that is not an AMQP URI.
+ *
+ * **Details**
+ *
+ * `part` is the part of the URI to look at, `Uri` when it is no single one. The message says what to write in its place.
+ * Neither holds anything of the user name, password, host or of a parameter's value, so both can be logged.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class AmqpUriError extends Schema.TaggedError<AmqpUriError>("@effect-amqp/core/AmqpUri/AmqpUriError")(
+  "AmqpUriError",
+  {
+    part: Schema.Literals(["Uri", "Scheme", "UserInfo", "Host", "Port", "VirtualHost", "Query"]),
+    message: Schema.String
+  }
+) {
+  /**
+   * Always `false`: the text has to be changed first.
+   *
+   * @since 0.1.0
+   */
+  get isRetryable(): boolean {
+    return false
+  }
+}
+
+/**
+ * The TLS settings of an `amqps://` URI.
+ *
+ * **Details**
+ *
+ * The paths name files in PEM format. Whoever opens the connection reads them, each time it does.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TlsParameters {
+  /** `cacertfile`, `ssl_cacert` or `cafile`: the certificates to trust in place of the platform's. */
+  readonly caFile: string | undefined
+  /** `capath`: a folder of such certificates. */
+  readonly caPath: string | undefined
+  /** `certfile` or `ssl_cert`: the certificate that the client presents. */
+  readonly certFile: string | undefined
+  /** `keyfile` or `ssl_key`: the key of that certificate. By default it is in the same file. */
+  readonly keyFile: string | undefined
+  /** `password`: what that key is encrypted with. */
+  readonly passphrase: Redacted.Redacted<string> | undefined
+  /**
+   * `verify` or `ssl_validation`: whether the server's certificate has to be one that is trusted. Default: `true`.
+   *
+   * `verify_peer`, `required` and `optional` mean yes: a server always presents a certificate, so "verify it if there is
+   * one" comes to the same. `verify_none` and `ignore` mean no, and then the host name is not verified either.
+   */
+  readonly verifyPeer: boolean
+  /** `ssl_check_hostname`: whether that certificate has to be for the host. Default: `true`. */
+  readonly verifyHostname: boolean
+  /**
+   * `server_name_indication`: the name to ask the server for and to verify its certificate against. Default: the host.
+   * `false`, which is `disable` in a URI: asks for no name, and still verifies against the host.
+   */
+  readonly serverName: string | false | undefined
+}
+
+/**
+ * What an AMQP URI says. Settings that it does not mention are `undefined`.
+ *
+ * **Details**
+ *
+ * An immutable value, equal to another with the same content. Printing, inspecting and serializing it mask the password.
+ *
+ * @see {@link parse}
+ * @see {@link make}
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class AmqpUri extends Data.Class<{
+  /** A name or an IP address; an IPv6 address without brackets. Default: `localhost`. */
+  readonly host: string
+  /** From 1 to 65535. Default: 5672, with TLS 5671. */
+  readonly port: number
+  /** Default: `guest`. */
+  readonly username: string
+  /** Default: `guest`. */
+  readonly password: Redacted.Redacted<string>
+  /** Default: `/`. */
+  readonly virtualHost: string
+  /** `heartbeat`: whole seconds from 0 to 65535; 0 turns heartbeats off. */
+  readonly heartbeat: Duration.Duration | undefined
+  /** `channel_max`: the highest channel number, from 0 to 65535; 0 leaves it to the server. */
+  readonly channelMax: number | undefined
+  /** `frame_max`: bytes of a frame, from 8192 to 2^32 - 1, or 0 to leave it to the server. */
+  readonly frameMax: number | undefined
+  /** `connection_timeout` in milliseconds as RabbitMQ has it, or `timeout` in seconds as rabbitpy has it; at least 1. */
+  readonly connectTimeout: Duration.Duration | undefined
+  /** `locale`: the language of the server's texts, such as `en_US`. */
+  readonly locale: string | undefined
+  /** Present for `amqps://`, absent for `amqp://`. */
+  readonly tls: TlsParameters | undefined
+}> {
+  /**
+   * The URI with `<redacted>` in place of what is secret.
+   *
+   * @since 0.1.0
+   */
+  override toString(): string {
+    return render(this, String)
+  }
+}
+
+/**
+ * The parts of a URI for {@link make}. Each means what it means in an {@link AmqpUri} and has the default it has there.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  readonly host?: string | undefined
+  readonly port?: number | undefined
+  readonly username?: string | undefined
+  readonly password?: Redacted.Redacted<string> | undefined
+  readonly virtualHost?: string | undefined
+  readonly heartbeat?: Duration.Input | undefined
+  readonly channelMax?: number | undefined
+  readonly frameMax?: number | undefined
+  readonly connectTimeout?: Duration.Input | undefined
+  readonly locale?: string | undefined
+  /** `{}` is TLS with its defaults. */
+  readonly tls?: Partial<TlsParameters> | undefined
+}
+
+/**
+ * Puts a URI together from its parts, which need no encoding.
+ *
+ * **When to use**
+ *
+ * Use when host, user and password come from different places.
+ *
+ * **Details**
+ *
+ * Fails with an {@link AmqpUriError} when a part is out of its range.
+ *
+ * **Example** (A broker with TLS)
+ *
+ * ```ts
+ * import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+ * import * as Redacted from "effect/Redacted"
+ *
+ * const uri = AmqpUri.make({
+ *   host: "rabbit.example",
+ *   username: "app",
+ *   password: Redacted.make("p@ss/word"),
+ *   virtualHost: "orders",
+ *   tls: { caFile: "/etc/app/ca.pem" }
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (options: Options = {}): Result.Result<AmqpUri, AmqpUriError> =>
+  // Through the text, so that there is one place which knows the defaults and ranges.
+  Result.flatMap(
+    Result.try({
+      try: () => render(options, reveal),
+      catch: () => invalid("Uri", "a part of it has half a character (a lone surrogate), which UTF-8 cannot express")
+    }),
+    parse
+  )
+
+/**
+ * The whole URI, with the password.
+ *
+ * **When to use**
+ *
+ * Use to hand the URI on to a program or library that takes a text. {@link parse} gives the same URI back.
+ *
+ * @category converting
+ * @since 0.1.0
+ */
+export const toRedacted = (self: AmqpUri): Redacted.Redacted<string> => Redacted.make(render(self, reveal))
+
+/**
+ * Reads an AMQP URI.
+ *
+ * **Details**
+ *
+ * - The scheme is `amqp` or `amqps`, in any case.
+ * - User name, password, host and virtual host are percent-decoded, so a `:`, `/`, `?`, `#` or `@` in one of them is
+ *   written `%3A`, `%2F`, `%3F`, `%23`, `%40`, and a `%` as `%25`. `encodeURIComponent` does that. A `+` is a `+`.
+ * - Without user name or password each of them is `guest`. `amqp://:@host` gives both and means empty ones: an unset
+ *   variable in a template does not become a login as `guest`.
+ * - No path, `/` and `/%2F` all mean the virtual host `/`.
+ * - An IPv6 address stands in brackets: `amqp://[::1]:5672`.
+ * - The parameters are those of {@link AmqpUri} and {@link TlsParameters}, and `auth_mechanism`, which has to allow
+ *   `plain`. One may be repeated if it says the same.
+ *
+ * Everything else fails with an {@link AmqpUriError}: also a parameter that is not known, so that a typing error in
+ * `cacertfile` shows, and TLS parameters with `amqp://`, so that no one takes such a connection for a secure one.
+ *
+ * **Gotchas**
+ *
+ * RFC 3986 allows a plain `@` after the host; here it has to be `%40`. It is far more often the end of a password that
+ * holds a `/`, and then part of the password would be looked up as a host name.
+ *
+ * @category parsing
+ * @since 0.1.0
+ */
+export const parse = (uri: string | Redacted.Redacted<string>): Result.Result<AmqpUri, AmqpUriError> =>
+  Result.gen(function*() {
+    const { authority, path, query, secure } = yield* split(typeof uri === "string" ? uri : Redacted.value(uri))
+    // As in the URL of the web platform: the last `@` ends the user info, its first `:` the user name.
+    const at = authority.lastIndexOf("@")
+    const { password, username } = yield* parseUserInfo(at < 0 ? undefined : authority.slice(0, at))
+    const { host, port } = yield* parseAddress(authority.slice(at + 1))
+    const virtualHost = yield* parseVirtualHost(path)
+    const fields = yield* parseQuery(query, secure)
+    return new AmqpUri({
+      host,
+      port: port ?? (secure ? 5671 : 5672),
+      username,
+      password,
+      virtualHost,
+      heartbeat: fields.heartbeat,
+      channelMax: fields.channelMax,
+      frameMax: fields.frameMax,
+      connectTimeout: fields.connectTimeout,
+      locale: fields.locale,
+      tls: secure
+        ? {
+          caFile: fields.caFile,
+          caPath: fields.caPath,
+          certFile: fields.certFile,
+          keyFile: fields.keyFile,
+          passphrase: fields.passphrase,
+          verifyPeer: fields.verifyPeer ?? true,
+          verifyHostname: fields.verifyHostname ?? true,
+          serverName: fields.serverName
+        }
+        : undefined
+    })
+  })
+
+const invalid = (part: AmqpUriError["part"], problem: string): AmqpUriError =>
+  new AmqpUriError({ part, message: `The AMQP URI is not valid: ${problem}` })
+
+const fail = (part: AmqpUriError["part"], problem: string): Result.Result<never, AmqpUriError> =>
+  Result.fail(invalid(part, problem))
+
+const decode = (part: AmqpUriError["part"], text: string): Result.Result<string, AmqpUriError> => {
+  try {
+    return Result.succeed(decodeURIComponent(text))
+  } catch {
+    return fail(part, "percent-encoding is % and two hexadecimal digits, of UTF-8; a plain % is %25")
+  }
+}
+
+interface Split {
+  readonly secure: boolean
+  readonly authority: string
+  readonly path: string
+  readonly query: string
+}
+
+const split = (text: string): Result.Result<Split, AmqpUriError> => {
+  if (/[\s\p{Cc}]/u.test(text)) {
+    return fail("Uri", "there is white space in it, a line break at the end perhaps; a space is %20")
+  }
+  const match = /^(amqps?):\/\/([^/?#]*)([^?#]*)\??([^#]*)(#?)/i.exec(text)
+  if (match === null) return fail("Scheme", "it has to begin with amqp:// or amqps://")
+  const [, scheme = "", authority = "", path = "", query = "", fragment = ""] = match
+  // Before anything else is read: what follows an unencoded character of a password may be the rest of the password.
+  if (fragment !== "" || path.includes("@") || query.includes("@")) {
+    return fail(
+      "Uri",
+      "a / ? or # in the user name or password is %2F, %3F or %23, and an @ or # anywhere after the host %40 or %23"
+    )
+  }
+  return Result.succeed({ secure: scheme.toLowerCase() === "amqps", authority, path, query })
+}
+
+interface UserInfo {
+  readonly username: string
+  readonly password: Redacted.Redacted<string>
+}
+
+const parseUserInfo = (text: string | undefined): Result.Result<UserInfo, AmqpUriError> =>
+  Result.gen(function*() {
+    const colon = text?.indexOf(":") ?? -1
+    const name = colon < 0 ? text : text?.slice(0, colon)
+    const username = name === undefined ? "guest" : yield* decode("UserInfo", name)
+    const password = text === undefined || colon < 0 ? "guest" : yield* decode("UserInfo", text.slice(colon + 1))
+    return { username, password: Redacted.make(password) }
+  })
+
+interface Address {
+  readonly host: string
+  readonly port: number | undefined
+}
+
+const parseAddress = (text: string): Result.Result<Address, AmqpUriError> =>
+  Result.gen(function*() {
+    const [, address, name = "", digits = ""] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([^:[\]]*))?$/.exec(text) ??
+      (yield* fail("Host", "it is a name or an IP address, an IPv6 address in brackets as in [::1]:5672"))
+    const host = yield* decode("Host", address ?? name)
+    if (address !== undefined && !isIpv6(host)) {
+      return yield* fail("Host", "what is in brackets has to be an IPv6 address, such as [::1]")
+    }
+    if (address === undefined && /[\s\p{Cc}/?#@:[\]\\%<>"`^{|}]/u.test(host)) {
+      return yield* fail("Host", "there is a character in it that a host name cannot have")
+    }
+    const port = digits === "" ? undefined : wholeNumber(1, 65535)(digits)
+    if (port === undefined && digits !== "") {
+      return yield* fail("Port", "the port is a number from 1 to 65535; a : or @ in the password is %3A or %40")
+    }
+    return { host: host === "" ? "localhost" : host, port }
+  })
+
+const isIpv4 = (text: string): boolean => /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/.test(text)
+
+/** RFC 4291, with a zone as in RFC 4007. */
+const isIpv6 = (text: string): boolean => {
+  const [, address = "", zone] = /^([^%]*)(?:%(.*))?$/.exec(text) ?? []
+  const halves = address.split("::")
+  const groups = halves.flatMap((half) => half === "" ? [] : half.split(":"))
+  const last = groups.at(-1)
+  // The last two groups may be written as an IPv4 address.
+  const hasIpv4 = last !== undefined && isIpv4(last) && !address.endsWith(":")
+  const hexadecimal = hasIpv4 ? groups.slice(0, -1) : groups
+  const count = hexadecimal.length + (hasIpv4 ? 2 : 0)
+  return zone !== "" && hexadecimal.every((group) => /^[0-9a-f]{1,4}$/i.test(group)) &&
+    (halves.length === 1 ? count === 8 : halves.length === 2 && count < 8)
+}
+
+const parseVirtualHost = (path: string): Result.Result<string, AmqpUriError> => {
+  const segment = path.slice(1)
+  if (segment === "") return Result.succeed("/")
+  return segment.includes("/")
+    ? fail(
+      "VirtualHost",
+      "a / in the name of the virtual host is %2F; for the virtual host / itself write nothing or %2F"
+    )
+    : decode("VirtualHost", segment)
+}
+
+const parseQuery = (query: string, secure: boolean): Result.Result<ParameterFields, AmqpUriError> =>
+  Result.gen(function*() {
+    const pairs: Array<readonly [name: string, value: string]> = []
+    for (const pair of query.split("&")) {
+      if (pair === "") continue
+      const [, name = "", value = ""] = /^([^=]*)=?(.*)$/.exec(pair) ?? []
+      pairs.push([yield* decode("Query", name), yield* decode("Query", value)])
+    }
+    const fields = readParameters(pairs, secure)
+    return typeof fields === "string" ? yield* fail("Query", fields) : fields
+  })
+
+const reveal = (secret: Redacted.Redacted<string>): string => encodeURIComponent(Redacted.value(secret))
+
+const render = (options: Options, secret: (secret: Redacted.Redacted<string>) => string): string => {
+  const { tls } = options
+  const host = options.host ?? "localhost"
+  const address = host.includes(":") ? `[${host.replace("%", "%25")}]` : encodeURIComponent(host)
+  const port = options.port ?? (tls === undefined ? 5672 : 5671)
+  const username = encodeURIComponent(options.username ?? "guest")
+  const password = secret(options.password ?? Redacted.make("guest"))
+  const virtualHost = encodeURIComponent(options.virtualHost ?? "/")
+
+  const query: ReadonlyArray<readonly [name: string, value: string | number | boolean | undefined]> = [
+    ["heartbeat", options.heartbeat === undefined ? undefined : Duration.toSeconds(options.heartbeat)],
+    ["channel_max", options.channelMax],
+    ["frame_max", options.frameMax],
+    [
+      "connection_timeout",
+      options.connectTimeout === undefined ? undefined : Duration.toMillis(options.connectTimeout)
+    ],
+    ["locale", options.locale],
+    ["cacertfile", tls?.caFile],
+    ["capath", tls?.caPath],
+    ["certfile", tls?.certFile],
+    ["keyfile", tls?.keyFile],
+    ["verify", tls?.verifyPeer === false ? "verify_none" : undefined],
+    ["ssl_check_hostname", tls?.verifyHostname === false ? false : undefined],
+    ["server_name_indication", tls?.serverName === false ? "disable" : tls?.serverName]
+  ]
+  const parts = query.flatMap(([name, value]) => value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`])
+  if (tls?.passphrase !== undefined) parts.push(`password=${secret(tls.passphrase)}`)
+
+  return `${tls === undefined ? "amqp" : "amqps"}://${username}:${password}@${address}:${port}/${virtualHost}` +
+    (parts.length === 0 ? "" : `?${parts.join("&")}`)
+}

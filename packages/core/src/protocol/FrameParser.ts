@@ -1,0 +1,252 @@
+/**
+ * Cuts the bytes of a socket into frames, however the socket chunked them.
+ *
+ * A frame that lies whole in a chunk is read where it lies: what a handler gets are views into the chunk. Only a frame that
+ * straddles chunks is assembled, in a buffer of its own that grows with what arrives and not with what is announced.
+ *
+ * @since 0.1.0
+ */
+import { ByteReader } from "./ByteReader.ts"
+import { basicClassId, frameEnd, frameHeaderSize, frameOverhead, FrameType, ReplyCode } from "./constants.ts"
+import { decodeMethod } from "./methods.generated.ts"
+import type { Method } from "./methods.generated.ts"
+import { ProtocolError, ProtocolMismatch } from "./ProtocolError.ts"
+
+/**
+ * What a content header says. `bodySize` is in bytes; `properties` are the encoded properties for `decodeProperties`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ContentHeader {
+  readonly bodySize: number
+  readonly properties: Uint8Array
+}
+
+/**
+ * What a {@link FrameParser} calls, in the order of the frames. What it throws stops the parser for good.
+ *
+ * **Gotchas**
+ *
+ * Byte values are shared with the chunk that was pushed, and properties with other headers: nobody may write to them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FrameHandler {
+  onMethod(channel: number, method: Method): void
+  onHeader(channel: number, header: ContentHeader): void
+  onBody(channel: number, payload: Uint8Array): void
+  onHeartbeat(): void
+}
+
+const empty = new Uint8Array(0)
+
+/** `A`: no frame type, but the first byte of a protocol header. */
+const letterA = 65
+
+const protocolHeaderSize = 8
+
+/** Class, weight and body size, before the properties. */
+const contentHeaderSize = 12
+
+const frameError = (message: string): ProtocolError => new ProtocolError({ replyCode: ReplyCode.frameError, message })
+
+/**
+ * An incremental parser of frames.
+ *
+ * **Details**
+ *
+ * `push` throws a {@link ProtocolError} for what AMQP does not allow, a {@link ProtocolMismatch} when the first bytes are a
+ * protocol header, and whatever the handler throws. After that, every `push` throws the same.
+ *
+ * A size above `maxFrameSize` is refused when the frame's header is there, before anything is kept of the frame.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class FrameParser {
+  /** The largest frame that is accepted, in bytes with its 8 bytes of overhead; 0 sets no limit. May change at any time. */
+  maxFrameSize: number
+
+  private readonly handler: FrameHandler
+  private readonly reader = new ByteReader()
+  /** The beginning of a frame of which the end has yet to come. */
+  private partial: Uint8Array = empty
+  private partialLength = 0
+  /** Whether a frame came yet: before, unknown bytes are probably another protocol. */
+  private started = false
+  private failed = false
+  private failure: unknown = undefined
+  /** The last properties, since those of consecutive messages are mostly the same bytes. They keep one chunk alive. */
+  private lastProperties: Uint8Array = empty
+
+  constructor(handler: FrameHandler, options: { readonly maxFrameSize: number }) {
+    this.handler = handler
+    this.maxFrameSize = options.maxFrameSize
+  }
+
+  /** Calls the handler for each frame that is complete with this chunk. The chunk belongs to the parser from now on. */
+  push(chunk: Uint8Array): void {
+    if (this.failed) throw this.failure
+    try {
+      this.parse(chunk, this.partialLength === 0 ? 0 : this.complete(chunk))
+    } catch (error) {
+      this.failed = true
+      this.failure = error
+      this.partial = empty
+      this.partialLength = 0
+      throw error
+    }
+  }
+
+  /** Handles the frames that lie whole in `bytes`, and keeps what is left. */
+  private parse(bytes: Uint8Array, from: number): void {
+    const end = bytes.length
+    let position = from
+    while (end - position >= frameHeaderSize) {
+      const next = position + this.frameSize(bytes, position)
+      if (next > end) break
+      this.emit(bytes, position, next - 1)
+      position = next
+    }
+    if (position < end) this.keep(bytes, position, end)
+  }
+
+  /** Continues the partial frame with a chunk, and answers how many bytes of the chunk that took. */
+  private complete(chunk: Uint8Array): number {
+    let used = 0
+    if (this.partialLength < frameHeaderSize) {
+      used = Math.min(frameHeaderSize - this.partialLength, chunk.length)
+      this.keep(chunk, 0, used)
+      if (this.partialLength < frameHeaderSize) return used
+    }
+    const size = this.frameSize(this.partial, 0)
+    const end = Math.min(used + size - this.partialLength, chunk.length)
+    this.keep(chunk, used, end, size)
+    if (this.partialLength < size) return end
+    const frame = this.partial
+    // Views into it may be held from now on, so the next partial frame gets a buffer of its own.
+    this.partial = empty
+    this.partialLength = 0
+    this.emit(frame, 0, size - 1)
+    return end
+  }
+
+  /** Appends to the partial frame. `size` is how large it will be, as far as that is known. */
+  private keep(bytes: Uint8Array, start: number, end: number, size: number = Infinity): void {
+    const length = this.partialLength + end - start
+    if (length > this.partial.length) {
+      const grown = new Uint8Array(Math.min(size, Math.max(length * 2, 64)))
+      grown.set(this.partial.subarray(0, this.partialLength))
+      this.partial = grown
+    }
+    this.partial.set(bytes.subarray(start, end), this.partialLength)
+    this.partialLength = length
+  }
+
+  /** The size of the frame that begins at `position`, overhead included, once it is known to be acceptable. */
+  private frameSize(bytes: Uint8Array, position: number): number {
+    const type = bytes[position]
+    if (type !== FrameType.method && type !== FrameType.body && type !== FrameType.header) {
+      if (type !== FrameType.heartbeat) return this.foreignSize(bytes, position)
+    }
+    const payload = (bytes[position + 3] << 24 | bytes[position + 4] << 16 | bytes[position + 5] << 8 |
+      bytes[position + 6]) >>> 0
+    const size = payload + frameOverhead
+    if (size > this.maxFrameSize && this.maxFrameSize !== 0) {
+      throw frameError(`a frame of ${size} bytes exceeds the limit of ${this.maxFrameSize}`)
+    }
+    if (type === FrameType.heartbeat) {
+      // Judged here, so that a payload is not waited for.
+      if (payload !== 0) throw frameError("a heartbeat frame has a payload")
+      if (bytes[position + 1] !== 0 || bytes[position + 2] !== 0) throw frameError("a heartbeat frame is on a channel")
+    }
+    return size
+  }
+
+  /** Handles the frame whose first byte is at `start` and whose end byte is at `end`. */
+  private emit(bytes: Uint8Array, start: number, end: number): void {
+    const type = bytes[start]
+    if (type === letterA) throw mismatch(bytes, start)
+    if (bytes[end] !== frameEnd) throw frameError("a frame does not end with 206")
+    this.started = true
+    const channel = bytes[start + 1] << 8 | bytes[start + 2]
+    const payload = start + frameHeaderSize
+    if (type === FrameType.method) {
+      this.reader.reset(bytes, payload, end)
+      this.handler.onMethod(channel, decodeMethod(this.reader))
+    } else if (type === FrameType.heartbeat) {
+      this.handler.onHeartbeat()
+    } else if (channel === 0) {
+      throw new ProtocolError({ replyCode: ReplyCode.channelError, message: "content arrived on channel 0" })
+    } else if (type === FrameType.body) {
+      this.handler.onBody(channel, view(bytes, payload, end))
+    } else {
+      this.handler.onHeader(channel, this.readHeader(bytes, payload, end))
+    }
+  }
+
+  private readHeader(bytes: Uint8Array, start: number, end: number): ContentHeader {
+    const reader = this.reader
+    reader.reset(bytes, start, end)
+    const classId = reader.short()
+    if (classId !== basicClassId) throw frameError(`a content header is of the class ${classId}, not of basic (60)`)
+    // The weight, unused since 0-9.
+    reader.short()
+    const bodySize = reader.longLong()
+    if (typeof bodySize !== "number") {
+      throw new ProtocolError({
+        replyCode: ReplyCode.syntaxError,
+        message: `a content header announces ${bodySize} bytes, more than 2^53 - 1`
+      })
+    }
+    return { bodySize, properties: this.readProperties(bytes, start + contentHeaderSize, end) }
+  }
+
+  /** Answers the last properties again when these are the same bytes, which spares a view per message. */
+  private readProperties(bytes: Uint8Array, start: number, end: number): Uint8Array {
+    const length = end - start
+    const last = this.lastProperties
+    if (last.length === length) {
+      let index = 0
+      while (index < length && last[index] === bytes[start + index]) index++
+      if (index === length) return last
+    }
+    return this.lastProperties = view(bytes, start, end)
+  }
+
+  /** The size of what is no frame: that of a protocol header, or an error that says what it looks like. */
+  private foreignSize(bytes: Uint8Array, position: number): number {
+    const type = bytes[position]
+    if (this.started) throw frameError(`there is no frame type ${type}`)
+    if (isText(bytes, position, "AMQP")) return protocolHeaderSize
+    if (isText(bytes, position, "HTTP/")) {
+      throw frameError("this looks like HTTP: the port belongs to a web server, not to AMQP")
+    }
+    // A record of an alert or a handshake of any TLS version.
+    if ((type === 0x15 || type === 0x16) && bytes[position + 1] === 0x03) {
+      throw frameError("this looks like TLS: the port wants a TLS connection (amqps)")
+    }
+    throw frameError(`there is no frame type ${type}: this does not look like AMQP`)
+  }
+}
+
+const isText = (bytes: Uint8Array, position: number, text: string): boolean => {
+  for (let index = 0; index < text.length; index++) {
+    if (bytes[position + index] !== text.charCodeAt(index)) return false
+  }
+  return true
+}
+
+const mismatch = (bytes: Uint8Array, start: number): ProtocolMismatch =>
+  new ProtocolMismatch({
+    protocolId: bytes[start + 4],
+    major: bytes[start + 5],
+    minor: bytes[start + 6],
+    revision: bytes[start + 7]
+  })
+
+/** Always a plain `Uint8Array`, also when the chunk is of a subclass whose views behave differently. */
+const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
+  new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)

@@ -1,0 +1,127 @@
+/**
+ * Writes frames (section 4.2.3 of the specification) into a {@link ByteWriter}.
+ *
+ * Nothing here commits, so that a message whose properties fail to encode leaves no method frame behind: write method,
+ * header and body, then commit, or roll back on an error. {@link encodeBodyFrames} is the exception it has to be, and
+ * says when.
+ *
+ * @since 0.1.0
+ */
+import { encodeProperties } from "./BasicProperties.ts"
+import type { BasicProperties } from "./BasicProperties.ts"
+import type { ByteWriter } from "./ByteWriter.ts"
+import { basicClassId, frameEnd, frameOverhead, FrameType } from "./constants.ts"
+import { encodeMethod } from "./methods.generated.ts"
+import type { Method } from "./methods.generated.ts"
+
+/** From this size on, a piece of a body is handed over by reference and not copied. */
+const referenceSize = 16384
+
+/** What a frame's size field can say. */
+const maxPayload = 0xffffffff
+
+/**
+ * The one heartbeat frame there is: 8, channel 0, no payload.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const heartbeatFrame: Uint8Array = Uint8Array.of(FrameType.heartbeat, 0, 0, 0, 0, 0, 0, frameEnd)
+
+/**
+ * Writes a method frame. `channel` is from 0 to 65535. Throws an `EncodeError` for an argument out of its range.
+ *
+ * **Gotchas**
+ *
+ * The frame is as large as its arguments. A caller that must keep to a `frame-max` compares what was written.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeMethodFrame = (writer: ByteWriter, channel: number, method: Method): void => {
+  writer.octet(FrameType.method)
+  writer.short(channel, "channel")
+  const mark = writer.reserve(4)
+  encodeMethod(writer, method)
+  writer.patchSize(mark)
+  writer.octet(frameEnd)
+}
+
+/**
+ * Writes a content header frame. `bodySize` is in bytes. Throws an `EncodeError` for a property out of its range.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeHeaderFrame = (
+  writer: ByteWriter,
+  channel: number,
+  bodySize: number,
+  properties: BasicProperties
+): void => {
+  const mark = beginHeader(writer, channel, bodySize)
+  encodeProperties(writer, properties)
+  writer.patchSize(mark)
+  writer.octet(frameEnd)
+}
+
+/**
+ * Writes a content header frame with properties that are encoded already, as a parser hands them over or
+ * `encodeProperties` wrote them.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeRawHeaderFrame = (
+  writer: ByteWriter,
+  channel: number,
+  bodySize: number,
+  properties: Uint8Array
+): void => {
+  const mark = beginHeader(writer, channel, bodySize)
+  writer.bytes(properties)
+  writer.patchSize(mark)
+  writer.octet(frameEnd)
+}
+
+/**
+ * Writes a body as frames of at most `frameMax` bytes each, overhead included; `frameMax` 0 sets no limit, and an empty
+ * body has no frame.
+ *
+ * **Gotchas**
+ *
+ * Pieces of 16 KiB or more are not copied: they must not change until they left the socket. Each of them commits what was
+ * written before it, so write the body last, when nothing can fail any more. The caller's own `commit` adds the rest.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeBodyFrames = (writer: ByteWriter, channel: number, body: Uint8Array, frameMax: number): void => {
+  const length = body.length
+  const limit = frameMax === 0 ? maxPayload : frameMax - frameOverhead
+  // A limit without room for payload would never end.
+  if (limit <= 0) throw new RangeError(`frameMax ${frameMax} leaves no room for a payload`)
+  for (let start = 0; start < length; start += limit) {
+    const end = Math.min(start + limit, length)
+    writer.octet(FrameType.body)
+    writer.short(channel, "channel")
+    writer.long(end - start)
+    if (end - start < referenceSize) {
+      writer.bytes(body, start, end)
+    } else {
+      writer.commit()
+      writer.appendReference(new Uint8Array(body.buffer, body.byteOffset + start, end - start))
+    }
+    writer.octet(frameEnd)
+  }
+}
+
+const beginHeader = (writer: ByteWriter, channel: number, bodySize: number): number => {
+  writer.octet(FrameType.header)
+  writer.short(channel, "channel")
+  const mark = writer.reserve(4)
+  // The weight, unused since 0-9, is the low half.
+  writer.long(basicClassId * 65536)
+  writer.longLong(bodySize, "body size")
+  return mark
+}

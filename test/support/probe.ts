@@ -1,0 +1,97 @@
+import * as net from "node:net"
+import * as tls from "node:tls"
+
+/**
+ * Opens and leaves an AMQP 0-9-1 connection with bytes of its own. Finding a broker must not depend on the client
+ * under test: a broken client has to show as failed tests, not as a missing broker.
+ */
+
+const protocolHeader = Buffer.from("AMQP\0\0\x09\x01", "latin1")
+
+const shortString = (text: string): Buffer => {
+  const bytes = Buffer.from(text)
+  return Buffer.concat([Buffer.of(bytes.length), bytes])
+}
+
+const longString = (text: string): Buffer => {
+  const bytes = Buffer.from(text)
+  const size = Buffer.alloc(4)
+  size.writeUInt32BE(bytes.length)
+  return Buffer.concat([size, bytes])
+}
+
+/** A method frame of the connection class (10) on channel 0. */
+const methodFrame = (methodId: number, ...args: ReadonlyArray<Buffer>): Buffer => {
+  const payload = Buffer.concat([Buffer.of(0, 10, 0, methodId), ...args])
+  const head = Buffer.alloc(7)
+  head.writeUInt8(1, 0)
+  head.writeUInt32BE(payload.length, 3)
+  return Buffer.concat([head, payload, Buffer.of(206)])
+}
+
+const emptyTable = Buffer.alloc(4)
+
+/** Fails with an `Error` that says at which step the broker, or what stands there in its place, gave up. */
+export const probe = (url: string, timeoutMillis = 5_000): Promise<void> => {
+  const { hostname, pathname, port, protocol, username, password } = new URL(url)
+  const host = hostname.replace(/^\[|\]$/g, "") || "localhost"
+  const secure = protocol === "amqps:"
+  const virtualHost = decodeURIComponent(pathname.slice(1)) || "/"
+  const credentials = `\0${decodeURIComponent(username) || "guest"}\0${decodeURIComponent(password) || "guest"}`
+
+  return new Promise((resolve, reject) => {
+    const options = { host, port: Number(port) || (secure ? 5671 : 5672) }
+    const socket = secure
+      ? tls.connect({ ...options, servername: net.isIP(host) === 0 ? host : "" })
+      : net.connect(options)
+    let step = "the connection"
+    let pending = Buffer.alloc(0)
+
+    const finish = (problem?: string) => {
+      clearTimeout(timer)
+      socket.destroy()
+      if (problem === undefined) resolve()
+      else reject(new Error(`no AMQP 0-9-1 broker at ${options.host}:${options.port}: ${problem}`))
+    }
+    const timer = setTimeout(() => finish(`no answer to ${step} within ${timeoutMillis} ms`), timeoutMillis)
+
+    const onMethod = (methodId: number, args: Buffer) => {
+      switch (methodId) {
+        case 10: // start
+          step = "the login"
+          socket.write(methodFrame(11, emptyTable, shortString("PLAIN"), longString(credentials), shortString("en_US")))
+          return
+        case 30: // tune, taken as it is
+          step = `opening the virtual host ${virtualHost}`
+          socket.write(methodFrame(31, args))
+          socket.write(methodFrame(40, shortString(virtualHost), shortString(""), Buffer.of(0)))
+          return
+        case 41: // open-ok
+          step = "the goodbye"
+          socket.write(methodFrame(50, Buffer.of(0, 200), shortString("probe done"), Buffer.alloc(4)))
+          return
+        case 50: // close
+          return finish(args.subarray(3, 3 + args.readUInt8(2)).toString())
+        case 51: // close-ok
+          return finish()
+      }
+    }
+
+    socket.on(secure ? "secureConnect" : "connect", () => {
+      step = "the protocol header"
+      socket.write(protocolHeader)
+    })
+    socket.on("data", (chunk) => {
+      pending = Buffer.concat([pending, chunk])
+      while (pending.length >= 7) {
+        if (pending.readUInt8(0) !== 1) return finish("it speaks another protocol")
+        const end = 7 + pending.readUInt32BE(3) + 1
+        if (pending.length < end) return
+        onMethod(pending.readUInt16BE(9), pending.subarray(11, end - 1))
+        pending = pending.subarray(end)
+      }
+    })
+    socket.on("error", (error) => finish(error.message || String(error)))
+    socket.on("close", () => finish(`it hung up at ${step}`))
+  })
+}

@@ -1,0 +1,270 @@
+import { FrameParser } from "@effect-amqp/core/protocol/FrameParser"
+import { encodeBodyFrames, encodeHeaderFrame, encodeMethodFrame } from "@effect-amqp/core/protocol/frames"
+import { ProtocolError, ProtocolMismatch } from "@effect-amqp/core/protocol/ProtocolError"
+import { assert, describe, it } from "@effect/vitest"
+import * as Arbitrary from "effect/Arbitrary"
+import * as Schema from "effect/Schema"
+import * as golden from "../../fixtures/golden.ts"
+import { wire } from "../../fixtures/wire.ts"
+import { assertProtocolError, collecting, concat, parse, thrownBy, written } from "./support.ts"
+import type { Emitted } from "./support.ts"
+
+const expected: ReadonlyArray<Emitted> = [
+  { _tag: "method", channel: 1, method: { _tag: "channel.open" } },
+  { _tag: "heartbeat" },
+  {
+    _tag: "method",
+    channel: 1,
+    method: {
+      _tag: "basic.deliver",
+      consumerTag: "ctag",
+      deliveryTag: 1,
+      redelivered: false,
+      exchange: "",
+      routingKey: "q"
+    }
+  },
+  { _tag: "header", channel: 1, bodySize: 5, properties: wire("1000 02") },
+  { _tag: "body", channel: 1, payload: wire(`"hel"`) },
+  { _tag: "body", channel: 1, payload: wire(`"lo"`) },
+  { _tag: "method", channel: 65535, method: { _tag: "basic.ack", deliveryTag: 1, multiple: false } }
+]
+
+/** Pushes byte by byte and answers how many bytes it took until the error. */
+const bytesUntilError = (bytes: Uint8Array, maxFrameSize?: number): number => {
+  const { parser } = collecting(maxFrameSize)
+  for (let index = 0; index < bytes.length; index++) {
+    try {
+      parser.push(bytes.slice(index, index + 1))
+    } catch {
+      return index + 1
+    }
+  }
+  return assert.fail("nothing was thrown")
+}
+
+describe("FrameParser", () => {
+  it("C1: parses many frames in one chunk", () => {
+    assert.deepStrictEqual(parse([golden.stream]), expected)
+  })
+
+  it("C1: the same stream cut at every byte gives identical frames", () => {
+    for (let cut = 0; cut <= golden.stream.length; cut++) {
+      assert.deepStrictEqual(parse([golden.stream.slice(0, cut), golden.stream.slice(cut)]), expected, `cut at ${cut}`)
+    }
+  })
+
+  it("C1: the same stream in chunks of every size gives identical frames", () => {
+    for (let size = 1; size < golden.stream.length; size++) {
+      const chunks: Array<Uint8Array> = []
+      for (let at = 0; at < golden.stream.length; at += size) chunks.push(golden.stream.slice(at, at + size))
+      assert.deepStrictEqual(parse(chunks), expected, `chunks of ${size}`)
+    }
+  })
+
+  it.prop(
+    "C1: a stream with large bodies in chunks of arbitrary sizes gives identical frames",
+    [Arbitrary.array(Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 9000 }))), {
+      minLength: 1
+    })],
+    ([sizes]) => {
+      const body = Uint8Array.from({ length: 30_000 }, (_, index) => index * 7)
+      const stream = concat([
+        golden.stream,
+        written((writer) => encodeBodyFrames(writer, 2, body, 8192)),
+        golden.stream
+      ])
+      const chunks: Array<Uint8Array> = []
+      for (let at = 0, turn = 0; at < stream.length; turn++) {
+        // Many empty chunks would only take time.
+        const size = Math.max(sizes[turn % sizes.length], turn % 2)
+        chunks.push(stream.slice(at, at + size))
+        at += size
+      }
+      assert.deepStrictEqual(parse(chunks), parse([stream]))
+    },
+    { arbitrary: { runs: 30 } }
+  )
+
+  it("emits a frame as soon as its last byte is there", () => {
+    const { emitted, parser } = collecting()
+    parser.push(golden.stream.slice(0, 12))
+    assert.strictEqual(emitted.length, 0)
+    parser.push(golden.stream.slice(12, 13))
+    assert.strictEqual(emitted.length, 1)
+  })
+
+  it("hands out a body that lies whole in a chunk as a view, and one that does not as a copy of its own", () => {
+    const stream = written((writer) => encodeBodyFrames(writer, 1, wire(`"hello"`), 0))
+    const payloads: Array<Uint8Array> = []
+    const parser = new FrameParser({
+      onMethod: () => {},
+      onHeader: () => {},
+      onBody: (_, payload) => void payloads.push(payload),
+      onHeartbeat: () => {}
+    }, { maxFrameSize: 4096 })
+    const chunk = Buffer.from(stream)
+    parser.push(chunk)
+    assert.strictEqual(payloads[0]?.buffer, chunk.buffer)
+    assert.strictEqual(Object.getPrototypeOf(payloads[0]), Uint8Array.prototype)
+    for (let round = 0; round < 2; round++) {
+      parser.push(stream.slice(0, 9))
+      parser.push(stream.slice(9))
+    }
+    assert.deepStrictEqual(payloads.slice(1), [wire(`"hello"`), wire(`"hello"`)])
+    assert.notStrictEqual(payloads[1]?.buffer, payloads[2]?.buffer)
+  })
+
+  it("hands out equal properties of consecutive headers as the same bytes, and others as they are", () => {
+    const properties: Array<Uint8Array> = []
+    const parser = new FrameParser({
+      onMethod: () => {},
+      onHeader: (_, header) => void properties.push(header.properties),
+      onBody: () => {},
+      onHeartbeat: () => {}
+    }, { maxFrameSize: 0 })
+    const header = (messageId: string) => written((writer) => encodeHeaderFrame(writer, 1, 1, { messageId }))
+    const long = "x".repeat(200)
+    for (const id of ["a", "a", "b", "bb", "b", long, long]) parser.push(header(id))
+    assert.strictEqual(properties[0], properties[1])
+    assert.deepStrictEqual(
+      properties.map((bytes) => bytes.length),
+      [4, 4, 4, 5, 4, 203, 203]
+    )
+    assert.deepStrictEqual(properties[2], wire(`0080 01"b"`))
+    assert.deepStrictEqual(properties[3], wire(`0080 02"bb"`))
+    assert.deepStrictEqual(properties[6], concat([wire("0080 c8"), new Uint8Array(200).fill(120)]))
+  })
+
+  it("C2: a wrong frame end is refused with 501", () => {
+    assertProtocolError(501, () => parse([wire("01 0001 00000005 0014 000a 00 cd")]))
+    assertProtocolError(501, () => parse([wire("08 0000 00000000 00")]))
+  })
+
+  it("C3: an unknown frame type is refused with 501, at the start and later", () => {
+    for (let type = 0; type < 256; type++) {
+      if ([1, 2, 3, 8].includes(type)) continue
+      const frame = concat([Uint8Array.of(type), wire("0000 00000000 ce")])
+      assertProtocolError(501, () => parse([frame]))
+      assertProtocolError(501, () => parse([golden.stream, frame]))
+    }
+  })
+
+  it("C4: a frame larger than frame_max is refused before it is buffered", () => {
+    const body = (size: number) => written((writer) => encodeBodyFrames(writer, 1, new Uint8Array(size), 0))
+    assert.strictEqual(parse([body(4088)], 4096).length, 1)
+    const message = assertProtocolError(501, () => parse([body(4089)], 4096))
+    assert.include(message, "4097")
+    assert.strictEqual(bytesUntilError(body(4089), 4096), 7)
+  })
+
+  it("C4: the limit may change between two frames of a chunk, by what the first one says", () => {
+    const tune = written((writer) =>
+      encodeMethodFrame(writer, 0, { _tag: "connection.tune", channelMax: 0, frameMax: 100, heartbeat: 0 })
+    )
+    const body = written((writer) => encodeBodyFrames(writer, 1, new Uint8Array(93), 0))
+    const parser: FrameParser = new FrameParser({
+      onMethod: (_, method) => {
+        if (method._tag === "connection.tune") parser.maxFrameSize = method.frameMax
+      },
+      onHeader: () => {},
+      onBody: () => {},
+      onHeartbeat: () => {}
+    }, { maxFrameSize: 4096 })
+    parser.push(body)
+    assertProtocolError(501, () => parser.push(concat([tune, body])))
+  })
+
+  it("C4: memory for a frame grows with what arrived, not with what is announced", () => {
+    const { parser } = collecting(0)
+    const before = process.memoryUsage().arrayBuffers
+    parser.push(wire("03 0001 7fffffff 00"))
+    parser.push(new Uint8Array(1000))
+    assert.isBelow(process.memoryUsage().arrayBuffers - before, 1_000_000)
+  })
+
+  it("C5: a size of 2^31 or more is read as unsigned and refused", () => {
+    const cases = [["80000000", "2147483656"], ["ffffffff", "4294967303"]] as const
+    for (const [size, inMessage] of cases) {
+      assert.include(assertProtocolError(501, () => parse([wire(`03 0001 ${size} 00`)])), inMessage)
+      assert.strictEqual(bytesUntilError(wire(`03 0001 ${size} 00`)), 7)
+    }
+  })
+
+  it("C6: a heartbeat with a payload or on a channel is refused with 501", () => {
+    assertProtocolError(501, () => parse([wire("08 0000 00000001 00 ce")]))
+    assertProtocolError(501, () => parse([wire("08 0001 00000000 ce")]))
+    assertProtocolError(501, () => parse([wire("08 0100 00000000 ce")]))
+  })
+
+  it("C10: an unknown method is refused with 503", () => {
+    assertProtocolError(503, () => parse([wire("01 0001 00000004 0032 00ff ce")]))
+  })
+
+  it("C11: a content header of another class is refused with 501", () => {
+    assertProtocolError(501, () => parse([wire("02 0001 0000000e 0032 0000 0000000000000001 0000 ce")]))
+  })
+
+  it("C11: a body size beyond 2^53 - 1 is refused with 502", () => {
+    const header = (size: string) => wire(`02 0001 0000000e 003c 0000 ${size} 0000 ce`)
+    assertProtocolError(502, () => parse([header("ffffffffffffffff")]))
+    assertProtocolError(502, () => parse([header("0020000000000000")]))
+    assert.deepStrictEqual(parse([header("001fffffffffffff")]), [
+      { _tag: "header", channel: 1, bodySize: Number.MAX_SAFE_INTEGER, properties: wire("0000") }
+    ])
+  })
+
+  it("C11: a content header that is cut short is refused with 502", () => {
+    assertProtocolError(502, () => parse([wire("02 0001 00000004 003c 0000 ce")]))
+  })
+
+  it("C15: content on channel 0 is refused with 504", () => {
+    assertProtocolError(504, () => parse([wire("02 0000 0000000e 003c 0000 0000000000000001 0000 ce")]))
+    assertProtocolError(504, () => parse([wire(`03 0000 00000001 "a" ce`)]))
+  })
+
+  it("H3: a protocol header as the first answer is a mismatch with the server's version, however it is chunked", () => {
+    const answer = wire(`"AMQP" 03 01 00 00`)
+    for (let cut = 0; cut <= answer.length; cut++) {
+      const error = thrownBy(() => parse([answer.slice(0, cut), answer.slice(cut)]))
+      assert.instanceOf(error, ProtocolMismatch)
+      assert.deepInclude(error, { protocolId: 3, major: 1, minor: 0, revision: 0 })
+      assert.include(error.message, "1-0-0")
+    }
+    assertProtocolError(501, () => parse([golden.stream, answer]))
+  })
+
+  it("H4: TLS and HTTP are recognized, with a hint and without their bytes", () => {
+    assert.include(assertProtocolError(501, () => parse([wire("15 0303 0002 0246")])), "TLS")
+    assert.include(assertProtocolError(501, () => parse([wire("16 0301 0200 0100")])), "TLS")
+    const message = assertProtocolError(501, () => parse([wire(`"HTTP/1.1 400 Bad Request"`)]))
+    assert.include(message, "HTTP")
+    assert.notInclude(message, "Bad Request")
+    assertProtocolError(501, () => parse([wire(`"AMQX" 00000000`)]))
+  })
+
+  it("throws the same error again after it failed", () => {
+    const { emitted, parser } = collecting()
+    const first = thrownBy(() => parser.push(wire("00 0000 00000000 ce")))
+    assert.instanceOf(first, ProtocolError)
+    assert.strictEqual(thrownBy(() => parser.push(golden.stream)), first)
+    assert.strictEqual(emitted.length, 0)
+  })
+
+  it("stops for good at what a handler throws", () => {
+    const failure = new Error("of the handler")
+    const seen: Array<string> = []
+    const parser = new FrameParser({
+      onMethod: () => {
+        seen.push("method")
+        throw failure
+      },
+      onHeader: () => {},
+      onBody: () => {},
+      onHeartbeat: () => void seen.push("heartbeat")
+    }, { maxFrameSize: 4096 })
+    assert.strictEqual(thrownBy(() => parser.push(golden.stream)), failure)
+    assert.strictEqual(thrownBy(() => parser.push(wire("08 0000 00000000 ce"))), failure)
+    assert.deepStrictEqual(seen, ["method"])
+  })
+})

@@ -1,0 +1,51 @@
+import { decodeProperties, encodeProperties } from "@effect-amqp/core/protocol/BasicProperties"
+import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
+import { assert, describe, it } from "@effect/vitest"
+import * as golden from "../../fixtures/golden.ts"
+import { hex, wire } from "../../fixtures/wire.ts"
+import { assertEncodeError, assertProtocolError, basicProperties, concat, written } from "./support.ts"
+
+const encode = (properties: BasicProperties): Uint8Array => written((writer) => encodeProperties(writer, properties))
+
+/** Only the properties that are there: a decoder answers every key. */
+const present = (properties: BasicProperties): BasicProperties =>
+  Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined))
+
+describe("properties", () => {
+  for (const { bytes, name, properties } of golden.properties) {
+    it(`encodes and decodes ${name}`, () => {
+      assert.strictEqual(hex(encode(properties)), hex(bytes))
+      assert.deepStrictEqual(present(decodeProperties(bytes)), properties)
+    })
+  }
+
+  it.prop("any properties come back as they were", [basicProperties], ([properties]) => {
+    assert.deepStrictEqual(decodeProperties(encode(properties)), properties)
+  })
+
+  it("C7: properties that are cut short or too long are refused with 502", () => {
+    for (const { bytes } of golden.properties) {
+      for (let length = 0; length < bytes.length; length++) {
+        assertProtocolError(502, () => decodeProperties(bytes.subarray(0, length)))
+      }
+      assertProtocolError(502, () => decodeProperties(concat([bytes, wire("00")])))
+    }
+  })
+
+  it("refuses flags of no property with 502", () => {
+    assertProtocolError(502, () => decodeProperties(wire("0001 0000")))
+    assertProtocolError(502, () => decodeProperties(wire("0002")))
+  })
+
+  it("C19: a property out of its range is an error that names it", () => {
+    assert.include(assertEncodeError(() => encode({ priority: 256 })), "priority")
+    assert.include(assertEncodeError(() => encode({ deliveryMode: -1 })), "delivery-mode")
+    assert.include(assertEncodeError(() => encode({ timestamp: 1.5 })), "timestamp")
+    assert.include(assertEncodeError(() => encode({ messageId: "é".repeat(128) })), "message-id")
+  })
+
+  it("decodes again after an error", () => {
+    assertProtocolError(502, () => decodeProperties(wire("2000 ffffffff")))
+    assert.deepStrictEqual(present(decodeProperties(wire("1000 01"))), { deliveryMode: 1 })
+  })
+})

@@ -1,0 +1,40 @@
+import { fileURLToPath } from "node:url"
+import { defineConfig } from "vitest/config"
+
+const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
+
+export default defineConfig({
+  // Tests run on the sources, so that a run sees an edit at once and a stack trace names the line that was written.
+  // `test/package` is the exception: it installs what would be published.
+  resolve: {
+    alias: [
+      { find: /^@effect-amqp\/(core|node)$/, replacement: source("./packages/$1/src/index.ts") },
+      { find: /^@effect-amqp\/(core|node)\/(.+)$/, replacement: source("./packages/$1/src/$2.ts") }
+    ]
+  },
+  test: {
+    testTimeout: 20_000,
+    hookTimeout: 60_000,
+    // A private broker is given time to end in order.
+    teardownTimeout: 30_000,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: "local",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/integration/**", "test/types/**"]
+        }
+      },
+      {
+        // Only these tests need a broker, so only a run that has some of them looks for one.
+        extends: true,
+        test: {
+          name: "integration",
+          include: ["test/integration/**/*.test.ts"],
+          globalSetup: ["test/support/globalSetup.ts"]
+        }
+      }
+    ]
+  }
+})
