@@ -28,7 +28,7 @@ import type { ParameterFields } from "./internal/uriParameters.ts"
  * @category errors
  * @since 0.1.0
  */
-export class AmqpUriError extends Schema.TaggedError<AmqpUriError>("@effect-amqp/core/AmqpUri/AmqpUriError")(
+export class AmqpUriError extends Schema.TaggedError<AmqpUriError>()(
   "AmqpUriError",
   {
     part: Schema.Literals(["Uri", "Scheme", "UserInfo", "Host", "Port", "VirtualHost", "Query"]),

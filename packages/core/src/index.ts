@@ -1,1 +1,75 @@
-export {}
+/**
+ * A native AMQP 0-9-1 client for Effect.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * Channel programs: conversations on one channel, run by one fiber.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpChannel from "./AmqpChannel.ts"
+
+/**
+ * A connection to a broker, as a scoped resource and a Layer.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpConnection from "./AmqpConnection.ts"
+
+/**
+ * Consumers: messages of a queue, pushed by the broker.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpConsumer from "./AmqpConsumer.ts"
+
+/**
+ * Messages that a consumer receives, and how they are settled.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpDelivery from "./AmqpDelivery.ts"
+
+/**
+ * The errors of this package.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpError from "./AmqpError.ts"
+
+/**
+ * Operations on exchanges, as steps of channel programs.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpExchange from "./AmqpExchange.ts"
+
+/**
+ * Messages to publish: a body and its properties.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpMessage from "./AmqpMessage.ts"
+
+/**
+ * Publishing with confirms.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpPublisher from "./AmqpPublisher.ts"
+
+/**
+ * Operations on queues, as steps of channel programs.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpQueue from "./AmqpQueue.ts"
+
+/**
+ * AMQP URIs: where a broker is and how to connect to it, as one text.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpUri from "./AmqpUri.ts"

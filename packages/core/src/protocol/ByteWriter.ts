@@ -262,6 +262,11 @@ export class ByteWriter {
     return this.chunkBytes + this.committed - this.start
   }
 
+  /** Bytes written since the last `commit`. */
+  get provisionalBytes(): number {
+    return this.position - this.committed
+  }
+
   /** Hands out the committed bytes in order and forgets them. What is provisional stays. */
   take(): Array<Uint8Array> {
     this.cut()

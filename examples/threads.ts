@@ -1,0 +1,77 @@
+/**
+ * The program of rabbitpy's "Multi-threaded Use Notes" with fibers in place of threads: one connection; a fiber that
+ * publishes and a fiber that consumes, each on a channel of its own.
+ *
+ * `npm start` runs it against the broker of `AMQP_URL`, by default the one on this machine.
+ */
+import { AmqpChannel, AmqpConsumer, AmqpExchange, AmqpMessage, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
+import { NodeAmqp } from "@effect-amqp/node"
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as Config from "effect/Config"
+import * as Console from "effect/Console"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+
+const EXCHANGE = "threading_example"
+const QUEUE = "threading_queue"
+const ROUTING_KEY = "test"
+const MESSAGE_COUNT = 100
+
+/** Reports every 25th message, so that a person can follow. */
+const progress = (who: string, verb: string, count: number) =>
+  count % 25 === 0 ? Console.log(`${who}: ${verb} ${count} of ${MESSAGE_COUNT}`) : Effect.void
+
+// A channel program: it runs on one channel from its first to its last step.
+const topology = AmqpChannel.gen(function*() {
+  yield* AmqpExchange.declare(EXCHANGE)
+  yield* AmqpQueue.declare(QUEUE)
+  yield* AmqpQueue.bind(QUEUE, { exchange: EXCHANGE, routingKey: ROUTING_KEY })
+  const left = yield* AmqpQueue.purge(QUEUE)
+  if (left > 0) yield* Console.log(`main: purged ${left} messages that an earlier run left in ${QUEUE}`)
+})
+
+const consumer = Effect.gen(function*() {
+  let received = 0
+  yield* Console.log(`consumer: opens a channel and consumes ${QUEUE}`)
+  yield* AmqpConsumer.stream(QUEUE).pipe(
+    Stream.take(MESSAGE_COUNT),
+    Stream.runForEach((delivery) =>
+      Effect.gen(function*() {
+        yield* delivery.ack
+        received++
+        if (received === 1) yield* Console.log(`consumer: the first message says "${delivery.text}"`)
+        yield* progress("consumer", "acknowledged", received)
+      })
+    )
+  )
+  return received
+})
+
+const publisher = Effect.scoped(Effect.gen(function*() {
+  yield* Console.log(`publisher: opens a channel and publishes to ${EXCHANGE}`)
+  const { publish } = yield* AmqpPublisher.make()
+  for (let index = 0; index < MESSAGE_COUNT; index++) {
+    yield* publish(AmqpMessage.text(`Message #${index}`), { exchange: EXCHANGE, routingKey: ROUTING_KEY })
+    yield* progress("publisher", "confirmed", index + 1)
+  }
+}))
+
+const cleanUp = AmqpChannel.all([AmqpQueue.delete(QUEUE), AmqpExchange.delete(EXCHANGE)])
+
+const main = Effect.gen(function*() {
+  yield* Console.log(`main: opens a channel and declares ${EXCHANGE} and ${QUEUE}`)
+  yield* AmqpChannel.run(topology)
+  // Two fibers at once. Should one fail, the other is interrupted, and closes its channel too.
+  const [elapsed, [received]] = yield* Effect.timed(Effect.all([consumer, publisher], { concurrency: 2 }))
+  yield* AmqpChannel.run(cleanUp)
+  yield* Console.log(`main: ${received} messages went through in ${Math.round(Duration.toMillis(elapsed))} ms`)
+})
+
+const AmqpLive = NodeAmqp.layerConfig({
+  url: Config.Redacted("AMQP_URL").pipe(Config.withDefault(Redacted.make("amqp://guest:guest@127.0.0.1:5672"))),
+  connectionName: Config.succeed("threads example")
+})
+
+main.pipe(Effect.provide(AmqpLive), NodeRuntime.runMain)

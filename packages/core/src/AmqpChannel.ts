@@ -1,0 +1,468 @@
+/**
+ * Channel programs: conversations on one channel, run by one fiber.
+ *
+ * AMQP expects the frames of a channel in the order of one conversation, so a channel must not be shared. Here that is a
+ * fact of the types: an {@link AmqpChannel} is a description of a conversation and no `Effect`. Nothing that forks, races or
+ * runs in parallel takes it, and there is no channel value that could escape. {@link gen} and the combinators put steps
+ * together, one after the other; {@link run} opens a channel that nobody else can reach, runs the program on the calling
+ * fiber and closes the channel however the program ends.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
+import * as AmqpConnection from "./AmqpConnection.ts"
+import { AmqpChannelError, InvalidArgument, RequestTimeout } from "./AmqpError.ts"
+import * as AmqpMessage from "./AmqpMessage.ts"
+import type { Channel } from "./internal/channel.ts"
+import * as Program from "./internal/program.ts"
+
+/**
+ * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. Not an `Effect`: run it
+ * with {@link run}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AmqpChannel<out A, out E = never, out R = never> extends Program.AmqpChannel<A, E, R> {}
+
+/**
+ * What may be a step of a program: another program, or an Effect.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Step<A = unknown, E = unknown, R = unknown> = Program.Step<A, E, R>
+
+/**
+ * What a step yields.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Success<S> = S extends Program.AmqpChannel<infer A, unknown, unknown> ? A
+  : S extends Effect.Effect<infer A, unknown, unknown> ? A
+  : never
+
+/**
+ * What a step may fail with.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Error<S> = S extends Program.AmqpChannel<unknown, infer E, unknown> ? E
+  : S extends Effect.Effect<unknown, infer E, unknown> ? E
+  : never
+
+/**
+ * The services that a step needs.
+ *
+ * @category utility types
+ * @since 0.1.0
+ */
+export type Services<S> = S extends Program.AmqpChannel<unknown, unknown, infer R> ? R
+  : S extends Effect.Effect<unknown, unknown, infer R> ? R
+  : never
+
+// -----------------------------------------------------------------------------
+// constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * Sequences channel operations and ordinary Effects, as `Effect.gen` does for Effects.
+ *
+ * **Example** (Declaring a queue and publishing to it)
+ *
+ * ```ts
+ * import { AmqpChannel, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
+ *
+ * const program = AmqpChannel.gen(function*() {
+ *   const queue = yield* AmqpQueue.declare("orders")
+ *   yield* AmqpChannel.publish(AmqpMessage.text("hello"), { exchange: "", routingKey: queue.name })
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const gen = <S extends Step, A>(
+  body: () => Generator<S, A, never>
+): AmqpChannel<A, Error<S>, Services<S>> =>
+  // The errors and services of a generator's steps are those that its type names.
+  Program.make((channel) => Program.gen(body)(channel) as Effect.Effect<A, Error<S>, Services<S>>)
+
+/**
+ * A program that only runs an Effect.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromEffect = <A, E, R>(effect: Effect.Effect<A, E, R>): AmqpChannel<A, E, R> => Program.make(() => effect)
+
+/**
+ * A program that yields a value.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const succeed = <A>(value: A): AmqpChannel<A> => fromEffect(Effect.succeed(value))
+
+/**
+ * A program that fails.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fail = <E>(error: E): AmqpChannel<never, E> => fromEffect(Effect.fail(error))
+
+// -----------------------------------------------------------------------------
+// combinators
+// -----------------------------------------------------------------------------
+
+/** Continues a program on the same channel. */
+const transform = <A, E, R, B, E2, R2>(
+  self: Program.AmqpChannel<A, E, R>,
+  f: (effect: Effect.Effect<A, E, R>, channel: Channel) => Effect.Effect<B, E2, R2>
+): AmqpChannel<B, E2, R2> => Program.make((channel) => f(Program.runOn(self, channel), channel))
+
+/**
+ * Changes what a program yields.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const map: {
+  <A, B>(f: (value: A) => B): <E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<B, E, R>
+  <A, E, R, B>(self: AmqpChannel<A, E, R>, f: (value: A) => B): AmqpChannel<B, E, R>
+} = dual(2, <A, E, R, B>(self: AmqpChannel<A, E, R>, f: (value: A) => B) => transform(self, Effect.map(f)))
+
+/**
+ * Replaces what a program yields.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const as: {
+  <B>(value: B): <A, E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<B, E, R>
+  <A, E, R, B>(self: AmqpChannel<A, E, R>, value: B): AmqpChannel<B, E, R>
+} = dual(2, <A, E, R, B>(self: AmqpChannel<A, E, R>, value: B) => transform(self, Effect.as(value)))
+
+/**
+ * Goes on with the step that `f` makes of what the program yields.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const flatMap: {
+  <A, B, E2, R2>(
+    f: (value: A) => Step<B, E2, R2>
+  ): <E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<B, E | E2, R | R2>
+  <A, E, R, B, E2, R2>(
+    self: AmqpChannel<A, E, R>,
+    f: (value: A) => Step<B, E2, R2>
+  ): AmqpChannel<B, E | E2, R | R2>
+} = dual(
+  2,
+  <A, E, R, B, E2, R2>(self: AmqpChannel<A, E, R>, f: (value: A) => Step<B, E2, R2>) =>
+    transform(self, (effect, channel) => Effect.flatMap(effect, (value) => Program.runOn(f(value), channel)))
+)
+
+/**
+ * Goes on with another step and yields what that yields.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const andThen: {
+  <B, E2, R2>(
+    next: Step<B, E2, R2>
+  ): <A, E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<B, E | E2, R | R2>
+  <A, E, R, B, E2, R2>(self: AmqpChannel<A, E, R>, next: Step<B, E2, R2>): AmqpChannel<B, E | E2, R | R2>
+} = dual(2, <A, E, R, B, E2, R2>(self: AmqpChannel<A, E, R>, next: Step<B, E2, R2>) => flatMap(self, () => next))
+
+/**
+ * Runs a step with what the program yields, and yields the latter.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const tap: {
+  <A, B, E2, R2>(
+    f: (value: A) => Step<B, E2, R2>
+  ): <E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<A, E | E2, R | R2>
+  <A, E, R, B, E2, R2>(
+    self: AmqpChannel<A, E, R>,
+    f: (value: A) => Step<B, E2, R2>
+  ): AmqpChannel<A, E | E2, R | R2>
+} = dual(
+  2,
+  <A, E, R, B, E2, R2>(self: AmqpChannel<A, E, R>, f: (value: A) => Step<B, E2, R2>) =>
+    transform(self, (effect, channel) => Effect.tap(effect, (value) => Program.runOn(f(value), channel)))
+)
+
+/**
+ * Runs a step for each element, one after the other, and yields what they yield.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const forEach = <A, B, E, R>(
+  elements: Iterable<A>,
+  f: (element: A, index: number) => Step<B, E, R>
+): AmqpChannel<Array<B>, E, R> =>
+  Program.make((channel) => Effect.forEach(elements, (element, index) => Program.runOn(f(element, index), channel)))
+
+/**
+ * Runs steps one after the other and yields what they yield.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const all = <const S extends ReadonlyArray<Step>>(
+  steps: S
+): AmqpChannel<{ -readonly [K in keyof S]: Success<S[K]> }, Error<S[number]>, Services<S[number]>> =>
+  Program.make((channel) =>
+    // Each element's result stands where the step stood, as the mapped type says.
+    Effect.forEach(steps, (step) => Program.runOn(step, channel)) as unknown as Effect.Effect<
+      { -readonly [K in keyof S]: Success<S[K]> },
+      Error<S[number]>,
+      Services<S[number]>
+    >
+  )
+
+/**
+ * Goes on with another step when the program fails with this tag.
+ *
+ * **Gotchas**
+ *
+ * A channel that the broker closed stays closed: after an `AmqpChannelError` from the broker, further operations of the
+ * same program fail with it too. Handle it around {@link run} to go on with another channel.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const catchTag: {
+  <E, const K extends E extends { readonly _tag: string } ? E["_tag"] : never, B, E2, R2>(
+    tag: K,
+    f: (error: Extract<E, { readonly _tag: K }>) => Step<B, E2, R2>
+  ): <A, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<A | B, Exclude<E, { readonly _tag: K }> | E2, R | R2>
+  <A, E, R, const K extends E extends { readonly _tag: string } ? E["_tag"] : never, B, E2, R2>(
+    self: AmqpChannel<A, E, R>,
+    tag: K,
+    f: (error: Extract<E, { readonly _tag: K }>) => Step<B, E2, R2>
+  ): AmqpChannel<A | B, Exclude<E, { readonly _tag: K }> | E2, R | R2>
+} = dual(
+  3,
+  <A, E, R>(self: AmqpChannel<A, E, R>, tag: string, f: (error: unknown) => Step) => catchCases(self, { [tag]: f })
+)
+
+/**
+ * Goes on with another step when the program fails with one of these tags; see {@link catchTag}.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const catchTags: {
+  <E, Cases extends CatchCases<E>>(
+    cases: Cases
+  ): <A, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<
+    A | Success<CaseStep<Cases>>,
+    Exclude<E, { readonly _tag: keyof Cases }> | Error<CaseStep<Cases>>,
+    R | Services<CaseStep<Cases>>
+  >
+  <A, E, R, Cases extends CatchCases<E>>(
+    self: AmqpChannel<A, E, R>,
+    cases: Cases
+  ): AmqpChannel<
+    A | Success<CaseStep<Cases>>,
+    Exclude<E, { readonly _tag: keyof Cases }> | Error<CaseStep<Cases>>,
+    R | Services<CaseStep<Cases>>
+  >
+} = dual(
+  2,
+  (self: AmqpChannel<unknown, unknown, unknown>, cases: Readonly<Record<string, (error: unknown) => Step>>) =>
+    catchCases(self, cases)
+)
+
+const catchCases = <A, E, R>(
+  self: AmqpChannel<A, E, R>,
+  cases: Readonly<Record<string, (error: never) => Step>>
+): AmqpChannel<unknown, unknown, unknown> =>
+  transform(
+    self,
+    (effect, channel) =>
+      Effect.catch(effect, (error: unknown): Effect.Effect<unknown, unknown, unknown> => {
+        const tag = typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : ""
+        // The case for a tag takes the errors with that tag.
+        return Object.hasOwn(cases, tag) ? Program.runOn(cases[tag](error as never), channel) : Effect.fail(error)
+      })
+  )
+
+type CatchCases<E> = {
+  readonly [K in E extends { readonly _tag: string } ? E["_tag"] : never]?: (
+    error: Extract<E, { readonly _tag: K }>
+  ) => Step
+}
+
+type CaseStep<Cases> = { [K in keyof Cases]: Cases[K] extends (error: never) => infer S ? S : never }[keyof Cases]
+
+/**
+ * Runs a step when the program is over, however it ended. Without the broker when the channel is gone.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const ensuring: {
+  <R2>(finalizer: Step<unknown, never, R2>): <A, E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<A, E, R | R2>
+  <A, E, R, R2>(self: AmqpChannel<A, E, R>, finalizer: Step<unknown, never, R2>): AmqpChannel<A, E, R | R2>
+} = dual(
+  2,
+  <A, E, R, R2>(self: AmqpChannel<A, E, R>, finalizer: Step<unknown, never, R2>) =>
+    transform(self, (effect, channel) => Effect.ensuring(effect, Program.runOn(finalizer, channel)))
+)
+
+/**
+ * Ends the program after this time with a `TimeoutError`. A request that is under way keeps its place on the channel; its
+ * late answer is dropped.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const timeout: {
+  (
+    duration: Duration.Input
+  ): <A, E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<A, Effect.Error<ReturnType<typeof timedOut<A, E, R>>>, R>
+  <A, E, R>(
+    self: AmqpChannel<A, E, R>,
+    duration: Duration.Input
+  ): AmqpChannel<A, Effect.Error<ReturnType<typeof timedOut<A, E, R>>>, R>
+} = dual(
+  2,
+  <A, E, R>(self: AmqpChannel<A, E, R>, duration: Duration.Input) =>
+    transform(self, (effect) => timedOut(effect, duration))
+)
+
+const timedOut = <A, E, R>(effect: Effect.Effect<A, E, R>, duration: Duration.Input) => Effect.timeout(effect, duration)
+
+// -----------------------------------------------------------------------------
+// runners
+// -----------------------------------------------------------------------------
+
+/**
+ * Opens a channel, runs the program on the calling fiber, and closes the channel however the program ends.
+ *
+ * **Details**
+ *
+ * Besides the program's own errors, fails with an {@link AmqpChannelError}: `TooManyChannels` when no channel number is
+ * free, `ConnectionLost` when the connection is, and with the reason that the broker gives when it closes the channel, also
+ * for a publish without confirms that it refuses (`NotFound` for an exchange that does not exist): the runner waits for the
+ * broker's close-ok before it succeeds.
+ *
+ * @category runners
+ * @since 0.1.0
+ */
+export const run = <A, E, R>(
+  self: AmqpChannel<A, E, R>
+): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
+  Effect.flatMap(
+    AmqpConnection.session,
+    (session) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(restore(session.openChannel), (channel) =>
+          Effect.flatMap(Effect.exit(restore(Program.runOn(self, channel))), (exit) =>
+            Effect.flatMap(session.closeChannel(channel), (isClosed) =>
+              outcome(channel, isClosed, exit))))
+      )
+  )
+
+/** A program has not succeeded before the broker has taken what it published. */
+const outcome = <A, E>(
+  channel: Channel,
+  isClosed: boolean,
+  exit: Exit.Exit<A, E>
+): Exit.Exit<A, E | AmqpChannelError> => {
+  if (Exit.isFailure(exit)) return exit
+  const { failure, unconfirmed } = channel
+  if (failure !== undefined && failure.reason._tag !== "ChannelClosed") return Exit.fail(failure)
+  if (isClosed || !unconfirmed) return exit
+  return Exit.fail(new AmqpChannelError({ reason: new RequestTimeout({ method: "channel.close" }) }))
+}
+
+// -----------------------------------------------------------------------------
+// operations
+// -----------------------------------------------------------------------------
+
+/**
+ * Where a message goes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PublishOptions {
+  /** The exchange; `""` is the default exchange, which routes to the queue that the routing key names. */
+  readonly exchange: string
+  /** At most 255 bytes of UTF-8. */
+  readonly routingKey: string
+}
+
+/**
+ * Publishes without a confirm (`basic.publish`): succeeds when the message is on its way into the socket.
+ *
+ * **Details**
+ *
+ * Waits while the socket is full or the broker asks publishers to pause. What the broker refuses surfaces on the program
+ * when the channel is closed. Use an `AmqpPublisher` to know that the broker has the message.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const publish = (
+  message: AmqpMessage.AmqpMessage,
+  options: PublishOptions
+): AmqpChannel<void, AmqpChannelError> =>
+  Program.make((channel) => {
+    const send = channel.step(() =>
+      channel.publish(
+        options.exchange,
+        options.routingKey,
+        AmqpMessage.encodeProperties(message.properties),
+        message.body
+      )
+    )
+    return Effect.suspend(() => channel.hasRoom ? send : Effect.andThen(channel.awaitRoom, send))
+  })
+
+/**
+ * Sets how many unacknowledged messages the broker sends ahead to each consumer that this channel starts later
+ * (`basic.qos`): 0 to 65535, 0 is no limit. With `global: true` the limit holds for the channel as a whole (RabbitMQ,
+ * "Consumer Prefetch").
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const qos = (options: {
+  readonly prefetchCount: number
+  readonly global?: boolean | undefined
+}): AmqpChannel<void, AmqpChannelError> => {
+  const { global = false, prefetchCount } = options
+  if (!Number.isInteger(prefetchCount) || prefetchCount < 0 || prefetchCount > 65535) {
+    const description = "prefetchCount: must be a whole number from 0 (no limit) to 65535"
+    return fail(new AmqpChannelError({ reason: new InvalidArgument({ description }) }))
+  }
+  return Program.make((channel) =>
+    Effect.asVoid(channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global }))
+  )
+}
+
+/**
+ * Has the broker deliver everything again that this channel received and did not settle (`basic.recover`). RabbitMQ
+ * requires `requeue: true`, which is what is sent.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const recover: AmqpChannel<void, AmqpChannelError> = Program.make((channel) =>
+  Effect.asVoid(channel.request({ _tag: "basic.recover", requeue: true }))
+)

@@ -1,0 +1,172 @@
+/**
+ * Messages that a consumer receives, and how they are settled.
+ *
+ * The broker keeps a delivered message until it hears what became of it. A {@link AmqpDelivery} says so with its `ack`,
+ * `nack` or `reject`; a handler says so with the {@link Settlement} that it returns.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as AmqpMessage from "./AmqpMessage.ts"
+import type { Channel } from "./internal/channel.ts"
+import type { Content } from "./protocol/ContentAssembler.ts"
+import type { BasicDeliver, BasicGetOk } from "./protocol/methods.generated.ts"
+
+/**
+ * A message that the broker regards as settled since it left: it came to a consumer without acknowledgements (RabbitMQ,
+ * "Automatic acknowledgement mode").
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AutoAckDelivery {
+  /** The body. A view of what was received: copy it to keep a small part of a large message for long. */
+  readonly body: Uint8Array
+  /** The body, read as UTF-8. Bytes that are none become U+FFFD. */
+  readonly text: string
+  /** The properties. Decoded when first read; throws a `ProtocolError` when the publisher sent some that are malformed. */
+  readonly properties: AmqpMessage.Properties
+  /** The exchange that it was published to; `""` is the default exchange. */
+  readonly exchange: string
+  /** The routing key that it was published with. */
+  readonly routingKey: string
+  /** Whether it was delivered before, to anyone, and came back to the queue. */
+  readonly redelivered: boolean
+}
+
+/**
+ * A message that the broker waits to hear about.
+ *
+ * **Details**
+ *
+ * `ack`, `nack` and `reject` settle it, once: the first answers `true`, each further one `false` and sends nothing. All
+ * answer `false` when the channel it came on is gone, as the broker has then given the message back to its queue. Acks
+ * that are due at the same time go out as one.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AmqpDelivery extends AutoAckDelivery {
+  /** Counts the deliveries of the channel, from 1. */
+  readonly deliveryTag: number
+  /** The message was handled: the broker forgets it (`basic.ack`). */
+  readonly ack: Effect.Effect<boolean>
+  /** It was not (`basic.nack`). `requeue`, by default `true`, puts it back into the queue; else it is dead-lettered. */
+  readonly nack: (options?: { readonly requeue?: boolean | undefined }) => Effect.Effect<boolean>
+  /** It is refused (`basic.reject`). `requeue`, by default `false`, puts it back into the queue; else it is dead-lettered. */
+  readonly reject: (options?: { readonly requeue?: boolean | undefined }) => Effect.Effect<boolean>
+}
+
+/**
+ * What is to become of a delivery, with a value for whoever asked: {@link ack}, {@link reject} or {@link requeue}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Settlement<out A = void> {
+  readonly _tag: "Ack" | "Reject" | "Requeue"
+  readonly value: A
+}
+
+const settlement = (_tag: Settlement["_tag"]): Settlement => Object.freeze({ _tag, value: undefined })
+
+/**
+ * The message was handled: the broker forgets it (`basic.ack`).
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const ack: Settlement = settlement("Ack")
+
+/**
+ * The message can't be handled: the broker dead-letters it, or drops it when the queue has no dead-letter exchange
+ * (`basic.reject`).
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const reject: Settlement = settlement("Reject")
+
+/**
+ * Somebody else, or the same consumer later, shall handle the message: it goes back into the queue (`basic.reject` with
+ * `requeue`).
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const requeue: Settlement = settlement("Requeue")
+
+/**
+ * The same settlement with a value, which `AmqpQueue.get` hands on.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const as = <A>(settlement: Settlement<unknown>, value: A): Settlement<A> => ({ _tag: settlement._tag, value })
+
+const decoder = new TextDecoder()
+
+// Consecutive messages mostly have the same properties, and then the parser hands over the same bytes.
+let lastBytes: Uint8Array | undefined
+let lastProperties: AmqpMessage.Properties = {}
+
+class Received implements AmqpDelivery {
+  readonly body: Uint8Array
+  readonly exchange: string
+  readonly routingKey: string
+  readonly redelivered: boolean
+  readonly deliveryTag: number
+  private readonly encodedProperties: Uint8Array
+  private readonly channel: Channel
+
+  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>, channel: Channel) {
+    this.body = body
+    this.exchange = method.exchange
+    this.routingKey = method.routingKey
+    this.redelivered = method.redelivered
+    // The channel has checked that tags count up from 1, so they are safe integers.
+    this.deliveryTag = Number(method.deliveryTag)
+    this.encodedProperties = properties
+    this.channel = channel
+  }
+
+  get text(): string {
+    return decoder.decode(this.body)
+  }
+
+  get properties(): AmqpMessage.Properties {
+    if (lastBytes !== this.encodedProperties) {
+      lastProperties = AmqpMessage.decodeProperties(this.encodedProperties)
+      lastBytes = this.encodedProperties
+    }
+    return lastProperties
+  }
+
+  get ack(): Effect.Effect<boolean> {
+    return Effect.sync(() => this.channel.acknowledgements.ack(this.deliveryTag))
+  }
+
+  nack(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
+    return Effect.sync(() => this.channel.acknowledgements.nack(this.deliveryTag, options?.requeue ?? true))
+  }
+
+  reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
+    return Effect.sync(() => this.channel.acknowledgements.reject(this.deliveryTag, options?.requeue ?? false))
+  }
+}
+
+/**
+ * A delivery of what arrived on a channel.
+ *
+ * @internal
+ */
+export const make = (content: Content<BasicDeliver | BasicGetOk>, channel: Channel): AmqpDelivery =>
+  new Received(content, channel)
+
+/**
+ * Settles a delivery in the way that its handler decided.
+ *
+ * @internal
+ */
+export const settle = (delivery: AmqpDelivery, { _tag }: Settlement<unknown>): Effect.Effect<boolean> =>
+  _tag === "Ack" ? delivery.ack : delivery.reject({ requeue: _tag === "Requeue" })

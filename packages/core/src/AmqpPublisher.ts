@@ -1,0 +1,308 @@
+/**
+ * Publishing with confirms: a publish succeeds when the broker has taken responsibility for the message (RabbitMQ,
+ * "Publisher Confirms").
+ *
+ * A publisher owns a channel for as long as its scope lives. Any number of fibers may use it at once: their messages are
+ * pipelined, so a fiber waits for its own confirm and not for those of others.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type { PublishOptions } from "./AmqpChannel.ts"
+import * as AmqpConnection from "./AmqpConnection.ts"
+import { AmqpChannelError, AmqpPublishAllError, ChannelClosed, InvalidArgument } from "./AmqpError.ts"
+import type { AmqpPublishError } from "./AmqpError.ts"
+import * as AmqpMessage from "./AmqpMessage.ts"
+import type { Channel } from "./internal/channel.ts"
+import type { Outcome, PublishOwner } from "./internal/confirms.ts"
+import { failureOf, notSent, Publishing, unencodable } from "./internal/publishing.ts"
+import type { PublishJob, PublishLimits } from "./internal/publishing.ts"
+import { lostChannel } from "./internal/session.ts"
+import type { Session } from "./internal/session.ts"
+
+/**
+ * How a publisher limits itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** The most messages that wait for their confirm at once, from 1. Further ones are not sent before. Default: 1024. */
+  readonly maxInFlight?: number | undefined
+  /** No message is sent while the bodies that wait for their confirm have this many bytes, from 1. Default: 16 MiB. */
+  readonly maxInFlightBytes?: number | undefined
+}
+
+/**
+ * A publisher.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class AmqpPublisher extends Context.Service<AmqpPublisher, {
+  /**
+   * Publishes a message; succeeds when the broker has confirmed it.
+   *
+   * Waits while the limits are reached, the socket is full or the broker asks publishers to pause. Fails with an
+   * `AmqpPublishError` whose reason tells whether the broker can have the message: `Nacked` and `NotSent`: it does not;
+   * `OutcomeUnknown`: it may. An interruption before the message is sent withdraws it.
+   */
+  readonly publish: (message: AmqpMessage.AmqpMessage, options: PublishOptions) => Effect.Effect<void, AmqpPublishError>
+  /**
+   * Publishes many messages in their order; succeeds when the broker has confirmed all of them.
+   *
+   * All go to the same place, or each to where the function says. The messages are taken from the iterable as they can be
+   * sent. One that fails does not keep the others from being sent: the error names the failed ones by their index.
+   */
+  readonly publishAll: (
+    messages: Iterable<AmqpMessage.AmqpMessage>,
+    options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions)
+  ) => Effect.Effect<void, AmqpPublishAllError>
+}>()("@effect-amqp/core/AmqpPublisher") {}
+
+/**
+ * Opens a publisher, for as long as the scope lives.
+ *
+ * **Details**
+ *
+ * Fails as `AmqpChannel.run` does when it opens a channel, and with `InvalidArgument` for limits out of their range. When the
+ * broker closes the channel, which it does when a message goes to an exchange that does not exist, the messages in flight fail
+ * with `OutcomeUnknown` and its reason, and the next publish opens another channel. Closing the scope waits for the confirms
+ * of what was sent, at most for the connection's `closeTimeout`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options = {}
+): Effect.fn.Return<AmqpPublisher["Service"], AmqpChannelError, AmqpConnection.AmqpConnection | Scope.Scope> {
+  const limits = yield* resolve(options)
+  const session = yield* AmqpConnection.session
+  const publishing = new Publishing(limits)
+  const opened = yield* Deferred.make<void, AmqpChannelError>()
+  yield* Effect.forkScoped(keepOpen(session, publishing, opened), { startImmediately: true })
+  // Before the fiber above is interrupted, which waits for what is in flight.
+  yield* Effect.addFinalizer(() => Effect.sync(() => publishing.close(closed)))
+  yield* Deferred.await(opened)
+  return {
+    publish: (message, options) =>
+      Effect.callback((resume) => {
+        const job = new PublishOne(publishing, message, options, resume)
+        publishing.submit(job)
+        return Effect.sync(() => publishing.withdraw(job))
+      }),
+    publishAll: (messages, options) =>
+      Effect.callback((resume) => {
+        const job = new PublishMany(publishing, messages, options, resume)
+        publishing.submit(job)
+        return Effect.sync(() => {
+          publishing.withdraw(job)
+          job.stop()
+        })
+      })
+  }
+})
+
+/**
+ * A publisher as a Layer; see {@link make} for the errors.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: Options = {}
+): Layer.Layer<AmqpPublisher, AmqpChannelError, AmqpConnection.AmqpConnection> =>
+  Layer.effect(AmqpPublisher, make(options))
+
+const closed = new AmqpChannelError({ reason: new ChannelClosed() })
+
+const resolve = (
+  { maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024 }: Options
+): Effect.Effect<PublishLimits, AmqpChannelError> => {
+  for (const [name, value] of Object.entries({ maxInFlight, maxInFlightBytes })) {
+    if (!Number.isSafeInteger(value) || value < 1) {
+      const description = `${name}: must be a whole number from 1`
+      return Effect.fail(new AmqpChannelError({ reason: new InvalidArgument({ description }) }))
+    }
+  }
+  return Effect.succeed({ maxInFlight, maxInFlightBytes })
+}
+
+// -----------------------------------------------------------------------------
+// the channel
+// -----------------------------------------------------------------------------
+
+/** One channel, from its opening to its end. `onOpen` runs when it takes messages. */
+const useChannel = (session: Session, publishing: Publishing, onOpen: Effect.Effect<unknown>) =>
+  Effect.scoped(Effect.gen(function*() {
+    const channel = yield* session.scopedChannel
+    const ledger = yield* channel.confirmSelect
+    yield* Effect.addFinalizer(() => {
+      publishing.detach()
+      return Effect.timeoutOption(Effect.interruptible(ledger.awaitEmpty), session.options.closeTimeout)
+    })
+    publishing.attach(channel)
+    yield* onOpen
+    yield* Deferred.await(channel.ended)
+  }))
+
+/** The publisher's fiber. A channel that the broker closed is replaced when there is something to publish. */
+const keepOpen = (session: Session, publishing: Publishing, opened: Deferred.Deferred<void, AmqpChannelError>) =>
+  Effect.gen(function*() {
+    yield* useChannel(session, publishing, Deferred.succeed(opened, undefined)).pipe(
+      Effect.catch((error) => Deferred.fail(opened, error))
+    )
+    while (session.failure === undefined) {
+      yield* publishing.awaitWaiting
+      yield* useChannel(session, publishing, Effect.void).pipe(
+        Effect.catch((error) => Effect.sync(() => publishing.refuseLine(error)))
+      )
+    }
+    publishing.close(lostChannel(session.failure))
+  })
+
+// -----------------------------------------------------------------------------
+// the messages
+// -----------------------------------------------------------------------------
+
+const send = (
+  channel: Channel,
+  { body, properties }: AmqpMessage.AmqpMessage,
+  { exchange, routingKey }: PublishOptions,
+  owner: PublishOwner,
+  index: number
+): void => channel.publish(exchange, routingKey, AmqpMessage.encodeProperties(properties), body, owner, index)
+
+class PublishOne implements PublishJob, PublishOwner {
+  private readonly publishing: Publishing
+  private readonly message: AmqpMessage.AmqpMessage
+  private readonly options: PublishOptions
+  private readonly resume: (effect: Effect.Effect<void, AmqpPublishError>) => void
+
+  constructor(
+    publishing: Publishing,
+    message: AmqpMessage.AmqpMessage,
+    options: PublishOptions,
+    resume: (effect: Effect.Effect<void, AmqpPublishError>) => void
+  ) {
+    this.publishing = publishing
+    this.message = message
+    this.options = options
+    this.resume = resume
+  }
+
+  send(channel: Channel): boolean {
+    try {
+      send(channel, this.message, this.options, this, 0)
+    } catch (thrown) {
+      this.resume(Effect.suspend(() => Effect.fail(unencodable(thrown))))
+    }
+    return false
+  }
+
+  refuse(error: AmqpChannelError): void {
+    this.resume(Effect.fail(notSent(error)))
+  }
+
+  settled(_index: number, outcome: Outcome): void {
+    const failure = failureOf(outcome)
+    this.resume(failure === undefined ? Effect.void : Effect.fail(failure))
+    this.publishing.settled()
+  }
+}
+
+type Failure = AmqpPublishAllError["failures"][number]
+
+class PublishMany implements PublishJob, PublishOwner {
+  private readonly publishing: Publishing
+  private readonly messages: Iterator<AmqpMessage.AmqpMessage>
+  private readonly options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions)
+  private readonly resume: (effect: Effect.Effect<void, AmqpPublishAllError>) => void
+  private readonly failures: Array<Failure> = []
+  private next = 0
+  private isSent = false
+  private inFlight = 0
+  private confirmed = 0
+
+  constructor(
+    publishing: Publishing,
+    messages: Iterable<AmqpMessage.AmqpMessage>,
+    options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions),
+    resume: (effect: Effect.Effect<void, AmqpPublishAllError>) => void
+  ) {
+    this.publishing = publishing
+    this.messages = messages[Symbol.iterator]()
+    this.options = options
+    this.resume = resume
+  }
+
+  send(channel: Channel): boolean {
+    const { options } = this
+    try {
+      const { done, value: message } = this.messages.next()
+      if (done === true) return this.finishSending()
+      const index = this.next++
+      const route = typeof options === "function" ? options(message, index) : options
+      this.sendOne(channel, message, route, index)
+      return true
+    } catch (thrown) {
+      // The iterable or the function failed, so there is nothing to go on with.
+      this.isSent = true
+      this.resume(Effect.die(thrown))
+      return false
+    }
+  }
+
+  private sendOne(channel: Channel, message: AmqpMessage.AmqpMessage, route: PublishOptions, index: number): void {
+    try {
+      send(channel, message, route, this, index)
+      this.inFlight++
+    } catch (thrown) {
+      this.failures.push({ index, error: unencodable(thrown) })
+    }
+  }
+
+  refuse(error: AmqpChannelError): void {
+    const failure = notSent(error)
+    for (let result = this.messages.next(); result.done !== true; result = this.messages.next()) {
+      this.failures.push({ index: this.next++, error: failure })
+    }
+    this.finishSending()
+  }
+
+  settled(index: number, outcome: Outcome): void {
+    const failure = failureOf(outcome)
+    this.inFlight--
+    if (failure === undefined) this.confirmed++
+    else this.failures.push({ index, error: failure })
+    this.finish()
+    this.publishing.settled()
+  }
+
+  /** Takes no more messages. */
+  stop(): void {
+    if (!this.isSent) this.messages.return?.()
+    this.isSent = true
+  }
+
+  private finishSending(): false {
+    this.isSent = true
+    this.finish()
+    return false
+  }
+
+  private finish(): void {
+    if (!this.isSent || this.inFlight > 0) return
+    const { confirmed } = this
+    const [first, ...rest] = this.failures.toSorted((a, b) => a.index - b.index)
+    this.resume(
+      first === undefined
+        ? Effect.void
+        : Effect.fail(new AmqpPublishAllError({ confirmed, failures: [first, ...rest] }))
+    )
+  }
+}

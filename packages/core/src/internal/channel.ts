@@ -1,0 +1,445 @@
+/**
+ * One AMQP channel of a session.
+ *
+ * The channel fiber owns the mailbox and handles what the broker sends, in order. Callers send in single synchronous steps
+ * (encode into the outbound buffer, note what is awaited), so their messages can't interleave; whatever waits is resumed by
+ * the channel fiber, or by the end of the channel.
+ *
+ * States: `Open` → `Closing` (we sent channel.close) → `Closed`, or straight to `Closed` when the broker or the end of the
+ * session closes it. `failure` is set once, on leaving `Open`.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as AmqpError from "../AmqpError.ts"
+import type { BasicProperties } from "../protocol/BasicProperties.ts"
+import { frameOverhead, ReplyCode } from "../protocol/constants.ts"
+import { ContentAssembler } from "../protocol/ContentAssembler.ts"
+import type { Content } from "../protocol/ContentAssembler.ts"
+import { encodeBodyFrames, encodeHeaderFrame, encodeMethodFrame } from "../protocol/frames.ts"
+import { methodName, replyTags } from "../protocol/methods.generated.ts"
+import type {
+  BasicDeliver,
+  BasicGetEmpty,
+  BasicGetOk,
+  Method,
+  MethodTag,
+  ReplyOf,
+  SynchronousMethod
+} from "../protocol/methods.generated.ts"
+import { EncodeError, ProtocolError } from "../protocol/ProtocolError.ts"
+import { Acknowledgements } from "./acknowledgements.ts"
+import { ConfirmLedger } from "./confirms.ts"
+import type { PublishOwner } from "./confirms.ts"
+import type { Deadline, Deadlines } from "./deadlines.ts"
+import { Mailbox } from "./mailbox.ts"
+import type { Outbound } from "./outbound.ts"
+
+export type ChannelEvent = Method | Content
+
+/** Where the deliveries of one consumer go. */
+export interface ConsumerSink {
+  readonly noAck: boolean
+  deliver(content: Content<BasicDeliver>): void
+  /** The deliveries of a socket read are over. */
+  flush(): void
+  cancelled(): void
+  failed(error: AmqpError.AmqpChannelError): void
+}
+
+/** What a channel needs from its session. */
+export interface ChannelHost {
+  readonly outbound: Outbound
+  readonly deadlines: Deadlines
+  readonly frameMax: number
+  readonly maxBodySize: number
+  /** The number is free again: the close is complete on both sides. */
+  release(channel: Channel): void
+}
+
+/**
+ * A request of this channel, from when it is made until its reply comes. `Waiting` for those before it to be answered,
+ * `Sent`, `Expired` when the reply did not come in time; an expired one still takes the reply that comes late.
+ */
+interface Request extends Deadline {
+  readonly method: SynchronousMethod
+  readonly replies: ReadonlyArray<MethodTag>
+  state: "Waiting" | "Sent" | "Expired"
+  done: boolean
+  /** Absent when nobody waits any more. */
+  resume: ((reply: Effect.Effect<ChannelEvent, AmqpError.AmqpChannelError>) => void) | undefined
+}
+
+const tagOf = (event: ChannelEvent): MethodTag => "_tag" in event ? event._tag : event.method._tag
+
+const isDelivery = (content: Content): content is Content<BasicDeliver> => content.method._tag === "basic.deliver"
+
+const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
+
+export class Channel {
+  readonly number: number
+  readonly mailbox = new Mailbox<ChannelEvent, "Ended">()
+  readonly assembler: ContentAssembler
+  readonly acknowledgements: Acknowledgements
+  /** Set while the channel is in confirm mode. */
+  confirms: ConfirmLedger | undefined
+  state: "Open" | "Closing" | "Closed" = "Open"
+  /** Why the channel is not open. */
+  failure: AmqpError.AmqpChannelError | undefined
+  /** Set when a message was published that the broker does not confirm, so that only a close tells whether it took it. */
+  unconfirmed = false
+  /** Done when the channel is `Closed`. */
+  readonly ended = Deferred.makeUnsafe<void>()
+
+  private readonly host: ChannelHost
+  private readonly sinks = new Map<string, ConsumerSink>()
+  private requests: Array<Request> = []
+  private nextConsumer = 1
+
+  constructor(number: number, host: ChannelHost) {
+    this.number = number
+    this.host = host
+    this.assembler = new ContentAssembler(host.maxBodySize)
+    this.acknowledgements = new Acknowledgements(host.outbound, number)
+  }
+
+  // ---------------------------------------------------------------------------
+  // sending
+  // ---------------------------------------------------------------------------
+
+  /** Sends a request when the earlier ones are answered, and waits for its reply. */
+  request<M extends SynchronousMethod>(method: M): Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError> {
+    // `handleReply` lets only events with a tag of `replyTags[method._tag]` through, and those are what `ReplyOf` names.
+    return this.exchange(method) as Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError>
+  }
+
+  /** `basic.get`: a message with its content, or word that there is none. */
+  get(queue: string, noAck: boolean): Effect.Effect<Content<BasicGetOk> | BasicGetEmpty, AmqpError.AmqpChannelError> {
+    // As in `request`; of the two replies the one with content arrives as a content.
+    return this.exchange({ _tag: "basic.get", queue, noAck }) as Effect.Effect<
+      Content<BasicGetOk> | BasicGetEmpty,
+      AmqpError.AmqpChannelError
+    >
+  }
+
+  private exchange(method: SynchronousMethod): Effect.Effect<ChannelEvent, AmqpError.AmqpChannelError> {
+    return Effect.callback((resume) => {
+      if (this.failure !== undefined) return resume(Effect.fail(this.failure))
+      const request: Request = {
+        method,
+        replies: replyTags[method._tag],
+        state: "Waiting",
+        done: false,
+        resume,
+        expire: () => {
+          const resume = request.resume
+          request.state = "Expired"
+          request.resume = undefined
+          this.sendNextRequest()
+          resume?.(Effect.fail(channelError(new AmqpError.RequestTimeout({ method: method._tag }))))
+        }
+      }
+      this.requests.push(request)
+      this.sendNextRequest()
+      return Effect.sync(() => {
+        // What was sent keeps its place: the reply will come, and must not be taken for that of the next request.
+        request.resume = undefined
+      })
+    })
+  }
+
+  /**
+   * Sends the first request that waits, unless one before it may still be answered in time. Behind an expired one it is
+   * sent, since a broker answers the requests of a channel in their order.
+   */
+  private sendNextRequest(): void {
+    let index = 0
+    while (index < this.requests.length) {
+      const request = this.requests[index]
+      if (request.state === "Sent") return
+      if (request.state === "Expired") {
+        index++
+        continue
+      }
+      const refusal = request.resume === undefined ? undefined : this.sendRequest(request)
+      if (refusal === undefined && request.resume !== undefined) return
+      this.requests.splice(index, 1)
+      if (refusal !== undefined) request.resume?.(Effect.fail(refusal))
+    }
+  }
+
+  /** Answers why it could not be sent. */
+  private sendRequest(request: Request): AmqpError.AmqpChannelError | undefined {
+    try {
+      this.send(request.method)
+    } catch (error) {
+      return this.localError(error)
+    }
+    request.state = "Sent"
+    this.host.deadlines.add(request)
+    return undefined
+  }
+
+  /** Sends a method that has no reply. Throws an `EncodeError`. */
+  send(method: Method): void {
+    this.acknowledgements.flush()
+    this.encodeMethod(method)
+  }
+
+  /**
+   * Sends a message as one step, so that nothing of this channel can come between its frames. In confirm mode `owner`
+   * hears what became of it. Throws an `EncodeError`, and then nothing was sent and no publish number was used.
+   */
+  publish(
+    exchange: string,
+    routingKey: string,
+    properties: BasicProperties,
+    body: Uint8Array,
+    owner?: PublishOwner,
+    index = 0
+  ): void {
+    const { frameMax, outbound } = this.host
+    const { writer } = outbound
+    try {
+      encodeMethodFrame(writer, this.number, {
+        _tag: "basic.publish",
+        exchange,
+        routingKey,
+        mandatory: false,
+        immediate: false
+      })
+      const methodSize = writer.provisionalBytes
+      encodeHeaderFrame(writer, this.number, body.length, properties)
+      this.checkFrameSize(writer.provisionalBytes - methodSize, "The properties")
+    } catch (error) {
+      writer.rollback()
+      throw error
+    }
+    if (owner === undefined) this.unconfirmed = true
+    else this.confirms?.add(owner, index, body.length)
+    encodeBodyFrames(writer, this.number, body, frameMax)
+    outbound.commit()
+  }
+
+  /** Whether a publisher should send now; `awaitRoom` waits for it. */
+  get hasRoom(): boolean {
+    return this.host.outbound.hasRoom
+  }
+
+  get awaitRoom(): Effect.Effect<void> {
+    return this.host.outbound.awaitRoom
+  }
+
+  onceRoom(waiter: () => void): () => void {
+    return this.host.outbound.onceRoom(waiter)
+  }
+
+  private encodeMethod(method: Method): void {
+    const { writer } = this.host.outbound
+    try {
+      encodeMethodFrame(writer, this.number, method)
+      this.checkFrameSize(writer.provisionalBytes, method._tag)
+    } catch (error) {
+      writer.rollback()
+      throw error
+    }
+    this.host.outbound.commit()
+  }
+
+  private checkFrameSize(size: number, what: string): void {
+    const { frameMax } = this.host
+    if (frameMax === 0 || size <= frameMax) return
+    throw new EncodeError({
+      message: `${what}: ${
+        size - frameOverhead
+      } bytes do not fit a frame of ${frameMax} bytes, the negotiated frame-max`
+    })
+  }
+
+  private localError(error: unknown): AmqpError.AmqpChannelError {
+    if (error instanceof EncodeError) {
+      return channelError(new AmqpError.InvalidArgument({ description: error.message }))
+    }
+    throw error
+  }
+
+  /** Fails as `body` throws: bad input becomes an `InvalidArgument`. */
+  step<A>(body: () => A): Effect.Effect<A, AmqpError.AmqpChannelError> {
+    return Effect.suspend(() => {
+      if (this.failure !== undefined) return Effect.fail(this.failure)
+      try {
+        return Effect.succeed(body())
+      } catch (error) {
+        return Effect.fail(this.localError(error))
+      }
+    })
+  }
+
+  // ---------------------------------------------------------------------------
+  // modes and consumers
+  // ---------------------------------------------------------------------------
+
+  /** Puts the channel into confirm mode. */
+  readonly confirmSelect: Effect.Effect<ConfirmLedger, AmqpError.AmqpChannelError> = Effect.suspend(() =>
+    Effect.map(this.request({ _tag: "confirm.select", noWait: false }), () => (this.confirms = new ConfirmLedger()))
+  )
+
+  /** A consumer tag that no consumer of this channel has. */
+  consumerTag(): string {
+    return `effect-amqp-${this.number}-${this.nextConsumer++}`
+  }
+
+  /** From now on the deliveries with this tag go to `sink`. */
+  attach(consumerTag: string, sink: ConsumerSink): void {
+    this.sinks.set(consumerTag, sink)
+  }
+
+  detach(consumerTag: string): void {
+    this.sinks.delete(consumerTag)
+  }
+
+  // ---------------------------------------------------------------------------
+  // receiving: the channel fiber
+  // ---------------------------------------------------------------------------
+
+  /** The loop of the channel fiber, until the mailbox ends. Fails with what the peer did wrong. */
+  readonly run: Effect.Effect<void, ProtocolError> = Effect.gen({ self: this }, function*() {
+    while (true) {
+      const events = yield* this.mailbox.takeAll
+      try {
+        for (const event of events) this.handle(event)
+      } catch (error) {
+        if (error instanceof ProtocolError) return yield* Effect.fail(error)
+        throw error
+      }
+      for (const sink of this.sinks.values()) sink.flush()
+    }
+  }).pipe(Effect.catch((error) => error === "Ended" ? Effect.void : Effect.fail(error)))
+
+  private handle(event: ChannelEvent): void {
+    const tag = tagOf(event)
+    if (this.state === "Closed") {
+      // The answer to a close of ours that crossed the broker's, or that nobody waited for any more.
+      if (tag === "channel.close-ok") this.host.release(this)
+      return
+    }
+    if (this.state === "Closing" && tag !== "channel.close" && tag !== "channel.close-ok") return
+    if (!("_tag" in event)) {
+      if (isDelivery(event)) return this.handleDelivery(event)
+      if (tag === "basic.get-ok") return this.handleReply(event, tag)
+      return
+    }
+    switch (event._tag) {
+      case "basic.ack":
+        return this.confirms?.settle(event.deliveryTag, event.multiple, "Acked")
+      case "basic.nack":
+        return this.confirms?.settle(event.deliveryTag, event.multiple, "Nacked")
+      case "basic.cancel": {
+        const sink = this.sinks.get(event.consumerTag)
+        this.sinks.delete(event.consumerTag)
+        if (!event.noWait) this.send({ _tag: "basic.cancel-ok", consumerTag: event.consumerTag })
+        return sink?.cancelled()
+      }
+      case "channel.flow":
+        // RabbitMQ never asks to pause; answering is all the protocol requires.
+        return this.send({ _tag: "channel.flow-ok", active: event.active })
+      case "channel.close": {
+        this.encodeMethod({ _tag: "channel.close-ok" })
+        const method = methodName(event.classId, event.methodId)
+        // Our own close, if it crossed this one, is answered before the number is free.
+        if (this.state === "Open") this.host.release(this)
+        return this.end(channelError(AmqpError.replyReason({ ...event, method })))
+      }
+      case "channel.close-ok":
+        if (this.state !== "Closing") throw unexpected("channel.close-ok without a close")
+        this.host.release(this)
+        return this.end(channelError(new AmqpError.ChannelClosed()))
+      default:
+        return this.handleReply(event, tag)
+    }
+  }
+
+  private handleDelivery(content: Content<BasicDeliver>): void {
+    const sink = this.sinks.get(content.method.consumerTag)
+    this.acknowledgements.delivered(content.method.deliveryTag, sink?.noAck ?? false)
+    // Without a sink it is of a consumer that was cancelled meanwhile: closing the channel gives the message back.
+    sink?.deliver(content)
+  }
+
+  private handleReply(event: ChannelEvent, tag: MethodTag): void {
+    const request = this.requests.at(0)
+    if (request === undefined || request.state === "Waiting" || !request.replies.includes(tag)) {
+      throw unexpected(request === undefined ? `${tag} without a request` : `${tag} in reply to ${request.method._tag}`)
+    }
+    request.done = true
+    this.requests.shift()
+    this.handleGet(event, request)
+    this.sendNextRequest()
+    if (request.resume !== undefined) request.resume(Effect.succeed(event))
+    // Nobody waits for this consumer any more, so it must not hold messages.
+    else if ("_tag" in event && event._tag === "basic.consume-ok") {
+      this.send({ _tag: "basic.cancel", consumerTag: event.consumerTag, noWait: true })
+    }
+  }
+
+  private handleGet(event: ChannelEvent, { method, resume }: Request): void {
+    if ("_tag" in event || event.method._tag !== "basic.get-ok" || method._tag !== "basic.get") return
+    const { deliveryTag } = event.method
+    this.acknowledgements.delivered(deliveryTag, method.noAck)
+    // Nobody waits for this message any more, so others shall have it.
+    if (resume === undefined) this.acknowledgements.nack(Number(deliveryTag), true)
+  }
+
+  // ---------------------------------------------------------------------------
+  // closing
+  // ---------------------------------------------------------------------------
+
+  /** Sends the close, unless the channel is closed or about to be. The broker's answer ends the channel. */
+  beginClose(): void {
+    if (this.state !== "Open") return
+    for (const consumerTag of this.sinks.keys()) this.send({ _tag: "basic.cancel", consumerTag, noWait: true })
+    this.acknowledgements.flush()
+    this.state = "Closing"
+    this.encodeMethod({
+      _tag: "channel.close",
+      replyCode: ReplyCode.success,
+      replyText: "Goodbye",
+      classId: 0,
+      methodId: 0
+    })
+    this.settleAll(channelError(new AmqpError.ChannelClosed()))
+  }
+
+  /** Closes the channel and waits for the broker's word; several callers share one close. */
+  readonly close: Effect.Effect<void> = Effect.suspend(() => {
+    this.beginClose()
+    return Deferred.await(this.ended)
+  })
+
+  /** Ends the channel at once: the broker closed it, or the session is over. */
+  end(error: AmqpError.AmqpChannelError): void {
+    if (this.state === "Closed") return
+    this.state = "Closed"
+    // The broker's reason is worth more than our own close that crossed it.
+    if (error.reason._tag !== "ChannelClosed") this.failure = error
+    this.settleAll(error)
+    Deferred.doneUnsafe(this.ended, Effect.void)
+  }
+
+  /** Everyone who waits hears why nothing more comes. */
+  private settleAll(error: AmqpError.AmqpChannelError): void {
+    this.failure ??= error
+    const requests = this.requests
+    const sinks = [...this.sinks.values()]
+    this.requests = []
+    this.sinks.clear()
+    this.acknowledgements.close()
+    for (const request of requests) {
+      request.done = true
+      request.resume?.(Effect.fail(error))
+    }
+    this.confirms?.fail(error)
+    for (const sink of sinks) sink.failed(error)
+  }
+}
+
+const unexpected = (message: string) => new ProtocolError({ replyCode: ReplyCode.commandInvalid, message })

@@ -1,0 +1,58 @@
+/**
+ * The inbox of one owner fiber. Many may offer, one fiber takes.
+ *
+ * `effect/Queue` wakes its taker on the next turn of the scheduler. Here offers collect without waking anyone until
+ * `flush`, which resumes the taker inline with everything: a socket read wakes each channel at most once.
+ */
+import * as Effect from "effect/Effect"
+
+export class Mailbox<A, E = never> {
+  private items: Array<A> = []
+  private waiter: ((effect: Effect.Effect<Array<A>, E>) => void) | undefined
+  private failure: Effect.Effect<never, E> | undefined
+
+  /** Adds an item; `flush` makes the owner see it. */
+  offer(item: A): void {
+    if (this.failure === undefined) this.items.push(item)
+  }
+
+  /** Hands what was offered to the owner, if it waits. */
+  flush(): void {
+    if (this.waiter === undefined || this.items.length === 0) return
+    const resume = this.waiter
+    this.waiter = undefined
+    resume(Effect.succeed(this.drain()))
+  }
+
+  /** Forgets what was offered and not taken yet. */
+  clear(): void {
+    this.items = []
+  }
+
+  /** What was offered before is still taken; after that every take fails. */
+  fail(error: E): void {
+    if (this.failure !== undefined) return
+    const failure = Effect.fail(error)
+    this.failure = failure
+    this.flush()
+    const resume = this.waiter
+    this.waiter = undefined
+    resume?.(failure)
+  }
+
+  /** Everything that was offered, at least one item. */
+  readonly takeAll: Effect.Effect<Array<A>, E> = Effect.callback((resume) => {
+    if (this.items.length > 0) return resume(Effect.succeed(this.drain()))
+    if (this.failure !== undefined) return resume(this.failure)
+    this.waiter = resume
+    return Effect.sync(() => {
+      if (this.waiter === resume) this.waiter = undefined
+    })
+  })
+
+  private drain(): Array<A> {
+    const items = this.items
+    this.items = []
+    return items
+  }
+}

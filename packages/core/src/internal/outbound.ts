@@ -1,0 +1,135 @@
+/**
+ * The outbound buffer of a session: everyone encodes into it, only the writer fiber takes out of it.
+ *
+ * What is written within one turn leaves in one socket write. The first bytes of a turn schedule the writer on a
+ * microtask; a fiber that loops without suspending keeps microtasks waiting, so past a threshold the writer is resumed
+ * inline.
+ */
+import * as Effect from "effect/Effect"
+import { ByteWriter } from "../protocol/ByteWriter.ts"
+
+/** A socket write costs about as much as encoding a hundred small messages; past this size more gain nothing. */
+const flushBytes = 32 * 1024
+
+/** Publishers wait while this much is written or on its way into the socket, in bytes. */
+const highWaterBytes = 1024 * 1024
+
+/** Something that holds frames back until the turn ends, such as acknowledgements that can still be merged. */
+export interface Deferred {
+  flush(): void
+}
+
+export class Outbound {
+  readonly writer = new ByteWriter()
+  /** Whether anything left since the heartbeat fiber last asked. */
+  active = false
+  /** Set while the broker asks publishers to pause (`connection.blocked`). */
+  blocked = false
+
+  private taken = 0
+  private scheduled = false
+  private closed = false
+  private wakeWriter: (() => void) | undefined
+  private deferred: Array<Deferred> = []
+  private waiting = new Set<() => void>()
+
+  /** Makes what was encoded part of the output. */
+  commit(): void {
+    this.writer.commit()
+    if (this.writer.pendingBytes >= flushBytes) this.wake()
+    else this.schedule()
+  }
+
+  /** Has `deferred.flush` called once before the next write. */
+  defer(deferred: Deferred): void {
+    this.deferred.push(deferred)
+    this.schedule()
+  }
+
+  /** Starts the write of the turn now instead of at its end. */
+  wake(): void {
+    const resume = this.wakeWriter
+    if (resume === undefined) return
+    this.wakeWriter = undefined
+    resume()
+  }
+
+  /** Whether a publisher should send now. */
+  get hasRoom(): boolean {
+    return this.closed || (!this.blocked && this.taken + this.writer.pendingBytes < highWaterBytes)
+  }
+
+  /**
+   * Calls `waiter` once, when a publisher may send again or there is nothing to send to any more. Answers how to take that
+   * back.
+   */
+  onceRoom(waiter: () => void): () => void {
+    this.waiting.add(waiter)
+    return () => this.waiting.delete(waiter)
+  }
+
+  /** Waits until a publisher may send, or until there is nothing to send to any more. */
+  readonly awaitRoom: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.hasRoom) return resume(Effect.void)
+    return Effect.sync(this.onceRoom(() => resume(Effect.void)))
+  })
+
+  /** Lets those go on who waited, as far as there is room. */
+  releaseRoom(): void {
+    // Whoever is resumed fills the buffer again at once, so those behind go on waiting, in their order.
+    for (const waiter of this.waiting) {
+      if (!this.hasRoom) return
+      this.waiting.delete(waiter)
+      waiter()
+    }
+  }
+
+  /** Nothing is written any more; nobody waits any more. */
+  close(): void {
+    this.closed = true
+    this.releaseRoom()
+  }
+
+  /** The writer fiber's loop: `write` answers when the socket took the bytes. */
+  readonly drainTo = <E>(write: (chunks: readonly [Uint8Array, ...Array<Uint8Array>]) => Effect.Effect<void, E>) =>
+    Effect.gen({ self: this }, function*() {
+      while (true) {
+        const [first, ...rest] = this.take()
+        if (first === undefined) {
+          yield* this.awaitBytes
+          continue
+        }
+        this.active = true
+        yield* write([first, ...rest])
+        this.taken = 0
+        this.releaseRoom()
+      }
+    })
+
+  private readonly awaitBytes: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.writer.pendingBytes > 0 || this.deferred.length > 0) return resume(Effect.void)
+    this.wakeWriter = () => resume(Effect.void)
+    return Effect.sync(() => {
+      this.wakeWriter = undefined
+    })
+  })
+
+  private take(): Array<Uint8Array> {
+    const deferred = this.deferred
+    this.deferred = []
+    for (const one of deferred) one.flush()
+    this.taken = this.writer.pendingBytes
+    return this.writer.take()
+  }
+
+  private schedule(): void {
+    if (this.scheduled || this.wakeWriter === undefined) return
+    this.scheduled = true
+    queueMicrotask(this.onTurnEnd)
+  }
+
+  private readonly onTurnEnd = (): void => {
+    this.scheduled = false
+    this.wake()
+  }
+}

@@ -1,0 +1,77 @@
+/**
+ * Channel programs: what they are to the compiler, and how they run.
+ *
+ * A program is a function from a channel to an Effect. Only the runners have channels, and they use each with one program at
+ * a time, so no program can reach a channel of another fiber.
+ */
+import * as Effect from "effect/Effect"
+import * as Pipeable from "effect/Pipeable"
+import type * as Types from "effect/Types"
+import type { Channel } from "./channel.ts"
+
+export const TypeId = "~@effect-amqp/core/AmqpChannel"
+
+/**
+ * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`.
+ *
+ * It is not an `Effect`, and a property that exists only for the compiler says so where one is expected.
+ */
+export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeable.Pipeable {
+  readonly [TypeId]: {
+    readonly _A: Types.Covariant<A>
+    readonly _E: Types.Covariant<E>
+    readonly _R: Types.Covariant<R>
+  }
+  readonly [Effect.TypeId]:
+    "A channel program is not an Effect: a channel belongs to one fiber. Combine programs with AmqpChannel.gen and run the whole with AmqpChannel.run."
+  [Symbol.iterator](): ProgramIterator<AmqpChannel<A, E, R>, A>
+}
+
+export interface ProgramIterator<out S, out A> {
+  next(...args: ReadonlyArray<unknown>): IteratorResult<S, A>
+}
+
+/** What may be a step of a program. */
+export type Step<A = unknown, E = unknown, R = unknown> = AmqpChannel<A, E, R> | Effect.Effect<A, E, R>
+
+type Run<A, E, R> = (channel: Channel) => Effect.Effect<A, E, R>
+
+class Program<A, E, R> extends Pipeable.Class {
+  readonly run: Run<A, E, R>
+  constructor(run: Run<A, E, R>) {
+    super()
+    this.run = run
+  }
+  get [TypeId](): true {
+    return true
+  }
+  /** Yields the program itself once, and returns what the runner answers. */
+  *[Symbol.iterator](): Generator<Program<A, E, R>, A, A> {
+    return yield this
+  }
+}
+
+/** Makes a program. */
+export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A, E, R> =>
+  // The interface's two type-level properties have no runtime counterpart of that type.
+  new Program(run) as unknown as AmqpChannel<A, E, R>
+
+const isProgram = (step: object): step is Program<unknown, unknown, unknown> => step instanceof Program
+
+/** Runs a program, or an Effect as it is, on a channel. */
+export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> =>
+  // A `Program` is what `make` disguised; everything else of type `Step` is an Effect.
+  (isProgram(step) ? step.run(channel) : step) as Effect.Effect<A, E, R>
+
+/** Drives a generator whose steps are programs and Effects. */
+export const gen =
+  <A>(body: () => Iterator<Step, A, never>) => (channel: Channel): Effect.Effect<A, unknown, unknown> =>
+    Effect.gen(() => {
+      const steps = body()
+      const next = (value: never): IteratorResult<Effect.Effect<unknown, unknown, unknown>, A> => {
+        const result = steps.next(value)
+        return result.done === true ? result : { done: false, value: runOn(result.value, channel) }
+      }
+      // `next` is all that Effect.gen calls.
+      return { next } as Generator<Effect.Effect<unknown, unknown, unknown>, A, never>
+    })

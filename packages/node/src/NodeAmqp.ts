@@ -1,0 +1,190 @@
+/**
+ * AMQP connections over TCP and TLS on Node.js, from a URL.
+ *
+ * @since 0.1.0
+ */
+import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
+import type { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
+import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+import * as Config from "effect/Config"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
+import * as net from "node:net"
+import * as tls from "node:tls"
+import * as dial from "./internal/dial.ts"
+import { tlsOptions } from "./internal/tlsOptions.ts"
+
+/**
+ * Options of `tls.connect`, on top of what an `amqps://` URL says and before it. Not among them is where to connect to,
+ * which the URL says.
+ *
+ * **Details**
+ *
+ * By default a connection takes TLS 1.2 and 1.3, verifies the server's certificate with the authorities that Node.js
+ * trusts and against the host, and sends the host as server name unless it is an IP address.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type TlsOptions = Omit<tls.ConnectionOptions, "host" | "port" | "path" | "socket">
+
+/**
+ * Where a broker is.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SocketOptions {
+  /**
+   * `amqp[s]://user:password@host:port/virtual-host?parameters`, see `AmqpUri.parse` for the details. `AmqpUri.make` makes
+   * one of its parts.
+   */
+  readonly url: string | Redacted.Redacted<string> | AmqpUri.AmqpUri
+  /** Only with an `amqps://` URL. Wins over what that says. */
+  readonly tls?: TlsOptions | undefined
+}
+
+/**
+ * Where a broker is and how to connect to it. An option that is given wins over what the URL says, and what neither says
+ * has the default of `AmqpConnection`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options extends SocketOptions, AmqpConnection.Options {}
+
+const parseUrl = ({ tls, url }: SocketOptions): Effect.Effect<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> =>
+  Effect.flatMap(
+    Effect.fromResult(url instanceof AmqpUri.AmqpUri ? Result.succeed(url) : AmqpUri.parse(url)),
+    (uri) =>
+      tls === undefined || uri.tls !== undefined
+        ? Effect.succeed(uri)
+        : Effect.fail(
+          new AmqpUri.AmqpUriError({
+            part: "Scheme",
+            message: "There are TLS options, but the URL begins with amqp://, which is not encrypted; use amqps://"
+          })
+        )
+  )
+
+/**
+ * A socket to the broker of a URI. Each time its reader is acquired it connects anew: resolves the name, and with TLS
+ * reads the files of certificates.
+ *
+ * **When to use**
+ *
+ * Use with `AmqpConnection.make` or `layer` when the URL is known to be right, or is made by `AmqpUri.make`.
+ *
+ * **Details**
+ *
+ * Nothing is sent late to fill a packet (`noDelay` is on). A failure to connect is a `SocketError` with a
+ * `SocketOpenError`, whose `cause` is an error with a message for people and with that of Node.js as its own cause. When
+ * the connection ends, what was written has a second to leave.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeSocket = (uri: AmqpUri.AmqpUri, options?: TlsOptions): Effect.Effect<Socket.Socket> => {
+  const { host, port } = uri
+  const name = `${host.includes(":") ? `[${host}]` : host}:${port}`
+  if (uri.tls === undefined) {
+    const connect = () => net.connect({ host, port, noDelay: true })
+    return dial.makeSocket(name, Effect.succeed({ connect, readyEvent: "connect" }))
+  }
+  return dial.makeSocket(
+    name,
+    Effect.map(tlsOptions(uri, uri.tls), (fromUri) => ({
+      connect: () => tls.connect({ ...fromUri, ...options, host, port }),
+      readyEvent: "secureConnect"
+    }))
+  )
+}
+
+/**
+ * Provides a socket to the broker of a URL, for an `AmqpConnection` layer. Fails when the URL is not valid.
+ *
+ * @see {@link makeSocket}
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, AmqpUri.AmqpUriError> =>
+  Layer.effect(Socket.Socket, Effect.flatMap(parseUrl(options), (uri) => makeSocket(uri, options.tls)))
+
+/**
+ * Connects to the broker of a URL, for as long as the scope lives.
+ *
+ * **Details**
+ *
+ * Fails with an `AmqpUriError` when the URL is not valid, and then has not tried to connect; otherwise with the errors of
+ * `AmqpConnection.make`, whose reason `DialFailed` has the words of Node.js and OpenSSL, and what to do about them.
+ *
+ * `connection_timeout` or `timeout` in the URL is the option `connectTimeout`: it bounds not only the connection of TCP,
+ * but all steps until the broker has opened the virtual host.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  options: Options
+): Effect.Effect<
+  AmqpConnection.AmqpConnection["Service"],
+  AmqpUri.AmqpUriError | AmqpConnectionError,
+  Scope.Scope
+> =>
+  Effect.flatMap(parseUrl(options), (uri) =>
+    AmqpConnection.make({
+      ...options,
+      credentials: options.credentials ?? { username: uri.username, password: uri.password },
+      virtualHost: options.virtualHost ?? uri.virtualHost,
+      heartbeat: options.heartbeat ?? uri.heartbeat,
+      frameMax: options.frameMax ?? uri.frameMax,
+      channelMax: options.channelMax ?? uri.channelMax,
+      connectTimeout: options.connectTimeout ?? uri.connectTimeout,
+      locale: options.locale ?? uri.locale
+    }).pipe(Effect.provideServiceEffect(Socket.Socket, makeSocket(uri, options.tls))))
+
+/**
+ * Provides a connection to the broker of a URL; see {@link make} for the errors.
+ *
+ * **Example** (A broker on this machine)
+ *
+ * ```ts
+ * import { NodeAmqp } from "@effect-amqp/node"
+ *
+ * const AmqpLive = NodeAmqp.layer({ url: "amqp://guest:guest@localhost:5672", connectionName: "orders" })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: Options
+): Layer.Layer<AmqpConnection.AmqpConnection, AmqpUri.AmqpUriError | AmqpConnectionError> =>
+  Layer.effect(AmqpConnection.AmqpConnection, make(options))
+
+/**
+ * Provides a connection whose options come from `Config`; see {@link make} for the errors.
+ *
+ * **Example** (The URL from an environment variable)
+ *
+ * ```ts
+ * import { NodeAmqp } from "@effect-amqp/node"
+ * import * as Config from "effect/Config"
+ *
+ * const AmqpLive = NodeAmqp.layerConfig({ url: Config.Redacted("AMQP_URL") })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<Options>
+): Layer.Layer<
+  AmqpConnection.AmqpConnection,
+  Config.ConfigError | AmqpUri.AmqpUriError | AmqpConnectionError
+> => Layer.effect(AmqpConnection.AmqpConnection, Effect.flatMap(Config.unwrap(options), make))

@@ -1,0 +1,91 @@
+/**
+ * Effect sockets over connections of `node:net` and `node:tls` whose errors explain themselves.
+ *
+ * Dials by itself and leaves the rest to `NodeSocket.fromDuplex`: `NodeSocket.makeTls` takes its certificates once and for
+ * all connections, and a connection that it or `makeNet` closes stays open for as long as the peer does not read.
+ */
+import * as NodeSocket from "@effect/platform-node/NodeSocket"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
+import type * as net from "node:net"
+import { explain, messageOf } from "./explain.ts"
+
+/** How long a connection may take to send its last bytes. A broker that is out of resources does not read them. */
+const flushMillis = 1_000
+
+const close = (connection: net.Socket, isOpen: boolean): void => {
+  if (connection.destroyed) return
+  if (!isOpen) {
+    connection.destroy()
+    return
+  }
+  const timer = setTimeout(() => connection.destroy(), flushMillis)
+  connection.once("close", () => clearTimeout(timer))
+  connection.destroySoon()
+}
+
+const openError = (cause: unknown): Socket.SocketError =>
+  new Socket.SocketError({ reason: new Socket.SocketOpenError({ kind: "Unknown", cause }) })
+
+/** How to make a connection. */
+export interface Dial {
+  /** Begins to connect. Throws when TLS cannot work with its settings. */
+  readonly connect: () => net.Socket
+  /** The event that says it is usable. */
+  readonly readyEvent: "connect" | "secureConnect"
+}
+
+const open = (name: string, dial: Dial): Effect.Effect<net.Socket, Socket.SocketError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const scope = yield* Effect.scope
+    let connection: net.Socket | undefined
+    let isOpen = false
+    yield* Scope.addFinalizer(
+      scope,
+      Effect.sync(() => {
+        if (connection !== undefined) close(connection, isOpen)
+      })
+    )
+    return yield* Effect.callback<net.Socket, Socket.SocketError>((resume) => {
+      const fail = (cause: Error) => resume(Effect.fail(openError(explain(name, cause))))
+      let dialed: net.Socket
+      try {
+        dialed = dial.connect()
+      } catch (thrown) {
+        const problem = `the TLS settings (certfile, keyfile and password among them) do not work: ${messageOf(thrown)}`
+        return fail(new Error(problem, { cause: thrown }))
+      }
+      connection = dialed
+      dialed.once(dial.readyEvent, () => {
+        isOpen = true
+        dialed.setNoDelay(true)
+        resume(Effect.succeed(dialed))
+      })
+      // Never taken off: an error without a listener, however late, ends the process.
+      dialed.on("error", fail)
+    })
+  })
+
+/** In TLS 1.3 a server refuses the client's certificate after the handshake, and then the first read fails. */
+const explainRead = (name: string) => (error: Socket.SocketError): Socket.SocketError =>
+  error.reason._tag === "SocketReadError" && error.reason.cause instanceof Error
+    ? new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: explain(name, error.reason.cause) }) })
+    : error
+
+/** A socket that asks how to connect each time it does. In an error it goes by `name`. */
+export const makeSocket = (name: string, dial: Effect.Effect<Dial, Error>): Effect.Effect<Socket.Socket> =>
+  dial.pipe(
+    Effect.mapError((cause) => openError(explain(name, cause))),
+    Effect.flatMap((dial) => open(name, dial)),
+    (opened) => NodeSocket.fromDuplex(opened),
+    Effect.map((socket) =>
+      Socket.make({
+        writer: socket.writer,
+        reader: Effect.map(socket.reader, ({ pull, upgrade }) => ({
+          pull: Effect.mapError(pull, explainRead(name)),
+          upgrade
+        }))
+      })
+    )
+  )

@@ -1,0 +1,80 @@
+/**
+ * What an `amqps://` URI asks for, in the terms of `node:tls`.
+ */
+import type { AmqpUri, TlsParameters } from "@effect-amqp/core/AmqpUri"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import * as fs from "node:fs/promises"
+import * as net from "node:net"
+import * as path from "node:path"
+import type { ConnectionOptions } from "node:tls"
+import { messageOf } from "./explain.ts"
+
+const attempt = <A>(parameter: string, run: () => Promise<A>): Effect.Effect<A, Error> =>
+  Effect.tryPromise({
+    try: run,
+    catch: (cause) => new Error(`${parameter}: ${messageOf(cause)}`, { cause })
+  })
+
+const hasCertificate = (pem: string): boolean => /-----BEGIN (X509 |TRUSTED )?CERTIFICATE-----/.test(pem)
+
+const readPem = (parameter: string, file: string): Effect.Effect<string, Error> =>
+  attempt(parameter, () => fs.readFile(file, "utf8"))
+
+// OpenSSL skips what is no certificate without a word, and then trusts no one.
+const readCertificates = (parameter: string, file: string): Effect.Effect<string, Error> =>
+  Effect.flatMap(readPem(parameter, file), (pem) =>
+    hasCertificate(pem)
+      ? Effect.succeed(pem)
+      : Effect.fail(new Error(`${parameter}: there is no certificate in PEM format in '${file}'`)))
+
+const readFolder = (parameter: string, folder: string): Effect.Effect<ReadonlyArray<string>, Error> =>
+  Effect.gen(function*() {
+    const names = yield* attempt(parameter, () => fs.readdir(folder))
+    const files = yield* Effect.filter(
+      names.map((name) => path.join(folder, name)),
+      (file) => Effect.map(attempt(parameter, () => fs.stat(file)), (stat) => stat.isFile())
+    )
+    const certificates = (yield* Effect.forEach(files, (file) => readPem(parameter, file))).filter(hasCertificate)
+    if (certificates.length === 0) {
+      return yield* Effect.fail(new Error(`${parameter}: there is no certificate in PEM format in '${folder}'`))
+    }
+    return certificates
+  })
+
+const readTrusted = ({ caFile, caPath }: TlsParameters): Effect.Effect<ReadonlyArray<string>, Error> =>
+  Effect.zipWith(
+    caFile === undefined ? Effect.succeed([]) : Effect.map(readCertificates("cacertfile", caFile), (pem) => [pem]),
+    caPath === undefined ? Effect.succeed([]) : readFolder("capath", caPath),
+    (fromFile, fromFolder) => [...fromFile, ...fromFolder]
+  )
+
+const readIdentity = (
+  { certFile, keyFile, passphrase }: TlsParameters
+): Effect.Effect<Pick<ConnectionOptions, "cert" | "key" | "passphrase">, Error> =>
+  Effect.gen(function*() {
+    if (certFile === undefined) return {}
+    const cert = yield* readCertificates("certfile", certFile)
+    const key = keyFile === undefined ? cert : yield* readPem("keyfile", keyFile)
+    return passphrase === undefined ? { cert, key } : { cert, key, passphrase: Redacted.value(passphrase) }
+  })
+
+/**
+ * Reads the files that the URI names, so it is to be called for each connection: certificates are renewed while programs
+ * run. Fails with an error whose message names the parameter.
+ */
+export const tlsOptions = (uri: AmqpUri, parameters: TlsParameters): Effect.Effect<ConnectionOptions, Error> =>
+  Effect.gen(function*() {
+    const trusted = yield* readTrusted(parameters)
+    const identity = yield* readIdentity(parameters)
+    // RFC 6066 allows no IP address as a server name; Node.js verifies against the host then.
+    const host = net.isIP(uri.host) === 0 ? uri.host : ""
+    return {
+      minVersion: "TLSv1.2",
+      rejectUnauthorized: parameters.verifyPeer,
+      servername: parameters.serverName === false ? "" : parameters.serverName ?? host,
+      ...identity,
+      ...(trusted.length === 0 ? {} : { ca: [...trusted] }),
+      ...(parameters.verifyHostname ? {} : { checkServerIdentity: () => undefined })
+    }
+  })

@@ -1,0 +1,145 @@
+import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
+import { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
+import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
+import { assert, describe, it } from "@effect/vitest"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import { inspect } from "node:util"
+import { inject } from "vitest"
+
+const broker = Result.getOrThrow(AmqpUri.parse(inject("amqpUrl")))
+
+const { host, password, port, tls, username, virtualHost } = broker
+
+/** The broker's URL with some parts changed. */
+const urlWith = (parts: AmqpUri.Options): string => {
+  const uri = Result.getOrThrow(AmqpUri.make({ host, port, username, password, virtualHost, tls, ...parts }))
+  return Redacted.value(AmqpUri.toRedacted(uri))
+}
+
+const connected = (options: NodeAmqp.Options) => Effect.provide(AmqpConnection, NodeAmqp.layer(options))
+
+const failureOf = (options: NodeAmqp.Options) => Effect.flip(Effect.scoped(Layer.build(NodeAmqp.layer(options))))
+
+/** The error of a connection that is not made, which must not show the password `secret` anywhere. */
+const connectionFailureOf = (options: NodeAmqp.Options) =>
+  Effect.map(failureOf(options), (error) => {
+    for (const text of [error.message, String(error), inspect(error, { depth: 9 }), JSON.stringify(error)]) {
+      assert.notInclude(text, "secret")
+    }
+    return error instanceof AmqpConnectionError ? error : assert.fail(String(error))
+  })
+
+describe("a connection on Node.js", () => {
+  it.live("is made by a URL: a text, a redacted one or a parsed one", () =>
+    Effect.gen(function*() {
+      const url = urlWith({})
+      for (const given of [url, Redacted.make(url), broker]) {
+        const { serverProperties } = yield* connected({ url: given })
+        assert.isString(serverProperties["product"])
+      }
+    }))
+
+  it.live("is made by Config", () =>
+    Effect.gen(function*() {
+      const layer = NodeAmqp.layerConfig({
+        url: Config.Redacted("AMQP_URL"),
+        connectionName: Config.String("AMQP_CONNECTION_NAME").pipe(Config.withDefault("effect-amqp test"))
+      })
+      const { negotiated } = yield* Effect.provide(AmqpConnection, layer).pipe(
+        Effect.provideService(
+          ConfigProvider.ConfigProvider,
+          ConfigProvider.fromUnknown({ AMQP_URL: urlWith({ heartbeat: "7 seconds" }) })
+        )
+      )
+      assert.deepStrictEqual(negotiated.heartbeat, Duration.seconds(7))
+    }))
+
+  it.live("takes the settings of the URL, and before them those of the options", () =>
+    Effect.gen(function*() {
+      const url = urlWith({ heartbeat: "7 seconds", channelMax: 9, frameMax: 16384 })
+      const fromUrl = yield* connected({ url })
+      assert.deepStrictEqual(fromUrl.negotiated, {
+        heartbeat: Duration.seconds(7),
+        channelMax: 9,
+        frameMax: 16384
+      })
+      const fromOptions = yield* connected({ url, heartbeat: "5 seconds", channelMax: 8, frameMax: 8192 })
+      assert.deepStrictEqual(fromOptions.negotiated, {
+        heartbeat: Duration.seconds(5),
+        channelMax: 8,
+        frameMax: 8192
+      })
+    }))
+
+  it.live("takes credentials and virtual host of the options before those of the URL", () =>
+    connected({
+      url: urlWith({ username: "nobody", password: Redacted.make("secret"), virtualHost: "nowhere" }),
+      credentials: { username, password },
+      virtualHost
+    }))
+
+  it.live("fails with AuthenticationFailed for a wrong password", () =>
+    Effect.gen(function*() {
+      const error = yield* connectionFailureOf({ url: urlWith({ password: Redacted.make("secret") }) })
+      assert.strictEqual(error.reason._tag, "AuthenticationFailed")
+      assert.isFalse(error.isRetryable)
+    }))
+
+  it.live("fails with VirtualHostRefused for a virtual host that is not there", () =>
+    Effect.gen(function*() {
+      const error = yield* connectionFailureOf({ url: urlWith({ virtualHost: "not/there" }) })
+      assert.strictEqual(error.reason._tag, "VirtualHostRefused")
+      assert.include(error.message, "not/there")
+    }))
+
+  it.live("fails with DialFailed for a port where nothing listens", () =>
+    Effect.gen(function*() {
+      const error = yield* connectionFailureOf({ url: "amqp://user:secret@127.0.0.1:1" })
+      assert.strictEqual(error.reason._tag, "DialFailed")
+      assert.isTrue(error.isRetryable)
+      assert.include(error.message, "ECONNREFUSED 127.0.0.1:1")
+    }))
+
+  it.live("fails with DialFailed for a name that does not resolve", () =>
+    Effect.gen(function*() {
+      const error = yield* connectionFailureOf({ url: "amqp://user:secret@broker.invalid" })
+      assert.strictEqual(error.reason._tag, "DialFailed")
+      assert.match(error.message, /(ENOTFOUND|EAI_AGAIN) broker\.invalid/)
+    }))
+
+  it.live.skipIf(tls !== undefined)(
+    "H4: fails with DialFailed for TLS to the port without, and says so",
+    () =>
+      Effect.gen(function*() {
+        const { host, port } = broker
+        const url = Result.getOrThrow(AmqpUri.make({ host, port, tls: {} }))
+        const error = yield* connectionFailureOf({ url })
+        assert.strictEqual(error.reason._tag, "DialFailed")
+        assert.include(error.message, "does not speak TLS")
+      })
+  )
+
+  it.live("fails with AmqpUriError for a URL that is not valid", () =>
+    Effect.gen(function*() {
+      const error = yield* failureOf({ url: "amqp://user:secret@broker:port" })
+      assert.instanceOf(error, AmqpUri.AmqpUriError)
+      assert.notInclude(error.message, "secret")
+    }))
+
+  it.live("fails with a ConfigError for a variable that is not set", () =>
+    Effect.gen(function*() {
+      const layer = NodeAmqp.layerConfig({ url: Config.Redacted("AMQP_URL") })
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(layer))).pipe(
+        Effect.provideService(ConfigProvider.ConfigProvider, ConfigProvider.fromUnknown({}))
+      )
+      assert.strictEqual(error._tag, "ConfigError")
+      assert.include(error.message, "AMQP_URL")
+    }))
+})

@@ -1,0 +1,58 @@
+import { explain, messageOf } from "@effect-amqp/node/internal/explain"
+import { assert, describe, it } from "@effect/vitest"
+
+const coded = (code: string, message: string, more?: Record<string, string>): Error =>
+  Object.assign(new Error(message), { code, ...more })
+
+describe("an explained error", () => {
+  it("says what failed, why and what to do, and keeps its cause", () => {
+    const cause = coded("ECONNREFUSED", "connect ECONNREFUSED 127.0.0.1:5672")
+    const error = explain("127.0.0.1:5672", cause)
+    assert.strictEqual(
+      error.message,
+      "127.0.0.1:5672: connect ECONNREFUSED 127.0.0.1:5672 " +
+        "(nothing listens there; is the broker running, and is this its port?)"
+    )
+    assert.strictEqual(error.cause, cause)
+  })
+
+  it("has nothing to add to an error it does not know", () => {
+    assert.strictEqual(explain("broker:5672", coded("EOTHER", "read EOTHER")).message, "broker:5672: read EOTHER")
+    assert.strictEqual(explain("broker:5672", new Error("odd")).message, "broker:5672: odd")
+  })
+
+  it("tells the errors of all addresses of a name", () => {
+    const errors = [
+      coded("ECONNREFUSED", "connect ECONNREFUSED ::1:5672"),
+      coded("ECONNREFUSED", "connect ECONNREFUSED 127.0.0.1:5672")
+    ]
+    const error = explain("localhost:5672", Object.assign(new AggregateError(errors), { code: "ECONNREFUSED" }))
+    assert.include(
+      error.message,
+      "localhost:5672: connect ECONNREFUSED ::1:5672, connect ECONNREFUSED 127.0.0.1:5672 ("
+    )
+  })
+
+  // The codes that OpenSSL 3 gives Node.js for the alerts of a server.
+  const refusals = [
+    ["ERR_SSL_TLSV1_ALERT_UNKNOWN_CA", "tlsv1 alert unknown ca"],
+    ["ERR_SSL_SSL/TLS_ALERT_CERTIFICATE_EXPIRED", "ssl/tls alert certificate expired"],
+    ["ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE", "ssl/tls alert bad certificate"]
+  ] as const
+  for (const [code, reason] of refusals) {
+    it(`S3: tells ${code} as a refusal of the client certificate, in OpenSSL's words without its addresses`, () => {
+      const { message } = explain(
+        "broker:5671",
+        coded(code, `402D02DAD17F0000:error:0A000418:${reason}:77:`, { reason })
+      )
+      assert.include(message, `broker:5671: ${reason} (the server refused the client certificate`)
+      assert.notInclude(message, "402D02DAD17F0000")
+    })
+  }
+
+  it("tells anything that was thrown", () => {
+    assert.strictEqual(messageOf(coded("ECODE", "")), "ECODE")
+    assert.strictEqual(messageOf(new TypeError()), "TypeError")
+    assert.strictEqual(messageOf("text"), "text")
+  })
+})

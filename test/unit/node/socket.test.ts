@@ -1,0 +1,383 @@
+import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
+import * as crypto from "node:crypto"
+import * as fs from "node:fs"
+import * as net from "node:net"
+import * as os from "node:os"
+import * as path from "node:path"
+import * as tls from "node:tls"
+import { issue } from "./certificates.ts"
+import type { Identity } from "./certificates.ts"
+
+interface Listening {
+  readonly port: number
+  readonly connections: ReadonlyArray<net.Socket>
+}
+
+/** A server on a free port of this machine that answers each chunk with the same, until the scope closes. */
+const listening = (
+  start: (onConnection: (socket: net.Socket) => void) => net.Server,
+  onConnection: (socket: net.Socket) => void = (socket) => void socket.pipe(socket)
+): Effect.Effect<Listening, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const connections: Array<net.Socket> = []
+      const server = start((socket) => {
+        connections.push(socket)
+        socket.on("error", () => {})
+        onConnection(socket)
+      })
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+      return { server, connections, port: (server.address() as net.AddressInfo).port } // a TCP server has no other kind
+    }),
+    ({ connections, server }) =>
+      Effect.promise(() => {
+        for (const socket of connections) socket.destroy()
+        return new Promise((resolve) => server.close(resolve))
+      })
+  )
+
+const tcpServer = listening((onConnection) => net.createServer(onConnection))
+
+const tlsServer = (options: tls.TlsOptions) =>
+  listening((onConnection) => {
+    const server = tls.createServer(options, onConnection)
+    server.on("tlsClientError", () => {})
+    return server
+  })
+
+const temporaryFolder = Effect.acquireRelease(
+  Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "effect-amqp-test-"))),
+  (folder) => Effect.sync(() => fs.rmSync(folder, { recursive: true }))
+)
+
+/** Writes files into a folder of the test's own and answers their paths. */
+const filesOf = <const Name extends string>(contents: Readonly<Record<Name, string>>) =>
+  Effect.map(temporaryFolder, (folder) => {
+    const entries = Object.entries<string>(contents).map(([name, content]) => {
+      const file = path.join(folder, name)
+      fs.writeFileSync(file, content)
+      return [name, file]
+    })
+    return { folder, ...Object.fromEntries(entries) as Record<Name, string> } // the names that were given
+  })
+
+const parsed = (url: string): AmqpUri.AmqpUri => Result.getOrThrow(AmqpUri.parse(url))
+
+const socketTo = (url: string, options?: NodeAmqp.TlsOptions) => NodeAmqp.makeSocket(parsed(url), options)
+
+/** Connects, sends a text and answers what comes back. */
+const echo = (socket: Socket.Socket): Effect.Effect<string, Socket.SocketError> =>
+  Effect.scoped(Effect.gen(function*() {
+    const { pull } = yield* socket.reader
+    const { write } = yield* socket.writer
+    yield* write("hello")
+    return (yield* pull).map((chunk) => Buffer.from(chunk).toString()).join("")
+  }))
+
+/** Waits for what the other side of a connection sees. The test's own time limit bounds it. */
+const until = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => condition() ? Effect.void : Effect.delay(until(condition), "5 millis"))
+
+const messageOf = (error: Socket.SocketError): string =>
+  "cause" in error.reason && error.reason.cause instanceof Error
+    ? error.reason.cause.message
+    : assert.fail(String(error))
+
+const failureOf = (url: string, options?: NodeAmqp.TlsOptions) =>
+  Effect.map(Effect.flip(Effect.flatMap(socketTo(url, options), echo)), messageOf)
+
+const authority = issue("test authority")
+const server = issue("test server", { hosts: ["localhost", "127.0.0.1"], issuer: authority })
+const elsewhere = issue("test server elsewhere", { hosts: ["elsewhere.example"], issuer: authority })
+const expired = issue("test server of old", { hosts: ["localhost"], issuer: authority, daysLeft: -1 })
+const selfSigned = issue("test server by itself", { hosts: ["localhost"] })
+const client = issue("test client", { hosts: ["client.example"], issuer: authority })
+
+const caFile = Effect.map(filesOf({ ca: authority.cert }), ({ ca }) => encodeURIComponent(ca))
+
+const serving = ({ cert, key }: Identity, options?: tls.TlsOptions) => tlsServer({ cert, key, ...options })
+
+describe("a socket to a URL", () => {
+  it.live("carries bytes over TCP", () =>
+    Effect.gen(function*() {
+      const { port } = yield* tcpServer
+      assert.strictEqual(yield* Effect.flatMap(socketTo(`amqp://127.0.0.1:${port}`), echo), "hello")
+    }))
+
+  it.live("connects anew each time it is read", () =>
+    Effect.gen(function*() {
+      const { connections, port } = yield* tcpServer
+      const socket = yield* socketTo(`amqp://127.0.0.1:${port}`)
+      yield* echo(socket)
+      yield* echo(socket)
+      assert.lengthOf(connections, 2)
+    }))
+
+  it.live("says that nothing listens at a port", () =>
+    Effect.gen(function*() {
+      const { port } = yield* Effect.scoped(tcpServer)
+      const message = yield* failureOf(`amqp://user:secret@127.0.0.1:${port}`)
+      assert.include(message, `ECONNREFUSED 127.0.0.1:${port}`)
+      assert.include(message, "nothing listens there")
+      assert.notInclude(message, "secret")
+    }))
+
+  it.live("says that a name does not resolve", () =>
+    Effect.gen(function*() {
+      const message = yield* failureOf("amqp://broker.invalid")
+      assert.match(message, /^broker\.invalid:5672: getaddrinfo (ENOTFOUND|EAI_AGAIN) broker\.invalid \(the name/)
+    }))
+
+  it.live("X1: leaves no connection when it is interrupted while connecting (S4: in the TLS handshake)", () =>
+    Effect.gen(function*() {
+      const { connections, port } = yield* listening(
+        (onConnection) => net.createServer(onConnection),
+        (socket) => void socket.resume()
+      )
+      const socket = yield* socketTo(`amqps://127.0.0.1:${port}`)
+      const fiber = yield* Effect.forkChild(echo(socket))
+      yield* until(() => connections.length === 1)
+      yield* Fiber.interrupt(fiber)
+      yield* until(() => connections.every(({ destroyed }) => destroyed))
+    }))
+
+  it.live("W2: is gone a second after its scope, also when the peer does not read", () =>
+    Effect.gen(function*() {
+      const sent = 64 * 1024 * 1024
+      const { connections, port } = yield* listening(
+        (onConnection) => net.createServer({ pauseOnConnect: true }, onConnection),
+        () => {}
+      )
+      const socket = yield* socketTo(`amqp://127.0.0.1:${port}`)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* socket.reader
+        const { write } = yield* socket.writer
+        yield* Effect.timeoutOption(write(new Uint8Array(sent)), "100 millis")
+      }))
+      yield* Effect.sleep("1200 millis")
+      let received = 0
+      yield* Effect.callback<void>((resume) => {
+        connections[0]?.on("data", (chunk) => received += chunk.length).on("close", () => resume(Effect.void)).resume()
+      })
+      assert.isBelow(received, sent)
+    }))
+})
+
+describe("a socket to a URL with TLS", () => {
+  it.live("carries bytes, trusting the authority of cacertfile", () =>
+    Effect.gen(function*() {
+      const { connections, port } = yield* serving(server)
+      const url = `amqps://localhost:${port}?cacertfile=${yield* caFile}`
+      assert.strictEqual(yield* Effect.flatMap(socketTo(url), echo), "hello")
+      assert.strictEqual((connections[0] as tls.TLSSocket).servername, "localhost") // a TLS server has no other kind
+    }))
+
+  it.live("names no server when the host is an IP address, and verifies the address", () =>
+    Effect.gen(function*() {
+      const { connections, port } = yield* serving(server)
+      const ca = yield* caFile
+      assert.strictEqual(yield* Effect.flatMap(socketTo(`amqps://127.0.0.1:${port}?cacertfile=${ca}`), echo), "hello")
+      assert.isFalse((connections[0] as tls.TLSSocket).servername) // a TLS server has no other kind
+      const other = yield* serving(elsewhere)
+      assert.include(yield* failureOf(`amqps://127.0.0.1:${other.port}?cacertfile=${ca}`), "server_name_indication")
+    }))
+
+  it.live("trusts the authorities in the folder of capath", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(server)
+      const { folder } = yield* filesOf({ one: selfSigned.cert, two: authority.cert, key: server.key, readme: "text" })
+      fs.mkdirSync(path.join(folder, "deeper"))
+      const url = `amqps://localhost:${port}?capath=${encodeURIComponent(folder)}`
+      assert.strictEqual(yield* Effect.flatMap(socketTo(url), echo), "hello")
+    }))
+
+  it.live("S1: refuses a self-signed certificate, and says how to trust it", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(selfSigned)
+      const message = yield* failureOf(`amqps://localhost:${port}`)
+      assert.match(message, new RegExp(`^localhost:${port}: self-signed certificate.*cacertfile=`))
+      const { own } = yield* filesOf({ own: selfSigned.cert })
+      const url = `amqps://localhost:${port}?cacertfile=${encodeURIComponent(own)}`
+      assert.strictEqual(yield* Effect.flatMap(socketTo(url), echo), "hello")
+    }))
+
+  it.live("S1: refuses a certificate of an unknown authority, and says how to trust it", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(server)
+      assert.match(yield* failureOf(`amqps://localhost:${port}`), /authority that is not known here.*cacertfile=/)
+    }))
+
+  it.live("S1: refuses a certificate that has expired", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(expired)
+      assert.include(yield* failureOf(`amqps://localhost:${port}?cacertfile=${yield* caFile}`), "has expired")
+    }))
+
+  it.live("S2: refuses a certificate for another host, unless the URL names that one", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(elsewhere)
+      const url = `amqps://localhost:${port}?cacertfile=${yield* caFile}`
+      const message = yield* failureOf(url)
+      assert.include(message, "elsewhere.example")
+      assert.include(message, "server_name_indication=")
+      assert.include(yield* failureOf(`${url}&server_name_indication=disable`), "elsewhere.example")
+      const named = `${url}&server_name_indication=elsewhere.example`
+      assert.strictEqual(yield* Effect.flatMap(socketTo(named), echo), "hello")
+    }))
+
+  it.live("server_name_indication=disable names no server and still verifies the host", () =>
+    Effect.gen(function*() {
+      const { connections, port } = yield* serving(server)
+      const url = `amqps://localhost:${port}?cacertfile=${yield* caFile}&server_name_indication=disable`
+      assert.strictEqual(yield* Effect.flatMap(socketTo(url), echo), "hello")
+      assert.isFalse((connections[0] as tls.TLSSocket).servername) // a TLS server has no other kind
+    }))
+
+  it.live("ssl_check_hostname=false takes a certificate for another host, but none of an unknown authority", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(elsewhere)
+      const url = `amqps://localhost:${port}?ssl_check_hostname=false`
+      assert.include(yield* failureOf(url), "authority")
+      assert.strictEqual(yield* Effect.flatMap(socketTo(`${url}&cacertfile=${yield* caFile}`), echo), "hello")
+    }))
+
+  it.live("verify=verify_none takes any certificate", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(expired)
+      const url = `amqps://127.0.0.1:${port}?verify=verify_none`
+      assert.strictEqual(yield* Effect.flatMap(socketTo(url), echo), "hello")
+    }))
+
+  it.live("S3: says that the server wants a client certificate, in TLS 1.2 and 1.3", () =>
+    Effect.gen(function*() {
+      const ca = yield* caFile
+      for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
+        const { port } = yield* serving(server, { ca: authority.cert, requestCert: true, maxVersion })
+        assert.match(
+          yield* failureOf(`amqps://localhost:${port}?cacertfile=${ca}`),
+          /client certificate; pass certfile=/
+        )
+      }
+    }))
+
+  it.live("presents the certificate of certfile, its key in that file or in keyfile, plain or encrypted", () =>
+    Effect.gen(function*() {
+      const subjects: Array<unknown> = []
+      const { port } = yield* listening(
+        (onConnection) =>
+          tls.createServer({ ...server, ca: authority.cert, requestCert: true }, (socket) => {
+            subjects.push(socket.getPeerCertificate().subject.CN)
+            onConnection(socket)
+          })
+      )
+      const encrypted = crypto.createPrivateKey(client.key)
+        .export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "p&q" })
+        .toString()
+      const files = yield* filesOf({ cert: client.cert, key: client.key, both: client.cert + client.key, encrypted })
+      const [cert, key, both, encryptedKey] = [files.cert, files.key, files.both, files.encrypted].map(
+        encodeURIComponent
+      )
+      const url = `amqps://localhost:${port}?cacertfile=${yield* caFile}`
+      for (
+        const identity of [
+          `certfile=${cert}&keyfile=${key}`,
+          `certfile=${both}`,
+          `certfile=${cert}&keyfile=${encryptedKey}&password=p%26q`
+        ]
+      ) {
+        assert.strictEqual(yield* Effect.flatMap(socketTo(`${url}&${identity}`), echo), "hello")
+      }
+      assert.deepStrictEqual(subjects, [client.name, client.name, client.name])
+      const wrong = yield* failureOf(`${url}&certfile=${cert}&keyfile=${encryptedKey}&password=secret`)
+      assert.notInclude(wrong, "secret")
+      assert.match(wrong, /certfile.*keyfile.*password/)
+    }))
+
+  it.live("S5: reads its files each time it connects", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(server)
+      const { ca } = yield* filesOf({ ca: selfSigned.cert })
+      const socket = yield* socketTo(`amqps://localhost:${port}?cacertfile=${encodeURIComponent(ca)}`)
+      assert.include(messageOf(yield* Effect.flip(echo(socket))), "authority")
+      fs.writeFileSync(ca, authority.cert)
+      assert.strictEqual(yield* echo(socket), "hello")
+    }))
+
+  it.live("names the parameter whose file is missing or holds no certificate", () =>
+    Effect.gen(function*() {
+      const { folder, key, text } = yield* filesOf({ key: client.key, text: "no certificate" })
+      const url = "amqps://localhost:1"
+      assert.match(yield* failureOf(`${url}?cacertfile=/missing.pem`), /cacertfile: ENOENT.*'\/missing\.pem'/)
+      assert.match(yield* failureOf(`${url}?capath=/missing`), /capath: ENOENT.*'\/missing'/)
+      assert.match(yield* failureOf(`${url}?certfile=/missing.pem`), /certfile: ENOENT/)
+      assert.include(yield* failureOf(`${url}?cacertfile=${encodeURIComponent(text)}`), `in '${text}'`)
+      assert.include(yield* failureOf(`${url}?capath=${encodeURIComponent(folder)}`), `in '${folder}'`)
+      assert.include(yield* failureOf(`${url}?certfile=${encodeURIComponent(key)}`), `in '${key}'`)
+    }))
+
+  it.live("H4: says that the server does not speak TLS", () =>
+    Effect.gen(function*() {
+      for (const answer of ["AMQP\0\0\x09\x01", "HTTP/1.1 400 Bad Request\r\n\r\n"]) {
+        const { port } = yield* listening((onConnection) => net.createServer(onConnection), (socket) => {
+          socket.end(answer, "latin1")
+        })
+        assert.match(yield* failureOf(`amqps://localhost:${port}`), /does not speak TLS.*amqp:\/\//)
+      }
+    }))
+
+  it.live("H4: says that the server hung up", () =>
+    Effect.gen(function*() {
+      const { port } = yield* listening((onConnection) => net.createServer(onConnection), (socket) => socket.destroy())
+      assert.match(yield* failureOf(`amqps://localhost:${port}`), /TLS/)
+    }))
+
+  it.live("takes no version of TLS before 1.2, unless the options say so", () =>
+    Effect.gen(function*() {
+      const old: tls.TlsOptions = { minVersion: "TLSv1.1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" }
+      const { port } = yield* serving(server, old)
+      const url = `amqps://localhost:${port}?cacertfile=${yield* caFile}`
+      assert.include(yield* failureOf(url), "no version of TLS in common")
+      const taking = socketTo(url, { minVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" })
+      assert.strictEqual(yield* Effect.flatMap(taking, echo), "hello")
+    }))
+
+  it.live("lets the options win over the URL", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(server)
+      const { ca } = yield* filesOf({ ca: selfSigned.cert })
+      const socket = yield* socketTo(`amqps://localhost:${port}?cacertfile=${encodeURIComponent(ca)}`, {
+        ca: authority.cert
+      })
+      assert.strictEqual(yield* echo(socket), "hello")
+    }))
+})
+
+describe("the layer of a socket", () => {
+  it.live("provides a socket to a URL, given as a text, redacted or parsed", () =>
+    Effect.gen(function*() {
+      const { port } = yield* tcpServer
+      const url = `amqp://127.0.0.1:${port}`
+      for (const given of [url, Redacted.make(url), parsed(url)]) {
+        const answer = Effect.flatMap(Socket.Socket, echo)
+        assert.strictEqual(yield* Effect.provide(answer, NodeAmqp.layerSocket({ url: given })), "hello")
+      }
+    }))
+
+  it.effect("fails with an AmqpUriError for a URL that is not valid, and for TLS options without TLS", () =>
+    Effect.gen(function*() {
+      for (const options of [{ url: "amqp://user:secret@broker:x" }, { url: "amqp://broker", tls: {} }]) {
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(NodeAmqp.layerSocket(options))))
+        assert.instanceOf(error, AmqpUri.AmqpUriError)
+        assert.notInclude(error.message, "secret")
+      }
+    }))
+})
