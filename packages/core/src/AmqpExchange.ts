@@ -1,84 +1,111 @@
 /**
- * Operations on exchanges, as steps of channel programs.
+ * Exchanges: what they are like, as immutable descriptions, and operations on them, as steps of channel programs.
  *
- * Names hold at most 255 bytes of UTF-8; longer ones, and arguments that AMQP can't express, fail with the reason
- * `InvalidArgument` before anything is sent. What the broker refuses closes the channel: the operation fails with its
- * reason, and so does everything after it in the same program.
+ * A description is made by {@link direct}, {@link fanout}, {@link topic}, {@link headers} or {@link make}, which throw an
+ * `InvalidArgument` for what no broker would take. Names hold at most 255 bytes of UTF-8. What the broker refuses closes the
+ * channel: the operation fails with its reason, and so does everything after it in the same program.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel } from "./AmqpChannel.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
 import * as Program from "./internal/program.ts"
+import * as Topology from "./internal/topology.ts"
+import * as Validation from "./internal/validation.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 
-/**
- * How an exchange routes: by the routing key (`direct`), to all (`fanout`), by a pattern of words (`topic`), by the headers of
- * the message (`headers`), or as a plugin of the broker does (`x-…`).
- *
- * @category models
- * @since 0.1.0
- */
-export type ExchangeType = "direct" | "fanout" | "topic" | "headers" | `x-${string}`
+// -----------------------------------------------------------------------------
+// descriptions
+// -----------------------------------------------------------------------------
 
 /**
- * What an exchange is like.
+ * What an exchange is like: its type (`direct`, `fanout`, `topic`, `headers`, or `x-…` for one that a plugin of the broker
+ * adds), its properties, the broker's extensions and the exchanges that route to it.
  *
  * @category models
  * @since 0.1.0
  */
-export interface DeclareOptions {
-  /** Default: `direct`. */
-  readonly type?: ExchangeType | undefined
+export interface AmqpExchange extends Topology.ExchangeDescription, Pipeable.Pipeable {}
+
+/**
+ * What every exchange can be told.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
   /** Whether it survives a restart of the broker. Default: `true`. */
   readonly durable?: boolean | undefined
   /** Whether it goes with its last binding. Default: `false`. */
   readonly autoDelete?: boolean | undefined
   /** Whether only exchanges that are bound to it may publish to it (RabbitMQ). Default: `false`. */
   readonly internal?: boolean | undefined
-  /** The broker's extensions, such as `alternate-exchange` (RabbitMQ, "Alternate Exchanges"). */
+  /** Where messages go that it can't route (RabbitMQ, "Alternate Exchanges"). */
+  readonly alternateExchange?: string | AmqpExchange | undefined
+  /** Further extensions of the broker, by their own names. */
   readonly arguments?: FieldTable | undefined
 }
 
-const declareExchange = (
-  exchange: string,
-  passive: boolean,
-  options: DeclareOptions
-): AmqpChannel<void, AmqpChannelError> =>
-  Program.make((channel) =>
-    Effect.asVoid(channel.request({
-      _tag: "exchange.declare",
-      exchange,
-      type: options.type ?? "direct",
-      passive,
-      durable: options.durable ?? true,
-      autoDelete: options.autoDelete ?? false,
-      internal: options.internal ?? false,
-      noWait: false,
-      arguments: options.arguments ?? {}
-    }))
-  )
-
 /**
- * Makes an exchange unless it is there (`exchange.declare`). Fails with `PreconditionFailed` when it is there and is
- * different, with `AccessRefused` when the user may not, or when the name is one of the broker's own (`amq.…`).
+ * An exchange of any type, such as `x-delayed-message`.
  *
- * @category operations
+ * @category constructors
  * @since 0.1.0
  */
-export const declare = (exchange: string, options: DeclareOptions = {}): AmqpChannel<void, AmqpChannelError> =>
-  declareExchange(exchange, false, options)
+export const make = (name: string, options: Options & { readonly type: string }): AmqpExchange => {
+  const { alternateExchange, arguments: table = {}, autoDelete = false, durable = true, internal = false, type } =
+    options
+  return describe({
+    name: Validation.nonEmptyName("exchange", name),
+    type: Validation.nonEmptyName("type", type),
+    durable,
+    autoDelete,
+    internal,
+    arguments: Validation.extend(table, {
+      "alternate-exchange": alternateExchange === undefined
+        ? undefined
+        : Validation.nonEmptyName("alternateExchange", Topology.nameOf(alternateExchange))
+    }),
+    bindings: [],
+    references: Topology.described(alternateExchange)
+  })
+}
 
 /**
- * Asks whether an exchange is there, without making one (`exchange.declare` with `passive`). Fails with `NotFound` when it
- * is not.
+ * An exchange that routes to the queues that are bound with the message's routing key.
  *
- * @category operations
+ * @category constructors
  * @since 0.1.0
  */
-export const declarePassive = (exchange: string): AmqpChannel<void, AmqpChannelError> =>
-  declareExchange(exchange, true, {})
+export const direct = (name: string, options?: Options): AmqpExchange => make(name, { ...options, type: "direct" })
+
+/**
+ * An exchange that routes to all queues that are bound to it.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fanout = (name: string, options?: Options): AmqpExchange => make(name, { ...options, type: "fanout" })
+
+/**
+ * An exchange that routes by patterns of words with dots between them, where `*` is one word and `#` any number of them.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const topic = (name: string, options?: Options): AmqpExchange => make(name, { ...options, type: "topic" })
+
+/**
+ * An exchange that routes by the message's headers: bindings name them in their arguments, and `x-match` says whether `all`
+ * or `any` of them have to match.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const headers = (name: string, options?: Options): AmqpExchange => make(name, { ...options, type: "headers" })
 
 /**
  * A rule by which one exchange routes to another.
@@ -87,21 +114,81 @@ export const declarePassive = (exchange: string): AmqpChannel<void, AmqpChannelE
  * @since 0.1.0
  */
 export interface Binding {
-  /** The exchange that messages come from. */
-  readonly source: string
+  /** The exchange that messages come from. One that is described is declared with the one that is bound. */
+  readonly source: string | AmqpExchange
   /** What it means is up to the type of the source. Default: `""`. */
   readonly routingKey?: string | undefined
   /** What a headers exchange compares with. Default: none. */
   readonly arguments?: FieldTable | undefined
 }
 
-const wireBinding = (destination: string, { arguments: table = {}, routingKey = "", source }: Binding) => ({
-  destination,
-  source,
+const describeBinding = ({ arguments: table = {}, routingKey = "", source }: Binding): Topology.BindingDescription => ({
+  exchange: source,
   routingKey,
-  noWait: false,
   arguments: table
 })
+
+/**
+ * The same exchange with one more exchange that routes to it.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withBinding: {
+  (binding: Binding): (self: AmqpExchange) => AmqpExchange
+  (self: AmqpExchange, binding: Binding): AmqpExchange
+} = dual(2, (self: AmqpExchange, binding: Binding): AmqpExchange => {
+  Validation.name("routingKey", binding.routingKey ?? "")
+  return describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+})
+
+const describe = (exchange: Topology.ExchangeDescription): AmqpExchange =>
+  Object.freeze(Object.assign(Object.create(Pipeable.Prototype), exchange))
+
+// -----------------------------------------------------------------------------
+// operations
+// -----------------------------------------------------------------------------
+
+/**
+ * Makes an exchange, with its bindings and all that it refers to, unless it is there (`exchange.declare`). A name alone is
+ * that of a durable direct exchange.
+ *
+ * Fails with `PreconditionFailed` when it is there and is different, with `AccessRefused` when the user may not or the name
+ * is one of the broker's own (`amq.…`), with `NotAllowed` for a type that the broker does not know.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const declare = (exchange: string | AmqpExchange): AmqpChannel<void, AmqpChannelError> =>
+  Program.make((channel) =>
+    Effect.asVoid(Effect.flatMap(
+      Validation.attempt(() => typeof exchange === "string" ? direct(exchange) : exchange),
+      (exchange) => Topology.declareAll(channel, [exchange], [])
+    ))
+  )
+
+/**
+ * Asks whether an exchange is there, without making one (`exchange.declare` with `passive`). Fails with `NotFound` when it
+ * is not.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const declarePassive = (exchange: string | AmqpExchange): AmqpChannel<void, AmqpChannelError> =>
+  Program.make((channel) =>
+    Effect.asVoid(channel.request({
+      _tag: "exchange.declare",
+      exchange: Topology.nameOf(exchange),
+      // The broker asks for a type, and does not compare it.
+      type: typeof exchange === "string" ? "direct" : exchange.type,
+      passive: true,
+      durable: false,
+      autoDelete: false,
+      internal: false,
+      noWait: false,
+      arguments: {}
+    }))
+  )
 
 /**
  * Has another exchange, the source, route to this one (`exchange.bind`; RabbitMQ, "Exchange to Exchange Bindings"). Fails with
@@ -110,9 +197,9 @@ const wireBinding = (destination: string, { arguments: table = {}, routingKey = 
  * @category operations
  * @since 0.1.0
  */
-export const bind = (exchange: string, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
+export const bind = (exchange: string | AmqpExchange, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
   Program.make((channel) =>
-    Effect.asVoid(channel.request({ _tag: "exchange.bind", ...wireBinding(exchange, binding) }))
+    Effect.asVoid(Topology.bindExchange(channel, Topology.nameOf(exchange), describeBinding(binding)))
   )
 
 /**
@@ -121,9 +208,16 @@ export const bind = (exchange: string, binding: Binding): AmqpChannel<void, Amqp
  * @category operations
  * @since 0.1.0
  */
-export const unbind = (exchange: string, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
+export const unbind = (exchange: string | AmqpExchange, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
   Program.make((channel) =>
-    Effect.asVoid(channel.request({ _tag: "exchange.unbind", ...wireBinding(exchange, binding) }))
+    Effect.asVoid(channel.request({
+      _tag: "exchange.unbind",
+      destination: Topology.nameOf(exchange),
+      source: Topology.nameOf(binding.source),
+      routingKey: binding.routingKey ?? "",
+      noWait: false,
+      arguments: binding.arguments ?? {}
+    }))
   )
 
 /**
@@ -134,13 +228,13 @@ export const unbind = (exchange: string, binding: Binding): AmqpChannel<void, Am
  * @since 0.1.0
  */
 const remove = (
-  exchange: string,
+  exchange: string | AmqpExchange,
   options: { readonly ifUnused?: boolean | undefined } = {}
 ): AmqpChannel<void, AmqpChannelError> =>
   Program.make((channel) =>
     Effect.asVoid(channel.request({
       _tag: "exchange.delete",
-      exchange,
+      exchange: Topology.nameOf(exchange),
       ifUnused: options.ifUnused ?? false,
       noWait: false
     }))

@@ -1,92 +1,281 @@
 /**
- * Operations on queues, as steps of channel programs.
+ * Queues: what they are like, as immutable descriptions, and operations on them, as steps of channel programs.
  *
- * Names hold at most 255 bytes of UTF-8; longer ones, and arguments that AMQP can't express, fail with the reason
- * `InvalidArgument` before anything is sent. What the broker refuses closes the channel: the operation fails with its
- * reason, and so does everything after it in the same program.
+ * A description is made by {@link classic}, {@link quorum}, {@link stream} or {@link serverNamed}, which throw an
+ * `InvalidArgument` for what no broker would take. Names hold at most 255 bytes of UTF-8. What the broker refuses closes the
+ * channel: the operation fails with its reason, and so does everything after it in the same program.
  *
  * @since 0.1.0
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
 import * as Option from "effect/Option"
+import * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel, Step } from "./AmqpChannel.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
+import type { AmqpExchange } from "./AmqpExchange.ts"
 import * as Program from "./internal/program.ts"
-import type { FieldTable } from "./protocol/fieldTable.ts"
+import * as Topology from "./internal/topology.ts"
+import * as Validation from "./internal/validation.ts"
+import type { FieldTable, FieldValue } from "./protocol/fieldTable.ts"
+
+// -----------------------------------------------------------------------------
+// descriptions
+// -----------------------------------------------------------------------------
 
 /**
- * What a queue is like.
+ * The types of queues that RabbitMQ has.
  *
  * @category models
  * @since 0.1.0
  */
-export interface DeclareOptions {
-  /** Whether it survives a restart of the broker. Default: `true`, and `false` when `exclusive`. */
+export type QueueType = "classic" | "quorum" | "stream"
+
+/**
+ * What a queue is like: its type, its properties, the broker's extensions and the bindings by which messages reach it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AmqpQueue<out Type extends QueueType = QueueType>
+  extends Topology.QueueDescription, Pipeable.Pipeable
+{
+  readonly type: Type
+}
+
+/**
+ * What classic and quorum queues can be told. Times are sent as whole milliseconds, from the given minimum to 2^32 - 1.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MessageQueueOptions {
+  /** How long a message may wait, from 0 (RabbitMQ, "Time-To-Live"). Default: without end. */
+  readonly messageTtl?: Duration.Input | undefined
+  /** How long the queue may be unused before it is deleted, from 1 ms. Default: without end. */
+  readonly expires?: Duration.Input | undefined
+  /** The most messages that are ready, from 0; what is over is dropped as `overflow` says. Default: no limit. */
+  readonly maxLength?: number | undefined
+  /** The most bytes of bodies that are ready, from 0. Default: no limit. */
+  readonly maxLengthBytes?: number | undefined
+  /** Where messages go that are rejected, expire or are too many (RabbitMQ, "Dead Letter Exchanges"); `""` is the default exchange. */
+  readonly deadLetterExchange?: string | AmqpExchange | undefined
+  /** The routing key they go with; needs `deadLetterExchange`. Default: their own. */
+  readonly deadLetterRoutingKey?: string | undefined
+  /** Whether one consumer at a time gets messages, and another only when that one is gone. Default: `false`. */
+  readonly singleActiveConsumer?: boolean | undefined
+  /** Further extensions of the broker, by their own names (RabbitMQ, "Optional Queue Arguments"). */
+  readonly arguments?: FieldTable | undefined
+}
+
+/**
+ * What a classic queue can be told.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ClassicOptions extends MessageQueueOptions {
+  /** Whether it survives a restart of the broker. Default: `true`. */
   readonly durable?: boolean | undefined
   /** Whether it is for this connection alone and goes with it. Default: `false`. */
   readonly exclusive?: boolean | undefined
   /** Whether it goes with its last consumer. Default: `false`. */
   readonly autoDelete?: boolean | undefined
-  /** The broker's extensions, such as `x-message-ttl` (RabbitMQ, "Optional Queue Arguments"). */
-  readonly arguments?: FieldTable | undefined
+  /** What happens to a message that is too many: the oldest is dropped, or the new one refused. Default: `drop-head`. */
+  readonly overflow?: "drop-head" | "reject-publish" | "reject-publish-dlx" | undefined
+  /** The highest priority that makes a difference, from 0 to 255 (RabbitMQ, "Priority Queues"). Default: none does. */
+  readonly maxPriority?: number | undefined
 }
 
 /**
- * What the broker says of a queue.
+ * What a queue with a name of the broker's making can be told.
  *
  * @category models
  * @since 0.1.0
  */
-export interface QueueInfo {
-  /** The name, which the broker made if the one asked for was empty. */
-  readonly name: string
-  /** Messages that are ready to be delivered. */
-  readonly messageCount: number
-  readonly consumerCount: number
+export interface ServerNamedOptions extends Omit<ClassicOptions, "durable" | "exclusive"> {}
+
+/**
+ * What a quorum queue can be told. It is always durable, and neither exclusive nor deleted with its last consumer.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface QuorumOptions extends MessageQueueOptions {
+  /** What happens to a message that is too many: the oldest is dropped, or the new one refused. Default: `drop-head`. */
+  readonly overflow?: "drop-head" | "reject-publish" | undefined
+  /**
+   * How often a message may come back before it is dead-lettered, from 0 (RabbitMQ, "Poison Message Handling"). Default: the
+   * broker's, from RabbitMQ 4.0 on 20, before without end.
+   */
+  readonly deliveryLimit?: number | undefined
+  /**
+   * Whether dead-lettering may lose messages. `at-least-once` needs `deadLetterExchange` and `overflow: "reject-publish"`.
+   * Default: `at-most-once`.
+   */
+  readonly deadLetterStrategy?: "at-most-once" | "at-least-once" | undefined
+  /** On how many nodes it begins, from 1. Default: the broker's. */
+  readonly initialGroupSize?: number | undefined
+  /** On which node its leader begins. Default: the broker's. */
+  readonly leaderLocator?: "client-local" | "balanced" | undefined
 }
 
-const declareQueue = (
-  queue: string,
-  passive: boolean,
-  { arguments: table = {}, autoDelete = false, durable, exclusive = false }: DeclareOptions
-): AmqpChannel<QueueInfo, AmqpChannelError> =>
-  Program.make((channel) =>
-    Effect.map(
-      channel.request({
-        _tag: "queue.declare",
-        queue,
-        passive,
-        durable: durable ?? !exclusive,
-        exclusive,
-        autoDelete,
-        noWait: false,
-        arguments: table
-      }),
-      ({ consumerCount, messageCount, queue }) => ({ name: queue, messageCount, consumerCount })
-    )
-  )
-
 /**
- * Makes a queue unless it is there (`queue.declare`). With an empty name the broker makes one up.
+ * What a stream can be told. It is always durable, and neither exclusive nor deleted with its last consumer.
  *
- * Fails with `PreconditionFailed` when it is there and is different, with `ResourceLocked` when it is another connection's
- * exclusive queue, with `AccessRefused` when the user may not.
- *
- * @category operations
+ * @category models
  * @since 0.1.0
  */
-export const declare = (queue: string, options: DeclareOptions = {}): AmqpChannel<QueueInfo, AmqpChannelError> =>
-  declareQueue(queue, false, options)
+export interface StreamOptions {
+  /** How many bytes it keeps, from 0. Default: no limit. */
+  readonly maxLengthBytes?: number | undefined
+  /** How long it keeps messages, from 1 second, in whole seconds. Default: without end. */
+  readonly maxAge?: Duration.Input | undefined
+  /** Bytes of a segment file, from 1; only whole segments are dropped. Default: the broker's. */
+  readonly segmentSizeBytes?: number | undefined
+  /** On how many nodes it begins, from 1. Default: the broker's. */
+  readonly initialGroupSize?: number | undefined
+  /** On which node its leader begins. Default: the broker's. */
+  readonly leaderLocator?: "client-local" | "balanced" | undefined
+  /** Further extensions of the broker, by their own names. */
+  readonly arguments?: FieldTable | undefined
+}
+
+const optional = <A, B>(value: A | undefined, f: (value: A) => B): B | undefined =>
+  value === undefined ? undefined : f(value)
+
+const messageQueueArguments = (options: MessageQueueOptions): Record<string, FieldValue | undefined> => {
+  const { deadLetterExchange, deadLetterRoutingKey, expires, maxLength, maxLengthBytes, messageTtl } = options
+  const hasDeadLetterExchange = deadLetterExchange !== undefined ||
+    options.arguments?.["x-dead-letter-exchange"] !== undefined
+  if (deadLetterRoutingKey !== undefined && !hasDeadLetterExchange) {
+    throw Validation.invalid("deadLetterRoutingKey: needs a deadLetterExchange")
+  }
+  return {
+    "x-message-ttl": optional(messageTtl, (ttl) => Validation.millis("messageTtl", ttl, 0)),
+    "x-expires": optional(expires, (expires) => Validation.millis("expires", expires, 1)),
+    "x-max-length": optional(maxLength, (length) => Validation.wholeNumber("maxLength", length, 0)),
+    "x-max-length-bytes": optional(maxLengthBytes, (bytes) => Validation.wholeNumber("maxLengthBytes", bytes, 0)),
+    "x-dead-letter-exchange": optional(
+      deadLetterExchange,
+      (exchange) => Validation.name("deadLetterExchange", Topology.nameOf(exchange))
+    ),
+    "x-dead-letter-routing-key": optional(deadLetterRoutingKey, (key) => Validation.name("deadLetterRoutingKey", key)),
+    "x-single-active-consumer": options.singleActiveConsumer === true ? true : undefined
+  }
+}
+
+const makeClassic = (name: string, options: ClassicOptions): AmqpQueue<"classic"> => {
+  const { autoDelete = false, durable = true, exclusive = false, maxPriority, overflow } = options
+  return describe({
+    type: "classic",
+    name,
+    durable,
+    exclusive,
+    autoDelete,
+    arguments: Validation.extend(options.arguments ?? {}, {
+      "x-queue-type": "classic",
+      ...messageQueueArguments(options),
+      "x-overflow": overflow,
+      "x-max-priority": optional(maxPriority, (priority) => Validation.wholeNumber("maxPriority", priority, 0, 255))
+    }),
+    bindings: [],
+    references: Topology.described(options.deadLetterExchange)
+  })
+}
 
 /**
- * Asks about a queue without making one (`queue.declare` with `passive`). Fails with `NotFound` when it is not there.
+ * A queue on one node (RabbitMQ, "Classic Queues").
  *
- * @category operations
+ * @category constructors
  * @since 0.1.0
  */
-export const declarePassive = (queue: string): AmqpChannel<QueueInfo, AmqpChannelError> => declareQueue(queue, true, {})
+export const classic = (name: string, options: ClassicOptions = {}): AmqpQueue<"classic"> =>
+  makeClassic(Validation.nonEmptyName("queue", name), options)
+
+/**
+ * A classic queue whose name the broker makes up, for this connection alone: for replies, or for a subscriber that wants
+ * what is published while it is there. Each declaration makes another one.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const serverNamed = (options: ServerNamedOptions = {}): AmqpQueue<"classic"> =>
+  makeClassic("", { ...options, durable: false, exclusive: true })
+
+/**
+ * A queue that is replicated to several nodes (RabbitMQ, "Quorum Queues").
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"quorum"> => {
+  const { deadLetterStrategy, deliveryLimit, initialGroupSize, leaderLocator, overflow } = options
+  if (
+    deadLetterStrategy === "at-least-once" &&
+    (overflow !== "reject-publish" || options.deadLetterExchange === undefined)
+  ) {
+    const needs = `a deadLetterExchange and the overflow "reject-publish"`
+    throw Validation.invalid(`deadLetterStrategy: "at-least-once" needs ${needs}`)
+  }
+  return describe({
+    type: "quorum",
+    name: Validation.nonEmptyName("queue", name),
+    durable: true,
+    exclusive: false,
+    autoDelete: false,
+    arguments: Validation.extend(options.arguments ?? {}, {
+      "x-queue-type": "quorum",
+      ...messageQueueArguments(options),
+      "x-overflow": overflow,
+      "x-delivery-limit": optional(deliveryLimit, (limit) => Validation.wholeNumber("deliveryLimit", limit, 0)),
+      "x-dead-letter-strategy": deadLetterStrategy,
+      "x-quorum-initial-group-size": optional(
+        initialGroupSize,
+        (size) => Validation.wholeNumber("initialGroupSize", size, 1)
+      ),
+      "x-queue-leader-locator": leaderLocator
+    }),
+    bindings: [],
+    references: Topology.described(options.deadLetterExchange)
+  })
+}
+
+/**
+ * A log that is read from any point and not used up (RabbitMQ, "Streams"). Its consumers must acknowledge, with a prefetch.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const stream = (name: string, options: StreamOptions = {}): AmqpQueue<"stream"> => {
+  const { initialGroupSize, leaderLocator, maxAge, maxLengthBytes, segmentSizeBytes } = options
+  return describe({
+    type: "stream",
+    name: Validation.nonEmptyName("queue", name),
+    durable: true,
+    exclusive: false,
+    autoDelete: false,
+    arguments: Validation.extend(options.arguments ?? {}, {
+      "x-queue-type": "stream",
+      "x-max-length-bytes": optional(maxLengthBytes, (bytes) => Validation.wholeNumber("maxLengthBytes", bytes, 0)),
+      "x-max-age": optional(maxAge, (age) => `${Validation.seconds("maxAge", age, 1)}s`),
+      "x-stream-max-segment-size-bytes": optional(
+        segmentSizeBytes,
+        (bytes) => Validation.wholeNumber("segmentSizeBytes", bytes, 1)
+      ),
+      "x-initial-cluster-size": optional(
+        initialGroupSize,
+        (size) => Validation.wholeNumber("initialGroupSize", size, 1)
+      ),
+      "x-queue-leader-locator": leaderLocator
+    }),
+    bindings: [],
+    references: []
+  })
+}
 
 /**
  * A rule by which an exchange routes to a queue.
@@ -95,12 +284,125 @@ export const declarePassive = (queue: string): AmqpChannel<QueueInfo, AmqpChanne
  * @since 0.1.0
  */
 export interface Binding {
-  readonly exchange: string
+  /** One that is described is declared with the queue. */
+  readonly exchange: string | AmqpExchange
   /** What it means is up to the type of the exchange. Default: `""`. */
   readonly routingKey?: string | undefined
   /** What a headers exchange compares with. Default: none. */
   readonly arguments?: FieldTable | undefined
 }
+
+const describeBinding = (
+  { arguments: table = {}, exchange, routingKey = "" }: Binding
+): Topology.BindingDescription => ({
+  exchange,
+  routingKey,
+  arguments: table
+})
+
+/**
+ * The same queue with one more exchange that routes to it.
+ *
+ * **Example** (A queue for some of the events)
+ *
+ * ```ts
+ * import { AmqpExchange, AmqpQueue } from "@effect-amqp/core"
+ *
+ * const events = AmqpExchange.topic("events")
+ * const orders = AmqpQueue.quorum("orders", { deliveryLimit: 5 }).pipe(
+ *   AmqpQueue.withBinding({ exchange: events, routingKey: "order.*" })
+ * )
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const withBinding: {
+  (binding: Binding): <Type extends QueueType>(self: AmqpQueue<Type>) => AmqpQueue<Type>
+  <Type extends QueueType>(self: AmqpQueue<Type>, binding: Binding): AmqpQueue<Type>
+} = dual(2, <Type extends QueueType>(self: AmqpQueue<Type>, binding: Binding): AmqpQueue<Type> => {
+  Validation.nonEmptyName("exchange", Topology.nameOf(binding.exchange))
+  Validation.name("routingKey", binding.routingKey ?? "")
+  return describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+})
+
+const describe = <Type extends QueueType>(
+  queue: Topology.QueueDescription & { readonly type: Type }
+): AmqpQueue<Type> => Object.freeze(Object.assign(Object.create(Pipeable.Prototype), queue))
+
+// -----------------------------------------------------------------------------
+// operations
+// -----------------------------------------------------------------------------
+
+/**
+ * What the broker says of a queue.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface QueueInfo {
+  /** The name, which the broker made for a {@link serverNamed} one. */
+  readonly name: string
+  /** Messages that are ready to be delivered. */
+  readonly messageCount: number
+  readonly consumerCount: number
+}
+
+const queueInfo = (
+  answer: { readonly queue: string; readonly messageCount: number; readonly consumerCount: number }
+): QueueInfo => ({ name: answer.queue, messageCount: answer.messageCount, consumerCount: answer.consumerCount })
+
+/** A name alone says nothing of the type, which is then the virtual host's default. */
+const named = (name: string): Topology.QueueDescription => ({
+  name: Validation.nonEmptyName("queue", name),
+  durable: true,
+  exclusive: false,
+  autoDelete: false,
+  arguments: {},
+  bindings: [],
+  references: []
+})
+
+/**
+ * Makes a queue, with its bindings and all that it refers to, unless it is there (`queue.declare`). A name alone is that of a
+ * durable queue of the virtual host's default type.
+ *
+ * Fails with `PreconditionFailed` when it is there and is different, with `ResourceLocked` when it is another connection's
+ * exclusive queue, with `AccessRefused` when the user may not.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const declare = (queue: string | AmqpQueue): AmqpChannel<QueueInfo, AmqpChannelError> =>
+  Program.make((channel) =>
+    Validation.attempt(() => typeof queue === "string" ? named(queue) : queue).pipe(
+      Effect.flatMap((queue) => Topology.declareAll(channel, [], [queue])),
+      Effect.map(([answer]) => queueInfo(answer))
+    )
+  )
+
+/**
+ * Asks about a queue without making one (`queue.declare` with `passive`). Fails with `NotFound` when it is not there.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const declarePassive = (queue: string | AmqpQueue): AmqpChannel<QueueInfo, AmqpChannelError> =>
+  Program.make((channel) =>
+    Effect.map(
+      channel.request({
+        _tag: "queue.declare",
+        queue: Topology.nameOf(queue),
+        passive: true,
+        durable: false,
+        exclusive: false,
+        autoDelete: false,
+        noWait: false,
+        arguments: {}
+      }),
+      queueInfo
+    )
+  )
 
 /**
  * Has an exchange route to the queue (`queue.bind`). Fails with `NotFound` when one of the two is not there.
@@ -108,16 +410,9 @@ export interface Binding {
  * @category operations
  * @since 0.1.0
  */
-export const bind = (queue: string, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
+export const bind = (queue: string | AmqpQueue, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
   Program.make((channel) =>
-    Effect.asVoid(channel.request({
-      _tag: "queue.bind",
-      queue,
-      exchange: binding.exchange,
-      routingKey: binding.routingKey ?? "",
-      noWait: false,
-      arguments: binding.arguments ?? {}
-    }))
+    Effect.asVoid(Topology.bindQueue(channel, Topology.nameOf(queue), describeBinding(binding)))
   )
 
 /**
@@ -126,12 +421,12 @@ export const bind = (queue: string, binding: Binding): AmqpChannel<void, AmqpCha
  * @category operations
  * @since 0.1.0
  */
-export const unbind = (queue: string, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
+export const unbind = (queue: string | AmqpQueue, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
   Program.make((channel) =>
     Effect.asVoid(channel.request({
       _tag: "queue.unbind",
-      queue,
-      exchange: binding.exchange,
+      queue: Topology.nameOf(queue),
+      exchange: Topology.nameOf(binding.exchange),
       routingKey: binding.routingKey ?? "",
       arguments: binding.arguments ?? {}
     }))
@@ -143,9 +438,12 @@ export const unbind = (queue: string, binding: Binding): AmqpChannel<void, AmqpC
  * @category operations
  * @since 0.1.0
  */
-export const purge = (queue: string): AmqpChannel<number, AmqpChannelError> =>
+export const purge = (queue: string | AmqpQueue): AmqpChannel<number, AmqpChannelError> =>
   Program.make((channel) =>
-    Effect.map(channel.request({ _tag: "queue.purge", queue, noWait: false }), ({ messageCount }) => messageCount)
+    Effect.map(
+      channel.request({ _tag: "queue.purge", queue: Topology.nameOf(queue), noWait: false }),
+      ({ messageCount }) => messageCount
+    )
   )
 
 /**
@@ -156,14 +454,14 @@ export const purge = (queue: string): AmqpChannel<number, AmqpChannelError> =>
  * @since 0.1.0
  */
 const remove = (
-  queue: string,
+  queue: string | AmqpQueue,
   options: { readonly ifUnused?: boolean | undefined; readonly ifEmpty?: boolean | undefined } = {}
 ): AmqpChannel<number, AmqpChannelError> =>
   Program.make((channel) =>
     Effect.map(
       channel.request({
         _tag: "queue.delete",
-        queue,
+        queue: Topology.nameOf(queue),
         ifUnused: options.ifUnused ?? false,
         ifEmpty: options.ifEmpty ?? false,
         noWait: false
@@ -194,13 +492,13 @@ export { remove as delete }
  * @since 0.1.0
  */
 export const get = <A, E, R>(
-  queue: string,
+  queue: string | AmqpQueue<"classic" | "quorum">,
   handler: (delivery: AmqpDelivery.AmqpDelivery) => Step<AmqpDelivery.Settlement<A>, E, R>
 ): AmqpChannel<Option.Option<A>, E | AmqpChannelError, R> =>
   Program.make((channel) =>
     // From the arrival of the message to its settlement nothing may get lost by an interruption.
     Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(restore(channel.get(queue, false)), (answer) => {
+      Effect.flatMap(restore(channel.get(Topology.nameOf(queue), false)), (answer) => {
         if ("_tag" in answer) return Effect.succeedNone
         const delivery = AmqpDelivery.make(answer, channel)
         const handled = Effect.suspend(() => Program.runOn(handler(delivery), channel))
@@ -222,11 +520,11 @@ export const get = <A, E, R>(
  * @since 0.1.0
  */
 export const getAutoAck = (
-  queue: string
+  queue: string | AmqpQueue<"classic" | "quorum">
 ): AmqpChannel<Option.Option<AmqpDelivery.AutoAckDelivery>, AmqpChannelError> =>
   Program.make((channel) =>
     Effect.map(
-      channel.get(queue, true),
+      channel.get(Topology.nameOf(queue), true),
       (answer) => "_tag" in answer ? Option.none() : Option.some(AmqpDelivery.make(answer, channel))
     )
   )

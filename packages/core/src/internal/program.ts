@@ -5,6 +5,7 @@
  * a time, so no program can reach a channel of another fiber.
  */
 import * as Effect from "effect/Effect"
+import type * as Inspectable from "effect/Inspectable"
 import * as Pipeable from "effect/Pipeable"
 import type * as Types from "effect/Types"
 import type { Channel } from "./channel.ts"
@@ -14,7 +15,9 @@ export const TypeId = "~@effect-amqp/core/AmqpChannel"
 /**
  * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`.
  *
- * It is not an `Effect`, and a property that exists only for the compiler says so where one is expected.
+ * It is not an `Effect`, and a property that exists only for the compiler says so where one is expected. The sentence stands
+ * in a tuple, as the compiler would print a bare one as `string`. And the compiler lists missing properties before it compares
+ * any, so the other properties of an `Effect` have to be there too; nobody can use a `never`.
  */
 export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeable.Pipeable {
   readonly [TypeId]: {
@@ -22,8 +25,11 @@ export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeab
     readonly _E: Types.Covariant<E>
     readonly _R: Types.Covariant<R>
   }
-  readonly [Effect.TypeId]:
+  readonly [Effect.TypeId]: [
     "A channel program is not an Effect: a channel belongs to one fiber. Combine programs with AmqpChannel.gen and run the whole with AmqpChannel.run."
+  ]
+  readonly toJSON: never
+  readonly [Inspectable.NodeInspectSymbol]: never
   [Symbol.iterator](): ProgramIterator<AmqpChannel<A, E, R>, A>
 }
 
@@ -53,7 +59,7 @@ class Program<A, E, R> extends Pipeable.Class {
 
 /** Makes a program. */
 export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A, E, R> =>
-  // The interface's two type-level properties have no runtime counterpart of that type.
+  // The interface's type-level properties have no runtime counterpart of that type.
   new Program(run) as unknown as AmqpChannel<A, E, R>
 
 const isProgram = (step: object): step is Program<unknown, unknown, unknown> => step instanceof Program

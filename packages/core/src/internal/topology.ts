@@ -1,0 +1,150 @@
+/**
+ * What exchanges, queues and bindings are to be like, and the conversation that declares them.
+ *
+ * Descriptions are immutable data. One may refer to others: a binding to its exchange, a queue to its dead-letter exchange.
+ * Declaring it declares those first, each once.
+ */
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import type { AmqpChannelError } from "../AmqpError.ts"
+import type { FieldTable } from "../protocol/fieldTable.ts"
+import type { QueueDeclareOk } from "../protocol/methods.generated.ts"
+import type { Channel } from "./channel.ts"
+import { attempt, invalid } from "./validation.ts"
+
+export interface ExchangeDescription {
+  readonly name: string
+  readonly type: string
+  readonly durable: boolean
+  readonly autoDelete: boolean
+  readonly internal: boolean
+  readonly arguments: FieldTable
+  readonly bindings: ReadonlyArray<BindingDescription>
+  /** The exchanges that this one needs, apart from those in its bindings. */
+  readonly references: ReadonlyArray<ExchangeDescription>
+}
+
+export interface QueueDescription {
+  /** Empty: the broker makes one up. */
+  readonly name: string
+  readonly durable: boolean
+  readonly exclusive: boolean
+  readonly autoDelete: boolean
+  readonly arguments: FieldTable
+  readonly bindings: ReadonlyArray<BindingDescription>
+  readonly references: ReadonlyArray<ExchangeDescription>
+}
+
+/** Where a binding's messages come from, and which. */
+export interface BindingDescription {
+  readonly exchange: string | ExchangeDescription
+  readonly routingKey: string
+  readonly arguments: FieldTable
+}
+
+export const nameOf = (described: string | { readonly name: string }): string =>
+  typeof described === "string" ? described : described.name
+
+/** The exchanges that are described and not only named. */
+export const described = (...exchanges: ReadonlyArray<string | ExchangeDescription | undefined>) =>
+  exchanges.filter((exchange): exchange is ExchangeDescription => typeof exchange === "object")
+
+const refersTo = ({ bindings, references }: ExchangeDescription | QueueDescription) => [
+  ...references,
+  ...described(...bindings.map(({ exchange }) => exchange))
+]
+
+/** Exchanges and queues with all they refer to, each once. Throws an `InvalidArgument` for two of one name that differ. */
+export const collect = (
+  exchanges: Iterable<ExchangeDescription>,
+  queues: Iterable<QueueDescription>
+): { readonly exchanges: ReadonlyArray<ExchangeDescription>; readonly queues: ReadonlyArray<QueueDescription> } => {
+  const foundExchanges = new Map<string, ExchangeDescription>()
+  const foundQueues: Array<QueueDescription> = []
+  const addExchange = (exchange: ExchangeDescription): void => {
+    const found = foundExchanges.get(exchange.name)
+    if (found !== undefined) return expectEqual("exchange", found, exchange)
+    foundExchanges.set(exchange.name, exchange)
+    refersTo(exchange).forEach(addExchange)
+  }
+  for (const exchange of exchanges) addExchange(exchange)
+  for (const queue of queues) {
+    refersTo(queue).forEach(addExchange)
+    // Of queues that the broker names, each is another one.
+    const found = queue.name === "" ? undefined : foundQueues.find(({ name }) => name === queue.name)
+    if (found === undefined) foundQueues.push(queue)
+    else expectEqual("queue", found, queue)
+  }
+  return { exchanges: [...foundExchanges.values()], queues: foundQueues }
+}
+
+const expectEqual = <A extends { readonly name: string }>(what: string, found: A, other: A): void => {
+  if (Equal.equals(found, other)) return
+  throw invalid(`two descriptions of the ${what} ${JSON.stringify(found.name)} differ`)
+}
+
+const declareExchange = (channel: Channel, exchange: ExchangeDescription) =>
+  channel.request({
+    _tag: "exchange.declare",
+    exchange: exchange.name,
+    type: exchange.type,
+    passive: false,
+    durable: exchange.durable,
+    autoDelete: exchange.autoDelete,
+    internal: exchange.internal,
+    noWait: false,
+    arguments: exchange.arguments
+  })
+
+export const bindExchange = (channel: Channel, exchange: string, binding: BindingDescription) =>
+  channel.request({
+    _tag: "exchange.bind",
+    destination: exchange,
+    source: nameOf(binding.exchange),
+    routingKey: binding.routingKey,
+    noWait: false,
+    arguments: binding.arguments
+  })
+
+const declareQueue = (channel: Channel, queue: QueueDescription) =>
+  channel.request({
+    _tag: "queue.declare",
+    queue: queue.name,
+    passive: false,
+    durable: queue.durable,
+    exclusive: queue.exclusive,
+    autoDelete: queue.autoDelete,
+    noWait: false,
+    arguments: queue.arguments
+  })
+
+export const bindQueue = (channel: Channel, queue: string, binding: BindingDescription) =>
+  channel.request({
+    _tag: "queue.bind",
+    queue,
+    exchange: nameOf(binding.exchange),
+    routingKey: binding.routingKey,
+    noWait: false,
+    arguments: binding.arguments
+  })
+
+/** Declares exchanges, then their bindings, then queues with theirs. Answers what the broker says of each queue. */
+export const declareAll = (
+  channel: Channel,
+  exchanges: Iterable<ExchangeDescription>,
+  queues: Iterable<QueueDescription>
+): Effect.Effect<ReadonlyArray<QueueDeclareOk>, AmqpChannelError> =>
+  Effect.gen(function*() {
+    const all = yield* attempt(() => collect(exchanges, queues))
+    for (const exchange of all.exchanges) yield* declareExchange(channel, exchange)
+    for (const exchange of all.exchanges) {
+      for (const binding of exchange.bindings) yield* bindExchange(channel, exchange.name, binding)
+    }
+    const declared: Array<QueueDeclareOk> = []
+    for (const queue of all.queues) {
+      const answer = yield* declareQueue(channel, queue)
+      for (const binding of queue.bindings) yield* bindQueue(channel, answer.queue, binding)
+      declared.push(answer)
+    }
+    return declared
+  })

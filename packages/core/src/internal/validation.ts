@@ -1,0 +1,83 @@
+/**
+ * Checks of what users pass, before anything is sent. Each throws an `InvalidArgument` that names the argument.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { AmqpChannelError, InvalidArgument } from "../AmqpError.ts"
+import type { FieldTable, FieldValue } from "../protocol/fieldTable.ts"
+
+export const invalid = (description: string): InvalidArgument => new InvalidArgument({ description })
+
+const encoder = new TextEncoder()
+
+/** A name of an entity: at most 255 bytes of UTF-8. */
+export const name = (what: string, value: string): string => {
+  if (value.length > 63 && encoder.encode(value).length > 255) {
+    throw invalid(`${what}: a name holds at most 255 bytes of UTF-8`)
+  }
+  return value
+}
+
+export const nonEmptyName = (what: string, value: string): string => {
+  if (value === "") throw invalid(`${what}: must not be empty`)
+  return name(what, value)
+}
+
+/** A whole number from `minimum` to `maximum`. */
+export const wholeNumber = (
+  what: string,
+  value: number,
+  minimum: number,
+  maximum = Number.MAX_SAFE_INTEGER
+): number => {
+  if (!Number.isInteger(value) || value < minimum || value > maximum) {
+    const range = maximum === Number.MAX_SAFE_INTEGER ? `from ${minimum}` : `from ${minimum} to ${maximum}`
+    throw invalid(`${what}: must be a whole number ${range}`)
+  }
+  return value
+}
+
+/** What RabbitMQ takes as a time to live: 32 bits of milliseconds. */
+const maxMillis = 0xffffffff
+
+/** A time in whole milliseconds; parts of one are rounded up, so that a short time does not become none. */
+export const millis = (what: string, input: Duration.Input, minimum: number): number => {
+  const value = Math.ceil(Duration.toMillis(input))
+  if (!(value >= minimum && value <= maxMillis)) {
+    throw invalid(`${what}: must be from ${minimum} to ${maxMillis} milliseconds`)
+  }
+  return value
+}
+
+/** A time in whole seconds, rounded up. */
+export const seconds = (what: string, input: Duration.Input, minimum: number): number => {
+  const value = Math.ceil(Duration.toSeconds(input))
+  if (!(value >= minimum && Number.isSafeInteger(value))) throw invalid(`${what}: must be from ${minimum} seconds`)
+  return value
+}
+
+/** Adds the arguments that options stand for to those that were given by name. What is `undefined` is left out. */
+export const extend = (
+  table: FieldTable,
+  fromOptions: Readonly<Record<string, FieldValue | undefined>>
+): FieldTable => {
+  const extended: Record<string, FieldValue> = {}
+  for (const [key, value] of table instanceof Map ? table : Object.entries(table)) extended[key] = value
+  for (const [key, value] of Object.entries(fromOptions)) {
+    if (value === undefined) continue
+    if (Object.hasOwn(extended, key)) throw invalid(`arguments: ${key} is given by an option too`)
+    extended[key] = value
+  }
+  return extended
+}
+
+/** What `body` answers, or the failure for the `InvalidArgument` that it throws. */
+export const attempt = <A>(body: () => A): Effect.Effect<A, AmqpChannelError> =>
+  Effect.suspend(() => {
+    try {
+      return Effect.succeed(body())
+    } catch (thrown) {
+      if (!(thrown instanceof InvalidArgument)) throw thrown
+      return Effect.fail(new AmqpChannelError({ reason: thrown }))
+    }
+  })
