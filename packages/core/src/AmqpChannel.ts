@@ -11,10 +11,9 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as AmqpConnection from "./AmqpConnection.ts"
-import { AmqpChannelError, InvalidArgument, RequestTimeout } from "./AmqpError.ts"
+import { AmqpChannelError, InvalidArgument } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel } from "./internal/channel.ts"
 import * as Program from "./internal/program.ts"
@@ -371,24 +370,23 @@ export const run = <A, E, R>(
     (session) =>
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(restore(session.openChannel), (channel) =>
-          Effect.flatMap(Effect.exit(restore(Program.runOn(self, channel))), (exit) =>
-            Effect.flatMap(session.closeChannel(channel), (isClosed) =>
-              outcome(channel, isClosed, exit))))
+          Effect.flatMap(Effect.exit(restore(complete(self, channel))), (exit) =>
+            Effect.andThen(session.closeChannel(channel), exit)))
       )
   )
 
-/** A program has not succeeded before the broker has taken what it published. */
-const outcome = <A, E>(
-  channel: Channel,
-  isClosed: boolean,
-  exit: Exit.Exit<A, E>
-): Exit.Exit<A, E | AmqpChannelError> => {
-  if (Exit.isFailure(exit)) return exit
-  const { failure, unconfirmed } = channel
-  if (failure !== undefined && failure.reason._tag !== "ChannelClosed") return Exit.fail(failure)
-  if (isClosed || !unconfirmed) return exit
-  return Exit.fail(new AmqpChannelError({ reason: new RequestTimeout({ method: "channel.close" }) }))
-}
+/**
+ * A program that published without confirms has succeeded when the broker has closed the channel and had no complaint. How
+ * long that takes is up to how much it published, so the wait is not bounded, but can be interrupted.
+ */
+const complete = <A, E, R>(self: AmqpChannel<A, E, R>, channel: Channel): Effect.Effect<A, E | AmqpChannelError, R> =>
+  Effect.flatMap(Program.runOn(self, channel), (value) =>
+    channel.unconfirmed
+      ? Effect.flatMap(channel.close, () =>
+        channel.failure === undefined || channel.failure.reason._tag === "ChannelClosed"
+          ? Effect.succeed(value)
+          : Effect.fail(channel.failure))
+      : Effect.succeed(value))
 
 // -----------------------------------------------------------------------------
 // operations

@@ -75,6 +75,9 @@ const isDelivery = (content: Content): content is Content<BasicDeliver> => conte
 
 const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 
+// One for all, since the stack that making an error captures costs more than the rest of a close.
+const closedHere = channelError(new AmqpError.ChannelClosed())
+
 export class Channel {
   readonly number: number
   readonly mailbox = new Mailbox<ChannelEvent, "Ended">()
@@ -352,7 +355,7 @@ export class Channel {
       case "channel.close-ok":
         if (this.state !== "Closing") throw unexpected("channel.close-ok without a close")
         this.host.release(this)
-        return this.end(channelError(new AmqpError.ChannelClosed()))
+        return this.end(closedHere)
       default:
         return this.handleReply(event, tag)
     }
@@ -406,7 +409,7 @@ export class Channel {
       classId: 0,
       methodId: 0
     })
-    this.settleAll(channelError(new AmqpError.ChannelClosed()))
+    this.settleAll(closedHere)
   }
 
   /** Closes the channel and waits for the broker's word; several callers share one close. */

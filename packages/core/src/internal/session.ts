@@ -8,7 +8,6 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as AmqpError from "../AmqpError.ts"
@@ -275,14 +274,11 @@ export class Session implements FrameHandler, ChannelHost {
       )
   )
 
-  /** Closes a channel, within the close timeout. Answers whether the broker confirmed it. */
-  closeChannel(channel: Channel): Effect.Effect<boolean> {
+  /** Closes a channel, within the close timeout. */
+  closeChannel(channel: Channel): Effect.Effect<void> {
     return channel.state === "Closed"
-      ? Effect.succeed(true)
-      : Effect.map(
-        Effect.timeoutOption(Effect.interruptible(channel.close), this.options.closeTimeout),
-        Option.isSome
-      )
+      ? Effect.void
+      : Effect.asVoid(Effect.timeoutOption(Effect.interruptible(channel.close), this.options.closeTimeout))
   }
 
   release(channel: Channel): void {
