@@ -9,7 +9,6 @@
  */
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
-import * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel } from "./AmqpChannel.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
 import * as Program from "./internal/program.ts"
@@ -28,7 +27,7 @@ import type { FieldTable } from "./protocol/fieldTable.ts"
  * @category models
  * @since 0.1.0
  */
-export interface AmqpExchange extends Topology.ExchangeDescription, Pipeable.Pipeable {}
+export interface AmqpExchange extends Topology.ExchangeDescription {}
 
 /**
  * What every exchange can be told.
@@ -58,7 +57,7 @@ export interface Options {
 export const make = (name: string, options: Options & { readonly type: string }): AmqpExchange => {
   const { alternateExchange, arguments: table = {}, autoDelete = false, durable = true, internal = false, type } =
     options
-  return describe({
+  return Topology.describe({
     name: Validation.nonEmptyName("exchange", name),
     type: Validation.nonEmptyName("type", type),
     durable,
@@ -139,11 +138,8 @@ export const withBinding: {
   (self: AmqpExchange, binding: Binding): AmqpExchange
 } = dual(2, (self: AmqpExchange, binding: Binding): AmqpExchange => {
   Validation.name("routingKey", binding.routingKey ?? "")
-  return describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+  return Topology.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
 })
-
-const describe = (exchange: Topology.ExchangeDescription): AmqpExchange =>
-  Object.freeze(Object.assign(Object.create(Pipeable.Prototype), exchange))
 
 // -----------------------------------------------------------------------------
 // operations

@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
-import * as Pipeable from "effect/Pipeable"
+import type * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel, Step } from "./AmqpChannel.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
@@ -170,7 +170,7 @@ const messageQueueArguments = (options: MessageQueueOptions): Record<string, Fie
 
 const makeClassic = (name: string, options: ClassicOptions): AmqpQueue<"classic"> => {
   const { autoDelete = false, durable = true, exclusive = false, maxPriority, overflow } = options
-  return describe({
+  return Topology.describe({
     type: "classic",
     name,
     durable,
@@ -221,7 +221,7 @@ export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"qu
     const needs = `a deadLetterExchange and the overflow "reject-publish"`
     throw Validation.invalid(`deadLetterStrategy: "at-least-once" needs ${needs}`)
   }
-  return describe({
+  return Topology.describe({
     type: "quorum",
     name: Validation.nonEmptyName("queue", name),
     durable: true,
@@ -252,7 +252,7 @@ export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"qu
  */
 export const stream = (name: string, options: StreamOptions = {}): AmqpQueue<"stream"> => {
   const { initialGroupSize, leaderLocator, maxAge, maxLengthBytes, segmentSizeBytes } = options
-  return describe({
+  return Topology.describe({
     type: "stream",
     name: Validation.nonEmptyName("queue", name),
     durable: true,
@@ -323,12 +323,8 @@ export const withBinding: {
 } = dual(2, <Type extends QueueType>(self: AmqpQueue<Type>, binding: Binding): AmqpQueue<Type> => {
   Validation.nonEmptyName("exchange", Topology.nameOf(binding.exchange))
   Validation.name("routingKey", binding.routingKey ?? "")
-  return describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+  return Topology.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
 })
-
-const describe = <Type extends QueueType>(
-  queue: Topology.QueueDescription & { readonly type: Type }
-): AmqpQueue<Type> => Object.freeze(Object.assign(Object.create(Pipeable.Prototype), queue))
 
 // -----------------------------------------------------------------------------
 // operations

@@ -68,6 +68,13 @@ export * as AmqpPublisher from "./AmqpPublisher.ts"
 export * as AmqpQueue from "./AmqpQueue.ts"
 
 /**
+ * Topologies: exchanges and queues that belong together, as data.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpTopology from "./AmqpTopology.ts"
+
+/**
  * AMQP URIs: where a broker is and how to connect to it, as one text.
  *
  * @since 0.1.0

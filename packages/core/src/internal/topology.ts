@@ -6,13 +6,14 @@
  */
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
+import * as Pipeable from "effect/Pipeable"
 import type { AmqpChannelError } from "../AmqpError.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import type { QueueDeclareOk } from "../protocol/methods.generated.ts"
 import type { Channel } from "./channel.ts"
 import { attempt, invalid } from "./validation.ts"
 
-export interface ExchangeDescription {
+export interface ExchangeDescription extends Pipeable.Pipeable {
   readonly name: string
   readonly type: string
   readonly durable: boolean
@@ -42,6 +43,10 @@ export interface BindingDescription {
   readonly arguments: FieldTable
 }
 
+/** A description as users get it: frozen, with `pipe`. */
+export const describe = <A extends object>(description: A): Readonly<A> & Pipeable.Pipeable =>
+  Object.freeze(Object.assign(Object.create(Pipeable.Prototype), description))
+
 export const nameOf = (described: string | { readonly name: string }): string =>
   typeof described === "string" ? described : described.name
 
@@ -55,12 +60,12 @@ const refersTo = ({ bindings, references }: ExchangeDescription | QueueDescripti
 ]
 
 /** Exchanges and queues with all they refer to, each once. Throws an `InvalidArgument` for two of one name that differ. */
-export const collect = (
+export const collect = <Queue extends QueueDescription>(
   exchanges: Iterable<ExchangeDescription>,
-  queues: Iterable<QueueDescription>
-): { readonly exchanges: ReadonlyArray<ExchangeDescription>; readonly queues: ReadonlyArray<QueueDescription> } => {
+  queues: Iterable<Queue>
+): { readonly exchanges: ReadonlyArray<ExchangeDescription>; readonly queues: ReadonlyArray<Queue> } => {
   const foundExchanges = new Map<string, ExchangeDescription>()
-  const foundQueues: Array<QueueDescription> = []
+  const foundQueues: Array<Queue> = []
   const addExchange = (exchange: ExchangeDescription): void => {
     const found = foundExchanges.get(exchange.name)
     if (found !== undefined) return expectEqual("exchange", found, exchange)

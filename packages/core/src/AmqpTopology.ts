@@ -1,0 +1,96 @@
+/**
+ * Topologies: exchanges and queues that belong together, as data.
+ *
+ * A topology holds descriptions and nothing of a broker. It can be declared any number of times: what is there already is
+ * left as it is. Declaring never deletes.
+ *
+ * @since 0.1.0
+ */
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as AmqpChannel from "./AmqpChannel.ts"
+import type { AmqpConnection } from "./AmqpConnection.ts"
+import type { AmqpChannelError } from "./AmqpError.ts"
+import type { AmqpExchange } from "./AmqpExchange.ts"
+import type { AmqpQueue, QueueInfo } from "./AmqpQueue.ts"
+import * as Program from "./internal/program.ts"
+import * as Topology from "./internal/topology.ts"
+
+/**
+ * Exchanges and queues, each once, with all that they refer to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AmqpTopology {
+  readonly exchanges: ReadonlyArray<AmqpExchange>
+  readonly queues: ReadonlyArray<AmqpQueue>
+}
+
+/**
+ * Puts exchanges and queues together, in any order. Throws an `InvalidArgument` for two descriptions that have one name and
+ * differ.
+ *
+ * **Details**
+ *
+ * What a description refers to need not be named: exchanges in bindings, dead-letter and alternate exchanges come along when
+ * they are described, and not only named.
+ *
+ * **Example** (Orders, and what becomes of those that nobody can handle)
+ *
+ * ```ts
+ * import { AmqpExchange, AmqpQueue, AmqpTopology } from "@effect-amqp/core"
+ *
+ * const events = AmqpExchange.topic("events")
+ * const failed = AmqpExchange.fanout("orders.failed")
+ *
+ * export const topology = AmqpTopology.make(
+ *   AmqpQueue.quorum("orders", { deadLetterExchange: failed }).pipe(
+ *     AmqpQueue.withBinding({ exchange: events, routingKey: "order.*" })
+ *   ),
+ *   AmqpQueue.quorum("orders.failed").pipe(AmqpQueue.withBinding({ exchange: failed }))
+ * )
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (...descriptions: ReadonlyArray<AmqpExchange | AmqpQueue>): AmqpTopology => {
+  const isQueue = (description: AmqpExchange | AmqpQueue): description is AmqpQueue => "exclusive" in description
+  return Object.freeze(Topology.collect(
+    descriptions.filter((description): description is AmqpExchange => !isQueue(description)),
+    descriptions.filter(isQueue)
+  ))
+}
+
+/**
+ * Declares exchanges, then their bindings, then queues with theirs, on one channel. Yields what the broker says of each queue,
+ * in the order of `queues`.
+ *
+ * Fails with the first thing that the broker refuses, see `AmqpExchange.declare` and `AmqpQueue.declare`; what was declared
+ * before stays.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const declare = (topology: AmqpTopology): AmqpChannel.AmqpChannel<ReadonlyArray<QueueInfo>, AmqpChannelError> =>
+  Program.make((channel) =>
+    Effect.map(
+      Topology.declareAll(channel, topology.exchanges, topology.queues),
+      (answers) =>
+        answers.map(({ consumerCount, messageCount, queue }) => ({ name: queue, messageCount, consumerCount }))
+    )
+  )
+
+/**
+ * Declares a topology when the layer is built; see {@link declare} for the errors.
+ *
+ * **When to use**
+ *
+ * Use below the layers that publish and consume, so that what they need is there before they start.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (topology: AmqpTopology): Layer.Layer<never, AmqpChannelError, AmqpConnection> =>
+  Layer.effectDiscard(AmqpChannel.run(declare(topology)))
