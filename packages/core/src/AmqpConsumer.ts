@@ -1,21 +1,43 @@
 /**
- * Consumers: messages of a queue, pushed by the broker.
+ * Consumers: messages of queues, pushed by the broker.
  *
  * Each consumer owns a channel for as long as it runs. {@link stream} gives deliveries, which are settled by the program;
- * {@link serve} calls a handler, which decides by what it returns. When the scope closes, the stream ends or the fiber is
- * interrupted, the consumer is cancelled and its channel closed, and the broker gives what was not settled to others.
+ * {@link serve} calls a handler, which decides by what it returns; {@link make} gives a handle, to stop the consumer or to
+ * change its prefetch from elsewhere. When the scope closes, the stream ends or the fiber is interrupted, the consumer is
+ * cancelled and its channel closed, and the broker gives what was not settled to others.
  *
  * @since 0.1.0
  */
 import type * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as FiberSet from "effect/FiberSet"
+import * as Pull from "effect/Pull"
+import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
-import { AmqpChannelError, InvalidArgument } from "./AmqpError.ts"
-import type { AmqpConsumerCancelled } from "./AmqpError.ts"
+import type { AmqpChannelError, AmqpConsumerCancelled } from "./AmqpError.ts"
+import type { AmqpQueue } from "./AmqpQueue.ts"
 import { subscribe } from "./internal/subscription.ts"
+import type { Subscription, SubscriptionOptions } from "./internal/subscription.ts"
+import * as Validation from "./internal/validation.ts"
+import type { FieldTable } from "./protocol/fieldTable.ts"
+
+// -----------------------------------------------------------------------------
+// options
+// -----------------------------------------------------------------------------
+
+/**
+ * Where a consumer of a stream begins (RabbitMQ, "Streams"): with the oldest message there is, with the last chunk, with what
+ * comes next, with the message of a number, of a time, or as long ago as a duration says (whole seconds).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type StreamOffset = "first" | "last" | "next" | number | bigint | Date | Duration.Duration
 
 /**
  * How a consumer consumes.
@@ -25,26 +47,153 @@ import { subscribe } from "./internal/subscription.ts"
  */
 export interface Options {
   /**
-   * How many messages the broker sends ahead of their settlement (RabbitMQ, "Consumer Prefetch"): 0 to 65535; 0 is no limit,
-   * and then a slow consumer fills the memory. Default: 100.
+   * How many messages of each queue the broker sends ahead of their settlement (RabbitMQ, "Consumer Prefetch"): 0 to 65535; 0
+   * is no limit, and then the connection reads nothing more while 16 MiB wait to be handled. Default: 100.
    */
   readonly prefetch?: number | undefined
+  /** Whether nobody else may consume the queue meanwhile. Default: `false`. */
+  readonly exclusive?: boolean | undefined
+  /** Whether it is preferred to others: those with a higher number get messages first. Default: 0 (RabbitMQ, "Consumer Priorities"). */
+  readonly priority?: number | undefined
+  /** What the broker calls the consumer; with several queues, `-1`, `-2`, … follow. Default: one of the client's making. */
+  readonly consumerTag?: string | undefined
+  /** Where to begin in a stream. Default: `next`. */
+  readonly offset?: StreamOffset | undefined
+  /** Further extensions of the broker, by their own names. */
+  readonly arguments?: FieldTable | undefined
 }
 
 /**
- * The deliveries of a queue, in the chunks in which they arrive.
+ * How a consumer without acknowledgements consumes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AutoAckOptions extends Omit<Options, "prefetch" | "offset"> {
+  readonly autoAck: true
+}
+
+/**
+ * One queue or several, by name or described. One that is described is declared before it is consumed, with its bindings and
+ * all that it refers to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Queues<Queue extends AmqpQueue = AmqpQueue> = string | Queue | ReadonlyArray<string | Queue>
+
+interface AnyOptions extends Options {
+  readonly autoAck?: boolean | undefined
+}
+
+const encodeOffset = (offset: StreamOffset): FieldTable["x"] =>
+  Duration.isDuration(offset) ? `${Validation.seconds("offset", offset, 1)}s` : offset
+
+const resolve = (queues: Queues, options: AnyOptions): SubscriptionOptions => {
+  const { autoAck = false, consumerTag, exclusive = false, offset, prefetch = 100, priority } = options
+  return {
+    queues: Array.isArray(queues) ? queues : [queues as string | AmqpQueue],
+    prefetch,
+    noAck: autoAck,
+    exclusive,
+    consumerTag,
+    arguments: Validation.extend(options.arguments ?? {}, {
+      "x-priority": priority === undefined
+        ? undefined
+        : Validation.wholeNumber("priority", priority, -(2 ** 31), 2 ** 31 - 1),
+      "x-stream-offset": offset === undefined ? undefined : encodeOffset(offset)
+    })
+  }
+}
+
+// -----------------------------------------------------------------------------
+// consumers
+// -----------------------------------------------------------------------------
+
+/**
+ * A consumer that runs.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AmqpConsumer<out Delivery> {
+  /** The names of its queues, also of those that the broker named. */
+  readonly queues: ReadonlyArray<string>
+  /** The deliveries, in the chunks in which they arrive. They can be taken once: by one stream, or by several that share them. */
+  readonly stream: Stream.Stream<Delivery, AmqpChannelError | AmqpConsumerCancelled>
+  /**
+   * Changes the prefetch, 0 to 65535. The broker applies a prefetch to consumers that are made later, so the consumers are made
+   * anew on the same channel: what was delivered stays valid, the consumer tags change unless one was chosen, and a single
+   * active consumer may lose its turn.
+   */
+  readonly setPrefetch: (prefetch: number) => Effect.Effect<void, AmqpChannelError>
+  /** Stops: the broker delivers nothing more, and the stream ends after what has arrived. The channel stays, for settling. */
+  readonly cancel: Effect.Effect<void>
+}
+
+const open = (queues: Queues, options: AnyOptions) =>
+  Effect.gen(function*() {
+    const session = yield* AmqpConnection.session
+    const resolved = yield* Validation.attempt(() => resolve(queues, options))
+    return yield* subscribe(session, resolved, AmqpDelivery.make)
+  })
+
+const streamOf = (subscription: Subscription<AmqpDelivery.AmqpDelivery>) =>
+  Stream.fromPull(Effect.succeed(subscription.takeAll))
+
+/**
+ * Starts a consumer, for as long as the scope lives; see {@link stream} for its errors.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: {
+  (queues: Queues, options?: Options & { readonly autoAck?: false | undefined }): Effect.Effect<
+    AmqpConsumer<AmqpDelivery.AmqpDelivery>,
+    AmqpChannelError,
+    AmqpConnection.AmqpConnection | Scope.Scope
+  >
+  (queues: Queues<AmqpQueue<"classic" | "quorum">>, options: AutoAckOptions): Effect.Effect<
+    AmqpConsumer<AmqpDelivery.AutoAckDelivery>,
+    AmqpChannelError,
+    AmqpConnection.AmqpConnection | Scope.Scope
+  >
+} = (
+  queues: Queues,
+  options: AnyOptions = {}
+): Effect.Effect<
+  AmqpConsumer<AmqpDelivery.AmqpDelivery>,
+  AmqpChannelError,
+  AmqpConnection.AmqpConnection | Scope.Scope
+> =>
+  Effect.map(open(queues, options), (subscription) => ({
+    queues: subscription.queues,
+    stream: streamOf(subscription),
+    setPrefetch: (prefetch) =>
+      Effect.andThen(
+        Validation.attempt(() => Validation.wholeNumber("prefetch", prefetch, 0, 65535)),
+        subscription.setPrefetch(prefetch)
+      ),
+    cancel: subscription.cancel(false)
+  }))
+
+/**
+ * The deliveries of one queue or several, in the chunks in which they arrive.
  *
  * **Details**
  *
  * Each run of the stream is a consumer of its own. Fails with an `AmqpConsumerCancelled` when the broker ends the consumer,
  * as it does when the queue is deleted, and with an `AmqpChannelError`: `NotFound` when there is no such queue,
- * `AccessRefused` when the user may not read it or someone else consumes it exclusively, `ConnectionLost` with the connection,
- * `InvalidArgument` for options out of their range.
+ * `AccessRefused` when the user may not read it or someone else consumes it exclusively, `PreconditionFailed` when a delivery
+ * was not settled in the broker's time (RabbitMQ, "Delivery Acknowledgement Timeout"), `ConnectionLost` with the connection,
+ * `InvalidArgument` for options out of their range, `NotSupported` for a priority where the broker has none. To consume again
+ * after a failure, retry the stream while the error `isRetryable`.
  *
  * **Gotchas**
  *
  * With automatic acknowledgements (`autoAck: true`) the broker sends as fast as it can and forgets what it sent: messages that
- * have arrived and were not handled are lost with the program. Those deliveries have nothing to settle.
+ * have arrived and were not handled are lost with the program. Those deliveries have nothing to settle. When 16 MiB of them
+ * wait to be handled, nothing more is read from the connection, so give a slow one a connection of its own.
  *
  * Operators that work on single elements, such as `Stream.mapEffect`, take chunks apart; `Stream.runForEach` does not.
  *
@@ -64,34 +213,28 @@ export interface Options {
  * @since 0.1.0
  */
 export const stream: {
-  (queue: string, options?: Options & { readonly autoAck?: false | undefined }): Stream.Stream<
+  (queues: Queues, options?: Options & { readonly autoAck?: false | undefined }): Stream.Stream<
     AmqpDelivery.AmqpDelivery,
     AmqpChannelError | AmqpConsumerCancelled,
     AmqpConnection.AmqpConnection
   >
-  (queue: string, options: { readonly autoAck: true }): Stream.Stream<
+  (queues: Queues<AmqpQueue<"classic" | "quorum">>, options: AutoAckOptions): Stream.Stream<
     AmqpDelivery.AutoAckDelivery,
     AmqpChannelError | AmqpConsumerCancelled,
     AmqpConnection.AmqpConnection
   >
 } = (
-  queue: string,
-  { autoAck = false, prefetch = 100 }: Options & { readonly autoAck?: boolean | undefined } = {}
+  queues: Queues,
+  options: AnyOptions = {}
 ): Stream.Stream<
   AmqpDelivery.AmqpDelivery,
   AmqpChannelError | AmqpConsumerCancelled,
   AmqpConnection.AmqpConnection
-> =>
-  Stream.unwrap(Effect.gen(function*() {
-    const session = yield* AmqpConnection.session
-    const subscription = yield* subscribe(session, { queue, prefetch, noAck: autoAck }, AmqpDelivery.make)
-    // `takeAll` answers at least one delivery.
-    const pull = subscription.takeAll as Effect.Effect<
-      [AmqpDelivery.AmqpDelivery, ...Array<AmqpDelivery.AmqpDelivery>],
-      AmqpChannelError | AmqpConsumerCancelled
-    >
-    return Stream.fromPull(Effect.succeed(pull))
-  }))
+> => Stream.unwrap(Effect.map(open(queues, options), streamOf))
+
+// -----------------------------------------------------------------------------
+// serving
+// -----------------------------------------------------------------------------
 
 /**
  * How {@link serve} serves.
@@ -99,9 +242,9 @@ export const stream: {
  * @category models
  * @since 0.1.0
  */
-export interface ServeOptions<E, R = never> extends Options {
-  /** How many messages are handled at once, from 1. With 1 they are handled in their order. Default: 1. */
-  readonly concurrency?: number | undefined
+export interface ServeOptions<in E, out R = never> extends Options {
+  /** How many messages are handled at once, from 1, or as many as the prefetch. With 1 they are handled in their order. Default: 1. */
+  readonly concurrency?: number | "unbounded" | undefined
   /**
    * What becomes of a message whose handler fails, dies or is interrupted. Default: it is logged, and goes back into the queue
    * the first time; when it fails again it is dead-lettered, so that a message nobody can handle does not go round for ever.
@@ -109,6 +252,8 @@ export interface ServeOptions<E, R = never> extends Options {
   readonly onFailure?:
     | ((cause: Cause.Cause<E>, delivery: AmqpDelivery.AmqpDelivery) => Effect.Effect<AmqpDelivery.Settlement, never, R>)
     | undefined
+  /** How long the handlers that run may go on when the consumer stops; after that they are interrupted. Default: 10 seconds. */
+  readonly drainTimeout?: Duration.Input | undefined
 }
 
 const logAndRetryOnce = (
@@ -121,13 +266,16 @@ const logAndRetryOnce = (
   )
 
 /**
- * Handles the messages of a queue until the fiber is interrupted or the consumer fails; see {@link stream} for the errors.
+ * Handles the messages of one queue or several until the fiber is interrupted or the consumer fails; see {@link stream} for the
+ * errors.
  *
  * **Details**
  *
  * The handler decides by what it returns: `AmqpDelivery.ack`, `reject` or `requeue`. Forgetting to does not compile. Its
- * failure does not end the consumer, see `onFailure`. When the fiber is interrupted, so are the handlers, and the broker gives
- * their messages to others.
+ * failure does not end the consumer, see `onFailure`.
+ *
+ * When the fiber is interrupted or the consumer fails, it stops in order: the broker is told to deliver no more, the handlers
+ * that run may finish within `drainTimeout`, what they decide is sent, and messages that no handler had begun with go back.
  *
  * **Example** (A worker that handles ten orders at once)
  *
@@ -146,37 +294,54 @@ const logAndRetryOnce = (
  * @since 0.1.0
  */
 export const serve = <E, R, R2 = never>(
-  queue: string,
+  queues: Queues,
   handler: (delivery: AmqpDelivery.AmqpDelivery) => Effect.Effect<AmqpDelivery.Settlement, E, R>,
   options: ServeOptions<E, R2> = {}
 ): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> => {
-  const { concurrency = 1, onFailure = logAndRetryOnce, prefetch = 100 } = options
-  if (!Number.isInteger(concurrency) || concurrency < 1) {
-    const description = "concurrency: must be a whole number from 1"
-    return Effect.fail(new AmqpChannelError({ reason: new InvalidArgument({ description }) }))
-  }
-  const handle = (delivery: AmqpDelivery.AmqpDelivery): Effect.Effect<void, never, R | R2> =>
+  const { concurrency = 1, drainTimeout = "10 seconds", onFailure = logAndRetryOnce } = options
+  const handle = (delivery: AmqpDelivery.AmqpDelivery): Effect.Effect<unknown, never, R | R2> =>
     Effect.suspend(() => handler(delivery)).pipe(
       Effect.matchCauseEffect({
         onSuccess: Effect.succeed,
         onFailure: (cause) => onFailure(cause, delivery)
       }),
-      Effect.flatMap((settlement) => AmqpDelivery.settle(delivery, settlement)),
-      Effect.asVoid
+      Effect.flatMap((settlement) => AmqpDelivery.settle(delivery, settlement))
     )
-  const served = concurrency === 1
-    ? Stream.runForEach(stream(queue, { prefetch }), handle)
-    : Effect.scoped(Effect.gen(function*() {
-      const scope = yield* Effect.scope
-      const permits = yield* Semaphore.make(concurrency)
-      const handleInFiber = (delivery: AmqpDelivery.AmqpDelivery) =>
-        permits.take(1).pipe(
-          Effect.andThen(
-            Effect.forkIn(Effect.ensuring(handle(delivery), permits.release(1)), scope, { startImmediately: true })
-          )
+  return Effect.scoped(Effect.gen(function*() {
+    const permits = yield* Effect.map(Validation.attempt(() => concurrencyLimit(concurrency)), Semaphore.makeUnsafe)
+    const subscription = yield* open(queues, options)
+    const handlers = yield* FiberSet.make()
+    let isStopping = false
+    const handleInFiber = (delivery: AmqpDelivery.AmqpDelivery) =>
+      Effect.andThen(
+        permits.take(1),
+        Effect.suspend(() =>
+          isStopping ? Effect.void : FiberSet.run(handlers, Effect.ensuring(handle(delivery), permits.release(1)))
         )
-      yield* Stream.runForEach(stream(queue, { prefetch }), handleInFiber)
-    }))
-  // A consumer ends with an error only.
-  return Effect.andThen(served, Effect.never)
+      )
+    const start = concurrency === 1 ? handle : handleInFiber
+    const loop = Effect.gen(function*() {
+      while (!isStopping) {
+        for (const delivery of yield* subscription.takeAll) {
+          // What is left goes back when the channel is closed.
+          if (isStopping) break
+          yield* start(delivery)
+        }
+      }
+    })
+    // Neither the loop nor the handlers are interrupted with this fiber: they are stopped in order.
+    const looping = yield* FiberSet.run(handlers, Effect.exit(Pull.catchDone(loop, () => Effect.void)))
+    yield* Effect.addFinalizer(() => {
+      isStopping = true
+      return Effect.andThen(subscription.cancel(true), FiberSet.awaitEmpty(handlers)).pipe(
+        Effect.interruptible,
+        Effect.timeoutOption(drainTimeout)
+      )
+    })
+    // The loop ends by itself with an error only.
+    return yield* Effect.andThen(yield* Fiber.join(looping), Effect.never)
+  }))
 }
+
+const concurrencyLimit = (concurrency: number | "unbounded"): number =>
+  concurrency === "unbounded" ? Infinity : Validation.wholeNumber("concurrency", concurrency, 1)

@@ -4,202 +4,27 @@
  * Each operation names the errors it can fail with: {@link AmqpConnectionError} when there is no usable connection,
  * {@link AmqpChannelError} for a conversation on a channel, {@link AmqpPublishError} and {@link AmqpPublishAllError} for
  * confirmed publishes, {@link AmqpConsumerCancelled} for a consumer that the server ended. Each of the first three wraps a
- * tagged `reason`, so that `Effect.catchReason("AmqpChannelError", "NotFound", …)` handles one of them.
+ * tagged `reason`, so that `Effect.catchReason("AmqpChannelError", "NotFound", …)` handles one of them. Errors and reasons have
+ * an `isRetryable`: whether the same operation may succeed when it is tried again, without any change. {@link ServerReply} says
+ * how the reply codes of servers are judged.
  *
  * No error holds a password, a token or the payload of a message.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import {
+  ConfirmTimeout,
+  ConnectionBlocked,
+  Nacked,
+  replyReasons,
+  RequestTimeout,
+  Returned,
+  SendTimeout
+} from "./AmqpReply.ts"
+import type { ReplyReason } from "./AmqpReply.ts"
 
-// -----------------------------------------------------------------------------
-// what a server replied
-// -----------------------------------------------------------------------------
-
-const ReplyFields = {
-  /** The reply code (section 1.3 of the AMQP 0-9-1 reference). */
-  replyCode: Schema.Int,
-  /** The server's own words. */
-  replyText: Schema.String,
-  /** The method that the server holds responsible, such as `queue.declare`; empty when it names none. */
-  method: Schema.String
-}
-
-const replyMessage = (reply: { readonly method: string; readonly replyCode: number; readonly replyText: string }) =>
-  `${reply.method === "" ? "" : `${reply.method}: `}${reply.replyCode} ${reply.replyText}`
-
-/**
- * 311: the body is larger than the server or the queue takes. Closes the channel.
- *
- * @category errors
- * @since 0.1.0
- */
-export class ContentTooLarge extends Schema.TaggedError<ContentTooLarge>()("ContentTooLarge", ReplyFields) {
-  override get message(): string {
-    return replyMessage(this)
-  }
-  /** Whether the same operation may succeed when it is tried again. */
-  get isRetryable(): boolean {
-    return false
-  }
-}
-
-/**
- * 320: an operator closed the connection, or the broker shuts down. Closes the connection.
- *
- * @category errors
- * @since 0.1.0
- */
-export class ConnectionForced extends Schema.TaggedError<ConnectionForced>()("ConnectionForced", ReplyFields) {
-  override get message(): string {
-    return replyMessage(this)
-  }
-  /** Whether the same operation may succeed when it is tried again. */
-  get isRetryable(): boolean {
-    return true
-  }
-}
-
-/**
- * 403: the user lacks a permission, or someone else uses a resource exclusively. Closes the channel.
- *
- * @category errors
- * @since 0.1.0
- */
-export class AccessRefused extends Schema.TaggedError<AccessRefused>()("AccessRefused", ReplyFields) {
-  override get message(): string {
-    return replyMessage(this)
-  }
-  /** Whether the same operation may succeed when it is tried again. */
-  get isRetryable(): boolean {
-    return false
-  }
-}
-
-/**
- * 404: a queue, exchange or virtual host does not exist. Closes the channel.
- *
- * @category errors
- * @since 0.1.0
- */
-export class NotFound extends Schema.TaggedError<NotFound>()("NotFound", ReplyFields) {
-  override get message(): string {
-    return replyMessage(this)
-  }
-  /** Whether the same operation may succeed when it is tried again. */
-  get isRetryable(): boolean {
-    return false
-  }
-}
-
-/**
- * 405: an exclusive queue belongs to another connection. Closes the channel.
- *
- * @category errors
- * @since 0.1.0
- */
-export class ResourceLocked extends Schema.TaggedError<ResourceLocked>()("ResourceLocked", ReplyFields) {
-  override get message(): string {
-    return replyMessage(this)
-  }
-  /** Whether the same operation may succeed when it is tried again. */
-  get isRetryable(): boolean {
-    return true
-  }
-}
-
-/**
- * 406: an entity exists with other properties, a delivery tag is unknown, or another precondition does not hold. Closes the
- * channel.
- *
- * @category errors
- * @since 0.1.0
- */
-export class PreconditionFailed extends Schema.TaggedError<PreconditionFailed>()("PreconditionFailed", ReplyFields) {
-  override get message(): string {
-    return replyMessage(this)
-  }
-  /** Whether the same operation may succeed when it is tried again. */
-  get isRetryable(): boolean {
-    return false
-  }
-}
-
-/**
- * 530: the server does not allow it, for example a virtual host that does not exist. Closes the connection.
- *
- * @category errors
- * @since 0.1.0
- */
-export class NotAllowed extends Schema.TaggedError<NotAllowed>()("NotAllowed", ReplyFields) {
-  override get message(): string {
-    return replyMessage(this)
-  }
-  /** Whether the same operation may succeed when it is tried again. */
-  get isRetryable(): boolean {
-    return false
-  }
-}
-
-/**
- * Any other reply code with which a server closes a channel or a connection, as it came.
- *
- * @category errors
- * @since 0.1.0
- */
-export class ServerError extends Schema.TaggedError<ServerError>()("ServerError", ReplyFields) {
-  override get message(): string {
-    return replyMessage(this)
-  }
-  /** Whether the same operation may succeed when it is tried again. */
-  get isRetryable(): boolean {
-    return false
-  }
-}
-
-const replyReasons = [
-  ContentTooLarge,
-  ConnectionForced,
-  AccessRefused,
-  NotFound,
-  ResourceLocked,
-  PreconditionFailed,
-  NotAllowed,
-  ServerError
-] as const
-
-/**
- * A reason that a server gave when it closed a channel or the connection.
- *
- * @category models
- * @since 0.1.0
- */
-export type ReplyReason = InstanceType<typeof replyReasons[number]>
-
-const replyReasonByCode: Readonly<Record<number, typeof replyReasons[number]>> = {
-  311: ContentTooLarge,
-  320: ConnectionForced,
-  403: AccessRefused,
-  404: NotFound,
-  405: ResourceLocked,
-  406: PreconditionFailed,
-  530: NotAllowed
-}
-
-/**
- * The reason for a reply: a class of its own for the codes that programs act on, {@link ServerError} for the others.
- *
- * @category constructors
- * @since 0.1.0
- */
-export const replyReason = (reply: {
-  readonly replyCode: number
-  readonly replyText: string
-  readonly method: string
-}): ReplyReason => {
-  const Reason = replyReasonByCode[reply.replyCode] ?? ServerError
-  return new Reason({ replyCode: reply.replyCode, replyText: reply.replyText, method: reply.method })
-}
+export * from "./AmqpReply.ts"
 
 // -----------------------------------------------------------------------------
 // connections
@@ -390,7 +215,17 @@ const connectionReasons = [
  * @category models
  * @since 0.1.0
  */
-export type ConnectionErrorReason = InstanceType<typeof connectionReasons[number]>
+export type ConnectionErrorReason =
+  | DialFailed
+  | HandshakeTimeout
+  | AuthenticationFailed
+  | VirtualHostRefused
+  | ProtocolViolation
+  | HeartbeatTimeout
+  | SocketLost
+  | ConnectionClosed
+  | InvalidArgument
+  | ReplyReason
 
 /**
  * A connection could not be made, or was lost.
@@ -401,7 +236,7 @@ export type ConnectionErrorReason = InstanceType<typeof connectionReasons[number
 export class AmqpConnectionError extends Schema.TaggedError<AmqpConnectionError>()("AmqpConnectionError", {
   reason: Schema.Union(connectionReasons)
 }) {
-  override readonly cause = this.reason
+  override readonly cause: ConnectionErrorReason = this.reason
   override get message(): string {
     return this.reason.message
   }
@@ -430,24 +265,6 @@ export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("Connec
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
     return this.cause.isRetryable
-  }
-}
-
-/**
- * The broker did not answer a request in time. The request may still take effect; its late answer is dropped.
- *
- * @category errors
- * @since 0.1.0
- */
-export class RequestTimeout extends Schema.TaggedError<RequestTimeout>()("RequestTimeout", {
-  method: Schema.String
-}) {
-  override get message(): string {
-    return `${this.method}: the broker did not answer in time`
-  }
-  /** Whether the same operation may succeed when it is tried again. */
-  get isRetryable(): boolean {
-    return true
   }
 }
 
@@ -485,12 +302,36 @@ export class ChannelClosed extends Schema.TaggedError<ChannelClosed>()("ChannelC
   }
 }
 
+/**
+ * The broker did not announce what the operation needs. `capability` is its name in the server's properties, such as
+ * `publisher_confirms`. Found before anything was sent.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NotSupported extends Schema.TaggedError<NotSupported>()("NotSupported", {
+  capability: Schema.String
+}) {
+  override get message(): string {
+    return `The broker has no capability ${this.capability}`
+  }
+  /** Whether the same operation may succeed when it is tried again. */
+  get isRetryable(): boolean {
+    return false
+  }
+}
+
 const channelReasons = [
   ConnectionLost,
   RequestTimeout,
   TooManyChannels,
   ChannelClosed,
   InvalidArgument,
+  NotSupported,
+  Returned,
+  ConnectionBlocked,
+  SendTimeout,
+  ConfirmTimeout,
   ...replyReasons
 ] as const
 
@@ -500,7 +341,18 @@ const channelReasons = [
  * @category models
  * @since 0.1.0
  */
-export type ChannelErrorReason = InstanceType<typeof channelReasons[number]>
+export type ChannelErrorReason =
+  | ConnectionLost
+  | RequestTimeout
+  | TooManyChannels
+  | ChannelClosed
+  | InvalidArgument
+  | NotSupported
+  | Returned
+  | ConnectionBlocked
+  | SendTimeout
+  | ConfirmTimeout
+  | ReplyReason
 
 /**
  * An operation on a channel failed.
@@ -511,7 +363,7 @@ export type ChannelErrorReason = InstanceType<typeof channelReasons[number]>
 export class AmqpChannelError extends Schema.TaggedError<AmqpChannelError>()("AmqpChannelError", {
   reason: Schema.Union(channelReasons)
 }) {
-  override readonly cause = this.reason
+  override readonly cause: ChannelErrorReason = this.reason
   override get message(): string {
     return this.reason.message
   }
@@ -524,22 +376,6 @@ export class AmqpChannelError extends Schema.TaggedError<AmqpChannelError>()("Am
 // -----------------------------------------------------------------------------
 // publishing
 // -----------------------------------------------------------------------------
-
-/**
- * The broker took no responsibility for the message (`basic.nack`): a queue rejects publishes, or a queue process failed.
- *
- * @category errors
- * @since 0.1.0
- */
-export class Nacked extends Schema.TaggedError<Nacked>()("Nacked", {}) {
-  override get message(): string {
-    return "The broker did not accept the message (basic.nack)"
-  }
-  /** Whether the same operation may succeed when it is tried again. */
-  get isRetryable(): boolean {
-    return true
-  }
-}
 
 /**
  * The message was handed to the transport, and the channel or connection ended before the broker confirmed it. Publishing
@@ -579,15 +415,23 @@ export class NotSent extends Schema.TaggedError<NotSent>()("NotSent", {
 }
 
 /**
+ * Why a confirmed publish failed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type PublishErrorReason = Nacked | Returned | OutcomeUnknown | NotSent
+
+/**
  * A confirmed publish failed. `reason` tells whether the broker can have the message.
  *
  * @category errors
  * @since 0.1.0
  */
 export class AmqpPublishError extends Schema.TaggedError<AmqpPublishError>()("AmqpPublishError", {
-  reason: Schema.Union([Nacked, OutcomeUnknown, NotSent])
+  reason: Schema.Union([Nacked, Returned, OutcomeUnknown, NotSent])
 }) {
-  override readonly cause = this.reason
+  override readonly cause: PublishErrorReason = this.reason
   override get message(): string {
     return this.reason.message
   }

@@ -351,6 +351,7 @@ const queueInfo = (
 /** A name alone says nothing of the type, which is then the virtual host's default. */
 const named = (name: string): Topology.QueueDescription => ({
   name: Validation.nonEmptyName("queue", name),
+  type: undefined,
   durable: true,
   exclusive: false,
   autoDelete: false,

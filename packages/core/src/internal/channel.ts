@@ -42,7 +42,8 @@ export interface ConsumerSink {
   deliver(content: Content<BasicDeliver>): void
   /** The deliveries of a socket read are over. */
   flush(): void
-  cancelled(): void
+  /** The broker ended the consumer with this tag. */
+  cancelled(consumerTag: string): void
   failed(error: AmqpError.AmqpChannelError): void
 }
 
@@ -52,6 +53,13 @@ export interface ChannelHost {
   readonly deadlines: Deadlines
   readonly frameMax: number
   readonly maxBodySize: number
+  /** Whether the broker says that it has an extension, such as `consumer_priorities`. */
+  supports(capability: string): boolean
+  /** Something was sent that the broker answers. */
+  expectReply(): void
+  /** Nothing more is read, whatever channel it is for, until the sink calls `resumeReading` or someone waits for a reply. */
+  pauseReading(sink: ConsumerSink): void
+  resumeReading(sink: ConsumerSink): void
   /** The number is free again: the close is complete on both sides. */
   release(channel: Channel): void
 }
@@ -93,7 +101,7 @@ export class Channel {
   /** Done when the channel is `Closed`. */
   readonly ended = Deferred.makeUnsafe<void>()
 
-  private readonly host: ChannelHost
+  readonly host: ChannelHost
   private readonly sinks = new Map<string, ConsumerSink>()
   private requests: Array<Request> = []
   private nextConsumer = 1
@@ -179,6 +187,7 @@ export class Channel {
     }
     request.state = "Sent"
     this.host.deadlines.add(request)
+    this.host.expectReply()
     return undefined
   }
 
@@ -217,10 +226,19 @@ export class Channel {
       writer.rollback()
       throw error
     }
-    if (owner === undefined) this.unconfirmed = true
-    else this.confirms?.add(owner, index, body.length)
+    if (owner === undefined) {
+      this.unconfirmed = true
+    } else {
+      this.confirms?.add(owner, index, body.length)
+      this.host.expectReply()
+    }
     encodeBodyFrames(writer, this.number, body, frameMax)
     outbound.commit()
+  }
+
+  /** Whether the broker owes an answer. */
+  get expectsReply(): boolean {
+    return this.requests.length > 0 || (this.confirms?.count ?? 0) > 0 || this.state === "Closing"
   }
 
   /** Whether a publisher should send now; `awaitRoom` waits for it. */
@@ -340,7 +358,7 @@ export class Channel {
         const sink = this.sinks.get(event.consumerTag)
         this.sinks.delete(event.consumerTag)
         if (!event.noWait) this.send({ _tag: "basic.cancel-ok", consumerTag: event.consumerTag })
-        return sink?.cancelled()
+        return sink?.cancelled(event.consumerTag)
       }
       case "channel.flow":
         // RabbitMQ never asks to pause; answering is all the protocol requires.
@@ -410,6 +428,7 @@ export class Channel {
       methodId: 0
     })
     this.settleAll(closedHere)
+    this.host.expectReply()
   }
 
   /** Closes the channel and waits for the broker's word; several callers share one close. */

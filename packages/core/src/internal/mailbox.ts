@@ -4,11 +4,12 @@
  * `effect/Queue` wakes its taker on the next turn of the scheduler. Here offers collect without waking anyone until
  * `flush`, which resumes the taker inline with everything: a socket read wakes each channel at most once.
  */
+import type { NonEmptyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 
 export class Mailbox<A, E = never> {
   private items: Array<A> = []
-  private waiter: ((effect: Effect.Effect<Array<A>, E>) => void) | undefined
+  private waiter: ((effect: Effect.Effect<NonEmptyArray<A>, E>) => void) | undefined
   private failure: Effect.Effect<never, E> | undefined
 
   /** Adds an item; `flush` makes the owner see it. */
@@ -31,8 +32,12 @@ export class Mailbox<A, E = never> {
 
   /** What was offered before is still taken; after that every take fails. */
   fail(error: E): void {
+    this.end(Effect.fail(error))
+  }
+
+  /** As `fail`, with a failure that is an Effect already. */
+  end(failure: Effect.Effect<never, E>): void {
     if (this.failure !== undefined) return
-    const failure = Effect.fail(error)
     this.failure = failure
     this.flush()
     const resume = this.waiter
@@ -41,7 +46,7 @@ export class Mailbox<A, E = never> {
   }
 
   /** Everything that was offered, at least one item. */
-  readonly takeAll: Effect.Effect<Array<A>, E> = Effect.callback((resume) => {
+  readonly takeAll: Effect.Effect<NonEmptyArray<A>, E> = Effect.callback((resume) => {
     if (this.items.length > 0) return resume(Effect.succeed(this.drain()))
     if (this.failure !== undefined) return resume(this.failure)
     this.waiter = resume
@@ -50,8 +55,9 @@ export class Mailbox<A, E = never> {
     })
   })
 
-  private drain(): Array<A> {
-    const items = this.items
+  /** To be called when there are some. */
+  private drain(): NonEmptyArray<A> {
+    const items = this.items as NonEmptyArray<A>
     this.items = []
     return items
   }

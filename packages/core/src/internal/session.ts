@@ -20,7 +20,7 @@ import { methodName } from "../protocol/methods.generated.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import { EncodeError, ProtocolError, ProtocolMismatch } from "../protocol/ProtocolError.ts"
 import { Channel } from "./channel.ts"
-import type { ChannelEvent, ChannelHost } from "./channel.ts"
+import type { ChannelEvent, ChannelHost, ConsumerSink } from "./channel.ts"
 import { ChannelNumbers } from "./channelNumbers.ts"
 import { Deadlines } from "./deadlines.ts"
 import { handshake } from "./handshake.ts"
@@ -56,6 +56,8 @@ export class Session implements FrameHandler, ChannelHost {
   private readonly scope: Scope.Scope
   private readonly parser: FrameParser
   private readonly channels = new Map<number, Channel>()
+  private readonly fullSinks = new Set<ConsumerSink>()
+  private resumeReader: (() => void) | undefined
   private readonly touched = new Set<{ flush(): void }>()
   private numbers = new ChannelNumbers(0)
   private closing = false
@@ -147,8 +149,39 @@ export class Session implements FrameHandler, ChannelHost {
 
   readonly readFrom = (pull: Effect.Effect<ReadonlyArray<Uint8Array>, Socket.SocketError>): Effect.Effect<void> =>
     Effect.gen({ self: this }, function*() {
-      while (this.failure === undefined) this.receive(yield* pull)
+      while (this.failure === undefined) {
+        if (this.mayRead) this.receive(yield* pull)
+        else yield* this.awaitReading
+      }
     }).pipe(Effect.catch((error) => Effect.sync(() => this.lost(error))))
+
+  // A consumer whose messages need no acknowledgement can be sent more than it handles. When its inbox is full nothing is
+  // read, so that the peer has to wait. But who waits for an answer must get it, or the inbox might never be emptied.
+
+  pauseReading(sink: ConsumerSink): void {
+    this.fullSinks.add(sink)
+  }
+
+  resumeReading(sink: ConsumerSink): void {
+    if (this.fullSinks.delete(sink)) this.expectReply()
+  }
+
+  expectReply(): void {
+    const resume = this.resumeReader
+    this.resumeReader = undefined
+    resume?.()
+  }
+
+  private get mayRead(): boolean {
+    return this.fullSinks.size === 0 || this.closing || [...this.channels.values()].some(({ expectsReply }) => expectsReply)
+  }
+
+  private readonly awaitReading: Effect.Effect<void> = Effect.callback((resume) => {
+    this.resumeReader = () => resume(Effect.void)
+    return Effect.sync(() => {
+      this.resumeReader = undefined
+    })
+  })
 
   // ---------------------------------------------------------------------------
   // the other fibers
@@ -169,7 +202,8 @@ export class Session implements FrameHandler, ChannelHost {
         this.outbound.commit()
       }
       this.outbound.active = false
-      quiet = this.reads === reads ? quiet + 1 : 0
+      // While nothing is read, nothing is known of the peer.
+      quiet = this.reads === reads && this.mayRead ? quiet + 1 : 0
       reads = this.reads
       if (quiet >= 4) {
         this.end(connectionError(new AmqpError.HeartbeatTimeout({ intervalSeconds: heartbeatSeconds })))
@@ -281,6 +315,15 @@ export class Session implements FrameHandler, ChannelHost {
       : Effect.asVoid(Effect.timeoutOption(Effect.interruptible(channel.close), this.options.closeTimeout))
   }
 
+  supports(capability: string): boolean {
+    const { capabilities } = this.serverProperties
+    // A broker without the table is none of RabbitMQ's kin, and may have an extension without saying so.
+    if (typeof capabilities !== "object" || capabilities === null || !(capability in capabilities)) {
+      return capabilities === undefined
+    }
+    return Reflect.get(capabilities, capability) === true
+  }
+
   release(channel: Channel): void {
     if (this.channels.get(channel.number) !== channel) return
     this.channels.delete(channel.number)
@@ -296,6 +339,7 @@ export class Session implements FrameHandler, ChannelHost {
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     if (this.failure !== undefined) return Effect.void
     this.closing = true
+    this.expectReply()
     return this.sendControl({
       _tag: "connection.close",
       replyCode: ReplyCode.success,

@@ -1,47 +1,81 @@
 /**
- * A consumer's inbox: what the broker delivers to one consumer tag, handed over in the batches in which it was read.
+ * A consumer's inbox: what the broker delivers from one or more queues on one channel, handed over in the batches in which
+ * it was read.
  */
+import type { NonEmptyArray } from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
-import { AmqpChannelError, AmqpConsumerCancelled, InvalidArgument } from "../AmqpError.ts"
+import { AmqpChannelError, AmqpConsumerCancelled, NotSupported } from "../AmqpError.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
+import type { FieldTable } from "../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../protocol/methods.generated.ts"
 import type { Channel, ConsumerSink } from "./channel.ts"
 import { Mailbox } from "./mailbox.ts"
 import type { Session } from "./session.ts"
+import * as Topology from "./topology.ts"
+import * as Validation from "./validation.ts"
 
 export type SubscriptionError = AmqpChannelError | AmqpConsumerCancelled
 
 export interface SubscriptionOptions {
-  readonly queue: string
+  /** Those that are described are declared first. */
+  readonly queues: ReadonlyArray<string | Topology.QueueDescription>
   readonly prefetch: number
   readonly noAck: boolean
+  readonly exclusive: boolean
+  readonly consumerTag: string | undefined
+  readonly arguments: FieldTable
 }
+
+/**
+ * How many bytes may wait in the inbox of a consumer that the broker sends as much as it has. When they are more, the
+ * connection reads nothing until they are taken.
+ */
+const maxInboxBytes = 16 * 1024 * 1024
+
+/** What a message takes besides its body, roughly. */
+const messageOverhead = 256
+
+type Decode<A> = (content: Content<BasicDeliver>, channel: Channel) => A
 
 export class Subscription<A> implements ConsumerSink {
   readonly noAck: boolean
-  readonly consumerTag: string
+  /** The names of the queues, also of those that the broker named. */
+  queues: ReadonlyArray<string> = []
   private readonly channel: Channel
-  private readonly queue: string
-  private readonly decode: (content: Content<BasicDeliver>, channel: Channel) => A
-  private readonly inbox = new Mailbox<A, SubscriptionError>()
+  private readonly options: SubscriptionOptions
+  private readonly decode: Decode<A>
+  private readonly inbox = new Mailbox<A, SubscriptionError | Cause.Done>()
+  /** The queue of each consumer tag. */
+  private readonly tags = new Map<string, string>()
+  private isUnlimited: boolean
+  private inboxBytes = 0
 
-  constructor(
-    channel: Channel,
-    { noAck, queue }: SubscriptionOptions,
-    decode: (content: Content<BasicDeliver>, channel: Channel) => A
-  ) {
+  constructor(channel: Channel, options: SubscriptionOptions, decode: Decode<A>) {
     this.channel = channel
-    this.queue = queue
-    this.noAck = noAck
+    this.options = options
     this.decode = decode
-    this.consumerTag = channel.consumerTag()
+    this.noAck = options.noAck
+    this.isUnlimited = options.noAck || options.prefetch === 0
   }
 
-  /** Everything that was delivered since the last call, at least one message. */
-  get takeAll(): Effect.Effect<Array<A>, SubscriptionError> {
-    return this.inbox.takeAll
+  /** Everything that was delivered since the last call, at least one message. Fails with `Done` after `cancel`. */
+  readonly takeAll: Effect.Effect<NonEmptyArray<A>, SubscriptionError | Cause.Done> = Effect.suspend(() => {
+    const { inbox, inboxBytes } = this
+    if (inboxBytes === 0) return inbox.takeAll
+    this.inboxBytes = 0
+    if (inboxBytes > maxInboxBytes) this.channel.host.resumeReading(this)
+    return inbox.takeAll
+  })
+
+  get consumerTags(): ReadonlyArray<string> {
+    return [...this.tags.keys()]
   }
+
+  // ---------------------------------------------------------------------------
+  // what the channel fiber calls
+  // ---------------------------------------------------------------------------
 
   deliver(content: Content<BasicDeliver>): void {
     // Its body was dropped as it came, so nobody here can handle it. Where there is a dead-letter exchange it goes there.
@@ -50,14 +84,22 @@ export class Subscription<A> implements ConsumerSink {
       return
     }
     this.inbox.offer(this.decode(content, this.channel))
+    if (this.isUnlimited) this.count(content.bodySize + messageOverhead)
+  }
+
+  private count(bytes: number): void {
+    const before = this.inboxBytes
+    this.inboxBytes += bytes
+    if (before <= maxInboxBytes && this.inboxBytes > maxInboxBytes) this.channel.host.pauseReading(this)
   }
 
   flush(): void {
     this.inbox.flush()
   }
 
-  cancelled(): void {
-    const { consumerTag, queue } = this
+  cancelled(consumerTag: string): void {
+    const queue = this.tags.get(consumerTag) ?? ""
+    this.tags.delete(consumerTag)
     this.inbox.fail(new AmqpConsumerCancelled({ queue, consumerTag }))
   }
 
@@ -65,40 +107,114 @@ export class Subscription<A> implements ConsumerSink {
     // The broker gives unsettled messages to others, but what it regards as settled exists only here.
     if (!this.noAck) this.inbox.clear()
     this.inbox.fail(error)
+    this.channel.host.resumeReading(this)
   }
+
+  // ---------------------------------------------------------------------------
+  // what the consumer's fiber calls
+  // ---------------------------------------------------------------------------
+
+  readonly start: Effect.Effect<void, AmqpChannelError> = Effect.gen({ self: this }, function*() {
+    const { prefetch, queues } = this.options
+    const names: Array<string> = []
+    for (const queue of queues) {
+      if (typeof queue === "string") {
+        names.push(queue)
+      } else {
+        const [declared] = yield* Topology.declareAll(this.channel, [], [queue])
+        names.push(declared.queue)
+      }
+    }
+    this.queues = names
+    if (!this.noAck) yield* this.qos(prefetch)
+    yield* this.consume
+  })
+
+  /** Changes the prefetch. It holds for consumers that are made later, so the consumers are made anew. */
+  readonly setPrefetch = (prefetch: number): Effect.Effect<void, AmqpChannelError> =>
+    Effect.uninterruptible(Effect.gen({ self: this }, function*() {
+      yield* this.stopConsuming
+      yield* this.qos(prefetch)
+      this.isUnlimited = this.noAck || prefetch === 0
+      yield* this.consume
+    }))
+
+  /** Ends the consumers. What has arrived is still taken, unless it is to be dropped; then the inbox is done. */
+  readonly cancel = (dropArrived: boolean): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      if (dropArrived) this.inbox.clear()
+      return Effect.ignore(this.stopConsuming)
+    }).pipe(
+      Effect.andThen(Effect.sync(() => {
+        if (dropArrived) this.inbox.clear()
+        this.inbox.end(Cause.done())
+      }))
+    )
+
+  private qos(prefetchCount: number) {
+    return this.channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global: false })
+  }
+
+  private readonly consume = Effect.suspend(() =>
+    Effect.forEach(this.queues, (queue, index) => {
+      const { arguments: table, consumerTag: chosen, exclusive } = this.options
+      const consumerTag = chosen === undefined
+        ? this.channel.consumerTag()
+        : this.queues.length === 1
+        ? chosen
+        : `${chosen}-${index + 1}`
+      // Before the request, since deliveries may come in the same read as its reply.
+      this.tags.set(consumerTag, queue)
+      this.channel.attach(consumerTag, this)
+      return this.channel.request({
+        _tag: "basic.consume",
+        queue,
+        consumerTag,
+        noLocal: false,
+        noAck: this.noAck,
+        exclusive,
+        noWait: false,
+        arguments: table
+      })
+    }, { discard: true })
+  )
+
+  private readonly stopConsuming = Effect.suspend(() =>
+    Effect.forEach(this.consumerTags, (consumerTag) =>
+      Effect.map(this.channel.request({ _tag: "basic.cancel", consumerTag, noWait: false }), () => {
+        this.tags.delete(consumerTag)
+        this.channel.detach(consumerTag)
+      }), { discard: true })
+  )
 }
 
-const invalid = (description: string) =>
-  Effect.fail(new AmqpChannelError({ reason: new InvalidArgument({ description }) }))
+const check = ({ consumerTag, noAck, prefetch, queues }: SubscriptionOptions): void => {
+  if (queues.length === 0) throw Validation.invalid("queue: there is none")
+  for (const queue of queues) {
+    if (typeof queue === "string") Validation.nonEmptyName("queue", queue)
+    else if (queue.type === "stream" && (noAck || prefetch === 0)) {
+      throw Validation.invalid("prefetch: a stream is consumed with acknowledgements and a prefetch from 1")
+    }
+  }
+  Validation.wholeNumber("prefetch", prefetch, 0, 65535)
+  if (consumerTag !== undefined) Validation.nonEmptyName("consumerTag", consumerTag)
+}
 
 /** Starts a consumer on a channel of its own, for as long as the scope lives. */
 export const subscribe = <A>(
   session: Session,
   options: SubscriptionOptions,
-  decode: (content: Content<BasicDeliver>, channel: Channel) => A
+  decode: Decode<A>
 ): Effect.Effect<Subscription<A>, AmqpChannelError, Scope> =>
   Effect.gen(function*() {
-    const { noAck, prefetch, queue } = options
-    if (queue === "") return yield* invalid("queue: must not be empty")
-    if (!Number.isInteger(prefetch) || prefetch < 0 || prefetch > 65535) {
-      return yield* invalid("prefetch: must be a whole number from 0 (no limit) to 65535")
+    yield* Validation.attempt(() => check(options))
+    if ("x-priority" in options.arguments && !session.supports("consumer_priorities")) {
+      return yield* Effect.fail(
+        new AmqpChannelError({ reason: new NotSupported({ capability: "consumer_priorities" }) })
+      )
     }
     const channel = yield* session.scopedChannel
     const subscription = new Subscription(channel, options, decode)
-    if (!noAck && prefetch > 0) {
-      yield* channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount: prefetch, global: false })
-    }
-    // Before the request, since deliveries may come in the same read as its reply.
-    channel.attach(subscription.consumerTag, subscription)
-    yield* channel.request({
-      _tag: "basic.consume",
-      queue,
-      consumerTag: subscription.consumerTag,
-      noLocal: false,
-      noAck,
-      exclusive: false,
-      noWait: false,
-      arguments: {}
-    })
+    yield* subscription.start
     return subscription
   })

@@ -28,6 +28,8 @@ export interface ExchangeDescription extends Pipeable.Pipeable {
 export interface QueueDescription {
   /** Empty: the broker makes one up. */
   readonly name: string
+  /** Absent: the virtual host's default. */
+  readonly type: "classic" | "quorum" | "stream" | undefined
   readonly durable: boolean
   readonly exclusive: boolean
   readonly autoDelete: boolean
