@@ -4,19 +4,23 @@
  * AMQP expects the frames of a channel in the order of one conversation, so a channel must not be shared. Here that is a
  * fact of the types: an {@link AmqpChannel} is a description of a conversation and no `Effect`. Nothing that forks, races or
  * runs in parallel takes it, and there is no channel value that could escape. {@link gen} and the combinators put steps
- * together, one after the other; {@link run} opens a channel that nobody else can reach, runs the program on the calling
- * fiber and closes the channel however the program ends.
+ * together, one after the other; {@link run}, {@link confirmed} and {@link transaction} run the program on the calling fiber, on a
+ * channel that nobody else can reach, and close the channel however the program ends.
  *
  * @since 0.1.0
  */
+import type * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import { AmqpChannelError, InvalidArgument } from "./AmqpError.ts"
+import type { AmqpPublishAllError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
-import type { Channel } from "./internal/channel.ts"
+import type { Channel, ChannelMode } from "./internal/channel.ts"
 import * as Program from "./internal/program.ts"
+import { ProgramConfirms } from "./internal/programConfirms.ts"
 
 /**
  * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. Not an `Effect`: run it
@@ -155,18 +159,23 @@ export const as: {
  * @since 0.1.0
  */
 export const flatMap: {
-  <A, B, E2, R2>(
-    f: (value: A) => Step<B, E2, R2>
-  ): <E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<B, E | E2, R | R2>
-  <A, E, R, B, E2, R2>(
+  <A, S extends Step>(
+    f: (value: A) => S
+  ): <E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<Success<S>, E | Error<S>, R | Services<S>>
+  <A, E, R, S extends Step>(
     self: AmqpChannel<A, E, R>,
-    f: (value: A) => Step<B, E2, R2>
-  ): AmqpChannel<B, E | E2, R | R2>
+    f: (value: A) => S
+  ): AmqpChannel<Success<S>, E | Error<S>, R | Services<S>>
 } = dual(
   2,
-  <A, E, R, B, E2, R2>(self: AmqpChannel<A, E, R>, f: (value: A) => Step<B, E2, R2>) =>
-    transform(self, (effect, channel) => Effect.flatMap(effect, (value) => Program.runOn(f(value), channel)))
+  <A, E, R, S extends Step>(self: AmqpChannel<A, E, R>, f: (value: A) => S) =>
+    transform(self, (effect, channel) => Effect.flatMap(effect, (value) => runStep(f(value), channel)))
 )
+
+/** Runs a step of a type that need not be known as a whole: it may be one of several. */
+const runStep = <S extends Step>(step: S, channel: Channel) =>
+  // What a step yields, fails with and needs is what its type says.
+  Program.runOn(step, channel) as Effect.Effect<Success<S>, Error<S>, Services<S>>
 
 /**
  * Goes on with another step and yields what that yields.
@@ -175,11 +184,14 @@ export const flatMap: {
  * @since 0.1.0
  */
 export const andThen: {
-  <B, E2, R2>(
-    next: Step<B, E2, R2>
-  ): <A, E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<B, E | E2, R | R2>
-  <A, E, R, B, E2, R2>(self: AmqpChannel<A, E, R>, next: Step<B, E2, R2>): AmqpChannel<B, E | E2, R | R2>
-} = dual(2, <A, E, R, B, E2, R2>(self: AmqpChannel<A, E, R>, next: Step<B, E2, R2>) => flatMap(self, () => next))
+  <S extends Step>(
+    next: S
+  ): <A, E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<Success<S>, E | Error<S>, R | Services<S>>
+  <A, E, R, S extends Step>(
+    self: AmqpChannel<A, E, R>,
+    next: S
+  ): AmqpChannel<Success<S>, E | Error<S>, R | Services<S>>
+} = dual(2, <A, E, R, S extends Step>(self: AmqpChannel<A, E, R>, next: S) => flatMap(self, () => next))
 
 /**
  * Runs a step with what the program yields, and yields the latter.
@@ -188,17 +200,17 @@ export const andThen: {
  * @since 0.1.0
  */
 export const tap: {
-  <A, B, E2, R2>(
-    f: (value: A) => Step<B, E2, R2>
-  ): <E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<A, E | E2, R | R2>
-  <A, E, R, B, E2, R2>(
+  <A, S extends Step>(
+    f: (value: A) => S
+  ): <E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<A, E | Error<S>, R | Services<S>>
+  <A, E, R, S extends Step>(
     self: AmqpChannel<A, E, R>,
-    f: (value: A) => Step<B, E2, R2>
-  ): AmqpChannel<A, E | E2, R | R2>
+    f: (value: A) => S
+  ): AmqpChannel<A, E | Error<S>, R | Services<S>>
 } = dual(
   2,
-  <A, E, R, B, E2, R2>(self: AmqpChannel<A, E, R>, f: (value: A) => Step<B, E2, R2>) =>
-    transform(self, (effect, channel) => Effect.tap(effect, (value) => Program.runOn(f(value), channel)))
+  <A, E, R, S extends Step>(self: AmqpChannel<A, E, R>, f: (value: A) => S) =>
+    transform(self, (effect, channel) => Effect.tap(effect, (value) => runStep(f(value), channel)))
 )
 
 /**
@@ -207,11 +219,11 @@ export const tap: {
  * @category combinators
  * @since 0.1.0
  */
-export const forEach = <A, B, E, R>(
+export const forEach = <A, S extends Step>(
   elements: Iterable<A>,
-  f: (element: A, index: number) => Step<B, E, R>
-): AmqpChannel<Array<B>, E, R> =>
-  Program.make((channel) => Effect.forEach(elements, (element, index) => Program.runOn(f(element, index), channel)))
+  f: (element: A, index: number) => S
+): AmqpChannel<Array<Success<S>>, Error<S>, Services<S>> =>
+  Program.make((channel) => Effect.forEach(elements, (element, index) => runStep(f(element, index), channel)))
 
 /**
  * Runs steps one after the other and yields what they yield.
@@ -330,34 +342,30 @@ export const ensuring: {
  * @since 0.1.0
  */
 export const timeout: {
-  (
-    duration: Duration.Input
-  ): <A, E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<A, Effect.Error<ReturnType<typeof timedOut<A, E, R>>>, R>
-  <A, E, R>(
-    self: AmqpChannel<A, E, R>,
-    duration: Duration.Input
-  ): AmqpChannel<A, Effect.Error<ReturnType<typeof timedOut<A, E, R>>>, R>
+  (duration: Duration.Input): <A, E, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<A, E | Cause.TimeoutError, R>
+  <A, E, R>(self: AmqpChannel<A, E, R>, duration: Duration.Input): AmqpChannel<A, E | Cause.TimeoutError, R>
 } = dual(
   2,
-  <A, E, R>(self: AmqpChannel<A, E, R>, duration: Duration.Input) =>
-    transform(self, (effect) => timedOut(effect, duration))
+  <A, E, R>(self: AmqpChannel<A, E, R>, duration: Duration.Input) => transform(self, Effect.timeout(duration))
 )
-
-const timedOut = <A, E, R>(effect: Effect.Effect<A, E, R>, duration: Duration.Input) => Effect.timeout(effect, duration)
 
 // -----------------------------------------------------------------------------
 // runners
 // -----------------------------------------------------------------------------
 
 /**
- * Opens a channel, runs the program on the calling fiber, and closes the channel however the program ends.
+ * Runs the program on the calling fiber, on a channel that nobody else can reach, and closes the channel however the program
+ * ends.
  *
  * **Details**
  *
  * Besides the program's own errors, fails with an {@link AmqpChannelError}: `TooManyChannels` when no channel number is
- * free, `ConnectionLost` when the connection is, and with the reason that the broker gives when it closes the channel, also
- * for a publish without confirms that it refuses (`NotFound` for an exchange that does not exist): the runner waits for the
- * broker's close-ok before it succeeds.
+ * free, `ConnectionLost` when the connection is, and with the reason that the broker gives when it closes the channel.
+ *
+ * What the program published is not confirmed, but it succeeds only when the broker has closed the channel and had no
+ * complaint: `NotFound` for an exchange that does not exist, `Returned` for a mandatory message that no queue took.
+ *
+ * The channel of a program that published nothing and left nothing behind is kept for the next one.
  *
  * @category runners
  * @since 0.1.0
@@ -365,28 +373,88 @@ const timedOut = <A, E, R>(effect: Effect.Effect<A, E, R>, duration: Duration.In
 export const run = <A, E, R>(
   self: AmqpChannel<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
+  withChannel("plain", (channel) =>
+    Effect.flatMap(Program.runOn(self, channel), (value) =>
+      // How long the close takes is up to how much was published: the wait is not bounded, but can be interrupted.
+      channel.unconfirmed ? Effect.flatMap(channel.close, () => refusalOr(channel, value)) : Effect.succeed(value)))
+
+/**
+ * Runs the program as {@link run} does, and succeeds only when the broker has confirmed each of its publishes (RabbitMQ,
+ * "Publisher Confirms").
+ *
+ * **Details**
+ *
+ * The publishes are pipelined, at most 1024 of them at once. Fails with an `AmqpPublishAllError` when some were nacked, returned or
+ * of unknown outcome: it names each by its number among the program's publishes, from 0. A program that fails is not waited
+ * for: what it published before is on its way.
+ *
+ * @category runners
+ * @since 0.1.0
+ */
+export const confirmed = <A, E, R>(
+  self: AmqpChannel<A, E, R>
+): Effect.Effect<A, E | AmqpChannelError | AmqpPublishAllError, R | AmqpConnection.AmqpConnection> =>
+  withChannel("confirm", (channel) => {
+    const confirms = channel.programConfirms = new ProgramConfirms()
+    return Effect.tap(Program.runOn(self, channel), confirms.awaitAll)
+  })
+
+/**
+ * Runs the program as {@link run} does, in a transaction (section 1.9 of the AMQP 0-9-1 reference): what it published and settled
+ * happens when it succeeds, and does not when it fails or is interrupted.
+ *
+ * **Details**
+ *
+ * Fails besides with what the broker says to the commit, and with `Returned` for a mandatory message that no queue took, in which
+ * case the rest is committed. An interruption waits for a commit that has begun.
+ *
+ * **Gotchas**
+ *
+ * RabbitMQ commits what goes to one queue as a whole; across queues, a broker that fails in the middle may have done a part.
+ *
+ * @category runners
+ * @since 0.1.0
+ */
+export const transaction = <A, E, R>(
+  self: AmqpChannel<A, E, R>
+): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
+  withChannel(
+    "transaction",
+    (channel) =>
+      Effect.flatMap(Program.runOn(self, channel), (value) =>
+        Effect.flatMap(Effect.uninterruptible(channel.request({ _tag: "tx.commit" })), () => {
+          channel.unconfirmed = false
+          return refusalOr(channel, value)
+        }))
+  )
+
+const withChannel = <A, E, R>(
+  mode: ChannelMode,
+  use: (channel: Channel) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
   Effect.flatMap(
     AmqpConnection.session,
     (session) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(restore(session.openChannel), (channel) =>
-          Effect.flatMap(Effect.exit(restore(complete(self, channel))), (exit) =>
-            Effect.andThen(session.closeChannel(channel), exit)))
+        Effect.flatMap(restore(session.lease(mode)), (channel) =>
+          Effect.flatMap(
+            Effect.exit(restore(Effect.suspend(() => use(channel)))),
+            (exit) =>
+              Effect.andThen(
+                // Closing the channel of a transaction without a commit rolls it back.
+                Exit.isSuccess(exit) ? session.giveBack(channel) : session.closeChannel(channel),
+                exit
+              )
+          ))
       )
   )
 
-/**
- * A program that published without confirms has succeeded when the broker has closed the channel and had no complaint. How
- * long that takes is up to how much it published, so the wait is not bounded, but can be interrupted.
- */
-const complete = <A, E, R>(self: AmqpChannel<A, E, R>, channel: Channel): Effect.Effect<A, E | AmqpChannelError, R> =>
-  Effect.flatMap(Program.runOn(self, channel), (value) =>
-    channel.unconfirmed
-      ? Effect.flatMap(channel.close, () =>
-        channel.failure === undefined || channel.failure.reason._tag === "ChannelClosed"
-          ? Effect.succeed(value)
-          : Effect.fail(channel.failure))
-      : Effect.succeed(value))
+/** What the broker had against the publishes of a program, or the program's value. */
+const refusalOr = <A>(channel: Channel, value: A): Effect.Effect<A, AmqpChannelError> => {
+  const { failure, returned } = channel
+  if (failure !== undefined && failure.reason._tag !== "ChannelClosed") return Effect.fail(failure)
+  return returned === undefined ? Effect.succeed(value) : Effect.fail(new AmqpChannelError({ reason: returned }))
+}
 
 // -----------------------------------------------------------------------------
 // operations
@@ -403,15 +471,18 @@ export interface PublishOptions {
   readonly exchange: string
   /** At most 255 bytes of UTF-8. */
   readonly routingKey: string
+  /** Whether the publish fails with the reason `Returned` when no queue takes the message. Default: `false`: it is dropped. */
+  readonly mandatory?: boolean | undefined
 }
 
 /**
- * Publishes without a confirm (`basic.publish`): succeeds when the message is on its way into the socket.
+ * Publishes a message (`basic.publish`): succeeds when it is on its way into the socket.
  *
  * **Details**
  *
- * Waits while the socket is full or the broker asks publishers to pause. What the broker refuses surfaces on the program
- * when the channel is closed. Use an `AmqpPublisher` to know that the broker has the message.
+ * Waits while the socket is full or the broker asks publishers to pause. Whether the broker has the message is up to the runner:
+ * {@link confirmed} waits for its word, {@link transaction} commits, {@link run} hears of what the broker refuses when the channel
+ * is closed.
  *
  * @category operations
  * @since 0.1.0
@@ -421,15 +492,24 @@ export const publish = (
   options: PublishOptions
 ): AmqpChannel<void, AmqpChannelError> =>
   Program.make((channel) => {
-    const send = channel.step(() =>
-      channel.publish(
-        options.exchange,
-        options.routingKey,
-        AmqpMessage.encodeProperties(message.properties),
-        message.body
-      )
-    )
-    return Effect.suspend(() => channel.hasRoom ? send : Effect.andThen(channel.awaitRoom, send))
+    const send = channel.step(() => {
+      const properties = AmqpMessage.encodeProperties(message.properties)
+      const { programConfirms } = channel
+      if (programConfirms === undefined) channel.publish(options, properties, message.body)
+      else programConfirms.publish(channel, options, properties, message.body)
+    })
+    return Effect.suspend(() => mayPublish(channel) ? send : Effect.andThen(awaitPublishing(channel), send))
+  })
+
+const mayPublish = ({ hasRoom, programConfirms }: Channel): boolean => hasRoom && (programConfirms?.hasRoom ?? true)
+
+const awaitPublishing = (channel: Channel): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (!channel.hasRoom) return Effect.andThen(channel.awaitRoom, awaitPublishing(channel))
+    const { programConfirms } = channel
+    return programConfirms?.hasRoom === false
+      ? Effect.andThen(programConfirms.awaitRoom, awaitPublishing(channel))
+      : Effect.void
   })
 
 /**
@@ -449,9 +529,10 @@ export const qos = (options: {
     const description = "prefetchCount: must be a whole number from 0 (no limit) to 65535"
     return fail(new AmqpChannelError({ reason: new InvalidArgument({ description }) }))
   }
-  return Program.make((channel) =>
-    Effect.asVoid(channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global }))
-  )
+  return Program.make((channel) => {
+    channel.isAltered = true
+    return Effect.asVoid(channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global }))
+  })
 }
 
 /**

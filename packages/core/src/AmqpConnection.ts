@@ -43,6 +43,16 @@ export interface Options {
   readonly channelMax?: number | undefined
   /** The largest message body that is accepted, in bytes; larger ones are dropped as they come. Default: 16 MiB. */
   readonly maxBodySize?: number | undefined
+  /**
+   * The largest message body that is sent, in bytes; a larger one fails before anything of it is sent. Default: 128 MiB, which
+   * is what RabbitMQ takes at most; since 4.0 it takes 16 MiB unless configured otherwise (`max_message_size`).
+   */
+  readonly maxPublishSize?: number | undefined
+  /**
+   * How many idle channels of each mode (plain, confirmed, transaction) are kept for the next channel programs, from 0.
+   * Default: 8.
+   */
+  readonly maxIdleChannels?: number | undefined
   /** For everything from the dial to the open connection. Default: 30 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
   /** For each answer of the broker during the handshake. Default: 10 seconds. */
@@ -108,12 +118,17 @@ const integerIn = (value: number, minimum: number, maximum: number): boolean =>
 const resolve = (options: Options): Effect.Effect<SessionOptions, AmqpConnectionError> => {
   const heartbeatSeconds = Duration.toSeconds(options.heartbeat ?? "60 seconds")
   const { channelMax = 2047, frameMax = 131072, maxBodySize = 16 * 1024 * 1024 } = options
+  const { maxIdleChannels = 8, maxPublishSize = 128 * 1024 * 1024 } = options
   if (!integerIn(heartbeatSeconds, 0, 65535)) return invalid("heartbeat: must be whole seconds from 0 to 65535")
   if (frameMax !== 0 && !integerIn(frameMax, 8192, 0xffffffff)) {
     return invalid("frameMax: must be 0 (no limit) or whole bytes from 8192 to 4294967295")
   }
   if (!integerIn(channelMax, 0, 65535)) return invalid("channelMax: must be a whole number from 0 to 65535")
   if (!integerIn(maxBodySize, 0, Number.MAX_SAFE_INTEGER)) return invalid("maxBodySize: must be whole bytes from 0")
+  if (!integerIn(maxIdleChannels, 0, 65535)) return invalid("maxIdleChannels: must be a whole number from 0 to 65535")
+  if (!integerIn(maxPublishSize, 0, Number.MAX_SAFE_INTEGER)) {
+    return invalid("maxPublishSize: must be whole bytes from 0")
+  }
   return Effect.succeed({
     username: options.credentials?.username ?? "guest",
     password: options.credentials?.password ?? Redacted.make("guest"),
@@ -130,6 +145,8 @@ const resolve = (options: Options): Effect.Effect<SessionOptions, AmqpConnection
     frameMax,
     channelMax,
     maxBodySize,
+    maxPublishSize,
+    maxIdleChannels,
     connectTimeout: Duration.fromInputUnsafe(options.connectTimeout ?? "30 seconds"),
     handshakeTimeout: Duration.fromInputUnsafe(options.handshakeTimeout ?? "10 seconds"),
     requestTimeout: Duration.fromInputUnsafe(options.requestTimeout ?? "30 seconds"),

@@ -311,20 +311,22 @@ export const serve = <E, R, R2 = never>(
     const permits = yield* Effect.map(Validation.attempt(() => concurrencyLimit(concurrency)), Semaphore.makeUnsafe)
     const subscription = yield* open(queues, options)
     const handlers = yield* FiberSet.make()
-    let isStopping = false
+    const serving = { isStopping: false }
     const handleInFiber = (delivery: AmqpDelivery.AmqpDelivery) =>
       Effect.andThen(
         permits.take(1),
         Effect.suspend(() =>
-          isStopping ? Effect.void : FiberSet.run(handlers, Effect.ensuring(handle(delivery), permits.release(1)))
+          serving.isStopping
+            ? Effect.void
+            : FiberSet.run(handlers, Effect.ensuring(handle(delivery), permits.release(1)))
         )
       )
     const start = concurrency === 1 ? handle : handleInFiber
     const loop = Effect.gen(function*() {
-      while (!isStopping) {
+      while (!serving.isStopping) {
         for (const delivery of yield* subscription.takeAll) {
           // What is left goes back when the channel is closed.
-          if (isStopping) break
+          if (serving.isStopping) break
           yield* start(delivery)
         }
       }
@@ -332,7 +334,7 @@ export const serve = <E, R, R2 = never>(
     // Neither the loop nor the handlers are interrupted with this fiber: they are stopped in order.
     const looping = yield* FiberSet.run(handlers, Effect.exit(Pull.catchDone(loop, () => Effect.void)))
     yield* Effect.addFinalizer(() => {
-      isStopping = true
+      serving.isStopping = true
       return Effect.andThen(subscription.cancel(true), FiberSet.awaitEmpty(handlers)).pipe(
         Effect.interruptible,
         Effect.timeoutOption(drainTimeout)

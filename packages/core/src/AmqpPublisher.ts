@@ -7,22 +7,25 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
-import { AmqpChannelError, AmqpPublishAllError, ChannelClosed, InvalidArgument } from "./AmqpError.ts"
+import { AmqpChannelError, AmqpPublishAllError, ChannelClosed, ConfirmTimeout } from "./AmqpError.ts"
 import type { AmqpPublishError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel } from "./internal/channel.ts"
-import type { Outcome, PublishOwner } from "./internal/confirms.ts"
+import type { ConfirmLedger, Outcome, PublishOwner } from "./internal/confirms.ts"
 import { failureOf, notSent, Publishing, unencodable } from "./internal/publishing.ts"
 import type { PublishJob, PublishLimits } from "./internal/publishing.ts"
 import { lostChannel } from "./internal/session.ts"
 import type { Session } from "./internal/session.ts"
+import * as Validation from "./internal/validation.ts"
 
 /**
  * How a publisher limits itself.
@@ -35,6 +38,22 @@ export interface Options {
   readonly maxInFlight?: number | undefined
   /** No message is sent while the bodies that wait for their confirm have this many bytes, from 1. Default: 16 MiB. */
   readonly maxInFlightBytes?: number | undefined
+  /**
+   * How long a message may wait until it is sent: while the limits are reached, the socket is full or the broker asks publishers
+   * to pause. After that the publish fails with `NotSent`, caused by a `SendTimeout` or a `ConnectionBlocked`. Default: without
+   * end.
+   */
+  readonly sendTimeout?: Duration.Input | undefined
+  /**
+   * How long the confirm of a message may take once it is sent. After that the publish fails with `OutcomeUnknown`, caused by a
+   * `ConfirmTimeout`. Default: as long as the connection lasts.
+   */
+  readonly confirmTimeout?: Duration.Input | undefined
+  /**
+   * What publishes do while the broker asks publishers to pause (`connection.blocked`, RabbitMQ "Blocked Connections"): `wait`, or
+   * `fail` at once with `NotSent`, caused by a `ConnectionBlocked`. Default: `wait`.
+   */
+  readonly whenBlocked?: "wait" | "fail" | undefined
 }
 
 /**
@@ -48,8 +67,8 @@ export class AmqpPublisher extends Context.Service<AmqpPublisher, {
    * Publishes a message; succeeds when the broker has confirmed it.
    *
    * Waits while the limits are reached, the socket is full or the broker asks publishers to pause. Fails with an
-   * `AmqpPublishError` whose reason tells whether the broker can have the message: `Nacked` and `NotSent`: it does not;
-   * `OutcomeUnknown`: it may. An interruption before the message is sent withdraws it.
+   * `AmqpPublishError` whose reason tells whether the broker can have the message: `Nacked`, `Returned` and `NotSent`: it does
+   * not; `OutcomeUnknown`: it may. An interruption before the message is sent withdraws it.
    */
   readonly publish: (message: AmqpMessage.AmqpMessage, options: PublishOptions) => Effect.Effect<void, AmqpPublishError>
   /**
@@ -80,11 +99,12 @@ export class AmqpPublisher extends Context.Service<AmqpPublisher, {
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpPublisher["Service"], AmqpChannelError, AmqpConnection.AmqpConnection | Scope.Scope> {
-  const limits = yield* resolve(options)
+  const limits = yield* Validation.attempt(() => resolve(options))
   const session = yield* AmqpConnection.session
-  const publishing = new Publishing(limits)
+  const publishing = new Publishing(limits, session.outbound, yield* Clock.Clock)
   const opened = yield* Deferred.make<void, AmqpChannelError>()
-  yield* Effect.forkScoped(keepOpen(session, publishing, opened), { startImmediately: true })
+  yield* Effect.forkScoped(keepOpen(session, publishing, limits.confirmTimeout, opened), { startImmediately: true })
+  if (limits.sendTimeout !== Infinity) yield* Effect.forkScoped(publishing.expireLine, { startImmediately: true })
   // Before the fiber above is interrupted, which waits for what is in flight.
   yield* Effect.addFinalizer(() => Effect.sync(() => publishing.close(closed)))
   yield* Deferred.await(opened)
@@ -120,24 +140,42 @@ export const layer = (
 
 const closed = new AmqpChannelError({ reason: new ChannelClosed() })
 
-const resolve = (
-  { maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024 }: Options
-): Effect.Effect<PublishLimits, AmqpChannelError> => {
-  for (const [name, value] of Object.entries({ maxInFlight, maxInFlightBytes })) {
-    if (!Number.isSafeInteger(value) || value < 1) {
-      const description = `${name}: must be a whole number from 1`
-      return Effect.fail(new AmqpChannelError({ reason: new InvalidArgument({ description }) }))
-    }
+const resolve = (options: Options): PublishLimits & { readonly confirmTimeout: number } => {
+  const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } = options
+  return {
+    maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
+    maxInFlightBytes: Validation.wholeNumber("maxInFlightBytes", maxInFlightBytes, 1),
+    sendTimeout: sendTimeout === undefined ? Infinity : Duration.toMillis(sendTimeout),
+    confirmTimeout: confirmTimeout === undefined ? Infinity : Duration.toMillis(confirmTimeout),
+    failWhenBlocked: whenBlocked === "fail"
   }
-  return Effect.succeed({ maxInFlight, maxInFlightBytes })
 }
 
 // -----------------------------------------------------------------------------
 // the channel
 // -----------------------------------------------------------------------------
 
+/** Gives up on confirms that do not come in time. */
+const expireConfirms = (ledger: ConfirmLedger, confirmTimeout: number) =>
+  Effect.gen(function*() {
+    const clock = yield* Clock.Clock
+    const error = new AmqpChannelError({ reason: new ConfirmTimeout() })
+    ledger.noteTimes(() => clock.currentTimeMillisUnsafe())
+    while (true) {
+      const now = clock.currentTimeMillisUnsafe()
+      ledger.expire(now - confirmTimeout, error)
+      // One that is sent while this sleeps is due after it.
+      yield* Effect.sleep((ledger.oldestTime ?? now) + confirmTimeout - now)
+    }
+  })
+
 /** One channel, from its opening to its end. `onOpen` runs when it takes messages. */
-const useChannel = (session: Session, publishing: Publishing, onOpen: Effect.Effect<unknown>) =>
+const useChannel = (
+  session: Session,
+  publishing: Publishing,
+  confirmTimeout: number,
+  onOpen: Effect.Effect<unknown>
+) =>
   Effect.scoped(Effect.gen(function*() {
     const channel = yield* session.scopedChannel
     const ledger = yield* channel.confirmSelect
@@ -145,20 +183,28 @@ const useChannel = (session: Session, publishing: Publishing, onOpen: Effect.Eff
       publishing.detach()
       return Effect.timeoutOption(Effect.interruptible(ledger.awaitEmpty), session.options.closeTimeout)
     })
+    if (confirmTimeout !== Infinity) {
+      yield* Effect.forkScoped(expireConfirms(ledger, confirmTimeout), { startImmediately: true })
+    }
     publishing.attach(channel)
     yield* onOpen
     yield* Deferred.await(channel.ended)
   }))
 
 /** The publisher's fiber. A channel that the broker closed is replaced when there is something to publish. */
-const keepOpen = (session: Session, publishing: Publishing, opened: Deferred.Deferred<void, AmqpChannelError>) =>
+const keepOpen = (
+  session: Session,
+  publishing: Publishing,
+  confirmTimeout: number,
+  opened: Deferred.Deferred<void, AmqpChannelError>
+) =>
   Effect.gen(function*() {
-    yield* useChannel(session, publishing, Deferred.succeed(opened, undefined)).pipe(
+    yield* useChannel(session, publishing, confirmTimeout, Deferred.succeed(opened, undefined)).pipe(
       Effect.catch((error) => Deferred.fail(opened, error))
     )
     while (session.failure === undefined) {
       yield* publishing.awaitWaiting
-      yield* useChannel(session, publishing, Effect.void).pipe(
+      yield* useChannel(session, publishing, confirmTimeout, Effect.void).pipe(
         Effect.catch((error) => Effect.sync(() => publishing.refuseLine(error)))
       )
     }
@@ -172,12 +218,13 @@ const keepOpen = (session: Session, publishing: Publishing, opened: Deferred.Def
 const send = (
   channel: Channel,
   { body, properties }: AmqpMessage.AmqpMessage,
-  { exchange, routingKey }: PublishOptions,
+  route: PublishOptions,
   owner: PublishOwner,
   index: number
-): void => channel.publish(exchange, routingKey, AmqpMessage.encodeProperties(properties), body, owner, index)
+): void => channel.publish(route, AmqpMessage.encodeProperties(properties), body, owner, index)
 
 class PublishOne implements PublishJob, PublishOwner {
+  waitingSince = 0
   private readonly publishing: Publishing
   private readonly message: AmqpMessage.AmqpMessage
   private readonly options: PublishOptions
@@ -218,6 +265,7 @@ class PublishOne implements PublishJob, PublishOwner {
 type Failure = AmqpPublishAllError["failures"][number]
 
 class PublishMany implements PublishJob, PublishOwner {
+  waitingSince = 0
   private readonly publishing: Publishing
   private readonly messages: Iterator<AmqpMessage.AmqpMessage>
   private readonly options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions)

@@ -12,15 +12,18 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as AmqpError from "../AmqpError.ts"
 import type { BasicProperties } from "../protocol/BasicProperties.ts"
+import { encodeProperties } from "../protocol/BasicProperties.ts"
+import { ByteWriter } from "../protocol/ByteWriter.ts"
 import { frameOverhead, ReplyCode } from "../protocol/constants.ts"
 import { ContentAssembler } from "../protocol/ContentAssembler.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
-import { encodeBodyFrames, encodeHeaderFrame, encodeMethodFrame } from "../protocol/frames.ts"
+import { encodeBodyFrames, encodeHeaderFrame, encodeMethodFrame, encodeRawHeaderFrame } from "../protocol/frames.ts"
 import { methodName, replyTags } from "../protocol/methods.generated.ts"
 import type {
   BasicDeliver,
   BasicGetEmpty,
   BasicGetOk,
+  BasicReturn,
   Method,
   MethodTag,
   ReplyOf,
@@ -28,13 +31,24 @@ import type {
 } from "../protocol/methods.generated.ts"
 import { EncodeError, ProtocolError } from "../protocol/ProtocolError.ts"
 import { Acknowledgements } from "./acknowledgements.ts"
-import { ConfirmLedger } from "./confirms.ts"
-import type { PublishOwner } from "./confirms.ts"
+import { ConfirmLedger, returnedOf } from "./confirms.ts"
+import type { MandatoryMessage, PublishOwner } from "./confirms.ts"
 import type { Deadline, Deadlines } from "./deadlines.ts"
 import { Mailbox } from "./mailbox.ts"
 import type { Outbound } from "./outbound.ts"
+import type { ProgramConfirms } from "./programConfirms.ts"
 
 export type ChannelEvent = Method | Content
+
+/** What the broker does with publishes: takes them, confirms them, or waits for a commit. A channel keeps its mode. */
+export type ChannelMode = "plain" | "confirm" | "transaction"
+
+/** Where a message goes, and whether it comes back when no queue takes it. */
+export interface Route {
+  readonly exchange: string
+  readonly routingKey: string
+  readonly mandatory?: boolean | undefined
+}
 
 /** Where the deliveries of one consumer go. */
 export interface ConsumerSink {
@@ -53,6 +67,8 @@ export interface ChannelHost {
   readonly deadlines: Deadlines
   readonly frameMax: number
   readonly maxBodySize: number
+  /** The largest body that is sent, in bytes. */
+  readonly maxPublishSize: number
   /** Whether the broker says that it has an extension, such as `consumer_priorities`. */
   supports(capability: string): boolean
   /** Something was sent that the broker answers. */
@@ -81,6 +97,16 @@ const tagOf = (event: ChannelEvent): MethodTag => "_tag" in event ? event._tag :
 
 const isDelivery = (content: Content): content is Content<BasicDeliver> => content.method._tag === "basic.deliver"
 
+const isReturn = (content: Content): content is Content<BasicReturn> => content.method._tag === "basic.return"
+
+const encodePropertyBytes = (properties: BasicProperties): Uint8Array => {
+  const writer = new ByteWriter(256)
+  encodeProperties(writer, properties)
+  writer.commit()
+  const [bytes] = writer.take()
+  return bytes
+}
+
 const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 
 // One for all, since the stack that making an error captures costs more than the rest of a close.
@@ -91,13 +117,20 @@ export class Channel {
   readonly mailbox = new Mailbox<ChannelEvent, "Ended">()
   readonly assembler: ContentAssembler
   readonly acknowledgements: Acknowledgements
+  mode: ChannelMode = "plain"
   /** Set while the channel is in confirm mode. */
   confirms: ConfirmLedger | undefined
+  /** What the program that runs on the channel published, in confirm mode. */
+  programConfirms: ProgramConfirms | undefined
   state: "Open" | "Closing" | "Closed" = "Open"
   /** Why the channel is not open. */
   failure: AmqpError.AmqpChannelError | undefined
   /** Set when a message was published that the broker does not confirm, so that only a close tells whether it took it. */
   unconfirmed = false
+  /** Whether another program would notice that one ran on the channel before. */
+  isAltered = false
+  /** The first message that came back, on a channel that is not in confirm mode. */
+  returned: AmqpError.Returned | undefined
   /** Done when the channel is `Closed`. */
   readonly ended = Deferred.makeUnsafe<void>()
 
@@ -201,26 +234,29 @@ export class Channel {
    * Sends a message as one step, so that nothing of this channel can come between its frames. In confirm mode `owner`
    * hears what became of it. Throws an `EncodeError`, and then nothing was sent and no publish number was used.
    */
-  publish(
-    exchange: string,
-    routingKey: string,
-    properties: BasicProperties,
-    body: Uint8Array,
-    owner?: PublishOwner,
-    index = 0
-  ): void {
-    const { frameMax, outbound } = this.host
+  publish(route: Route, properties: BasicProperties, body: Uint8Array, owner?: PublishOwner, index = 0): void {
+    const { frameMax, maxPublishSize, outbound } = this.host
     const { writer } = outbound
+    const { exchange, mandatory = false, routingKey } = route
+    if (body.length > maxPublishSize) {
+      throw new EncodeError({ message: `The body: ${body.length} bytes are more than the limit of ${maxPublishSize}` })
+    }
+    let message: MandatoryMessage | undefined
     try {
       encodeMethodFrame(writer, this.number, {
         _tag: "basic.publish",
         exchange,
         routingKey,
-        mandatory: false,
+        mandatory,
         immediate: false
       })
       const methodSize = writer.provisionalBytes
-      encodeHeaderFrame(writer, this.number, body.length, properties)
+      if (mandatory && owner !== undefined) {
+        message = { exchange, routingKey, properties: encodePropertyBytes(properties), body }
+        encodeRawHeaderFrame(writer, this.number, body.length, message.properties)
+      } else {
+        encodeHeaderFrame(writer, this.number, body.length, properties)
+      }
       this.checkFrameSize(writer.provisionalBytes - methodSize, "The properties")
     } catch (error) {
       writer.rollback()
@@ -229,7 +265,7 @@ export class Channel {
     if (owner === undefined) {
       this.unconfirmed = true
     } else {
-      this.confirms?.add(owner, index, body.length)
+      this.confirms?.add(owner, index, body.length, message)
       this.host.expectReply()
     }
     encodeBodyFrames(writer, this.number, body, frameMax)
@@ -300,9 +336,28 @@ export class Channel {
   // ---------------------------------------------------------------------------
 
   /** Puts the channel into confirm mode. */
-  readonly confirmSelect: Effect.Effect<ConfirmLedger, AmqpError.AmqpChannelError> = Effect.suspend(() =>
-    Effect.map(this.request({ _tag: "confirm.select", noWait: false }), () => (this.confirms = new ConfirmLedger()))
+  readonly confirmSelect: Effect.Effect<ConfirmLedger, AmqpError.AmqpChannelError> = Effect.suspend(() => {
+    const capability = "publisher_confirms"
+    return this.host.supports(capability)
+      ? Effect.map(this.request({ _tag: "confirm.select", noWait: false }), () => {
+        this.mode = "confirm"
+        return this.confirms = new ConfirmLedger()
+      })
+      : Effect.fail(channelError(new AmqpError.NotSupported({ capability })))
+  })
+
+  /** Puts the channel into transaction mode. */
+  readonly transactionSelect: Effect.Effect<void, AmqpError.AmqpChannelError> = Effect.suspend(() =>
+    Effect.map(this.request({ _tag: "tx.select" }), () => {
+      this.mode = "transaction"
+    })
   )
+
+  /** Whether another program may use the channel: nothing of the last one is left on it. */
+  get isClean(): boolean {
+    return this.failure === undefined && !this.isAltered && !this.unconfirmed && !this.expectsReply &&
+      !this.acknowledgements.open && this.returned === undefined
+  }
 
   /** A consumer tag that no consumer of this channel has. */
   consumerTag(): string {
@@ -343,11 +398,14 @@ export class Channel {
       if (tag === "channel.close-ok") this.host.release(this)
       return
     }
-    if (this.state === "Closing" && tag !== "channel.close" && tag !== "channel.close-ok") return
+    // What comes before the answer to our close matters to nobody, but for a message that comes back.
+    if (this.state === "Closing" && tag !== "channel.close" && tag !== "channel.close-ok" && tag !== "basic.return") {
+      return
+    }
     if (!("_tag" in event)) {
       if (isDelivery(event)) return this.handleDelivery(event)
-      if (tag === "basic.get-ok") return this.handleReply(event, tag)
-      return
+      if (isReturn(event)) return this.handleReturn(event)
+      return this.handleReply(event, tag)
     }
     switch (event._tag) {
       case "basic.ack":
@@ -384,6 +442,11 @@ export class Channel {
     this.acknowledgements.delivered(content.method.deliveryTag, sink?.noAck ?? false)
     // Without a sink it is of a consumer that was cancelled meanwhile: closing the channel gives the message back.
     sink?.deliver(content)
+  }
+
+  private handleReturn(content: Content<BasicReturn>): void {
+    if (this.confirms === undefined) this.returned ??= returnedOf(content.method)
+    else this.confirms.handleReturn(content)
   }
 
   private handleReply(event: ChannelEvent, tag: MethodTag): void {

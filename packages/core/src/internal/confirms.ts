@@ -6,15 +6,26 @@
  */
 import * as Effect from "effect/Effect"
 import type { AmqpChannelError } from "../AmqpError.ts"
+import { Returned } from "../AmqpError.ts"
 import { ReplyCode } from "../protocol/constants.ts"
+import type { Content } from "../protocol/ContentAssembler.ts"
+import type { BasicReturn } from "../protocol/methods.generated.ts"
 import { ProtocolError } from "../protocol/ProtocolError.ts"
 
-/** What became of a publish: the broker has it, refused it, or nobody knows. */
-export type Outcome = "Acked" | "Nacked" | AmqpChannelError
+/** What became of a publish: the broker has it, refused it, gave it back, or nobody knows. */
+export type Outcome = "Acked" | "Nacked" | Returned | AmqpChannelError
 
 /** Whoever waits for publishes; `index` is what it passed to `add`. */
 export interface PublishOwner {
   settled(index: number, outcome: Outcome): void
+}
+
+/** A message that comes back when no queue takes it. `properties` are encoded. */
+export interface MandatoryMessage {
+  readonly exchange: string
+  readonly routingKey: string
+  readonly properties: Uint8Array
+  readonly body: Uint8Array
 }
 
 export class ConfirmLedger {
@@ -29,15 +40,22 @@ export class ConfirmLedger {
   private owners: Array<PublishOwner | undefined> = new Array(256).fill(undefined)
   private indexes = new Float64Array(256)
   private sizes = new Float64Array(256)
+  private times: Float64Array | undefined
+  private now: () => number = () => 0
+  /** The mandatory ones that have not come back, and those that have, by their numbers. */
+  private readonly mandatory = new Map<number, MandatoryMessage>()
+  private readonly returned = new Map<number, Returned>()
   private onEmpty: (() => void) | undefined
 
   /** Takes the next publish number for a message of `size` bytes. */
-  add(owner: PublishOwner, index: number, size: number): void {
+  add(owner: PublishOwner, index: number, size: number, mandatory?: MandatoryMessage): void {
     if (this.next - this.oldest > this.mask) this.grow()
+    if (mandatory !== undefined) this.mandatory.set(this.next, mandatory)
     const slot = this.next++ & this.mask
     this.owners[slot] = owner
     this.indexes[slot] = index
     this.sizes[slot] = size
+    if (this.times !== undefined) this.times[slot] = this.now()
     this.count++
     this.bytes += size
   }
@@ -67,6 +85,43 @@ export class ConfirmLedger {
     })
   })
 
+  /**
+   * Handles `basic.return`, which comes before the confirm of its message. It has no number: it is of the oldest message that
+   * it can be of. A broker or its plugins may have changed the properties, and then the rest has to do.
+   */
+  handleReturn({ body, method, properties }: Content<BasicReturn>): void {
+    let found: number | undefined
+    for (const [number, message] of this.mandatory) {
+      if (message.exchange !== method.exchange || message.routingKey !== method.routingKey) continue
+      if (!areEqual(message.body, body)) continue
+      found ??= number
+      if (!areEqual(message.properties, properties)) continue
+      found = number
+      break
+    }
+    if (found === undefined) return
+    this.mandatory.delete(found)
+    this.returned.set(found, returnedOf(method))
+  }
+
+  /** When the oldest outstanding publish was sent; `undefined` when there is none. */
+  get oldestTime(): number | undefined {
+    return this.count === 0 ? undefined : this.times?.[this.oldest & this.mask]
+  }
+
+  /** From now on the ledger notes when publishes are sent. */
+  noteTimes(now: () => number): void {
+    this.now = now
+    this.times = new Float64Array(this.mask + 1)
+  }
+
+  /** Ends the publishes that were sent at this time or before. A confirm that comes later is ignored. */
+  expire(time: number, error: AmqpChannelError): void {
+    for (let oldest = this.oldestTime; oldest !== undefined && oldest <= time; oldest = this.oldestTime) {
+      this.settle(this.oldest, false, error)
+    }
+  }
+
   /** Ends every outstanding publish. */
   fail(error: AmqpChannelError): void {
     this.settle(0, true, error)
@@ -75,11 +130,17 @@ export class ConfirmLedger {
   private settleOne(number: number, outcome: Outcome): void {
     const slot = number & this.mask
     const owner = this.owners[slot]
-    if (owner === undefined) return
+    // An owner that was settled before may have done anything, and a slot below the oldest is another publish's.
+    if (owner === undefined || number < this.oldest) return
     this.owners[slot] = undefined
     this.count--
     this.bytes -= this.sizes[slot]
-    owner.settled(this.indexes[slot], outcome)
+    const index = this.indexes[slot]
+    if (this.mandatory.size === 0 && this.returned.size === 0) return owner.settled(index, outcome)
+    const returned = this.returned.get(number)
+    this.returned.delete(number)
+    this.mandatory.delete(number)
+    owner.settled(index, returned !== undefined && outcome !== "Nacked" ? returned : outcome)
   }
 
   private grow(): void {
@@ -87,16 +148,32 @@ export class ConfirmLedger {
     const owners: Array<PublishOwner | undefined> = new Array(size).fill(undefined)
     const indexes = new Float64Array(size)
     const sizes = new Float64Array(size)
+    const times = this.times && new Float64Array(size)
     for (let number = this.oldest; number < this.next; number++) {
       const from = number & this.mask
       const to = number & (size - 1)
       owners[to] = this.owners[from]
       indexes[to] = this.indexes[from]
       sizes[to] = this.sizes[from]
+      if (times !== undefined && this.times !== undefined) times[to] = this.times[from]
     }
     this.owners = owners
     this.indexes = indexes
     this.sizes = sizes
+    this.times = times
     this.mask = size - 1
   }
+}
+
+/** What a `basic.return` says. */
+export const returnedOf = ({ exchange, replyCode, replyText, routingKey }: BasicReturn): Returned =>
+  new Returned({ exchange, replyCode, replyText, routingKey })
+
+const areEqual = (a: Uint8Array, b: Uint8Array): boolean => {
+  if (a === b) return true
+  if (a.length !== b.length) return false
+  for (let index = 0; index < a.length; index++) {
+    if (a[index] !== b[index]) return false
+  }
+  return true
 }

@@ -23,8 +23,10 @@ export class Outbound {
   readonly writer = new ByteWriter()
   /** Whether anything left since the heartbeat fiber last asked. */
   active = false
-  /** Set while the broker asks publishers to pause (`connection.blocked`). */
-  blocked = false
+  /** Why the broker asks publishers to pause (`connection.blocked`), while it does. */
+  blocked: string | undefined
+  /** Who hears when that changes. */
+  readonly blockedListeners = new Set<(reason: string | undefined) => void>()
 
   private taken = 0
   private scheduled = false
@@ -56,7 +58,7 @@ export class Outbound {
 
   /** Whether a publisher should send now. */
   get hasRoom(): boolean {
-    return this.closed || (!this.blocked && this.taken + this.writer.pendingBytes < highWaterBytes)
+    return this.closed || (this.blocked === undefined && this.taken + this.writer.pendingBytes < highWaterBytes)
   }
 
   /**
@@ -82,6 +84,12 @@ export class Outbound {
       this.waiting.delete(waiter)
       waiter()
     }
+  }
+
+  setBlocked(reason: string | undefined): void {
+    this.blocked = reason
+    for (const listener of this.blockedListeners) listener(reason)
+    this.releaseRoom()
   }
 
   /** Nothing is written any more; nobody waits any more. */

@@ -5,7 +5,7 @@
  * a time, so no program can reach a channel of another fiber.
  */
 import * as Effect from "effect/Effect"
-import type * as Inspectable from "effect/Inspectable"
+import * as Inspectable from "effect/Inspectable"
 import * as Pipeable from "effect/Pipeable"
 import type * as Types from "effect/Types"
 import type { Channel } from "./channel.ts"
@@ -17,9 +17,9 @@ export const TypeId = "~@effect-amqp/core/AmqpChannel"
  *
  * It is not an `Effect`, and a property that exists only for the compiler says so where one is expected. The sentence stands
  * in a tuple, as the compiler would print a bare one as `string`. And the compiler lists missing properties before it compares
- * any, so the other properties of an `Effect` have to be there too; nobody can use a `never`.
+ * any, so the other properties of an `Effect`, those of `Inspectable`, are here too.
  */
-export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeable.Pipeable {
+export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeable.Pipeable, Inspectable.Inspectable {
   readonly [TypeId]: {
     readonly _A: Types.Covariant<A>
     readonly _E: Types.Covariant<E>
@@ -28,8 +28,6 @@ export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeab
   readonly [Effect.TypeId]: [
     "A channel program is not an Effect: a channel belongs to one fiber. Combine programs with AmqpChannel.gen and run the whole with AmqpChannel.run."
   ]
-  readonly toJSON: never
-  readonly [Inspectable.NodeInspectSymbol]: never
   [Symbol.iterator](): ProgramIterator<AmqpChannel<A, E, R>, A>
 }
 
@@ -50,6 +48,15 @@ class Program<A, E, R> extends Pipeable.Class {
   }
   get [TypeId](): true {
     return true
+  }
+  toJSON(): unknown {
+    return { _id: "AmqpChannel" }
+  }
+  override toString(): string {
+    return "AmqpChannel(run it with AmqpChannel.run)"
+  }
+  [Inspectable.NodeInspectSymbol](): unknown {
+    return this.toJSON()
   }
   /** Yields the program itself once, and returns what the runner answers. */
   *[Symbol.iterator](): Generator<Program<A, E, R>, A, A> {

@@ -4,14 +4,18 @@
  * A publish is sent in the synchronous step that makes it while the window has room; else it waits in line, and is sent by
  * whatever makes room: a confirm, the socket, a new channel. Nothing here runs on a fiber of its own.
  */
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as AmqpError from "../AmqpError.ts"
 import { EncodeError } from "../protocol/ProtocolError.ts"
 import type { Channel } from "./channel.ts"
 import type { Outcome } from "./confirms.ts"
+import type { Outbound } from "./outbound.ts"
 
 /** One or many messages of one caller. */
 export interface PublishJob {
+  /** Since when it is waiting for its turn, in milliseconds of the clock. */
+  waitingSince: number
   /** Sends the next message that it has. Answers whether it has more. Throws nothing. */
   send(channel: Channel): boolean
   /** Nothing more of it can be sent. */
@@ -21,19 +25,30 @@ export interface PublishJob {
 export interface PublishLimits {
   readonly maxInFlight: number
   readonly maxInFlightBytes: number
+  /** How long a job may wait for its turn, in milliseconds. */
+  readonly sendTimeout: number
+  /** Whether jobs fail while the broker asks publishers to pause. */
+  readonly failWhenBlocked: boolean
 }
+
+const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 
 export class Publishing {
   private readonly limits: PublishLimits
+  private readonly outbound: Outbound
+  private readonly clock: Clock.Clock
   private channel: Channel | undefined
   /** Why nothing can be published any more. */
   private failure: AmqpError.AmqpChannelError | undefined
   private readonly line = new Set<PublishJob>()
   private forgetRoom: (() => void) | undefined
-  private onWaiting: (() => void) | undefined
+  private readonly waitingListeners = new Set<() => void>()
 
-  constructor(limits: PublishLimits) {
+  constructor(limits: PublishLimits, outbound: Outbound, clock: Clock.Clock) {
     this.limits = limits
+    this.outbound = outbound
+    this.clock = clock
+    if (limits.failWhenBlocked) outbound.blockedListeners.add(this.onBlocked)
   }
 
   /** From now on messages go to this channel. */
@@ -59,6 +74,7 @@ export class Publishing {
 
   /** Nothing can be published any more. */
   close(error: AmqpError.AmqpChannelError): void {
+    this.outbound.blockedListeners.delete(this.onBlocked)
     this.failure = error
     this.refuseLine(error)
   }
@@ -66,15 +82,32 @@ export class Publishing {
   /** Waits until something is in line. */
   readonly awaitWaiting: Effect.Effect<void> = Effect.callback((resume) => {
     if (this.line.size > 0) return resume(Effect.void)
-    this.onWaiting = () => resume(Effect.void)
+    const listener = () => resume(Effect.void)
+    this.waitingListeners.add(listener)
     return Effect.sync(() => {
-      this.onWaiting = undefined
+      this.waitingListeners.delete(listener)
     })
+  })
+
+  /** The loop of the fiber that ends the waiting of those who waited for too long. */
+  readonly expireLine: Effect.Effect<never> = Effect.gen({ self: this }, function*() {
+    while (true) {
+      yield* this.awaitWaiting
+      const [first] = this.line
+      const left = first.waitingSince + this.limits.sendTimeout - this.clock.currentTimeMillisUnsafe()
+      if (left > 0) {
+        yield* Effect.sleep(left)
+        continue
+      }
+      this.line.delete(first)
+      first.refuse(this.waitError())
+    }
   })
 
   /** Sends the messages of a job, now or when it is their turn. */
   submit(job: PublishJob): void {
     if (this.failure !== undefined) return job.refuse(this.failure)
+    if (this.limits.failWhenBlocked && this.outbound.blocked !== undefined) return job.refuse(this.waitError())
     if (this.line.size === 0) {
       let channel = this.openChannel()
       while (channel !== undefined) {
@@ -82,7 +115,12 @@ export class Publishing {
         channel = this.openChannel()
       }
     }
+    job.waitingSince = this.clock.currentTimeMillisUnsafe()
     this.line.add(job)
+    for (const listener of this.waitingListeners) {
+      this.waitingListeners.delete(listener)
+      listener()
+    }
     this.wakeWhenOpen()
   }
 
@@ -100,28 +138,44 @@ export class Publishing {
     this.forgetRoom = undefined
     for (const job of this.line) {
       let channel = this.openChannel()
-      while (channel !== undefined && job.send(channel)) channel = this.openChannel()
       if (channel === undefined) break
+      let hasMore = true
+      while (hasMore && channel !== undefined) {
+        hasMore = job.send(channel)
+        channel = this.openChannel()
+      }
+      // It got its turn, if only for some of its messages.
+      job.waitingSince = this.clock.currentTimeMillisUnsafe()
+      if (hasMore) break
       this.line.delete(job)
     }
-    if (this.line.size > 0) this.wakeWhenOpen()
+    this.wakeWhenOpen()
   }
 
   /** The channel, if a message may be sent on it now. */
   private openChannel(): Channel | undefined {
-    const { channel } = this
-    if (channel?.confirms === undefined || channel.failure !== undefined || !channel.hasRoom) return undefined
+    const { channel, outbound } = this
+    if (channel?.confirms === undefined || channel.failure !== undefined || !outbound.hasRoom) return undefined
     const { bytes, count } = channel.confirms
     return count < this.limits.maxInFlight && bytes < this.limits.maxInFlightBytes ? channel : undefined
   }
 
   /** A full window opens with a confirm, a full socket by its own word, an absent channel with `attach`. */
   private wakeWhenOpen(): void {
-    this.onWaiting?.()
-    this.onWaiting = undefined
-    const { channel } = this
-    if (channel === undefined || channel.hasRoom || this.forgetRoom !== undefined) return
-    this.forgetRoom = channel.onceRoom(this.pump)
+    if (this.line.size === 0 || this.channel === undefined || this.forgetRoom !== undefined) return
+    if (!this.outbound.hasRoom) this.forgetRoom = this.outbound.onceRoom(this.pump)
+  }
+
+  private readonly onBlocked = (reason: string | undefined): void => {
+    if (reason !== undefined) this.refuseLine(this.waitError())
+  }
+
+  /** Why there was no turn. */
+  private waitError(): AmqpError.AmqpChannelError {
+    const { blocked } = this.outbound
+    return channelError(
+      blocked === undefined ? new AmqpError.SendTimeout() : new AmqpError.ConnectionBlocked({ description: blocked })
+    )
   }
 }
 
@@ -132,14 +186,15 @@ export const notSent = (cause: AmqpError.AmqpChannelError): AmqpError.AmqpPublis
   publishError(new AmqpError.NotSent({ cause }))
 
 /** What became of a message that left, as an error; `undefined` when it is confirmed. */
-export const failureOf = (outcome: Outcome): AmqpError.AmqpPublishError | undefined =>
-  outcome === "Acked"
-    ? undefined
-    : publishError(outcome === "Nacked" ? new AmqpError.Nacked() : new AmqpError.OutcomeUnknown({ cause: outcome }))
+export const failureOf = (outcome: Outcome): AmqpError.AmqpPublishError | undefined => {
+  if (outcome === "Acked") return undefined
+  if (outcome === "Nacked") return publishError(new AmqpError.Nacked())
+  return publishError(outcome._tag === "Returned" ? outcome : new AmqpError.OutcomeUnknown({ cause: outcome }))
+}
 
 /** The error for a message that can't be encoded. Throws what is no such error. */
 export const unencodable = (thrown: unknown): AmqpError.AmqpPublishError => {
   if (!(thrown instanceof EncodeError)) throw thrown
   const reason = new AmqpError.InvalidArgument({ description: thrown.message })
-  return notSent(new AmqpError.AmqpChannelError({ reason }))
+  return notSent(channelError(reason))
 }

@@ -20,7 +20,7 @@ import { methodName } from "../protocol/methods.generated.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import { EncodeError, ProtocolError, ProtocolMismatch } from "../protocol/ProtocolError.ts"
 import { Channel } from "./channel.ts"
-import type { ChannelEvent, ChannelHost, ConsumerSink } from "./channel.ts"
+import type { ChannelEvent, ChannelHost, ChannelMode, ConsumerSink } from "./channel.ts"
 import { ChannelNumbers } from "./channelNumbers.ts"
 import { Deadlines } from "./deadlines.ts"
 import { handshake } from "./handshake.ts"
@@ -56,6 +56,7 @@ export class Session implements FrameHandler, ChannelHost {
   private readonly scope: Scope.Scope
   private readonly parser: FrameParser
   private readonly channels = new Map<number, Channel>()
+  private readonly idle: Record<ChannelMode, Array<Channel>> = { plain: [], confirm: [], transaction: [] }
   private readonly fullSinks = new Set<ConsumerSink>()
   private resumeReader: (() => void) | undefined
   private readonly touched = new Set<{ flush(): void }>()
@@ -76,6 +77,10 @@ export class Session implements FrameHandler, ChannelHost {
 
   get maxBodySize(): number {
     return this.options.maxBodySize
+  }
+
+  get maxPublishSize(): number {
+    return this.options.maxPublishSize
   }
 
   // ---------------------------------------------------------------------------
@@ -173,7 +178,8 @@ export class Session implements FrameHandler, ChannelHost {
   }
 
   private get mayRead(): boolean {
-    return this.fullSinks.size === 0 || this.closing || [...this.channels.values()].some(({ expectsReply }) => expectsReply)
+    return this.fullSinks.size === 0 || this.closing ||
+      [...this.channels.values()].some(({ expectsReply }) => expectsReply)
   }
 
   private readonly awaitReading: Effect.Effect<void> = Effect.callback((resume) => {
@@ -225,11 +231,9 @@ export class Session implements FrameHandler, ChannelHost {
       case "connection.close-ok":
         return this.end(connectionError(new AmqpError.ConnectionClosed()))
       case "connection.blocked":
-        this.outbound.blocked = true
-        return
+        return this.outbound.setBlocked(method.reason)
       case "connection.unblocked":
-        this.outbound.blocked = false
-        return this.outbound.releaseRoom()
+        return this.outbound.setBlocked(undefined)
       default:
         return this.violated(
           new ProtocolError({ replyCode: ReplyCode.commandInvalid, message: `${method._tag} is not expected here` })
@@ -322,6 +326,29 @@ export class Session implements FrameHandler, ChannelHost {
       return capabilities === undefined
     }
     return Reflect.get(capabilities, capability) === true
+  }
+
+  /** A channel in a mode, for as long as nobody else has it: an idle one, or another. */
+  lease(mode: ChannelMode): Effect.Effect<Channel, AmqpError.AmqpChannelError> {
+    return Effect.suspend(() => {
+      const idle = this.idle[mode].pop()
+      if (idle !== undefined) return idle.isClean ? Effect.succeed(idle) : this.lease(mode)
+      return Effect.tap(
+        this.openChannel,
+        (channel) => Effect.onError(selectMode(channel, mode), () => Effect.sync(() => channel.beginClose()))
+      )
+    })
+  }
+
+  /** Takes a channel back: keeps it if it is clean, else closes it. */
+  giveBack(channel: Channel): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const idle = this.idle[channel.mode]
+      channel.programConfirms = undefined
+      if (!channel.isClean || idle.length >= this.options.maxIdleChannels) return this.closeChannel(channel)
+      idle.push(channel)
+      return Effect.void
+    })
   }
 
   release(channel: Channel): void {
@@ -437,6 +464,9 @@ export class Session implements FrameHandler, ChannelHost {
     Deferred.doneUnsafe(this.ended, Effect.fail(error))
   }
 }
+
+const selectMode = (channel: Channel, mode: ChannelMode): Effect.Effect<unknown, AmqpError.AmqpChannelError> =>
+  mode === "plain" ? Effect.void : mode === "confirm" ? channel.confirmSelect : channel.transactionSelect
 
 /** How the loss of the connection looks to what used a channel of it. */
 export const lostChannel = (cause: AmqpError.AmqpConnectionError): AmqpError.AmqpChannelError =>

@@ -15,6 +15,8 @@ export interface SessionOptions {
   readonly frameMax: number
   readonly channelMax: number
   readonly maxBodySize: number
+  readonly maxPublishSize: number
+  readonly maxIdleChannels: number
   readonly connectTimeout: Duration.Duration
   readonly handshakeTimeout: Duration.Duration
   readonly requestTimeout: Duration.Duration

@@ -180,11 +180,15 @@ export class Subscription<A> implements ConsumerSink {
   )
 
   private readonly stopConsuming = Effect.suspend(() =>
-    Effect.forEach(this.consumerTags, (consumerTag) =>
-      Effect.map(this.channel.request({ _tag: "basic.cancel", consumerTag, noWait: false }), () => {
-        this.tags.delete(consumerTag)
-        this.channel.detach(consumerTag)
-      }), { discard: true })
+    Effect.forEach(
+      this.consumerTags,
+      (consumerTag) =>
+        Effect.map(this.channel.request({ _tag: "basic.cancel", consumerTag, noWait: false }), () => {
+          this.tags.delete(consumerTag)
+          this.channel.detach(consumerTag)
+        }),
+      { discard: true }
+    )
   )
 }
 

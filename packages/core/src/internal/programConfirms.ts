@@ -1,0 +1,67 @@
+/**
+ * The confirms of one channel program: what became of its publishes, counted from 0 in the order in which it made them.
+ */
+import * as Effect from "effect/Effect"
+import { AmqpPublishAllError } from "../AmqpError.ts"
+import type { BasicProperties } from "../protocol/BasicProperties.ts"
+import type { Channel, Route } from "./channel.ts"
+import type { Outcome, PublishOwner } from "./confirms.ts"
+import { failureOf } from "./publishing.ts"
+
+/** How many publishes a program may have in flight. */
+const maxInFlight = 1024
+
+export class ProgramConfirms implements PublishOwner {
+  private readonly failures: Array<AmqpPublishAllError["failures"][number]> = []
+  private next = 0
+  private inFlight = 0
+  private onSettled: (() => void) | undefined
+
+  /** Whether the program may publish now. */
+  get hasRoom(): boolean {
+    return this.inFlight < maxInFlight
+  }
+
+  /** Sends a message. Throws an `EncodeError`. */
+  publish(channel: Channel, route: Route, properties: BasicProperties, body: Uint8Array): void {
+    channel.publish(route, properties, body, this, this.next)
+    this.next++
+    this.inFlight++
+  }
+
+  settled(index: number, outcome: Outcome): void {
+    this.inFlight--
+    const error = failureOf(outcome)
+    if (error !== undefined) this.failures.push({ index, error })
+    this.onSettled?.()
+  }
+
+  /** Waits until the program may publish. */
+  readonly awaitRoom: Effect.Effect<void> = Effect.suspend(() => this.awaitAtMost(maxInFlight - 1))
+
+  /** Waits until everything is confirmed. Fails when something was not. */
+  readonly awaitAll: Effect.Effect<void, AmqpPublishAllError> = Effect.suspend(() =>
+    Effect.flatMap(this.awaitAtMost(0), () => {
+      const [first, ...rest] = this.failures.toSorted((a, b) => a.index - b.index)
+      return first === undefined
+        ? Effect.void
+        : Effect.fail(
+          new AmqpPublishAllError({ confirmed: this.next - rest.length - 1, failures: [first, ...rest] })
+        )
+    })
+  )
+
+  private awaitAtMost(inFlight: number): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      if (this.inFlight <= inFlight) return resume(Effect.void)
+      this.onSettled = () => {
+        if (this.inFlight > inFlight) return
+        this.onSettled = undefined
+        resume(Effect.void)
+      }
+      return Effect.sync(() => {
+        this.onSettled = undefined
+      })
+    })
+  }
+}
