@@ -395,7 +395,8 @@ export const confirmed = <A, E, R>(
   self: AmqpChannel<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError | AmqpPublishAllError, R | AmqpConnection.AmqpConnection> =>
   withChannel("confirm", (channel) => {
-    const confirms = channel.programConfirms = new ProgramConfirms()
+    const confirms = new ProgramConfirms()
+    channel.programPublisher = confirms
     return Effect.tap(Program.runOn(self, channel), confirms.awaitAll)
   })
 
@@ -494,21 +495,21 @@ export const publish = (
   Program.make((channel) => {
     const send = channel.step(() => {
       const properties = AmqpMessage.encodeProperties(message.properties)
-      const { programConfirms } = channel
-      if (programConfirms === undefined) channel.publish(options, properties, message.body)
-      else programConfirms.publish(channel, options, properties, message.body)
+      const { programPublisher } = channel
+      if (programPublisher === undefined) channel.publish(options, properties, message.body)
+      else programPublisher.publish(channel, options, properties, message.body)
     })
     return Effect.suspend(() => mayPublish(channel) ? send : Effect.andThen(awaitPublishing(channel), send))
   })
 
-const mayPublish = ({ hasRoom, programConfirms }: Channel): boolean => hasRoom && (programConfirms?.hasRoom ?? true)
+const mayPublish = ({ hasRoom, programPublisher }: Channel): boolean => hasRoom && (programPublisher?.hasRoom ?? true)
 
 const awaitPublishing = (channel: Channel): Effect.Effect<void> =>
   Effect.suspend(() => {
     if (!channel.hasRoom) return Effect.andThen(channel.awaitRoom, awaitPublishing(channel))
-    const { programConfirms } = channel
-    return programConfirms?.hasRoom === false
-      ? Effect.andThen(programConfirms.awaitRoom, awaitPublishing(channel))
+    const { programPublisher } = channel
+    return programPublisher?.hasRoom === false
+      ? Effect.andThen(programPublisher.awaitRoom, awaitPublishing(channel))
       : Effect.void
   })
 

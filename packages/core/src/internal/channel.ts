@@ -18,7 +18,7 @@ import { frameOverhead, ReplyCode } from "../protocol/constants.ts"
 import { ContentAssembler } from "../protocol/ContentAssembler.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import { encodeBodyFrames, encodeHeaderFrame, encodeMethodFrame, encodeRawHeaderFrame } from "../protocol/frames.ts"
-import { methodName, replyTags } from "../protocol/methods.generated.ts"
+import { methodName } from "../protocol/methods.generated.ts"
 import type {
   BasicDeliver,
   BasicGetEmpty,
@@ -33,12 +33,11 @@ import { EncodeError, ProtocolError } from "../protocol/ProtocolError.ts"
 import { Acknowledgements } from "./acknowledgements.ts"
 import { ConfirmLedger, returnedOf } from "./confirms.ts"
 import type { MandatoryMessage, PublishOwner } from "./confirms.ts"
-import type { Deadline, Deadlines } from "./deadlines.ts"
+import type { Deadlines } from "./deadlines.ts"
 import { Mailbox } from "./mailbox.ts"
 import type { Outbound } from "./outbound.ts"
-import type { ProgramConfirms } from "./programConfirms.ts"
-
-export type ChannelEvent = Method | Content
+import { RequestQueue, tagOf, unexpected } from "./requests.ts"
+import type { ChannelEvent, Request } from "./requests.ts"
 
 /** What the broker does with publishes: takes them, confirms them, or waits for a commit. A channel keeps its mode. */
 export type ChannelMode = "plain" | "confirm" | "transaction"
@@ -48,6 +47,15 @@ export interface Route {
   readonly exchange: string
   readonly routingKey: string
   readonly mandatory?: boolean | undefined
+}
+
+/** The publishes of one channel program. */
+export interface ProgramPublisher {
+  /** Whether the program may publish now; `awaitRoom` waits for it. */
+  readonly hasRoom: boolean
+  readonly awaitRoom: Effect.Effect<void>
+  /** Sends a message. Throws an `EncodeError`. */
+  publish(channel: Channel, route: Route, properties: BasicProperties, body: Uint8Array): void
 }
 
 /** Where the deliveries of one consumer go. */
@@ -80,21 +88,6 @@ export interface ChannelHost {
   release(channel: Channel): void
 }
 
-/**
- * A request of this channel, from when it is made until its reply comes. `Waiting` for those before it to be answered,
- * `Sent`, `Expired` when the reply did not come in time; an expired one still takes the reply that comes late.
- */
-interface Request extends Deadline {
-  readonly method: SynchronousMethod
-  readonly replies: ReadonlyArray<MethodTag>
-  state: "Waiting" | "Sent" | "Expired"
-  done: boolean
-  /** Absent when nobody waits any more. */
-  resume: ((reply: Effect.Effect<ChannelEvent, AmqpError.AmqpChannelError>) => void) | undefined
-}
-
-const tagOf = (event: ChannelEvent): MethodTag => "_tag" in event ? event._tag : event.method._tag
-
 const isDelivery = (content: Content): content is Content<BasicDeliver> => content.method._tag === "basic.deliver"
 
 const isReturn = (content: Content): content is Content<BasicReturn> => content.method._tag === "basic.return"
@@ -120,8 +113,8 @@ export class Channel {
   mode: ChannelMode = "plain"
   /** Set while the channel is in confirm mode. */
   confirms: ConfirmLedger | undefined
-  /** What the program that runs on the channel published, in confirm mode. */
-  programConfirms: ProgramConfirms | undefined
+  /** How the program that runs on the channel publishes, if its runner has a say in that. */
+  programPublisher: ProgramPublisher | undefined
   state: "Open" | "Closing" | "Closed" = "Open"
   /** Why the channel is not open. */
   failure: AmqpError.AmqpChannelError | undefined
@@ -136,7 +129,7 @@ export class Channel {
 
   readonly host: ChannelHost
   private readonly sinks = new Map<string, ConsumerSink>()
-  private requests: Array<Request> = []
+  private readonly requests: RequestQueue
   private nextConsumer = 1
 
   constructor(number: number, host: ChannelHost) {
@@ -144,6 +137,7 @@ export class Channel {
     this.host = host
     this.assembler = new ContentAssembler(host.maxBodySize)
     this.acknowledgements = new Acknowledgements(host.outbound, number)
+    this.requests = new RequestQueue(host.deadlines, (method) => this.sendRequest(method))
   }
 
   // ---------------------------------------------------------------------------
@@ -168,58 +162,16 @@ export class Channel {
   private exchange(method: SynchronousMethod): Effect.Effect<ChannelEvent, AmqpError.AmqpChannelError> {
     return Effect.callback((resume) => {
       if (this.failure !== undefined) return resume(Effect.fail(this.failure))
-      const request: Request = {
-        method,
-        replies: replyTags[method._tag],
-        state: "Waiting",
-        done: false,
-        resume,
-        expire: () => {
-          const resume = request.resume
-          request.state = "Expired"
-          request.resume = undefined
-          this.sendNextRequest()
-          resume?.(Effect.fail(channelError(new AmqpError.RequestTimeout({ method: method._tag }))))
-        }
-      }
-      this.requests.push(request)
-      this.sendNextRequest()
-      return Effect.sync(() => {
-        // What was sent keeps its place: the reply will come, and must not be taken for that of the next request.
-        request.resume = undefined
-      })
+      return this.requests.add(method, resume)
     })
   }
 
-  /**
-   * Sends the first request that waits, unless one before it may still be answered in time. Behind an expired one it is
-   * sent, since a broker answers the requests of a channel in their order.
-   */
-  private sendNextRequest(): void {
-    let index = 0
-    while (index < this.requests.length) {
-      const request = this.requests[index]
-      if (request.state === "Sent") return
-      if (request.state === "Expired") {
-        index++
-        continue
-      }
-      const refusal = request.resume === undefined ? undefined : this.sendRequest(request)
-      if (refusal === undefined && request.resume !== undefined) return
-      this.requests.splice(index, 1)
-      if (refusal !== undefined) request.resume?.(Effect.fail(refusal))
-    }
-  }
-
-  /** Answers why it could not be sent. */
-  private sendRequest(request: Request): AmqpError.AmqpChannelError | undefined {
+  private sendRequest(method: SynchronousMethod): AmqpError.AmqpChannelError | undefined {
     try {
-      this.send(request.method)
+      this.send(method)
     } catch (error) {
       return this.localError(error)
     }
-    request.state = "Sent"
-    this.host.deadlines.add(request)
     this.host.expectReply()
     return undefined
   }
@@ -274,7 +226,7 @@ export class Channel {
 
   /** Whether the broker owes an answer. */
   get expectsReply(): boolean {
-    return this.requests.length > 0 || (this.confirms?.count ?? 0) > 0 || this.state === "Closing"
+    return !this.requests.isEmpty || (this.confirms?.count ?? 0) > 0 || this.state === "Closing"
   }
 
   /** Whether a publisher should send now; `awaitRoom` waits for it. */
@@ -450,14 +402,9 @@ export class Channel {
   }
 
   private handleReply(event: ChannelEvent, tag: MethodTag): void {
-    const request = this.requests.at(0)
-    if (request === undefined || request.state === "Waiting" || !request.replies.includes(tag)) {
-      throw unexpected(request === undefined ? `${tag} without a request` : `${tag} in reply to ${request.method._tag}`)
-    }
-    request.done = true
-    this.requests.shift()
+    const request = this.requests.take(tag)
     this.handleGet(event, request)
-    this.sendNextRequest()
+    this.requests.sendNext()
     if (request.resume !== undefined) request.resume(Effect.succeed(event))
     // Nobody waits for this consumer any more, so it must not hold messages.
     else if ("_tag" in event && event._tag === "basic.consume-ok") {
@@ -513,18 +460,11 @@ export class Channel {
   /** Everyone who waits hears why nothing more comes. */
   private settleAll(error: AmqpError.AmqpChannelError): void {
     this.failure ??= error
-    const requests = this.requests
     const sinks = [...this.sinks.values()]
-    this.requests = []
     this.sinks.clear()
     this.acknowledgements.close()
-    for (const request of requests) {
-      request.done = true
-      request.resume?.(Effect.fail(error))
-    }
+    this.requests.fail(error)
     this.confirms?.fail(error)
     for (const sink of sinks) sink.failed(error)
   }
 }
-
-const unexpected = (message: string) => new ProtocolError({ replyCode: ReplyCode.commandInvalid, message })

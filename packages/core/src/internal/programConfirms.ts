@@ -4,25 +4,23 @@
 import * as Effect from "effect/Effect"
 import { AmqpPublishAllError } from "../AmqpError.ts"
 import type { BasicProperties } from "../protocol/BasicProperties.ts"
-import type { Channel, Route } from "./channel.ts"
+import type { Channel, ProgramPublisher, Route } from "./channel.ts"
 import type { Outcome, PublishOwner } from "./confirms.ts"
 import { failureOf } from "./publishing.ts"
 
 /** How many publishes a program may have in flight. */
 const maxInFlight = 1024
 
-export class ProgramConfirms implements PublishOwner {
+export class ProgramConfirms implements ProgramPublisher, PublishOwner {
   private readonly failures: Array<AmqpPublishAllError["failures"][number]> = []
   private next = 0
   private inFlight = 0
   private onSettled: (() => void) | undefined
 
-  /** Whether the program may publish now. */
   get hasRoom(): boolean {
     return this.inFlight < maxInFlight
   }
 
-  /** Sends a message. Throws an `EncodeError`. */
   publish(channel: Channel, route: Route, properties: BasicProperties, body: Uint8Array): void {
     channel.publish(route, properties, body, this, this.next)
     this.next++
@@ -36,7 +34,6 @@ export class ProgramConfirms implements PublishOwner {
     this.onSettled?.()
   }
 
-  /** Waits until the program may publish. */
   readonly awaitRoom: Effect.Effect<void> = Effect.suspend(() => this.awaitAtMost(maxInFlight - 1))
 
   /** Waits until everything is confirmed. Fails when something was not. */

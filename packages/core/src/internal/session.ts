@@ -20,12 +20,13 @@ import { methodName } from "../protocol/methods.generated.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import { EncodeError, ProtocolError, ProtocolMismatch } from "../protocol/ProtocolError.ts"
 import { Channel } from "./channel.ts"
-import type { ChannelEvent, ChannelHost, ChannelMode, ConsumerSink } from "./channel.ts"
+import type { ChannelHost, ChannelMode, ConsumerSink } from "./channel.ts"
 import { ChannelNumbers } from "./channelNumbers.ts"
 import { Deadlines } from "./deadlines.ts"
 import { handshake } from "./handshake.ts"
 import { Mailbox } from "./mailbox.ts"
 import { Outbound } from "./outbound.ts"
+import type { ChannelEvent } from "./requests.ts"
 import type { SessionOptions, Tuning } from "./sessionOptions.ts"
 
 /** What brokers refuse a virtual host with: it is not there, not this user's, or has its limit of connections. */
@@ -206,7 +207,9 @@ export class Session implements FrameHandler, ChannelHost {
       if (!this.outbound.active) {
         this.outbound.writer.bytes(heartbeatFrame)
         this.outbound.commit()
+        this.outbound.wake()
       }
+      // After the wake, since a heartbeat is no reason to leave out the next one.
       this.outbound.active = false
       // While nothing is read, nothing is known of the peer.
       quiet = this.reads === reads && this.mayRead ? quiet + 1 : 0
@@ -344,7 +347,7 @@ export class Session implements FrameHandler, ChannelHost {
   giveBack(channel: Channel): Effect.Effect<void> {
     return Effect.suspend(() => {
       const idle = this.idle[channel.mode]
-      channel.programConfirms = undefined
+      channel.programPublisher = undefined
       if (!channel.isClean || idle.length >= this.options.maxIdleChannels) return this.closeChannel(channel)
       idle.push(channel)
       return Effect.void
