@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { replyReasons } from "./AmqpReply.ts"
 import type { ReplyReason } from "./AmqpReply.ts"
@@ -48,7 +49,7 @@ export class HandshakeTimeout extends Schema.TaggedError<HandshakeTimeout>()("Ha
 }
 
 /**
- * The server refused the credentials.
+ * The server refused the credentials. `username` is empty when the mechanism sends none.
  *
  * @category errors
  * @since 0.1.0
@@ -58,7 +59,8 @@ export class AuthenticationFailed extends Schema.TaggedError<AuthenticationFaile
   replyText: Schema.String
 }) {
   override get message(): string {
-    return `The broker refused the credentials of user ${JSON.stringify(this.username)}: ${this.replyText}`
+    const whose = this.username === "" ? "" : ` of user ${JSON.stringify(this.username)}`
+    return `The broker refused the credentials${whose}: ${this.replyText}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
@@ -67,7 +69,84 @@ export class AuthenticationFailed extends Schema.TaggedError<AuthenticationFaile
 }
 
 /**
- * The virtual host does not exist, or the user may not use it. `reply` is the broker's answer.
+ * Server and client have no SASL mechanism in common: what the server offers, and what the client was told to use.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class NoCommonMechanism extends Schema.TaggedError<NoCommonMechanism>()("NoCommonMechanism", {
+  offered: Schema.Array(Schema.String),
+  supported: Schema.Array(Schema.String)
+}) {
+  override get message(): string {
+    const offered = this.offered.length === 0 ? "no SASL mechanism" : `the SASL mechanisms ${this.offered.join(" ")}`
+    return `The broker offers ${offered}; this client may use ${this.supported.join(" ")}`
+  }
+  /** Whether the same operation may succeed when it is tried again. */
+  get isRetryable(): boolean {
+    return false
+  }
+}
+
+/**
+ * The client's side of a SASL mechanism gave up: the credentials are none that it can send, or the server's challenge is none
+ * that it can answer.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class MechanismFailed extends Schema.TaggedError<MechanismFailed>()("MechanismFailed", {
+  mechanism: Schema.String,
+  description: Schema.String
+}) {
+  override get message(): string {
+    return `The SASL mechanism ${this.mechanism} failed: ${this.description}`
+  }
+  /** Whether the same operation may succeed when it is tried again. */
+  get isRetryable(): boolean {
+    return false
+  }
+}
+
+/**
+ * There are no credentials: who was to give them failed or did not answer in time. Whoever makes one says in `description`
+ * what is the matter, without a secret, and in `isRetryable` whether asking again may help; by default it may.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class CredentialsUnavailable extends Schema.TaggedError<CredentialsUnavailable>()("CredentialsUnavailable", {
+  description: Schema.String,
+  cause: Schema.optionalKey(Schema.Defect()),
+  /** Whether the same operation may succeed when it is tried again. */
+  isRetryable: Schema.Boolean.pipe(Schema.withConstructorDefault(Effect.succeed(true)))
+}) {
+  override get message(): string {
+    return `There are no credentials for the broker: ${this.description}`
+  }
+}
+
+/**
+ * The broker did not take a new secret (`connection.update-secret`) for a connection: it refused it, has no such method, or did
+ * not answer in time. The connection has ended.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class UpdateSecretFailed extends Schema.TaggedError<UpdateSecretFailed>()("UpdateSecretFailed", {
+  description: Schema.String
+}) {
+  override get message(): string {
+    return `The broker did not take the new secret: ${this.description}`
+  }
+  /** Whether the same operation may succeed when it is tried again: a new connection asks for the credentials anew. */
+  get isRetryable(): boolean {
+    return true
+  }
+}
+
+/**
+ * The virtual host does not exist, or the user may not use it. `replyText` is the broker's answer.
  *
  * @category errors
  * @since 0.1.0
@@ -179,6 +258,10 @@ const connectionReasons = [
   DialFailed,
   HandshakeTimeout,
   AuthenticationFailed,
+  NoCommonMechanism,
+  MechanismFailed,
+  CredentialsUnavailable,
+  UpdateSecretFailed,
   VirtualHostRefused,
   ProtocolViolation,
   HeartbeatTimeout,
@@ -198,6 +281,10 @@ export type ConnectionErrorReason =
   | DialFailed
   | HandshakeTimeout
   | AuthenticationFailed
+  | NoCommonMechanism
+  | MechanismFailed
+  | CredentialsUnavailable
+  | UpdateSecretFailed
   | VirtualHostRefused
   | ProtocolViolation
   | HeartbeatTimeout

@@ -7,8 +7,12 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { NodeInspectSymbol } from "effect/Inspectable"
+import type * as Schema from "effect/Schema"
+import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel } from "./internal/channel.ts"
+import * as Rendering from "./internal/rendering.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
 import type { BasicDeliver, BasicGetOk } from "./protocol/methods.generated.ts"
 
@@ -25,13 +29,15 @@ export interface AutoAckDelivery {
   /** The body, read as UTF-8. Bytes that are none become U+FFFD. */
   readonly text: string
   /** The properties. Decoded when first read; throws a `ProtocolError` when the publisher sent some that are malformed. */
-  readonly properties: AmqpMessage.Properties
+  readonly properties: AmqpMessage.ReceivedProperties
   /** The exchange that it was published to; `""` is the default exchange. */
   readonly exchange: string
   /** The routing key that it was published with. */
   readonly routingKey: string
   /** Whether it was delivered before, to anyone, and came back to the queue. */
   readonly redelivered: boolean
+  /** What `AmqpMessage.pretty` answers; so do `console.log` and Effect's loggers show it. */
+  toString(): string
 }
 
 /**
@@ -104,11 +110,105 @@ export const requeue: Settlement = settlement("Requeue")
  */
 export const as = <A>(settlement: Settlement<unknown>, value: A): Settlement<A> => ({ _tag: settlement._tag, value })
 
+// -----------------------------------------------------------------------------
+// decoding
+// -----------------------------------------------------------------------------
+
+/**
+ * How {@link decoded} decodes, and what becomes of a message that it can't.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DecodedOptions extends AmqpMessage.DecodeOptions {
+  /**
+   * - `reject`: the message is dead-lettered, or dropped when the queue has no dead-letter exchange. A warning is logged.
+   * - `requeue`: it goes back into the queue the first time, for a consumer that can read it; when it was redelivered it is
+   *   dead-lettered, so that a message nobody can read does not go round for ever. A warning is logged.
+   * - `fail`: the handler fails with the error, and `onFailure` of `AmqpConsumer.serve` decides.
+   *
+   * Default: `reject`.
+   */
+  readonly onDecodeError?: "reject" | "requeue" | "fail" | undefined
+}
+
+/**
+ * Makes a handler of deliveries, for `AmqpConsumer.serve` and `AmqpQueue.get`, from a handler of the values in them; see
+ * `AmqpMessage.decode` for how they are read.
+ *
+ * **Details**
+ *
+ * The settlement of a message that can't be read has the value `undefined`, unless the option says `fail`.
+ *
+ * **Example** (Handling orders)
+ *
+ * ```ts
+ * import { AmqpConsumer, AmqpDelivery } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ * import * as Schema from "effect/Schema"
+ *
+ * const Order = Schema.Struct({ id: Schema.Int, placedAt: Schema.Date })
+ *
+ * const worker = AmqpConsumer.serve(
+ *   "orders",
+ *   AmqpDelivery.decoded(Order, (order) => Effect.as(Effect.log(order.id), AmqpDelivery.ack))
+ * )
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const decoded: {
+  <S extends Schema.Constraint, A, E, R>(
+    schema: S,
+    handler: (value: S["Type"], delivery: AmqpDelivery) => Effect.Effect<Settlement<A>, E, R>,
+    options: DecodedOptions & { readonly onDecodeError: "fail" }
+  ): (
+    delivery: AmqpDelivery
+  ) => Effect.Effect<Settlement<A>, E | AmqpDecodeError, R | S["DecodingServices"]>
+  <S extends Schema.Constraint, A, E, R>(
+    schema: S,
+    handler: (value: S["Type"], delivery: AmqpDelivery) => Effect.Effect<Settlement<A>, E, R>,
+    options?: DecodedOptions & { readonly onDecodeError?: "reject" | "requeue" | undefined }
+  ): (delivery: AmqpDelivery) => Effect.Effect<Settlement<A | undefined>, E, R | S["DecodingServices"]>
+} = <S extends Schema.Constraint, A, E, R>(
+  schema: S,
+  handler: (value: S["Type"], delivery: AmqpDelivery) => Effect.Effect<Settlement<A>, E, R>,
+  options?: DecodedOptions
+) => {
+  const onDecodeError = options?.onDecodeError ?? "reject"
+  const decode = AmqpMessage.decode(schema, options)
+  const refuse = (delivery: AmqpDelivery, error: AmqpDecodeError) =>
+    onDecodeError === "fail" ? Effect.fail(error) : settleUnreadable(delivery, onDecodeError, error)
+  return (delivery: AmqpDelivery) =>
+    Effect.matchEffect(decode(delivery), {
+      onSuccess: (value) => handler(value, delivery),
+      // The signatures name what this can do with the option that they are for, which is less than what it can do.
+      onFailure: (error) => refuse(delivery, error) as Effect.Effect<never>
+    })
+}
+
+const settleUnreadable = (
+  { redelivered }: AmqpDelivery,
+  onDecodeError: "reject" | "requeue",
+  error: AmqpDecodeError
+): Effect.Effect<Settlement<undefined>> => {
+  const isRequeued = onDecodeError === "requeue" && !redelivered
+  return Effect.as(
+    Effect.logWarning(`A message could not be decoded and is ${isRequeued ? "requeued" : "dead-lettered"}`, error),
+    as(isRequeued ? requeue : reject, undefined)
+  )
+}
+
+// -----------------------------------------------------------------------------
+// deliveries
+// -----------------------------------------------------------------------------
+
 const decoder = new TextDecoder()
 
 // Consecutive messages mostly have the same properties, and then the parser hands over the same bytes.
 let lastBytes: Uint8Array | undefined
-let lastProperties: AmqpMessage.Properties = {}
+let lastProperties: AmqpMessage.ReceivedProperties = {}
 
 class Received implements AmqpDelivery {
   readonly body: Uint8Array
@@ -134,7 +234,7 @@ class Received implements AmqpDelivery {
     return decoder.decode(this.body)
   }
 
-  get properties(): AmqpMessage.Properties {
+  get properties(): AmqpMessage.ReceivedProperties {
     if (lastBytes !== this.encodedProperties) {
       lastProperties = AmqpMessage.decodeProperties(this.encodedProperties)
       lastBytes = this.encodedProperties
@@ -152,6 +252,18 @@ class Received implements AmqpDelivery {
 
   reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
     return Effect.sync(() => this.channel.acknowledgements.reject(this.deliveryTag, options?.requeue ?? false))
+  }
+
+  toString(): string {
+    return Rendering.pretty("AmqpDelivery", this)
+  }
+
+  toJSON(): unknown {
+    return Rendering.toJson("AmqpDelivery", this)
+  }
+
+  [NodeInspectSymbol](): unknown {
+    return this.toString()
   }
 }
 

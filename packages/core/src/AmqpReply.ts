@@ -21,14 +21,16 @@ import { ReplyCode } from "./protocol/constants.ts"
  *
  * `isRetryable` by code, for the same operation without any change:
  *
- * - `true`: 313 `NoConsumers`, 320 `ConnectionForced`, 405 `ResourceLocked`, 506 `ResourceError`, 541 `InternalError`. The
- *   cause lies with the broker or with others, and can pass.
+ * - `true`: 313 `NoConsumers`, 320 `ConnectionForced`, 405 `ResourceLocked`, 506 `ResourceError`. The cause lies with the broker
+ *   or with others, and can pass.
  * - `false`: 311 `ContentTooLarge`, 312 `NoRoute`, 402 `InvalidPath`, 403 `AccessRefused`, 404 `NotFound`,
  *   406 `PreconditionFailed`, 530 `NotAllowed`, 540 `NotImplemented`. Somebody has to change a right, an entity, a limit or the
  *   request first.
  * - `false`: 501 `FrameError`, 502 `SyntaxError`, 503 `CommandInvalid`, 504 `ChannelError`, 505 `UnexpectedFrame`. The client
  *   broke the protocol, and would again.
- * - `false`: codes nobody knows.
+ * - `false`: 541 `InternalError`. It "may require intervention by an operator" (section 1.3), and RabbitMQ 4.3 answers so to
+ *   what it no longer has.
+ * - `false`: codes that nobody knows.
  *
  * **Gotchas**
  *
@@ -59,8 +61,7 @@ const retryable: ReadonlySet<number> = new Set([
   ReplyCode.noConsumers,
   ReplyCode.connectionForced,
   ReplyCode.resourceLocked,
-  ReplyCode.resourceError,
-  ReplyCode.internalError
+  ReplyCode.resourceError
 ])
 
 /**
@@ -221,7 +222,7 @@ export class NotImplemented extends ServerReply.extend<NotImplemented>("NotImple
 }) {}
 
 /**
- * 541: something broke within the server. Closes the connection. Retryable, as the next one may reach a part that works.
+ * 541: something broke within the server, or it refuses what a newer version no longer has. Closes the connection.
  *
  * @category errors
  * @since 0.1.0

@@ -1,0 +1,176 @@
+/**
+ * New secrets for an open connection (`connection.update-secret`): when a token is about to expire, or when someone asks.
+ */
+import * as Clock from "effect/Clock"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
+import { AmqpConnectionError, CredentialsUnavailable, UpdateSecretFailed } from "../AmqpError.ts"
+import type { Method } from "../protocol/methods.generated.ts"
+import type { Deadlines } from "./deadlines.ts"
+import type { Credentials } from "./sasl.ts"
+import type { SessionOptions } from "./sessionOptions.ts"
+
+/** What updating the secret needs of a session. */
+export interface SecretHost {
+  readonly options: SessionOptions
+  readonly deadlines: Deadlines
+  readonly failure: AmqpConnectionError | undefined
+  sendControl(method: Method): Effect.Effect<void, AmqpConnectionError>
+  /** Has the reader go on, also when consumers have enough: an answer is due. */
+  expectReply(): void
+  /** Says goodbye and ends the session. */
+  giveUp(error: AmqpConnectionError): void
+}
+
+type Reply = Deferred.Deferred<void, AmqpConnectionError>
+
+const encoder = new TextEncoder()
+
+const refused = (description: string) =>
+  new AmqpConnectionError({ reason: new UpdateSecretFailed({ description }) })
+
+/** The updates that the broker has not answered. It answers in their order. */
+export class SecretUpdates {
+  private readonly host: SecretHost
+  private readonly waiting: Array<Reply> = []
+
+  constructor(host: SecretHost) {
+    this.host = host
+  }
+
+  get expectsReply(): boolean {
+    return this.waiting.length > 0
+  }
+
+  /** Succeeds when the broker has taken the secret. */
+  update(secret: Redacted.Redacted<string>, reason: string): Effect.Effect<void, AmqpConnectionError> {
+    return Effect.suspend(() => {
+      const { failure } = this.host
+      if (failure !== undefined) return Effect.fail(failure)
+      const reply: Reply = Deferred.makeUnsafe()
+      // Whoever stops waiting leaves the place in the queue: the broker's answer is for it.
+      return Effect.andThen(Effect.uninterruptible(this.send(reply, secret, reason)), Deferred.await(reply))
+    })
+  }
+
+  private send(reply: Reply, secret: Redacted.Redacted<string>, reason: string) {
+    const method: Method = {
+      _tag: "connection.update-secret",
+      newSecret: encoder.encode(Redacted.value(secret)),
+      reason
+    }
+    return Effect.tap(this.host.sendControl(method), () =>
+      Effect.sync(() => {
+        const { waiting } = this
+        waiting.push(reply)
+        this.host.expectReply()
+        this.host.deadlines.add({
+          get done() {
+            return !waiting.includes(reply)
+          },
+          expire: () => {
+            const { requestTimeout } = this.host.options
+            this.host.giveUp(refused(`it did not answer within ${Duration.format(requestTimeout)}`))
+          }
+        })
+      }))
+  }
+
+  /** The broker took the oldest one. Answers `false` when there is none. */
+  confirm(): boolean {
+    const reply = this.waiting.shift()
+    if (reply === undefined) return false
+    Deferred.doneUnsafe(reply, Effect.void)
+    return true
+  }
+
+  fail(error: AmqpConnectionError): void {
+    for (const reply of this.waiting.splice(0)) Deferred.doneUnsafe(reply, Effect.fail(error))
+  }
+}
+
+/** How the close of a connection looks whose new secret the broker did not take. */
+export const refusedUpdate = refused
+
+/** When credentials expire, in milliseconds since 1970. */
+export const expiryOf = ({ expiresAt }: Credentials): number | undefined =>
+  expiresAt === undefined ? undefined : expiresAt instanceof Date ? expiresAt.getTime() : DateTime.toEpochMillis(expiresAt)
+
+/** Asks for the credentials, for at most a handshake timeout. */
+export const askCredentials = (
+  { credentials, handshakeTimeout }: SessionOptions
+): Effect.Effect<Credentials, CredentialsUnavailable> =>
+  Effect.timeoutOrElse(credentials, {
+    duration: handshakeTimeout,
+    orElse: () => {
+      const description = `who gives them did not answer within ${Duration.format(handshakeTimeout)}`
+      return Effect.fail(new CredentialsUnavailable({ description }))
+    }
+  })
+
+/** However short a token lives, nobody is asked for another one more often than this, in milliseconds. */
+const leastPause = 1_000
+/** The longest pause between attempts to get one, in milliseconds. */
+const longestPause = 30_000
+/** A day, in milliseconds: longer sleeps are taken in parts, as a timer can run for 24 days. */
+const longestSleep = 86_400_000
+
+/** Waits until it is time to renew what expires then: the margin before, but not in the first half of what is left. */
+const sleepUntilDue = (expiresAt: number, marginMillis: number): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const now = yield* Clock.currentTimeMillis
+    const left = expiresAt - now
+    const due = now + Math.max(left - marginMillis, left / 2, leastPause)
+    for (let rest = due - now; rest > 0; rest = due - (yield* Clock.currentTimeMillis)) {
+      yield* Effect.sleep(Math.min(rest, longestSleep))
+    }
+  })
+
+/** Asks until there is an answer, it is no use, or what there was has expired. */
+const askAgain = Effect.fnUntraced(function*(
+  options: SessionOptions,
+  expiresAt: number
+): Effect.fn.Return<Credentials, CredentialsUnavailable> {
+  const ask = Effect.catchDefect(
+    askCredentials(options),
+    (cause) =>
+      Effect.fail(
+        new CredentialsUnavailable({ description: "who gives them died", cause, isRetryable: false })
+      )
+  )
+  for (let pause = leastPause;; pause = Math.min(pause * 2, longestPause)) {
+    const answer = yield* Effect.result(ask)
+    if (answer._tag === "Success") return answer.success
+    const left = expiresAt - (yield* Clock.currentTimeMillis)
+    if (!answer.failure.isRetryable || left <= 0) return yield* Effect.fail(answer.failure)
+    yield* Effect.logWarning(`${answer.failure.message}. What the AMQP connection has expires in ${Math.ceil(left / 1000)} s.`)
+    yield* Effect.sleep(Math.min(pause, left))
+  }
+})
+
+/** The fiber that renews the secret of a session before it expires, as long as it does. Ends the session when it can't. */
+export const renewSecret = Effect.fnUntraced(
+  function*(host: SecretHost, updates: SecretUpdates, firstExpiry: number) {
+    let expiresAt: number | undefined = firstExpiry
+    while (expiresAt !== undefined) {
+      yield* sleepUntilDue(expiresAt, Duration.toMillis(host.options.refreshMargin))
+      const credentials: Credentials = yield* Effect.mapError(
+        askAgain(host.options, expiresAt),
+        (reason) => new AmqpConnectionError({ reason })
+      )
+      yield* updates.update(credentials.password, "the old one expires")
+      yield* Effect.logDebug("The AMQP connection has a new secret")
+      expiresAt = expiryOf(credentials)
+    }
+  },
+  (self, host) =>
+    Effect.catch(self, (error) => {
+      host.giveUp(error)
+      return error.reason._tag === "ConnectionClosed"
+        ? Effect.void
+        : Effect.logWarning(`The secret of the AMQP connection was not renewed. ${error.message}`)
+    })
+)

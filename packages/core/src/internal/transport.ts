@@ -1,0 +1,51 @@
+/**
+ * What a connection knows of the transport under it, and what it says about passwords that go over a weak one.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+
+/**
+ * What is known of the transport that a `Socket` stands for.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Transport {
+  /** Where the bytes go, as people and logs know it: `rabbit.example:5672`. */
+  readonly peer: string
+  /**
+   * What keeps others from reading along:
+   *
+   * - `Verified`: encryption, with a peer that has proved who it is.
+   * - `Unverified`: encryption, with a peer that may be anyone.
+   * - `Local`: nothing leaves the machine.
+   * - `None`: nothing.
+   */
+  readonly protection: "Verified" | "Unverified" | "Local" | "None"
+}
+
+export const Transport: Context.Reference<Transport | undefined> = Context.Reference<Transport | undefined>(
+  "@effect-amqp/core/AmqpConnection/Transport",
+  { defaultValue: () => undefined }
+)
+
+const dangers = {
+  None: "The password goes unencrypted to the broker at PEER, and whoever is on the way can read it. " +
+    "Use TLS, with a URL that begins with amqps://.",
+  Unverified: "The password goes to the broker at PEER, whose certificate is not verified, so that whoever is on the way can " +
+    "pose as the broker and read it. Trust the broker's certificate authority instead of any certificate."
+} as const
+
+/** What was warned about, once in the life of the process: a connection is made again and again. */
+const warned = new Set<string>()
+
+/** Warns when a password is about to go over a transport that does not protect it, once for each peer. */
+export const warnOfExposure = (transport: Transport | undefined): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (transport === undefined) return Effect.void
+    const { peer, protection } = transport
+    const key = `${protection} ${peer}`
+    if ((protection !== "None" && protection !== "Unverified") || warned.has(key)) return Effect.void
+    warned.add(key)
+    return Effect.logWarning(dangers[protection].replace("PEER", peer))
+  })

@@ -1,0 +1,154 @@
+/**
+ * What messages take and give, how they are decoded, and what can go wrong with them.
+ */
+import type { AmqpError } from "@effect-amqp/core"
+import { AmqpChannel, AmqpConsumer, AmqpDelivery, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
+import type { AmqpConnection } from "@effect-amqp/core"
+import * as Context from "effect/Context"
+import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import * as SchemaGetter from "effect/SchemaGetter"
+import { typeOf } from "./support.ts"
+
+// -----------------------------------------------------------------------------
+// properties
+// -----------------------------------------------------------------------------
+
+declare const dateTime: DateTime.DateTime
+declare const duration: Duration.Duration
+declare const delivery: AmqpDelivery.AmqpDelivery
+
+AmqpMessage.text("a", { timestamp: new Date(), expiration: "5 seconds", priority: 0 })
+AmqpMessage.text("a", { timestamp: dateTime, expiration: duration, deliveryMode: "persistent" })
+AmqpMessage.text("a", { headers: { count: AmqpMessage.TypedField.int64(1n), nested: { list: [1, null, new Date()] } } })
+// @ts-expect-error a number could be seconds or milliseconds
+AmqpMessage.text("a", { timestamp: 1_770_000_000 })
+// @ts-expect-error this is how it is on the wire
+AmqpMessage.text("a", { deliveryMode: 2 })
+// @ts-expect-error it is misspelt
+AmqpMessage.text("a", { prority: 1 })
+// @ts-expect-error AMQP has no functions
+AmqpMessage.text("a", { headers: { f: () => 1 } })
+
+typeOf(delivery.properties.timestamp).is<Date | undefined>()
+typeOf(delivery.properties.expiration).is<Duration.Duration | undefined>()
+typeOf(delivery.properties.deliveryMode).is<"transient" | "persistent" | undefined>()
+typeOf(delivery.properties.headers).is<AmqpMessage.FieldTable | undefined>()
+
+// What arrived can be sent again, and any object of a body and properties is a message.
+const again: AmqpMessage.AmqpMessage = AmqpMessage.make(delivery.body, delivery.properties)
+AmqpChannel.publish(again, { exchange: "", routingKey: "a" })
+AmqpChannel.publish({ body: new Uint8Array(), properties: {} }, { exchange: "", routingKey: "a" })
+
+// -----------------------------------------------------------------------------
+// schemas
+// -----------------------------------------------------------------------------
+
+class Reading extends Context.Service<Reading, string>()("test/Reading") {}
+class Writing extends Context.Service<Writing, string>()("test/Writing") {}
+class Handling extends Context.Service<Handling, string>()("test/Handling") {}
+
+const Order = Schema.Struct({ id: Schema.Int, placedAt: Schema.Date })
+const Name = Schema.String.pipe(Schema.decodeTo(Schema.String, {
+  decode: SchemaGetter.transformEffect((text: string) => Effect.map(Reading, (prefix) => prefix + text)),
+  encode: SchemaGetter.transformEffect((text: string) => Effect.map(Writing, (prefix) => prefix + text))
+}))
+
+typeOf(AmqpMessage.schema(Order)({ id: 1, placedAt: new Date() }))
+  .is<Effect.Effect<AmqpMessage.AmqpMessage, Schema.SchemaError>>()
+typeOf(AmqpMessage.schema(Name, { type: "name" })("ann", { priority: 0 }))
+  .is<Effect.Effect<AmqpMessage.AmqpMessage, Schema.SchemaError, Writing>>()
+// @ts-expect-error it is the value that is given, not its JSON
+AmqpMessage.schema(Order)({ id: 1, placedAt: "1970-01-01T00:00:00.000Z" })
+
+typeOf(AmqpMessage.decode(Order)(delivery))
+  .is<Effect.Effect<{ readonly id: number; readonly placedAt: Date }, AmqpError.AmqpDecodeError>>()
+typeOf(AmqpMessage.decode(Name)(delivery)).is<Effect.Effect<string, AmqpError.AmqpDecodeError, Reading>>()
+typeOf(AmqpMessage.decodeJson(delivery)).is<Effect.Effect<Schema.Json, AmqpError.AmqpDecodeError>>()
+typeOf(AmqpMessage.decode(Order)(AmqpMessage.text("a")))
+  .is<Effect.Effect<{ readonly id: number; readonly placedAt: Date }, AmqpError.AmqpDecodeError>>()
+
+declare const autoAcked: AmqpDelivery.AutoAckDelivery
+typeOf(AmqpMessage.decode(Name)(autoAcked)).is<Effect.Effect<string, AmqpError.AmqpDecodeError, Reading>>()
+
+// -----------------------------------------------------------------------------
+// handlers of decoded values
+// -----------------------------------------------------------------------------
+
+declare const handle: (name: string) => Effect.Effect<AmqpDelivery.Settlement, "E", Handling>
+declare const measure: (name: string) => Effect.Effect<AmqpDelivery.Settlement<number>, "E", Handling>
+
+const rejecting = AmqpDelivery.decoded(Name, measure)
+typeOf(rejecting(delivery)).is<Effect.Effect<AmqpDelivery.Settlement<number | undefined>, "E", Handling | Reading>>()
+const requeueing = AmqpDelivery.decoded(Name, measure, { onDecodeError: "requeue", checkContentType: false })
+typeOf(requeueing(delivery)).is<Effect.Effect<AmqpDelivery.Settlement<number | undefined>, "E", Handling | Reading>>()
+const failing = AmqpDelivery.decoded(Name, measure, { onDecodeError: "fail" })
+typeOf(failing(delivery))
+  .is<Effect.Effect<AmqpDelivery.Settlement<number>, "E" | AmqpError.AmqpDecodeError, Handling | Reading>>()
+
+type ConsumerServices = AmqpConnection.AmqpConnection | Handling | Reading
+type ConsumerError = AmqpError.AmqpChannelError | AmqpError.AmqpConsumerCancelled
+
+typeOf(AmqpConsumer.serve("q", AmqpDelivery.decoded(Name, handle)))
+  .is<Effect.Effect<never, ConsumerError, ConsumerServices>>()
+typeOf(AmqpConsumer.serve("q", AmqpDelivery.decoded(Name, handle, { onDecodeError: "fail" })))
+  .is<Effect.Effect<never, ConsumerError, ConsumerServices>>()
+AmqpConsumer.serve("q", AmqpDelivery.decoded(Order, ({ id }) => Effect.as(Effect.log(id), AmqpDelivery.ack)))
+typeOf(AmqpQueue.get("q", AmqpDelivery.decoded(Name, measure))).is<
+  AmqpChannel.AmqpChannel<Option.Option<number | undefined>, "E" | AmqpError.AmqpChannelError, Handling | Reading>
+>()
+
+// @ts-expect-error the handler says nothing of the message
+AmqpConsumer.serve("q", AmqpDelivery.decoded(Order, ({ id }) => Effect.log(id)))
+// @ts-expect-error there is no such policy
+AmqpDelivery.decoded(Order, () => Effect.succeed(AmqpDelivery.ack), { onDecodeError: "ignore" })
+declare const policy: "reject" | "fail"
+// @ts-expect-error whether it can fail has to be known
+AmqpDelivery.decoded(Order, () => Effect.succeed(AmqpDelivery.ack), { onDecodeError: policy })
+// @ts-expect-error what is settled already can't be handled so
+AmqpDelivery.decoded(Name, handle)(autoAcked)
+
+// -----------------------------------------------------------------------------
+// stamps
+// -----------------------------------------------------------------------------
+
+typeOf(AmqpMessage.stamp({ messageId: true, timestamp: true })(AmqpMessage.text("a")))
+  .is<Effect.Effect<AmqpMessage.AmqpMessage>>()
+
+// -----------------------------------------------------------------------------
+// errors
+// -----------------------------------------------------------------------------
+
+declare const channelReason: AmqpError.AmqpChannelError["reason"]
+typeOf(channelReason).is<AmqpError.ChannelErrorReason>()
+declare const connectionReason: AmqpError.AmqpConnectionError["reason"]
+typeOf(connectionReason).is<AmqpError.ConnectionErrorReason>()
+declare const publishReason: AmqpError.AmqpPublishError["reason"]
+typeOf(publishReason).is<AmqpError.PublishErrorReason>()
+declare const reply: ReturnType<typeof AmqpError.replyReason>
+typeOf(reply).is<AmqpError.ReplyReason>()
+typeOf(reply.replyCode).is<number>()
+typeOf(reply.isRetryable).is<boolean>()
+
+declare const declared: Effect.Effect<number, AmqpError.AmqpChannelError>
+typeOf(declared.pipe(
+  Effect.catchReasons("AmqpChannelError", {
+    NotFound: ({ method }) => Effect.succeed(method),
+    Returned: ({ routingKey }) => Effect.succeed(routingKey),
+    ConnectionBlocked: ({ description }) => Effect.succeed(description)
+  })
+)).is<Effect.Effect<string | number, AmqpError.AmqpChannelError>>()
+// @ts-expect-error there is no such reason
+declared.pipe(Effect.catchReason("AmqpChannelError", "Nonsense", () => Effect.succeed(1)))
+
+declare const published: Effect.Effect<void, AmqpError.AmqpPublishError>
+published.pipe(
+  Effect.catchReason(
+    "AmqpPublishError",
+    "Returned",
+    (reason) => Effect.sync(() => typeOf(reason).is<AmqpError.Returned>())
+  )
+)

@@ -1,0 +1,192 @@
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import type { Channel } from "@effect-amqp/core/internal/channel"
+import { encodeProperties as encodeForWire } from "@effect-amqp/core/internal/properties"
+import { encodeProperties } from "@effect-amqp/core/protocol/BasicProperties"
+import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
+import type { Content } from "@effect-amqp/core/protocol/ContentAssembler"
+import type { BasicDeliver } from "@effect-amqp/core/protocol/methods.generated"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as Schema from "effect/Schema"
+import { inspect } from "node:util"
+import { written } from "./protocol/support.ts"
+
+// What is internal is not declared.
+const { make } = AmqpDelivery as unknown as {
+  readonly make: (content: Content<BasicDeliver>, channel: Channel) => AmqpDelivery.AmqpDelivery
+}
+
+const channel = (): Channel => {
+  const channel: object = { password: "s3cret", acknowledgements: {} }
+  // Nothing here settles a delivery.
+  return channel as Channel
+}
+
+const delivery = (
+  body: string,
+  properties: BasicProperties | Uint8Array = {},
+  { exchange = "", redelivered = false }: { readonly exchange?: string; readonly redelivered?: boolean } = {}
+): AmqpDelivery.AmqpDelivery => {
+  const bytes = new TextEncoder().encode(body)
+  return make({
+    method: { _tag: "basic.deliver", consumerTag: "c", deliveryTag: 3, redelivered, exchange, routingKey: "orders" },
+    properties: properties instanceof Uint8Array
+      ? properties
+      : written((writer) => encodeProperties(writer, properties)),
+    body: bytes,
+    bodySize: bytes.length,
+    oversized: false
+  }, channel())
+}
+
+/** What the effect logs, each message in one text. */
+const logged = (effect: Effect.Effect<unknown>): Effect.Effect<ReadonlyArray<string>> => {
+  const lines: Array<string> = []
+  const logger = Logger.map(Logger.formatSimple, (line) => void lines.push(line))
+  return Effect.as(Effect.provide(effect, Logger.layer([logger])), lines)
+}
+
+const Order = Schema.Struct({ id: Schema.Int })
+
+const handleOrder = ({ id }: typeof Order.Type) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, id))
+
+describe("a handler of decoded values", () => {
+  it.effect("gets the value, and its delivery, and decides", () =>
+    Effect.gen(function*() {
+      const given = delivery("{\"id\":1}")
+      const handler = AmqpDelivery.decoded(
+        Order,
+        ({ id }, delivery) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.requeue, { id, delivery }))
+      )
+      assert.deepStrictEqual(yield* handler(given), { _tag: "Requeue", value: { id: 1, delivery: given } })
+    }))
+
+  for (const body of ["{\"id\":\"x\"}", "{\"id\":1", ""]) {
+    it.effect(`has ${JSON.stringify(body)} dead-lettered, with a warning`, () =>
+      Effect.gen(function*() {
+        const handler = AmqpDelivery.decoded(Order, () => Effect.die("it was called"))
+        let settlement: AmqpDelivery.Settlement<unknown> = AmqpDelivery.ack
+        const lines = yield* logged(Effect.map(handler(delivery(body)), (settled) => (settlement = settled)))
+        assert.strictEqual(settlement._tag, "Reject")
+        assert.isUndefined(settlement.value)
+        assert.lengthOf(lines, 1)
+        assert.include(lines[0], "level=WARN")
+        assert.include(lines[0], "could not be decoded and is dead-lettered")
+        if (body !== "") assert.notInclude(lines[0], body)
+      }))
+  }
+
+  it.effect("can have what it can't read requeued, but not for ever", () =>
+    Effect.gen(function*() {
+      const handler = AmqpDelivery.decoded(Order, handleOrder, { onDecodeError: "requeue" })
+      assert.strictEqual((yield* handler(delivery("?")))._tag, "Requeue")
+      assert.strictEqual((yield* handler(delivery("?", {}, { redelivered: true })))._tag, "Reject")
+      assert.deepStrictEqual(yield* handler(delivery("{\"id\":1}")), { _tag: "Ack", value: 1 })
+    }))
+
+  it.effect("can fail with what is wrong, and log nothing", () =>
+    Effect.gen(function*() {
+      const handler = AmqpDelivery.decoded(Order, handleOrder, { onDecodeError: "fail" })
+      assert.isEmpty(yield* logged(Effect.exit(handler(delivery("?")))))
+      assert.strictEqual((yield* Effect.flip(handler(delivery("?")))).problem, "Json")
+      assert.deepStrictEqual(yield* handler(delivery("{\"id\":1}")), { _tag: "Ack", value: 1 })
+    }))
+
+  it.effect("fails as it fails, which is no problem of decoding", () =>
+    Effect.gen(function*() {
+      const handler = AmqpDelivery.decoded(Order, () => Effect.fail("mine"))
+      assert.strictEqual(yield* Effect.flip(handler(delivery("{\"id\":1}"))), "mine")
+    }))
+
+  it.effect("takes whatever the properties say when it is told to", () =>
+    Effect.gen(function*() {
+      const text = delivery("{\"id\":1}", { contentType: "text/plain" })
+      assert.strictEqual((yield* AmqpDelivery.decoded(Order, handleOrder)(text))._tag, "Reject")
+      const handler = AmqpDelivery.decoded(Order, handleOrder, { checkContentType: false })
+      assert.deepStrictEqual(yield* handler(text), { _tag: "Ack", value: 1 })
+    }))
+})
+
+describe("the rendering of a delivery", () => {
+  const given = delivery("hello", {
+    contentType: "text/plain",
+    deliveryMode: 2,
+    headers: { a: { b: { c: { d: 1 } } } }
+  }, {
+    exchange: "events",
+    redelivered: true
+  })
+  const shown = [
+    "AmqpDelivery 3 to exchange \"events\" with routing key \"orders\", redelivered",
+    "  contentType: \"text/plain\"",
+    "  headers:",
+    "    a:",
+    "      b:",
+    "        c:",
+    "          d: 1",
+    "  deliveryMode: \"persistent\"",
+    "  body of 5 bytes:",
+    "    hello"
+  ].join("\n")
+
+  it("shows where it was published to, what it says and its body", () => {
+    assert.strictEqual(AmqpMessage.pretty(given), shown)
+    assert.include(
+      AmqpMessage.pretty(delivery("")),
+      "AmqpDelivery 3 to the default exchange with routing key \"orders\"\n"
+    )
+  })
+
+  it("is what console.log and string conversion show, without the channel", () => {
+    assert.strictEqual(inspect(given), shown)
+    assert.strictEqual(String(given), shown)
+    assert.notInclude(inspect({ given }, { depth: 10, showHidden: true }), "s3cret")
+  })
+
+  it.effect("is what Effect's loggers show", () =>
+    Effect.gen(function*() {
+      const [simple] = yield* logged(Effect.log(given))
+      for (const word of ["AmqpDelivery 3", "persistent", "hello"]) assert.include(simple, word)
+      assert.notInclude(simple, "s3cret")
+
+      const lines: Array<string> = []
+      const json = Logger.layer([Logger.map(Logger.formatJson, (line) => void lines.push(line))])
+      yield* Effect.provide(Effect.log(given), json)
+      assert.deepStrictEqual(JSON.parse(lines[0]).message, {
+        _tag: "AmqpDelivery",
+        exchange: "events",
+        routingKey: "orders",
+        deliveryTag: 3,
+        redelivered: true,
+        properties: {
+          contentType: "text/plain",
+          headers: { a: { b: { c: { d: 1 } } } },
+          deliveryMode: "persistent"
+        },
+        bodySize: 5,
+        body: "hello"
+      })
+    }))
+
+  it("shows what is wrong with malformed properties instead of failing", () => {
+    const malformed = delivery("hello", Uint8Array.of(0, 1))
+    assert.include(String(malformed), "malformed: \"a content header has flags of no property\"")
+    assert.include(String(malformed), "hello")
+  })
+})
+
+describe("what arrived can be published again", () => {
+  it.effect("with all it came with", () =>
+    Effect.gen(function*() {
+      const given = delivery("hello", { expiration: "soon", deliveryMode: 3, timestamp: 2n ** 60n, clusterId: "c" })
+      const message = AmqpMessage.make(given.body, given.properties)
+      assert.deepStrictEqual(encodeForWire(message.properties).expiration, "soon")
+      assert.deepStrictEqual(encodeForWire(message.properties).deliveryMode, 3)
+      assert.deepStrictEqual(encodeForWire(message.properties).timestamp, 2n ** 60n)
+      assert.deepStrictEqual(encodeForWire(message.properties).clusterId, "c")
+      const stamped = yield* AmqpMessage.stamp({ messageId: true })(message)
+      assert.deepStrictEqual(encodeForWire(stamped.properties).expiration, "soon")
+    }))
+})
