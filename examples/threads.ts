@@ -74,4 +74,14 @@ const AmqpLive = NodeAmqp.layerConfig({
   connectionName: Config.succeed("threads example")
 })
 
-main.pipe(Effect.provide(AmqpLive), NodeRuntime.runMain)
+/** What a person can do about it. A service would leave its errors to `runMain`, which logs them with all their causes. */
+const complain = (error: { readonly _tag: string; readonly message: string }) =>
+  Effect.gen(function*() {
+    yield* Console.error(`main: ${error.message}`)
+    if (error._tag === "AmqpUriError" || error._tag === "AmqpConnectionError") {
+      yield* Console.error("main: AMQP_URL says which broker to use, for example amqp://user:password@host:5672/vhost")
+    }
+    process.exitCode = 1
+  })
+
+main.pipe(Effect.provide(AmqpLive), Effect.catch(complain), NodeRuntime.runMain)

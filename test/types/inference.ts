@@ -246,7 +246,7 @@ typeOf(AmqpQueue.get("orders", ({ text }) => Effect.succeed(AmqpDelivery.as(Amqp
 typeOf(
   AmqpQueue.get("orders", ({ redelivered }) => Effect.succeed(redelivered ? AmqpDelivery.reject : AmqpDelivery.requeue))
 ).is<Program<Option.Option<void>, ChannelError>>()
-typeOf(AmqpQueue.getAutoAck("orders")).is<Program<Option.Option<AmqpDelivery.AutoAckDelivery>, ChannelError>>()
+typeOf(AmqpQueue.getAutoAck("orders")).is<Program<Option.Option<AmqpDelivery.ReceivedMessage>, ChannelError>>()
 
 // -----------------------------------------------------------------------------
 // publishers
@@ -291,7 +291,7 @@ typeOf(AmqpConsumer.stream("orders", { prefetch: 10, autoAck: false })).is<
   Stream.Stream<AmqpDelivery.AmqpDelivery, ConsumerError, Connection>
 >()
 typeOf(AmqpConsumer.stream("orders", { autoAck: true })).is<
-  Stream.Stream<AmqpDelivery.AutoAckDelivery, ConsumerError, Connection>
+  Stream.Stream<AmqpDelivery.ReceivedMessage, ConsumerError, Connection>
 >()
 
 // A consumer goes on until it fails. The handler's errors are settled, not passed on.

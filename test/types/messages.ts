@@ -71,7 +71,7 @@ typeOf(AmqpMessage.decodeJson(delivery)).is<Effect.Effect<Schema.Json, AmqpError
 typeOf(AmqpMessage.decode(Order)(AmqpMessage.text("a")))
   .is<Effect.Effect<{ readonly id: number; readonly placedAt: Date }, AmqpError.AmqpDecodeError>>()
 
-declare const autoAcked: AmqpDelivery.AutoAckDelivery
+declare const autoAcked: AmqpDelivery.ReceivedMessage
 typeOf(AmqpMessage.decode(Name)(autoAcked)).is<Effect.Effect<string, AmqpError.AmqpDecodeError, Reading>>()
 
 // -----------------------------------------------------------------------------
@@ -108,8 +108,6 @@ AmqpDelivery.decoded(Order, () => Effect.succeed(AmqpDelivery.ack), { onDecodeEr
 declare const policy: "reject" | "fail"
 // @ts-expect-error whether it can fail has to be known
 AmqpDelivery.decoded(Order, () => Effect.succeed(AmqpDelivery.ack), { onDecodeError: policy })
-// @ts-expect-error what is settled already can't be handled so
-AmqpDelivery.decoded(Name, handle)(autoAcked)
 
 // -----------------------------------------------------------------------------
 // stamps

@@ -32,8 +32,8 @@ const verified: AmqpUri.TlsParameters = {
   certFile: undefined,
   keyFile: undefined,
   passphrase: undefined,
-  verifyPeer: true,
-  verifyHostname: true,
+  dangerouslyAcceptAnyCertificate: false,
+  dangerouslyAcceptAnyHostname: false,
   serverName: undefined
 }
 
@@ -107,8 +107,10 @@ const settings: ReadonlyArray<readonly [sentence: string, query: string, expecte
   ["timeout is in seconds", "timeout=10", { connectTimeout: Duration.seconds(10) }],
   ["what says the same may be repeated", "timeout=1&connection_timeout=1000", { connectTimeout: Duration.seconds(1) }],
   ["locale is a name", "locale=en_US", { locale: "en_US" }],
-  ["auth_mechanism may be plain", "auth_mechanism=PLAIN", {}],
-  ["auth_mechanism may name others besides", "auth_mechanism=amqplain&auth_mechanism=plain", {}],
+  ["auth_mechanism in any case", "auth_mechanism=PLAIN", { mechanisms: ["PLAIN"] }],
+  ["auth_mechanism several times, in order", "auth_mechanism=external&auth_mechanism=plain&auth_mechanism=external", {
+    mechanisms: ["EXTERNAL", "PLAIN"]
+  }],
   ["several parameters are several settings", "heartbeat=1&locale=x%26y%3Dz", {
     heartbeat: Duration.seconds(1),
     locale: "x&y=z"
@@ -124,15 +126,15 @@ const tlsSettings: ReadonlyArray<readonly [query: string, expected: Partial<Amqp
   ["certfile=/c.pem", { certFile: "/c.pem" }],
   ["ssl_cert=/c.pem&ssl_key=/k.pem", { certFile: "/c.pem", keyFile: "/k.pem" }],
   ["certfile=/c.pem&keyfile=/k.pem", { certFile: "/c.pem", keyFile: "/k.pem" }],
-  ["verify=verify_peer", { verifyPeer: true }],
-  ["verify=required", { verifyPeer: true }],
-  ["ssl_validation=optional", { verifyPeer: true }],
-  ["verify=verify_none", { verifyPeer: false }],
-  ["ssl_validation=ignore", { verifyPeer: false }],
-  ["ssl_check_hostname=true", { verifyHostname: true }],
-  ["ssl_check_hostname=1", { verifyHostname: true }],
-  ["ssl_check_hostname=No", { verifyHostname: false }],
-  ["ssl_check_hostname=0", { verifyHostname: false }],
+  ["verify=verify_peer", { dangerouslyAcceptAnyCertificate: false }],
+  ["verify=required", { dangerouslyAcceptAnyCertificate: false }],
+  ["ssl_validation=optional", { dangerouslyAcceptAnyCertificate: false }],
+  ["verify=verify_none", { dangerouslyAcceptAnyCertificate: true }],
+  ["ssl_validation=ignore", { dangerouslyAcceptAnyCertificate: true }],
+  ["ssl_check_hostname=true", { dangerouslyAcceptAnyHostname: false }],
+  ["ssl_check_hostname=1", { dangerouslyAcceptAnyHostname: false }],
+  ["ssl_check_hostname=No", { dangerouslyAcceptAnyHostname: true }],
+  ["ssl_check_hostname=0", { dangerouslyAcceptAnyHostname: true }],
   ["server_name_indication=other.example", { serverName: "other.example" }],
   ["server_name_indication=disable", { serverName: false }]
 ]
@@ -183,7 +185,7 @@ const refused: ReadonlyArray<
   ["a connection_timeout of 0", "amqp://broker?connection_timeout=0", "Query", "whole milliseconds from 1"],
   ["a timeout no timer can run", "amqp://broker?connection_timeout=2147483648", "Query", "to 2147483647"],
   ["an empty locale", "amqp://broker?locale=", "Query", "en_US"],
-  ["only mechanisms it does not have", "amqp://broker?auth_mechanism=external", "Query", "plain"],
+  ["a mechanism it does not have", "amqp://broker?auth_mechanism=gssapi", "Query", "amqplain, external or anonymous"],
   ["a parameter with two values", "amqp://broker?heartbeat=1&heartbeat=2", "Query", "contradicts"],
   [
     "two names of a parameter with two values",
@@ -340,14 +342,15 @@ describe("AmqpUri", () => {
       frameMax: 131072,
       connectTimeout: "1500 millis",
       locale: path,
+      mechanisms: ["EXTERNAL", "PLAIN"],
       tls: {
         caFile: path,
         caPath: path,
         certFile: path,
         keyFile: path,
         passphrase: Redacted.make(password),
-        verifyPeer: false,
-        verifyHostname: false,
+        dangerouslyAcceptAnyCertificate: true,
+        dangerouslyAcceptAnyHostname: true,
         serverName: false
       }
     }))

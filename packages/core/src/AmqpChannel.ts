@@ -437,13 +437,13 @@ const withChannel = <A, E, R>(
     AmqpConnection.session,
     (session) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(restore(session.lease(mode)), (channel) =>
+        Effect.flatMap(restore(session.channels.lease(mode)), (channel) =>
           Effect.flatMap(
             Effect.exit(restore(Effect.suspend(() => use(channel)))),
             (exit) =>
               Effect.andThen(
                 // Closing the channel of a transaction without a commit rolls it back.
-                Exit.isSuccess(exit) ? session.giveBack(channel) : session.closeChannel(channel),
+                Exit.isSuccess(exit) ? session.channels.giveBack(channel) : session.channels.close(channel),
                 exit
               )
           ))

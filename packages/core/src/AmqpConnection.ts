@@ -5,21 +5,34 @@
  * one reads, one writes, one keeps the heartbeat. Closing the scope closes the channels and the connection in order, each
  * step bounded in time. When the connection is lost, everything that uses it fails at once with the cause.
  *
+ * What a broker can make the client keep in memory has limits: the size of a frame ({@link Options}: `frameMax`), of a message
+ * (`maxBodySize`), and how deep field tables are nested (32, which is fixed). What exceeds the first and the last ends the
+ * connection, and a message that is too large is dropped as it comes. No error, log or inspected value shows a password or token.
+ *
  * @since 0.1.0
  */
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
+import * as Stream from "effect/Stream"
 import { AmqpConnectionError, InvalidArgument } from "./AmqpError.ts"
+import type { CredentialsUnavailable } from "./AmqpError.ts"
+import * as AmqpSasl from "./AmqpSasl.ts"
 import * as Session from "./internal/session.ts"
 import type { SessionOptions } from "./internal/sessionOptions.ts"
-import type { FieldTable } from "./protocol/fieldTable.ts"
+import * as internal from "./internal/transport.ts"
+import type { FieldTable, FieldValue } from "./protocol/fieldTable.ts"
+
+export type { TransportProtection } from "./internal/transport.ts"
 
 /**
  * How to connect.
@@ -28,8 +41,24 @@ import type { FieldTable } from "./protocol/fieldTable.ts"
  * @since 0.1.0
  */
 export interface Options {
-  /** For the SASL mechanism PLAIN. Default: RabbitMQ's `guest` / `guest`, which it accepts from the same machine only. */
-  readonly credentials?: { readonly username: string; readonly password: Redacted.Redacted<string> } | undefined
+  /**
+   * Who logs in. Default: RabbitMQ's `guest` / `guest`, which it accepts from the same machine only.
+   *
+   * An Effect is run for each connection, when the broker asks who this is, and so may fetch a token. It has as long as
+   * `handshakeTimeout`, and brokers have patience for about 10 seconds. When it says that what it answers expires, it is run
+   * again before that; see {@link make}.
+   */
+  readonly credentials?: AmqpSasl.Credentials | Effect.Effect<AmqpSasl.Credentials, CredentialsUnavailable> | undefined
+  /**
+   * The SASL mechanisms that may be used, the preferred one first: the first that the broker offers is. Default: `plain`, then
+   * `amqplain`.
+   */
+  readonly mechanisms?: NonEmptyReadonlyArray<AmqpSasl.Mechanism> | undefined
+  /**
+   * How long before they expire credentials are asked for again, though never in the first half of what is left of their life.
+   * Default: 60 seconds.
+   */
+  readonly credentialsRefreshMargin?: Duration.Input | undefined
   /** Default: `/`. */
   readonly virtualHost?: string | undefined
   /**
@@ -37,9 +66,15 @@ export interface Options {
    * either turns heartbeats off. Default: 60 seconds.
    */
   readonly heartbeat?: Duration.Input | undefined
-  /** The largest frame to ask for, in bytes: 0 (no limit) or 8192 and more. Default: 131072. */
+  /**
+   * The largest frame to ask for, in bytes: 0 (no limit) or from 8192 to 2^32 - 1; the smaller of both sides' is used. A larger
+   * one from the broker ends the connection with its first bytes. Default: 131072, which is RabbitMQ's too.
+   */
   readonly frameMax?: number | undefined
-  /** The number of channels to ask for: 0 (no limit) to 65535. Default: 2047. */
+  /**
+   * The number of channels to ask for: 0 (no limit) to 65535; the smaller of both sides' is used. Default: 2047, which is
+   * RabbitMQ's too.
+   */
   readonly channelMax?: number | undefined
   /** The largest message body that is accepted, in bytes; larger ones are dropped as they come. Default: 16 MiB. */
   readonly maxBodySize?: number | undefined
@@ -61,28 +96,126 @@ export interface Options {
   readonly requestTimeout?: Duration.Input | undefined
   /** For the broker's answer when a channel or the connection is closed. Default: 5 seconds. */
   readonly closeTimeout?: Duration.Input | undefined
-  /** What the broker's management shows for this connection. */
+  /** What the broker's logs and management call this connection. It is the client property `connection_name`. */
   readonly connectionName?: string | undefined
-  /** More properties for the broker's management to show. */
+  /**
+   * More of what the broker is told about this client (`rabbitmqctl list_connections client_properties`). Entries of
+   * `capabilities` are added to those that this client has.
+   */
   readonly clientProperties?: FieldTable | undefined
-  /** Default: `en_US`. */
+  /** The language of the broker's texts. Default: `en_US`, which every broker has. */
   readonly locale?: string | undefined
 }
 
 /**
+ * What a connection is doing.
+ *
+ * **Details**
+ *
+ * - `Open`: all is well.
+ * - `Blocked`: the broker has no memory or disk for more messages (RabbitMQ, "Blocked Connection Notifications"), and publishers
+ *   wait; `reason` is its own words. Everything else goes on.
+ * - `Closed`: it has ended, with this cause. Nothing comes after it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type State = Data.TaggedEnum<{
+  readonly Open: {}
+  readonly Blocked: { readonly reason: string }
+  readonly Closed: { readonly error: AmqpConnectionError }
+}>
+
+/**
+ * Makes and matches states: `State.Open()`, `State.$is("Blocked")`, `State.$match`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const State = Data.taggedEnum<State>()
+
+/**
+ * The names of what RabbitMQ says it can do beyond AMQP 0-9-1. Brokers may have others.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Capability =
+  | "authentication_failure_close"
+  | "basic.nack"
+  | "connection.blocked"
+  | "consumer_cancel_notify"
+  | "consumer_priorities"
+  | "direct_reply_to"
+  | "exchange_exchange_bindings"
+  | "per_consumer_qos"
+  | "publisher_confirms"
+
+/**
  * A connection.
+ *
+ * **Example** (Taking no orders while the broker can't store them)
+ *
+ * ```ts
+ * import { AmqpConnection } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ *
+ * declare const setReady: (isReady: boolean) => Effect.Effect<void>
+ *
+ * const readiness = Effect.gen(function*() {
+ *   const connection = yield* AmqpConnection.AmqpConnection
+ *   yield* Stream.runForEach(connection.stateChanges, (state) => setReady(state._tag === "Open"))
+ * })
+ * ```
  *
  * @category services
  * @since 0.1.0
  */
 export class AmqpConnection extends Context.Service<AmqpConnection, {
+  /** What the broker calls it, if it has a name. */
+  readonly name: string | undefined
+  /** What the broker was told about this client. */
+  readonly clientProperties: FieldTable
   /** What the broker says of itself: product, version, capabilities. */
   readonly serverProperties: FieldTable
+  /** What the broker says that it can do beyond AMQP 0-9-1: `capabilities.has("basic.nack")`. */
+  readonly capabilities: ReadonlySet<Capability | (string & {})>
+  /** The name of the SASL mechanism that was used. */
+  readonly mechanism: string
   /** The negotiated limits: bytes of a frame and number of channels (0: no limit), heartbeat interval (0: none). */
   readonly negotiated: { readonly frameMax: number; readonly channelMax: number; readonly heartbeat: Duration.Duration }
+  /** What it is doing. */
+  readonly state: Effect.Effect<State>
+  /** The state now and each time it changes, up to `Closed`. Who is slow misses old states, and never the latest. */
+  readonly stateChanges: Stream.Stream<State>
+  /** How many channels are open: those in use, and the idle ones that are kept for the next programs. */
+  readonly channelCount: Effect.Effect<number>
+  /**
+   * Gives the broker a new password or token in place of the one that this connection logged in with
+   * (`connection.update-secret`; RabbitMQ has it since 3.8). Succeeds when the broker has taken it. The reason is for its logs,
+   * at most 255 bytes.
+   *
+   * Credentials that say when they expire need no call of this. When the broker refuses the secret or does not answer within
+   * `requestTimeout`, the connection ends with `UpdateSecretFailed`. Fails with `InvalidArgument`, and does not end, when the
+   * secret does not fit a frame or the reason is too long.
+   */
+  readonly updateSecret: (
+    secret: Redacted.Redacted<string>,
+    reason: string
+  ) => Effect.Effect<void, AmqpConnectionError>
   /** Waits for the end of the connection and fails with its cause. */
   readonly awaitClosed: Effect.Effect<never, AmqpConnectionError>
 }>()("@effect-amqp/core/AmqpConnection") {}
+
+/**
+ * What is known of the transport that the `Socket` stands for. Who provides the socket provides it too, so that a password
+ * which goes unprotected to another machine is warned about. Default: nothing is known, and nothing is said.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Transport: Context.Reference<internal.TransportProtection | undefined> = internal.Transport
 
 const sessionKey: unique symbol = Symbol("@effect-amqp/core/session")
 
@@ -103,7 +236,7 @@ export const session: Effect.Effect<Session.Session, never, AmqpConnection> = Ef
 const invalid = (description: string) =>
   Effect.fail(new AmqpConnectionError({ reason: new InvalidArgument({ description }) }))
 
-const capabilities: FieldTable = {
+const clientCapabilities: FieldTable = {
   publisher_confirms: true,
   exchange_exchange_bindings: true,
   "basic.nack": true,
@@ -115,10 +248,31 @@ const capabilities: FieldTable = {
 const integerIn = (value: number, minimum: number, maximum: number): boolean =>
   Number.isInteger(value) && value >= minimum && value <= maximum
 
-const resolve = (options: Options): Effect.Effect<SessionOptions, AmqpConnectionError> => {
+const isTable = (value: FieldValue | undefined): value is FieldTable =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+const clientPropertiesOf = ({ clientProperties = {}, connectionName }: Options): FieldTable => {
+  const { capabilities } = clientProperties
+  return {
+    product: "effect-amqp",
+    platform: "Effect",
+    ...(connectionName === undefined ? {} : { connection_name: connectionName }),
+    ...clientProperties,
+    capabilities: isTable(capabilities) ? { ...clientCapabilities, ...capabilities } : clientCapabilities
+  }
+}
+
+const defaultMechanisms: NonEmptyReadonlyArray<AmqpSasl.Mechanism> = [AmqpSasl.plain, AmqpSasl.amqplain]
+
+const guest: AmqpSasl.Credentials = { username: "guest", password: Redacted.make("guest") }
+
+const resolve = (
+  options: Options,
+  transport: internal.TransportProtection | undefined
+): Effect.Effect<SessionOptions, AmqpConnectionError> => {
   const heartbeatSeconds = Duration.toSeconds(options.heartbeat ?? "60 seconds")
   const { channelMax = 2047, frameMax = 131072, maxBodySize = 16 * 1024 * 1024 } = options
-  const { maxIdleChannels = 8, maxPublishSize = 128 * 1024 * 1024 } = options
+  const { credentials = guest, maxIdleChannels = 8, maxPublishSize = 128 * 1024 * 1024 } = options
   if (!integerIn(heartbeatSeconds, 0, 65535)) return invalid("heartbeat: must be whole seconds from 0 to 65535")
   if (frameMax !== 0 && !integerIn(frameMax, 8192, 0xffffffff)) {
     return invalid("frameMax: must be 0 (no limit) or whole bytes from 8192 to 4294967295")
@@ -130,17 +284,13 @@ const resolve = (options: Options): Effect.Effect<SessionOptions, AmqpConnection
     return invalid("maxPublishSize: must be whole bytes from 0")
   }
   return Effect.succeed({
-    username: options.credentials?.username ?? "guest",
-    password: options.credentials?.password ?? Redacted.make("guest"),
+    credentials: Effect.isEffect(credentials) ? credentials : Effect.succeed(credentials),
+    mechanisms: options.mechanisms ?? defaultMechanisms,
+    refreshMargin: Duration.fromInputUnsafe(options.credentialsRefreshMargin ?? "60 seconds"),
+    transport,
     virtualHost: options.virtualHost ?? "/",
     locale: options.locale ?? "en_US",
-    clientProperties: {
-      product: "effect-amqp",
-      platform: "Effect",
-      capabilities,
-      ...(options.connectionName === undefined ? {} : { connection_name: options.connectionName }),
-      ...options.clientProperties
-    },
+    clientProperties: clientPropertiesOf(options),
     heartbeatSeconds,
     frameMax,
     channelMax,
@@ -159,9 +309,44 @@ const resolve = (options: Options): Effect.Effect<SessionOptions, AmqpConnection
  *
  * **Details**
  *
- * Fails with the reason `DialFailed` when there is no transport, `HandshakeTimeout` when the broker is silent,
- * `AuthenticationFailed` or `VirtualHostRefused` when it refuses, `ProtocolViolation` when the peer is no AMQP 0-9-1
- * broker, and `InvalidArgument` for options out of their range.
+ * Fails with the reason
+ *
+ * - `DialFailed` when there is no transport, `SocketLost` when it ends early, `HandshakeTimeout` when the broker is silent;
+ * - `AuthenticationFailed` or `VirtualHostRefused` when it refuses;
+ * - `NoCommonMechanism`, `MechanismFailed` or `CredentialsUnavailable` when the client can't log in;
+ * - `ProtocolViolation` when the peer is no AMQP 0-9-1 broker;
+ * - `InvalidArgument` for options that are out of their range, and for a token, user name and client properties that together
+ *   do not fit the first frame: 4096 bytes, 8192 with RabbitMQ 4.1 and later.
+ *
+ * Credentials that expire are renewed: before they do, the connection asks for others and hands the password to the broker
+ * (`connection.update-secret`). When there are none, it logs a warning and asks again until the old ones expire. When that is
+ * too late, or the broker refuses, the connection ends with `CredentialsUnavailable` or `UpdateSecretFailed`, which is logged
+ * too. Who then connects again is asked for credentials again.
+ *
+ * **Example** (An OAuth 2.0 token for each connection)
+ *
+ * ```ts
+ * import { AmqpConnection, AmqpError } from "@effect-amqp/core"
+ * import * as DateTime from "effect/DateTime"
+ * import * as Effect from "effect/Effect"
+ * import * as Redacted from "effect/Redacted"
+ *
+ * declare const requestToken: Effect.Effect<{ readonly access_token: string; readonly expires_in: number }, Error>
+ *
+ * const AmqpLive = AmqpConnection.layer({
+ *   credentials: Effect.gen(function*() {
+ *     const token = yield* Effect.mapError(
+ *       requestToken,
+ *       (cause) => new AmqpError.CredentialsUnavailable({ description: "the token endpoint failed", cause })
+ *     )
+ *     return {
+ *       username: "orders",
+ *       password: Redacted.make(token.access_token),
+ *       expiresAt: DateTime.add(yield* DateTime.now, { seconds: token.expires_in })
+ *     }
+ *   })
+ * })
+ * ```
  *
  * @category constructors
  * @since 0.1.0
@@ -169,7 +354,7 @@ const resolve = (options: Options): Effect.Effect<SessionOptions, AmqpConnection
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpConnection["Service"], AmqpConnectionError, Scope.Scope | Socket.Socket> {
-  const sessionOptions = yield* resolve(options)
+  const sessionOptions = yield* resolve(options, yield* Transport)
   const scope = yield* Effect.scope
   // The session has a scope of its own: when it is lost, its socket and fibers go at once, not with the connection.
   const sessionScope = yield* Scope.fork(scope)
@@ -178,23 +363,70 @@ export const make = Effect.fnUntraced(function*(
     Effect.onError((cause) => Scope.close(sessionScope, Exit.failCause(cause)))
   )
   yield* Deferred.await(session.ended).pipe(
+    Effect.tapError(warnOfRenewal),
     Effect.exit,
     Effect.flatMap((exit) => Effect.uninterruptible(Scope.close(sessionScope, exit))),
     Effect.forkIn(scope, { startImmediately: true })
   )
-  const { tuning } = session
-  const connection: ConnectionWithSession = {
-    serverProperties: session.serverProperties,
+  return connectionOf(session)
+})
+
+/** A program that does not look at its connection should still leave a trace of why it lost it. */
+const warnOfRenewal = ({ message, reason }: AmqpConnectionError): Effect.Effect<void> =>
+  reason._tag === "UpdateSecretFailed" || reason._tag === "CredentialsUnavailable"
+    ? Effect.logWarning(`The AMQP connection has ended, as it has no valid secret any more. ${message}`)
+    : Effect.void
+
+const stateOf = ({ failure, outbound: { blocked } }: Session.Session): State =>
+  failure !== undefined
+    ? State.Closed({ error: failure })
+    : blocked !== undefined
+    ? State.Blocked({ reason: blocked })
+    : State.Open()
+
+const stateChangesOf = (session: Session.Session): Stream.Stream<State> =>
+  Stream.callback<State>((queue) =>
+    Effect.gen(function*() {
+      const { blockedListeners } = session.outbound
+      const offer = () => void Queue.offerUnsafe(queue, stateOf(session))
+      yield* Effect.acquireRelease(
+        Effect.sync(() => blockedListeners.add(offer)),
+        () => Effect.sync(() => blockedListeners.delete(offer))
+      )
+      offer()
+      // Who comes after the end has seen it just now.
+      if (session.failure === undefined) {
+        yield* Effect.exit(Deferred.await(session.ended))
+        offer()
+      }
+      yield* Queue.end(queue)
+    }), { bufferSize: 16, strategy: "sliding" })
+
+const connectionOf = (session: Session.Session): ConnectionWithSession => {
+  const { options: { clientProperties }, serverProperties, tuning } = session
+  const { connection_name: name } = clientProperties
+  const { capabilities } = serverProperties
+  return {
+    name: typeof name === "string" ? name : undefined,
+    clientProperties,
+    serverProperties,
+    capabilities: new Set(
+      isTable(capabilities) ? Object.keys(capabilities).filter((key) => capabilities[key] === true) : []
+    ),
+    mechanism: session.mechanism,
     negotiated: {
       frameMax: tuning.frameMax,
       channelMax: tuning.channelMax,
       heartbeat: Duration.seconds(tuning.heartbeatSeconds)
     },
+    state: Effect.sync(() => stateOf(session)),
+    stateChanges: stateChangesOf(session),
+    channelCount: Effect.sync(() => session.channelCount),
+    updateSecret: (secret, reason) => session.secrets.update(secret, reason),
     awaitClosed: Deferred.await(session.ended),
     [sessionKey]: session
   }
-  return connection
-})
+}
 
 /**
  * A connection as a Layer; see {@link make} for the errors.

@@ -21,10 +21,13 @@ import * as AmqpConnection from "./AmqpConnection.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError, AmqpConsumerCancelled } from "./AmqpError.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
+import type { Channel } from "./internal/channel.ts"
 import { subscribe } from "./internal/subscription.ts"
 import type { Subscription, SubscriptionOptions } from "./internal/subscription.ts"
 import * as Validation from "./internal/validation.ts"
+import type { Content } from "./protocol/ContentAssembler.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
+import type { BasicDeliver } from "./protocol/methods.generated.ts"
 
 // -----------------------------------------------------------------------------
 // options
@@ -131,12 +134,23 @@ export interface AmqpConsumer<out Delivery> {
   readonly cancel: Effect.Effect<void>
 }
 
-const open = (queues: Queues, options: AnyOptions) =>
+const open = <Delivery>(
+  queues: Queues,
+  options: AnyOptions,
+  decode: (content: Content<BasicDeliver>, channel: Channel) => Delivery
+) =>
   Effect.gen(function*() {
     const session = yield* AmqpConnection.session
     const resolved = yield* Validation.attempt(() => resolve(queues, options))
-    return yield* subscribe(session, resolved, AmqpDelivery.make)
+    return yield* subscribe(session, resolved, decode)
   })
+
+/** Opens a consumer whose deliveries are of the kind that the options ask for, as the signatures of `make` and `stream` say. */
+const openAny = (queues: Queues, options: AnyOptions) =>
+  options.autoAck === true
+    // Of such a consumer's deliveries nothing is used but what the narrower type has.
+    ? open(queues, options, AmqpDelivery.makeSettled as unknown as typeof AmqpDelivery.make)
+    : open(queues, options, AmqpDelivery.make)
 
 const streamOf = (subscription: Subscription<AmqpDelivery.AmqpDelivery>) =>
   Stream.fromPull(Effect.succeed(subscription.takeAll))
@@ -154,7 +168,7 @@ export const make: {
     AmqpConnection.AmqpConnection | Scope.Scope
   >
   (queues: Queues<AmqpQueue<"classic" | "quorum">>, options: AutoAckOptions): Effect.Effect<
-    AmqpConsumer<AmqpDelivery.AutoAckDelivery>,
+    AmqpConsumer<AmqpDelivery.ReceivedMessage>,
     AmqpChannelError,
     AmqpConnection.AmqpConnection | Scope.Scope
   >
@@ -166,7 +180,7 @@ export const make: {
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Scope.Scope
 > =>
-  Effect.map(open(queues, options), (subscription) => ({
+  Effect.map(openAny(queues, options), (subscription) => ({
     queues: subscription.queues,
     stream: streamOf(subscription),
     setPrefetch: (prefetch) =>
@@ -219,7 +233,7 @@ export const stream: {
     AmqpConnection.AmqpConnection
   >
   (queues: Queues<AmqpQueue<"classic" | "quorum">>, options: AutoAckOptions): Stream.Stream<
-    AmqpDelivery.AutoAckDelivery,
+    AmqpDelivery.ReceivedMessage,
     AmqpChannelError | AmqpConsumerCancelled,
     AmqpConnection.AmqpConnection
   >
@@ -230,7 +244,7 @@ export const stream: {
   AmqpDelivery.AmqpDelivery,
   AmqpChannelError | AmqpConsumerCancelled,
   AmqpConnection.AmqpConnection
-> => Stream.unwrap(Effect.map(open(queues, options), streamOf))
+> => Stream.unwrap(Effect.map(openAny(queues, options), streamOf))
 
 // -----------------------------------------------------------------------------
 // serving
@@ -250,7 +264,10 @@ export interface ServeOptions<in E, out R = never> extends Options {
    * the first time; when it fails again it is dead-lettered, so that a message nobody can handle does not go round for ever.
    */
   readonly onFailure?:
-    | ((cause: Cause.Cause<E>, delivery: AmqpDelivery.AmqpDelivery) => Effect.Effect<AmqpDelivery.Settlement, never, R>)
+    | ((
+      cause: Cause.Cause<E>,
+      delivery: AmqpDelivery.ReceivedMessage
+    ) => Effect.Effect<AmqpDelivery.Settlement, never, R>)
     | undefined
   /** How long the handlers that run may go on when the consumer stops; after that they are interrupted. Default: 10 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
@@ -258,7 +275,7 @@ export interface ServeOptions<in E, out R = never> extends Options {
 
 const logAndRetryOnce = (
   cause: Cause.Cause<unknown>,
-  { redelivered }: AmqpDelivery.AmqpDelivery
+  { redelivered }: AmqpDelivery.ReceivedMessage
 ): Effect.Effect<AmqpDelivery.Settlement> =>
   Effect.as(
     Effect.logError(`A message was not handled and is ${redelivered ? "dead-lettered" : "requeued"}`, cause),
@@ -295,7 +312,7 @@ const logAndRetryOnce = (
  */
 export const serve = <E, R, R2 = never>(
   queues: Queues,
-  handler: (delivery: AmqpDelivery.AmqpDelivery) => Effect.Effect<AmqpDelivery.Settlement, E, R>,
+  handler: (delivery: AmqpDelivery.ReceivedMessage) => Effect.Effect<AmqpDelivery.Settlement, E, R>,
   options: ServeOptions<E, R2> = {}
 ): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> => {
   const { concurrency = 1, drainTimeout = "10 seconds", onFailure = logAndRetryOnce } = options
@@ -309,7 +326,7 @@ export const serve = <E, R, R2 = never>(
     )
   return Effect.scoped(Effect.gen(function*() {
     const permits = yield* Effect.map(Validation.attempt(() => concurrencyLimit(concurrency)), Semaphore.makeUnsafe)
-    const subscription = yield* open(queues, options)
+    const subscription = yield* open(queues, options, AmqpDelivery.make)
     const handlers = yield* FiberSet.make()
     const serving = { isStopping: false }
     const handleInFiber = (delivery: AmqpDelivery.AmqpDelivery) =>

@@ -7,6 +7,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import { NodeInspectSymbol } from "effect/Inspectable"
 import type * as Schema from "effect/Schema"
 import type { AmqpDecodeError } from "./AmqpError.ts"
@@ -17,13 +18,13 @@ import type { Content } from "./protocol/ContentAssembler.ts"
 import type { BasicDeliver, BasicGetOk } from "./protocol/methods.generated.ts"
 
 /**
- * A message that the broker regards as settled since it left: it came to a consumer without acknowledgements (RabbitMQ,
- * "Automatic acknowledgement mode").
+ * A message that was received, and has nothing to settle: a handler settles it by what it returns, or the broker regards it as
+ * settled since it left (RabbitMQ, "Automatic acknowledgement mode").
  *
  * @category models
  * @since 0.1.0
  */
-export interface AutoAckDelivery {
+export interface ReceivedMessage {
   /** The body. A view of what was received: copy it to keep a small part of a large message for long. */
   readonly body: Uint8Array
   /** The body, read as UTF-8. Bytes that are none become U+FFFD. */
@@ -36,6 +37,8 @@ export interface AutoAckDelivery {
   readonly routingKey: string
   /** Whether it was delivered before, to anyone, and came back to the queue. */
   readonly redelivered: boolean
+  /** Counts the deliveries of the channel, from 1. */
+  readonly deliveryTag: number
   /** What `AmqpMessage.pretty` answers; so do `console.log` and Effect's loggers show it. */
   toString(): string
 }
@@ -52,9 +55,7 @@ export interface AutoAckDelivery {
  * @category models
  * @since 0.1.0
  */
-export interface AmqpDelivery extends AutoAckDelivery {
-  /** Counts the deliveries of the channel, from 1. */
-  readonly deliveryTag: number
+export interface AmqpDelivery extends ReceivedMessage {
   /** The message was handled: the broker forgets it (`basic.ack`). */
   readonly ack: Effect.Effect<boolean>
   /** It was not (`basic.nack`). `requeue`, by default `true`, puts it back into the queue; else it is dead-lettered. */
@@ -108,7 +109,10 @@ export const requeue: Settlement = settlement("Requeue")
  * @category combinators
  * @since 0.1.0
  */
-export const as = <A>(settlement: Settlement<unknown>, value: A): Settlement<A> => ({ _tag: settlement._tag, value })
+export const as: {
+  <A>(value: A): (settlement: Settlement<unknown>) => Settlement<A>
+  <A>(settlement: Settlement<unknown>, value: A): Settlement<A>
+} = dual(2, <A>({ _tag }: Settlement<unknown>, value: A): Settlement<A> => ({ _tag, value }))
 
 // -----------------------------------------------------------------------------
 // decoding
@@ -161,26 +165,26 @@ export interface DecodedOptions extends AmqpMessage.DecodeOptions {
 export const decoded: {
   <S extends Schema.Constraint, A, E, R>(
     schema: S,
-    handler: (value: S["Type"], delivery: AmqpDelivery) => Effect.Effect<Settlement<A>, E, R>,
+    handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A>, E, R>,
     options: DecodedOptions & { readonly onDecodeError: "fail" }
   ): (
-    delivery: AmqpDelivery
+    delivery: ReceivedMessage
   ) => Effect.Effect<Settlement<A>, E | AmqpDecodeError, R | S["DecodingServices"]>
   <S extends Schema.Constraint, A, E, R>(
     schema: S,
-    handler: (value: S["Type"], delivery: AmqpDelivery) => Effect.Effect<Settlement<A>, E, R>,
+    handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A>, E, R>,
     options?: DecodedOptions & { readonly onDecodeError?: "reject" | "requeue" | undefined }
-  ): (delivery: AmqpDelivery) => Effect.Effect<Settlement<A | undefined>, E, R | S["DecodingServices"]>
+  ): (delivery: ReceivedMessage) => Effect.Effect<Settlement<A | undefined>, E, R | S["DecodingServices"]>
 } = <S extends Schema.Constraint, A, E, R>(
   schema: S,
-  handler: (value: S["Type"], delivery: AmqpDelivery) => Effect.Effect<Settlement<A>, E, R>,
+  handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A>, E, R>,
   options?: DecodedOptions
 ) => {
   const onDecodeError = options?.onDecodeError ?? "reject"
   const decode = AmqpMessage.decode(schema, options)
-  const refuse = (delivery: AmqpDelivery, error: AmqpDecodeError) =>
+  const refuse = (delivery: ReceivedMessage, error: AmqpDecodeError) =>
     onDecodeError === "fail" ? Effect.fail(error) : settleUnreadable(delivery, onDecodeError, error)
-  return (delivery: AmqpDelivery) =>
+  return (delivery: ReceivedMessage) =>
     Effect.matchEffect(decode(delivery), {
       onSuccess: (value) => handler(value, delivery),
       // The signatures name what this can do with the option that they are for, which is less than what it can do.
@@ -189,7 +193,7 @@ export const decoded: {
 }
 
 const settleUnreadable = (
-  { redelivered }: AmqpDelivery,
+  { redelivered }: ReceivedMessage,
   onDecodeError: "reject" | "requeue",
   error: AmqpDecodeError
 ): Effect.Effect<Settlement<undefined>> => {
@@ -210,16 +214,15 @@ const decoder = new TextDecoder()
 let lastBytes: Uint8Array | undefined
 let lastProperties: AmqpMessage.ReceivedProperties = {}
 
-class Received implements AmqpDelivery {
+class Received implements ReceivedMessage {
   readonly body: Uint8Array
   readonly exchange: string
   readonly routingKey: string
   readonly redelivered: boolean
   readonly deliveryTag: number
   private readonly encodedProperties: Uint8Array
-  private readonly channel: Channel
 
-  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>, channel: Channel) {
+  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>) {
     this.body = body
     this.exchange = method.exchange
     this.routingKey = method.routingKey
@@ -227,7 +230,6 @@ class Received implements AmqpDelivery {
     // The channel has checked that tags count up from 1, so they are safe integers.
     this.deliveryTag = Number(method.deliveryTag)
     this.encodedProperties = properties
-    this.channel = channel
   }
 
   get text(): string {
@@ -240,18 +242,6 @@ class Received implements AmqpDelivery {
       lastBytes = this.encodedProperties
     }
     return lastProperties
-  }
-
-  get ack(): Effect.Effect<boolean> {
-    return Effect.sync(() => this.channel.acknowledgements.ack(this.deliveryTag))
-  }
-
-  nack(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
-    return Effect.sync(() => this.channel.acknowledgements.nack(this.deliveryTag, options?.requeue ?? true))
-  }
-
-  reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
-    return Effect.sync(() => this.channel.acknowledgements.reject(this.deliveryTag, options?.requeue ?? false))
   }
 
   toString(): string {
@@ -267,13 +257,41 @@ class Received implements AmqpDelivery {
   }
 }
 
+class Delivery extends Received implements AmqpDelivery {
+  private readonly channel: Channel
+
+  constructor(content: Content<BasicDeliver | BasicGetOk>, channel: Channel) {
+    super(content)
+    this.channel = channel
+  }
+
+  get ack(): Effect.Effect<boolean> {
+    return Effect.sync(() => this.channel.acknowledgements.ack(this.deliveryTag))
+  }
+
+  nack(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
+    return Effect.sync(() => this.channel.acknowledgements.nack(this.deliveryTag, options?.requeue ?? true))
+  }
+
+  reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
+    return Effect.sync(() => this.channel.acknowledgements.reject(this.deliveryTag, options?.requeue ?? false))
+  }
+}
+
 /**
  * A delivery of what arrived on a channel.
  *
  * @internal
  */
 export const make = (content: Content<BasicDeliver | BasicGetOk>, channel: Channel): AmqpDelivery =>
-  new Received(content, channel)
+  new Delivery(content, channel)
+
+/**
+ * A delivery that the broker regards as settled.
+ *
+ * @internal
+ */
+export const makeSettled = (content: Content<BasicDeliver | BasicGetOk>): ReceivedMessage => new Received(content)
 
 /**
  * Settles a delivery in the way that its handler decided.

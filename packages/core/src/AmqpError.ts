@@ -224,21 +224,23 @@ export class AmqpPublishError extends Schema.TaggedError<AmqpPublishError>()("Am
 }
 
 /**
- * Some messages of a batch failed. `failures` names each by its index in the batch; all others, `confirmed` many, are with
- * the broker.
+ * Some messages of a batch failed. `failures` names each by its index in the batch; all others that were taken from it, `confirmed`
+ * many, are with the broker.
+ *
+ * When nothing more can be sent, the first message that could not be is named, and those after it are not taken: the messages from
+ * index `taken` on were not sent either.
  *
  * @category errors
  * @since 0.1.0
  */
 export class AmqpPublishAllError extends Schema.TaggedError<AmqpPublishAllError>()("AmqpPublishAllError", {
+  taken: Schema.Int,
   confirmed: Schema.Int,
   failures: Schema.NonEmptyArray(Schema.Struct({ index: Schema.Int, error: AmqpPublishError }))
 }) {
   override get message(): string {
     const { length } = this.failures
-    return `${length} of ${length + this.confirmed} messages failed, the first of them: ${
-      this.failures[0].error.message
-    }`
+    return `${length} of ${this.taken} messages failed, the first of them: ${this.failures[0].error.message}`
   }
   /** Whether all that failed may succeed without any change. */
   get isRetryable(): boolean {

@@ -13,6 +13,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import type { PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
@@ -20,10 +21,10 @@ import { AmqpChannelError, AmqpPublishAllError, ChannelClosed, ConfirmTimeout } 
 import type { AmqpPublishError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel } from "./internal/channel.ts"
+import { lostChannel } from "./internal/channels.ts"
 import type { ConfirmLedger, Outcome, PublishOwner } from "./internal/confirms.ts"
 import { failureOf, notSent, Publishing, unencodable } from "./internal/publishing.ts"
 import type { PublishJob, PublishLimits } from "./internal/publishing.ts"
-import { lostChannel } from "./internal/session.ts"
 import type { Session } from "./internal/session.ts"
 import * as Validation from "./internal/validation.ts"
 
@@ -54,6 +55,8 @@ export interface Options {
    * `fail` at once with `NotSent`, caused by a `ConnectionBlocked`. Default: `wait`.
    */
   readonly whenBlocked?: "wait" | "fail" | undefined
+  /** Whether messages get an id and a timestamp as they are published, where they have none; see `AmqpMessage.stamp`. Default: no. */
+  readonly stamp?: AmqpMessage.StampOptions | undefined
 }
 
 /**
@@ -108,16 +111,17 @@ export const make = Effect.fnUntraced(function*(
   // Before the fiber above is interrupted, which waits for what is in flight.
   yield* Effect.addFinalizer(() => Effect.sync(() => publishing.close(closed)))
   yield* Deferred.await(opened)
+  const stamped = yield* stamper(options.stamp)
   return {
     publish: (message, options) =>
       Effect.callback((resume) => {
-        const job = new PublishOne(publishing, message, options, resume)
+        const job = new PublishOne(publishing, stamped(message), options, resume)
         publishing.submit(job)
         return Effect.sync(() => publishing.withdraw(job))
       }),
     publishAll: (messages, options) =>
       Effect.callback((resume) => {
-        const job = new PublishMany(publishing, messages, options, resume)
+        const job = new PublishMany(publishing, messages, stamped, options, resume)
         publishing.submit(job)
         return Effect.sync(() => {
           publishing.withdraw(job)
@@ -139,6 +143,15 @@ export const layer = (
   Layer.effect(AmqpPublisher, make(options))
 
 const closed = new AmqpChannelError({ reason: new ChannelClosed() })
+
+/** How messages are stamped, with the clock and the random numbers of whoever makes the publisher. */
+const stamper = (options: AmqpMessage.StampOptions | undefined) =>
+  Effect.gen(function*() {
+    if (options === undefined) return (message: AmqpMessage.AmqpMessage) => message
+    const clock = yield* Clock.Clock
+    const random = yield* Random.Random
+    return (message: AmqpMessage.AmqpMessage) => AmqpMessage.stampUnsafe(message, options, clock, random)
+  })
 
 const resolve = (options: Options): PublishLimits & { readonly confirmTimeout: number } => {
   const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } = options
@@ -177,7 +190,7 @@ const useChannel = (
   onOpen: Effect.Effect<unknown>
 ) =>
   Effect.scoped(Effect.gen(function*() {
-    const channel = yield* session.scopedChannel
+    const channel = yield* session.channels.scoped
     const ledger = yield* channel.confirmSelect
     yield* Effect.addFinalizer(() => {
       publishing.detach()
@@ -268,6 +281,7 @@ class PublishMany implements PublishJob, PublishOwner {
   waitingSince = 0
   private readonly publishing: Publishing
   private readonly messages: Iterator<AmqpMessage.AmqpMessage>
+  private readonly stamped: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage
   private readonly options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions)
   private readonly resume: (effect: Effect.Effect<void, AmqpPublishAllError>) => void
   private readonly failures: Array<Failure> = []
@@ -279,11 +293,13 @@ class PublishMany implements PublishJob, PublishOwner {
   constructor(
     publishing: Publishing,
     messages: Iterable<AmqpMessage.AmqpMessage>,
+    stamped: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage,
     options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions),
     resume: (effect: Effect.Effect<void, AmqpPublishAllError>) => void
   ) {
     this.publishing = publishing
     this.messages = messages[Symbol.iterator]()
+    this.stamped = stamped
     this.options = options
     this.resume = resume
   }
@@ -295,7 +311,7 @@ class PublishMany implements PublishJob, PublishOwner {
       if (done === true) return this.finishSending()
       const index = this.next++
       const route = typeof options === "function" ? options(message, index) : options
-      this.sendOne(channel, message, route, index)
+      this.sendOne(channel, this.stamped(message), route, index)
       return true
     } catch (thrown) {
       // The iterable or the function failed, so there is nothing to go on with.
@@ -315,11 +331,15 @@ class PublishMany implements PublishJob, PublishOwner {
   }
 
   refuse(error: AmqpChannelError): void {
-    const failure = notSent(error)
-    for (let result = this.messages.next(); result.done !== true; result = this.messages.next()) {
-      this.failures.push({ index: this.next++, error: failure })
+    try {
+      // The others are not taken: there may be no end of them.
+      if (this.messages.next().done !== true) this.failures.push({ index: this.next++, error: notSent(error) })
+      this.finishSending()
+      this.messages.return?.()
+    } catch (thrown) {
+      this.isSent = true
+      this.resume(Effect.die(thrown))
     }
-    this.finishSending()
   }
 
   settled(index: number, outcome: Outcome): void {
@@ -350,7 +370,7 @@ class PublishMany implements PublishJob, PublishOwner {
     this.resume(
       first === undefined
         ? Effect.void
-        : Effect.fail(new AmqpPublishAllError({ confirmed, failures: [first, ...rest] }))
+        : Effect.fail(new AmqpPublishAllError({ taken: this.next, confirmed, failures: [first, ...rest] }))
     )
   }
 }

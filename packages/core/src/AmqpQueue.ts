@@ -478,7 +478,7 @@ export { remove as delete }
  * **Example** (Handling at most one order)
  *
  * ```ts
- * import { AmqpChannel, AmqpDelivery, AmqpQueue } from "@effect-amqp/core"
+ * import { AmqpDelivery, AmqpQueue } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
  *
  * const program = AmqpQueue.get("orders", (delivery) =>
@@ -490,7 +490,7 @@ export { remove as delete }
  */
 export const get = <A, E, R>(
   queue: string | AmqpQueue<"classic" | "quorum">,
-  handler: (delivery: AmqpDelivery.AmqpDelivery) => Step<AmqpDelivery.Settlement<A>, E, R>
+  handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<AmqpDelivery.Settlement<A>, E, R>
 ): AmqpChannel<Option.Option<A>, E | AmqpChannelError, R> =>
   Program.make((channel) =>
     // From the arrival of the message to its settlement nothing may get lost by an interruption.
@@ -518,10 +518,10 @@ export const get = <A, E, R>(
  */
 export const getAutoAck = (
   queue: string | AmqpQueue<"classic" | "quorum">
-): AmqpChannel<Option.Option<AmqpDelivery.AutoAckDelivery>, AmqpChannelError> =>
+): AmqpChannel<Option.Option<AmqpDelivery.ReceivedMessage>, AmqpChannelError> =>
   Program.make((channel) =>
     Effect.map(
       channel.get(Topology.nameOf(queue), true),
-      (answer) => "_tag" in answer ? Option.none() : Option.some(AmqpDelivery.make(answer, channel))
+      (answer) => "_tag" in answer ? Option.none() : Option.some(AmqpDelivery.makeSettled(answer))
     )
   )

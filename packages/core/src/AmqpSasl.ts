@@ -11,10 +11,12 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { MechanismFailed } from "./AmqpError.ts"
 import type { Credentials, Mechanism, Step } from "./internal/sasl.ts"
+import type { MechanismName } from "./internal/uriParameters.ts"
 import { ByteWriter } from "./protocol/ByteWriter.ts"
 import { encodeTable } from "./protocol/fieldTable.ts"
 
 export type { Credentials, Mechanism, MechanismError, Step } from "./internal/sasl.ts"
+export type { MechanismName } from "./internal/uriParameters.ts"
 
 const encoder = new TextEncoder()
 
@@ -135,16 +137,8 @@ export const single = (name: string, response: (credentials: Credentials) => Uin
   name,
   // Nobody can tell what is in the response, so it is taken for the worst.
   revealsPassword: true,
-  start: Effect.map((credentials) => only(response(credentials)))
+  start: (asked) => Effect.map(asked, (credentials) => only(response(credentials)))
 })
-
-/**
- * The names of the mechanisms of this module.
- *
- * @category models
- * @since 0.1.0
- */
-export type MechanismName = "PLAIN" | "AMQPLAIN" | "EXTERNAL" | "ANONYMOUS"
 
 const byName: Readonly<Record<MechanismName, Mechanism>> = {
   PLAIN: plain,

@@ -15,7 +15,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { readParameters, wholeNumber } from "./internal/uriParameters.ts"
-import type { ParameterFields } from "./internal/uriParameters.ts"
+import type { MechanismName, ParameterFields } from "./internal/uriParameters.ts"
 
 /**
  * A text that is not an AMQP URI.
@@ -67,14 +67,18 @@ export interface TlsParameters {
   /** `password`: what that key is encrypted with. */
   readonly passphrase: Redacted.Redacted<string> | undefined
   /**
-   * `verify` or `ssl_validation`: whether the server's certificate has to be one that is trusted. Default: `true`.
+   * `verify=verify_none` or `ssl_validation=ignore`: UNSAFE. Takes whatever certificate the server presents, for whatever host,
+   * so that whoever is on the way can pose as the server, and have the password. Default: `false`.
    *
-   * `verify_peer`, `required` and `optional` mean yes: a server always presents a certificate, so "verify it if there is
-   * one" comes to the same. `verify_none` and `ignore` mean no, and then the host name is not verified either.
+   * `verify_peer`, `required` and `optional` are the default: a server always presents a certificate, so "verify it if there is
+   * one" comes to the same.
    */
-  readonly verifyPeer: boolean
-  /** `ssl_check_hostname`: whether that certificate has to be for the host. Default: `true`. */
-  readonly verifyHostname: boolean
+  readonly dangerouslyAcceptAnyCertificate: boolean
+  /**
+   * `ssl_check_hostname=false`: UNSAFE. Takes a certificate of any host, as long as it is one that is trusted: whoever has one
+   * can pose as the server. Default: `false`. A server of another name is better named by `serverName`.
+   */
+  readonly dangerouslyAcceptAnyHostname: boolean
   /**
    * `server_name_indication`: the name to ask the server for and to verify its certificate against. Default: the host.
    * `false`, which is `disable` in a URI: asks for no name, and still verifies against the host.
@@ -116,6 +120,11 @@ export class AmqpUri extends Data.Class<{
   readonly connectTimeout: Duration.Duration | undefined
   /** `locale`: the language of the server's texts, such as `en_US`. */
   readonly locale: string | undefined
+  /**
+   * `auth_mechanism`, once for each: the SASL mechanisms that may be used, the preferred one first. `plain`, `amqplain`,
+   * `external` and `anonymous` in a URI, in any case.
+   */
+  readonly mechanisms: ReadonlyArray<MechanismName> | undefined
   /** Present for `amqps://`, absent for `amqp://`. */
   readonly tls: TlsParameters | undefined
 }> {
@@ -146,6 +155,7 @@ export interface Options {
   readonly frameMax?: number | undefined
   readonly connectTimeout?: Duration.Input | undefined
   readonly locale?: string | undefined
+  readonly mechanisms?: ReadonlyArray<MechanismName> | undefined
   /** `{}` is TLS with its defaults. */
   readonly tls?: Partial<TlsParameters> | undefined
 }
@@ -213,8 +223,8 @@ export const toRedacted = (self: AmqpUri): Redacted.Redacted<string> => Redacted
  *   variable in a template does not become a login as `guest`.
  * - No path, `/` and `/%2F` all mean the virtual host `/`.
  * - An IPv6 address stands in brackets: `amqp://[::1]:5672`.
- * - The parameters are those of {@link AmqpUri} and {@link TlsParameters}, and `auth_mechanism`, which has to allow
- *   `plain`. One may be repeated if it says the same.
+ * - The parameters are those of {@link AmqpUri} and {@link TlsParameters}. One may be repeated if it says the same, and
+ *   `auth_mechanism` to name several.
  *
  * Everything else fails with an {@link AmqpUriError}: also a parameter that is not known, so that a typing error in
  * `cacertfile` shows, and TLS parameters with `amqp://`, so that no one takes such a connection for a secure one.
@@ -247,6 +257,7 @@ export const parse = (uri: string | Redacted.Redacted<string>): Result.Result<Am
       frameMax: fields.frameMax,
       connectTimeout: fields.connectTimeout,
       locale: fields.locale,
+      mechanisms: fields.mechanisms,
       tls: secure
         ? {
           caFile: fields.caFile,
@@ -254,8 +265,8 @@ export const parse = (uri: string | Redacted.Redacted<string>): Result.Result<Am
           certFile: fields.certFile,
           keyFile: fields.keyFile,
           passphrase: fields.passphrase,
-          verifyPeer: fields.verifyPeer ?? true,
-          verifyHostname: fields.verifyHostname ?? true,
+          dangerouslyAcceptAnyCertificate: fields.dangerouslyAcceptAnyCertificate ?? false,
+          dangerouslyAcceptAnyHostname: fields.dangerouslyAcceptAnyHostname ?? false,
           serverName: fields.serverName
         }
         : undefined
@@ -396,12 +407,13 @@ const render = (options: Options, secret: (secret: Redacted.Redacted<string>) =>
       options.connectTimeout === undefined ? undefined : Duration.toMillis(options.connectTimeout)
     ],
     ["locale", options.locale],
+    ...(options.mechanisms ?? []).map((name) => ["auth_mechanism", name.toLowerCase()] as const),
     ["cacertfile", tls?.caFile],
     ["capath", tls?.caPath],
     ["certfile", tls?.certFile],
     ["keyfile", tls?.keyFile],
-    ["verify", tls?.verifyPeer === false ? "verify_none" : undefined],
-    ["ssl_check_hostname", tls?.verifyHostname === false ? false : undefined],
+    ["verify", tls?.dangerouslyAcceptAnyCertificate === true ? "verify_none" : undefined],
+    ["ssl_check_hostname", tls?.dangerouslyAcceptAnyHostname === true ? false : undefined],
     ["server_name_indication", tls?.serverName === false ? "disable" : tls?.serverName]
   ]
   const parts = query.flatMap(([name, value]) => value === undefined ? [] : [`${name}=${encodeURIComponent(value)}`])

@@ -68,6 +68,13 @@ export * as AmqpPublisher from "./AmqpPublisher.ts"
 export * as AmqpQueue from "./AmqpQueue.ts"
 
 /**
+ * How a connection logs in: credentials, and the SASL mechanisms that present them to the broker.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpSasl from "./AmqpSasl.ts"
+
+/**
  * Topologies: exchanges and queues that belong together, as data.
  *
  * @since 0.1.0

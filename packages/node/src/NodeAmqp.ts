@@ -5,7 +5,9 @@
  */
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import type { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
+import * as AmqpSasl from "@effect-amqp/core/AmqpSasl"
 import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -16,6 +18,7 @@ import * as Socket from "effect/socket/Socket"
 import * as net from "node:net"
 import * as tls from "node:tls"
 import * as dial from "./internal/dial.ts"
+import { addressOf, protectionOf } from "./internal/protection.ts"
 import { tlsOptions } from "./internal/tlsOptions.ts"
 
 /**
@@ -25,12 +28,22 @@ import { tlsOptions } from "./internal/tlsOptions.ts"
  * **Details**
  *
  * By default a connection takes TLS 1.2 and 1.3, verifies the server's certificate with the authorities that Node.js
- * trusts and against the host, and sends the host as server name unless it is an IP address.
+ * trusts and against the host, and sends the host as server name unless it is an IP address. The environment variable
+ * `NODE_TLS_REJECT_UNAUTHORIZED` changes nothing.
  *
  * @category models
  * @since 0.1.0
  */
-export type TlsOptions = Omit<tls.ConnectionOptions, "host" | "port" | "path" | "socket">
+export interface TlsOptions
+  extends Omit<tls.ConnectionOptions, "host" | "port" | "path" | "socket" | "rejectUnauthorized">
+{
+  /**
+   * UNSAFE. Takes whatever certificate the server presents, for whatever host, so that whoever is on the way can pose as the
+   * server, and have the password. In the terms of `tls.connect`, `rejectUnauthorized: false`. Default: what the URL says, where
+   * it is `verify=verify_none`, and else `false`. To trust a certificate of your own, give its authority as `ca`.
+   */
+  readonly dangerouslyAcceptAnyCertificate?: boolean | undefined
+}
 
 /**
  * Where a broker is.
@@ -88,24 +101,26 @@ const parseUrl = ({ tls, url }: SocketOptions): Effect.Effect<AmqpUri.AmqpUri, A
  * @category constructors
  * @since 0.1.0
  */
-export const makeSocket = (uri: AmqpUri.AmqpUri, options?: TlsOptions): Effect.Effect<Socket.Socket> => {
+export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effect.Effect<Socket.Socket> => {
   const { host, port } = uri
-  const name = `${host.includes(":") ? `[${host}]` : host}:${port}`
+  const name = addressOf(uri)
   if (uri.tls === undefined) {
     const connect = () => net.connect({ host, port, noDelay: true })
     return dial.makeSocket(name, Effect.succeed({ connect, readyEvent: "connect" }))
   }
+  const { dangerouslyAcceptAnyCertificate = uri.tls.dangerouslyAcceptAnyCertificate, ...more } = options
   return dial.makeSocket(
     name,
-    Effect.map(tlsOptions(uri, uri.tls), (fromUri) => ({
-      connect: () => tls.connect({ ...fromUri, ...options, host, port }),
+    Effect.map(tlsOptions(uri, { ...uri.tls, dangerouslyAcceptAnyCertificate }), (fromUri) => ({
+      connect: () => tls.connect({ ...fromUri, ...more, host, port }),
       readyEvent: "secureConnect"
     }))
   )
 }
 
 /**
- * Provides a socket to the broker of a URL, for an `AmqpConnection` layer. Fails when the URL is not valid.
+ * Provides a socket to the broker of a URL, for an `AmqpConnection` layer, and what that should know of it
+ * (`AmqpConnection.Transport`). Fails when the URL is not valid.
  *
  * @see {@link makeSocket}
  *
@@ -113,7 +128,11 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options?: TlsOptions): Effect.E
  * @since 0.1.0
  */
 export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, AmqpUri.AmqpUriError> =>
-  Layer.effect(Socket.Socket, Effect.flatMap(parseUrl(options), (uri) => makeSocket(uri, options.tls)))
+  Layer.unwrap(Effect.map(parseUrl(options), (uri) =>
+    Layer.merge(
+      Layer.effect(Socket.Socket, makeSocket(uri, options.tls)),
+      Layer.succeed(AmqpConnection.Transport, protectionOf(uri, options.tls?.dangerouslyAcceptAnyCertificate))
+    )))
 
 /**
  * Connects to the broker of a URL, for as long as the scope lives.
@@ -125,6 +144,9 @@ export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, 
  *
  * `connection_timeout` or `timeout` in the URL is the option `connectTimeout`: it bounds not only the connection of TCP,
  * but all steps until the broker has opened the virtual host.
+ *
+ * A password that goes to another machine without TLS, or to a server that need not prove who it is, is warned about with
+ * `Effect.logWarning`, once for each broker in the life of the process.
  *
  * @category constructors
  * @since 0.1.0
@@ -145,8 +167,20 @@ export const make = (
       frameMax: options.frameMax ?? uri.frameMax,
       channelMax: options.channelMax ?? uri.channelMax,
       connectTimeout: options.connectTimeout ?? uri.connectTimeout,
-      locale: options.locale ?? uri.locale
-    }).pipe(Effect.provideServiceEffect(Socket.Socket, makeSocket(uri, options.tls))))
+      locale: options.locale ?? uri.locale,
+      mechanisms: options.mechanisms ?? mechanismsOf(uri)
+    }).pipe(
+      Effect.provideService(
+        AmqpConnection.Transport,
+        protectionOf(uri, options.tls?.dangerouslyAcceptAnyCertificate)
+      ),
+      Effect.provideServiceEffect(Socket.Socket, makeSocket(uri, options.tls))
+    ))
+
+const mechanismsOf = ({ mechanisms = [] }: AmqpUri.AmqpUri) => {
+  const found = mechanisms.map(AmqpSasl.fromName)
+  return isReadonlyArrayNonEmpty(found) ? found : undefined
+}
 
 /**
  * Provides a connection to the broker of a URL; see {@link make} for the errors.

@@ -1,6 +1,8 @@
 /**
  * From the protocol header to connection.open-ok (section 2.2.4 of the AMQP 0-9-1 specification). Each step is bounded.
  */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as AmqpError from "../AmqpError.ts"
@@ -8,16 +10,27 @@ import { frameMinSize, ReplyCode } from "../protocol/constants.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import type { Mailbox } from "./mailbox.ts"
+import { chooseMechanism, firstFrameMax } from "./sasl.ts"
+import type { Mechanism, MechanismError, Step } from "./sasl.ts"
+import { askCredentials, expiryOf } from "./secrets.ts"
 import type { SessionOptions, Tuning } from "./sessionOptions.ts"
+import { warnOfExposure } from "./transport.ts"
 
 /** What the handshake needs of a session. */
 export interface HandshakeSession {
   /** The method that the handshake waits for, for errors. */
   phase: string | undefined
   serverProperties: FieldTable
+  /** The SASL mechanism that was chosen. */
+  mechanism: string
+  /** Who logs in, as far as the mechanism asked for credentials. */
+  username: string
+  /** When the credentials expire, in milliseconds since 1970, if they do. */
+  expiresAt: number | undefined
+  readonly ended: Deferred.Deferred<never, AmqpError.AmqpConnectionError>
   readonly control: Mailbox<Method, AmqpError.AmqpConnectionError>
   sendProtocolHeader(): void
-  sendControl(method: Method): Effect.Effect<void, AmqpError.AmqpConnectionError>
+  sendControl(method: Method, maxFrameSize?: number): Effect.Effect<void, AmqpError.AmqpConnectionError>
   tuned(tuning: Tuning): void
   closedByServer(close: MethodOf<"connection.close">): void
 }
@@ -26,28 +39,31 @@ type MethodOf<Tag extends Method["_tag"]> = Extract<Method, { readonly _tag: Tag
 
 const fail = (reason: AmqpError.ConnectionErrorReason) => Effect.fail(new AmqpError.AmqpConnectionError({ reason }))
 
-/** Waits for one method of channel 0, and no other. */
+/** Waits for one method of channel 0, and no other. By default only the one that the phase is named after is right. */
 const expect = <Tag extends Method["_tag"]>(
   session: HandshakeSession,
   options: SessionOptions,
-  tag: Tag
+  phase: Tag,
+  tags: ReadonlyArray<Tag> = [phase]
 ): Effect.Effect<MethodOf<Tag>, AmqpError.AmqpConnectionError> =>
   Effect.suspend(() => {
-    session.phase = tag
+    session.phase = phase
     return session.control.takeAll
   }).pipe(
     Effect.timeoutOrElse({
       duration: options.handshakeTimeout,
-      orElse: () => fail(new AmqpError.HandshakeTimeout({ phase: tag }))
+      orElse: () => fail(new AmqpError.HandshakeTimeout({ phase }))
     }),
     Effect.flatMap(([method, ...more]) => {
+      // What comes with open-ok in one read is for the session; elsewhere it is wrong, which the next step finds.
+      session.control.putBack(more)
       // The tag was compared, so this is the method it names.
-      if (method._tag === tag && more.length === 0) return Effect.succeed(method as MethodOf<Tag>)
+      if (tags.some((tag) => tag === method._tag)) return Effect.succeed(method as MethodOf<Tag>)
       if (method._tag === "connection.close") {
         session.closedByServer(method)
         return session.control.takeAll.pipe(Effect.andThen(Effect.never))
       }
-      const description = `${method._tag} arrived where ${tag} was expected`
+      const description = `${method._tag} arrived where ${phase} was expected`
       return fail(new AmqpError.ProtocolViolation({ replyCode: ReplyCode.commandInvalid, description }))
     })
   )
@@ -55,7 +71,67 @@ const expect = <Tag extends Method["_tag"]>(
 const smaller = (ours: number, theirs: number): number =>
   ours === 0 ? theirs : theirs === 0 ? ours : Math.min(ours, theirs)
 
-const encoder = new TextEncoder()
+/** Has the mechanism answer, as long as there is someone to answer to, and for at most a handshake timeout. */
+const respond = (
+  session: HandshakeSession,
+  options: SessionOptions,
+  step: Effect.Effect<Step, MechanismError>
+): Effect.Effect<Step, AmqpError.AmqpConnectionError> => {
+  const { mechanism } = session
+  return step.pipe(
+    Effect.timeoutOrElse({
+      duration: options.handshakeTimeout,
+      orElse: () => {
+        const description = `it had no answer within ${Duration.format(options.handshakeTimeout)}`
+        return Effect.fail(new AmqpError.MechanismFailed({ mechanism, description }))
+      }
+    }),
+    Effect.mapError((reason) => new AmqpError.AmqpConnectionError({ reason })),
+    Effect.raceFirst(Deferred.await(session.ended))
+  )
+}
+
+/**
+ * The authentication exchange, from connection.start-ok to connection.tune: each connection.secure of the server is answered by
+ * the next step of the mechanism.
+ */
+const authenticate = Effect.fnUntraced(function*(
+  session: HandshakeSession,
+  options: SessionOptions,
+  mechanism: Mechanism
+): Effect.fn.Return<MethodOf<"connection.tune">, AmqpError.AmqpConnectionError> {
+  const { clientProperties, locale } = options
+  const maxFrameSize = firstFrameMax(session.serverProperties)
+  session.mechanism = mechanism.name
+  const credentials = Effect.tap(askCredentials(options), (credentials) =>
+    Effect.sync(() => {
+      session.username = credentials.username
+      session.expiresAt = expiryOf(credentials)
+    }))
+  if (mechanism.revealsPassword === true) yield* warnOfExposure(options.transport)
+  session.phase = "the credentials"
+  let step = yield* respond(session, options, Effect.suspend(() => mechanism.start(credentials)))
+  const response = Redacted.value(step.response)
+  yield* session.sendControl(
+    { _tag: "connection.start-ok", clientProperties, mechanism: mechanism.name, response, locale },
+    maxFrameSize
+  )
+  while (true) {
+    const method = yield* expect(session, options, "connection.tune", ["connection.secure", "connection.tune"])
+    if (method._tag === "connection.tune") return method
+    const { answer } = step
+    if (answer === undefined) {
+      const description = "the broker wants another answer (connection.secure), and there is none"
+      return yield* fail(new AmqpError.MechanismFailed({ mechanism: mechanism.name, description }))
+    }
+    // A copy: the bytes that were received are not the mechanism's to keep.
+    step = yield* respond(session, options, Effect.suspend(() => answer(method.challenge.slice())))
+    yield* session.sendControl(
+      { _tag: "connection.secure-ok", response: Redacted.value(step.response) },
+      maxFrameSize
+    )
+  }
+})
 
 export const handshake = Effect.fnUntraced(function*(
   session: HandshakeSession,
@@ -68,18 +144,8 @@ export const handshake = Effect.fnUntraced(function*(
     return yield* fail(new AmqpError.ProtocolViolation({ replyCode: ReplyCode.notImplemented, description }))
   }
   session.serverProperties = start.serverProperties
-  if (!start.mechanisms.split(" ").includes("PLAIN")) {
-    const description = `the server offers the SASL mechanisms ${start.mechanisms}; this client has PLAIN`
-    return yield* fail(new AmqpError.ProtocolViolation({ replyCode: ReplyCode.notImplemented, description }))
-  }
-  yield* session.sendControl({
-    _tag: "connection.start-ok",
-    clientProperties: options.clientProperties,
-    mechanism: "PLAIN",
-    response: encoder.encode(`\u0000${options.username}\u0000${Redacted.value(options.password)}`),
-    locale: options.locale
-  })
-  const tune = yield* expect(session, options, "connection.tune")
+  const mechanism = yield* chooseMechanism(options.mechanisms, start.mechanisms)
+  const tune = yield* authenticate(session, options, mechanism)
   if (tune.frameMax !== 0 && tune.frameMax < frameMinSize) {
     const description =
       `the server asks for a frame-max of ${tune.frameMax} bytes; the least there is, is ${frameMinSize}`

@@ -25,6 +25,11 @@ export class Mailbox<A, E = never> {
     resume(Effect.succeed(this.drain()))
   }
 
+  /** Takes back what the owner has taken and leaves to its next take. */
+  putBack(items: ReadonlyArray<A>): void {
+    this.items = [...items, ...this.items]
+  }
+
   /** Forgets what was offered and not taken yet. */
   clear(): void {
     this.items = []

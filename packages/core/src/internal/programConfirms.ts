@@ -43,7 +43,11 @@ export class ProgramConfirms implements ProgramPublisher, PublishOwner {
       return first === undefined
         ? Effect.void
         : Effect.fail(
-          new AmqpPublishAllError({ confirmed: this.next - rest.length - 1, failures: [first, ...rest] })
+          new AmqpPublishAllError({
+            taken: this.next,
+            confirmed: this.next - rest.length - 1,
+            failures: [first, ...rest]
+          })
         )
     })
   )

@@ -29,7 +29,8 @@ type Reply = Deferred.Deferred<void, AmqpConnectionError>
 
 const encoder = new TextEncoder()
 
-const refused = (description: string) =>
+/** What a connection fails with whose new secret the broker did not take. */
+export const updateFailed = (description: string) =>
   new AmqpConnectionError({ reason: new UpdateSecretFailed({ description }) })
 
 /** The updates that the broker has not answered. It answers in their order. */
@@ -73,7 +74,7 @@ export class SecretUpdates {
           },
           expire: () => {
             const { requestTimeout } = this.host.options
-            this.host.giveUp(refused(`it did not answer within ${Duration.format(requestTimeout)}`))
+            this.host.giveUp(updateFailed(`it did not answer within ${Duration.format(requestTimeout)}`))
           }
         })
       }))
@@ -92,24 +93,31 @@ export class SecretUpdates {
   }
 }
 
-/** How the close of a connection looks whose new secret the broker did not take. */
-export const refusedUpdate = refused
-
 /** When credentials expire, in milliseconds since 1970. */
 export const expiryOf = ({ expiresAt }: Credentials): number | undefined =>
-  expiresAt === undefined ? undefined : expiresAt instanceof Date ? expiresAt.getTime() : DateTime.toEpochMillis(expiresAt)
+  expiresAt === undefined
+    ? undefined
+    : expiresAt instanceof Date
+    ? expiresAt.getTime()
+    : DateTime.toEpochMillis(expiresAt)
 
 /** Asks for the credentials, for at most a handshake timeout. */
 export const askCredentials = (
   { credentials, handshakeTimeout }: SessionOptions
 ): Effect.Effect<Credentials, CredentialsUnavailable> =>
-  Effect.timeoutOrElse(credentials, {
-    duration: handshakeTimeout,
-    orElse: () => {
-      const description = `who gives them did not answer within ${Duration.format(handshakeTimeout)}`
-      return Effect.fail(new CredentialsUnavailable({ description }))
-    }
-  })
+  credentials.pipe(
+    Effect.timeoutOrElse({
+      duration: handshakeTimeout,
+      orElse: () => {
+        const description = `who gives them did not answer within ${Duration.format(handshakeTimeout)}`
+        return Effect.fail(new CredentialsUnavailable({ description }))
+      }
+    }),
+    Effect.filterOrFail(
+      (given) => !Number.isNaN(expiryOf(given)),
+      () => new CredentialsUnavailable({ description: "their expiresAt is not a valid date", isRetryable: false })
+    )
+  )
 
 /** However short a token lives, nobody is asked for another one more often than this, in milliseconds. */
 const leastPause = 1_000
@@ -146,7 +154,9 @@ const askAgain = Effect.fnUntraced(function*(
     if (answer._tag === "Success") return answer.success
     const left = expiresAt - (yield* Clock.currentTimeMillis)
     if (!answer.failure.isRetryable || left <= 0) return yield* Effect.fail(answer.failure)
-    yield* Effect.logWarning(`${answer.failure.message}. What the AMQP connection has expires in ${Math.ceil(left / 1000)} s.`)
+    yield* Effect.logWarning(
+      `${answer.failure.message}. What the AMQP connection has expires in ${Math.ceil(left / 1000)} s.`
+    )
     yield* Effect.sleep(Math.min(pause, left))
   }
 })
@@ -166,11 +176,5 @@ export const renewSecret = Effect.fnUntraced(
       expiresAt = expiryOf(credentials)
     }
   },
-  (self, host) =>
-    Effect.catch(self, (error) => {
-      host.giveUp(error)
-      return error.reason._tag === "ConnectionClosed"
-        ? Effect.void
-        : Effect.logWarning(`The secret of the AMQP connection was not renewed. ${error.message}`)
-    })
+  (self, host) => Effect.catch(self, (error) => Effect.sync(() => host.giveUp(error)))
 )

@@ -15,19 +15,22 @@ import { frameMinSize, frameOverhead, protocolHeader, ReplyCode } from "../proto
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import { FrameParser } from "../protocol/FrameParser.ts"
 import type { ContentHeader, FrameHandler } from "../protocol/FrameParser.ts"
-import { encodeMethodFrame, heartbeatFrame } from "../protocol/frames.ts"
-import { methodName } from "../protocol/methods.generated.ts"
+import { encodeMethodFrame } from "../protocol/frames.ts"
+import { hasContent, methodName } from "../protocol/methods.generated.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import { EncodeError, ProtocolError, ProtocolMismatch } from "../protocol/ProtocolError.ts"
-import { Channel } from "./channel.ts"
-import type { ChannelHost, ChannelMode, ConsumerSink } from "./channel.ts"
-import { ChannelNumbers } from "./channelNumbers.ts"
+import type { Channel, ConsumerSink } from "./channel.ts"
+import { Channels } from "./channels.ts"
+import type { ChannelsHost } from "./channels.ts"
 import { Deadlines } from "./deadlines.ts"
 import { handshake } from "./handshake.ts"
+import { keepAlive } from "./heartbeat.ts"
 import { Mailbox } from "./mailbox.ts"
 import { Outbound } from "./outbound.ts"
 import type { ChannelEvent } from "./requests.ts"
+import { renewSecret, SecretUpdates, updateFailed } from "./secrets.ts"
 import type { SessionOptions, Tuning } from "./sessionOptions.ts"
+import { describeSocketError } from "./socketErrors.ts"
 
 /** What brokers refuse a virtual host with: it is not there, not this user's, or has its limit of connections. */
 const virtualHostCodes: ReadonlySet<number> = new Set([
@@ -37,13 +40,20 @@ const virtualHostCodes: ReadonlySet<number> = new Set([
   ReplyCode.notAllowed
 ])
 
+/** How large a frame a server may send before the tuning, in bytes, to a client that wants no limit. RabbitMQ's have 600. */
+const firstReceivedFrameMax = 131072
+
+/** What brokers refuse a new secret with. */
+const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, ReplyCode.notAllowed])
+
 const connectionError = (reason: AmqpError.ConnectionErrorReason) => new AmqpError.AmqpConnectionError({ reason })
 
-export class Session implements FrameHandler, ChannelHost {
+export class Session implements FrameHandler, ChannelsHost {
   readonly outbound = new Outbound()
   readonly deadlines: Deadlines
   readonly control = new Mailbox<Method, AmqpError.AmqpConnectionError>()
   readonly options: SessionOptions
+  readonly channels: Channels
   /** Fails when the session is over. */
   readonly ended = Deferred.makeUnsafe<never, AmqpError.AmqpConnectionError>()
   /** What the handshake waits for, for errors; `undefined` once the connection is open. */
@@ -51,29 +61,41 @@ export class Session implements FrameHandler, ChannelHost {
   failure: AmqpError.AmqpConnectionError | undefined
   tuning: Tuning = { frameMax: frameMinSize, channelMax: 0, heartbeatSeconds: 0 }
   serverProperties: FieldTable = {}
-  /** Socket reads since the start; any byte is a sign of life. */
-  reads = 0
+  /** How, as whom and for how long this session is logged in; see the handshake. */
+  mechanism = ""
+  username = ""
+  expiresAt: number | undefined
+  readonly secrets = new SecretUpdates(this)
+  /** When the last bytes were read, in milliseconds of the clock. */
+  lastRead = 0
 
   private readonly scope: Scope.Scope
+  private readonly clock: Clock.Clock
   private readonly parser: FrameParser
-  private readonly channels = new Map<number, Channel>()
-  private readonly idle: Record<ChannelMode, Array<Channel>> = { plain: [], confirm: [], transaction: [] }
   private readonly fullSinks = new Set<ConsumerSink>()
   private resumeReader: (() => void) | undefined
   private readonly touched = new Set<{ flush(): void }>()
-  private numbers = new ChannelNumbers(0)
   private closing = false
 
   constructor(options: SessionOptions, scope: Scope.Scope, clock: Clock.Clock) {
     this.options = options
     this.scope = scope
+    this.clock = clock
+    this.channels = new Channels(this)
     this.deadlines = new Deadlines(Duration.toMillis(options.requestTimeout), clock)
-    // Until the tuning a server may send no frame above the size that we are about to ask for.
-    this.parser = new FrameParser(this, { maxFrameSize: options.frameMax })
+    // Until the tuning a server may send no frame above the size that we are about to ask for, and who asks for no limit does
+    // not yet know whom.
+    this.parser = new FrameParser(this, {
+      maxFrameSize: options.frameMax === 0 ? firstReceivedFrameMax : options.frameMax
+    })
   }
 
   get frameMax(): number {
     return this.tuning.frameMax
+  }
+
+  get channelCount(): number {
+    return this.channels.count
   }
 
   get maxBodySize(): number {
@@ -84,17 +106,30 @@ export class Session implements FrameHandler, ChannelHost {
     return this.options.maxPublishSize
   }
 
+  /** For logs: the buffers hold what was sent, and the first thing that was is a password. */
+  toJSON(): unknown {
+    return { _id: "Session", phase: this.phase, failure: this.failure?.message, channels: this.channels.count }
+  }
+
+  [Symbol.for("nodejs.util.inspect.custom")](): unknown {
+    return this.toJSON()
+  }
+
   // ---------------------------------------------------------------------------
   // the reader fiber
   // ---------------------------------------------------------------------------
 
   onMethod(channel: number, method: Method): void {
     if (channel === 0) {
+      if (hasContent(method._tag)) {
+        const message = `${method._tag} arrived on channel 0`
+        throw new ProtocolError({ replyCode: ReplyCode.channelError, message })
+      }
       this.control.offer(method)
       this.touched.add(this.control)
       return
     }
-    const target = this.channelOf(channel)
+    const target = this.channels.find(channel)
     if (target === undefined) return
     if (method._tag === "basic.deliver" || method._tag === "basic.return" || method._tag === "basic.get-ok") {
       return target.assembler.start(method)
@@ -109,26 +144,18 @@ export class Session implements FrameHandler, ChannelHost {
   }
 
   onHeader(channel: number, header: ContentHeader): void {
-    const target = this.channelOf(channel)
+    const target = this.channels.find(channel)
     const content = target?.assembler.header(header)
     if (target !== undefined && content !== undefined) this.deliver(target, content)
   }
 
   onBody(channel: number, payload: Uint8Array): void {
-    const target = this.channelOf(channel)
+    const target = this.channels.find(channel)
     const content = target?.assembler.body(payload)
     if (target !== undefined && content !== undefined) this.deliver(target, content)
   }
 
   onHeartbeat(): void {}
-
-  private channelOf(number: number): Channel | undefined {
-    const channel = this.channels.get(number)
-    if (channel === undefined && !this.numbers.wasUsed(number)) {
-      throw new ProtocolError({ replyCode: ReplyCode.channelError, message: `channel ${number} was never opened` })
-    }
-    return channel
-  }
 
   private deliver(channel: Channel, event: ChannelEvent): void {
     channel.mailbox.offer(event)
@@ -137,7 +164,7 @@ export class Session implements FrameHandler, ChannelHost {
 
   /** Decodes a whole read before it wakes anyone, and writes what they answered in one go. */
   private receive(chunks: ReadonlyArray<Uint8Array>): void {
-    this.reads++
+    this.lastRead = this.clock.currentTimeMillisUnsafe()
     try {
       for (const chunk of chunks) this.parser.push(chunk)
     } catch (error) {
@@ -178,9 +205,9 @@ export class Session implements FrameHandler, ChannelHost {
     resume?.()
   }
 
-  private get mayRead(): boolean {
-    return this.fullSinks.size === 0 || this.closing ||
-      [...this.channels.values()].some(({ expectsReply }) => expectsReply)
+  get mayRead(): boolean {
+    return this.fullSinks.size === 0 || this.closing || this.secrets.expectsReply ||
+      this.channels.expectReply
   }
 
   private readonly awaitReading: Effect.Effect<void> = Effect.callback((resume) => {
@@ -196,29 +223,6 @@ export class Session implements FrameHandler, ChannelHost {
 
   readonly writeTo = (writer: Socket.Writer): Effect.Effect<void> =>
     this.outbound.drainTo(writer.writeAll).pipe(Effect.catch((error) => Effect.sync(() => this.lost(error))))
-
-  /** Sends a heartbeat when half an interval was quiet, and gives up on a peer that is silent for two. */
-  readonly heartbeat: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
-    const { heartbeatSeconds } = this.tuning
-    let quiet = 0
-    let reads = this.reads
-    while (this.failure === undefined) {
-      yield* Effect.sleep(heartbeatSeconds * 500)
-      if (!this.outbound.active) {
-        this.outbound.writer.bytes(heartbeatFrame)
-        this.outbound.commit()
-        this.outbound.wake()
-      }
-      // After the wake, since a heartbeat is no reason to leave out the next one.
-      this.outbound.active = false
-      // While nothing is read, nothing is known of the peer.
-      quiet = this.reads === reads && this.mayRead ? quiet + 1 : 0
-      reads = this.reads
-      if (quiet >= 4) {
-        this.end(connectionError(new AmqpError.HeartbeatTimeout({ intervalSeconds: heartbeatSeconds })))
-      }
-    }
-  })
 
   /** The fiber of channel 0 once the connection is open. */
   readonly runControl: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
@@ -237,27 +241,31 @@ export class Session implements FrameHandler, ChannelHost {
         return this.outbound.setBlocked(method.reason)
       case "connection.unblocked":
         return this.outbound.setBlocked(undefined)
-      default:
-        return this.violated(
-          new ProtocolError({ replyCode: ReplyCode.commandInvalid, message: `${method._tag} is not expected here` })
-        )
+      case "connection.update-secret-ok":
+        if (this.secrets.confirm()) return
     }
+    this.violated(
+      new ProtocolError({ replyCode: ReplyCode.commandInvalid, message: `${method._tag} is not expected here` })
+    )
   }
 
   // ---------------------------------------------------------------------------
   // channel 0
   // ---------------------------------------------------------------------------
 
-  /** Sends a method on channel 0. Fails with an `InvalidArgument`. */
-  sendControl(method: Method): Effect.Effect<void, AmqpError.AmqpConnectionError> {
+  /** Sends a method on channel 0, in a frame of this size at most, 0: any. Fails with an `InvalidArgument`. */
+  sendControl(
+    method: Method,
+    maxFrameSize = this.tuning.frameMax
+  ): Effect.Effect<void, AmqpError.AmqpConnectionError> {
     return Effect.suspend(() => {
       const { writer } = this.outbound
       try {
         encodeMethodFrame(writer, 0, method)
         const size = writer.provisionalBytes
-        if (this.tuning.frameMax !== 0 && size > this.tuning.frameMax) {
+        if (maxFrameSize !== 0 && size > maxFrameSize) {
           throw new EncodeError({
-            message: `${method._tag}: ${size - frameOverhead} bytes do not fit a frame of ${this.tuning.frameMax} bytes`
+            message: `${method._tag}: ${size - frameOverhead} bytes do not fit a frame of ${maxFrameSize} bytes`
           })
         }
       } catch (error) {
@@ -278,49 +286,12 @@ export class Session implements FrameHandler, ChannelHost {
   tuned(tuning: Tuning): void {
     this.tuning = tuning
     this.parser.maxFrameSize = tuning.frameMax
-    this.numbers = new ChannelNumbers(tuning.channelMax)
+    this.channels.limit(tuning.channelMax)
   }
 
   // ---------------------------------------------------------------------------
   // channels
   // ---------------------------------------------------------------------------
-
-  /** Opens a channel. Its fiber lives as long as the channel. */
-  readonly openChannel: Effect.Effect<Channel, AmqpError.AmqpChannelError> = Effect.uninterruptibleMask((restore) =>
-    Effect.gen({ self: this }, function*() {
-      if (this.failure !== undefined) return yield* Effect.fail(lostChannel(this.failure))
-      const number = this.numbers.acquire()
-      if (number === undefined) {
-        return yield* Effect.fail(
-          new AmqpError.AmqpChannelError({ reason: new AmqpError.TooManyChannels({ limit: this.numbers.limit }) })
-        )
-      }
-      const channel = new Channel(number, this)
-      this.channels.set(number, channel)
-      yield* Effect.catch(channel.run, (error) => Effect.sync(() => this.violated(error))).pipe(this.fork)
-      return yield* restore(channel.request({ _tag: "channel.open" })).pipe(
-        Effect.as(channel),
-        // Whoever gave up: the number stays taken until the broker has closed what it may have opened.
-        Effect.onError(() => Effect.sync(() => channel.beginClose()))
-      )
-    })
-  )
-
-  /** Opens a channel for as long as the scope lives. */
-  readonly scopedChannel: Effect.Effect<Channel, AmqpError.AmqpChannelError, Scope.Scope> = Effect.uninterruptibleMask(
-    (restore) =>
-      Effect.tap(
-        restore(this.openChannel),
-        (channel) => Effect.addFinalizer(() => this.closeChannel(channel))
-      )
-  )
-
-  /** Closes a channel, within the close timeout. */
-  closeChannel(channel: Channel): Effect.Effect<void> {
-    return channel.state === "Closed"
-      ? Effect.void
-      : Effect.asVoid(Effect.timeoutOption(Effect.interruptible(channel.close), this.options.closeTimeout))
-  }
 
   supports(capability: string): boolean {
     const { capabilities } = this.serverProperties
@@ -331,34 +302,8 @@ export class Session implements FrameHandler, ChannelHost {
     return Reflect.get(capabilities, capability) === true
   }
 
-  /** A channel in a mode, for as long as nobody else has it: an idle one, or another. */
-  lease(mode: ChannelMode): Effect.Effect<Channel, AmqpError.AmqpChannelError> {
-    return Effect.suspend(() => {
-      const idle = this.idle[mode].pop()
-      if (idle !== undefined) return idle.isClean ? Effect.succeed(idle) : this.lease(mode)
-      return Effect.tap(
-        this.openChannel,
-        (channel) => Effect.onError(selectMode(channel, mode), () => Effect.sync(() => channel.beginClose()))
-      )
-    })
-  }
-
-  /** Takes a channel back: keeps it if it is clean, else closes it. */
-  giveBack(channel: Channel): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const idle = this.idle[channel.mode]
-      channel.programPublisher = undefined
-      if (!channel.isClean || idle.length >= this.options.maxIdleChannels) return this.closeChannel(channel)
-      idle.push(channel)
-      return Effect.void
-    })
-  }
-
   release(channel: Channel): void {
-    if (this.channels.get(channel.number) !== channel) return
-    this.channels.delete(channel.number)
-    channel.mailbox.fail("Ended")
-    this.numbers.release(channel.number)
+    this.channels.release(channel)
   }
 
   // ---------------------------------------------------------------------------
@@ -392,8 +337,15 @@ export class Session implements FrameHandler, ChannelHost {
 
   /** A close during the handshake says more than its code: what the broker did not like depends on the step. */
   private closeError(reason: AmqpError.ReplyReason): AmqpError.AmqpConnectionError {
-    const { username, virtualHost } = this.options
+    const { username } = this
+    const { virtualHost } = this.options
     const { replyText } = reason
+    if (
+      reason.method === "connection.update-secret" ||
+      (this.secrets.expectsReply && secretCodes.has(reason.replyCode))
+    ) {
+      return updateFailed(`${reason.replyCode} ${replyText}`)
+    }
     if (this.phase === "connection.tune" && reason.replyCode === ReplyCode.accessRefused) {
       return connectionError(new AmqpError.AuthenticationFailed({ username, replyText }))
     }
@@ -409,15 +361,16 @@ export class Session implements FrameHandler, ChannelHost {
       // Before RabbitMQ 3.2, and in other brokers, the socket closes without a word (the specification, section 4.10.1).
       const replyText = "the broker closed the socket after the credentials were sent"
       return this.end(
-        connectionError(new AmqpError.AuthenticationFailed({ username: this.options.username, replyText }))
+        connectionError(new AmqpError.AuthenticationFailed({ username: this.username, replyText }))
       )
     }
     this.end(connectionError(new AmqpError.SocketLost({ description: describeSocketError(error), cause: error })))
   }
 
   /** Runs one of the session's fibers. None may end by a defect of its own unnoticed: others wait for what it does. */
-  readonly fork = (loop: Effect.Effect<void>): Effect.Effect<unknown> =>
+  readonly fork = (loop: Effect.Effect<void, ProtocolError>): Effect.Effect<unknown> =>
     loop.pipe(
+      Effect.catch((error) => Effect.sync(() => this.violated(error))),
       Effect.catchDefect((defect) =>
         Effect.sync(() => {
           const description = `the client failed: ${defect instanceof Error ? defect.message : String(defect)}`
@@ -429,6 +382,7 @@ export class Session implements FrameHandler, ChannelHost {
     )
 
   private violated(error: unknown): void {
+    if (this.failure !== undefined) return
     if (error instanceof ProtocolMismatch) {
       return this.end(
         connectionError(
@@ -438,7 +392,10 @@ export class Session implements FrameHandler, ChannelHost {
     }
     if (!(error instanceof ProtocolError)) throw error
     const { message, replyCode } = error
-    this.sendNow({ _tag: "connection.close", replyCode, replyText: message.slice(0, 80), classId: 0, methodId: 0 })
+    // Who has said nothing in AMQP yet would not understand a close.
+    if (this.phase !== "connection.start") {
+      this.sendNow({ _tag: "connection.close", replyCode, replyText: message.slice(0, 80), classId: 0, methodId: 0 })
+    }
     this.end(connectionError(new AmqpError.ProtocolViolation({ replyCode, description: message })))
   }
 
@@ -449,51 +406,26 @@ export class Session implements FrameHandler, ChannelHost {
     this.outbound.wake()
   }
 
+  /** Says goodbye without waiting for the answer, and ends the session. */
+  giveUp(error: AmqpError.AmqpConnectionError): void {
+    if (this.failure !== undefined) return
+    const replyText = "Goodbye"
+    this.sendNow({ _tag: "connection.close", replyCode: ReplyCode.success, replyText, classId: 0, methodId: 0 })
+    this.end(error)
+  }
+
   /** Ends the session and everything that hangs on it, with the cause. Once. */
   end(error: AmqpError.AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
     // What came before the end counts: a confirm that was read is a confirm.
     this.flushTouched()
-    const channels = [...this.channels.values()]
-    this.channels.clear()
-    const channelError = lostChannel(error)
-    for (const channel of channels) {
-      channel.end(channelError)
-      channel.mailbox.fail("Ended")
-    }
+    this.channels.end(error)
     this.control.fail(error)
+    this.secrets.fail(error)
     this.outbound.close()
     Deferred.doneUnsafe(this.ended, Effect.fail(error))
   }
-}
-
-const selectMode = (channel: Channel, mode: ChannelMode): Effect.Effect<unknown, AmqpError.AmqpChannelError> =>
-  mode === "plain" ? Effect.void : mode === "confirm" ? channel.confirmSelect : channel.transactionSelect
-
-/** How the loss of the connection looks to what used a channel of it. */
-export const lostChannel = (cause: AmqpError.AmqpConnectionError): AmqpError.AmqpChannelError =>
-  new AmqpError.AmqpChannelError({ reason: new AmqpError.ConnectionLost({ cause }) })
-
-/** The platform's own words where it has some: "connect ECONNREFUSED 127.0.0.1:5672". */
-export const describeSocketError = (error: Socket.SocketError): string => {
-  const { reason } = error
-  switch (reason._tag) {
-    case "SocketCloseError":
-      return reason.code === 1000 ? "the peer closed the socket" : "the socket closed"
-    case "SocketOpenError":
-      return reason.kind === "Timeout" ? "the socket did not open in time" : describeCause(reason.cause, reason.message)
-    default:
-      return describeCause(reason.cause, reason.message)
-  }
-}
-
-const describeCause = (cause: unknown, otherwise: string): string => {
-  // A host with several addresses fails with one error for each of them.
-  if (cause instanceof AggregateError) {
-    return cause.errors.map((each) => describeCause(each, otherwise)).join("; ")
-  }
-  return cause instanceof Error && cause.message !== "" ? cause.message : otherwise
 }
 
 /** Dials, shakes hands and runs a session in the scope. */
@@ -523,7 +455,12 @@ export const make = Effect.fnUntraced(function*(
   session.phase = undefined
   yield* session.fork(session.runControl)
   yield* session.fork(session.deadlines.run)
-  if (session.tuning.heartbeatSeconds > 0) yield* session.fork(session.heartbeat)
+  if (session.tuning.heartbeatSeconds > 0) {
+    yield* session.fork(keepAlive(session, session.tuning.heartbeatSeconds))
+  }
+  if (session.expiresAt !== undefined) {
+    yield* session.fork(renewSecret(session, session.secrets, session.expiresAt))
+  }
   yield* Scope.addFinalizer(scope, session.close)
   return session
 })

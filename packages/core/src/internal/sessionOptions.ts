@@ -1,13 +1,22 @@
 /**
  * What a session is made with, and what it agrees on with the broker.
  */
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Duration from "effect/Duration"
-import type * as Redacted from "effect/Redacted"
+import type * as Effect from "effect/Effect"
+import type { CredentialsUnavailable } from "../AmqpError.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
+import type { Credentials, Mechanism } from "./sasl.ts"
+import type { TransportProtection } from "./transport.ts"
 
 export interface SessionOptions {
-  readonly username: string
-  readonly password: Redacted.Redacted<string>
+  /** Asked for each session, and again before what it answers expires. */
+  readonly credentials: Effect.Effect<Credentials, CredentialsUnavailable>
+  /** In the order of preference. */
+  readonly mechanisms: NonEmptyReadonlyArray<Mechanism>
+  /** How long before the expiry new credentials are asked for. */
+  readonly refreshMargin: Duration.Duration
+  readonly transport: TransportProtection | undefined
   readonly virtualHost: string
   readonly locale: string
   readonly clientProperties: FieldTable

@@ -217,7 +217,7 @@ export const subscribe = <A>(
         new AmqpChannelError({ reason: new NotSupported({ capability: "consumer_priorities" }) })
       )
     }
-    const channel = yield* session.scopedChannel
+    const channel = yield* session.channels.scoped
     const subscription = new Subscription(channel, options, decode)
     yield* subscription.start
     return subscription

@@ -5,12 +5,12 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 
 /**
- * What is known of the transport that a `Socket` stands for.
+ * How well the transport that a `Socket` stands for keeps a secret.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Transport {
+export interface TransportProtection {
   /** Where the bytes go, as people and logs know it: `rabbit.example:5672`. */
   readonly peer: string
   /**
@@ -21,10 +21,12 @@ export interface Transport {
    * - `Local`: nothing leaves the machine.
    * - `None`: nothing.
    */
-  readonly protection: "Verified" | "Unverified" | "Local" | "None"
+  readonly level: "Verified" | "Unverified" | "Local" | "None"
 }
 
-export const Transport: Context.Reference<Transport | undefined> = Context.Reference<Transport | undefined>(
+export const Transport: Context.Reference<TransportProtection | undefined> = Context.Reference<
+  TransportProtection | undefined
+>(
   "@effect-amqp/core/AmqpConnection/Transport",
   { defaultValue: () => undefined }
 )
@@ -32,7 +34,8 @@ export const Transport: Context.Reference<Transport | undefined> = Context.Refer
 const dangers = {
   None: "The password goes unencrypted to the broker at PEER, and whoever is on the way can read it. " +
     "Use TLS, with a URL that begins with amqps://.",
-  Unverified: "The password goes to the broker at PEER, whose certificate is not verified, so that whoever is on the way can " +
+  Unverified:
+    "The password goes to the broker at PEER, whose certificate is not verified, so that whoever is on the way can " +
     "pose as the broker and read it. Trust the broker's certificate authority instead of any certificate."
 } as const
 
@@ -40,12 +43,12 @@ const dangers = {
 const warned = new Set<string>()
 
 /** Warns when a password is about to go over a transport that does not protect it, once for each peer. */
-export const warnOfExposure = (transport: Transport | undefined): Effect.Effect<void> =>
+export const warnOfExposure = (transport: TransportProtection | undefined): Effect.Effect<void> =>
   Effect.suspend(() => {
     if (transport === undefined) return Effect.void
-    const { peer, protection } = transport
-    const key = `${protection} ${peer}`
-    if ((protection !== "None" && protection !== "Unverified") || warned.has(key)) return Effect.void
+    const { level, peer } = transport
+    const key = `${level} ${peer}`
+    if ((level !== "None" && level !== "Unverified") || warned.has(key)) return Effect.void
     warned.add(key)
-    return Effect.logWarning(dangers[protection].replace("PEER", peer))
+    return Effect.logWarning(dangers[level].replace("PEER", peer))
   })

@@ -8,6 +8,14 @@ import * as Duration from "effect/Duration"
 import * as Equal from "effect/Equal"
 import * as Redacted from "effect/Redacted"
 
+/**
+ * The SASL mechanisms that this package has, by the names that brokers offer them under.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type MechanismName = "PLAIN" | "AMQPLAIN" | "EXTERNAL" | "ANONYMOUS"
+
 /** What the parameters of a query can set. What a query does not mention is absent. */
 export interface ParameterFields {
   readonly heartbeat?: Duration.Duration | undefined
@@ -20,8 +28,9 @@ export interface ParameterFields {
   readonly certFile?: string | undefined
   readonly keyFile?: string | undefined
   readonly passphrase?: Redacted.Redacted<string> | undefined
-  readonly verifyPeer?: boolean | undefined
-  readonly verifyHostname?: boolean | undefined
+  readonly mechanisms?: ReadonlyArray<MechanismName> | undefined
+  readonly dangerouslyAcceptAnyCertificate?: boolean | undefined
+  readonly dangerouslyAcceptAnyHostname?: boolean | undefined
   readonly serverName?: string | false | undefined
 }
 
@@ -89,19 +98,41 @@ const maxSeconds = Math.floor(maxMillis / 1000)
 
 const timeoutMillis = duration(Duration.millis, 1, maxMillis)
 const timeoutSeconds = duration(Duration.seconds, 1, maxSeconds)
-const verifications = { verify_peer: true, required: true, optional: true, verify_none: false, ignore: false }
-const truths = { true: true, yes: true, 1: true, false: false, no: false, 0: false }
+const verifications = { verify_peer: false, required: false, optional: false, verify_none: true, ignore: true }
+const hostnameChecks = { true: false, yes: false, 1: false, false: true, no: true, 0: true }
+
+const mechanismNames: Readonly<Record<string, MechanismName>> = {
+  plain: "PLAIN",
+  amqplain: "AMQPLAIN",
+  external: "EXTERNAL",
+  anonymous: "ANONYMOUS"
+}
+
+/** The one parameter that is repeated to say more: each adds a mechanism. */
+const authMechanism: Parameter = {
+  field: "mechanisms",
+  expects: "plain, amqplain, external or anonymous",
+  isTls: false,
+  set: (fields, text) => {
+    const name = choice(mechanismNames)(text)
+    if (name === undefined) return "Malformed"
+    const { mechanisms = [] } = fields
+    if (!mechanisms.includes(name)) fields.mechanisms = [...mechanisms, name]
+    return undefined
+  }
+}
 
 const caFile = tlsParameter("caFile", "the path of a file", nonEmpty)
 const certFile = tlsParameter("certFile", "the path of a file", nonEmpty)
 const keyFile = tlsParameter("keyFile", "the path of a file", nonEmpty)
-const verifyPeer = tlsParameter(
-  "verifyPeer",
+const verify = tlsParameter(
+  "dangerouslyAcceptAnyCertificate",
   "verify_peer or verify_none (or: required, optional, ignore)",
   choice(verifications)
 )
 
 const parameters: ReadonlyMap<string, Parameter> = new Map([
+  ["auth_mechanism", authMechanism],
   ["heartbeat", parameter("heartbeat", "whole seconds from 0 (off) to 65535", duration(Duration.seconds, 0, 65535))],
   ["channel_max", parameter("channelMax", "a whole number from 0 (no limit) to 65535", wholeNumber(0, 65535))],
   ["frame_max", parameter("frameMax", "0 (no limit) or whole bytes from 8192 to 4294967295", readFrameMax)],
@@ -117,9 +148,12 @@ const parameters: ReadonlyMap<string, Parameter> = new Map([
   ["keyfile", keyFile],
   ["ssl_key", keyFile],
   ["password", tlsParameter("passphrase", "what the key file is encrypted with", Redacted.make)],
-  ["verify", verifyPeer],
-  ["ssl_validation", verifyPeer],
-  ["ssl_check_hostname", tlsParameter("verifyHostname", "true or false (or: yes, no, 1, 0)", choice(truths))],
+  ["verify", verify],
+  ["ssl_validation", verify],
+  [
+    "ssl_check_hostname",
+    tlsParameter("dangerouslyAcceptAnyHostname", "true or false (or: yes, no, 1, 0)", choice(hostnameChecks))
+  ],
   ["server_name_indication", tlsParameter("serverName", "a host name, or disable", readServerName)]
 ])
 
@@ -130,7 +164,7 @@ const namesWhere = (predicate: (parameter: Parameter) => boolean): string =>
 const setParameter = (fields: MutableFields, name: string, value: string, secure: boolean): string | undefined => {
   const parameter = parameters.get(name)
   if (parameter === undefined) {
-    return `there is no parameter ${JSON.stringify(name.slice(0, 40))}, but auth_mechanism, ` +
+    return `there is no parameter ${JSON.stringify(name.slice(0, 40))}, but ` +
       `${namesWhere(({ isTls }) => !isTls)}, and with amqps:// ${namesWhere(({ isTls }) => isTls)}`
   }
   if (parameter.isTls && !secure) {
@@ -154,17 +188,9 @@ export const readParameters = (
   secure: boolean
 ): ParameterFields | string => {
   const fields: MutableFields = {}
-  const mechanisms: Array<string> = []
   for (const [name, value] of pairs) {
-    if (name === "auth_mechanism") {
-      mechanisms.push(value.toLowerCase())
-      continue
-    }
     const problem = setParameter(fields, name, value, secure)
     if (problem !== undefined) return problem
-  }
-  if (mechanisms.length > 0 && !mechanisms.includes("plain")) {
-    return "\"auth_mechanism\" has to allow plain, the only mechanism this client has"
   }
   if (fields.certFile === undefined && (fields.keyFile !== undefined || fields.passphrase !== undefined)) {
     return "\"keyfile\" and \"password\" belong to a \"certfile\", and there is none"
