@@ -40,7 +40,7 @@ const options = { client: { requestTimeout: "30 seconds", closeTimeout: "5 secon
 const openShared = (peer: Peer) =>
   Effect.gen(function*() {
     const session = yield* openSession
-    const opening = yield* fork(session.openChannel)
+    const opening = yield* fork(session.channels.lease("plain"))
     yield* peer.openChannel()
     return { session, channel: yield* resultOf(opening) }
   })
@@ -274,7 +274,7 @@ describe("requests", () => {
     connected((peer) =>
       Effect.gen(function*() {
         const { channel, session } = yield* openShared(peer)
-        const fibers = yield* Effect.forEach([1, 2, 3], () => fork(session.closeChannel(channel)))
+        const fibers = yield* Effect.forEach([1, 2, 3], () => fork(session.channels.close(channel)))
         yield* peer.closeChannel()
         for (const fiber of fibers) yield* resultOf(fiber)
         yield* peer.expectNothing
@@ -284,16 +284,16 @@ describe("requests", () => {
     connected((peer) =>
       Effect.gen(function*() {
         const { channel, session } = yield* openShared(peer)
-        const closing = yield* fork(session.closeChannel(channel))
+        const closing = yield* fork(session.channels.close(channel))
         yield* peer.expect("channel.close", 1)
         yield* peer.send(1, channelClose(404, "NOT_FOUND"))
         yield* peer.expect("channel.close-ok", 1)
         yield* resultOf(closing)
-        const other = yield* fork(session.openChannel)
+        const other = yield* fork(session.channels.lease("plain"))
         yield* peer.openChannel(2)
         yield* resultOf(other)
         yield* peer.send(1, { _tag: "channel.close-ok" })
-        yield* fork(session.openChannel)
+        yield* fork(session.channels.lease("plain"))
         yield* peer.openChannel(1)
       }), options))
 

@@ -393,7 +393,7 @@ export class Session implements FrameHandler, ChannelsHost {
     if (!(error instanceof ProtocolError)) throw error
     const { message, replyCode } = error
     // Who has said nothing in AMQP yet would not understand a close.
-    if (this.phase !== "connection.start") {
+    if (this.parser.started) {
       this.sendNow({ _tag: "connection.close", replyCode, replyText: message.slice(0, 80), classId: 0, methodId: 0 })
     }
     this.end(connectionError(new AmqpError.ProtocolViolation({ replyCode, description: message })))

@@ -75,7 +75,7 @@ export class FrameParser {
   private partial: Uint8Array = empty
   private partialLength = 0
   /** Whether a frame came yet: before, unknown bytes are probably another protocol. */
-  private started = false
+  started = false
   private failed = false
   private failure: unknown = undefined
   /** The last properties, since those of consecutive messages are mostly the same bytes. They keep one chunk alive. */
