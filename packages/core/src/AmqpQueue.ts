@@ -17,6 +17,7 @@ import type { AmqpChannel, Step } from "./AmqpChannel.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
+import type { Channel } from "./internal/channel.ts"
 import * as Program from "./internal/program.ts"
 import * as Topology from "./internal/topology.ts"
 import * as Validation from "./internal/validation.ts"
@@ -348,6 +349,13 @@ const queueInfo = (
   answer: { readonly queue: string; readonly messageCount: number; readonly consumerCount: number }
 ): QueueInfo => ({ name: answer.queue, messageCount: answer.messageCount, consumerCount: answer.consumerCount })
 
+/** An operation on a queue that has a name. */
+const onQueue = <A, E, R>(
+  queue: string | AmqpQueue,
+  operation: (channel: Channel, name: string) => Effect.Effect<A, E, R>
+): AmqpChannel<A, E | AmqpChannelError, R> =>
+  Program.make((channel) => Effect.flatMap(Topology.queueName(queue), (name) => operation(channel, name)))
+
 /** A name alone says nothing of the type, which is then the virtual host's default. */
 const named = (name: string): Topology.QueueDescription => ({
   name: Validation.nonEmptyName("queue", name),
@@ -385,11 +393,11 @@ export const declare = (queue: string | AmqpQueue): AmqpChannel<QueueInfo, AmqpC
  * @since 0.1.0
  */
 export const declarePassive = (queue: string | AmqpQueue): AmqpChannel<QueueInfo, AmqpChannelError> =>
-  Program.make((channel) =>
+  onQueue(queue, (channel, name) =>
     Effect.map(
       channel.request({
         _tag: "queue.declare",
-        queue: Topology.nameOf(queue),
+        queue: name,
         passive: true,
         durable: false,
         exclusive: false,
@@ -398,8 +406,7 @@ export const declarePassive = (queue: string | AmqpQueue): AmqpChannel<QueueInfo
         arguments: {}
       }),
       queueInfo
-    )
-  )
+    ))
 
 /**
  * Has an exchange route to the queue (`queue.bind`). Fails with `NotFound` when one of the two is not there.
@@ -408,9 +415,7 @@ export const declarePassive = (queue: string | AmqpQueue): AmqpChannel<QueueInfo
  * @since 0.1.0
  */
 export const bind = (queue: string | AmqpQueue, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
-  Program.make((channel) =>
-    Effect.asVoid(Topology.bindQueue(channel, Topology.nameOf(queue), describeBinding(binding)))
-  )
+  onQueue(queue, (channel, name) => Effect.asVoid(Topology.bindQueue(channel, name, describeBinding(binding))))
 
 /**
  * Takes a binding back (`queue.unbind`). Succeeds when there was none.
@@ -419,15 +424,14 @@ export const bind = (queue: string | AmqpQueue, binding: Binding): AmqpChannel<v
  * @since 0.1.0
  */
 export const unbind = (queue: string | AmqpQueue, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
-  Program.make((channel) =>
+  onQueue(queue, (channel, name) =>
     Effect.asVoid(channel.request({
       _tag: "queue.unbind",
-      queue: Topology.nameOf(queue),
+      queue: name,
       exchange: Topology.nameOf(binding.exchange),
       routingKey: binding.routingKey ?? "",
       arguments: binding.arguments ?? {}
-    }))
-  )
+    })))
 
 /**
  * Deletes the messages that are ready, not those a consumer has yet to settle (`queue.purge`), and yields how many.
@@ -436,12 +440,11 @@ export const unbind = (queue: string | AmqpQueue, binding: Binding): AmqpChannel
  * @since 0.1.0
  */
 export const purge = (queue: string | AmqpQueue): AmqpChannel<number, AmqpChannelError> =>
-  Program.make((channel) =>
+  onQueue(queue, (channel, name) =>
     Effect.map(
-      channel.request({ _tag: "queue.purge", queue: Topology.nameOf(queue), noWait: false }),
+      channel.request({ _tag: "queue.purge", queue: name, noWait: false }),
       ({ messageCount }) => messageCount
-    )
-  )
+    ))
 
 /**
  * Deletes a queue with its messages (`queue.delete`), and yields how many there were. Succeeds when there is no such queue.
@@ -454,18 +457,17 @@ const remove = (
   queue: string | AmqpQueue,
   options: { readonly ifUnused?: boolean | undefined; readonly ifEmpty?: boolean | undefined } = {}
 ): AmqpChannel<number, AmqpChannelError> =>
-  Program.make((channel) =>
+  onQueue(queue, (channel, name) =>
     Effect.map(
       channel.request({
         _tag: "queue.delete",
-        queue: Topology.nameOf(queue),
+        queue: name,
         ifUnused: options.ifUnused ?? false,
         ifEmpty: options.ifEmpty ?? false,
         noWait: false
       }),
       ({ messageCount }) => messageCount
-    )
-  )
+    ))
 
 export { remove as delete }
 
@@ -492,10 +494,10 @@ export const get = <A, E, R>(
   queue: string | AmqpQueue<"classic" | "quorum">,
   handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<AmqpDelivery.Settlement<A>, E, R>
 ): AmqpChannel<Option.Option<A>, E | AmqpChannelError, R> =>
-  Program.make((channel) =>
+  onQueue(queue, (channel, name) =>
     // From the arrival of the message to its settlement nothing may get lost by an interruption.
     Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(restore(channel.get(Topology.nameOf(queue), false)), (answer) => {
+      Effect.flatMap(restore(channel.get(name, false)), (answer) => {
         if ("_tag" in answer) return Effect.succeedNone
         const delivery = AmqpDelivery.make(answer, channel)
         const handled = Effect.suspend(() => Program.runOn(handler(delivery), channel))
@@ -506,8 +508,7 @@ export const get = <A, E, R>(
           Effect.map(({ value }) => Option.some(value))
         )
       })
-    )
-  )
+    ))
 
 /**
  * Fetches a message, if there is one, which the broker forgets as it sends it (`basic.get` with `no-ack`): it is lost when
@@ -519,9 +520,8 @@ export const get = <A, E, R>(
 export const getAutoAck = (
   queue: string | AmqpQueue<"classic" | "quorum">
 ): AmqpChannel<Option.Option<AmqpDelivery.ReceivedMessage>, AmqpChannelError> =>
-  Program.make((channel) =>
+  onQueue(queue, (channel, name) =>
     Effect.map(
-      channel.get(Topology.nameOf(queue), true),
+      channel.get(name, true),
       (answer) => "_tag" in answer ? Option.none() : Option.some(AmqpDelivery.makeSettled(answer))
-    )
-  )
+    ))

@@ -111,8 +111,11 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
   const { dangerouslyAcceptAnyCertificate = uri.tls.dangerouslyAcceptAnyCertificate, ...more } = options
   return dial.makeSocket(
     name,
-    Effect.map(tlsOptions(uri, { ...uri.tls, dangerouslyAcceptAnyCertificate }), (fromUri) => ({
-      connect: () => tls.connect({ ...fromUri, ...more, host, port }),
+    Effect.map(tlsOptions(uri, uri.tls), (fromUri) => ({
+      // In any case, as else the environment variable NODE_TLS_REJECT_UNAUTHORIZED could turn it off; and last, as an object
+      // that was made elsewhere may have more than its type says.
+      connect: () =>
+        tls.connect({ ...fromUri, ...more, rejectUnauthorized: !dangerouslyAcceptAnyCertificate, host, port }),
       readyEvent: "secureConnect"
     }))
   )

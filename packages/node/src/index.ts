@@ -8,3 +8,10 @@
  * @since 0.1.0
  */
 export * as NodeAmqp from "./NodeAmqp.ts"
+
+/**
+ * One-shot operations for scripts: each connects to the broker of a URL, does one thing and closes the connection.
+ *
+ * @since 0.1.0
+ */
+export * as NodeAmqpOneShot from "./NodeAmqpOneShot.ts"

@@ -52,6 +52,14 @@ export const describe = <A extends object>(description: A): Readonly<A> & Pipeab
 export const nameOf = (described: string | { readonly name: string }): string =>
   typeof described === "string" ? described : described.name
 
+/** The name of a queue for an operation on it. To an empty one brokers say that they mean the last queue of the channel. */
+export const queueName = (queue: string | { readonly name: string }): Effect.Effect<string, AmqpChannelError> =>
+  attempt(() => {
+    const name = nameOf(queue)
+    if (name === "") throw invalid("queue: must not be empty; a queue that the broker names is known by that name")
+    return name
+  })
+
 /** The exchanges that are described and not only named. */
 export const described = (...exchanges: ReadonlyArray<string | ExchangeDescription | undefined>) =>
   exchanges.filter((exchange): exchange is ExchangeDescription => typeof exchange === "object")

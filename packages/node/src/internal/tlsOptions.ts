@@ -71,8 +71,6 @@ export const tlsOptions = (uri: AmqpUri, parameters: TlsParameters): Effect.Effe
     const host = net.isIP(uri.host) === 0 ? uri.host : ""
     return {
       minVersion: "TLSv1.2",
-      // Said in any case: by default the environment variable NODE_TLS_REJECT_UNAUTHORIZED could turn it off.
-      rejectUnauthorized: !parameters.dangerouslyAcceptAnyCertificate,
       servername: parameters.serverName === false ? "" : parameters.serverName ?? host,
       ...identity,
       ...(trusted.length === 0 ? {} : { ca: [...trusted] }),

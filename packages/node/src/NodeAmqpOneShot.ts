@@ -1,0 +1,216 @@
+/**
+ * One-shot operations for scripts: each connects to the broker of a URL, does one thing and closes the connection.
+ *
+ * **Gotchas**
+ *
+ * A connection takes half a dozen round trips. A program that does more than one thing makes one connection with
+ * `NodeAmqp.layer` and uses it for all of them.
+ *
+ * @since 0.1.0
+ */
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import type { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import type * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpError from "@effect-amqp/core/AmqpError"
+import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
+import type * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
+import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Stream from "effect/Stream"
+import * as NodeAmqp from "./NodeAmqp.ts"
+
+/**
+ * Where the broker is: a URL, or a URL with further options.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Broker = NodeAmqp.Options | NodeAmqp.Options["url"]
+
+/**
+ * Why no connection was made.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ConnectError = AmqpUri.AmqpUriError | AmqpError.AmqpConnectionError
+
+const toOptions = (broker: Broker): NodeAmqp.Options =>
+  typeof broker === "string" || Redacted.isRedacted(broker) || broker instanceof AmqpUri.AmqpUri
+    ? { url: broker }
+    : broker
+
+const connected = (broker: Broker) =>
+<A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<
+  A,
+  E | ConnectError,
+  Exclude<R, AmqpConnection>
+> => Effect.provide(effect, NodeAmqp.layer(toOptions(broker)))
+
+/** Refuses a name that no entity has before a connection is made. */
+const named = <A, E, R>(
+  what: string,
+  { length }: string,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | AmqpError.AmqpChannelError, R> =>
+  length > 0 ? effect : Effect.fail(
+    new AmqpError.AmqpChannelError({
+      reason: new AmqpError.InvalidArgument({ description: `${what}: must not be empty` })
+    })
+  )
+
+/**
+ * Runs a channel program; see `AmqpChannel.run`.
+ *
+ * **Example** (How many messages wait)
+ *
+ * ```ts
+ * import { AmqpQueue } from "@effect-amqp/core"
+ * import { NodeAmqpOneShot } from "@effect-amqp/node"
+ * import * as Effect from "effect/Effect"
+ *
+ * const waiting = NodeAmqpOneShot.run("amqp://localhost", AmqpQueue.declarePassive("orders")).pipe(
+ *   Effect.map(({ messageCount }) => messageCount)
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const run = <A, E, R>(
+  broker: Broker,
+  program: AmqpChannel.AmqpChannel<A, E, R>
+): Effect.Effect<A, E | AmqpError.AmqpChannelError | ConnectError, Exclude<R, AmqpConnection>> =>
+  connected(broker)(AmqpChannel.run(program))
+
+/**
+ * Publishes a message and waits for the broker's confirm; see `AmqpPublisher`.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const publish = (
+  broker: Broker,
+  message: AmqpMessage.AmqpMessage,
+  options: AmqpChannel.PublishOptions
+): Effect.Effect<void, AmqpError.AmqpPublishError | AmqpError.AmqpChannelError | ConnectError> =>
+  connected(broker)(
+    Effect.scoped(Effect.flatMap(AmqpPublisher.make(), (publisher) => publisher.publish(message, options)))
+  )
+
+/**
+ * Publishes messages and waits until the broker has confirmed all; see `AmqpPublisher`.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const publishAll = (
+  broker: Broker,
+  messages: Iterable<AmqpMessage.AmqpMessage>,
+  options: AmqpChannel.PublishOptions
+): Effect.Effect<void, AmqpError.AmqpPublishAllError | AmqpError.AmqpChannelError | ConnectError> =>
+  connected(broker)(
+    Effect.scoped(Effect.flatMap(AmqpPublisher.make(), (publisher) => publisher.publishAll(messages, options)))
+  )
+
+/**
+ * Takes one message out of a queue, if there is one. The broker forgets it as it sends it; see `AmqpQueue.getAutoAck`.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const get = (
+  broker: Broker,
+  queue: string
+): Effect.Effect<Option.Option<AmqpDelivery.ReceivedMessage>, AmqpError.AmqpChannelError | ConnectError> =>
+  named("queue", queue, run(broker, AmqpQueue.getAutoAck(queue)))
+
+/**
+ * The deliveries of one queue or several, for as long as the stream runs; see `AmqpConsumer.stream`.
+ *
+ * **Example** (Printing what is published)
+ *
+ * ```ts
+ * import { AmqpExchange, AmqpQueue } from "@effect-amqp/core"
+ * import { NodeAmqpOneShot } from "@effect-amqp/node"
+ * import * as Effect from "effect/Effect"
+ * import * as Stream from "effect/Stream"
+ *
+ * const logs = AmqpQueue.serverNamed().pipe(AmqpQueue.withBinding({ exchange: AmqpExchange.fanout("logs") }))
+ *
+ * const program = NodeAmqpOneShot.consume("amqp://localhost", logs).pipe(
+ *   Stream.runForEach((delivery) => Effect.andThen(Effect.log(delivery.text), delivery.ack))
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const consume = (
+  broker: Broker,
+  queues: AmqpConsumer.Queues,
+  options?: AmqpConsumer.Options
+): Stream.Stream<
+  AmqpDelivery.AmqpDelivery,
+  AmqpError.AmqpChannelError | AmqpError.AmqpConsumerCancelled | ConnectError
+> => Stream.provide(AmqpConsumer.stream(queues, options), NodeAmqp.layer(toOptions(broker)))
+
+/**
+ * Makes exchanges and queues, with their bindings and all that they refer to, unless they are there; see `AmqpTopology.declare`.
+ * Yields what the broker says of the queues.
+ *
+ * **Example** (An exchange of each kind)
+ *
+ * ```ts
+ * import { AmqpExchange } from "@effect-amqp/core"
+ * import { NodeAmqpOneShot } from "@effect-amqp/node"
+ *
+ * const program = NodeAmqpOneShot.declare(
+ *   "amqp://localhost",
+ *   AmqpExchange.direct("orders"),
+ *   AmqpExchange.fanout("news"),
+ *   AmqpExchange.topic("events"),
+ *   AmqpExchange.headers("documents")
+ * )
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const declare = (
+  broker: Broker,
+  ...descriptions: ReadonlyArray<AmqpExchange.AmqpExchange | AmqpQueue.AmqpQueue>
+): Effect.Effect<ReadonlyArray<AmqpQueue.QueueInfo>, AmqpError.AmqpChannelError | ConnectError> =>
+  Effect.suspend(() => run(broker, AmqpTopology.declare(AmqpTopology.make(...descriptions))))
+
+/**
+ * Deletes a queue with its messages, and yields how many there were; see `AmqpQueue.delete`.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const deleteQueue = (
+  broker: Broker,
+  queue: string,
+  options?: { readonly ifUnused?: boolean | undefined; readonly ifEmpty?: boolean | undefined }
+): Effect.Effect<number, AmqpError.AmqpChannelError | ConnectError> =>
+  named("queue", queue, run(broker, AmqpQueue.delete(queue, options)))
+
+/**
+ * Deletes an exchange with its bindings; see `AmqpExchange.delete`.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const deleteExchange = (
+  broker: Broker,
+  exchange: string,
+  options?: { readonly ifUnused?: boolean | undefined }
+): Effect.Effect<void, AmqpError.AmqpChannelError | ConnectError> =>
+  named("exchange", exchange, run(broker, AmqpExchange.delete(exchange, options)))
