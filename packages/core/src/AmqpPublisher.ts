@@ -9,7 +9,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -17,15 +16,14 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import type { PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
-import { AmqpChannelError, AmqpPublishAllError, ChannelClosed, ConfirmTimeout } from "./AmqpError.ts"
-import type { AmqpPublishError } from "./AmqpError.ts"
+import { AmqpPublishAllError } from "./AmqpError.ts"
+import type { AmqpChannelError, AmqpPublishError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel } from "./internal/channel.ts"
-import { lostChannel } from "./internal/channels.ts"
-import type { ConfirmLedger, Outcome, PublishOwner } from "./internal/confirms.ts"
-import { failureOf, notSent, Publishing, unencodable } from "./internal/publishing.ts"
-import type { PublishJob, PublishLimits } from "./internal/publishing.ts"
-import type { Session } from "./internal/session.ts"
+import type { Outcome, PublishOwner } from "./internal/confirms.ts"
+import { startPublishing } from "./internal/publisherChannel.ts"
+import { failureOf, notSent, unencodable } from "./internal/publishing.ts"
+import type { Publishing, PublishJob, PublishLimits } from "./internal/publishing.ts"
 import * as Validation from "./internal/validation.ts"
 
 /**
@@ -103,14 +101,7 @@ export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpPublisher["Service"], AmqpChannelError, AmqpConnection.AmqpConnection | Scope.Scope> {
   const limits = yield* Validation.attempt(() => resolve(options))
-  const session = yield* AmqpConnection.session
-  const publishing = new Publishing(limits, session.outbound, yield* Clock.Clock)
-  const opened = yield* Deferred.make<void, AmqpChannelError>()
-  yield* Effect.forkScoped(keepOpen(session, publishing, limits.confirmTimeout, opened), { startImmediately: true })
-  if (limits.sendTimeout !== Infinity) yield* Effect.forkScoped(publishing.expireLine, { startImmediately: true })
-  // Before the fiber above is interrupted, which waits for what is in flight.
-  yield* Effect.addFinalizer(() => Effect.sync(() => publishing.close(closed)))
-  yield* Deferred.await(opened)
+  const publishing = yield* startPublishing(yield* AmqpConnection.session, limits)
   const stamped = yield* stamper(options.stamp)
   return {
     publish: (message, options) =>
@@ -142,8 +133,6 @@ export const layer = (
 ): Layer.Layer<AmqpPublisher, AmqpChannelError, AmqpConnection.AmqpConnection> =>
   Layer.effect(AmqpPublisher, make(options))
 
-const closed = new AmqpChannelError({ reason: new ChannelClosed() })
-
 /** How messages are stamped, with the clock and the random numbers of whoever makes the publisher. */
 const stamper = (options: AmqpMessage.StampOptions | undefined) =>
   Effect.gen(function*() {
@@ -153,7 +142,7 @@ const stamper = (options: AmqpMessage.StampOptions | undefined) =>
     return (message: AmqpMessage.AmqpMessage) => AmqpMessage.stampUnsafe(message, options, clock, random)
   })
 
-const resolve = (options: Options): PublishLimits & { readonly confirmTimeout: number } => {
+const resolve = (options: Options): PublishLimits => {
   const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } = options
   return {
     maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
@@ -163,66 +152,6 @@ const resolve = (options: Options): PublishLimits & { readonly confirmTimeout: n
     failWhenBlocked: whenBlocked === "fail"
   }
 }
-
-// -----------------------------------------------------------------------------
-// the channel
-// -----------------------------------------------------------------------------
-
-/** Gives up on confirms that do not come in time. */
-const expireConfirms = (ledger: ConfirmLedger, confirmTimeout: number) =>
-  Effect.gen(function*() {
-    const clock = yield* Clock.Clock
-    const error = new AmqpChannelError({ reason: new ConfirmTimeout() })
-    ledger.noteTimes(() => clock.currentTimeMillisUnsafe())
-    while (true) {
-      const now = clock.currentTimeMillisUnsafe()
-      ledger.expire(now - confirmTimeout, error)
-      // One that is sent while this sleeps is due after it.
-      yield* Effect.sleep((ledger.oldestTime ?? now) + confirmTimeout - now)
-    }
-  })
-
-/** One channel, from its opening to its end. `onOpen` runs when it takes messages. */
-const useChannel = (
-  session: Session,
-  publishing: Publishing,
-  confirmTimeout: number,
-  onOpen: Effect.Effect<unknown>
-) =>
-  Effect.scoped(Effect.gen(function*() {
-    const channel = yield* session.channels.scoped
-    const ledger = yield* channel.confirmSelect
-    yield* Effect.addFinalizer(() => {
-      publishing.detach()
-      return Effect.timeoutOption(Effect.interruptible(ledger.awaitEmpty), session.options.closeTimeout)
-    })
-    if (confirmTimeout !== Infinity) {
-      yield* Effect.forkScoped(expireConfirms(ledger, confirmTimeout), { startImmediately: true })
-    }
-    publishing.attach(channel)
-    yield* onOpen
-    yield* Deferred.await(channel.ended)
-  }))
-
-/** The publisher's fiber. A channel that the broker closed is replaced when there is something to publish. */
-const keepOpen = (
-  session: Session,
-  publishing: Publishing,
-  confirmTimeout: number,
-  opened: Deferred.Deferred<void, AmqpChannelError>
-) =>
-  Effect.gen(function*() {
-    yield* useChannel(session, publishing, confirmTimeout, Deferred.succeed(opened, undefined)).pipe(
-      Effect.catch((error) => Deferred.fail(opened, error))
-    )
-    while (session.failure === undefined) {
-      yield* publishing.awaitWaiting
-      yield* useChannel(session, publishing, confirmTimeout, Effect.void).pipe(
-        Effect.catch((error) => Effect.sync(() => publishing.refuseLine(error)))
-      )
-    }
-    publishing.close(lostChannel(session.failure))
-  })
 
 // -----------------------------------------------------------------------------
 // the messages

@@ -27,6 +27,8 @@ export interface PublishLimits {
   readonly maxInFlightBytes: number
   /** How long a job may wait for its turn, in milliseconds. */
   readonly sendTimeout: number
+  /** How long a confirm may take, in milliseconds. */
+  readonly confirmTimeout: number
   /** Whether jobs fail while the broker asks publishers to pause. */
   readonly failWhenBlocked: boolean
 }

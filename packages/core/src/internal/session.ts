@@ -115,6 +115,10 @@ export class Session implements FrameHandler, ChannelsHost {
     return this.toJSON()
   }
 
+  toString(): string {
+    return JSON.stringify(this.toJSON())
+  }
+
   // ---------------------------------------------------------------------------
   // the reader fiber
   // ---------------------------------------------------------------------------

@@ -1,0 +1,96 @@
+/**
+ * The channel of a publisher: opened with it, replaced when the broker closed it, closed with it after what is in flight is
+ * confirmed.
+ */
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import type { Scope } from "effect/Scope"
+import { AmqpChannelError, ChannelClosed, ConfirmTimeout } from "../AmqpError.ts"
+import type { Channel } from "./channel.ts"
+import { lostChannel } from "./channels.ts"
+import type { ConfirmLedger } from "./confirms.ts"
+import { Publishing } from "./publishing.ts"
+import type { PublishLimits } from "./publishing.ts"
+import type { Session } from "./session.ts"
+
+/** What else is to be done on each channel before it takes messages. */
+type Prepare = (channel: Channel) => Effect.Effect<unknown, AmqpChannelError>
+
+const closed = new AmqpChannelError({ reason: new ChannelClosed() })
+
+/** Opens a channel for publishing, and keeps it open for as long as the scope lives. */
+export const startPublishing = (
+  session: Session,
+  limits: PublishLimits,
+  prepare: Prepare = () => Effect.void
+): Effect.Effect<Publishing, AmqpChannelError, Scope> =>
+  Effect.gen(function*() {
+    const publishing = new Publishing(limits, session.outbound, yield* Clock.Clock)
+    const opened = yield* Deferred.make<void, AmqpChannelError>()
+    const publisher: Publisher = { session, publishing, confirmTimeout: limits.confirmTimeout, prepare }
+    yield* Effect.forkScoped(keepOpen(publisher, opened), { startImmediately: true })
+    if (limits.sendTimeout !== Infinity) yield* Effect.forkScoped(publishing.expireLine, { startImmediately: true })
+    // Before the fiber above is interrupted, which waits for what is in flight.
+    yield* Effect.addFinalizer(() => Effect.sync(() => publishing.close(closed)))
+    yield* Deferred.await(opened)
+    return publishing
+  })
+
+interface Publisher {
+  readonly session: Session
+  readonly publishing: Publishing
+  readonly confirmTimeout: number
+  readonly prepare: Prepare
+}
+
+/** The publisher's fiber. A channel that the broker closed is replaced when there is something to publish. */
+const keepOpen = (publisher: Publisher, opened: Deferred.Deferred<void, AmqpChannelError>) =>
+  Effect.gen(function*() {
+    const { publishing, session } = publisher
+    yield* useChannel(publisher, Deferred.succeed(opened, undefined)).pipe(
+      Effect.catch((error) => Deferred.fail(opened, error))
+    )
+    while (session.failure === undefined) {
+      yield* publishing.awaitWaiting
+      yield* useChannel(publisher, Effect.void).pipe(
+        Effect.catch((error) => Effect.sync(() => publishing.refuseLine(error)))
+      )
+    }
+    publishing.close(lostChannel(session.failure))
+  })
+
+/** One channel, from its opening to its end. `onOpen` runs when it takes messages. */
+const useChannel = (
+  { confirmTimeout, prepare, publishing, session }: Publisher,
+  onOpen: Effect.Effect<unknown>
+) =>
+  Effect.scoped(Effect.gen(function*() {
+    const channel = yield* session.channels.scoped
+    const ledger = yield* channel.confirmSelect
+    yield* prepare(channel)
+    yield* Effect.addFinalizer(() => {
+      publishing.detach()
+      return Effect.timeoutOption(Effect.interruptible(ledger.awaitEmpty), session.options.closeTimeout)
+    })
+    if (confirmTimeout !== Infinity) {
+      yield* Effect.forkScoped(expireConfirms(ledger, confirmTimeout), { startImmediately: true })
+    }
+    publishing.attach(channel)
+    yield* onOpen
+    yield* Deferred.await(channel.ended)
+  }))
+
+/** Gives up on confirms that do not come in time. */
+const expireConfirms = (ledger: ConfirmLedger, confirmTimeout: number) =>
+  Effect.gen(function*() {
+    const clock = yield* Clock.Clock
+    const error = new AmqpChannelError({ reason: new ConfirmTimeout() })
+    ledger.noteTimes(() => clock.currentTimeMillisUnsafe())
+    while (true) {
+      const now = clock.currentTimeMillisUnsafe()
+      ledger.expire(now - confirmTimeout, error)
+      // One that is sent while this sleeps is due after it.
+      yield* Effect.sleep((ledger.oldestTime ?? now) + confirmTimeout - now)
+    }
+  })
