@@ -100,7 +100,7 @@ export class AmqpPublisher extends Context.Service<AmqpPublisher, {
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpPublisher["Service"], AmqpChannelError, AmqpConnection.AmqpConnection | Scope.Scope> {
-  const limits = yield* Validation.attempt(() => resolve(options))
+  const limits = yield* resolveLimits(options)
   const publishing = yield* startPublishing(yield* AmqpConnection.session, limits)
   const stamped = yield* stamper(options.stamp)
   return {
@@ -142,16 +142,23 @@ const stamper = (options: AmqpMessage.StampOptions | undefined) =>
     return (message: AmqpMessage.AmqpMessage) => AmqpMessage.stampUnsafe(message, options, clock, random)
   })
 
-const resolve = (options: Options): PublishLimits => {
-  const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } = options
-  return {
-    maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
-    maxInFlightBytes: Validation.wholeNumber("maxInFlightBytes", maxInFlightBytes, 1),
-    sendTimeout: sendTimeout === undefined ? Infinity : Duration.toMillis(sendTimeout),
-    confirmTimeout: confirmTimeout === undefined ? Infinity : Duration.toMillis(confirmTimeout),
-    failWhenBlocked: whenBlocked === "fail"
-  }
-}
+/**
+ * What the options say of limits, checked.
+ *
+ * @internal
+ */
+export const resolveLimits = (options: Options): Effect.Effect<PublishLimits, AmqpChannelError> =>
+  Validation.attempt(() => {
+    const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } =
+      options
+    return {
+      maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
+      maxInFlightBytes: Validation.wholeNumber("maxInFlightBytes", maxInFlightBytes, 1),
+      sendTimeout: sendTimeout === undefined ? Infinity : Duration.toMillis(sendTimeout),
+      confirmTimeout: confirmTimeout === undefined ? Infinity : Duration.toMillis(confirmTimeout),
+      failWhenBlocked: whenBlocked === "fail"
+    }
+  })
 
 // -----------------------------------------------------------------------------
 // the messages

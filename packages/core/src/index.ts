@@ -75,6 +75,13 @@ export * as AmqpQueue from "./AmqpQueue.ts"
 export * as AmqpSasl from "./AmqpSasl.ts"
 
 /**
+ * Request and reply: a client that waits for the reply to its message, and a server that answers.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpRpc from "./AmqpRpc.ts"
+
+/**
  * Topologies: exchanges and queues that belong together, as data.
  *
  * @since 0.1.0

@@ -38,8 +38,8 @@ export class Acknowledgements {
     return this.base < this.next
   }
 
-  /** Notes a delivery; `noAck` ones are settled as they come. Throws a `ProtocolError` when tags don't count up by one. */
-  delivered(tag: number | bigint, noAck: boolean): void {
+  /** Notes a delivery. Throws a `ProtocolError` when the tags don't count up by one. */
+  delivered(tag: number | bigint): void {
     const { next } = this
     // A number, since a count that starts at 1 does not reach 2^53.
     if (tag !== next) {
@@ -50,8 +50,15 @@ export class Acknowledgements {
     }
     this.next = next + 1
     if (this.next - this.base > this.states.length) this.grow()
-    this.states[next & this.mask] = noAck ? isSettled : isOpen
-    if (noAck) this.advance()
+    this.states[next & this.mask] = isOpen
+  }
+
+  /** Notes a delivery that is settled as it comes. RabbitMQ gives direct replies the tag 1, whatever came before. */
+  deliveredSettled(tag: number | bigint): void {
+    if (tag !== this.next) return
+    this.delivered(tag)
+    this.states[tag & this.mask] = isSettled
+    this.advance()
   }
 
   /** `false` when the tag is not open. */

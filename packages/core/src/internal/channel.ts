@@ -391,7 +391,8 @@ export class Channel {
 
   private handleDelivery(content: Content<BasicDeliver>): void {
     const sink = this.sinks.get(content.method.consumerTag)
-    this.acknowledgements.delivered(content.method.deliveryTag, sink?.noAck ?? false)
+    if (sink?.noAck === true) this.acknowledgements.deliveredSettled(content.method.deliveryTag)
+    else this.acknowledgements.delivered(content.method.deliveryTag)
     // Without a sink it is of a consumer that was cancelled meanwhile: closing the channel gives the message back.
     sink?.deliver(content)
   }
@@ -415,7 +416,8 @@ export class Channel {
   private handleGet(event: ChannelEvent, { method, resume }: Request): void {
     if ("_tag" in event || event.method._tag !== "basic.get-ok" || method._tag !== "basic.get") return
     const { deliveryTag } = event.method
-    this.acknowledgements.delivered(deliveryTag, method.noAck)
+    if (method.noAck) return this.acknowledgements.deliveredSettled(deliveryTag)
+    this.acknowledgements.delivered(deliveryTag)
     // Nobody waits for this message any more, so others shall have it.
     if (resume === undefined) this.acknowledgements.nack(Number(deliveryTag), true)
   }

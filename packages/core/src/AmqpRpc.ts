@@ -1,0 +1,278 @@
+/**
+ * Request and reply: a client that waits for the reply to its message, and a server that answers.
+ *
+ * Replies go straight to the client's channel, without a queue of their own (RabbitMQ, "Direct Reply-to"). A request that
+ * nobody can take, a lost connection or a lost channel fails the call; a server that never answers does not, so bound a call
+ * with `Effect.timeout`.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import type { PublishOptions } from "./AmqpChannel.ts"
+import * as AmqpConnection from "./AmqpConnection.ts"
+import * as AmqpConsumer from "./AmqpConsumer.ts"
+import * as AmqpDelivery from "./AmqpDelivery.ts"
+import { AmqpChannelError, AmqpPublishError, NotSupported, OutcomeUnknown } from "./AmqpError.ts"
+import type { AmqpConsumerCancelled } from "./AmqpError.ts"
+import * as AmqpMessage from "./AmqpMessage.ts"
+import * as AmqpPublisher from "./AmqpPublisher.ts"
+import type { Channel, ConsumerSink } from "./internal/channel.ts"
+import type { Outcome, PublishOwner } from "./internal/confirms.ts"
+import { startPublishing } from "./internal/publisherChannel.ts"
+import { failureOf, notSent, unencodable } from "./internal/publishing.ts"
+import type { Publishing, PublishJob } from "./internal/publishing.ts"
+import type { Content } from "./protocol/ContentAssembler.ts"
+import type { BasicDeliver } from "./protocol/methods.generated.ts"
+
+/** The pseudo-queue of RabbitMQ's direct reply-to. */
+const replyQueue = "amq.rabbitmq.reply-to"
+
+// -----------------------------------------------------------------------------
+// clients
+// -----------------------------------------------------------------------------
+
+/**
+ * How a client limits itself. Each means what it means for an `AmqpPublisher`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ClientOptions = Omit<AmqpPublisher.Options, "stamp">
+
+/**
+ * A client of servers that answer requests. Any number of fibers may use it at once.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class AmqpRpcClient extends Context.Service<AmqpRpcClient, {
+  /**
+   * Publishes a request and waits for the reply. The request's `replyTo` and `correlationId` are the client's.
+   *
+   * Requests are published as mandatory unless the option says otherwise. Fails with an `AmqpPublishError`: `Returned` when no
+   * queue took the request, `Nacked` or `NotSent` when the broker does not have it, `OutcomeUnknown` when the channel or the
+   * connection was lost before the reply came: the server may have handled it. An interruption drops the reply.
+   */
+  readonly call: (
+    request: AmqpMessage.AmqpMessage,
+    options: PublishOptions
+  ) => Effect.Effect<AmqpDelivery.ReceivedMessage, AmqpPublishError>
+}>()("@effect-amqp/core/AmqpRpcClient") {}
+
+/**
+ * Opens a client, for as long as the scope lives; see `AmqpPublisher.make` for the errors.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeClient = Effect.fnUntraced(function*(
+  options: ClientOptions = {}
+): Effect.fn.Return<
+  AmqpRpcClient["Service"],
+  AmqpChannelError,
+  AmqpConnection.AmqpConnection | Scope.Scope
+> {
+  const limits = yield* AmqpPublisher.resolveLimits(options)
+  const session = yield* AmqpConnection.session
+  const calls = new Calls()
+  const publishing = yield* startPublishing(session, limits, (channel) => calls.listen(channel))
+  return {
+    call: (request, options) =>
+      Effect.callback((resume) => {
+        const call = new Call(calls, publishing, request, options, resume)
+        publishing.submit(call)
+        return Effect.sync(() => {
+          publishing.withdraw(call)
+          calls.forget(call)
+        })
+      })
+  }
+})
+
+/**
+ * A client as a Layer; see {@link makeClient}.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerClient = (
+  options: ClientOptions = {}
+): Layer.Layer<AmqpRpcClient, AmqpChannelError, AmqpConnection.AmqpConnection> =>
+  Layer.effect(AmqpRpcClient, makeClient(options))
+
+type Reply = Effect.Effect<AmqpDelivery.ReceivedMessage, AmqpPublishError>
+
+/** The calls that wait for their reply, by correlation id. The sink of the replies. */
+class Calls implements ConsumerSink {
+  readonly noAck = true
+  private readonly waiting = new Map<string, Call>()
+  private next = 1
+
+  /** Replies come to the channel that published the request, and only while it consumes them. */
+  listen(channel: Channel): Effect.Effect<unknown, AmqpChannelError> {
+    const capability = "direct_reply_to"
+    if (!channel.host.supports(capability)) {
+      return Effect.fail(new AmqpChannelError({ reason: new NotSupported({ capability }) }))
+    }
+    const consumerTag = channel.consumerTag()
+    channel.attach(consumerTag, this)
+    return channel.request({
+      _tag: "basic.consume",
+      queue: replyQueue,
+      consumerTag,
+      noLocal: false,
+      noAck: true,
+      exclusive: false,
+      noWait: false,
+      arguments: {}
+    })
+  }
+
+  add(call: Call): string {
+    const id = String(this.next++)
+    this.waiting.set(id, call)
+    return id
+  }
+
+  forget(call: Call): void {
+    if (call.correlationId !== undefined) this.waiting.delete(call.correlationId)
+  }
+
+  deliver(content: Content<BasicDeliver>): void {
+    const reply = AmqpDelivery.makeSettled(content)
+    const { correlationId } = reply.properties
+    const call = correlationId === undefined ? undefined : this.waiting.get(correlationId)
+    // A reply to a call that nobody waits for any more, or to none at all.
+    if (call === undefined) return
+    this.forget(call)
+    call.resume(Effect.succeed(reply))
+  }
+
+  flush(): void {}
+
+  cancelled(): void {}
+
+  failed(error: AmqpChannelError): void {
+    for (const [id, call] of this.waiting) {
+      this.waiting.delete(id)
+      call.resume(Effect.fail(new AmqpPublishError({ reason: new OutcomeUnknown({ cause: error }) })))
+    }
+  }
+}
+
+class Call implements PublishJob, PublishOwner {
+  waitingSince = 0
+  correlationId: string | undefined
+  readonly resume: (reply: Reply) => void
+  private readonly calls: Calls
+  private readonly publishing: Publishing
+  private readonly request: AmqpMessage.AmqpMessage
+  private readonly options: PublishOptions
+
+  constructor(
+    calls: Calls,
+    publishing: Publishing,
+    request: AmqpMessage.AmqpMessage,
+    options: PublishOptions,
+    resume: (reply: Reply) => void
+  ) {
+    this.calls = calls
+    this.publishing = publishing
+    this.request = request
+    this.options = options
+    this.resume = resume
+  }
+
+  send(channel: Channel): boolean {
+    const correlationId = this.calls.add(this)
+    this.correlationId = correlationId
+    try {
+      const { body, properties } = this.request
+      channel.publish(
+        { mandatory: true, ...this.options },
+        AmqpMessage.encodeProperties({ ...properties, replyTo: replyQueue, correlationId }),
+        body,
+        this,
+        0
+      )
+    } catch (thrown) {
+      this.calls.forget(this)
+      this.resume(Effect.suspend(() => Effect.fail(unencodable(thrown))))
+    }
+    return false
+  }
+
+  refuse(error: AmqpChannelError): void {
+    this.resume(Effect.fail(notSent(error)))
+  }
+
+  settled(_index: number, outcome: Outcome): void {
+    const failure = failureOf(outcome)
+    // Confirmed is not answered; refused will never be.
+    if (failure !== undefined) {
+      this.calls.forget(this)
+      this.resume(Effect.fail(failure))
+    }
+    this.publishing.settled()
+  }
+}
+
+// -----------------------------------------------------------------------------
+// servers
+// -----------------------------------------------------------------------------
+
+/**
+ * Answers requests until the fiber is interrupted or the consumer fails; see `AmqpConsumer.serve` for the options and the errors.
+ *
+ * **Details**
+ *
+ * The handler returns the reply, which goes to the queue that the request's `replyTo` names, with its `correlationId`. The
+ * request is acknowledged when the broker has confirmed the reply. A handler that fails, or a reply that can't be published, is
+ * what `onFailure` is for: by default the request goes back the first time and is dead-lettered when it fails again. A request
+ * without `replyTo` is rejected with a warning.
+ *
+ * **Example** (A server that shouts)
+ *
+ * ```ts
+ * import { AmqpMessage, AmqpQueue, AmqpRpc } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ *
+ * const server = AmqpRpc.serve(
+ *   AmqpQueue.classic("shout"),
+ *   (request) => Effect.succeed(AmqpMessage.text(request.text.toUpperCase())),
+ *   { concurrency: 10 }
+ * )
+ * ```
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const serve = <E, R, R2 = never>(
+  queues: AmqpConsumer.Queues,
+  handler: (request: AmqpDelivery.ReceivedMessage) => Effect.Effect<AmqpMessage.AmqpMessage, E, R>,
+  options: AmqpConsumer.ServeOptions<E | AmqpPublishError, R2> = {}
+): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> =>
+  Effect.scoped(Effect.gen(function*() {
+    const publisher = yield* AmqpPublisher.make()
+    const answer = (
+      request: AmqpDelivery.ReceivedMessage
+    ): Effect.Effect<AmqpDelivery.Settlement, E | AmqpPublishError, R> => {
+      const { correlationId, replyTo } = request.properties
+      if (replyTo === undefined) {
+        return Effect.as(Effect.logWarning("A request without reply-to is rejected", request), AmqpDelivery.reject)
+      }
+      return handler(request).pipe(
+        Effect.flatMap(({ body, properties }) =>
+          publisher.publish(AmqpMessage.make(body, { ...properties, correlationId }), {
+            exchange: "",
+            routingKey: replyTo
+          })
+        ),
+        Effect.as(AmqpDelivery.ack)
+      )
+    }
+    return yield* AmqpConsumer.serve(queues, answer, options)
+  }))
