@@ -1,5 +1,7 @@
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
 import { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpUri from "@effect-amqp/core/AmqpUri"
 import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
 import { assert, describe, it } from "@effect/vitest"
@@ -10,8 +12,12 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import * as net from "node:net"
 import { inspect } from "node:util"
 import { inject } from "vitest"
+import { eventually, failsWith, uniqueName } from "../support/broker.ts"
+import { administrableBroker, hasRabbitmqctl } from "../support/rabbitmqctl.ts"
+import { freshReader } from "../support/user.ts"
 
 const broker = Result.getOrThrow(AmqpUri.parse(inject("amqpUrl")))
 
@@ -35,6 +41,25 @@ const connectionFailureOf = (options: NodeAmqp.Options) =>
     }
     return error instanceof AmqpConnectionError ? error : assert.fail(String(error))
   })
+
+/** Something that accepts connections and never says a word. `closed` waits for the end of the one that it has. */
+const silentServer = Effect.acquireRelease(
+  Effect.callback<{ readonly port: number; readonly closed: Effect.Effect<void>; readonly server: net.Server }>(
+    (resume) => {
+      const sockets = new Set<net.Socket>()
+      const server = net.createServer((socket) => {
+        sockets.add(socket)
+        socket.on("error", () => {}).on("close", () => sockets.delete(socket)).resume()
+      })
+      const closed = Effect.asVoid(eventually(Effect.sync(() => sockets.size), (size) => size === 0))
+      server.listen(0, "127.0.0.1", () => {
+        const { port } = server.address() as net.AddressInfo // a TCP server has no other kind
+        resume(Effect.succeed({ port, closed, server }))
+      })
+    }
+  ),
+  ({ server }) => Effect.sync(() => server.close())
+)
 
 describe("a connection on Node.js", () => {
   it.live("is made by a URL: a text, a redacted one or a parsed one", () =>
@@ -90,13 +115,17 @@ describe("a connection on Node.js", () => {
       const error = yield* connectionFailureOf({ url: urlWith({ password: Redacted.make("secret") }) })
       assert.strictEqual(error.reason._tag, "AuthenticationFailed")
       assert.isFalse(error.isRetryable)
+      assert.include(error.message, `refused the credentials of user "${username}"`)
+      assert.include(error.message, "ACCESS_REFUSED")
     }))
 
   it.live("fails with VirtualHostRefused for a virtual host that is not there", () =>
     Effect.gen(function*() {
       const error = yield* connectionFailureOf({ url: urlWith({ virtualHost: "not/there" }) })
       assert.strictEqual(error.reason._tag, "VirtualHostRefused")
-      assert.include(error.message, "not/there")
+      assert.isFalse(error.isRetryable)
+      assert.include(error.message, `refused virtual host "not/there"`)
+      assert.include(error.message, "vhost not/there not found")
     }))
 
   it.live("fails with DialFailed for a port where nothing listens", () =>
@@ -113,6 +142,38 @@ describe("a connection on Node.js", () => {
       assert.strictEqual(error.reason._tag, "DialFailed")
       assert.match(error.message, /(ENOTFOUND|EAI_AGAIN) broker\.invalid/)
     }))
+
+  it.live("H1: fails with HandshakeTimeout for a server that says nothing, within the timeout, and leaves no socket", () =>
+    Effect.gen(function*() {
+      const { closed, port } = yield* silentServer
+      for (const timeout of [{ handshakeTimeout: "100 millis" }, { connectTimeout: "100 millis" }] as const) {
+        const failure = connectionFailureOf({ url: `amqp://user:secret@127.0.0.1:${port}`, ...timeout })
+        const [elapsed, error] = yield* Effect.timed(failure)
+        assert.strictEqual(error.reason._tag, "HandshakeTimeout")
+        assert.isTrue(error.isRetryable)
+        assert.include(error.message, "waited for connection.start")
+        assert.isBelow(Duration.toMillis(elapsed), 2000)
+        yield* closed
+      }
+    }))
+
+  it.live.runIf(hasRabbitmqctl())(
+    "S9: takes credentials of any characters; E6: what the user may not fails with AccessRefused and the broker's words",
+    () =>
+      Effect.gen(function*() {
+        const password = ":@/%+?#é secret"
+        const name = yield* freshReader(password)
+        const { host, port, tls, virtualHost } = Result.getOrThrow(AmqpUri.parse(administrableBroker().url))
+        const uri = AmqpUri.make({ host, port, tls, virtualHost, username: name, password: Redacted.make(password) })
+        const url = AmqpUri.toRedacted(Result.getOrThrow(uri))
+        const queue = uniqueName("queue")
+        const declare = Effect.provide(AmqpChannel.run(AmqpQueue.declare(queue)), NodeAmqp.layer({ url }))
+        const reason = yield* failsWith(declare, "AccessRefused")
+        assert.strictEqual(reason.replyCode, 403)
+        assert.isFalse(reason.isRetryable)
+        for (const part of [queue, name]) assert.include(reason.message, part)
+      })
+  )
 
   it.live.skipIf(tls !== undefined)(
     "H4: fails with DialFailed for TLS to the port without, and says so",

@@ -367,6 +367,10 @@ export const timeout: {
  *
  * The channel of a program that published nothing and left nothing behind is kept for the next one.
  *
+ * **Gotchas**
+ *
+ * A program notices that its channel is gone with its next operation on it, and not in the middle of another Effect.
+ *
  * @category runners
  * @since 0.1.0
  */

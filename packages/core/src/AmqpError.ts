@@ -170,7 +170,7 @@ export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>()("Outcom
   cause: AmqpChannelError
 }) {
   override get message(): string {
-    return `Whether the broker has the message is unknown: ${this.cause.message}`
+    return `The broker did not confirm the message, and may or may not have it: ${this.cause.message}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
@@ -239,8 +239,9 @@ export class AmqpPublishAllError extends Schema.TaggedError<AmqpPublishAllError>
   failures: Schema.NonEmptyArray(Schema.Struct({ index: Schema.Int, error: AmqpPublishError }))
 }) {
   override get message(): string {
-    const { length } = this.failures
-    return `${length} of ${this.taken} messages failed, the first of them: ${this.failures[0].error.message}`
+    const { confirmed, failures, taken } = this
+    const counts = `${confirmed} are confirmed and ${failures.length} failed`
+    return `Of ${taken} messages taken from the batch ${counts}, the first: ${failures[0].error.message}`
   }
   /** Whether all that failed may succeed without any change. */
   get isRetryable(): boolean {

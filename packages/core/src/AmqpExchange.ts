@@ -150,7 +150,11 @@ export const withBinding: {
  * that of a durable direct exchange.
  *
  * Fails with `PreconditionFailed` when it is there and is different, with `AccessRefused` when the user may not or the name
- * is one of the broker's own (`amq.…`), with `NotAllowed` for a type that the broker does not know.
+ * is one of the broker's own (`amq.…`).
+ *
+ * **Gotchas**
+ *
+ * For a type that it does not know RabbitMQ 3.10 closes the whole connection (503 `CommandInvalid`), with all channels on it.
  *
  * @category operations
  * @since 0.1.0

@@ -15,12 +15,13 @@ import * as Option from "effect/Option"
 import type * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel, Step } from "./AmqpChannel.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
-import type { AmqpChannelError } from "./AmqpError.ts"
+import { AmqpChannelError, ContentTooLarge } from "./AmqpError.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
 import type { Channel } from "./internal/channel.ts"
 import * as Program from "./internal/program.ts"
 import * as Topology from "./internal/topology.ts"
 import * as Validation from "./internal/validation.ts"
+import { ReplyCode } from "./protocol/constants.ts"
 import type { FieldTable, FieldValue } from "./protocol/fieldTable.ts"
 
 // -----------------------------------------------------------------------------
@@ -473,7 +474,8 @@ export { remove as delete }
 
 /**
  * Fetches a message, if there is one (`basic.get`), and settles it as the handler decides. Yields the settlement's value, or
- * `None` when the queue is empty. A handler that fails gives the message back to the queue.
+ * `None` when the queue is empty. A handler that fails gives the message back to the queue. Fails with `ContentTooLarge` for a
+ * message above the connection's `maxBodySize`, which is dead-lettered, or dropped when the queue has no dead-letter exchange.
  *
  * For a steady flow of messages an `AmqpConsumer` is much faster: this is a round trip for each.
  *
@@ -497,22 +499,28 @@ export const get = <A, E, R>(
   onQueue(queue, (channel, name) =>
     // From the arrival of the message to its settlement nothing may get lost by an interruption.
     Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(restore(channel.get(name, false)), (answer) => {
-        if ("_tag" in answer) return Effect.succeedNone
-        const delivery = AmqpDelivery.make(answer, channel)
-        const handled = Effect.suspend(() => Program.runOn(handler(delivery), channel))
-        return restore(handled).pipe(
-          Effect.onExit((exit) =>
-            AmqpDelivery.settle(delivery, Exit.isSuccess(exit) ? exit.value : AmqpDelivery.requeue)
-          ),
-          Effect.map(({ value }) => Option.some(value))
-        )
-      })
+      Effect.flatMap(
+        restore(channel.get(name, false)),
+        (answer): Effect.Effect<Option.Option<A>, E | AmqpChannelError, R> => {
+          if ("_tag" in answer) return Effect.succeedNone
+          const delivery = AmqpDelivery.make(answer, channel)
+          // Its body was dropped as it came. Where there is a dead-letter exchange it goes there.
+          if (answer.oversized) return Effect.andThen(delivery.reject(), Effect.fail(tooLarge(answer)))
+          const handled = Effect.suspend(() => Program.runOn(handler(delivery), channel))
+          return restore(handled).pipe(
+            Effect.onExit((exit) =>
+              AmqpDelivery.settle(delivery, Exit.isSuccess(exit) ? exit.value : AmqpDelivery.requeue)
+            ),
+            Effect.map(({ value }) => Option.some(value))
+          )
+        }
+      )
     ))
 
 /**
  * Fetches a message, if there is one, which the broker forgets as it sends it (`basic.get` with `no-ack`): it is lost when
- * the program ends before it is handled.
+ * the program ends before it is handled. Fails with `ContentTooLarge` for a message above the connection's `maxBodySize`, which
+ * is lost.
  *
  * @category operations
  * @since 0.1.0
@@ -521,7 +529,20 @@ export const getAutoAck = (
   queue: string | AmqpQueue<"classic" | "quorum">
 ): AmqpChannel<Option.Option<AmqpDelivery.ReceivedMessage>, AmqpChannelError> =>
   onQueue(queue, (channel, name) =>
-    Effect.map(
+    Effect.flatMap(
       channel.get(name, true),
-      (answer) => "_tag" in answer ? Option.none() : Option.some(AmqpDelivery.makeSettled(answer))
+      (answer) => {
+        if ("_tag" in answer) return Effect.succeedNone
+        return answer.oversized ? Effect.fail(tooLarge(answer)) : Effect.succeedSome(AmqpDelivery.makeSettled(answer))
+      }
     ))
+
+/** A message that is larger than the connection takes. */
+const tooLarge = ({ bodySize }: { readonly bodySize: number }): AmqpChannelError =>
+  new AmqpChannelError({
+    reason: new ContentTooLarge({
+      replyCode: ReplyCode.contentTooLarge,
+      replyText: `a message of ${bodySize} bytes is larger than the connection's maxBodySize`,
+      method: "basic.get-ok"
+    })
+  })

@@ -15,7 +15,7 @@ import type { PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import * as AmqpConsumer from "./AmqpConsumer.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
-import { AmqpChannelError, AmqpPublishError, NotSupported, OutcomeUnknown } from "./AmqpError.ts"
+import { AmqpChannelError, AmqpPublishError, ContentTooLarge, NotSupported, OutcomeUnknown } from "./AmqpError.ts"
 import type { AmqpConsumerCancelled } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
@@ -24,6 +24,7 @@ import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob } from "./internal/publishing.ts"
+import { ReplyCode } from "./protocol/constants.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
 import type { BasicDeliver } from "./protocol/methods.generated.ts"
 
@@ -148,7 +149,7 @@ class Calls implements ConsumerSink {
     // A reply to a call that nobody waits for any more, or to none at all.
     if (call === undefined) return
     this.forget(call)
-    call.resume(Effect.succeed(reply))
+    call.resume(content.oversized ? Effect.fail(tooLarge(content)) : Effect.succeed(reply))
   }
 
   flush(): void {}
@@ -161,6 +162,16 @@ class Calls implements ConsumerSink {
       call.resume(Effect.fail(new AmqpPublishError({ reason: new OutcomeUnknown({ cause: error }) })))
     }
   }
+}
+
+/** A reply that is larger than the connection takes: the request was handled, and its result is lost. */
+const tooLarge = ({ bodySize }: Content<BasicDeliver>): AmqpPublishError => {
+  const reason = new ContentTooLarge({
+    replyCode: ReplyCode.contentTooLarge,
+    replyText: `the reply of ${bodySize} bytes is larger than the connection's maxBodySize`,
+    method: "basic.deliver"
+  })
+  return new AmqpPublishError({ reason: new OutcomeUnknown({ cause: new AmqpChannelError({ reason }) }) })
 }
 
 class Call implements PublishJob, PublishOwner {

@@ -1,0 +1,70 @@
+import { spawn } from "node:child_process"
+import { fileURLToPath } from "node:url"
+
+/** The folder of the repository. */
+export const root = fileURLToPath(new URL("../..", import.meta.url))
+
+/** A program that was started, and what came of it. */
+export interface Running {
+  /** Resolves when a line has been printed that is this one; rejects when the program ends without it. */
+  readonly printed: (line: string) => Promise<void>
+  /** Resolves when the program has ended. */
+  readonly ended: Promise<Ended>
+  readonly kill: () => void
+}
+
+/** How a program ended. */
+export interface Ended {
+  readonly exitCode: number | null
+  readonly stdout: string
+  readonly stderr: string
+  /** Milliseconds from the last line that it printed to its end. */
+  readonly lingered: number
+}
+
+/** Runs a program of this repository in a process of its own, with these variables besides or, if `undefined`, without them. */
+export const start = (
+  args: ReadonlyArray<string>,
+  env: Readonly<Record<string, string | undefined>> = {}
+): Running => {
+  const child = spawn(process.execPath, args, {
+    cwd: root,
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"]
+  })
+  let stdout = ""
+  let stderr = ""
+  let lastOutput = performance.now()
+  const listeners = new Set<() => void>()
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    stdout += text
+    lastOutput = performance.now()
+    for (const listener of listeners) listener()
+  })
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
+    stderr += text
+    lastOutput = performance.now()
+  })
+  const ended = new Promise<Ended>((resolve, reject) => {
+    let exited = lastOutput
+    child.on("error", reject)
+    child.on("exit", () => {
+      exited = performance.now()
+    })
+    // When everything that it printed has been read, too.
+    child.on("close", (exitCode) => resolve({ exitCode, stdout, stderr, lingered: exited - lastOutput }))
+  })
+  const printed = (line: string) =>
+    new Promise<void>((resolve, reject) => {
+      const look = () => {
+        if (stdout.split("\n").slice(0, -1).includes(line)) resolve()
+      }
+      listeners.add(look)
+      look()
+      ended.then(
+        ({ exitCode }) => reject(new Error(`ended with ${exitCode} before it printed "${line}":\n${stdout}${stderr}`)),
+        reject
+      )
+    })
+  return { printed, ended, kill: () => child.kill("SIGKILL") }
+}
