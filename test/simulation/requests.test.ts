@@ -40,7 +40,7 @@ const options = { client: { requestTimeout: "30 seconds", closeTimeout: "5 secon
 const openShared = (peer: Peer) =>
   Effect.gen(function*() {
     const session = yield* openSession
-    const opening = yield* fork(session.channels.lease("plain"))
+    const opening = yield* fork(session.channels.lease("plain", (effect) => effect))
     yield* peer.openChannel()
     return { session, channel: yield* resultOf(opening) }
   })
@@ -289,11 +289,11 @@ describe("requests", () => {
         yield* peer.send(1, channelClose(404, "NOT_FOUND"))
         yield* peer.expect("channel.close-ok", 1)
         yield* resultOf(closing)
-        const other = yield* fork(session.channels.lease("plain"))
+        const other = yield* fork(session.channels.lease("plain", (effect) => effect))
         yield* peer.openChannel(2)
         yield* resultOf(other)
         yield* peer.send(1, { _tag: "channel.close-ok" })
-        yield* fork(session.channels.lease("plain"))
+        yield* fork(session.channels.lease("plain", (effect) => effect))
         yield* peer.openChannel(1)
       }), options))
 

@@ -441,7 +441,7 @@ const withChannel = <A, E, R>(
     AmqpConnection.session,
     (session) =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(restore(session.channels.lease(mode)), (channel) =>
+        Effect.flatMap(session.channels.lease(mode, restore), (channel) =>
           Effect.flatMap(
             Effect.exit(restore(Effect.suspend(() => use(channel)))),
             (exit) =>
@@ -548,5 +548,10 @@ export const qos = (options: {
  * @since 0.1.0
  */
 export const recover: AmqpChannel<void, AmqpChannelError> = Program.make((channel) =>
-  Effect.asVoid(channel.request({ _tag: "basic.recover", requeue: true }))
+  Effect.suspend(() => {
+    // What is due is settled, and nothing else can be any more.
+    channel.acknowledgements.flush()
+    channel.acknowledgements.close()
+    return Effect.asVoid(channel.request({ _tag: "basic.recover", requeue: true }))
+  })
 )

@@ -26,7 +26,7 @@ import { subscribe } from "./internal/subscription.ts"
 import type { Subscription, SubscriptionOptions } from "./internal/subscription.ts"
 import * as Validation from "./internal/validation.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
-import type { FieldTable } from "./protocol/fieldTable.ts"
+import type { FieldTable, FieldValue } from "./protocol/fieldTable.ts"
 import type { BasicDeliver } from "./protocol/methods.generated.ts"
 
 // -----------------------------------------------------------------------------
@@ -58,7 +58,10 @@ export interface Options {
   readonly exclusive?: boolean | undefined
   /** Whether it is preferred to others: those with a higher number get messages first. Default: 0 (RabbitMQ, "Consumer Priorities"). */
   readonly priority?: number | undefined
-  /** What the broker calls the consumer; with several queues, `-1`, `-2`, … follow. Default: one of the client's making. */
+  /**
+   * What the broker calls the consumer; with several queues `-1`, `-2`, … follow, and `.2`, `.3`, … when it is made anew. Default: one
+   * of the client's making.
+   */
   readonly consumerTag?: string | undefined
   /** Where to begin in a stream. Default: `next`. */
   readonly offset?: StreamOffset | undefined
@@ -89,8 +92,15 @@ interface AnyOptions extends Options {
   readonly autoAck?: boolean | undefined
 }
 
-const encodeOffset = (offset: StreamOffset): FieldTable["x"] =>
-  Duration.isDuration(offset) ? `${Validation.seconds("offset", offset, 1)}s` : offset
+const encodeOffset = (offset: StreamOffset): FieldValue => {
+  if (Duration.isDuration(offset)) return `${Validation.seconds("offset", offset, 1)}s`
+  if (typeof offset === "number") return Validation.wholeNumber("offset", offset, 0)
+  if (typeof offset === "bigint" && offset < 0n) throw Validation.invalid("offset: must be a whole number from 0")
+  if (offset instanceof Date && !(offset.getTime() >= 0)) {
+    throw Validation.invalid("offset: must be a time from 1970 on")
+  }
+  return offset
+}
 
 const resolve = (queues: Queues, options: AnyOptions): SubscriptionOptions => {
   const { autoAck = false, consumerTag, exclusive = false, offset, prefetch = 100, priority } = options
@@ -122,12 +132,15 @@ const resolve = (queues: Queues, options: AnyOptions): SubscriptionOptions => {
 export interface AmqpConsumer<out Delivery> {
   /** The names of its queues, also of those that the broker named. */
   readonly queues: ReadonlyArray<string>
-  /** The deliveries, in the chunks in which they arrive. They can be taken once: by one stream, or by several that share them. */
+  /**
+   * The deliveries, in the chunks in which they arrive. To be run once: runs at the same time share the deliveries, and what an
+   * operator such as `Stream.take` cuts off a chunk comes to no other run; the broker has it back when the scope closes.
+   */
   readonly stream: Stream.Stream<Delivery, AmqpChannelError | AmqpConsumerCancelled>
   /**
    * Changes the prefetch, 0 to 65535. The broker applies a prefetch to consumers that are made later, so the consumers are made
-   * anew on the same channel: what was delivered stays valid, the consumer tags change unless one was chosen, and a single
-   * active consumer may lose its turn.
+   * anew on the same channel, with other consumer tags: what was delivered stays valid, a stream goes on where it was, and a
+   * single active consumer may lose its turn.
    */
   readonly setPrefetch: (prefetch: number) => Effect.Effect<void, AmqpChannelError>
   /** Stops: the broker delivers nothing more, and the stream ends after what has arrived. The channel stays, for settling. */
@@ -320,7 +333,12 @@ export const serve = <E, R, R2 = never>(
     Effect.suspend(() => handler(delivery)).pipe(
       Effect.matchCauseEffect({
         onSuccess: Effect.succeed,
-        onFailure: (cause) => onFailure(cause, delivery)
+        onFailure: (cause) =>
+          // A policy that fails itself must not keep the message.
+          Effect.catchCause(
+            Effect.suspend(() => onFailure(cause, delivery)),
+            (cause) => logAndRetryOnce(cause, delivery)
+          )
       }),
       Effect.flatMap((settlement) => AmqpDelivery.settle(delivery, settlement))
     )

@@ -137,6 +137,7 @@ export const withBinding: {
   (binding: Binding): (self: AmqpExchange) => AmqpExchange
   (self: AmqpExchange, binding: Binding): AmqpExchange
 } = dual(2, (self: AmqpExchange, binding: Binding): AmqpExchange => {
+  Validation.nonEmptyName("source", Topology.nameOf(binding.source))
   Validation.name("routingKey", binding.routingKey ?? "")
   return Topology.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
 })

@@ -130,6 +130,8 @@ export class Channel {
   readonly host: ChannelHost
   private readonly sinks = new Map<string, ConsumerSink>()
   private readonly requests: RequestQueue
+  /** Who hears when nothing can be done on the channel any more. */
+  private readonly endListeners = new Set<() => void>()
   private nextConsumer = 1
 
   constructor(number: number, host: ChannelHost) {
@@ -229,18 +231,25 @@ export class Channel {
     return !this.requests.isEmpty || (this.confirms?.count ?? 0) > 0 || this.state === "Closing"
   }
 
-  /** Whether a publisher should send now; `awaitRoom` waits for it. */
+  /** Whether a program should publish now, or hear that it can't; `awaitRoom` waits for it. */
   get hasRoom(): boolean {
-    return this.host.outbound.hasRoom
+    return this.failure !== undefined || this.host.outbound.hasRoom
   }
 
-  get awaitRoom(): Effect.Effect<void> {
-    return this.host.outbound.awaitRoom
-  }
-
-  onceRoom(waiter: () => void): () => void {
-    return this.host.outbound.onceRoom(waiter)
-  }
+  readonly awaitRoom: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.hasRoom) return resume(Effect.void)
+    const go = (): void => {
+      forget()
+      resume(Effect.void)
+    }
+    const forgetRoom = this.host.outbound.onceRoom(go)
+    this.endListeners.add(go)
+    const forget = (): void => {
+      forgetRoom()
+      this.endListeners.delete(go)
+    }
+    return Effect.sync(forget)
+  })
 
   private encodeMethod(method: Method): void {
     const { writer } = this.host.outbound
@@ -319,6 +328,11 @@ export class Channel {
   /** From now on the deliveries with this tag go to `sink`. */
   attach(consumerTag: string, sink: ConsumerSink): void {
     this.sinks.set(consumerTag, sink)
+  }
+
+  /** Ends a consumer without waiting for the broker's word. What is on its way still goes to its sink. */
+  cancelConsumer(consumerTag: string): void {
+    if (this.state === "Open") this.send({ _tag: "basic.cancel", consumerTag, noWait: true })
   }
 
   detach(consumerTag: string): void {
@@ -468,5 +482,6 @@ export class Channel {
     this.requests.fail(error)
     this.confirms?.fail(error)
     for (const sink of sinks) sink.failed(error)
+    for (const listener of Array.from(this.endListeners)) listener()
   }
 }

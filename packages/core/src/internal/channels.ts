@@ -23,6 +23,9 @@ export interface ChannelsHost extends ChannelHost {
   readonly fork: (loop: Effect.Effect<void, ProtocolError>) => Effect.Effect<unknown>
 }
 
+/** Makes an Effect as interruptible as whoever called. */
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
 export class Channels {
   private readonly host: ChannelsHost
   private readonly open = new Map<number, Channel>()
@@ -58,53 +61,61 @@ export class Channels {
   }
 
   /** Opens a channel in a mode. Its fiber lives as long as the channel. */
-  private openOne(mode: ChannelMode): Effect.Effect<Channel, AmqpError.AmqpChannelError> {
-    return Effect.uninterruptibleMask((restore) =>
-      Effect.gen({ self: this }, function*() {
-        const { failure } = this.host
-        if (failure !== undefined) return yield* Effect.fail(lostChannel(failure))
-        const number = this.numbers.acquire() ?? (yield* restore(this.freeNumber))
-        const channel = new Channel(number, this.host)
-        this.open.set(number, channel)
-        yield* this.host.fork(channel.run)
-        return yield* restore(Effect.andThen(channel.request({ _tag: "channel.open" }), selectMode(channel, mode)))
-          .pipe(
-            Effect.as(channel),
-            // Whoever gave up: the number stays taken until the broker has closed what it may have opened.
-            Effect.onError(() => Effect.sync(() => channel.beginClose()))
-          )
-      })
-    )
+  private openOne(mode: ChannelMode, restore: Restore): Effect.Effect<Channel, AmqpError.AmqpChannelError> {
+    return Effect.gen({ self: this }, function*() {
+      const { failure } = this.host
+      if (failure !== undefined) return yield* Effect.fail(lostChannel(failure))
+      const number = this.numbers.acquire() ?? (yield* this.freeNumber(restore))
+      const channel = new Channel(number, this.host)
+      this.open.set(number, channel)
+      yield* this.host.fork(channel.run)
+      return yield* restore(Effect.andThen(channel.request({ _tag: "channel.open" }), selectMode(channel, mode))).pipe(
+        Effect.as(channel),
+        // Whoever gave up: the number stays taken until the broker has closed what it may have opened.
+        Effect.onError(() => Effect.sync(() => channel.beginClose()))
+      )
+    })
   }
 
   /** The number of an idle channel, which is closed for it. */
-  private readonly freeNumber: Effect.Effect<number, AmqpError.AmqpChannelError> = Effect.gen(
-    { self: this },
-    function*() {
-      const idle = this.idle.plain.pop() ?? this.idle.confirm.pop() ?? this.idle.transaction.pop()
-      if (idle !== undefined) yield* this.close(idle)
-      const number = this.numbers.acquire()
-      if (number !== undefined) return number
-      const { limit } = this.numbers
-      return yield* Effect.fail(new AmqpError.AmqpChannelError({ reason: new AmqpError.TooManyChannels({ limit }) }))
-    }
-  )
+  private freeNumber(restore: Restore): Effect.Effect<number, AmqpError.AmqpChannelError> {
+    return Effect.gen({ self: this }, function*() {
+      const { confirm, plain, transaction } = this.idle
+      let number: number | undefined
+      while (number === undefined) {
+        const idle = plain.pop() ?? confirm.pop() ?? transaction.pop()
+        if (idle === undefined) {
+          const reason = new AmqpError.TooManyChannels({ limit: this.numbers.limit })
+          return yield* Effect.fail(new AmqpError.AmqpChannelError({ reason }))
+        }
+        idle.beginClose()
+        yield* restore(this.close(idle))
+        number = this.numbers.acquire()
+      }
+      return number
+    })
+  }
 
   /** Opens a channel for as long as the scope lives. */
   readonly scoped: Effect.Effect<Channel, AmqpError.AmqpChannelError, Scope.Scope> = Effect.uninterruptibleMask(
     (restore) =>
       Effect.tap(
-        restore(this.openOne("plain")),
+        this.openOne("plain", restore),
         (channel) => Effect.addFinalizer(() => this.close(channel))
       )
   )
 
-  /** A channel in a mode, for as long as nobody else has it: an idle one, or another. */
-  lease(mode: ChannelMode): Effect.Effect<Channel, AmqpError.AmqpChannelError> {
+  /**
+   * A channel in a mode, for as long as nobody else has it: an idle one, or another. To be called where nothing is interrupted;
+   * `restore` is for what waits.
+   */
+  lease(mode: ChannelMode, restore: Restore): Effect.Effect<Channel, AmqpError.AmqpChannelError> {
     return Effect.suspend(() => {
       const idle = this.idle[mode].pop()
-      if (idle === undefined) return this.openOne(mode)
-      return idle.isClean ? Effect.succeed(idle) : this.lease(mode)
+      if (idle === undefined) return this.openOne(mode, restore)
+      if (idle.isClean) return Effect.succeed(idle)
+      idle.beginClose()
+      return this.lease(mode, restore)
     })
   }
 
@@ -113,6 +124,7 @@ export class Channels {
     return Effect.suspend(() => {
       const idle = this.idle[channel.mode]
       channel.programPublisher = undefined
+      channel.acknowledgements.flush()
       if (!channel.isClean || idle.length >= this.host.options.maxIdleChannels) return this.close(channel)
       idle.push(channel)
       return Effect.void

@@ -89,11 +89,12 @@ export class ConfirmLedger {
    * Handles `basic.return`, which comes before the confirm of its message. It has no number: it is of the oldest message that
    * it can be of. A broker or its plugins may have changed the properties, and then the rest has to do.
    */
-  handleReturn({ body, method, properties }: Content<BasicReturn>): void {
+  handleReturn({ body, bodySize, method, oversized, properties }: Content<BasicReturn>): void {
     let found: number | undefined
     for (const [number, message] of this.mandatory) {
       if (message.exchange !== method.exchange || message.routingKey !== method.routingKey) continue
-      if (!areEqual(message.body, body)) continue
+      // A body above the limit was dropped as it came, so its size has to do.
+      if (oversized ? message.body.length !== bodySize : !areEqual(message.body, body)) continue
       found ??= number
       if (!areEqual(message.properties, properties)) continue
       found = number

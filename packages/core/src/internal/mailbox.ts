@@ -9,7 +9,8 @@ import * as Effect from "effect/Effect"
 
 export class Mailbox<A, E = never> {
   private items: Array<A> = []
-  private waiter: ((effect: Effect.Effect<NonEmptyArray<A>, E>) => void) | undefined
+  /** Those who take, in their order. Mostly there is one. */
+  private waiters: Array<(effect: Effect.Effect<NonEmptyArray<A>, E>) => void> = []
   private failure: Effect.Effect<never, E> | undefined
 
   /** Adds an item; `flush` makes the owner see it. */
@@ -19,10 +20,9 @@ export class Mailbox<A, E = never> {
 
   /** Hands what was offered to the owner, if it waits. */
   flush(): void {
-    if (this.waiter === undefined || this.items.length === 0) return
-    const resume = this.waiter
-    this.waiter = undefined
-    resume(Effect.succeed(this.drain()))
+    if (this.items.length === 0) return
+    const resume = this.waiters.shift()
+    if (resume !== undefined) resume(Effect.succeed(this.drain()))
   }
 
   /** Takes back what the owner has taken and leaves to its next take. */
@@ -45,18 +45,18 @@ export class Mailbox<A, E = never> {
     if (this.failure !== undefined) return
     this.failure = failure
     this.flush()
-    const resume = this.waiter
-    this.waiter = undefined
-    resume?.(failure)
+    const waiters = this.waiters
+    this.waiters = []
+    for (const resume of waiters) resume(failure)
   }
 
   /** Everything that was offered, at least one item. */
   readonly takeAll: Effect.Effect<NonEmptyArray<A>, E> = Effect.callback((resume) => {
     if (this.items.length > 0) return resume(Effect.succeed(this.drain()))
     if (this.failure !== undefined) return resume(this.failure)
-    this.waiter = resume
+    this.waiters.push(resume)
     return Effect.sync(() => {
-      if (this.waiter === resume) this.waiter = undefined
+      this.waiters = this.waiters.filter((waiter) => waiter !== resume)
     })
   })
 

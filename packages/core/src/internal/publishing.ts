@@ -68,10 +68,10 @@ export class Publishing {
 
   /** Nothing in line can be sent. */
   refuseLine(error: AmqpError.AmqpChannelError): void {
-    for (const job of this.line) {
-      this.line.delete(job)
-      job.refuse(error)
-    }
+    // Whoever is refused may come back at once, and is not refused again by this.
+    const jobs = [...this.line]
+    this.line.clear()
+    for (const job of jobs) job.refuse(error)
   }
 
   /** Nothing can be published any more. */
@@ -95,14 +95,15 @@ export class Publishing {
   readonly expireLine: Effect.Effect<never> = Effect.gen({ self: this }, function*() {
     while (true) {
       yield* this.awaitWaiting
-      const [first] = this.line
-      const left = first.waitingSince + this.limits.sendTimeout - this.clock.currentTimeMillisUnsafe()
-      if (left > 0) {
-        yield* Effect.sleep(left)
-        continue
+      const now = this.clock.currentTimeMillisUnsafe()
+      let next = now + this.limits.sendTimeout
+      // Not in the order of their waiting: a batch at the head has its turn again and again.
+      for (const job of Array.from(this.line)) {
+        const deadline = job.waitingSince + this.limits.sendTimeout
+        if (deadline > now) next = Math.min(next, deadline)
+        else if (this.line.delete(job)) job.refuse(this.waitError())
       }
-      this.line.delete(first)
-      first.refuse(this.waitError())
+      if (this.line.size > 0) yield* Effect.sleep(next - now)
     }
   })
 
@@ -119,10 +120,9 @@ export class Publishing {
     }
     job.waitingSince = this.clock.currentTimeMillisUnsafe()
     this.line.add(job)
-    for (const listener of this.waitingListeners) {
-      this.waitingListeners.delete(listener)
-      listener()
-    }
+    const listeners = [...this.waitingListeners]
+    this.waitingListeners.clear()
+    for (const listener of listeners) listener()
     this.wakeWhenOpen()
   }
 

@@ -210,8 +210,8 @@ export class Session implements FrameHandler, ChannelsHost {
   }
 
   get mayRead(): boolean {
-    return this.fullSinks.size === 0 || this.closing || this.secrets.expectsReply ||
-      this.channels.expectReply
+    return this.fullSinks.size === 0 || this.closing || this.outbound.blocked !== undefined ||
+      this.secrets.expectsReply || this.channels.expectReply
   }
 
   private readonly awaitReading: Effect.Effect<void> = Effect.callback((resume) => {

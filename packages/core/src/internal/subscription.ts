@@ -6,9 +6,11 @@ import type { NonEmptyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import { AmqpChannelError, AmqpConsumerCancelled, NotSupported } from "../AmqpError.ts"
+import { decodeProperties } from "../protocol/BasicProperties.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
-import type { FieldTable } from "../protocol/fieldTable.ts"
+import type { FieldTable, FieldValue } from "../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../protocol/methods.generated.ts"
 import type { Channel, ConsumerSink } from "./channel.ts"
 import { Mailbox } from "./mailbox.ts"
@@ -34,6 +36,15 @@ export interface SubscriptionOptions {
  */
 const maxInboxBytes = 16 * 1024 * 1024
 
+/** The argument of a consumer of a stream, and the header of what it is sent (RabbitMQ, "Streams"). */
+const offsetKey = "x-stream-offset"
+
+interface ConsumerState {
+  readonly queue: string
+  /** The encoded properties of the last message that it was sent. */
+  lastProperties: Uint8Array | undefined
+}
+
 /** What a message takes besides its body, roughly. */
 const messageOverhead = 256
 
@@ -47,8 +58,13 @@ export class Subscription<A> implements ConsumerSink {
   private readonly options: SubscriptionOptions
   private readonly decode: Decode<A>
   private readonly inbox = new Mailbox<A, SubscriptionError | Cause.Done>()
-  /** The queue of each consumer tag. */
-  private readonly tags = new Map<string, string>()
+  /** By consumer tag. */
+  private readonly consumers = new Map<string, ConsumerState>()
+  /** Consumers are started, changed and ended by one fiber at a time. */
+  private readonly changes = Semaphore.makeUnsafe(1)
+  private isCancelled = false
+  /** How often the consumers were started. */
+  private generation = 0
   private isUnlimited: boolean
   private inboxBytes = 0
 
@@ -69,10 +85,6 @@ export class Subscription<A> implements ConsumerSink {
     return inbox.takeAll
   })
 
-  get consumerTags(): ReadonlyArray<string> {
-    return [...this.tags.keys()]
-  }
-
   // ---------------------------------------------------------------------------
   // what the channel fiber calls
   // ---------------------------------------------------------------------------
@@ -83,6 +95,8 @@ export class Subscription<A> implements ConsumerSink {
       if (!this.noAck) this.channel.acknowledgements.reject(Number(content.method.deliveryTag), false)
       return
     }
+    const consumer = this.consumers.get(content.method.consumerTag)
+    if (consumer !== undefined) consumer.lastProperties = content.properties
     this.inbox.offer(this.decode(content, this.channel))
     if (this.isUnlimited) this.count(content.bodySize + messageOverhead)
   }
@@ -98,8 +112,11 @@ export class Subscription<A> implements ConsumerSink {
   }
 
   cancelled(consumerTag: string): void {
-    const queue = this.tags.get(consumerTag) ?? ""
-    this.tags.delete(consumerTag)
+    const queue = this.consumers.get(consumerTag)?.queue ?? ""
+    this.consumers.delete(consumerTag)
+    // Those of the other queues would go on, and nobody takes what they are sent.
+    for (const tag of this.consumers.keys()) this.channel.cancelConsumer(tag)
+    this.consumers.clear()
     this.inbox.fail(new AmqpConsumerCancelled({ queue, consumerTag }))
   }
 
@@ -127,44 +144,57 @@ export class Subscription<A> implements ConsumerSink {
     }
     this.queues = names
     if (!this.noAck) yield* this.qos(prefetch)
-    yield* this.consume
+    yield* this.consume([])
   })
 
   /** Changes the prefetch. It holds for consumers that are made later, so the consumers are made anew. */
   readonly setPrefetch = (prefetch: number): Effect.Effect<void, AmqpChannelError> =>
-    Effect.uninterruptible(Effect.gen({ self: this }, function*() {
+    Effect.gen({ self: this }, function*() {
+      const consumers = [...this.consumers.values()]
       yield* this.stopConsuming
       yield* this.qos(prefetch)
       this.isUnlimited = this.noAck || prefetch === 0
-      yield* this.consume
-    }))
+      if (!this.isCancelled) yield* this.consume(consumers.map(nextOffset))
+    }).pipe(
+      // Without consumers nothing would come any more, and nobody say so.
+      Effect.tapError((error) => Effect.sync(() => this.failed(error))),
+      this.changes.withPermits(1),
+      Effect.uninterruptible
+    )
 
   /** Ends the consumers. What has arrived is still taken, unless it is to be dropped; then the inbox is done. */
   readonly cancel = (dropArrived: boolean): Effect.Effect<void> =>
     Effect.suspend(() => {
-      if (dropArrived) this.inbox.clear()
-      return Effect.ignore(this.stopConsuming)
+      this.isCancelled = true
+      if (dropArrived) this.drop()
+      return this.changes.withPermits(1)(Effect.ignore(this.stopConsuming))
     }).pipe(
       Effect.andThen(Effect.sync(() => {
-        if (dropArrived) this.inbox.clear()
+        if (dropArrived) this.drop()
         this.inbox.end(Cause.done())
-      }))
+      })),
+      Effect.uninterruptible
     )
+
+  /** Nobody takes what has arrived. */
+  private drop(): void {
+    this.inboxBytes = 0
+    this.inbox.clear()
+    this.channel.host.resumeReading(this)
+  }
 
   private qos(prefetchCount: number) {
     return this.channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global: false })
   }
 
-  private readonly consume = Effect.suspend(() =>
-    Effect.forEach(this.queues, (queue, index) => {
-      const { arguments: table, consumerTag: chosen, exclusive } = this.options
-      const consumerTag = chosen === undefined
-        ? this.channel.consumerTag()
-        : this.queues.length === 1
-        ? chosen
-        : `${chosen}-${index + 1}`
+  /** Starts a consumer for each queue, of a stream from an offset on where one is given. */
+  private consume(offsets: ReadonlyArray<FieldValue | undefined>): Effect.Effect<void, AmqpChannelError> {
+    const generation = ++this.generation
+    return Effect.forEach(this.queues, (queue, index) => {
+      const { arguments: table, exclusive } = this.options
+      const consumerTag = this.consumerTag(index, generation)
       // Before the request, since deliveries may come in the same read as its reply.
-      this.tags.set(consumerTag, queue)
+      this.consumers.set(consumerTag, { queue, lastProperties: undefined })
       this.channel.attach(consumerTag, this)
       return this.channel.request({
         _tag: "basic.consume",
@@ -174,22 +204,42 @@ export class Subscription<A> implements ConsumerSink {
         noAck: this.noAck,
         exclusive,
         noWait: false,
-        arguments: table
+        arguments: offsets[index] === undefined ? table : { ...table, [offsetKey]: offsets[index] }
       })
     }, { discard: true })
-  )
+  }
+
+  /** No tag is used twice: RabbitMQ takes acks of a former consumer's deliveries for those of a later one with its tag. */
+  private consumerTag(index: number, generation: number): string {
+    const { consumerTag } = this.options
+    if (consumerTag === undefined) return this.channel.consumerTag()
+    const tag = this.queues.length === 1 ? consumerTag : `${consumerTag}-${index + 1}`
+    return generation === 1 ? tag : `${tag}.${generation}`
+  }
 
   private readonly stopConsuming = Effect.suspend(() =>
     Effect.forEach(
-      this.consumerTags,
+      [...this.consumers.keys()],
       (consumerTag) =>
         Effect.map(this.channel.request({ _tag: "basic.cancel", consumerTag, noWait: false }), () => {
-          this.tags.delete(consumerTag)
+          this.consumers.delete(consumerTag)
           this.channel.detach(consumerTag)
         }),
       { discard: true }
     )
   )
+}
+
+/** Where a consumer of a stream goes on after what it was sent; `undefined` when it is not known to be one. */
+const nextOffset = ({ lastProperties }: ConsumerState): FieldValue | undefined => {
+  if (lastProperties === undefined) return undefined
+  try {
+    const offset = decodeProperties(lastProperties).headers?.[offsetKey]
+    return typeof offset === "number" || typeof offset === "bigint" ? BigInt(offset) + 1n : undefined
+  } catch {
+    // What a publisher wrote is no AMQP, and so not from a stream, which writes its own header.
+    return undefined
+  }
 }
 
 const check = ({ consumerTag, noAck, prefetch, queues }: SubscriptionOptions): void => {
@@ -219,6 +269,8 @@ export const subscribe = <A>(
     }
     const channel = yield* session.channels.scoped
     const subscription = new Subscription(channel, options, decode)
+    // The reader must not wait for a consumer that is gone.
+    yield* Effect.addFinalizer(() => Effect.sync(() => channel.host.resumeReading(subscription)))
     yield* subscription.start
     return subscription
   })

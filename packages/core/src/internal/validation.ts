@@ -42,7 +42,7 @@ const maxMillis = 0xffffffff
 
 /** A time in whole milliseconds; parts of one are rounded up, so that a short time does not become none. */
 export const millis = (what: string, input: Duration.Input, minimum: number): number => {
-  const value = Math.ceil(Duration.toMillis(input))
+  const value = Number.isNaN(input) ? Number.NaN : Math.ceil(Duration.toMillis(input))
   if (!(value >= minimum && value <= maxMillis)) {
     throw invalid(`${what}: must be from ${minimum} to ${maxMillis} milliseconds`)
   }
