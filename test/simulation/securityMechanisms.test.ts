@@ -229,6 +229,15 @@ describe("SASL mechanisms", () => {
       })
     ))
 
+  it.effect("H6: a refusal counts whatever comes after it", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const { fiber } = yield* startOkOf(peer, "PLAIN", {})
+        yield* peer.send(0, connectionClose(403, "ACCESS_REFUSED"), tune())
+        yield* reasonOf(fiber, "AuthenticationFailed")
+      })
+    ))
+
   const rabbitmq = (version: string) => ({ product: "RabbitMQ", version })
   for (
     const [serverProperties, limit] of [

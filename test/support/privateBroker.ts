@@ -10,8 +10,23 @@ import type { AdministrableBroker } from "./provided.ts"
 
 /** A RabbitMQ that this run started, and how to end it. */
 export interface PrivateBroker extends AdministrableBroker {
+  /** Where it listens with TLS; 0 when it has no certificate. */
+  readonly tlsPort: number
   readonly stop: () => Promise<void>
 }
+
+export interface PrivateBrokerOptions {
+  /** What it listens with TLS with, in PEM format. Clients have to present a certificate of this authority. */
+  readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string } | undefined
+  readonly plugins?: ReadonlyArray<string> | undefined
+  /** More lines for its `rabbitmq.conf`. */
+  readonly config?: ReadonlyArray<string> | undefined
+  /** Its `advanced.config`, a list of Erlang terms. */
+  readonly advancedConfig?: string | undefined
+}
+
+/** How many this process has started: each needs a name of its own. */
+let count = 0
 
 /**
  * Debian's commands on the PATH are wrappers that insist on a user `rabbitmq` and on the system's folders. The scripts
@@ -78,16 +93,30 @@ const terminate = async (child: ChildProcess, graceMillis: number): Promise<void
  * Starts a RabbitMQ on free loopback ports that shares nothing with any other on the machine: own node name, port
  * mapper, cookie, configuration, log and data, all in a temporary folder that goes away with it.
  */
-export const startPrivateBroker = async (): Promise<PrivateBroker> => {
+export const startPrivateBroker = async (options: PrivateBrokerOptions = {}): Promise<PrivateBroker> => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "effect-amqp-broker-"))
-  const [port, distributionPort, mapperPort] = await freePorts(3)
-  const nodename = `effect-amqp-${process.pid}@localhost`
+  const [port, distributionPort, mapperPort, freePort] = await freePorts(4)
+  const tlsPort = options.tls === undefined ? 0 : freePort
+  const nodename = `effect-amqp-${process.pid}-${++count}@localhost`
   const searchPath = withScripts(process.env["PATH"] ?? "")
   const hasOwnMapper = isOnPath("epmd", searchPath)
   const file = (name: string): string => path.join(folder, name)
 
-  fs.writeFileSync(file("rabbitmq.conf"), `listeners.tcp.1 = 127.0.0.1:${port}\nlog.file.level = info\n`)
-  fs.writeFileSync(file("enabled_plugins"), "[].\n")
+  const config = [`listeners.tcp.1 = 127.0.0.1:${port}`, "log.file.level = info", ...options.config ?? []]
+  if (options.tls !== undefined) {
+    for (const [name, pem] of Object.entries(options.tls)) fs.writeFileSync(file(`${name}.pem`), pem)
+    config.push(
+      `listeners.ssl.1 = 127.0.0.1:${tlsPort}`,
+      `ssl_options.cacertfile = ${file("ca.pem")}`,
+      `ssl_options.certfile = ${file("cert.pem")}`,
+      `ssl_options.keyfile = ${file("key.pem")}`,
+      "ssl_options.verify = verify_peer",
+      "ssl_options.fail_if_no_peer_cert = true"
+    )
+  }
+  fs.writeFileSync(file("rabbitmq.conf"), `${config.join("\n")}\n`)
+  fs.writeFileSync(file("enabled_plugins"), `[${(options.plugins ?? []).join(",")}].\n`)
+  if (options.advancedConfig !== undefined) fs.writeFileSync(file("advanced.config"), `${options.advancedConfig}.\n`)
 
   const env: Record<string, string> = {
     PATH: searchPath,
@@ -98,7 +127,8 @@ export const startPrivateBroker = async (): Promise<PrivateBroker> => {
     ERL_FLAGS: `-kernel inet_dist_use_interface {127,0,0,1}${hasOwnMapper ? " -start_epmd false" : ""}`,
     RABBITMQ_CONF_ENV_FILE: file("none"),
     RABBITMQ_CONFIG_FILE: file("rabbitmq.conf"),
-    RABBITMQ_ADVANCED_CONFIG_FILE: file("none.config"),
+    // Without one there is nothing there, which is all right.
+    RABBITMQ_ADVANCED_CONFIG_FILE: file("advanced.config"),
     RABBITMQ_ENABLED_PLUGINS_FILE: file("enabled_plugins"),
     RABBITMQ_NODENAME: nodename,
     RABBITMQ_NODE_PORT: String(port),
@@ -158,7 +188,7 @@ export const startPrivateBroker = async (): Promise<PrivateBroker> => {
   for (;;) {
     try {
       await probe(url)
-      return { url, nodename, env, stop }
+      return { url, nodename, env, tlsPort, stop }
     } catch (error) {
       if (hasEnded(server) || server.pid === undefined || Date.now() > deadline) {
         const output = fs.readFileSync(file("output"), "utf8").trim()

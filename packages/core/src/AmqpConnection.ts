@@ -27,10 +27,11 @@ import * as Stream from "effect/Stream"
 import { AmqpConnectionError, InvalidArgument } from "./AmqpError.ts"
 import type { CredentialsUnavailable } from "./AmqpError.ts"
 import * as AmqpSasl from "./AmqpSasl.ts"
+import { clientPropertiesOf, isTable } from "./internal/clientProperties.ts"
 import * as Session from "./internal/session.ts"
 import type { SessionOptions } from "./internal/sessionOptions.ts"
 import * as internal from "./internal/transport.ts"
-import type { FieldTable, FieldValue } from "./protocol/fieldTable.ts"
+import type { FieldTable } from "./protocol/fieldTable.ts"
 
 export type { TransportProtection } from "./internal/transport.ts"
 
@@ -236,31 +237,8 @@ export const session: Effect.Effect<Session.Session, never, AmqpConnection> = Ef
 const invalid = (description: string) =>
   Effect.fail(new AmqpConnectionError({ reason: new InvalidArgument({ description }) }))
 
-const clientCapabilities: FieldTable = {
-  publisher_confirms: true,
-  exchange_exchange_bindings: true,
-  "basic.nack": true,
-  consumer_cancel_notify: true,
-  "connection.blocked": true,
-  authentication_failure_close: true
-}
-
 const integerIn = (value: number, minimum: number, maximum: number): boolean =>
   Number.isInteger(value) && value >= minimum && value <= maximum
-
-const isTable = (value: FieldValue | undefined): value is FieldTable =>
-  typeof value === "object" && value !== null && !Array.isArray(value)
-
-const clientPropertiesOf = ({ clientProperties = {}, connectionName }: Options): FieldTable => {
-  const { capabilities } = clientProperties
-  return {
-    product: "effect-amqp",
-    platform: "Effect",
-    ...(connectionName === undefined ? {} : { connection_name: connectionName }),
-    ...clientProperties,
-    capabilities: isTable(capabilities) ? { ...clientCapabilities, ...capabilities } : clientCapabilities
-  }
-}
 
 const defaultMechanisms: NonEmptyReadonlyArray<AmqpSasl.Mechanism> = [AmqpSasl.plain, AmqpSasl.amqplain]
 
@@ -290,7 +268,7 @@ const resolve = (
     transport,
     virtualHost: options.virtualHost ?? "/",
     locale: options.locale ?? "en_US",
-    clientProperties: clientPropertiesOf(options),
+    clientProperties: clientPropertiesOf(options.connectionName, options.clientProperties),
     heartbeatSeconds,
     frameMax,
     channelMax,
@@ -371,9 +349,12 @@ export const make = Effect.fnUntraced(function*(
   return connectionOf(session)
 })
 
+/** What an open connection ends with when its secret was not renewed; the last one for a token that does not fit a frame. */
+const renewalReasons: ReadonlySet<string> = new Set(["UpdateSecretFailed", "CredentialsUnavailable", "InvalidArgument"])
+
 /** A program that does not look at its connection should still leave a trace of why it lost it. */
 const warnOfRenewal = ({ message, reason }: AmqpConnectionError): Effect.Effect<void> =>
-  reason._tag === "UpdateSecretFailed" || reason._tag === "CredentialsUnavailable"
+  renewalReasons.has(reason._tag)
     ? Effect.logWarning(`The AMQP connection has ended, as it has no valid secret any more. ${message}`)
     : Effect.void
 

@@ -110,7 +110,8 @@ export class MechanismFailed extends Schema.TaggedError<MechanismFailed>()("Mech
 
 /**
  * There are no credentials: who was to give them failed or did not answer in time. Whoever makes one says in `description`
- * what is the matter, without a secret, and in `isRetryable` whether asking again may help; by default it may.
+ * what is the matter, and in `isRetryable` whether asking again may help; by default it may. Neither `description` nor `cause`
+ * should hold a secret, as both end up in logs.
  *
  * @category errors
  * @since 0.1.0

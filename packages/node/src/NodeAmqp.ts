@@ -90,7 +90,8 @@ const parseUrl = ({ tls, url }: SocketOptions): Effect.Effect<AmqpUri.AmqpUri, A
  *
  * **When to use**
  *
- * Use with `AmqpConnection.make` or `layer` when the URL is known to be right, or is made by `AmqpUri.make`.
+ * Use with `AmqpConnection.make` or `layer` when the URL is known to be right, or is made by `AmqpUri.make`. What the
+ * connection may use to warn of an unprotected password is provided by {@link layerSocket} and {@link make} only.
  *
  * **Details**
  *
@@ -206,6 +207,10 @@ export const layer = (
 
 /**
  * Provides a connection whose options come from `Config`; see {@link make} for the errors.
+ *
+ * **Details**
+ *
+ * Credentials of their own are one config: `Config.all({ username: Config.String("USER"), password: Config.Redacted("PASS") })`.
  *
  * **Example** (The URL from an environment variable)
  *

@@ -1,3 +1,4 @@
+import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpUri from "@effect-amqp/core/AmqpUri"
 import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
 import { assert, describe, it } from "@effect/vitest"
@@ -148,6 +149,21 @@ describe("a socket to a URL", () => {
       yield* until(() => connections.length === 1)
       yield* Fiber.interrupt(fiber)
       yield* until(() => connections.every(({ destroyed }) => destroyed))
+    }))
+
+  it.live("S4: a TLS handshake that stalls is given up after the connect timeout, and its connection destroyed", () =>
+    Effect.gen(function*() {
+      const { connections, port } = yield* listening(
+        (onConnection) => net.createServer(onConnection),
+        (socket) => void socket.resume()
+      )
+      const connecting = NodeAmqp.make({ url: `amqps://127.0.0.1:${port}`, connectTimeout: "200 millis" })
+      const error = yield* Effect.flip(Effect.scoped(connecting))
+      if (error._tag !== "AmqpConnectionError" || error.reason._tag !== "HandshakeTimeout") {
+        return assert.fail(error._tag)
+      }
+      assert.strictEqual(error.reason.phase, "the socket")
+      yield* until(() => connections.length === 1 && connections.every(({ destroyed }) => destroyed))
     }))
 
   it.live("W2: is gone a second after its scope, also when the peer does not read", () =>
@@ -350,6 +366,29 @@ describe("a socket to a URL with TLS", () => {
       assert.strictEqual(yield* Effect.flatMap(taking, echo), "hello")
     }))
 
+  it.live("S1: neither an environment variable nor an option in disguise turns verification off", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(server)
+      const url = `amqps://localhost:${port}`
+      const disguised = { servername: "localhost", rejectUnauthorized: false }
+      assert.include(yield* failureOf(url, disguised), "authority")
+      yield* Effect.acquireUseRelease(
+        Effect.sync(() => process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = "0"),
+        () => Effect.map(failureOf(url), (message) => assert.include(message, "authority")),
+        () => Effect.sync(() => delete process.env["NODE_TLS_REJECT_UNAUTHORIZED"])
+      )
+    }))
+
+  it.live("dangerouslyAcceptAnyCertificate takes any certificate, and false takes it back from the URL", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(expired)
+      const url = `amqps://127.0.0.1:${port}`
+      const unsafe = socketTo(url, { dangerouslyAcceptAnyCertificate: true })
+      assert.strictEqual(yield* Effect.flatMap(unsafe, echo), "hello")
+      const safe = { dangerouslyAcceptAnyCertificate: false }
+      assert.include(yield* failureOf(`${url}?verify=verify_none`, safe), "expired")
+    }))
+
   it.live("lets the options win over the URL", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(server)
@@ -369,6 +408,21 @@ describe("the layer of a socket", () => {
       for (const given of [url, Redacted.make(url), parsed(url)]) {
         const answer = Effect.flatMap(Socket.Socket, echo)
         assert.strictEqual(yield* Effect.provide(answer, NodeAmqp.layerSocket({ url: given })), "hello")
+      }
+    }))
+
+  it.effect("tells how well it keeps a password", () =>
+    Effect.gen(function*() {
+      for (
+        const [options, level] of [
+          [{ url: "amqp://127.0.0.1" }, "Local"],
+          [{ url: "amqp://rabbit.example" }, "None"],
+          [{ url: "amqps://rabbit.example" }, "Verified"],
+          [{ url: "amqps://rabbit.example", tls: { dangerouslyAcceptAnyCertificate: true } }, "Unverified"]
+        ] as const
+      ) {
+        const transport = yield* Effect.provide(AmqpConnection.Transport, NodeAmqp.layerSocket(options))
+        assert.strictEqual(transport?.level, level)
       }
     }))
 

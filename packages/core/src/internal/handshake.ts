@@ -61,7 +61,7 @@ const expect = <Tag extends Method["_tag"]>(
       if (tags.some((tag) => tag === method._tag)) return Effect.succeed(method as MethodOf<Tag>)
       if (method._tag === "connection.close") {
         session.closedByServer(method)
-        return session.control.takeAll.pipe(Effect.andThen(Effect.never))
+        return Deferred.await(session.ended)
       }
       const description = `${method._tag} arrived where ${phase} was expected`
       return fail(new AmqpError.ProtocolViolation({ replyCode: ReplyCode.commandInvalid, description }))

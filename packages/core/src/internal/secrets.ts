@@ -63,21 +63,28 @@ export class SecretUpdates {
       newSecret: encoder.encode(Redacted.value(secret)),
       reason
     }
-    return Effect.tap(this.host.sendControl(method), () =>
-      Effect.sync(() => {
-        const { waiting } = this
-        waiting.push(reply)
-        this.host.expectReply()
-        this.host.deadlines.add({
-          get done() {
-            return !waiting.includes(reply)
-          },
-          expire: () => {
-            const { requestTimeout } = this.host.options
-            this.host.giveUp(updateFailed(`it did not answer within ${Duration.format(requestTimeout)}`))
-          }
-        })
-      }))
+    return Effect.suspend(() => {
+      const { host, waiting } = this
+      // Before it is sent, so that nothing can come between.
+      waiting.push(reply)
+      return Effect.tapError(
+        host.sendControl(method),
+        () => Effect.sync(() => waiting.splice(waiting.indexOf(reply), 1))
+      )
+    }).pipe(Effect.andThen(Effect.sync(() => this.await(reply))))
+  }
+
+  private await(reply: Reply): void {
+    const { host, waiting } = this
+    host.expectReply()
+    host.deadlines.add({
+      get done() {
+        return !waiting.includes(reply)
+      },
+      expire: () => {
+        host.giveUp(updateFailed(`it did not answer within ${Duration.format(host.options.requestTimeout)}`))
+      }
+    })
   }
 
   /** The broker took the oldest one. Answers `false` when there is none. */
