@@ -51,7 +51,7 @@ describe.runIf(canStartPrivateBroker())("a broker with small limits", () => {
 
   const ofSize = (size: number) => AmqpMessage.make(new Uint8Array(size))
 
-  it.live("P8: has a publish over its size limit fail once, with its words, and takes the next one", () =>
+  it.live("P8, V3: has a publish over its size limit fail once, with its words, and takes the next one", () =>
     here(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publish } = yield* AmqpPublisher.make()

@@ -84,10 +84,11 @@ const decoder = new TextDecoder()
 export const contentBytes = (
   channel: number,
   method: BasicDeliver | BasicGetOk | BasicReturn,
-  text: string
+  text: string,
+  properties: BasicProperties = {}
 ): Uint8Array => {
   const body = encoder.encode(text)
-  return concat([methodBytes(channel, method), headerBytes(channel, body.length), bodyBytes(channel, body)])
+  return concat([methodBytes(channel, method), headerBytes(channel, body.length, properties), bodyBytes(channel, body)])
 }
 
 /** A delivery to the consumer with this tag. */
@@ -348,6 +349,9 @@ export class Peer {
     this.next,
     (next) => assert.isUndefined(next, `the client sent ${JSON.stringify(next)}`)
   )
+
+  /** Takes the next method of the client, whatever it is, if there is one. */
+  readonly takeMethod: Effect.Effect<Method | undefined> = Effect.map(this.next, (next) => next?.method)
 
   /** Everything that the client sent and nobody took, by name, with heartbeats left out. */
   readonly takeTags: Effect.Effect<ReadonlyArray<MethodTag>> = Effect.map(

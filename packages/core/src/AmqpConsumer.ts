@@ -137,14 +137,23 @@ export interface AmqpConsumer<out Delivery> {
    * operator such as `Stream.take` cuts off a chunk comes to no other run; the broker has it back when the scope closes.
    */
   readonly stream: Stream.Stream<Delivery, AmqpChannelError | AmqpConsumerCancelled>
+  /** Stops: the broker delivers nothing more, and the stream ends after what has arrived. The channel stays, for settling. */
+  readonly cancel: Effect.Effect<void>
+}
+
+/**
+ * A consumer that runs, and whose deliveries are to be settled.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AcknowledgingConsumer extends AmqpConsumer<AmqpDelivery.AmqpDelivery> {
   /**
    * Changes the prefetch, 0 to 65535. The broker applies a prefetch to consumers that are made later, so the consumers are made
    * anew on the same channel, with other consumer tags: what was delivered stays valid, a stream goes on where it was, and a
    * single active consumer may lose its turn.
    */
   readonly setPrefetch: (prefetch: number) => Effect.Effect<void, AmqpChannelError>
-  /** Stops: the broker delivers nothing more, and the stream ends after what has arrived. The channel stays, for settling. */
-  readonly cancel: Effect.Effect<void>
 }
 
 const open = <Delivery>(
@@ -176,7 +185,7 @@ const streamOf = (subscription: Subscription<AmqpDelivery.AmqpDelivery>) =>
  */
 export const make: {
   (queues: Queues, options?: Options & { readonly autoAck?: false | undefined }): Effect.Effect<
-    AmqpConsumer<AmqpDelivery.AmqpDelivery>,
+    AcknowledgingConsumer,
     AmqpChannelError,
     AmqpConnection.AmqpConnection | Scope.Scope
   >
@@ -189,18 +198,14 @@ export const make: {
   queues: Queues,
   options: AnyOptions = {}
 ): Effect.Effect<
-  AmqpConsumer<AmqpDelivery.AmqpDelivery>,
+  AcknowledgingConsumer,
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Scope.Scope
 > =>
   Effect.map(openAny(queues, options), (subscription) => ({
     queues: subscription.queues,
     stream: streamOf(subscription),
-    setPrefetch: (prefetch) =>
-      Effect.andThen(
-        Validation.attempt(() => Validation.wholeNumber("prefetch", prefetch, 0, 65535)),
-        subscription.setPrefetch(prefetch)
-      ),
+    setPrefetch: subscription.setPrefetch,
     cancel: subscription.cancel(false)
   }))
 

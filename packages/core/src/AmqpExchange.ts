@@ -193,7 +193,7 @@ export const declarePassive = (exchange: string | AmqpExchange): AmqpChannel<voi
 
 /**
  * Has another exchange, the source, route to this one (`exchange.bind`; RabbitMQ, "Exchange to Exchange Bindings"). Fails with
- * `NotFound` when one of the two is not there.
+ * `NotFound` when one of the two is not there, with `NotSupported` where the broker has no such bindings.
  *
  * @category operations
  * @since 0.1.0
@@ -211,7 +211,7 @@ export const bind = (exchange: string | AmqpExchange, binding: Binding): AmqpCha
  */
 export const unbind = (exchange: string | AmqpExchange, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
   Program.make((channel) =>
-    Effect.asVoid(channel.request({
+    Effect.asVoid(channel.requestWith("exchange_exchange_bindings", {
       _tag: "exchange.unbind",
       destination: Topology.nameOf(exchange),
       source: Topology.nameOf(binding.source),

@@ -9,7 +9,7 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
@@ -39,12 +39,12 @@ export interface Options {
   readonly maxInFlightBytes?: number | undefined
   /**
    * How long a message may wait until it is sent: while the limits are reached, the socket is full or the broker asks publishers
-   * to pause. After that the publish fails with `NotSent`, caused by a `SendTimeout` or a `ConnectionBlocked`. Default: without
-   * end.
+   * to pause; from 0, in milliseconds. After that the publish fails with `NotSent`, caused by a `SendTimeout` or a
+   * `ConnectionBlocked`. Default: without end.
    */
   readonly sendTimeout?: Duration.Input | undefined
   /**
-   * How long the confirm of a message may take once it is sent. After that the publish fails with `OutcomeUnknown`, caused by a
+   * How long the confirm of a message may take once it is sent, from 1 millisecond. After that the publish fails with `OutcomeUnknown`, caused by a
    * `ConfirmTimeout`. Default: as long as the connection lasts.
    */
   readonly confirmTimeout?: Duration.Input | undefined
@@ -154,8 +154,8 @@ export const resolveLimits = (options: Options): Effect.Effect<PublishLimits, Am
     return {
       maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
       maxInFlightBytes: Validation.wholeNumber("maxInFlightBytes", maxInFlightBytes, 1),
-      sendTimeout: sendTimeout === undefined ? Infinity : Duration.toMillis(sendTimeout),
-      confirmTimeout: confirmTimeout === undefined ? Infinity : Duration.toMillis(confirmTimeout),
+      sendTimeout: sendTimeout === undefined ? Infinity : Validation.millis("sendTimeout", sendTimeout, 0),
+      confirmTimeout: confirmTimeout === undefined ? Infinity : Validation.millis("confirmTimeout", confirmTimeout, 1),
       failWhenBlocked: whenBlocked === "fail"
     }
   })

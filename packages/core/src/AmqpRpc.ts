@@ -109,6 +109,9 @@ type Reply = Effect.Effect<AmqpDelivery.ReceivedMessage, AmqpPublishError>
 /** The calls that wait for their reply, by correlation id. The sink of the replies. */
 class Calls implements ConsumerSink {
   readonly noAck = true
+  get expectsReply(): boolean {
+    return this.waiting.size > 0
+  }
   private readonly waiting = new Map<string, Call>()
   private next = 1
 
@@ -144,8 +147,7 @@ class Calls implements ConsumerSink {
 
   deliver(content: Content<BasicDeliver>): void {
     const reply = AmqpDelivery.makeSettled(content)
-    const { correlationId } = reply.properties
-    const call = correlationId === undefined ? undefined : this.waiting.get(correlationId)
+    const call = this.waiting.get(correlationIdOf(reply))
     // A reply to a call that nobody waits for any more, or to none at all.
     if (call === undefined) return
     this.forget(call)
@@ -161,6 +163,15 @@ class Calls implements ConsumerSink {
       this.waiting.delete(id)
       call.resume(Effect.fail(new AmqpPublishError({ reason: new OutcomeUnknown({ cause: error }) })))
     }
+  }
+}
+
+/** Empty, as no call's is, when the server sent none, or properties that can't be read. */
+const correlationIdOf = (reply: AmqpDelivery.ReceivedMessage): string => {
+  try {
+    return reply.properties.correlationId ?? ""
+  } catch {
+    return ""
   }
 }
 

@@ -18,6 +18,7 @@ const isSettled = 2
 export class Acknowledgements {
   private readonly outbound: Outbound
   private readonly channel: number
+  private readonly hasNack: boolean
   /** The oldest delivery tag that may be open; everything below is settled. */
   private base = 1
   /** One above the newest delivery tag. */
@@ -28,9 +29,11 @@ export class Acknowledgements {
   private due: Array<number> = []
   private deferred = false
 
-  constructor(outbound: Outbound, channel: number) {
+  /** `hasNack`: whether the broker knows `basic.nack`, an extension of RabbitMQ. */
+  constructor(outbound: Outbound, channel: number, hasNack: boolean) {
     this.outbound = outbound
     this.channel = channel
+    this.hasNack = hasNack
   }
 
   /** Whether deliveries are open: closing the channel gives them back to the queue. */
@@ -75,6 +78,8 @@ export class Acknowledgements {
 
   /** `false` when the tag is not open. Acks that are due go first, so the broker sees the order of the calls. */
   nack(tag: number, requeue: boolean): boolean {
+    // For a single delivery it comes to the same.
+    if (!this.hasNack) return this.reject(tag, requeue)
     return this.refuse(tag, { _tag: "basic.nack", deliveryTag: tag, multiple: false, requeue })
   }
 

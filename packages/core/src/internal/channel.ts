@@ -61,6 +61,8 @@ export interface ProgramPublisher {
 /** Where the deliveries of one consumer go. */
 export interface ConsumerSink {
   readonly noAck: boolean
+  /** Whether somebody waits for what it is sent, who may be needed to empty another sink. */
+  readonly expectsReply: boolean
   deliver(content: Content<BasicDeliver>): void
   /** The deliveries of a socket read are over. */
   flush(): void
@@ -79,6 +81,8 @@ export interface ChannelHost {
   readonly maxPublishSize: number
   /** Whether the broker says that it has an extension, such as `consumer_priorities`. */
   supports(capability: string): boolean
+  /** Logs something that nobody waits to hear. */
+  warn(message: string): void
   /** Something was sent that the broker answers. */
   expectReply(): void
   /** Nothing more is read, whatever channel it is for, until the sink calls `resumeReading` or someone waits for a reply. */
@@ -138,7 +142,7 @@ export class Channel {
     this.number = number
     this.host = host
     this.assembler = new ContentAssembler(host.maxBodySize)
-    this.acknowledgements = new Acknowledgements(host.outbound, number)
+    this.acknowledgements = new Acknowledgements(host.outbound, number, host.supports("basic.nack"))
     this.requests = new RequestQueue(host.deadlines, (method) => this.sendRequest(method))
   }
 
@@ -150,6 +154,16 @@ export class Channel {
   request<M extends SynchronousMethod>(method: M): Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError> {
     // `handleReply` lets only events with a tag of `replyTags[method._tag]` through, and those are what `ReplyOf` names.
     return this.exchange(method) as Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError>
+  }
+
+  /** A request that a broker without the capability does not know. */
+  requestWith<M extends SynchronousMethod>(
+    capability: string,
+    method: M
+  ): Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError> {
+    return this.host.supports(capability)
+      ? this.request(method)
+      : Effect.fail(channelError(new AmqpError.NotSupported({ capability })))
   }
 
   /** `basic.get`: a message with its content, or word that there is none. */
@@ -228,7 +242,9 @@ export class Channel {
 
   /** Whether the broker owes an answer. */
   get expectsReply(): boolean {
-    return !this.requests.isEmpty || (this.confirms?.count ?? 0) > 0 || this.state === "Closing"
+    if (!this.requests.isEmpty || (this.confirms?.count ?? 0) > 0 || this.state === "Closing") return true
+    for (const sink of this.sinks.values()) if (sink.expectsReply) return true
+    return false
   }
 
   /** Whether a program should publish now, or hear that it can't; `awaitRoom` waits for it. */
@@ -297,15 +313,12 @@ export class Channel {
   // ---------------------------------------------------------------------------
 
   /** Puts the channel into confirm mode. */
-  readonly confirmSelect: Effect.Effect<ConfirmLedger, AmqpError.AmqpChannelError> = Effect.suspend(() => {
-    const capability = "publisher_confirms"
-    return this.host.supports(capability)
-      ? Effect.map(this.request({ _tag: "confirm.select", noWait: false }), () => {
-        this.mode = "confirm"
-        return this.confirms = new ConfirmLedger()
-      })
-      : Effect.fail(channelError(new AmqpError.NotSupported({ capability })))
-  })
+  readonly confirmSelect: Effect.Effect<ConfirmLedger, AmqpError.AmqpChannelError> = Effect.suspend(() =>
+    Effect.map(this.requestWith("publisher_confirms", { _tag: "confirm.select", noWait: false }), () => {
+      this.mode = "confirm"
+      return this.confirms = new ConfirmLedger()
+    })
+  )
 
   /** Puts the channel into transaction mode. */
   readonly transactionSelect: Effect.Effect<void, AmqpError.AmqpChannelError> = Effect.suspend(() =>

@@ -30,6 +30,11 @@ export class Mailbox<A, E = never> {
     this.items = [...items, ...this.items]
   }
 
+  /** Whether nothing more can be offered. */
+  get isOver(): boolean {
+    return this.failure !== undefined
+  }
+
   /** Forgets what was offered and not taken yet. */
   clear(): void {
     this.items = []

@@ -34,6 +34,8 @@ export class Outbound {
   private wakeWriter: (() => void) | undefined
   private deferred: Array<Deferred> = []
   private waiting = new Set<() => void>()
+  /** Called when somebody begins to wait for room. */
+  onWaiting: () => void = () => {}
 
   /** Makes what was encoded part of the output. */
   commit(): void {
@@ -67,7 +69,13 @@ export class Outbound {
    */
   onceRoom(waiter: () => void): () => void {
     this.waiting.add(waiter)
+    this.onWaiting()
     return () => this.waiting.delete(waiter)
+  }
+
+  /** Whether somebody waits for room. */
+  get isAwaited(): boolean {
+    return this.waiting.size > 0
   }
 
   /** Waits until a publisher may send, or until there is nothing to send to any more. */

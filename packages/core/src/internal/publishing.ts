@@ -44,6 +44,8 @@ export class Publishing {
   private failure: AmqpError.AmqpChannelError | undefined
   private readonly line = new Set<PublishJob>()
   private forgetRoom: (() => void) | undefined
+  private isPumping = false
+  private pumpAgain = false
   private readonly waitingListeners = new Set<() => void>()
 
   constructor(limits: PublishLimits, outbound: Outbound, clock: Clock.Clock) {
@@ -136,11 +138,29 @@ export class Publishing {
     if (this.line.size > 0) this.pump()
   }
 
+  /**
+   * Sends what is in line, as far as there is room. A peer in this process may answer within a write, and what makes room then
+   * must not begin with the job that is being sent.
+   */
   private readonly pump = (): void => {
     this.forgetRoom = undefined
+    if (this.isPumping) {
+      this.pumpAgain = true
+      return
+    }
+    this.isPumping = true
+    do {
+      this.pumpAgain = false
+      this.sendLine()
+    } while (this.pumpAgain)
+    this.isPumping = false
+    this.wakeWhenOpen()
+  }
+
+  private sendLine(): void {
     for (const job of this.line) {
       let channel = this.openChannel()
-      if (channel === undefined) break
+      if (channel === undefined) return
       let hasMore = true
       while (hasMore && channel !== undefined) {
         hasMore = job.send(channel)
@@ -148,10 +168,9 @@ export class Publishing {
       }
       // It got its turn, if only for some of its messages.
       job.waitingSince = this.clock.currentTimeMillisUnsafe()
-      if (hasMore) break
+      if (hasMore) return
       this.line.delete(job)
     }
-    this.wakeWhenOpen()
   }
 
   /** The channel, if a message may be sent on it now. */

@@ -94,14 +94,18 @@ export class RequestQueue {
         index++
         continue
       }
-      const refusal = request.resume === undefined ? undefined : this.send(request.method)
-      if (refusal === undefined && request.resume !== undefined) {
-        request.state = "Sent"
-        this.deadlines.add(request)
-        return
+      if (request.resume === undefined) {
+        this.requests.splice(index, 1)
+        continue
       }
+      // Before it is sent: a peer in this process may answer within the write.
+      request.state = "Sent"
+      this.deadlines.add(request)
+      const refusal = this.send(request.method)
+      if (refusal === undefined) return
+      request.done = true
       this.requests.splice(index, 1)
-      if (refusal !== undefined) request.resume?.(Effect.fail(refusal))
+      request.resume(Effect.fail(refusal))
     }
   }
 

@@ -5,6 +5,7 @@
  * failed with; its scope only frees the socket and the fibers. Channels of a session are never used in another one.
  */
 import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -71,17 +72,21 @@ export class Session implements FrameHandler, ChannelsHost {
 
   private readonly scope: Scope.Scope
   private readonly clock: Clock.Clock
+  private readonly services: Context.Context<never>
   private readonly parser: FrameParser
   private readonly fullSinks = new Set<ConsumerSink>()
   private resumeReader: (() => void) | undefined
   private readonly touched = new Set<{ flush(): void }>()
   private closing = false
 
-  constructor(options: SessionOptions, scope: Scope.Scope, clock: Clock.Clock) {
+  constructor(options: SessionOptions, scope: Scope.Scope, clock: Clock.Clock, services: Context.Context<never>) {
     this.options = options
     this.scope = scope
     this.clock = clock
+    this.services = services
     this.channels = new Channels(this)
+    // Room comes with what the peer says or takes, and it may take nothing before it is heard.
+    this.outbound.onWaiting = () => this.expectReply()
     this.deadlines = new Deadlines(Duration.toMillis(options.requestTimeout), clock)
     // Until the tuning a server may send no frame above the size that we are about to ask for, and who asks for no limit does
     // not yet know whom.
@@ -203,6 +208,10 @@ export class Session implements FrameHandler, ChannelsHost {
     if (this.fullSinks.delete(sink)) this.expectReply()
   }
 
+  warn(message: string): void {
+    Effect.runForkWith(this.services)(Effect.logWarning(message))
+  }
+
   expectReply(): void {
     const resume = this.resumeReader
     this.resumeReader = undefined
@@ -210,7 +219,7 @@ export class Session implements FrameHandler, ChannelsHost {
   }
 
   get mayRead(): boolean {
-    return this.fullSinks.size === 0 || this.closing || this.outbound.blocked !== undefined ||
+    return this.fullSinks.size === 0 || this.closing || this.outbound.isAwaited ||
       this.secrets.expectsReply || this.channels.expectReply
   }
 
@@ -438,7 +447,7 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Session, AmqpError.AmqpConnectionError, Scope.Scope | Socket.Socket> {
   const socket = yield* Socket.Socket
   const scope = yield* Effect.scope
-  const session = new Session(options, scope, yield* Clock.Clock)
+  const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>())
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),

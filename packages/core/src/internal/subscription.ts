@@ -40,7 +40,8 @@ const maxInboxBytes = 16 * 1024 * 1024
 const offsetKey = "x-stream-offset"
 
 interface ConsumerState {
-  readonly queue: string
+  /** Which of the queues it consumes. */
+  readonly index: number
   /** The encoded properties of the last message that it was sent. */
   lastProperties: Uint8Array | undefined
 }
@@ -52,6 +53,7 @@ type Decode<A> = (content: Content<BasicDeliver>, channel: Channel) => A
 
 export class Subscription<A> implements ConsumerSink {
   readonly noAck: boolean
+  readonly expectsReply = false
   /** The names of the queues, also of those that the broker named. */
   queues: ReadonlyArray<string> = []
   private readonly channel: Channel
@@ -62,7 +64,9 @@ export class Subscription<A> implements ConsumerSink {
   private readonly consumers = new Map<string, ConsumerState>()
   /** Consumers are started, changed and ended by one fiber at a time. */
   private readonly changes = Semaphore.makeUnsafe(1)
-  private isCancelled = false
+  /** For each queue, where its consumer goes on when it is made anew, if it is one of a stream. */
+  private offsets: Array<FieldValue | undefined> = []
+  private isStopping = false
   /** How often the consumers were started. */
   private generation = 0
   private isUnlimited: boolean
@@ -92,6 +96,8 @@ export class Subscription<A> implements ConsumerSink {
   deliver(content: Content<BasicDeliver>): void {
     // Its body was dropped as it came, so nobody here can handle it. Where there is a dead-letter exchange it goes there.
     if (content.oversized) {
+      const fate = this.noAck ? "lost" : "rejected"
+      this.channel.host.warn(`A message of ${content.bodySize} bytes is larger than maxBodySize, and is ${fate}`)
       if (!this.noAck) this.channel.acknowledgements.reject(Number(content.method.deliveryTag), false)
       return
     }
@@ -112,7 +118,7 @@ export class Subscription<A> implements ConsumerSink {
   }
 
   cancelled(consumerTag: string): void {
-    const queue = this.consumers.get(consumerTag)?.queue ?? ""
+    const queue = this.queues[this.consumers.get(consumerTag)?.index ?? 0]
     this.consumers.delete(consumerTag)
     // Those of the other queues would go on, and nobody takes what they are sent.
     for (const tag of this.consumers.keys()) this.channel.cancelConsumer(tag)
@@ -144,36 +150,47 @@ export class Subscription<A> implements ConsumerSink {
     }
     this.queues = names
     if (!this.noAck) yield* this.qos(prefetch)
-    yield* this.consume([])
+    yield* this.consume
   })
 
   /** Changes the prefetch. It holds for consumers that are made later, so the consumers are made anew. */
   readonly setPrefetch = (prefetch: number): Effect.Effect<void, AmqpChannelError> =>
     Effect.gen({ self: this }, function*() {
-      const consumers = [...this.consumers.values()]
+      yield* Validation.attempt(() => check({ ...this.options, prefetch }))
+      yield* this.restart(prefetch)
+    }).pipe(this.changes.withPermits(1), Effect.uninterruptible)
+
+  private restart(prefetch: number): Effect.Effect<void, AmqpChannelError> {
+    return Effect.gen({ self: this }, function*() {
+      // Whoever ended the consumers meanwhile, whether the broker, a cancel or a failure, also ended the inbox.
+      if (this.inbox.isOver || this.isStopping) return
+      this.noteOffsets()
       yield* this.stopConsuming
       yield* this.qos(prefetch)
       this.isUnlimited = this.noAck || prefetch === 0
-      if (!this.isCancelled) yield* this.consume(consumers.map(nextOffset))
+      if (!this.inbox.isOver && !this.isStopping) yield* this.consume
     }).pipe(
-      // Without consumers nothing would come any more, and nobody say so.
-      Effect.tapError((error) => Effect.sync(() => this.failed(error))),
-      this.changes.withPermits(1),
-      Effect.uninterruptible
+      // With some of the consumers or none nothing would come any more, and nobody say so.
+      Effect.tapError((error) =>
+        Effect.sync(() => {
+          this.failed(error)
+          this.channel.beginClose()
+        })
+      )
     )
+  }
 
   /** Ends the consumers. What has arrived is still taken, unless it is to be dropped; then the inbox is done. */
   readonly cancel = (dropArrived: boolean): Effect.Effect<void> =>
     Effect.suspend(() => {
-      this.isCancelled = true
+      this.isStopping = true
       if (dropArrived) this.drop()
       return this.changes.withPermits(1)(Effect.ignore(this.stopConsuming))
     }).pipe(
-      Effect.andThen(Effect.sync(() => {
+      Effect.ensuring(Effect.sync(() => {
         if (dropArrived) this.drop()
         this.inbox.end(Cause.done())
-      })),
-      Effect.uninterruptible
+      }))
     )
 
   /** Nobody takes what has arrived. */
@@ -187,14 +204,14 @@ export class Subscription<A> implements ConsumerSink {
     return this.channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global: false })
   }
 
-  /** Starts a consumer for each queue, of a stream from an offset on where one is given. */
-  private consume(offsets: ReadonlyArray<FieldValue | undefined>): Effect.Effect<void, AmqpChannelError> {
-    const generation = ++this.generation
+  private readonly consume = Effect.suspend(() => {
+    this.generation++
     return Effect.forEach(this.queues, (queue, index) => {
       const { arguments: table, exclusive } = this.options
-      const consumerTag = this.consumerTag(index, generation)
+      const offset = this.offsets[index]
+      const consumerTag = this.consumerTag(index)
       // Before the request, since deliveries may come in the same read as its reply.
-      this.consumers.set(consumerTag, { queue, lastProperties: undefined })
+      this.consumers.set(consumerTag, { index, lastProperties: undefined })
       this.channel.attach(consumerTag, this)
       return this.channel.request({
         _tag: "basic.consume",
@@ -204,13 +221,24 @@ export class Subscription<A> implements ConsumerSink {
         noAck: this.noAck,
         exclusive,
         noWait: false,
-        arguments: offsets[index] === undefined ? table : { ...table, [offsetKey]: offsets[index] }
+        arguments: offset === undefined ? table : { ...table, [offsetKey]: offset }
       })
     }, { discard: true })
+  })
+
+  /** A stream goes on after what was delivered of it. The header is one of other queues' messages too, when they come from one. */
+  private noteOffsets(): void {
+    const { arguments: table, queues } = this.options
+    for (const { index, lastProperties } of this.consumers.values()) {
+      const queue = queues[index]
+      const isStream = offsetKey in table || (typeof queue === "object" && queue.type === "stream")
+      if (isStream && lastProperties !== undefined) this.offsets[index] = offsetAfter(lastProperties)
+    }
   }
 
   /** No tag is used twice: RabbitMQ takes acks of a former consumer's deliveries for those of a later one with its tag. */
-  private consumerTag(index: number, generation: number): string {
+  private consumerTag(index: number): string {
+    const { generation } = this
     const { consumerTag } = this.options
     if (consumerTag === undefined) return this.channel.consumerTag()
     const tag = this.queues.length === 1 ? consumerTag : `${consumerTag}-${index + 1}`
@@ -230,16 +258,10 @@ export class Subscription<A> implements ConsumerSink {
   )
 }
 
-/** Where a consumer of a stream goes on after what it was sent; `undefined` when it is not known to be one. */
-const nextOffset = ({ lastProperties }: ConsumerState): FieldValue | undefined => {
-  if (lastProperties === undefined) return undefined
-  try {
-    const offset = decodeProperties(lastProperties).headers?.[offsetKey]
-    return typeof offset === "number" || typeof offset === "bigint" ? BigInt(offset) + 1n : undefined
-  } catch {
-    // What a publisher wrote is no AMQP, and so not from a stream, which writes its own header.
-    return undefined
-  }
+/** The offset after that of a message of a stream. */
+const offsetAfter = (properties: Uint8Array): FieldValue | undefined => {
+  const offset = decodeProperties(properties).headers?.[offsetKey]
+  return typeof offset === "number" || typeof offset === "bigint" ? BigInt(offset) + 1n : undefined
 }
 
 const check = ({ consumerTag, noAck, prefetch, queues }: SubscriptionOptions): void => {

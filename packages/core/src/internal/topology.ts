@@ -112,7 +112,7 @@ const declareExchange = (channel: Channel, exchange: ExchangeDescription) =>
   })
 
 export const bindExchange = (channel: Channel, exchange: string, binding: BindingDescription) =>
-  channel.request({
+  channel.requestWith("exchange_exchange_bindings", {
     _tag: "exchange.bind",
     destination: exchange,
     source: nameOf(binding.exchange),

@@ -1,0 +1,148 @@
+/**
+ * Options that exclude each other can't be combined, and what a type of queue can't do is not offered for it.
+ */
+import { AmqpConsumer, AmqpDelivery, AmqpExchange, AmqpQueue, AmqpTopology } from "@effect-amqp/core"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { typeOf } from "./support.ts"
+
+const classic = AmqpQueue.classic("orders")
+const quorum = AmqpQueue.quorum("orders")
+const stream = AmqpQueue.stream("log")
+const replies = AmqpQueue.serverNamed()
+
+const handler = () => Effect.succeed(AmqpDelivery.ack)
+
+// -----------------------------------------------------------------------------
+// queues
+// -----------------------------------------------------------------------------
+
+typeOf(classic).is<AmqpQueue.AmqpQueue<"classic">>()
+typeOf(quorum).is<AmqpQueue.AmqpQueue<"quorum">>()
+typeOf(stream).is<AmqpQueue.AmqpQueue<"stream">>()
+typeOf(replies).is<AmqpQueue.AmqpQueue<"classic">>()
+// A binding changes nothing of that.
+typeOf(quorum.pipe(AmqpQueue.withBinding({ exchange: "events" }))).is<AmqpQueue.AmqpQueue<"quorum">>()
+
+AmqpQueue.classic("orders", { durable: false, exclusive: true, autoDelete: true, maxPriority: 5 })
+// @ts-expect-error only a quorum queue counts deliveries
+AmqpQueue.classic("orders", { deliveryLimit: 3 })
+// @ts-expect-error and dead-letters at least once
+AmqpQueue.classic("orders", { deadLetterStrategy: "at-least-once" })
+// @ts-expect-error a classic queue keeps no messages by their age
+AmqpQueue.classic("orders", { maxAge: "1 day" })
+
+AmqpQueue.serverNamed({ autoDelete: true, messageTtl: "1 minute" })
+// @ts-expect-error it goes with its connection, so it is never durable
+AmqpQueue.serverNamed({ durable: true })
+// @ts-expect-error which goes without saying too
+AmqpQueue.serverNamed({ durable: false })
+// @ts-expect-error and always exclusive
+AmqpQueue.serverNamed({ exclusive: false })
+// @ts-expect-error its name is the broker's affair
+AmqpQueue.serverNamed("replies")
+
+AmqpQueue.quorum("orders", { deliveryLimit: 3, maxLength: 10, overflow: "reject-publish" })
+// @ts-expect-error it is for everyone
+AmqpQueue.quorum("orders", { exclusive: true })
+// @ts-expect-error it stays when its last consumer is gone
+AmqpQueue.quorum("orders", { autoDelete: true })
+// @ts-expect-error it survives a restart
+AmqpQueue.quorum("orders", { durable: false })
+// @ts-expect-error which goes without saying
+AmqpQueue.quorum("orders", { durable: true })
+// @ts-expect-error it has no priorities
+AmqpQueue.quorum("orders", { maxPriority: 5 })
+// @ts-expect-error it does not dead-letter what it refuses
+AmqpQueue.quorum("orders", { overflow: "reject-publish-dlx" })
+
+AmqpQueue.stream("log", { maxAge: "7 days", maxLengthBytes: 1e9 })
+// @ts-expect-error a log forgets by age and size, not message by message
+AmqpQueue.stream("log", { messageTtl: "1 minute" })
+// @ts-expect-error it counts no messages
+AmqpQueue.stream("log", { maxLength: 10 })
+// @ts-expect-error it stays
+AmqpQueue.stream("log", { expires: "1 hour" })
+// @ts-expect-error it drops what is old, and refuses nothing
+AmqpQueue.stream("log", { overflow: "reject-publish" })
+// @ts-expect-error nothing of it is dead
+AmqpQueue.stream("log", { deadLetterExchange: "dead" })
+// @ts-expect-error its consumers don't take anything from each other
+AmqpQueue.stream("log", { singleActiveConsumer: true })
+// @ts-expect-error it is for everyone
+AmqpQueue.stream("log", { exclusive: true })
+// @ts-expect-error it stays when its last consumer is gone
+AmqpQueue.stream("log", { autoDelete: true })
+// @ts-expect-error it survives a restart
+AmqpQueue.stream("log", { durable: false })
+// @ts-expect-error it has no priorities
+AmqpQueue.stream("log", { maxPriority: 5 })
+// @ts-expect-error and no limit of deliveries
+AmqpQueue.stream("log", { deliveryLimit: 3 })
+
+// @ts-expect-error a length is a number
+AmqpQueue.classic("orders", { maxLength: "10" })
+// @ts-expect-error a time is not any text
+AmqpQueue.classic("orders", { messageTtl: "soon" })
+// @ts-expect-error there are three overflows
+AmqpQueue.classic("orders", { overflow: "drop-tail" })
+// @ts-expect-error an option that does not exist is a mistake
+AmqpQueue.classic("orders", { ttl: 1000 })
+
+// @ts-expect-error a description does not change
+classic.durable = false
+// @ts-expect-error nor do its bindings
+classic.bindings.push({ exchange: "events", routingKey: "", arguments: {} })
+
+// -----------------------------------------------------------------------------
+// exchanges and topologies
+// -----------------------------------------------------------------------------
+
+AmqpExchange.make("delayed", { type: "x-delayed-message", arguments: { "x-delayed-type": "direct" } })
+// @ts-expect-error its type has to be said
+AmqpExchange.make("delayed", {})
+// @ts-expect-error unless the constructor's name says it
+AmqpExchange.fanout("events", { type: "direct" })
+// @ts-expect-error exclusive is a property of queues
+AmqpExchange.direct("events", { exclusive: true })
+// @ts-expect-error an exchange is bound to a source, a queue to an exchange
+AmqpExchange.withBinding(AmqpExchange.direct("events"), { exchange: "other" })
+// @ts-expect-error the same the other way round
+AmqpQueue.withBinding(classic, { source: "events" })
+// @ts-expect-error a queue is bound to exchanges
+AmqpQueue.withBinding(classic, { exchange: quorum })
+
+AmqpTopology.make(classic, AmqpExchange.direct("events"), replies)
+// @ts-expect-error a name alone says too little
+AmqpTopology.make("orders")
+
+// -----------------------------------------------------------------------------
+// consuming and getting
+// -----------------------------------------------------------------------------
+
+AmqpConsumer.stream(classic, { autoAck: true })
+AmqpConsumer.make([quorum, replies], { autoAck: true })
+// @ts-expect-error a stream has to be acknowledged
+AmqpConsumer.stream(stream, { autoAck: true })
+// @ts-expect-error also as one of several
+AmqpConsumer.make([classic, stream], { autoAck: true })
+// @ts-expect-error nothing is sent ahead of acknowledgements that there are not
+AmqpConsumer.stream(classic, { autoAck: true, prefetch: 10 })
+// @ts-expect-error and only a stream has offsets
+AmqpConsumer.make(classic, { autoAck: true, offset: "first" })
+// @ts-expect-error a handler settles each message
+AmqpConsumer.serve(classic, handler, { autoAck: true })
+
+AmqpConsumer.serve(stream, handler, { offset: "first", prefetch: 10 })
+AmqpConsumer.stream(stream, { offset: Duration.hours(1) })
+AmqpConsumer.stream(stream, { offset: new Date(0) })
+// @ts-expect-error it begins at no other word
+AmqpConsumer.stream(stream, { offset: "latest" })
+
+AmqpQueue.get(classic, handler)
+AmqpQueue.get(quorum, handler)
+AmqpQueue.getAutoAck(replies)
+// @ts-expect-error a stream gives no single messages
+AmqpQueue.get(stream, handler)
+// @ts-expect-error nor without an acknowledgement
+AmqpQueue.getAutoAck(stream)
