@@ -21,6 +21,7 @@ import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel.ts"
 import * as Program from "./internal/program.ts"
 import { ProgramConfirms } from "./internal/programConfirms.ts"
+import * as Topology from "./internal/topology.ts"
 
 /**
  * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. Not an `Effect`: run it
@@ -410,12 +411,28 @@ export const confirmed = <A, E, R>(
  *
  * **Details**
  *
+ * What a program received and settled is part of it too, so a message can be moved: the handler of `AmqpQueue.get` may be a
+ * program that publishes.
+ *
  * Fails besides with what the broker says to the commit, and with `Returned` for a mandatory message that no queue took, in which
  * case the rest is committed. An interruption waits for a commit that has begun.
  *
  * **Gotchas**
  *
  * RabbitMQ commits what goes to one queue as a whole; across queues, a broker that fails in the middle may have done a part.
+ *
+ * **Example** (Moving a message to another queue)
+ *
+ * ```ts
+ * import { AmqpChannel, AmqpDelivery, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
+ *
+ * const moveOne = AmqpChannel.transaction(
+ *   AmqpQueue.get("orders", ({ body, properties }) =>
+ *     AmqpChannel.publish(AmqpMessage.make(body, properties), AmqpQueue.route("archive")).pipe(
+ *       AmqpChannel.as(AmqpDelivery.ack)
+ *     ))
+ * )
+ * ```
  *
  * @category runners
  * @since 0.1.0
@@ -472,8 +489,8 @@ const refusalOr = <A>(channel: Channel, value: A): Effect.Effect<A, AmqpChannelE
  * @since 0.1.0
  */
 export interface PublishOptions {
-  /** The exchange; `""` is the default exchange, which routes to the queue that the routing key names. */
-  readonly exchange: string
+  /** The exchange, by name or as an `AmqpExchange`; `""` is the default exchange, which routes to the queue that the routing key names. */
+  readonly exchange: string | Topology.ExchangeDescription
   /** At most 255 bytes of UTF-8. */
   readonly routingKey: string
   /** Whether the publish fails with the reason `Returned` when no queue takes the message. Default: `false`: it is dropped. */
@@ -498,10 +515,11 @@ export const publish = (
 ): AmqpChannel<void, AmqpChannelError> =>
   Program.make((channel) => {
     const send = channel.step(() => {
+      const route = Topology.routeOf(options)
       const properties = AmqpMessage.encodeProperties(message.properties)
       const { programPublisher } = channel
-      if (programPublisher === undefined) channel.publish(options, properties, message.body)
-      else programPublisher.publish(channel, options, properties, message.body)
+      if (programPublisher === undefined) channel.publish(route, properties, message.body)
+      else programPublisher.publish(channel, route, properties, message.body)
     })
     return Effect.suspend(() => mayPublish(channel) ? send : Effect.andThen(awaitPublishing(channel), send))
   })

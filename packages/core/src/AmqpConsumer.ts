@@ -227,6 +227,10 @@ export const make: {
  * have arrived and were not handled are lost with the program. Those deliveries have nothing to settle. When 16 MiB of them
  * wait to be handled, nothing more is read from the connection, so give a slow one a connection of its own.
  *
+ * A stream that stops after as many deliveries as the prefetch was not told what became of them: each has to be settled.
+ *
+ * To publish to a subscriber of your own, open it with {@link make} first: when that returns, its queue is there and bound.
+ *
  * Operators that work on single elements, such as `Stream.mapEffect`, take chunks apart; `Stream.runForEach` does not.
  *
  * **Example** (Acknowledging each message)
@@ -293,11 +297,11 @@ export interface ServeOptions<in E, out R = never> extends Options {
 
 const logAndRetryOnce = (
   cause: Cause.Cause<unknown>,
-  { redelivered }: AmqpDelivery.ReceivedMessage
+  { exchange, redelivered, routingKey }: AmqpDelivery.ReceivedMessage
 ): Effect.Effect<AmqpDelivery.Settlement> =>
-  Effect.as(
-    Effect.logError(`A message was not handled and is ${redelivered ? "dead-lettered" : "requeued"}`, cause),
-    redelivered ? AmqpDelivery.reject : AmqpDelivery.requeue
+  Effect.logError(`A message was not handled and is ${redelivered ? "rejected" : "requeued"}`, cause).pipe(
+    Effect.annotateLogs({ exchange, routingKey }),
+    Effect.as(redelivered ? AmqpDelivery.reject : AmqpDelivery.requeue)
   )
 
 /**
@@ -308,6 +312,8 @@ const logAndRetryOnce = (
  *
  * The handler decides by what it returns: `AmqpDelivery.ack`, `reject` or `requeue`. Forgetting to does not compile. Its
  * failure does not end the consumer, see `onFailure`.
+ *
+ * With a prefetch of 1 a message goes to the worker that is free (fair dispatch).
  *
  * When the fiber is interrupted or the consumer fails, it stops in order: the broker is told to deliver no more, the handlers
  * that run may finish within `drainTimeout`, what they decide is sent, and messages that no handler had begun with go back.

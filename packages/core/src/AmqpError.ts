@@ -170,7 +170,7 @@ export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>()("Outcom
   cause: AmqpChannelError
 }) {
   override get message(): string {
-    return `The broker did not confirm the message, and may or may not have it: ${this.cause.message}`
+    return `No word from the broker whether it has the message: ${this.cause.message}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {

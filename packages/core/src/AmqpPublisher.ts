@@ -24,6 +24,7 @@ import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob, PublishLimits } from "./internal/publishing.ts"
+import * as Topology from "./internal/topology.ts"
 import * as Validation from "./internal/validation.ts"
 
 /**
@@ -70,6 +71,8 @@ export class AmqpPublisher extends Context.Service<AmqpPublisher, {
    * Waits while the limits are reached, the socket is full or the broker asks publishers to pause. Fails with an
    * `AmqpPublishError` whose reason tells whether the broker can have the message: `Nacked`, `Returned` and `NotSent`: it does
    * not; `OutcomeUnknown`: it may. An interruption before the message is sent withdraws it.
+   *
+   * Confirmed does not mean routed: a message that no queue takes is dropped, and the publish succeeds, unless it is `mandatory`.
    */
   readonly publish: (message: AmqpMessage.AmqpMessage, options: PublishOptions) => Effect.Effect<void, AmqpPublishError>
   /**
@@ -170,7 +173,7 @@ const send = (
   route: PublishOptions,
   owner: PublishOwner,
   index: number
-): void => channel.publish(route, AmqpMessage.encodeProperties(properties), body, owner, index)
+): void => channel.publish(Topology.routeOf(route), AmqpMessage.encodeProperties(properties), body, owner, index)
 
 class PublishOne implements PublishJob, PublishOwner {
   waitingSince = 0

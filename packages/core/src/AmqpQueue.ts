@@ -200,7 +200,12 @@ export const classic = (name: string, options: ClassicOptions = {}): AmqpQueue<"
 
 /**
  * A classic queue whose name the broker makes up, for this connection alone: for replies, or for a subscriber that wants
- * what is published while it is there. Each declaration makes another one.
+ * what is published while it is there.
+ *
+ * **Gotchas**
+ *
+ * Each declaration makes another queue, also that by a consumer: declare it or consume it, not both. The `queues` of
+ * `AmqpConsumer.make` tell its name.
  *
  * @category constructors
  * @since 0.1.0
@@ -331,6 +336,25 @@ export const withBinding: {
 // -----------------------------------------------------------------------------
 // operations
 // -----------------------------------------------------------------------------
+
+/**
+ * The way to a queue for a publish: through the default exchange, which routes to the queue that the routing key names.
+ *
+ * **Example** (Publishing to a queue)
+ *
+ * ```ts
+ * import { AmqpChannel, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
+ *
+ * const program = AmqpChannel.publish(AmqpMessage.text("hello"), AmqpQueue.route("greetings"))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const route = (queue: string | AmqpQueue): { readonly exchange: ""; readonly routingKey: string } => ({
+  exchange: "",
+  routingKey: Topology.nameOf(queue)
+})
 
 /**
  * What the broker says of a queue.

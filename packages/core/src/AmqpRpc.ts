@@ -24,6 +24,7 @@ import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob } from "./internal/publishing.ts"
+import * as Topology from "./internal/topology.ts"
 import { ReplyCode } from "./protocol/constants.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
 import type { BasicDeliver } from "./protocol/methods.generated.ts"
@@ -214,7 +215,7 @@ class Call implements PublishJob, PublishOwner {
     try {
       const { body, properties } = this.request
       channel.publish(
-        { mandatory: true, ...this.options },
+        Topology.routeOf({ mandatory: true, ...this.options }),
         AmqpMessage.encodeProperties({ ...properties, replyTo: replyQueue, correlationId }),
         body,
         this,
@@ -252,7 +253,8 @@ class Call implements PublishJob, PublishOwner {
  * **Details**
  *
  * The handler returns the reply, which goes to the queue that the request's `replyTo` names, with its `correlationId`. The
- * request is acknowledged when the broker has confirmed the reply. A handler that fails, or a reply that can't be published, is
+ * request is acknowledged when the broker has confirmed the reply. A handler that fails sends no reply, so a refusal that the client
+ * should hear of is best a reply too. A handler that fails, or a reply that can't be published, is
  * what `onFailure` is for: by default the request goes back the first time and is dead-lettered when it fails again. A request
  * without `replyTo` is rejected with a warning.
  *

@@ -10,7 +10,7 @@ import * as Pipeable from "effect/Pipeable"
 import type { AmqpChannelError } from "../AmqpError.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import type { QueueDeclareOk } from "../protocol/methods.generated.ts"
-import type { Channel } from "./channel.ts"
+import type { Channel, Route } from "./channel.ts"
 import { attempt, invalid } from "./validation.ts"
 
 export interface ExchangeDescription extends Pipeable.Pipeable {
@@ -59,6 +59,17 @@ export const queueName = (queue: string | { readonly name: string }): Effect.Eff
     if (name === "") throw invalid("queue: must not be empty; a queue that the broker names is known by that name")
     return name
   })
+
+/** Where a message goes, by names. */
+export const routeOf = (options: {
+  readonly exchange: string | ExchangeDescription
+  readonly routingKey: string
+  readonly mandatory?: boolean | undefined
+}): Route => {
+  const { exchange, mandatory, routingKey } = options
+  // The cast: what was compared is the exchange. An object for each message is spared where it can be.
+  return typeof exchange === "string" ? options as Route : { exchange: exchange.name, routingKey, mandatory }
+}
 
 /** The exchanges that are described and not only named. */
 export const described = (...exchanges: ReadonlyArray<string | ExchangeDescription | undefined>) =>
