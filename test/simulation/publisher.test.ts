@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import {
@@ -94,6 +95,33 @@ describe("a publisher", () => {
         assert.isTrue((yield* reasonOf(one, "Nacked")).isRetryable)
         yield* resultOf(two)
         yield* reasonOf(three, "Nacked")
+      })
+    ))
+
+  it.effect("with a retry, publishes what the broker refused again, as the same message, and no more often than it says", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const retry = Schedule.upTo(Schedule.spaced("1 seconds"), { times: 1 })
+        const publisher = yield* openPublisher(peer, 1, { retry, stamp: { messageId: true } })
+        const publish = publisher.publish(AmqpMessage.text("m"), toQueue)
+
+        const confirmed = yield* fork(publish)
+        const first = yield* peer.expectPublish("m")
+        yield* peer.send(1, nack(1))
+        yield* peer.expectNothing
+        yield* TestClock.adjust("1 seconds")
+        const second = yield* peer.expectPublish("m")
+        assert.deepStrictEqual(second, first)
+        yield* peer.send(1, ack(2))
+        yield* resultOf(confirmed)
+
+        const refused = yield* fork(publish)
+        for (const tag of [3, 4]) {
+          yield* peer.expectPublish("m")
+          yield* peer.send(1, nack(tag))
+          yield* TestClock.adjust("1 seconds")
+        }
+        yield* reasonOf(refused, "Nacked")
       })
     ))
 

@@ -13,6 +13,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
+import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
@@ -54,6 +55,11 @@ export interface Options {
    * `fail` at once with `NotSent`, caused by a `ConnectionBlocked`. Default: `wait`.
    */
   readonly whenBlocked?: "wait" | "fail" | undefined
+  /**
+   * When `publish` tries again after an error that `isRetryable`, with the same message. After an `OutcomeUnknown` that may duplicate
+   * it: the broker has it at least once. Default: it does not.
+   */
+  readonly retry?: Schedule.Schedule<unknown, AmqpPublishError> | undefined
   /** Whether messages get an id and a timestamp as they are published, where they have none; see `AmqpMessage.stamp`. Default: no. */
   readonly stamp?: AmqpMessage.StampOptions | undefined
 }
@@ -106,13 +112,21 @@ export const make = Effect.fnUntraced(function*(
   const limits = yield* resolveLimits(options)
   const publishing = yield* startPublishing(yield* AmqpConnection.session, limits)
   const stamped = yield* stamper(options.stamp)
+  const publishOnce = (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
+    Effect.callback<void, AmqpPublishError>((resume) => {
+      const job = new PublishOne(publishing, stamped(message), options, resume)
+      publishing.submit(job)
+      return Effect.sync(() => publishing.withdraw(job))
+    })
+  const { retry } = options
   return {
-    publish: (message, options) =>
-      Effect.callback((resume) => {
-        const job = new PublishOne(publishing, stamped(message), options, resume)
-        publishing.submit(job)
-        return Effect.sync(() => publishing.withdraw(job))
-      }),
+    publish: retry === undefined
+      ? publishOnce
+      // Stamped before it is tried, and not again, so that each attempt has the same id.
+      : (message, options) =>
+        Effect.suspend(() =>
+          Effect.retry(publishOnce(stamped(message), options), { schedule: retry, while: (error) => error.isRetryable })
+        ),
     publishAll: (messages, options) =>
       Effect.callback((resume) => {
         const job = new PublishMany(publishing, messages, stamped, options, resume)

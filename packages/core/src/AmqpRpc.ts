@@ -42,7 +42,7 @@ const replyQueue = "amq.rabbitmq.reply-to"
  * @category models
  * @since 0.1.0
  */
-export type ClientOptions = Omit<AmqpPublisher.Options, "stamp">
+export type ClientOptions = Omit<AmqpPublisher.Options, "stamp" | "retry">
 
 /**
  * A client of servers that answer requests. Any number of fibers may use it at once.

@@ -1,6 +1,7 @@
 import { decodeTable, encodeTable, maxTableDepth, TypedField } from "@effect-amqp/core/protocol/fieldTable"
 import type { FieldTable, FieldValue } from "@effect-amqp/core/protocol/fieldTable"
 import { assert, describe, it } from "@effect/vitest"
+import * as DateTime from "effect/DateTime"
 import * as golden from "../../fixtures/golden.ts"
 import { hex, wire } from "../../fixtures/wire.ts"
 import { assertEncodeError, assertProtocolError, concat, fieldTable, readerOf, written } from "./support.ts"
@@ -66,6 +67,12 @@ describe("field tables", () => {
     assert.strictEqual(hex(encode({ a: undefined, b: 1, c: undefined })), hex(encode({ b: 1 })))
     const map = new Map<string, FieldValue | undefined>([["a", undefined], ["b", 1]])
     assert.strictEqual(hex(written((writer) => encodeTable(writer, map))), hex(encode({ b: 1 })))
+  })
+
+  it("writes a DateTime as the timestamp that it is", () => {
+    const dateTime = DateTime.makeUnsafe(1999)
+    assert.deepStrictEqual(encode({ k: dateTime }), encode({ k: new Date(1999) }))
+    assert.deepStrictEqual(decode(encode({ k: dateTime })), { k: new Date(1000) })
   })
 
   it("encodes a date in whole seconds", () => {

@@ -5,6 +5,7 @@
  * @since 0.1.0
  */
 import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
 import type { ByteReader } from "./ByteReader.ts"
 import type { ByteWriter } from "./ByteWriter.ts"
 import { ReplyCode } from "./constants.ts"
@@ -107,7 +108,7 @@ export class TypedField extends Data.TaggedClass("TypedField")<{
  * **Details**
  *
  * Encoded as: an integer as the smallest of `b s I l` (beyond 2^53 - 1 as a bigint), another number as `d`, text as `S`,
- * a boolean as `t`, `null` as `V`, bytes as `x`, a `Date` as `T` (whole seconds, from 1970 on), an array as `A`, a plain
+ * a boolean as `t`, `null` as `V`, bytes as `x`, a `Date` or `DateTime` as `T` (whole seconds, from 1970 on), an array as `A`, a plain
  * object or `Map` as `F`, and a {@link TypedField} as what it says.
  *
  * Decoded to the same, where 64-bit integers are numbers when safe and bigints otherwise, `S` that is no UTF-8 is bytes,
@@ -124,6 +125,7 @@ export type FieldValue =
   | null
   | Uint8Array
   | Date
+  | DateTime.DateTime
   | TypedField
   | ReadonlyArray<FieldValue>
   | ReadonlyMap<string, FieldValue | undefined>
@@ -280,6 +282,7 @@ const writeObject = (
     return writer.longString(value)
   }
   if (value instanceof Date) return writeTimestamp(writer, key, Math.floor(value.getTime() / 1000))
+  if (DateTime.isDateTime(value)) return writeTimestamp(writer, key, Math.floor(value.epochMilliseconds / 1000))
   if (value instanceof TypedField) return writeTyped(writer, key, value)
   if (Array.isArray(value)) return writeArray(writer, key, value, depth + 1)
   if (!(value instanceof Map) && !isRecord(value)) throw unsupported(key, "an instance of a class")
