@@ -576,6 +576,17 @@ describe("a topology", () => {
       yield* infoOf(queue.name)
     })))
 
+  it.live("is deleted as a whole, what it refers to included, also when some of it is gone", () =>
+    connected(Effect.gen(function*() {
+      const { queue, topology } = yield* orders
+      yield* run(AmqpTopology.declare(topology))
+      yield* run(AmqpQueue.delete(queue))
+      yield* run(AmqpTopology.delete(topology))
+      for (const { name } of topology.queues) yield* failsWith(infoOf(name), "NotFound")
+      assert.isNotEmpty(topology.exchanges)
+      for (const { name } of topology.exchanges) yield* failsWith(run(AmqpExchange.declarePassive(name)), "NotFound")
+    })))
+
   it.live("E9: fails to be built as a layer when something is there and is different", () =>
     connected(Effect.gen(function*() {
       const { queue, topology } = yield* orders

@@ -2,6 +2,7 @@ import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import type { Session } from "@effect-amqp/core/internal/session"
 import { assert, describe, it } from "@effect/vitest"
@@ -11,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import {
+  ack,
   assertWaits,
   channelClose,
   closeCode,
@@ -22,10 +24,12 @@ import {
   fork,
   methodBytes,
   openConsumer,
+  openPublisher,
   reasonOf,
   reset,
   rest,
-  resultOf
+  resultOf,
+  toQueue
 } from "../support/scriptedPeer.ts"
 import type { Peer } from "../support/scriptedPeer.ts"
 
@@ -37,11 +41,11 @@ const { session: openSession } = AmqpConnection as unknown as {
 const options = { client: { requestTimeout: "30 seconds", closeTimeout: "5 seconds" } } as const
 
 /** A channel on which several fibers may make requests, which the public modules have none of. */
-const openShared = (peer: Peer) =>
+const openShared = (peer: Peer, number = 1) =>
   Effect.gen(function*() {
     const session = yield* openSession
     const opening = yield* fork(session.channels.lease("plain", (effect) => effect))
-    yield* peer.openChannel()
+    yield* peer.openChannel(number)
     return { session, channel: yield* resultOf(opening) }
   })
 
@@ -320,11 +324,22 @@ describe("requests", () => {
         }), options))
   }
 
-  it.effect("channel.flow is answered", () =>
+  it.effect("channel.flow is answered and obeyed: messages wait, requests don't", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        yield* openShared(peer)
+        const publisher = yield* openPublisher(peer, 1)
         yield* peer.send(1, { _tag: "channel.flow", active: false })
         assert.isFalse((yield* peer.expect("channel.flow-ok", 1)).active)
+        const { channel } = yield* openShared(peer, 2)
+        const waiting = yield* fork(publisher.publish(AmqpMessage.text("m"), toQueue))
+        const purging = yield* fork(channel.request(purge("q")))
+        yield* peer.answer(2, "queue.purge", { _tag: "queue.purge-ok", messageCount: 0 })
+        yield* resultOf(purging)
+        yield* peer.expectNothing
+        yield* peer.send(1, { _tag: "channel.flow", active: true })
+        assert.isTrue((yield* peer.expect("channel.flow-ok", 1)).active)
+        yield* peer.expectPublish("m", 1)
+        yield* peer.send(1, ack(1))
+        yield* resultOf(waiting)
       }), options))
 })

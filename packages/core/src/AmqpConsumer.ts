@@ -225,7 +225,8 @@ export const make: {
  *
  * With automatic acknowledgements (`autoAck: true`) the broker sends as fast as it can and forgets what it sent: messages that
  * have arrived and were not handled are lost with the program. Those deliveries have nothing to settle. When 16 MiB of them
- * wait to be handled, nothing more is read from the connection, so give a slow one a connection of its own.
+ * wait to be handled, nothing more is read from the connection, unless somebody on it waits for the broker. So give a slow one a
+ * connection of its own, and have no handler wait for a message of another consumer on the same connection.
  *
  * A stream that stops after as many deliveries as the prefetch was not told what became of them: each has to be settled.
  *

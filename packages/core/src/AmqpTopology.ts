@@ -2,7 +2,7 @@
  * Topologies: exchanges and queues that belong together, as data.
  *
  * A topology holds descriptions and nothing of a broker. It can be declared any number of times: what is there already is
- * left as it is. Declaring never deletes.
+ * left as it is. Declaring never deletes; {@link delete} does.
  *
  * @since 0.1.0
  */
@@ -11,7 +11,9 @@ import * as Layer from "effect/Layer"
 import * as AmqpChannel from "./AmqpChannel.ts"
 import type { AmqpConnection } from "./AmqpConnection.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
+import { delete as deleteExchange } from "./AmqpExchange.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
+import { delete as deleteQueue } from "./AmqpQueue.ts"
 import type { AmqpQueue, QueueInfo } from "./AmqpQueue.ts"
 import * as Program from "./internal/program.ts"
 import * as Topology from "./internal/topology.ts"
@@ -81,6 +83,23 @@ export const declare = (topology: AmqpTopology): AmqpChannel.AmqpChannel<Readonl
         answers.map(({ consumerCount, messageCount, queue }) => ({ name: queue, messageCount, consumerCount }))
     )
   )
+
+/**
+ * Deletes the queues of a topology with their messages, then its exchanges. What is not there is no error. Queues that the broker
+ * names go with their connection, and are left to it.
+ *
+ * Fails with the first thing that the broker refuses, see `AmqpQueue.delete` and `AmqpExchange.delete`.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+const remove = (topology: AmqpTopology): AmqpChannel.AmqpChannel<void, AmqpChannelError> =>
+  AmqpChannel.gen(function*() {
+    for (const { name } of topology.queues) if (name !== "") yield* deleteQueue(name)
+    for (const { name } of topology.exchanges) yield* deleteExchange(name)
+  })
+
+export { remove as delete }
 
 /**
  * Declares a topology when the layer is built; see {@link declare} for the errors.

@@ -134,8 +134,10 @@ export class Channel {
   readonly host: ChannelHost
   private readonly sinks = new Map<string, ConsumerSink>()
   private readonly requests: RequestQueue
-  /** Who hears when nothing can be done on the channel any more. */
-  private readonly endListeners = new Set<() => void>()
+  /** Whether the broker asked for no more messages (`channel.flow`). RabbitMQ never does. */
+  private isPaused = false
+  /** Who hears when a message may be sent, or nothing can be done on the channel any more. */
+  private readonly roomListeners = new Set<() => void>()
   private nextConsumer = 1
 
   constructor(number: number, host: ChannelHost) {
@@ -244,28 +246,43 @@ export class Channel {
   get expectsReply(): boolean {
     if (!this.requests.isEmpty || (this.confirms?.count ?? 0) > 0 || this.state === "Closing") return true
     for (const sink of this.sinks.values()) if (sink.expectsReply) return true
-    return false
+    return this.roomListeners.size > 0
+  }
+
+  /** Whether a message may be sent now: the socket has room, and the broker has not asked this channel to pause. */
+  get maySend(): boolean {
+    return !this.isPaused && this.host.outbound.hasRoom
+  }
+
+  /** Calls `listener` once, when a message may be sent or nothing can be any more. Answers how to take that back. */
+  onceRoom(listener: () => void): () => void {
+    const go = (): void => {
+      forget()
+      listener()
+    }
+    const forgetOutbound = this.isPaused ? () => {} : this.host.outbound.onceRoom(go)
+    const forget = (): void => {
+      forgetOutbound()
+      this.roomListeners.delete(go)
+    }
+    this.roomListeners.add(go)
+    this.host.expectReply()
+    return forget
   }
 
   /** Whether a program should publish now, or hear that it can't; `awaitRoom` waits for it. */
   get hasRoom(): boolean {
-    return this.failure !== undefined || this.host.outbound.hasRoom
+    return this.failure !== undefined || this.maySend
   }
 
   readonly awaitRoom: Effect.Effect<void> = Effect.callback((resume) => {
     if (this.hasRoom) return resume(Effect.void)
-    const go = (): void => {
-      forget()
-      resume(Effect.void)
-    }
-    const forgetRoom = this.host.outbound.onceRoom(go)
-    this.endListeners.add(go)
-    const forget = (): void => {
-      forgetRoom()
-      this.endListeners.delete(go)
-    }
-    return Effect.sync(forget)
+    return Effect.sync(this.onceRoom(() => resume(Effect.void)))
   })
+
+  private tellRoom(): void {
+    for (const listener of Array.from(this.roomListeners)) listener()
+  }
 
   private encodeMethod(method: Method): void {
     const { writer } = this.host.outbound
@@ -398,8 +415,9 @@ export class Channel {
         return sink?.cancelled(event.consumerTag)
       }
       case "channel.flow":
-        // RabbitMQ never asks to pause; answering is all the protocol requires.
-        return this.send({ _tag: "channel.flow-ok", active: event.active })
+        this.send({ _tag: "channel.flow-ok", active: event.active })
+        this.isPaused = !event.active
+        return this.tellRoom()
       case "channel.close": {
         this.encodeMethod({ _tag: "channel.close-ok" })
         const method = methodName(event.classId, event.methodId)
@@ -495,6 +513,6 @@ export class Channel {
     this.requests.fail(error)
     this.confirms?.fail(error)
     for (const sink of sinks) sink.failed(error)
-    for (const listener of Array.from(this.endListeners)) listener()
+    this.tellRoom()
   }
 }

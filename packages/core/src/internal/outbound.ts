@@ -78,12 +78,6 @@ export class Outbound {
     return this.waiting.size > 0
   }
 
-  /** Waits until a publisher may send, or until there is nothing to send to any more. */
-  readonly awaitRoom: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.hasRoom) return resume(Effect.void)
-    return Effect.sync(this.onceRoom(() => resume(Effect.void)))
-  })
-
   /** Lets those go on who waited, as far as there is room. */
   releaseRoom(): void {
     // Whoever is resumed fills the buffer again at once, so those behind go on waiting, in their order.

@@ -97,15 +97,11 @@ export class Publishing {
   readonly expireLine: Effect.Effect<never> = Effect.gen({ self: this }, function*() {
     while (true) {
       yield* this.awaitWaiting
-      const now = this.clock.currentTimeMillisUnsafe()
-      let next = now + this.limits.sendTimeout
-      // Not in the order of their waiting: a batch at the head has its turn again and again.
-      for (const job of Array.from(this.line)) {
-        const deadline = job.waitingSince + this.limits.sendTimeout
-        if (deadline > now) next = Math.min(next, deadline)
-        else if (this.line.delete(job)) job.refuse(this.waitError())
-      }
-      if (this.line.size > 0) yield* Effect.sleep(next - now)
+      // Whoever had a turn is at the end, so the first has waited for longest.
+      const [first] = this.line
+      const left = first.waitingSince + this.limits.sendTimeout - this.clock.currentTimeMillisUnsafe()
+      if (left > 0) yield* Effect.sleep(left)
+      else if (this.line.delete(first)) first.refuse(this.waitError())
     }
   })
 
@@ -166,25 +162,28 @@ export class Publishing {
         hasMore = job.send(channel)
         channel = this.openChannel()
       }
-      // It got its turn, if only for some of its messages.
-      job.waitingSince = this.clock.currentTimeMillisUnsafe()
-      if (hasMore) return
       this.line.delete(job)
+      if (!hasMore) continue
+      // It got its turn for some of its messages, and the others get theirs before it has another.
+      job.waitingSince = this.clock.currentTimeMillisUnsafe()
+      this.line.add(job)
+      return
     }
   }
 
   /** The channel, if a message may be sent on it now. */
   private openChannel(): Channel | undefined {
-    const { channel, outbound } = this
-    if (channel?.confirms === undefined || channel.failure !== undefined || !outbound.hasRoom) return undefined
+    const { channel } = this
+    if (channel?.confirms === undefined || channel.failure !== undefined || !channel.maySend) return undefined
     const { bytes, count } = channel.confirms
     return count < this.limits.maxInFlight && bytes < this.limits.maxInFlightBytes ? channel : undefined
   }
 
   /** A full window opens with a confirm, a full socket by its own word, an absent channel with `attach`. */
   private wakeWhenOpen(): void {
-    if (this.line.size === 0 || this.channel === undefined || this.forgetRoom !== undefined) return
-    if (!this.outbound.hasRoom) this.forgetRoom = this.outbound.onceRoom(this.pump)
+    const { channel } = this
+    if (this.line.size === 0 || channel === undefined || channel.failure !== undefined) return
+    if (!channel.maySend) this.forgetRoom ??= channel.onceRoom(this.pump)
   }
 
   private readonly onBlocked = (reason: string | undefined): void => {
