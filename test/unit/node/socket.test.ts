@@ -15,6 +15,7 @@ import * as net from "node:net"
 import * as os from "node:os"
 import * as path from "node:path"
 import * as tls from "node:tls"
+import { vi } from "vitest"
 import { issue } from "./certificates.ts"
 import type { Identity } from "./certificates.ts"
 
@@ -112,6 +113,18 @@ describe("a socket to a URL", () => {
     Effect.gen(function*() {
       const { port } = yield* tcpServer
       assert.strictEqual(yield* Effect.flatMap(socketTo(`amqp://127.0.0.1:${port}`), echo), "hello")
+    }))
+
+  it.live("sends nothing late to fill a packet", () =>
+    Effect.gen(function*() {
+      const { port } = yield* tcpServer
+      // What a socket was told can't be asked of it. The servers of these tests are not, so it is the client's.
+      const setNoDelay = yield* Effect.acquireRelease(
+        Effect.sync(() => vi.spyOn(net.Socket.prototype, "setNoDelay")),
+        (spy) => Effect.sync(() => spy.mockRestore())
+      )
+      yield* Effect.flatMap(socketTo(`amqp://127.0.0.1:${port}`), echo)
+      assert.deepStrictEqual(setNoDelay.mock.calls.at(-1), [true])
     }))
 
   it.live("connects anew each time it is read", () =>
