@@ -1,6 +1,5 @@
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
-import type { BasicDeliver } from "@effect-amqp/core/protocol/methods.generated"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -24,6 +23,7 @@ import {
   resultOf
 } from "../support/scriptedPeer.ts"
 import type { Peer } from "../support/scriptedPeer.ts"
+import { deliver } from "../support/scriptedRpc.ts"
 
 /** A consumer with a handle, in a scope that the test closes. */
 const openHandle = (
@@ -52,15 +52,6 @@ const remake = (peer: Peer, consumerTag: string, prefetchCount: number, table?: 
     yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag: consume.consumerTag })
     return consume.consumerTag
   })
-
-const deliver = (consumerTag: string): BasicDeliver => ({
-  _tag: "basic.deliver",
-  consumerTag,
-  deliveryTag: 1,
-  redelivered: false,
-  exchange: "",
-  routingKey: "q"
-})
 
 /** A message as a stream delivers it. */
 const withOffset = (consumerTag: string, offset: number) => [

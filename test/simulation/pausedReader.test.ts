@@ -2,8 +2,6 @@ import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import * as AmqpRpc from "@effect-amqp/core/AmqpRpc"
-import type { BasicDeliver } from "@effect-amqp/core/protocol/methods.generated"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -24,6 +22,7 @@ import {
   toQueue
 } from "../support/scriptedPeer.ts"
 import type { Peer } from "../support/scriptedPeer.ts"
+import { deliver, direct, openClient } from "../support/scriptedRpc.ts"
 
 const large = { server: { frameMax: 0 }, client: { frameMax: 0 } } as const
 
@@ -37,30 +36,6 @@ const flood = (peer: Peer, channel: number, consumerTag: string, from: number, c
   })
 
 const cancelOk = (consumerTag: string) => ({ _tag: "basic.cancel-ok", consumerTag }) as const
-
-const deliver = (consumerTag: string): BasicDeliver => ({
-  _tag: "basic.deliver",
-  consumerTag,
-  deliveryTag: 1,
-  redelivered: false,
-  exchange: "",
-  routingKey: "q"
-})
-
-const direct = {
-  serverProperties: { capabilities: { publisher_confirms: true, direct_reply_to: true } }
-} as const
-
-/** Opens a client on channel 1. */
-const openClient = (peer: Peer) =>
-  Effect.gen(function*() {
-    const fiber = yield* fork(AmqpRpc.makeClient())
-    yield* peer.openChannel(1)
-    yield* peer.answer(1, "confirm.select", { _tag: "confirm.select-ok" })
-    const { consumerTag } = yield* peer.expect("basic.consume", 1)
-    yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
-    return { client: yield* resultOf(fiber), replyTag: consumerTag }
-  })
 
 describe("a reader that is paused", () => {
   it.effect("reads that the broker takes publishes again, so that a consumer that publishes can go on", () =>
