@@ -14,6 +14,7 @@ import {
   declare,
   declareOk,
   fork,
+  getOkBytes,
   reasonOf,
   rest,
   resultOf
@@ -32,16 +33,7 @@ describe("a channel of a program", () => {
         const fiber = yield* fork(get)
         yield* peer.openChannel()
         yield* peer.expect("basic.get")
-        yield* peer.push(
-          contentBytes(1, {
-            _tag: "basic.get-ok",
-            deliveryTag: 1,
-            redelivered: false,
-            exchange: "",
-            routingKey: "q",
-            messageCount: 0
-          }, "m")
-        )
+        yield* peer.push(getOkBytes(1, "m"))
         const tags = yield* peer.takeTags
         yield* peer.send(1, { _tag: "channel.close-ok" })
         yield* resultOf(fiber)
@@ -145,16 +137,7 @@ describe("a channel of a program", () => {
         const fiber = yield* fork(AmqpChannel.run(program))
         yield* peer.openChannel()
         yield* peer.expect("basic.get")
-        yield* peer.push(
-          contentBytes(1, {
-            _tag: "basic.get-ok",
-            deliveryTag: 1,
-            redelivered: false,
-            exchange: "",
-            routingKey: "q",
-            messageCount: 0
-          }, "m")
-        )
+        yield* peer.push(getOkBytes(1, "m"))
         yield* peer.answer(1, "basic.recover", { _tag: "basic.recover-ok" })
         const tags = yield* peer.takeTags
         yield* peer.send(1, { _tag: "channel.close-ok" })

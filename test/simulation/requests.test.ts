@@ -17,11 +17,11 @@ import {
   channelClose,
   closeCode,
   connected,
-  contentBytes,
   declareOk,
   deliverBytes,
   failureOf,
   fork,
+  getOkBytes,
   methodBytes,
   openConsumer,
   openPublisher,
@@ -224,16 +224,7 @@ describe("requests", () => {
         const fiber = yield* fork(channel.get("q", false))
         yield* peer.expect("basic.get", 1)
         yield* Fiber.interrupt(fiber)
-        yield* peer.push(
-          contentBytes(1, {
-            _tag: "basic.get-ok",
-            deliveryTag: 1,
-            redelivered: false,
-            exchange: "",
-            routingKey: "q",
-            messageCount: 0
-          }, "m")
-        )
+        yield* peer.push(getOkBytes(1, "m"))
         const nack = yield* peer.expect("basic.nack", 1)
         assert.deepStrictEqual(nack, { _tag: "basic.nack", deliveryTag: 1, multiple: false, requeue: true })
       }), options))
@@ -245,16 +236,7 @@ describe("requests", () => {
         const fiber = yield* fork(AmqpChannel.run(AmqpChannel.all([get, get])))
         yield* peer.openChannel()
         yield* peer.expect("basic.get", 1)
-        yield* peer.push(
-          contentBytes(1, {
-            _tag: "basic.get-ok",
-            deliveryTag: 1,
-            redelivered: false,
-            exchange: "",
-            routingKey: "q",
-            messageCount: 0
-          }, "m")
-        )
+        yield* peer.push(getOkBytes(1, "m"))
         assert.strictEqual((yield* peer.expect("basic.ack", 1)).deliveryTag, 1)
         yield* peer.answer(1, "basic.get", { _tag: "basic.get-empty" })
         yield* peer.closeChannel()

@@ -91,6 +91,14 @@ export const contentBytes = (
   return concat([methodBytes(channel, method), headerBytes(channel, body.length, properties), bodyBytes(channel, body)])
 }
 
+/** The first message that a `basic.get` on the channel answers with. */
+export const getOkBytes = (channel: number, text: string): Uint8Array =>
+  contentBytes(
+    channel,
+    { _tag: "basic.get-ok", deliveryTag: 1, redelivered: false, exchange: "", routingKey: "q", messageCount: 0 },
+    text
+  )
+
 /** A delivery to the consumer with this tag. */
 export const deliverBytes = (
   channel: number,
