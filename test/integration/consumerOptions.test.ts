@@ -89,6 +89,38 @@ describe("a consumer", () => {
       )
     })))
 
+  it.live("has its queue and its tag on each message, also of a queue that the broker named", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const consumer = yield* AmqpConsumer.make([queue, AmqpQueue.serverNamed()], { consumerTag: "mine" })
+      for (const name of consumer.queues) yield* fill(name, ...numbered(2))
+      const received = yield* Stream.runCollect(Stream.take(consumer.stream, 4))
+      assert.sameDeepMembers(
+        received.map(({ consumerTag, queue, text }) => [consumerTag, queue, text]),
+        consumer.queues.flatMap((name, index) => texts(2).map((text) => [`mine-${index + 1}`, name, text]))
+      )
+      assert.match(consumer.queues[1], /^amq\.gen-/)
+    })))
+
+  it.live("has a queue on what it is sent without acknowledgements, and one that is fetched has no tag", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      yield* fill(queue, ...numbered(1))
+      const [sent] = yield* AmqpConsumer.stream(queue, { autoAck: true, consumerTag: "mine" }).pipe(
+        Stream.take(1),
+        Stream.runCollect
+      )
+      assert.deepStrictEqual([sent.queue, sent.consumerTag], [queue, "mine"])
+      yield* fill(queue, ...numbered(2))
+      const fetched = yield* AmqpChannel.run(
+        AmqpQueue.get(queue, (delivery) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, delivery)))
+      )
+      if (fetched._tag === "None") return assert.fail("nothing was fetched")
+      for (const delivery of [fetched.value, yield* take(queue)]) {
+        assert.deepStrictEqual([delivery.queue, delivery.consumerTag], [queue, undefined])
+      }
+    })))
+
   it.live("of several queues has a prefetch for each, and settles each message on its own", () =>
     connected(Effect.gen(function*() {
       const queues = [yield* declaredQueue(), yield* declaredQueue(), yield* declaredQueue()]

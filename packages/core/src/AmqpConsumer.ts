@@ -21,13 +21,10 @@ import * as AmqpConnection from "./AmqpConnection.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError, AmqpConsumerCancelled } from "./AmqpError.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
-import type { Channel } from "./internal/channel.ts"
 import { subscribe } from "./internal/subscription.ts"
-import type { Subscription, SubscriptionOptions } from "./internal/subscription.ts"
+import type { Decode, Subscription, SubscriptionOptions } from "./internal/subscription.ts"
 import * as Validation from "./internal/validation.ts"
-import type { Content } from "./protocol/ContentAssembler.ts"
 import type { FieldTable, FieldValue } from "./protocol/fieldTable.ts"
-import type { BasicDeliver } from "./protocol/methods.generated.ts"
 
 // -----------------------------------------------------------------------------
 // options
@@ -159,7 +156,7 @@ export interface AcknowledgingConsumer extends AmqpConsumer<AmqpDelivery.AmqpDel
 const open = <Delivery>(
   queues: Queues,
   options: AnyOptions,
-  decode: (content: Content<BasicDeliver>, channel: Channel) => Delivery
+  decode: Decode<Delivery>
 ) =>
   Effect.gen(function*() {
     const session = yield* AmqpConnection.session
@@ -167,11 +164,14 @@ const open = <Delivery>(
     return yield* subscribe(session, resolved, decode)
   })
 
+const makeSettled: Decode<AmqpDelivery.ReceivedMessage> = (content, _channel, source) =>
+  AmqpDelivery.makeSettled(content, source)
+
 /** Opens a consumer whose deliveries are of the kind that the options ask for, as the signatures of `make` and `stream` say. */
 const openAny = (queues: Queues, options: AnyOptions) =>
   options.autoAck === true
     // Of such a consumer's deliveries nothing is used but what the narrower type has.
-    ? open(queues, options, AmqpDelivery.makeSettled as unknown as typeof AmqpDelivery.make)
+    ? open(queues, options, makeSettled as typeof AmqpDelivery.make)
     : open(queues, options, AmqpDelivery.make)
 
 const streamOf = (subscription: Subscription<AmqpDelivery.AmqpDelivery>) =>

@@ -39,6 +39,10 @@ export interface ReceivedMessage {
   readonly redelivered: boolean
   /** Counts the deliveries of the channel, from 1. */
   readonly deliveryTag: number
+  /** The queue that it was taken from, also one that the broker named. */
+  readonly queue: string
+  /** The consumer that it was sent to, by its tag; `undefined` when it was fetched (`basic.get`). */
+  readonly consumerTag: string | undefined
   /** What `AmqpMessage.pretty` answers; so do `console.log` and Effect's loggers show it. */
   toString(): string
 }
@@ -214,6 +218,12 @@ const decoder = new TextDecoder()
 let lastBytes: Uint8Array | undefined
 let lastProperties: AmqpMessage.ReceivedProperties = {}
 
+/** Where messages come from: one object for all those of a consumer. */
+interface Source {
+  readonly queue: string
+  readonly consumerTag: string | undefined
+}
+
 class Received implements ReceivedMessage {
   readonly body: Uint8Array
   readonly exchange: string
@@ -221,8 +231,9 @@ class Received implements ReceivedMessage {
   readonly redelivered: boolean
   readonly deliveryTag: number
   private readonly encodedProperties: Uint8Array
+  private readonly source: Source
 
-  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>) {
+  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>, source: Source) {
     this.body = body
     this.exchange = method.exchange
     this.routingKey = method.routingKey
@@ -230,6 +241,15 @@ class Received implements ReceivedMessage {
     // The channel has checked that tags count up from 1, so they are safe integers.
     this.deliveryTag = Number(method.deliveryTag)
     this.encodedProperties = properties
+    this.source = source
+  }
+
+  get queue(): string {
+    return this.source.queue
+  }
+
+  get consumerTag(): string | undefined {
+    return this.source.consumerTag
   }
 
   get text(): string {
@@ -260,8 +280,8 @@ class Received implements ReceivedMessage {
 class Delivery extends Received implements AmqpDelivery {
   private readonly channel: Channel
 
-  constructor(content: Content<BasicDeliver | BasicGetOk>, channel: Channel) {
-    super(content)
+  constructor(content: Content<BasicDeliver | BasicGetOk>, channel: Channel, source: Source) {
+    super(content, source)
     this.channel = channel
   }
 
@@ -283,15 +303,19 @@ class Delivery extends Received implements AmqpDelivery {
  *
  * @internal
  */
-export const make = (content: Content<BasicDeliver | BasicGetOk>, channel: Channel): AmqpDelivery =>
-  new Delivery(content, channel)
+export const make = (
+  content: Content<BasicDeliver | BasicGetOk>,
+  channel: Channel,
+  source: Source
+): AmqpDelivery => new Delivery(content, channel, source)
 
 /**
  * A delivery that the broker regards as settled.
  *
  * @internal
  */
-export const makeSettled = (content: Content<BasicDeliver | BasicGetOk>): ReceivedMessage => new Received(content)
+export const makeSettled = (content: Content<BasicDeliver | BasicGetOk>, source: Source): ReceivedMessage =>
+  new Received(content, source)
 
 /**
  * Settles a delivery in the way that its handler decided.

@@ -9,20 +9,21 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import type * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel, Step } from "./AmqpChannel.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
-import { AmqpChannelError, ContentTooLarge } from "./AmqpError.ts"
+import type { AmqpChannelError } from "./AmqpError.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
 import type { Channel } from "./internal/channel.ts"
+import * as Fetching from "./internal/fetching.ts"
 import * as Program from "./internal/program.ts"
 import * as Topology from "./internal/topology.ts"
 import * as Validation from "./internal/validation.ts"
-import { ReplyCode } from "./protocol/constants.ts"
+import type { Content } from "./protocol/ContentAssembler.ts"
 import type { FieldTable, FieldValue } from "./protocol/fieldTable.ts"
+import type { BasicGetOk } from "./protocol/methods.generated.ts"
 
 // -----------------------------------------------------------------------------
 // descriptions
@@ -520,25 +521,63 @@ export const get = <A, E, R>(
   queue: string | AmqpQueue<"classic" | "quorum">,
   handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<AmqpDelivery.Settlement<A>, E, R>
 ): AmqpChannel<Option.Option<A>, E | AmqpChannelError, R> =>
+  onQueue(queue, (channel, name) => Fetching.fetch(channel, name, handleOn(channel, name, handler)))
+
+const handleOn =
+  <A, E, R>(channel: Channel, queue: string, handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<A, E, R>) =>
+  (content: Content<BasicGetOk>): Effect.Effect<A, E, R> =>
+    Program.runOn(handler(AmqpDelivery.makeSettled(content, fetchedFrom(queue))), channel)
+
+const fetchedFrom = (queue: string) => ({ queue, consumerTag: undefined })
+
+/**
+ * Fetches messages until the queue is empty, one after the other, and settles each as the handler decides. Yields the settlements'
+ * values, in the order of the messages.
+ *
+ * **When to use**
+ *
+ * Use for a script that works through what there is and ends. A consumer waits for more, and is much faster: this is a round
+ * trip for each message.
+ *
+ * **Details**
+ *
+ * Each message is handled once: one that the handler requeues goes back when all are handled. A handler that fails gives its
+ * message back and ends the program with its error; what was handled before is settled. So does a `ContentTooLarge`, see
+ * {@link get}.
+ *
+ * **Gotchas**
+ *
+ * A queue that is filled as fast as it is read does not get empty: bound it with `limit`, the most messages that are fetched, from 1.
+ *
+ * **Example** (Archiving what has failed)
+ *
+ * ```ts
+ * import { AmqpChannel, AmqpDelivery, AmqpQueue } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ *
+ * declare const archive: (text: string) => Effect.Effect<void, Error>
+ *
+ * const program = AmqpQueue.getAll(
+ *   "orders.failed",
+ *   ({ text }) => Effect.as(archive(text), AmqpDelivery.ack),
+ *   { limit: 10_000 }
+ * )
+ *
+ * const count = Effect.map(AmqpChannel.run(program), ({ length }) => length)
+ * ```
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const getAll = <A, E, R>(
+  queue: string | AmqpQueue<"classic" | "quorum">,
+  handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<AmqpDelivery.Settlement<A>, E, R>,
+  options: { readonly limit?: number | undefined } = {}
+): AmqpChannel<Array<A>, E | AmqpChannelError, R> =>
   onQueue(queue, (channel, name) =>
-    // From the arrival of the message to its settlement nothing may get lost by an interruption.
-    Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(
-        restore(channel.get(name, false)),
-        (answer): Effect.Effect<Option.Option<A>, E | AmqpChannelError, R> => {
-          if ("_tag" in answer) return Effect.succeedNone
-          const delivery = AmqpDelivery.make(answer, channel)
-          // Its body was dropped as it came. Where there is a dead-letter exchange it goes there.
-          if (answer.oversized) return Effect.andThen(delivery.reject(), Effect.fail(tooLarge(answer)))
-          const handled = Effect.suspend(() => Program.runOn(handler(delivery), channel))
-          return restore(handled).pipe(
-            Effect.onExit((exit) =>
-              AmqpDelivery.settle(delivery, Exit.isSuccess(exit) ? exit.value : AmqpDelivery.requeue)
-            ),
-            Effect.map(({ value }) => Option.some(value))
-          )
-        }
-      )
+    Effect.flatMap(
+      Validation.attempt(() => optional(options.limit, (limit) => Validation.wholeNumber("limit", limit, 1))),
+      (limit = Infinity) => Fetching.fetchAll(channel, name, limit, handleOn(channel, name, handler))
     ))
 
 /**
@@ -552,21 +591,11 @@ export const get = <A, E, R>(
 export const getAutoAck = (
   queue: string | AmqpQueue<"classic" | "quorum">
 ): AmqpChannel<Option.Option<AmqpDelivery.ReceivedMessage>, AmqpChannelError> =>
-  onQueue(queue, (channel, name) =>
-    Effect.flatMap(
-      channel.get(name, true),
-      (answer) => {
-        if ("_tag" in answer) return Effect.succeedNone
-        return answer.oversized ? Effect.fail(tooLarge(answer)) : Effect.succeedSome(AmqpDelivery.makeSettled(answer))
-      }
-    ))
-
-/** A message that is larger than the connection takes. */
-const tooLarge = ({ bodySize }: { readonly bodySize: number }): AmqpChannelError =>
-  new AmqpChannelError({
-    reason: new ContentTooLarge({
-      replyCode: ReplyCode.contentTooLarge,
-      replyText: `a message of ${bodySize} bytes is larger than the connection's maxBodySize`,
-      method: "basic.get-ok"
-    })
-  })
+  onQueue(
+    queue,
+    (channel, name) =>
+      Effect.map(
+        Fetching.fetchAutoAck(channel, name),
+        Option.map((content) => AmqpDelivery.makeSettled(content, fetchedFrom(name)))
+      )
+  )

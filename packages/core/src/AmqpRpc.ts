@@ -147,7 +147,7 @@ class Calls implements ConsumerSink {
   }
 
   deliver(content: Content<BasicDeliver>): void {
-    const reply = AmqpDelivery.makeSettled(content)
+    const reply = AmqpDelivery.makeSettled(content, { queue: replyQueue, consumerTag: content.method.consumerTag })
     const call = this.waiting.get(correlationIdOf(reply))
     // A reply to a call that nobody waits for any more, or to none at all.
     if (call === undefined) return

@@ -39,7 +39,13 @@ const maxInboxBytes = 16 * 1024 * 1024
 /** The argument of a consumer of a stream, and the header of what it is sent (RabbitMQ, "Streams"). */
 const offsetKey = "x-stream-offset"
 
-interface ConsumerState {
+/** A consumer, as its deliveries know it. */
+export interface ConsumerSource {
+  readonly queue: string
+  readonly consumerTag: string
+}
+
+interface ConsumerState extends ConsumerSource {
   /** Which of the queues it consumes. */
   readonly index: number
   /** The encoded properties of the last message that it was sent. */
@@ -49,7 +55,8 @@ interface ConsumerState {
 /** What a message takes besides its body, roughly. */
 const messageOverhead = 256
 
-type Decode<A> = (content: Content<BasicDeliver>, channel: Channel) => A
+/** Makes what is taken of what arrives. All messages of a consumer come with the same `source`. */
+export type Decode<A> = (content: Content<BasicDeliver>, channel: Channel, source: ConsumerSource) => A
 
 export class Subscription<A> implements ConsumerSink {
   readonly noAck: boolean
@@ -102,8 +109,10 @@ export class Subscription<A> implements ConsumerSink {
       return
     }
     const consumer = this.consumers.get(content.method.consumerTag)
-    if (consumer !== undefined) consumer.lastProperties = content.properties
-    this.inbox.offer(this.decode(content, this.channel))
+    // Without one the inbox is over, since the broker ended the consumer of another queue.
+    if (consumer === undefined) return
+    consumer.lastProperties = content.properties
+    this.inbox.offer(this.decode(content, this.channel, consumer))
     if (this.isUnlimited) this.count(content.bodySize + messageOverhead)
   }
 
@@ -118,7 +127,7 @@ export class Subscription<A> implements ConsumerSink {
   }
 
   cancelled(consumerTag: string): void {
-    const queue = this.queues[this.consumers.get(consumerTag)?.index ?? 0]
+    const queue = this.consumers.get(consumerTag)?.queue ?? this.queues[0]
     this.consumers.delete(consumerTag)
     // Those of the other queues would go on, and nobody takes what they are sent.
     for (const tag of this.consumers.keys()) this.channel.cancelConsumer(tag)
@@ -211,7 +220,7 @@ export class Subscription<A> implements ConsumerSink {
       const offset = this.offsets[index]
       const consumerTag = this.consumerTag(index)
       // Before the request, since deliveries may come in the same read as its reply.
-      this.consumers.set(consumerTag, { index, lastProperties: undefined })
+      this.consumers.set(consumerTag, { index, queue, consumerTag, lastProperties: undefined })
       this.channel.attach(consumerTag, this)
       return this.channel.request({
         _tag: "basic.consume",
