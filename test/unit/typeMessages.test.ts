@@ -2,7 +2,16 @@ import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { compile } from "../support/compile.ts"
 import type { Diagnostic } from "../support/compile.ts"
 
-// That a channel program is rejected where it must be is shown by `test/types`. Here: that the compiler says what to do.
+// That misuses are rejected is shown by `test/types`. Here: that the compiler says what to do.
+
+/** The messages of the compiler for each misuse, which stands in a file of its own. */
+const messagesOf = async (name: string, imports: string, misuses: Readonly<Record<string, string>>) => {
+  const files = Object.fromEntries(
+    Object.entries(misuses).map(([name, misuse]) => [`${name}.ts`, `${imports}${misuse}\n`])
+  )
+  const diagnostics: ReadonlyArray<Diagnostic> = await compile(name, files)
+  return (misuse: string) => diagnostics.filter(({ file }) => file === `${misuse}.ts`).map(({ message }) => message)
+}
 
 const advice = "A channel program is not an Effect: a channel belongs to one fiber. " +
   "Combine programs with AmqpChannel.gen and run the whole with AmqpChannel.run."
@@ -34,18 +43,55 @@ const misuses = {
 }
 
 describe("the compiler, when a channel program is taken for an Effect, says to run it:", () => {
-  let diagnostics: ReadonlyArray<Diagnostic> = []
+  let messages: (misuse: string) => ReadonlyArray<string>
 
   beforeAll(async () => {
-    diagnostics = await compile(
-      "type-messages",
-      Object.fromEntries(Object.entries(misuses).map(([name, misuse]) => [`${name}.ts`, `${imports}${misuse}\n`]))
-    )
+    messages = await messagesOf("type-messages", imports, misuses)
   })
 
   it.for(Object.keys(misuses))("%s", (name) => {
-    const messages = diagnostics.filter(({ file }) => file === `${name}.ts`).map(({ message }) => message)
-    assert.isNotEmpty(messages)
-    for (const message of messages) assert.include(message, advice)
+    assert.isNotEmpty(messages(name))
+    for (const message of messages(name)) assert.include(message, advice)
+  })
+})
+
+const handlerImports = `
+  import { AmqpConsumer, AmqpDelivery } from "@effect-amqp/core"
+  import * as Effect from "effect/Effect"
+  declare const isValid: (text: string) => boolean
+`
+
+const handlers = {
+  "that returns nothing": "({ text }) => Effect.log(text)",
+  "that does nothing": "() => Effect.void",
+  "that is no Effect": "({ text }) => { isValid(text) }",
+  "that returns something else": "({ text }) => Effect.succeed(text)",
+  "that forgets it on one way": `({ text }) => Effect.gen(function*() {
+    if (isValid(text)) return AmqpDelivery.ack
+    yield* Effect.log(text)
+  })`
+}
+
+describe("the compiler says what is missing of a handler", () => {
+  let messages: (misuse: string) => ReadonlyArray<string>
+
+  beforeAll(async () => {
+    messages = await messagesOf(
+      "handler-messages",
+      handlerImports,
+      Object.fromEntries(
+        Object.entries(handlers).flatMap(([name, handler]) => [
+          [`serve ${name}`, `AmqpConsumer.serve("orders", ${handler})`],
+          [`layerServe ${name}`, `AmqpConsumer.layerServe("orders", ${handler})`]
+        ])
+      )
+    )
+  })
+
+  it.for(Object.keys(handlers))("%s", (name) => {
+    for (const misuse of [`serve ${name}`, `layerServe ${name}`]) {
+      assert.lengthOf(messages(misuse), 1)
+      assert.include(messages(misuse)[0], "A handler returns AmqpDelivery.ack, reject or requeue")
+    }
   })
 })

@@ -13,6 +13,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FiberSet from "effect/FiberSet"
+import * as Layer from "effect/Layer"
 import * as Pull from "effect/Pull"
 import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
@@ -274,6 +275,19 @@ export const stream: {
 // -----------------------------------------------------------------------------
 
 /**
+ * Says what is to become of a message whose handler failed, died or was interrupted; `AmqpFailure` has some of these.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface OnFailure<in E, out R = never> {
+  (
+    cause: Cause.Cause<E>,
+    delivery: AmqpDelivery.ReceivedMessage
+  ): Effect.Effect<AmqpDelivery.Settlement, never, R>
+}
+
+/**
  * How {@link serve} serves.
  *
  * @category models
@@ -283,17 +297,33 @@ export interface ServeOptions<in E, out R = never> extends Options {
   /** How many messages are handled at once, from 1, or as many as the prefetch. With 1 they are handled in their order. Default: 1. */
   readonly concurrency?: number | "unbounded" | undefined
   /**
-   * What becomes of a message whose handler fails, dies or is interrupted. Default: it is logged, and goes back into the queue
-   * the first time; when it fails again it is dead-lettered, so that a message nobody can handle does not go round for ever.
+   * What becomes of a message whose handler fails, dies or is interrupted; `AmqpFailure` can try again after a delay, and forward.
+   * Default: it is logged, and goes back into the queue the first time; when it fails again it is dead-lettered, so that a
+   * message nobody can handle does not go round for ever. A policy that dies itself is logged and leaves it to the default.
    */
-  readonly onFailure?:
-    | ((
-      cause: Cause.Cause<E>,
-      delivery: AmqpDelivery.ReceivedMessage
-    ) => Effect.Effect<AmqpDelivery.Settlement, never, R>)
-    | undefined
+  readonly onFailure?: OnFailure<E, R> | undefined
   /** How long the handlers that run may go on when the consumer stops; after that they are interrupted. Default: 10 seconds. */
   readonly drainTimeout?: Duration.Input | undefined
+}
+
+/**
+ * What a handler of {@link serve} returns: a settlement. `Hint` is what the compiler says when it returns something else.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HandlerSettlement<_Hint extends string> extends AmqpDelivery.Settlement {}
+
+/**
+ * Handles a message, and says what is to become of it by what it returns.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Handler<out E, out R> {
+  (
+    delivery: AmqpDelivery.ReceivedMessage
+  ): Effect.Effect<HandlerSettlement<"A handler returns AmqpDelivery.ack, reject or requeue">, E, R>
 }
 
 const logAndRetryOnce = (
@@ -337,9 +367,53 @@ const logAndRetryOnce = (
  */
 export const serve = <E, R, R2 = never>(
   queues: Queues,
-  handler: (delivery: AmqpDelivery.ReceivedMessage) => Effect.Effect<AmqpDelivery.Settlement, E, R>,
+  handler: Handler<E, R>,
   options: ServeOptions<E, R2> = {}
-): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> => {
+): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> =>
+  Effect.scoped(
+    // The loop ends by itself with an error only.
+    Effect.flatMap(startServing(queues, handler, options), (ended) => Effect.andThen(ended, Effect.never))
+  )
+
+/**
+ * Starts to serve, for as long as the scope lives: succeeds when the broker has accepted the consumers, and fails as {@link stream}
+ * does when it refuses them. What it yields waits for the end: it fails with what ends the consumer, and succeeds when the
+ * scope has closed.
+ *
+ * **Details**
+ *
+ * See {@link serve} for what is served, and for the order in which it stops when the scope closes.
+ *
+ * **Gotchas**
+ *
+ * A consumer that fails later is silent to those who do not wait for its end.
+ *
+ * **Example** (Work that begins when the consumer has)
+ *
+ * ```ts
+ * import { AmqpConsumer, AmqpDelivery } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ *
+ * declare const work: Effect.Effect<void>
+ *
+ * const program = Effect.scoped(Effect.gen(function*() {
+ *   const ended = yield* AmqpConsumer.startServing("orders", ({ text }) => Effect.as(Effect.log(text), AmqpDelivery.ack))
+ *   yield* Effect.raceFirst(work, ended)
+ * }))
+ * ```
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const startServing = <E, R, R2 = never>(
+  queues: Queues,
+  handler: Handler<E, R>,
+  options: ServeOptions<E, R2> = {}
+): Effect.Effect<
+  Effect.Effect<void, AmqpChannelError | AmqpConsumerCancelled>,
+  AmqpChannelError,
+  AmqpConnection.AmqpConnection | Scope.Scope | R | R2
+> => {
   const { concurrency = 1, drainTimeout = "10 seconds", onFailure = logAndRetryOnce } = options
   const handle = (delivery: AmqpDelivery.AmqpDelivery): Effect.Effect<unknown, never, R | R2> =>
     Effect.suspend(() => handler(delivery)).pipe(
@@ -354,7 +428,7 @@ export const serve = <E, R, R2 = never>(
       }),
       Effect.flatMap((settlement) => AmqpDelivery.settle(delivery, settlement))
     )
-  return Effect.scoped(Effect.gen(function*() {
+  return Effect.gen(function*() {
     const permits = yield* Effect.map(Validation.attempt(() => concurrencyLimit(concurrency)), Semaphore.makeUnsafe)
     const subscription = yield* open(queues, options, AmqpDelivery.make)
     const handlers = yield* FiberSet.make()
@@ -387,10 +461,79 @@ export const serve = <E, R, R2 = never>(
         Effect.timeoutOption(drainTimeout)
       )
     })
-    // The loop ends by itself with an error only.
-    return yield* Effect.andThen(yield* Fiber.join(looping), Effect.never)
-  }))
+    // What is interrupted is the loop only, when it did not stop in time.
+    return Effect.flatMap(Fiber.await(looping), (exit) => exit._tag === "Success" ? exit.value : Effect.void)
+  })
 }
+
+/**
+ * How {@link layerServe} serves.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LayerServeOptions<in E, out R = never, out R2 = never> extends ServeOptions<E, R> {
+  /**
+   * What is done when the consumer fails after it has started: a layer that is built can't fail any more. Default: it is logged, at
+   * the level `Fatal`, and nothing is consumed from then on.
+   */
+  readonly onEnd?:
+    | ((error: AmqpChannelError | AmqpConsumerCancelled) => Effect.Effect<unknown, never, R2>)
+    | undefined
+}
+
+/**
+ * Serves as a Layer: it is built when the broker has accepted the consumers, and fails when it refuses them. When its scope closes
+ * it stops in order; see {@link serve}.
+ *
+ * **When to use**
+ *
+ * Use for a worker beside others in one program, so that what is built on top finds it consuming. To have the program end when
+ * the consumer does, run {@link serve} or {@link startServing} instead.
+ *
+ * **Example** (A worker that others are built upon)
+ *
+ * ```ts
+ * import { AmqpConsumer, AmqpDelivery } from "@effect-amqp/core"
+ * import { NodeAmqp } from "@effect-amqp/node"
+ * import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ *
+ * const WorkerLive = AmqpConsumer.layerServe(
+ *   "orders",
+ *   (delivery) => Effect.as(Effect.log(delivery.text), AmqpDelivery.ack)
+ * )
+ *
+ * Layer.launch(WorkerLive).pipe(
+ *   Effect.provide(NodeAmqp.layer({ url: "amqp://localhost" })),
+ *   NodeRuntime.runMain
+ * )
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerServe = <E, R, R2 = never, R3 = never>(
+  queues: Queues,
+  handler: Handler<E, R>,
+  options: LayerServeOptions<E, R2, R3> = {}
+): Layer.Layer<
+  never,
+  AmqpChannelError,
+  AmqpConnection.AmqpConnection | Exclude<R | R2 | R3, Scope.Scope>
+> => {
+  const { onEnd = logEnd } = options
+  return Layer.effectDiscard(
+    Effect.flatMap(
+      startServing(queues, handler, options),
+      (ended) => Effect.forkScoped(Effect.catch(ended, (error) => onEnd(error)))
+    )
+  )
+}
+
+const logEnd = (error: AmqpChannelError | AmqpConsumerCancelled): Effect.Effect<void> =>
+  Effect.logFatal("A consumer has ended", error)
 
 const concurrencyLimit = (concurrency: number | "unbounded"): number =>
   concurrency === "unbounded" ? Infinity : Validation.wholeNumber("concurrency", concurrency, 1)

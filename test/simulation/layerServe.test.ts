@@ -1,0 +1,163 @@
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Scope from "effect/Scope"
+import {
+  ack,
+  assertWaits,
+  connected,
+  deliverBytes,
+  failureOf,
+  fork,
+  gated,
+  openConsumer,
+  resultOf
+} from "../support/scriptedPeer.ts"
+import type { Peer } from "../support/scriptedPeer.ts"
+
+const acking = () => Effect.succeed(AmqpDelivery.ack)
+
+/** Builds a layer whose consumer the broker has yet to accept. */
+const building = <A, E, R>(peer: Peer, layer: Layer.Layer<A, E, R>) =>
+  Effect.gen(function*() {
+    const scope = yield* Effect.acquireRelease(Scope.make(), (scope, exit) => Scope.close(scope, exit))
+    const fiber = yield* fork(Layer.buildWithScope(layer, scope))
+    yield* peer.openChannel()
+    yield* peer.answer(1, "basic.qos", { _tag: "basic.qos-ok" })
+    const { consumerTag } = yield* peer.expect("basic.consume")
+    return { consumerTag, fiber, scope }
+  })
+
+const built = <A, E, R>(peer: Peer, layer: Layer.Layer<A, E, R>) =>
+  Effect.gen(function*() {
+    const { consumerTag, fiber, scope } = yield* building(peer, layer)
+    yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
+    yield* resultOf(fiber)
+    return { consumerTag, scope }
+  })
+
+const cancelled = (peer: Peer, consumerTag: string) => peer.send(1, { _tag: "basic.cancel", consumerTag, noWait: true })
+
+describe("layerServe", () => {
+  it.effect("is built when the broker has accepted the consumer, and not before", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag, fiber } = yield* building(peer, AmqpConsumer.layerServe("q", acking))
+        yield* assertWaits(fiber)
+        yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
+        yield* resultOf(fiber)
+        yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+        assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(1))
+        yield* peer.hangUp
+      })
+    ))
+
+  it.effect("fails when the broker refuses the consumer", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { fiber } = yield* building(peer, AmqpConsumer.layerServe("q", acking))
+        yield* peer.send(1, {
+          _tag: "channel.close",
+          replyCode: 404,
+          replyText: "no queue 'q'",
+          classId: 60,
+          methodId: 20
+        })
+        yield* peer.expect("channel.close-ok")
+        assert.strictEqual((yield* failureOf(fiber)).reason._tag, "NotFound")
+      })
+    ))
+
+  it.effect("lets the handlers that run finish when its scope closes", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { gate, handler } = gated()
+        const { consumerTag, scope } = yield* built(peer, AmqpConsumer.layerServe("q", handler))
+        yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+        const closing = yield* fork(Scope.close(scope, Exit.void))
+        yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
+        yield* assertWaits(closing)
+        yield* gate.open
+        assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(1))
+        yield* peer.closeChannel()
+        yield* resultOf(closing)
+      })
+    ))
+
+  it.effect("tells onEnd what ended the consumer, once, and nothing when it was stopped", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const ends: Array<string> = []
+        const layer = AmqpConsumer.layerServe("q", acking, {
+          onEnd: (error) => Effect.sync(() => ends.push(error._tag))
+        })
+        const first = yield* built(peer, layer)
+        yield* cancelled(peer, first.consumerTag)
+        yield* peer.expectNothing
+        assert.deepStrictEqual(ends, ["AmqpConsumerCancelled"])
+        const closing = yield* fork(Scope.close(first.scope, Exit.void))
+        yield* peer.closeChannel()
+        yield* resultOf(closing)
+        const second = yield* built(peer, layer)
+        const stopping = yield* fork(Scope.close(second.scope, Exit.void))
+        yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag: second.consumerTag })
+        yield* peer.closeChannel()
+        yield* resultOf(stopping)
+        assert.deepStrictEqual(ends, ["AmqpConsumerCancelled"])
+      })
+    ))
+
+  it.effect("logs as fatal what ended the consumer, unless onEnd says otherwise", () => {
+    const logged: Array<string> = []
+    const logger = Logger.make(({ logLevel, message }) => {
+      logged.push(`${logLevel}: ${String(message)}`)
+    })
+    return connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag } = yield* built(peer, AmqpConsumer.layerServe("q", acking))
+        yield* cancelled(peer, consumerTag)
+        yield* peer.expectNothing
+        assert.lengthOf(logged, 1)
+        assert.match(logged[0], /^Fatal: A consumer has ended,.*the queue was deleted/)
+        yield* peer.hangUp
+      })
+    ).pipe(Effect.provide(Logger.layer([logger])))
+  })
+})
+
+describe("startServing", () => {
+  it.effect("yields the end of the consumer, with what ended it", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag, fiber } = yield* openConsumer(peer, AmqpConsumer.startServing("q", acking))
+        const end = yield* fork(yield* resultOf(fiber))
+        yield* assertWaits(end)
+        yield* cancelled(peer, consumerTag)
+        assert.strictEqual((yield* failureOf(end))._tag, "AmqpConsumerCancelled")
+        yield* peer.hangUp
+      })
+    ))
+
+  it.effect("ends without an error when its scope closes, also when a handler takes too long", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        for (const handler of [acking, () => Effect.never]) {
+          const scope = yield* Scope.make()
+          const serving = AmqpConsumer.startServing("q", handler, { drainTimeout: 0 })
+          const { consumerTag, fiber } = yield* openConsumer(peer, Scope.provide(serving, scope))
+          const end = yield* fork(yield* resultOf(fiber))
+          yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+          yield* peer.takeTags
+          const closing = yield* fork(Scope.close(scope, Exit.void))
+          yield* peer.takeTags
+          yield* peer.send(1, { _tag: "channel.close-ok" })
+          yield* resultOf(closing)
+          yield* resultOf(end)
+        }
+      })
+    ))
+})
