@@ -6,6 +6,7 @@ import {
   AmqpConsumer,
   AmqpDelivery,
   AmqpExchange,
+  AmqpFailure,
   AmqpMessage,
   AmqpPublisher,
   AmqpQueue
@@ -17,6 +18,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import { typeOf } from "./support.ts"
@@ -304,3 +306,55 @@ typeOf(AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDeli
     return Effect.as(Db, delivery.redelivered ? AmqpDelivery.reject : AmqpDelivery.requeue)
   }
 })).is<Effect.Effect<never, ConsumerError, Connection | Mail | Db>>()
+// Whoever starts one waits for its end, if at all.
+typeOf(AmqpConsumer.startServing("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack))).is<
+  Effect.Effect<Effect.Effect<void, ConsumerError>, ChannelError, Connection | Scope.Scope | Mail>
+>()
+// A layer fails with what the broker has against its consumer only.
+typeOf(AmqpConsumer.layerServe("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
+  onFailure: () => Effect.as(Db, AmqpDelivery.reject),
+  onEnd: (error) => {
+    typeOf(error).is<ConsumerError>()
+    return Effect.void
+  }
+})).is<Layer.Layer<never, ChannelError, Connection | Mail | Db>>()
+
+// -----------------------------------------------------------------------------
+// failures of handlers
+// -----------------------------------------------------------------------------
+
+type Publisher = AmqpPublisher.AmqpPublisher
+
+typeOf(AmqpFailure.reject).is<AmqpConsumer.OnFailure<unknown>>()
+typeOf(AmqpFailure.forward({ exchange: "failed" })).is<AmqpConsumer.OnFailure<unknown, Publisher>>()
+typeOf(AmqpFailure.retry({ delays: [] })).is<AmqpConsumer.OnFailure<unknown, Publisher | Connection>>()
+typeOf(AmqpFailure.retry({
+  delays: Schedule.spaced("1 second"),
+  otherwise: (_cause: Cause.Cause<NoMoney>) => Effect.as(Db, AmqpDelivery.reject),
+  onCopyFailure: () => Effect.as(Mail, AmqpDelivery.requeue)
+})).is<AmqpConsumer.OnFailure<NoMoney, Publisher | Connection | Db | Mail>>()
+
+// What it needs is needed by whoever serves with it.
+typeOf(AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
+  onFailure: AmqpFailure.retry({ delays: ["1 second"], otherwise: AmqpFailure.forward({ exchange: "failed" }) })
+})).is<Effect.Effect<never, ConsumerError, Connection | Publisher | Mail>>()
+AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
+  // The failures are those of the handler.
+  onFailure: AmqpFailure.forward((cause: Cause.Cause<NoMoney>) => {
+    typeOf(cause).is<Cause.Cause<NoMoney>>()
+    return AmqpQueue.route("failed")
+  })
+})
+const forwardNoStock = AmqpFailure.forward((_cause: Cause.Cause<NoStock>) => AmqpQueue.route("failed"))
+// @ts-expect-error the handler fails with other errors
+AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), { onFailure: forwardNoStock })
+declare const failingSchedule: Schedule.Schedule<number, unknown, "no">
+declare const demandingSchedule: Schedule.Schedule<number, NoMoney>
+// @ts-expect-error a schedule can't fail
+AmqpFailure.retry({ delays: failingSchedule })
+// @ts-expect-error nor does it get to know the failures, of which only the last one is at hand
+AmqpFailure.retry({ delays: demandingSchedule })
+// @ts-expect-error what comes after the last attempt decides too
+AmqpFailure.retry({ delays: ["1 second"], otherwise: () => Effect.void })
+// @ts-expect-error nothing waits in a stream
+AmqpFailure.retry({ delays: ["1 second"], delayQueue: (queue) => AmqpQueue.stream(queue) })

@@ -47,6 +47,13 @@ export * as AmqpError from "./AmqpError.ts"
 export * as AmqpExchange from "./AmqpExchange.ts"
 
 /**
+ * What becomes of messages whose handler failed: tried again after a delay, forwarded or dead-lettered.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpFailure from "./AmqpFailure.ts"
+
+/**
  * Messages to publish: a body and its properties.
  *
  * @since 0.1.0
