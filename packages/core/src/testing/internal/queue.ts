@@ -1,9 +1,11 @@
-/** What a channel and a virtual host know of a queue, whatever its type. */
+/** What a channel and a virtual host know of a queue, whatever its type, and what a queue knows of them. */
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import type { Message } from "./message.ts"
+import type { Timers } from "./timers.ts"
 
-/** A message in one queue. */
+/** A message in one queue. It is never changed: a message that is put back becomes another entry. */
 export interface Entry {
+  /** The message with what its queue says of it in headers: `x-delivery-count`, `x-stream-offset`. */
   readonly message: Message
   /** Whether a consumer or a `basic.get` had it before and did not settle it. */
   readonly redelivered: boolean
@@ -18,6 +20,10 @@ export interface Consumer {
   readonly priority: number
   /** The arguments of `basic.consume`. */
   readonly arguments: FieldTable
+  /** How many unsettled messages `basic.qos` lets it have, 0 for any number. Streams insist on a limit. */
+  readonly prefetch: number
+  /** Whether `basic.qos` with `global` limits its whole channel. Quorum queues and streams refuse that. */
+  readonly globalPrefetch: boolean
   /** Whether it takes another message now: its prefetch, its channel and its connection allow it. */
   readonly isReady: boolean
   deliver(queue: Queue, entry: Entry): void
@@ -32,7 +38,8 @@ export interface Owner {
 
 export type QueueType = "classic" | "quorum" | "stream"
 
-export interface Queue {
+/** What a queue is declared as. The virtual host has checked that its type allows these arguments. */
+export interface QueueDefinition {
   readonly name: string
   readonly type: QueueType
   readonly durable: boolean
@@ -40,27 +47,49 @@ export interface Queue {
   /** The connection that it is exclusive to. */
   readonly owner: Owner | undefined
   readonly arguments: FieldTable
-  /** Messages that nobody received. */
+}
+
+/** What a queue needs of the virtual host that it is in. */
+export interface QueueHost {
+  readonly virtualHost: string
+  readonly timers: Timers
+  /** Publishes a dead letter to the exchange and with the routing key that it has, but to no queue that closes a cycle. */
+  deadLetter(message: Message): void
+  /** It lost its last consumer and is `auto-delete`, or nobody used it for `x-expires`: to be deleted, with its bindings. */
+  onUnused(queue: Queue): void
+}
+
+/**
+ * A queue.
+ *
+ * Each of its methods leaves it in order before it calls a consumer or the host, so that those may call it again.
+ */
+export interface Queue extends QueueDefinition {
+  /** Messages that nobody received; in a stream, all messages. */
   readonly messageCount: number
   /** Messages that were received and not settled. */
   readonly unacknowledgedCount: number
   readonly consumerCount: number
-  /** The messages that nobody received, in their order, for people who look inside. */
+  /** The messages that `messageCount` counts, in their order, for people who look inside. */
   readonly messages: ReadonlyArray<Entry>
 
   /** Takes a message, and says whether it did: not if it is full and its overflow is `reject-publish`. */
   publish(message: Message): boolean
-  /** Receives the next message. With `noAck` it is settled by that. */
+  /** Receives the next message. With `noAck` it is settled by that. Throws a `Refusal` if there is no `get` from it. */
   get(noAck: boolean): Entry | undefined
-  /** Adds a consumer and delivers what it takes. Throws a `Refusal` if the queue is in exclusive use. */
+  /** Adds a consumer and delivers what it takes. Throws a `Refusal` for a consumer that it cannot have. */
   consume(consumer: Consumer): void
   cancel(consumer: Consumer): void
   /** Delivers to consumers that became ready. */
   deliver(): void
+  /** It was declared again, also passively, and so begins to wait for `x-expires` anew. */
+  touch(): void
 
   acknowledge(entries: ReadonlyArray<Entry>): void
-  /** Puts back what was received, at its old place as far as that is there, marked as redelivered. */
+  /** Puts back what a client asks to (`basic.nack`, `reject`, `recover`), marked as redelivered. */
   requeue(entries: ReadonlyArray<Entry>): void
+  /** Puts back what a channel had that is closed, in the order that it had it in, marked as redelivered. */
+  release(entries: ReadonlyArray<Entry>): void
   /** Drops what was received, or sends it to the dead-letter exchange. */
   reject(entries: ReadonlyArray<Entry>): void
 

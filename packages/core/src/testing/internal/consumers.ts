@@ -1,0 +1,67 @@
+/** Whose turn it is among the consumers of a queue. */
+import type { Consumer } from "./queue.ts"
+
+/** Who becomes the active one when the single active consumer leaves. */
+export type Succession = "priority" | "arrival"
+
+export class Consumers {
+  /** In the order of their turns: by priority, and among equals who waited longest. */
+  private line: Array<Consumer> = []
+  private readonly succession: Succession | undefined
+  private active: Consumer | undefined
+
+  /** With a succession, one consumer gets all messages until it leaves (`x-single-active-consumer`). */
+  constructor(succession: Succession | undefined) {
+    this.succession = succession
+  }
+
+  get length(): number {
+    return this.line.length
+  }
+
+  get isExclusive(): boolean {
+    return this.line.some((consumer) => consumer.exclusive)
+  }
+
+  add(consumer: Consumer): void {
+    this.line.splice(this.endOfTurns(consumer), 0, consumer)
+    if (this.succession !== undefined) this.active ??= consumer
+  }
+
+  /** Answers whether it was there. */
+  remove(consumer: Consumer): boolean {
+    const index = this.line.indexOf(consumer)
+    if (index === -1) return false
+    this.line.splice(index, 1)
+    if (this.active === consumer) this.active = this.line[0]
+    return true
+  }
+
+  /** Removes and answers all. */
+  clear(): ReadonlyArray<Consumer> {
+    const all = this.line
+    this.line = []
+    this.active = undefined
+    return all
+  }
+
+  /** The consumer that gets the next message, for which it is then the last of its priority to get another. */
+  next(): Consumer | undefined {
+    if (this.succession !== undefined) return this.active?.isReady === true ? this.active : undefined
+    const index = this.line.findIndex((consumer) => consumer.isReady)
+    if (index === -1) return undefined
+    const consumer = this.line[index]
+    if (this.line.length > 1) {
+      this.line.splice(index, 1)
+      this.line.splice(this.endOfTurns(consumer), 0, consumer)
+    }
+    return consumer
+  }
+
+  /** The place behind all that have at least its priority. */
+  private endOfTurns({ priority }: Consumer): number {
+    if (this.succession === "arrival") return this.line.length
+    const index = this.line.findIndex((other) => other.priority < priority)
+    return index === -1 ? this.line.length : index
+  }
+}
