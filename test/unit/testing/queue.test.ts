@@ -1,6 +1,17 @@
 /** What classic queues and quorum queues have in common. */
 import { assert, describe, it } from "@effect/vitest"
-import { consume, getAll, getOne, message, publish, refusal, TestConsumer, TestHost, texts } from "./queueSupport.ts"
+import {
+  consume,
+  getAll,
+  getOne,
+  message,
+  publish,
+  refusal,
+  TestConsumer,
+  TestHost,
+  textOf,
+  texts
+} from "./queueSupport.ts"
 
 for (const type of ["classic", "quorum"] as const) {
   describe(`a ${type} queue`, () => {
@@ -10,6 +21,19 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(texts(queue.messages), ["a", "b", "c"])
       assert.deepStrictEqual(texts(getAll(queue)), ["a", "b", "c"])
       assert.isUndefined(queue.get(false))
+    })
+
+    it("keeps the order of very many messages while some are taken", () => {
+      const queue = new TestHost().queue(type)
+      const received: Array<string> = []
+      const take = (count: number) => {
+        for (let index = 0; index < count; index++) received.push(textOf(getOne(queue).message))
+      }
+      for (let number = 0; number < 6000; number++) publish(queue, String(number))
+      take(4000)
+      for (let number = 6000; number < 8000; number++) publish(queue, String(number))
+      take(4000)
+      assert.deepStrictEqual(received, Array.from({ length: 8000 }, (_, index) => String(index)))
     })
 
     it("counts what is ready, what is not settled, and its consumers", () => {

@@ -4,14 +4,21 @@ import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import { closesCycle, deadLetter } from "@effect-amqp/core/testing/internal/deadLetters"
 import type { Death } from "@effect-amqp/core/testing/internal/deadLetters"
 import type { Message } from "@effect-amqp/core/testing/internal/message"
+import { makeQueue } from "@effect-amqp/core/testing/internal/queues"
+import * as Timers from "@effect-amqp/core/testing/internal/timers"
 import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as TestClock from "effect/testing/TestClock"
 import { consume, getAll, getOne, message, publish, TestHost, textOf, texts } from "./queueSupport.ts"
 
 const toDlx = { "x-dead-letter-exchange": "dlx" } as const
 
 /** The texts of dead letters with the reasons of their first death. */
 const reasons = (letters: ReadonlyArray<Message>): ReadonlyArray<string> =>
-  letters.map((letter) => `${textOf(letter)} ${String(letter.properties.headers?.["x-first-death-reason"])}`)
+  letters.map((letter) => {
+    const reason = letter.properties.headers?.["x-first-death-reason"]
+    return `${textOf(letter)} ${typeof reason === "string" ? reason : assert.fail("no reason")}`
+  })
 
 for (const type of ["classic", "quorum"] as const) {
   describe(`messages of a ${type} queue`, () => {
@@ -50,7 +57,6 @@ for (const type of ["classic", "quorum"] as const) {
       host.timers.advance(200)
       assert.strictEqual(queue.messageCount, 2)
       assert.strictEqual(textOf(getOne(queue).message), "a")
-      host.timers.advance(0)
       assert.strictEqual(queue.messageCount, 0)
     })
 
@@ -151,6 +157,21 @@ for (const type of ["classic", "quorum"] as const) {
     })
   })
 }
+
+it.effect("messages expire by Effect's clock", () =>
+  Effect.gen(function*() {
+    const queue = makeQueue(
+      { name: "q", type: "classic", durable: true, autoDelete: false, owner: undefined, arguments: {} },
+      { virtualHost: "/", timers: yield* Timers.make, deadLetter: () => {}, onUnused: () => {} }
+    )
+    for (const expiration of ["200", "100", "300"]) queue.publish(message(expiration, { expiration }))
+    yield* TestClock.adjust(199)
+    assert.strictEqual(queue.messageCount, 3)
+    yield* TestClock.adjust(1)
+    assert.deepStrictEqual(texts(queue.messages), ["300"])
+    yield* TestClock.adjust(100)
+    assert.strictEqual(queue.messageCount, 0)
+  }))
 
 describe("a full queue", () => {
   it("of type classic with reject-publish refuses what does not fit, even if a consumer would take it", () => {

@@ -125,7 +125,7 @@ describe("a queue under arbitrary operations", () => {
     const { type, arguments: table } = setup
     it.prop(
       `of type ${type} with ${JSON.stringify(table)} loses, doubles and disorders no message`,
-      [Arbitrary.array(Arbitrary.schema(Operation), { minLength: 1, maxLength: 120 })],
+      [Arbitrary.array(Arbitrary.schema(Operation), { minLength: 1, maxLength: 150 })],
       ([operations]) => {
         const host = new TestHost()
         const { timers } = host
@@ -232,10 +232,12 @@ describe("a queue under arbitrary operations", () => {
 
         if (consumer !== undefined) queue.cancel(consumer)
         const left = textsOf([...getAll(queue), ...held])
-        const all = [...settled, ...model.dropped, ...left].map(Number).toSorted((left, right) => left - right)
+        const all = [...settled, ...host.deadLetters.map(textOf), ...left].map(Number).toSorted((left, right) =>
+          left - right
+        )
         assert.deepStrictEqual(all, Array.from({ length: published }, (_, index) => index))
       },
-      { arbitrary: { runs: 200 } }
+      { arbitrary: { runs: 200, size: 150 } }
     )
   }
 })

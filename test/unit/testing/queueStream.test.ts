@@ -2,6 +2,8 @@ import { TypedField } from "@effect-amqp/core/protocol/fieldTable"
 import type { FieldValue } from "@effect-amqp/core/protocol/fieldTable"
 import type { Queue } from "@effect-amqp/core/testing/internal/queue"
 import { assert, describe, it } from "@effect/vitest"
+import { inspect } from "node:util"
+import type { TestConsumer } from "./queueSupport.ts"
 import { consume, message, publish, refusal, TestHost, texts } from "./queueSupport.ts"
 
 const from = (queue: Queue, offset: FieldValue | undefined, prefetch = 100) =>
@@ -61,7 +63,7 @@ describe("a stream", () => {
       [ago(-1000), []],
       [TypedField.timestamp(2n ** 63n), []]
     ]
-    for (const [offset, expected] of cases) assert.deepStrictEqual(read(queue, offset), expected, String(offset))
+    for (const [offset, expected] of cases) assert.deepStrictEqual(read(queue, offset), expected, inspect(offset))
   })
 
   it("waits for an offset that it does not have yet", () => {
@@ -176,10 +178,19 @@ describe("a stream", () => {
     assert.deepStrictEqual(texts(queue.messages), ["c", "d", "e", "f", "g"])
   })
 
+  it("delivers nothing more to a consumer that another one's delivery cancels", () => {
+    const queue = new TestHost().queue("stream")
+    const last: Array<TestConsumer> = []
+    consume(queue, { prefetch: 1, onDelivery: () => queue.cancel(last[0]) })
+    last.push(from(queue, "next"))
+    publish(queue, "a", "b")
+    assert.deepStrictEqual(texts(last[0].received), [])
+  })
+
   it("delivers in order when consumers publish, acknowledge, come and go within a delivery", () => {
     const queue = new TestHost().queue("stream")
     const count = 5000
-    const late: Array<ReturnType<typeof from>> = []
+    const late: Array<TestConsumer> = []
     const consumer = consume(queue, {
       prefetch: 1,
       onDelivery: (entry, self) => {

@@ -132,6 +132,7 @@ export abstract class MessageQueue implements Queue {
     if (entry === undefined) return undefined
     const received = this.inspected(entry)
     if (!noAck) this.held.set(received, received)
+    this.dropExpired()
     this.watch()
     return received
   }
