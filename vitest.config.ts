@@ -8,6 +8,7 @@ export default defineConfig({
   // `test/package` is the exception: it installs what would be published.
   resolve: {
     alias: [
+      { find: /^@effect-amqp\/core\/testing$/, replacement: source("./packages/core/src/testing/index.ts") },
       { find: /^@effect-amqp\/(core|node)$/, replacement: source("./packages/$1/src/index.ts") },
       { find: /^@effect-amqp\/(core|node)\/(.+)$/, replacement: source("./packages/$1/src/$2.ts") }
     ]

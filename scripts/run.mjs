@@ -22,6 +22,7 @@ const tasks = {
   start: [build, tool("node", "examples/threads.ts")],
   test: [build, tool("vitest", "run")],
   bench: [build, tool("node", "bench/src/main.ts")],
+  simulate: [build, tool("node", "test/simulation/seeded/main.ts")],
   generate: [generate],
   check: [
     tool("tsc", "-b"),

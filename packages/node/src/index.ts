@@ -10,6 +10,13 @@
 export * as NodeAmqp from "./NodeAmqp.ts"
 
 /**
+ * The embedded broker of `@effect-amqp/core/testing`, for programs in other processes.
+ *
+ * @since 0.1.0
+ */
+export * as NodeAmqpBroker from "./NodeAmqpBroker.ts"
+
+/**
  * One-shot operations for scripts: each connects to the broker of a URL, does one thing and closes the connection.
  *
  * @since 0.1.0

@@ -30,3 +30,16 @@ export class Refusal extends Error {
     return !channelCodes.has(this.replyCode)
   }
 }
+
+/**
+ * Why the broker closed a channel, or a connection (`channel` 0): because of what its client asked for.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RefusalInfo {
+  readonly connection: number
+  readonly channel: number
+  readonly replyCode: number
+  readonly replyText: string
+}

@@ -1,0 +1,306 @@
+/**
+ * A broker in this process, for tests and demonstrations: it speaks AMQP 0-9-1 as RabbitMQ does, over a network that exists in
+ * memory and can be made to fail.
+ *
+ * Nothing of it outlives its scope, and nothing is written to a disk: production runs on RabbitMQ. It keeps time by Effect's
+ * `Clock`, so a message's TTL, a queue's expiry and heartbeats obey `TestClock`.
+ *
+ * **Example** (A test with a broker of its own)
+ *
+ * ```ts
+ * import { AmqpChannel, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
+ * import { AmqpBroker } from "@effect-amqp/core/testing"
+ * import { assert, it } from "@effect/vitest"
+ * import * as Effect from "effect/Effect"
+ *
+ * const orders = AmqpQueue.classic("orders")
+ *
+ * it.effect("an order waits in its queue", () =>
+ *   Effect.gen(function*() {
+ *     const broker = yield* AmqpBroker.AmqpBroker
+ *     yield* AmqpChannel.confirmed(AmqpChannel.gen(function*() {
+ *       yield* AmqpQueue.declare(orders)
+ *       yield* AmqpChannel.publish(AmqpMessage.text("one coffee"), { routingKey: "orders" })
+ *     }))
+ *     const messages = yield* broker.messages("orders")
+ *     assert.deepStrictEqual(messages.map(({ text }) => text), ["one coffee"])
+ *   }).pipe(Effect.provide(AmqpBroker.layer())))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
+import * as AmqpConnection from "../AmqpConnection.ts"
+import type * as AmqpDelivery from "../AmqpDelivery.ts"
+import type { AmqpConnectionError } from "../AmqpError.ts"
+import { isTable } from "../internal/clientProperties.ts"
+import type { FieldTable } from "../protocol/fieldTable.ts"
+import { Broker } from "./internal/broker.ts"
+import type { Confirmation } from "./internal/confirms.ts"
+import type { ServerConnection } from "./internal/connection.ts"
+import { bindingsOf, connectionOf, exchangesOf, messagesOf, queuesOf, received } from "./internal/inspection.ts"
+import type { BindingInfo, BrokerConnection, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
+import { MemoryLink, memorySocket, refusedError } from "./internal/memoryLink.ts"
+import type { LinkOptions } from "./internal/memoryLink.ts"
+import type { RefusalInfo } from "./internal/refusal.ts"
+import { serve } from "./internal/socketTransport.ts"
+import * as Timers from "./internal/timers.ts"
+
+/**
+ * A user of the broker.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface User {
+  readonly password: Redacted.Redacted<string>
+  /**
+   * What the user may configure, write and read in which virtual host, as regular expressions that names are searched for
+   * (RabbitMQ, "Access Control"). Default: everything in every virtual host.
+   */
+  readonly permissions?: Readonly<Record<string, Permissions>> | undefined
+}
+
+/**
+ * What a user may do to which exchanges and queues of a virtual host. The default exchange is called `amq.default`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Permissions {
+  /** Names of what may be declared and deleted. */
+  readonly configure: RegExp
+  /** Names of exchanges that may be published to and queues that may be bound. */
+  readonly write: RegExp
+  /** Names of queues that may be read and exchanges that may be bound to. */
+  readonly read: RegExp
+}
+
+/**
+ * What a broker is like.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** By name. Default: RabbitMQ's `guest` with the password `guest`. */
+  readonly users?: Readonly<Record<string, User>> | undefined
+  /** Default: `/`. */
+  readonly virtualHosts?: ReadonlyArray<string> | undefined
+  /** The SASL mechanisms to offer, from `PLAIN` and `AMQPLAIN`. Default: both. */
+  readonly mechanisms?: ReadonlyArray<"PLAIN" | "AMQPLAIN"> | undefined
+  /** The heartbeat interval to ask for, in whole seconds from 0 (none) to 65535. Default: 60 seconds. */
+  readonly heartbeat?: Duration.Input | undefined
+  /** The largest frame, in bytes: 0 (no limit) or from 4096. Default: 131072. */
+  readonly frameMax?: number | undefined
+  /** How many channels a connection may have, from 0 (no limit) to 65535. Default: 2047. */
+  readonly channelMax?: number | undefined
+  /** The largest body that is taken, in bytes. Default: 128 MiB, as in RabbitMQ 3.10. */
+  readonly maxMessageSize?: number | undefined
+  /** Replaces or adds to what the broker says of itself; a capability of `false` is one that it says it lacks. */
+  readonly serverProperties?: FieldTable | undefined
+}
+
+/**
+ * What the network does to a connection, from its first byte on.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface NetworkOptions {
+  /** How long bytes are under way, in each direction. Default: no time at all. */
+  readonly latency?: Duration.Input | undefined
+  /** How many bytes the client reads at once at most, from 1. Default: all there are. */
+  readonly readSize?: number | undefined
+  /** The connection is reset when so many bytes of the client arrived, from 0. Default: never. */
+  readonly cutAfterSent?: number | undefined
+  /** The connection is reset when so many bytes for the client arrived, from 0. Default: never. */
+  readonly cutAfterReceived?: number | undefined
+}
+
+export type { Confirmation } from "./internal/confirms.ts"
+export type { BindingInfo, BrokerConnection, ChannelInfo, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
+export type { Direction } from "./internal/memoryLink.ts"
+export type { RefusalInfo } from "./internal/refusal.ts"
+
+/**
+ * A broker, with what there is to see in it and what can be done to it.
+ *
+ * **Details**
+ *
+ * Where a virtual host can be named, the default is `/`; one that does not exist is empty.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class AmqpBroker extends Context.Service<AmqpBroker, {
+  /** Connects a client; what {@link AmqpConnection.make} says of options and errors holds. */
+  readonly connect: (
+    options?: AmqpConnection.Options,
+    network?: NetworkOptions
+  ) => Effect.Effect<AmqpConnection.AmqpConnection["Service"], AmqpConnectionError, Scope.Scope>
+  /** A socket to the broker, for a client that wants to make its connection itself: whenever it is opened it is a new connection. */
+  readonly makeSocket: (network?: NetworkOptions) => Effect.Effect<Socket.Socket>
+  /** Serves a client that is at the other end of a socket, until one of both closes it. */
+  readonly serve: (socket: Socket.Socket) => Effect.Effect<void, Socket.SocketError, Scope.Scope>
+
+  readonly connections: Effect.Effect<ReadonlyArray<BrokerConnection>>
+  /** What the broker closed channels and connections for, the oldest first: the last 1000. */
+  readonly refusals: Effect.Effect<ReadonlyArray<RefusalInfo>>
+  readonly exchanges: (virtualHost?: string) => Effect.Effect<ReadonlyArray<ExchangeInfo>>
+  readonly queues: (virtualHost?: string) => Effect.Effect<ReadonlyArray<QueueInfo>>
+  readonly bindings: (virtualHost?: string) => Effect.Effect<ReadonlyArray<BindingInfo>>
+  /** The messages of a queue that nobody received, the next one first. None for a queue that does not exist. */
+  readonly messages: (queue: string, virtualHost?: string) => Effect.Effect<ReadonlyArray<AmqpDelivery.ReceivedMessage>>
+
+  /** Adds a user or replaces one. */
+  readonly setUser: (name: string, user: User) => Effect.Effect<void>
+  /** Deletes a user. Its connections stay. */
+  readonly deleteUser: (name: string) => Effect.Effect<void>
+  readonly addVirtualHost: (name: string) => Effect.Effect<void>
+  /** Deletes a virtual host with all that is in it, and closes its connections. */
+  readonly deleteVirtualHost: (name: string) => Effect.Effect<void>
+
+  /**
+   * Says that there is no room for messages (RabbitMQ, "Memory and Disk Alarms"): a connection that has published, or does so,
+   * hears `connection.blocked` and is not read any more.
+   */
+  readonly block: (reason: string) => Effect.Effect<void>
+  readonly unblock: Effect.Effect<void>
+  /** Decides from now on how publishes are confirmed that the queues took. Until then all are acked. */
+  readonly confirmWith: (decide: (message: AmqpDelivery.ReceivedMessage) => Confirmation) => Effect.Effect<void>
+  /** Has the network refuse connections in memory from now on, or take them again. Those that exist stay. */
+  readonly refuseConnections: (refuse: boolean) => Effect.Effect<void>
+}>()("@effect-amqp/core/testing/AmqpBroker") {}
+
+/** What RabbitMQ says of itself, as far as clients decide by it. */
+const serverPropertiesOf = (given: FieldTable = {}): FieldTable => ({
+  product: "effect-amqp embedded broker",
+  version: "3.10.0",
+  platform: "Effect",
+  information: "For tests and demonstrations",
+  ...given,
+  capabilities: {
+    publisher_confirms: true,
+    exchange_exchange_bindings: true,
+    "basic.nack": true,
+    consumer_cancel_notify: true,
+    "connection.blocked": true,
+    consumer_priorities: true,
+    authentication_failure_close: true,
+    per_consumer_qos: true,
+    direct_reply_to: true,
+    ...(isTable(given.capabilities) ? given.capabilities : {})
+  }
+})
+
+const guest: Readonly<Record<string, User>> = { guest: { password: Redacted.make("guest") } }
+
+/**
+ * Makes a broker that ends with the scope, and resets the connections that there are by then.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = Effect.fnUntraced(function*(
+  options: Options = {}
+): Effect.fn.Return<AmqpBroker["Service"], never, Scope.Scope> {
+  const timers = yield* Timers.make
+  const broker = new Broker({
+    serverProperties: serverPropertiesOf(options.serverProperties),
+    mechanisms: options.mechanisms ?? ["PLAIN", "AMQPLAIN"],
+    channelMax: options.channelMax ?? 2047,
+    frameMax: options.frameMax ?? 131072,
+    heartbeatSeconds: Duration.toSeconds(options.heartbeat ?? Duration.seconds(60)),
+    maxMessageSize: options.maxMessageSize ?? 128 * 1024 * 1024
+  }, timers)
+  const setUser = (name: string, { password, permissions }: User): void =>
+    void broker.users.set(name, { name, password: Redacted.value(password), permissions })
+  for (const [name, user] of Object.entries(options.users ?? guest)) setUser(name, user)
+  for (const name of options.virtualHosts ?? ["/"]) broker.addVirtualHost(name)
+
+  const links = new WeakMap<ServerConnection, MemoryLink>()
+  let refusing = false
+  const step = <A>(action: () => A): Effect.Effect<A> => Effect.sync(() => broker.step(action))
+  const makeSocket = (network: NetworkOptions = {}): Effect.Effect<Socket.Socket> =>
+    Effect.sync(() => {
+      const linkOptions: LinkOptions = {
+        latencyMillis: Duration.toMillis(network.latency ?? Duration.zero),
+        readSize: network.readSize ?? Infinity,
+        cutAfterSent: network.cutAfterSent ?? Infinity,
+        cutAfterReceived: network.cutAfterReceived ?? Infinity
+      }
+      return memorySocket(Effect.suspend(() => {
+        if (refusing) return Effect.fail(refusedError())
+        const link = new MemoryLink(linkOptions, broker.timers, (action) =>
+          broker.step(action), (transport) =>
+          broker.connect(transport))
+        links.set(link.connection, link)
+        return Effect.succeed(link)
+      }))
+    })
+
+  yield* Effect.addFinalizer(() =>
+    step(() => {
+      refusing = true
+      for (const connection of broker.connections) connection.transport.cut()
+    })
+  )
+
+  return AmqpBroker.of({
+    makeSocket,
+    connect: (connection, network) =>
+      Effect.provideServiceEffect(AmqpConnection.make(connection), Socket.Socket, makeSocket(network)),
+    serve: (socket) => serve(socket, (action) => broker.step(action), (transport) => broker.connect(transport)),
+    connections: Effect.sync(() =>
+      [...broker.connections].map((connection) => connectionOf(connection, links.get(connection), step))
+    ),
+    refusals: Effect.sync(() => [...broker.refusals]),
+    exchanges: (virtualHost = "/") => Effect.sync(() => exchangesOf(broker.virtualHost(virtualHost))),
+    queues: (virtualHost = "/") => Effect.sync(() => queuesOf(broker.virtualHost(virtualHost))),
+    bindings: (virtualHost = "/") => Effect.sync(() => bindingsOf(broker.virtualHost(virtualHost))),
+    messages: (queue, virtualHost = "/") => Effect.sync(() => messagesOf(broker.virtualHost(virtualHost), queue)),
+    setUser: (name, user) => Effect.sync(() => setUser(name, user)),
+    deleteUser: (name) => Effect.sync(() => void broker.users.delete(name)),
+    addVirtualHost: (name) => Effect.sync(() => broker.addVirtualHost(name)),
+    deleteVirtualHost: (name) => step(() => broker.deleteVirtualHost(name)),
+    block: (reason) => step(() => broker.block(reason)),
+    unblock: step(() => broker.unblock()),
+    confirmWith: (decide) =>
+      Effect.sync(() => void (broker.confirmation = (message) => decide(received({ message, redelivered: false })))),
+    refuseConnections: (refuse) => Effect.sync(() => void (refusing = refuse))
+  })
+})
+
+/**
+ * A broker without any connection.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerBroker = (options?: Options): Layer.Layer<AmqpBroker> => Layer.effect(AmqpBroker, make(options))
+
+/**
+ * A broker and a connection to it.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: Options & {
+    readonly connection?: AmqpConnection.Options | undefined
+    readonly network?: NetworkOptions | undefined
+  } = {}
+): Layer.Layer<AmqpBroker | AmqpConnection.AmqpConnection, AmqpConnectionError> =>
+  Layer.effect(
+    AmqpConnection.AmqpConnection,
+    Effect.flatMap(AmqpBroker, (broker) => broker.connect(options.connection, options.network))
+  ).pipe(
+    Layer.provideMerge(layerBroker(options))
+  )

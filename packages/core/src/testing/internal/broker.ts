@@ -1,0 +1,136 @@
+/** All that a broker consists of, changed in single steps. */
+import type { FieldTable } from "../../protocol/fieldTable.ts"
+import type { Confirmation } from "./confirms.ts"
+import { ServerConnection } from "./connection.ts"
+import type { ConnectionHost, Transport } from "./connection.ts"
+import { DirectReplies } from "./directReplies.ts"
+import type { Message } from "./message.ts"
+import { Refusal } from "./refusal.ts"
+import type { RefusalInfo } from "./refusal.ts"
+import type { Timers } from "./timers.ts"
+import type { User } from "./users.ts"
+import { VirtualHost } from "./virtualHost.ts"
+
+const maxRefusals = 1000
+
+export interface BrokerOptions {
+  readonly serverProperties: FieldTable
+  readonly mechanisms: ReadonlyArray<string>
+  readonly channelMax: number
+  readonly frameMax: number
+  readonly heartbeatSeconds: number
+  readonly maxMessageSize: number
+}
+
+export class Broker implements ConnectionHost {
+  readonly timers: Timers
+  readonly directReplies = new DirectReplies()
+  readonly serverProperties: FieldTable
+  readonly mechanisms: ReadonlyArray<string>
+  readonly channelMax: number
+  readonly frameMax: number
+  readonly heartbeatSeconds: number
+  readonly maxMessageSize: number
+  readonly users = new Map<string, User>()
+  readonly virtualHosts = new Map<string, VirtualHost>()
+  readonly connections = new Set<ServerConnection>()
+  blockedReason: string | undefined
+  /** Decides what is answered to a publish that the queues took. */
+  confirmation: (message: Message) => Confirmation = () => "ack"
+
+  /** What was refused last. */
+  refusals: ReadonlyArray<RefusalInfo> = []
+
+  private lastId = 0
+  private depth = 0
+  private readonly touched = new Set<ServerConnection>()
+
+  constructor(options: BrokerOptions, timers: Timers) {
+    this.timers = {
+      now: timers.now,
+      schedule: (milliseconds, action) => timers.schedule(milliseconds, () => this.step(action))
+    }
+    this.serverProperties = options.serverProperties
+    this.mechanisms = options.mechanisms
+    this.channelMax = options.channelMax
+    this.frameMax = options.frameMax
+    this.heartbeatSeconds = options.heartbeatSeconds
+    this.maxMessageSize = options.maxMessageSize
+  }
+
+  /**
+   * Does something that may have words for clients, which leave when it is done.
+   *
+   * A client may run as soon as it has its bytes, and answer within that. What it causes is the next step, whose words the outer
+   * step sends too: so nobody finds a half-done change, and no depth of answers exhausts the stack.
+   */
+  step<A>(action: () => A): A {
+    this.depth++
+    try {
+      const result = action()
+      if (this.depth === 1) this.flush()
+      return result
+    } finally {
+      this.depth--
+    }
+  }
+
+  connect(transport: Transport): ServerConnection {
+    const connection = new ServerConnection(++this.lastId, this, transport)
+    this.connections.add(connection)
+    return connection
+  }
+
+  user(name: string): User | undefined {
+    return this.users.get(name)
+  }
+
+  virtualHost(name: string): VirtualHost | undefined {
+    return this.virtualHosts.get(name)
+  }
+
+  addVirtualHost(name: string): void {
+    if (!this.virtualHosts.has(name)) this.virtualHosts.set(name, new VirtualHost(name, this.timers))
+  }
+
+  deleteVirtualHost(name: string): void {
+    const virtualHost = this.virtualHosts.get(name)
+    if (virtualHost === undefined) return
+    this.virtualHosts.delete(name)
+    const refusal = new Refusal("connectionForced", `vhost '${name}' is deleted`)
+    for (const connection of this.connections) {
+      if (connection.homeName === name) connection.close(refusal, undefined)
+    }
+    virtualHost.delete()
+  }
+
+  block(reason: string): void {
+    this.blockedReason = reason
+    for (const connection of this.connections) connection.block(reason)
+  }
+
+  unblock(): void {
+    this.blockedReason = undefined
+    for (const connection of this.connections) connection.unblock()
+  }
+
+  touch(connection: ServerConnection): void {
+    this.touched.add(connection)
+  }
+
+  ended(connection: ServerConnection): void {
+    this.connections.delete(connection)
+  }
+
+  refused(refusal: RefusalInfo): void {
+    this.refusals = [...this.refusals.slice(1 - maxRefusals), refusal]
+  }
+
+  private flush(): void {
+    // The first of a set again and again: a flush may touch others, and itself.
+    for (let [connection] = this.touched; connection !== undefined; [connection] = this.touched) {
+      this.touched.delete(connection)
+      connection.flush()
+    }
+  }
+}

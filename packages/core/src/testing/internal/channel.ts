@@ -1,0 +1,548 @@
+/** A channel from the broker's side: its consumers, what it delivered, and its mode. */
+import { ContentAssembler } from "../../protocol/ContentAssembler.ts"
+import type { Content } from "../../protocol/ContentAssembler.ts"
+import type { ContentHeader } from "../../protocol/FrameParser.ts"
+import type * as Methods from "../../protocol/methods.generated.ts"
+import { ChannelConsumer } from "./channelConsumer.ts"
+import type { DeliveringChannel } from "./channelConsumer.ts"
+import { Confirms } from "./confirms.ts"
+import type { Confirmation } from "./confirms.ts"
+import { replyQueue } from "./directReplies.ts"
+import type { DirectReplies, ReplyReceiver } from "./directReplies.ts"
+import { readProperties } from "./message.ts"
+import type { Message } from "./message.ts"
+import type { Entry, Owner, Queue } from "./queue.ts"
+import { Refusal } from "./refusal.ts"
+import { Unacknowledged } from "./unacknowledged.ts"
+import type { Received } from "./unacknowledged.ts"
+import type { Permission } from "./users.ts"
+import type { VirtualHost } from "./virtualHost.ts"
+
+/** What a channel needs of its connection and its broker. */
+export interface ChannelHost extends Owner {
+  readonly virtualHost: VirtualHost
+  readonly username: string
+  /** Whether so much waits to be read by the client that nothing should be delivered. */
+  readonly isCongested: boolean
+  /** Whether the client wants to hear that a consumer of it was cancelled. */
+  readonly notifiesCancel: boolean
+  readonly directReplies: DirectReplies
+  /** In bytes. */
+  readonly maxMessageSize: number
+  /** What to answer a publish with that the queues took. */
+  confirmation(message: Message): Confirmation
+  authorize(permission: Permission, kind: "exchange" | "queue", name: string): void
+  send(channel: number, method: Methods.ServerMethod): void
+  sendContent(
+    channel: number,
+    method: Methods.BasicDeliver | Methods.BasicGetOk | Methods.BasicReturn,
+    message: Message
+  ): void
+  /** Calls `flush` when the step ends. */
+  defer(deferred: { flush(): void }): void
+}
+
+type Settlement = "acknowledge" | "requeue" | "reject" | "release"
+
+/** What is done when the transaction is committed. */
+interface Transaction {
+  readonly publishes: Array<{ readonly method: Methods.BasicPublish; readonly message: Message }>
+  readonly settlements: Array<{ readonly settlement: Settlement; readonly received: ReadonlyArray<Received> }>
+}
+
+type Mode =
+  | { readonly _tag: "Plain" }
+  | { readonly _tag: "Confirm"; readonly confirms: Confirms }
+  | { readonly _tag: "Transaction"; transaction: Transaction }
+
+const emptyTransaction = (): Transaction => ({ publishes: [], settlements: [] })
+
+export class ServerChannel implements DeliveringChannel, ReplyReceiver {
+  readonly number: number
+  private readonly host: ChannelHost
+  private readonly assembler: ContentAssembler<Methods.BasicPublish>
+  private readonly consumers = new Map<string, ChannelConsumer>()
+  private readonly unacknowledged = new Unacknowledged()
+  private mode: Mode = { _tag: "Plain" }
+  private lastDeliveryTag = 0
+  private lastConsumerNumber = 0
+  /** Of each consumer that is made from now on. */
+  private prefetch = 0
+  /** Of the whole channel. */
+  private globalPrefetch = 0
+  /** The queue that an empty name means. */
+  private lastQueue: string | undefined
+  /** The consumer of direct replies, and the address of it. */
+  private replies: { readonly consumerTag: string; readonly address: string } | undefined
+  private ended = false
+
+  constructor(number: number, host: ChannelHost) {
+    this.number = number
+    this.host = host
+    this.assembler = new ContentAssembler(host.maxMessageSize)
+  }
+
+  get virtualHost(): VirtualHost {
+    return this.host.virtualHost
+  }
+
+  get consumerCount(): number {
+    return this.consumers.size
+  }
+
+  get unacknowledgedCount(): number {
+    return this.unacknowledged.size
+  }
+
+  get modeName(): Mode["_tag"] {
+    return this.mode._tag
+  }
+
+  // ---------------------------------------------------------------------------
+  // what the client sends
+  // ---------------------------------------------------------------------------
+
+  onMethod(method: Methods.Method): void {
+    if (!this.assembler.idle) throw new Refusal("unexpectedFrame", `expected content, got ${method._tag} instead`)
+    if (method._tag === "basic.publish") {
+      if (method.immediate) throw new Refusal("notImplemented", "immediate=true")
+      return this.assembler.start(method)
+    }
+    const answer = this.answer(method)
+    if (answer !== undefined) this.send(answer)
+  }
+
+  onHeader(header: ContentHeader): void {
+    this.onContent(this.assembler.header(header))
+  }
+
+  onBody(payload: Uint8Array): void {
+    this.onContent(this.assembler.body(payload))
+  }
+
+  /** Does what a method asks for, and answers what to say, if it wants to be answered. */
+  private answer(method: Methods.Method): Methods.ServerMethod | undefined {
+    switch (method._tag) {
+      case "exchange.declare":
+        if (!method.passive) {
+          this.host.authorize("configure", "exchange", method.exchange)
+          const alternate = method.arguments["alternate-exchange"]
+          if (typeof alternate === "string") {
+            this.host.authorize("read", "exchange", method.exchange)
+            this.host.authorize("write", "exchange", alternate)
+          }
+        }
+        this.virtualHost.declareExchange(method)
+        return unless(method.noWait, { _tag: "exchange.declare-ok" })
+      case "exchange.delete":
+        this.host.authorize("configure", "exchange", method.exchange)
+        this.virtualHost.deleteExchange(method)
+        return unless(method.noWait, { _tag: "exchange.delete-ok" })
+      case "exchange.bind":
+      case "exchange.unbind":
+        this.host.authorize("write", "exchange", method.destination)
+        this.host.authorize("read", "exchange", method.source)
+        if (method._tag === "exchange.bind") this.virtualHost.bindExchange(method)
+        else this.virtualHost.unbindExchange(method)
+        return unless(method.noWait, { _tag: `${method._tag}-ok` })
+      case "queue.declare":
+        return this.declareQueue(method)
+      case "queue.bind":
+      case "queue.unbind": {
+        const named = this.naming(method)
+        const routed = method.routingKey === "" && method.queue === "" ? { ...named, routingKey: named.queue } : named
+        this.host.authorize("write", "queue", named.queue)
+        this.host.authorize("read", "exchange", method.exchange)
+        if (routed._tag === "queue.bind") {
+          this.virtualHost.bindQueue(routed, this.host)
+          return unless(routed.noWait, { _tag: "queue.bind-ok" })
+        }
+        this.virtualHost.unbindQueue(routed, this.host)
+        return { _tag: "queue.unbind-ok" }
+      }
+      case "queue.purge": {
+        const named = this.naming(method)
+        this.host.authorize("read", "queue", named.queue)
+        const messageCount = this.virtualHost.purgeQueue(named, this.host)
+        return unless(method.noWait, { _tag: "queue.purge-ok", messageCount })
+      }
+      case "queue.delete": {
+        const named = this.naming(method)
+        this.host.authorize("configure", "queue", named.queue)
+        const messageCount = this.virtualHost.deleteQueue(named, this.host)
+        return unless(method.noWait, { _tag: "queue.delete-ok", messageCount })
+      }
+      case "basic.qos":
+        return this.qos(method)
+      case "basic.consume":
+        return this.consume(method)
+      case "basic.cancel":
+        this.cancel(method.consumerTag)
+        return unless(method.noWait, { _tag: "basic.cancel-ok", consumerTag: method.consumerTag })
+      case "basic.get":
+        return this.get(method)
+      case "basic.ack":
+        return this.settle("acknowledge", this.unacknowledged.take(method.deliveryTag, method.multiple))
+      case "basic.nack":
+        return this.settle(
+          method.requeue ? "requeue" : "reject",
+          this.unacknowledged.take(method.deliveryTag, method.multiple)
+        )
+      case "basic.reject":
+        return this.settle(method.requeue ? "requeue" : "reject", this.unacknowledged.take(method.deliveryTag, false))
+      case "basic.recover":
+      case "basic.recover-async":
+        if (!method.requeue) throw new Refusal("notImplemented", "requeue=false")
+        this.settleNow("requeue", this.unacknowledged.takeAll())
+        return unless(method._tag === "basic.recover-async", { _tag: "basic.recover-ok" })
+      case "confirm.select":
+        if (this.mode._tag === "Transaction") {
+          throw new Refusal("preconditionFailed", "cannot switch from tx to confirm mode")
+        }
+        if (this.mode._tag === "Plain") this.mode = { _tag: "Confirm", confirms: new Confirms(this.confirm) }
+        return unless(method.noWait, { _tag: "confirm.select-ok" })
+      case "tx.select":
+        if (this.mode._tag === "Confirm") {
+          throw new Refusal("preconditionFailed", "cannot switch from confirm to tx mode")
+        }
+        if (this.mode._tag === "Plain") this.mode = { _tag: "Transaction", transaction: emptyTransaction() }
+        return { _tag: "tx.select-ok" }
+      case "tx.commit":
+        this.commit(this.endTransaction())
+        return { _tag: "tx.commit-ok" }
+      case "tx.rollback":
+        for (const { received } of this.endTransaction().settlements) this.unacknowledged.restore(received)
+        return { _tag: "tx.rollback-ok" }
+      case "channel.flow":
+        if (!method.active) throw new Refusal("notImplemented", "active=false")
+        return { _tag: "channel.flow-ok", active: true }
+      case "channel.open":
+        throw new Refusal("channelError", "second 'channel.open' seen")
+      default:
+        throw new Refusal("commandInvalid", "unimplemented method")
+    }
+  }
+
+  // ---------------------------------------------------------------------------
+  // queues
+  // ---------------------------------------------------------------------------
+
+  private declareQueue(method: Methods.QueueDeclare): Methods.QueueDeclareOk | undefined {
+    if (method.queue === replyQueue || this.host.directReplies.has(this.virtualHost, method.queue)) {
+      return unless(method.noWait, {
+        _tag: "queue.declare-ok",
+        queue: method.queue,
+        messageCount: 0,
+        consumerCount: 1
+      })
+    }
+    if (!method.passive) {
+      this.host.authorize("configure", "queue", method.queue)
+      const deadLetterExchange = method.arguments["x-dead-letter-exchange"]
+      if (typeof deadLetterExchange === "string") {
+        this.host.authorize("read", "queue", method.queue)
+        this.host.authorize("write", "exchange", deadLetterExchange)
+      }
+    }
+    const queue = this.virtualHost.declareQueue(method, this.host)
+    this.lastQueue = queue.name
+    const { consumerCount, messageCount, name } = queue
+    return unless(method.noWait, { _tag: "queue.declare-ok", queue: name, messageCount, consumerCount })
+  }
+
+  /** The method with the queue that an empty name means. */
+  private naming<M extends { readonly queue: string }>(method: M): M {
+    if (method.queue !== "") return method
+    if (this.lastQueue === undefined) throw new Refusal("notFound", "no previously declared queue")
+    return { ...method, queue: this.lastQueue }
+  }
+
+  // ---------------------------------------------------------------------------
+  // publishing
+  // ---------------------------------------------------------------------------
+
+  private onContent(content: Content<Methods.BasicPublish> | undefined): void {
+    if (content === undefined) return
+    const { bodySize, method } = content
+    const { host } = this
+    if (content.oversized) {
+      throw new Refusal(
+        "preconditionFailed",
+        `message size ${bodySize} is larger than configured max size ${host.maxMessageSize}`
+      )
+    }
+    host.authorize("write", "exchange", method.exchange)
+    const message = this.checked({
+      exchange: method.exchange,
+      routingKey: method.routingKey,
+      properties: readProperties(content.properties),
+      // A view would keep everything alive that was received with it.
+      body: content.body.slice()
+    })
+    if (this.mode._tag === "Transaction") this.mode.transaction.publishes.push({ method, message })
+    else this.publish(method, message)
+  }
+
+  /** What RabbitMQ checks of a message, and its reply address filled in. */
+  private checked(message: Message): Message {
+    this.virtualHost.checkPublish(message)
+    const { replyTo, userId } = message.properties
+    if (userId !== undefined && userId !== this.host.username) {
+      throw new Refusal(
+        "preconditionFailed",
+        `user_id property set to '${userId}' but authenticated user was '${this.host.username}'`
+      )
+    }
+    if (replyTo !== replyQueue) return message
+    if (this.replies === undefined) throw new Refusal("preconditionFailed", "fast reply consumer does not exist")
+    return { ...message, properties: { ...message.properties, replyTo: this.replies.address } }
+  }
+
+  private publish(method: Methods.BasicPublish, message: Message): void {
+    const { host, mode } = this
+    const isReply = message.exchange === "" && message.routingKey.startsWith(replyQueue)
+    const { accepted, routed } = isReply && host.directReplies.deliver(this.virtualHost, message)
+      ? { accepted: true, routed: true }
+      : this.virtualHost.publish(message)
+    if (!routed && method.mandatory) {
+      host.sendContent(this.number, {
+        _tag: "basic.return",
+        replyCode: 312,
+        replyText: "NO_ROUTE",
+        exchange: message.exchange,
+        routingKey: message.routingKey
+      }, message)
+    }
+    if (mode._tag !== "Confirm") return
+    mode.confirms.add(accepted ? host.confirmation(message) : "nack")
+    host.defer(mode.confirms)
+  }
+
+  private readonly confirm = (_tag: "basic.ack" | "basic.nack", deliveryTag: number, multiple: boolean): void => {
+    if (this.ended) return
+    this.host.send(
+      this.number,
+      _tag === "basic.ack" ? { _tag, deliveryTag, multiple } : { _tag, deliveryTag, multiple, requeue: false }
+    )
+  }
+
+  // ---------------------------------------------------------------------------
+  // transactions
+  // ---------------------------------------------------------------------------
+
+  private endTransaction(): Transaction {
+    const { mode } = this
+    if (mode._tag !== "Transaction") throw new Refusal("preconditionFailed", "channel is not transactional")
+    const { transaction } = mode
+    mode.transaction = emptyTransaction()
+    return transaction
+  }
+
+  private commit({ publishes, settlements }: Transaction): void {
+    for (const { message, method } of publishes) this.publish(method, message)
+    for (const { received, settlement } of settlements) this.settleNow(settlement, received)
+  }
+
+  // ---------------------------------------------------------------------------
+  // consuming
+  // ---------------------------------------------------------------------------
+
+  private qos(method: Methods.BasicQos): Methods.BasicQosOk {
+    if (method.prefetchSize !== 0) {
+      throw new Refusal("notImplemented", `prefetch_size!=0 (${method.prefetchSize})`)
+    }
+    if (method.global) {
+      this.globalPrefetch = method.prefetchCount
+      this.resume()
+    } else {
+      this.prefetch = method.prefetchCount
+    }
+    return { _tag: "basic.qos-ok" }
+  }
+
+  private consume(method: Methods.BasicConsume): undefined {
+    const consumerTag = method.consumerTag === ""
+      ? `amq.ctag-${this.number}.${++this.lastConsumerNumber}`
+      : method.consumerTag
+    if (method.queue === replyQueue) return this.consumeReplies({ ...method, consumerTag })
+    const named = this.naming(method)
+    this.host.authorize("read", "queue", named.queue)
+    const queue = this.virtualHost.queue(named.queue, this.host)
+    if (this.consumers.has(consumerTag) || this.replies?.consumerTag === consumerTag) {
+      throw new Refusal("notAllowed", `attempt to reuse consumer tag '${consumerTag}'`)
+    }
+    const priority = method.arguments["x-priority"]
+    const consumer = new ChannelConsumer(this, queue, {
+      tag: consumerTag,
+      noAck: method.noAck,
+      exclusive: method.exclusive,
+      priority: typeof priority === "number" ? priority : 0,
+      prefetch: this.prefetch,
+      globalPrefetch: this.globalPrefetch > 0,
+      arguments: method.arguments
+    })
+    this.consumers.set(consumerTag, consumer)
+    // Before the first delivery, which the queue may make at once; taken back if it refuses the consumer.
+    this.starting = { consumer, announce: method.noWait ? undefined : { _tag: "basic.consume-ok", consumerTag } }
+    try {
+      queue.consume(consumer)
+    } catch (error) {
+      this.consumers.delete(consumerTag)
+      this.starting = undefined
+      throw error
+    }
+    this.announce()
+  }
+
+  /** A consumer whose consume-ok has to be sent before anything else of it. */
+  private starting:
+    | { readonly consumer: ChannelConsumer; readonly announce: Methods.BasicConsumeOk | undefined }
+    | undefined
+
+  private announce(): void {
+    const announce = this.starting?.announce
+    this.starting = undefined
+    if (announce !== undefined) this.send(announce)
+  }
+
+  private consumeReplies(method: Methods.BasicConsume): undefined {
+    if (this.replies !== undefined) throw new Refusal("preconditionFailed", "reply consumer already set")
+    if (!method.noAck) throw new Refusal("preconditionFailed", "reply consumer cannot acknowledge")
+    this.replies = { consumerTag: method.consumerTag, address: this.host.directReplies.register(this) }
+    if (!method.noWait) this.send({ _tag: "basic.consume-ok", consumerTag: method.consumerTag })
+  }
+
+  private cancel(consumerTag: string): void {
+    if (this.replies?.consumerTag === consumerTag) return this.endReplies()
+    const consumer = this.consumers.get(consumerTag)
+    if (consumer === undefined) return
+    this.consumers.delete(consumerTag)
+    consumer.queue.cancel(consumer)
+  }
+
+  private endReplies(): void {
+    if (this.replies === undefined) return
+    this.host.directReplies.remove(this.replies.address)
+    this.replies = undefined
+  }
+
+  private get(method: Methods.BasicGet): Methods.BasicGetEmpty | undefined {
+    const named = this.naming(method)
+    this.host.authorize("read", "queue", named.queue)
+    const queue = this.virtualHost.queue(named.queue, this.host)
+    const entry = queue.get(method.noAck)
+    if (entry === undefined) return { _tag: "basic.get-empty" }
+    const { exchange, routingKey } = entry.message
+    const deliveryTag = ++this.lastDeliveryTag
+    if (!method.noAck) this.unacknowledged.add({ deliveryTag, queue, entry, consumer: undefined })
+    this.host.sendContent(this.number, {
+      _tag: "basic.get-ok",
+      deliveryTag,
+      redelivered: entry.redelivered,
+      exchange,
+      routingKey,
+      messageCount: queue.messageCount
+    }, entry.message)
+  }
+
+  get mayDeliver(): boolean {
+    return !this.ended && !this.host.isCongested
+  }
+
+  get hasCredit(): boolean {
+    return this.globalPrefetch === 0 || this.unacknowledged.size < this.globalPrefetch
+  }
+
+  deliver(consumer: ChannelConsumer, queue: Queue, entry: Entry): void {
+    if (this.starting?.consumer === consumer) this.announce()
+    const { exchange, routingKey } = entry.message
+    const deliveryTag = ++this.lastDeliveryTag
+    if (!consumer.noAck) {
+      consumer.unacknowledged++
+      this.unacknowledged.add({ deliveryTag, queue, entry, consumer })
+    }
+    this.host.sendContent(this.number, {
+      _tag: "basic.deliver",
+      consumerTag: consumer.tag,
+      deliveryTag,
+      redelivered: entry.redelivered,
+      exchange,
+      routingKey
+    }, entry.message)
+  }
+
+  deliverReply(message: Message): void {
+    if (this.replies === undefined) return
+    // RabbitMQ gives every reply the same delivery tag: there is nothing to acknowledge.
+    this.host.sendContent(this.number, {
+      _tag: "basic.deliver",
+      consumerTag: this.replies.consumerTag,
+      deliveryTag: 1,
+      redelivered: false,
+      exchange: message.exchange,
+      routingKey: message.routingKey
+    }, message)
+  }
+
+  consumerCancelled(consumer: ChannelConsumer): void {
+    if (this.consumers.get(consumer.tag) !== consumer) return
+    this.consumers.delete(consumer.tag)
+    if (this.host.notifiesCancel) this.send({ _tag: "basic.cancel", consumerTag: consumer.tag, noWait: true })
+  }
+
+  /** Delivers what waited for room. */
+  resume(): void {
+    for (const queue of new Set([...this.consumers.values()].map(({ queue }) => queue))) queue.deliver()
+  }
+
+  // ---------------------------------------------------------------------------
+  // settling
+  // ---------------------------------------------------------------------------
+
+  private settle(settlement: Settlement, received: ReadonlyArray<Received>): undefined {
+    if (this.mode._tag === "Transaction") this.mode.transaction.settlements.push({ settlement, received })
+    else this.settleNow(settlement, received)
+  }
+
+  private settleNow(settlement: Settlement, received: ReadonlyArray<Received>): void {
+    const byQueue = new Map<Queue, Array<Entry>>()
+    // Before the queues hear of it: they deliver to whoever has room by then.
+    for (const { consumer, entry, queue } of received) {
+      if (consumer !== undefined) consumer.unacknowledged--
+      const entries = byQueue.get(queue)
+      if (entries === undefined) byQueue.set(queue, [entry])
+      else entries.push(entry)
+    }
+    for (const [queue, entries] of byQueue) queue[settlement](entries)
+    if (this.globalPrefetch > 0) this.resume()
+    else for (const queue of byQueue.keys()) queue.deliver()
+  }
+
+  // ---------------------------------------------------------------------------
+  // the end
+  // ---------------------------------------------------------------------------
+
+  /** Whatever is said on the channel comes after the confirms that are due. */
+  private send(method: Methods.ServerMethod): void {
+    if (this.mode._tag === "Confirm") this.mode.confirms.flush()
+    this.host.send(this.number, method)
+  }
+
+  /** Ends what the channel has: its consumers first, so that none is given what is put back. */
+  end(): void {
+    if (this.mode._tag === "Confirm") this.mode.confirms.flush()
+    this.ended = true
+    this.endReplies()
+    const consumers = [...this.consumers.values()]
+    this.consumers.clear()
+    for (const consumer of consumers) consumer.queue.cancel(consumer)
+    if (this.mode._tag === "Transaction") {
+      for (const { received } of this.endTransaction().settlements) this.unacknowledged.restore(received)
+    }
+    this.settleNow("release", this.unacknowledged.takeAll())
+  }
+}
+
+/** The answer to a method, unless it wants none. */
+const unless = <M extends Methods.ServerMethod>(noWait: boolean, answer: M): M | undefined =>
+  noWait ? undefined : answer

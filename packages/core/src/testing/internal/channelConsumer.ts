@@ -1,0 +1,62 @@
+/** A consumer of a channel, as a queue sees it. */
+import type { FieldTable } from "../../protocol/fieldTable.ts"
+import type { Consumer, Entry, Queue } from "./queue.ts"
+
+/** What a consumer asks of its channel. */
+export interface DeliveringChannel {
+  /** Whether the channel's own limits allow a delivery. */
+  readonly mayDeliver: boolean
+  /** Whether its own prefetch limit allows one more that has to be acknowledged. */
+  readonly hasCredit: boolean
+  deliver(consumer: ChannelConsumer, queue: Queue, entry: Entry): void
+  consumerCancelled(consumer: ChannelConsumer): void
+}
+
+export class ChannelConsumer implements Consumer {
+  readonly tag: string
+  readonly noAck: boolean
+  readonly exclusive: boolean
+  readonly priority: number
+  /** How many deliveries it may have unacknowledged, 0: any number. */
+  readonly prefetch: number
+  /** Whether its whole channel has a limit, too. */
+  readonly globalPrefetch: boolean
+  readonly arguments: FieldTable
+  readonly queue: Queue
+  /** How many deliveries it has unacknowledged. */
+  unacknowledged = 0
+  private readonly channel: DeliveringChannel
+
+  constructor(
+    channel: DeliveringChannel,
+    queue: Queue,
+    options: Pick<
+      ChannelConsumer,
+      "tag" | "noAck" | "exclusive" | "priority" | "prefetch" | "globalPrefetch" | "arguments"
+    >
+  ) {
+    this.channel = channel
+    this.queue = queue
+    this.tag = options.tag
+    this.noAck = options.noAck
+    this.exclusive = options.exclusive
+    this.priority = options.priority
+    this.prefetch = options.prefetch
+    this.globalPrefetch = options.globalPrefetch
+    this.arguments = options.arguments
+  }
+
+  get isReady(): boolean {
+    const { channel } = this
+    if (!channel.mayDeliver) return false
+    return this.noAck || (channel.hasCredit && (this.prefetch === 0 || this.unacknowledged < this.prefetch))
+  }
+
+  deliver(queue: Queue, entry: Entry): void {
+    this.channel.deliver(this, queue, entry)
+  }
+
+  cancelled(): void {
+    this.channel.consumerCancelled(this)
+  }
+}

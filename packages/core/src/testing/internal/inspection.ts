@@ -1,0 +1,206 @@
+/** What people see who look inside: facts as they are when asked for. */
+import type * as Effect from "effect/Effect"
+import * as AmqpDelivery from "../../AmqpDelivery.ts"
+import { encodeProperties } from "../../protocol/BasicProperties.ts"
+import { ByteWriter } from "../../protocol/ByteWriter.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
+import type { ServerConnection } from "./connection.ts"
+import { Exchange } from "./exchange.ts"
+import type { Direction, MemoryLink } from "./memoryLink.ts"
+import { encodingOf } from "./message.ts"
+import type { Entry } from "./queue.ts"
+import type { VirtualHost } from "./virtualHost.ts"
+
+/**
+ * A queue and what is in it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface QueueInfo {
+  readonly name: string
+  readonly type: "classic" | "quorum" | "stream"
+  readonly durable: boolean
+  readonly autoDelete: boolean
+  readonly exclusive: boolean
+  readonly arguments: FieldTable
+  /** Messages that nobody received, or that came back. */
+  readonly messagesReady: number
+  /** Messages that were received and not settled. */
+  readonly messagesUnacknowledged: number
+  readonly consumers: number
+}
+
+/**
+ * An exchange.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ExchangeInfo {
+  /** `""` is the default exchange. */
+  readonly name: string
+  readonly type: string
+  readonly durable: boolean
+  readonly autoDelete: boolean
+  readonly internal: boolean
+  readonly arguments: FieldTable
+}
+
+/**
+ * A binding of a queue or an exchange to an exchange.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BindingInfo {
+  readonly source: string
+  readonly destination: string
+  readonly destinationType: "queue" | "exchange"
+  readonly routingKey: string
+  readonly arguments: FieldTable
+}
+
+/**
+ * A channel of a connection, as the broker sees it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ChannelInfo {
+  readonly number: number
+  readonly mode: "Plain" | "Confirm" | "Transaction"
+  readonly consumers: number
+  readonly messagesUnacknowledged: number
+}
+
+/**
+ * A connection of a client, as it was when it was asked for, and what can be done to it.
+ *
+ * **Details**
+ *
+ * What concerns the network needs a connection that was made in memory (`connect`, `makeSocket`); it does
+ * nothing to one that is served over another socket. All of it does nothing to a connection that is gone.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BrokerConnection {
+  /** Counts the connections of the broker, from 1. */
+  readonly id: number
+  /** What the client calls it. */
+  readonly name: string | undefined
+  readonly username: string
+  /** Not there until the client has opened one. */
+  readonly virtualHost: string | undefined
+  readonly clientProperties: FieldTable
+  readonly channels: ReadonlyArray<ChannelInfo>
+  /** Whether nothing is read of it, as it published while the broker was blocked. */
+  readonly blocked: boolean
+  /** Closes it in order, with a reply code such as 320 and a text. */
+  readonly close: (replyCode: number, replyText: string) => Effect.Effect<void>
+  /** Closes one of its channels. */
+  readonly closeChannel: (number: number, replyCode: number, replyText: string) => Effect.Effect<void>
+  /** Ends it without a word: the client finds the connection reset. */
+  readonly cut: Effect.Effect<void>
+  /** The network: resets it when so many more bytes have passed. */
+  readonly cutAfter: (direction: Direction, bytes: number) => Effect.Effect<void>
+  /** The network: bytes of this direction are kept back until `resume`. */
+  readonly stall: (direction: Direction) => Effect.Effect<void>
+  /** The network: ends a stall. */
+  readonly resume: (direction: Direction) => Effect.Effect<void>
+  /** Has the broker send these bytes, whatever they mean. */
+  readonly sendBytes: (bytes: Uint8Array) => Effect.Effect<void>
+}
+
+export const exchangesOf = (virtualHost: VirtualHost | undefined): ReadonlyArray<ExchangeInfo> =>
+  [...virtualHost?.exchanges ?? []].map((exchange) => ({
+    name: exchange.name,
+    type: exchange.type,
+    durable: exchange.durable,
+    autoDelete: exchange.autoDelete,
+    internal: exchange.internal,
+    arguments: exchange.arguments
+  }))
+
+export const queuesOf = (virtualHost: VirtualHost | undefined): ReadonlyArray<QueueInfo> =>
+  [...virtualHost?.queues ?? []].map((queue) => ({
+    name: queue.name,
+    type: queue.type,
+    durable: queue.durable,
+    autoDelete: queue.autoDelete,
+    exclusive: queue.owner !== undefined,
+    arguments: queue.arguments,
+    messagesReady: queue.messageCount,
+    messagesUnacknowledged: queue.unacknowledgedCount,
+    consumers: queue.consumerCount
+  }))
+
+export const bindingsOf = (virtualHost: VirtualHost | undefined): ReadonlyArray<BindingInfo> =>
+  (virtualHost?.bindings ?? []).map((binding) => ({
+    source: binding.source.name,
+    destination: binding.destination.name,
+    destinationType: binding.destination instanceof Exchange ? "exchange" : "queue",
+    routingKey: binding.routingKey,
+    arguments: binding.arguments
+  }))
+
+export const messagesOf = (
+  virtualHost: VirtualHost | undefined,
+  name: string
+): ReadonlyArray<AmqpDelivery.ReceivedMessage> => {
+  for (const queue of virtualHost?.queues ?? []) if (queue.name === name) return queue.messages.map(received)
+  return []
+}
+
+/** A message as a client would receive it. */
+export const received = (
+  { message, redelivered }: Pick<Entry, "message" | "redelivered">
+): AmqpDelivery.ReceivedMessage => {
+  const { body, exchange, properties, routingKey } = message
+  return AmqpDelivery.makeSettled({
+    method: { _tag: "basic.get-ok", deliveryTag: 1, redelivered, exchange, routingKey, messageCount: 0 },
+    properties: encodingOf(properties) ?? encoded(properties),
+    body,
+    bodySize: body.length,
+    oversized: false
+  })
+}
+
+const encoded = (properties: Entry["message"]["properties"]): Uint8Array => {
+  const writer = new ByteWriter(256)
+  encodeProperties(writer, properties)
+  writer.commit()
+  const [first = new Uint8Array(0), ...rest] = writer.take()
+  return rest.length === 0 ? first : new Uint8Array([first, ...rest].flatMap((chunk) => [...chunk]))
+}
+
+export const connectionOf = (
+  connection: ServerConnection,
+  link: MemoryLink | undefined,
+  step: (action: () => void) => Effect.Effect<void>
+): BrokerConnection => {
+  const { clientProperties } = connection
+  const { connection_name: name } = clientProperties
+  return {
+    id: connection.id,
+    name: typeof name === "string" ? name : undefined,
+    username: connection.username,
+    virtualHost: connection.homeName,
+    clientProperties,
+    channels: [...connection.channels.values()].map((channel) => ({
+      number: channel.number,
+      mode: channel.modeName,
+      consumers: channel.consumerCount,
+      messagesUnacknowledged: channel.unacknowledgedCount
+    })),
+    blocked: connection.isBlocked,
+    close: (replyCode, replyText) => step(() => connection.close({ replyCode, replyText }, undefined)),
+    closeChannel: (number, replyCode, replyText) => step(() => connection.closeChannel(number, replyCode, replyText)),
+    cut: step(() => connection.transport.cut()),
+    cutAfter: (direction, bytes) => step(() => link?.cutAfter(direction, bytes)),
+    stall: (direction) => step(() => link?.stall(direction)),
+    resume: (direction) => step(() => link?.resume(direction)),
+    sendBytes: (bytes) => step(() => connection.sendBytes(bytes))
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * The embedded broker of `@effect-amqp/core/testing` on a TCP port, so that programs in other processes and in other languages can
+ * connect to it.
+ *
+ * It is for tests and demonstrations: nothing is written to a disk, and everything is gone when its scope ends.
+ *
+ * **Example** (A broker on port 5672 until the program is interrupted)
+ *
+ * ```ts
+ * import { NodeAmqpBroker } from "@effect-amqp/node"
+ * import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+ * import * as Layer from "effect/Layer"
+ *
+ * NodeRuntime.runMain(Layer.launch(NodeAmqpBroker.layer({ port: 5672 })))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import { AmqpBroker } from "@effect-amqp/core/testing"
+import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
+import type * as Scope from "effect/Scope"
+import type * as SocketServer from "effect/socket/SocketServer"
+
+/**
+ * Where to listen.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ListenOptions {
+  /** An address of this machine. Default: `127.0.0.1`, which only programs of this machine reach. */
+  readonly host?: string | undefined
+  /** From 0 to 65535; 0 stands for any free one. Default: 5672. */
+  readonly port?: number | undefined
+}
+
+/**
+ * Serves the broker on a port until the scope ends, and answers where.
+ *
+ * Fails with a `SocketServerError` if the address can't be listened to, such as a port that is in use.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const listen = Effect.fnUntraced(function*(
+  options: ListenOptions = {}
+): Effect.fn.Return<
+  { readonly host: string; readonly port: number },
+  SocketServer.SocketServerError,
+  AmqpBroker.AmqpBroker | Scope.Scope
+> {
+  const broker = yield* AmqpBroker.AmqpBroker
+  const server = yield* NodeSocketServer.make({ host: options.host ?? "127.0.0.1", port: options.port ?? 5672 })
+  yield* server.run((socket) => Effect.scoped(broker.serve(socket))).pipe(Effect.forkScoped({ startImmediately: true }))
+  const { address } = server
+  if (!NetAddress.isInetAddress(address)) return yield* Effect.die(new Error("a TCP server has an IP address"))
+  return { host: NetAddress.formatIp(address.address), port: address.port }
+})
+
+/**
+ * A broker on a port. Fails as {@link listen} does.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  options: ListenOptions & AmqpBroker.Options = {}
+): Layer.Layer<AmqpBroker.AmqpBroker, SocketServer.SocketServerError> =>
+  Layer.effectDiscard(listen(options)).pipe(Layer.provideMerge(AmqpBroker.layerBroker(options)))

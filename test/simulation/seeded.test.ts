@@ -1,0 +1,20 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { run } from "./seeded/run.ts"
+
+/** How many seeds are run, in batches of a test each. */
+const batches = 6
+const seedsPerBatch = 50
+
+describe("random programs with random faults", () => {
+  it.live.each(Array.from({ length: batches }, (_, batch) => batch * seedsPerBatch))(
+    `keep every promise in the ${seedsPerBatch} runs from seed %i on`,
+    (first) =>
+      Effect.gen(function*() {
+        for (let seed = first; seed < first + seedsPerBatch; seed++) {
+          const { violations } = yield* run(String(seed))
+          assert.deepStrictEqual(violations, [], `npm run simulate -- --seed ${seed}`)
+        }
+      })
+  )
+})

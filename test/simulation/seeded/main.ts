@@ -1,0 +1,71 @@
+/** `npm run simulate`: runs the simulation of one seed, or of many. */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Console from "effect/Console"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { make } from "./plan.ts"
+import { run } from "./run.ts"
+
+class SimulationFailed extends Data.TaggedError("SimulationFailed")<{ readonly message: string }> {}
+
+const flags = {
+  seed: Flag.String("seed").pipe(
+    Flag.withDescription("Runs this seed alone, and shows its plan"),
+    Flag.optional
+  ),
+  runs: Flag.Int("runs").pipe(
+    Flag.withDescription("How many seeds to run"),
+    Flag.withDefault(1000)
+  ),
+  from: Flag.Int("from").pipe(
+    Flag.withDescription("The first of the seeds, which are whole numbers"),
+    Flag.withDefault(0)
+  )
+}
+
+const runOne = (seed: string) =>
+  Effect.gen(function*() {
+    yield* Console.log(JSON.stringify(make(seed), undefined, 2))
+    const { published, received, violations } = yield* run(seed)
+    yield* Console.log(`${published} messages published, ${received} received`)
+    if (violations.length > 0) return yield* new SimulationFailed({ message: violations.join("\n") })
+    yield* Console.log(`Seed ${seed} passed.`)
+  })
+
+const runMany = (from: number, runs: number) =>
+  Effect.gen(function*() {
+    const failed: Array<string> = []
+    let published = 0
+    let received = 0
+    for (let seed = from; seed < from + runs; seed++) {
+      const report = yield* run(String(seed))
+      published += report.published
+      received += report.received
+      if (report.violations.length > 0) {
+        failed.push(String(seed))
+        yield* Console.error(`Seed ${seed}:\n  ${report.violations.slice(0, 5).join("\n  ")}`)
+      }
+      const done = seed - from + 1
+      if (done % 500 === 0) yield* Console.log(`${done} of ${runs} seeds, ${failed.length} failed`)
+    }
+    yield* Console.log(
+      `${runs} seeds: ${published} messages published, ${received} received, ${failed.length} seeds failed`
+    )
+    if (failed.length > 0) {
+      return yield* new SimulationFailed({
+        message: `Replay one with: npm run simulate -- --seed ${failed[0]}\nThese failed: ${failed.join(" ")}`
+      })
+    }
+  })
+
+const command = Command.make(
+  "simulate",
+  flags,
+  ({ from, runs, seed }) => Option.match(seed, { onNone: () => runMany(from, runs), onSome: runOne })
+).pipe(Command.withDescription("Runs the client against the embedded broker with random programs and faults"))
+
+Command.run(command, { version: "0.1.0" }).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)

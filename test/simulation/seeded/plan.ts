@@ -1,0 +1,294 @@
+/**
+ * What a simulated run consists of: some programs, and what the network and the broker do to them meanwhile.
+ *
+ * A plan is data that follows from its seed alone, so that a run can be had again.
+ */
+import * as Effect from "effect/Effect"
+import * as Random from "effect/Random"
+
+/** How the broker answers the publishes of a run. */
+export type Confirming = "all" | "someNacked" | "someHeld"
+
+export interface PublisherPlan {
+  readonly _tag: "Publisher"
+  readonly queue: string
+  readonly count: number
+  readonly mode: "oneByOne" | "together" | "batch"
+  readonly maxInFlight: number
+  readonly bodySize: number
+  readonly mandatory: boolean
+  /** Some of its messages go to a queue that does not exist. */
+  readonly misroutes: boolean
+  readonly confirmTimeoutMillis: number | undefined
+  readonly sendTimeoutMillis: number | undefined
+  readonly whenBlocked: "wait" | "fail"
+  readonly pauseMillis: number
+}
+
+export interface ConsumerPlan {
+  readonly _tag: "Consumer"
+  readonly queues: ReadonlyArray<string>
+  readonly mode: "serve" | "stream" | "handle"
+  readonly prefetch: number
+  readonly concurrency: number
+  readonly handlerMillis: number
+  /** Of a hundred messages, how many are requeued, rejected, and fail; the others are acked. */
+  readonly requeue: number
+  readonly reject: number
+  readonly fail: number
+  readonly drainMillis: number
+}
+
+export interface ProgramPlan {
+  readonly _tag: "Program"
+  readonly runner: "run" | "confirmed" | "transaction"
+  readonly queue: string
+  readonly repeat: number
+  readonly steps: ReadonlyArray<ProgramStep>
+  readonly pauseMillis: number
+}
+
+export type ProgramStep =
+  | { readonly _tag: "Publish"; readonly bodySize: number }
+  | { readonly _tag: "Get"; readonly settlement: "ack" | "reject" | "requeue" }
+  | { readonly _tag: "Declare" }
+  | { readonly _tag: "Bind" }
+  | { readonly _tag: "Wait"; readonly millis: number }
+  | { readonly _tag: "Fail" }
+  | { readonly _tag: "Refused" }
+  | { readonly _tag: "Recover" }
+
+export interface RpcPlan {
+  readonly _tag: "Rpc"
+  readonly queue: string
+  readonly calls: number
+  readonly handlerMillis: number
+  readonly timeoutMillis: number
+}
+
+export type ActorPlan = (PublisherPlan | ConsumerPlan | ProgramPlan | RpcPlan) & {
+  /** Which of the two connections it uses. */
+  readonly connection: 0 | 1
+  readonly startMillis: number
+  /** When it is interrupted, after its start. */
+  readonly interruptMillis: number | undefined
+}
+
+export type Fault =
+  & { readonly atMillis: number; readonly connection: 0 | 1 }
+  & (
+    | { readonly _tag: "Cut" }
+    | { readonly _tag: "CutAfter"; readonly direction: "toClient" | "toBroker"; readonly bytes: number }
+    | { readonly _tag: "Stall"; readonly direction: "toClient" | "toBroker"; readonly forMillis: number }
+    | { readonly _tag: "CloseConnection"; readonly replyCode: number }
+    | { readonly _tag: "CloseChannel"; readonly nth: number; readonly replyCode: number }
+    | { readonly _tag: "Block"; readonly forMillis: number }
+    | { readonly _tag: "DeleteQueue"; readonly queue: string }
+    | { readonly _tag: "Hostile"; readonly bytes: ReadonlyArray<number> }
+  )
+
+export interface Plan {
+  readonly seed: string
+  readonly heartbeatSeconds: number
+  readonly frameMax: number
+  readonly channelMax: number
+  readonly maxIdleChannels: number
+  readonly latencyMillis: number
+  readonly readSize: number
+  /** The first connection is cut in its handshake or soon after it. */
+  readonly cutAfterReceived: number | undefined
+  readonly cutAfterSent: number | undefined
+  readonly confirming: Confirming
+  readonly actors: ReadonlyArray<ActorPlan>
+  readonly faults: ReadonlyArray<Fault>
+}
+
+/** The queues of every run. Each is declared by the first connection, and dead-letters into `dead`. */
+export const queues = ["a", "b", "quorum", "small"] as const
+
+/** A queue that comes and goes: what is in it is not accounted for. */
+export const passingQueue = "passing"
+
+const between = (minimum: number, maximum: number): Effect.Effect<number> => Random.nextIntBetween(minimum, maximum)
+
+const chance = (percent: number): Effect.Effect<boolean> => Effect.map(between(1, 100), (value) => value <= percent)
+
+const oneOf = <A>(...values: ReadonlyArray<A>): Effect.Effect<A> =>
+  Effect.map(between(0, values.length - 1), (index) => values[index])
+
+const maybe = <A>(percent: number, value: Effect.Effect<A>): Effect.Effect<A | undefined> =>
+  Effect.flatMap(chance(percent), (wanted) => wanted ? value : Effect.succeed(undefined))
+
+const listOf = <A>(length: number, value: Effect.Effect<A>): Effect.Effect<ReadonlyArray<A>> =>
+  Effect.forEach(Array.from({ length }), () => value)
+
+/** Mostly small, sometimes of several frames. */
+const bodySize = Effect.flatMap(chance(90), (small) => small ? between(8, 200) : between(5_000, 60_000))
+
+const publisher = Effect.gen(function*(): Effect.fn.Return<PublisherPlan> {
+  return {
+    _tag: "Publisher",
+    queue: yield* oneOf<string>(...queues),
+    count: yield* between(1, 30),
+    mode: yield* oneOf<PublisherPlan["mode"]>("oneByOne", "together", "batch"),
+    maxInFlight: yield* oneOf(1, 2, 7, 1024),
+    bodySize: yield* bodySize,
+    mandatory: yield* chance(40),
+    misroutes: yield* chance(25),
+    confirmTimeoutMillis: yield* maybe(30, between(1, 3_000)),
+    sendTimeoutMillis: yield* maybe(30, between(0, 3_000)),
+    whenBlocked: yield* oneOf<PublisherPlan["whenBlocked"]>("wait", "fail"),
+    pauseMillis: yield* oneOf(0, 0, 5, 100)
+  }
+})
+
+const consumer = Effect.gen(function*(): Effect.fn.Return<ConsumerPlan> {
+  const several = yield* chance(25)
+  return {
+    _tag: "Consumer",
+    queues: several ? ["a", "b"] : [yield* oneOf<string>(...queues, passingQueue)],
+    mode: yield* oneOf<ConsumerPlan["mode"]>("serve", "serve", "stream", "handle"),
+    prefetch: yield* oneOf(1, 2, 10, 100),
+    concurrency: yield* oneOf(1, 1, 4),
+    handlerMillis: yield* oneOf(0, 0, 1, 50, 2_000),
+    requeue: yield* oneOf(0, 0, 20, 60),
+    reject: yield* oneOf(0, 0, 10),
+    fail: yield* oneOf(0, 0, 20),
+    drainMillis: yield* oneOf(0, 10, 5_000)
+  }
+})
+
+const step = Effect.gen(function*(): Effect.fn.Return<ProgramStep> {
+  const tag = yield* oneOf<ProgramStep["_tag"]>(
+    "Publish",
+    "Publish",
+    "Publish",
+    "Get",
+    "Get",
+    "Declare",
+    "Bind",
+    "Wait",
+    "Fail",
+    "Refused",
+    "Recover"
+  )
+  switch (tag) {
+    case "Publish":
+      return { _tag: tag, bodySize: yield* bodySize }
+    case "Get":
+      return { _tag: tag, settlement: yield* oneOf<"ack" | "reject" | "requeue">("ack", "ack", "reject", "requeue") }
+    case "Wait":
+      return { _tag: tag, millis: yield* oneOf(0, 1, 100, 3_000) }
+    default:
+      return { _tag: tag }
+  }
+})
+
+const program = Effect.gen(function*(): Effect.fn.Return<ProgramPlan> {
+  return {
+    _tag: "Program",
+    runner: yield* oneOf<ProgramPlan["runner"]>("run", "confirmed", "transaction"),
+    queue: yield* oneOf<string>(...queues),
+    repeat: yield* between(1, 4),
+    steps: yield* listOf(yield* between(1, 8), step),
+    pauseMillis: yield* oneOf(0, 10)
+  }
+})
+
+const rpc = Effect.gen(function*(): Effect.fn.Return<RpcPlan> {
+  return {
+    _tag: "Rpc",
+    queue: "calls",
+    calls: yield* between(1, 10),
+    handlerMillis: yield* oneOf(0, 10, 500),
+    timeoutMillis: yield* oneOf(100, 60_000)
+  }
+})
+
+const actor = Effect.gen(function*(): Effect.fn.Return<ActorPlan> {
+  const kind = yield* between(1, 100)
+  const plan: PublisherPlan | ConsumerPlan | ProgramPlan | RpcPlan = kind <= 35
+    ? yield* publisher
+    : kind <= 65
+    ? yield* consumer
+    : kind <= 92
+    ? yield* program
+    : yield* rpc
+  return {
+    ...plan,
+    connection: yield* oneOf<0 | 1>(0, 0, 1),
+    startMillis: yield* oneOf(0, 0, 0, 5, 200),
+    interruptMillis: yield* maybe(30, oneOf(0, 1, 2, 5, 50, 500, 5_000))
+  }
+})
+
+/** Who may wait for a confirm that never comes has to have a limit of its own. */
+const impatient = (actor: ActorPlan): ActorPlan =>
+  actor._tag === "Publisher"
+    ? { ...actor, confirmTimeoutMillis: actor.confirmTimeoutMillis ?? 2_000 }
+    : { ...actor, interruptMillis: actor.interruptMillis ?? 20_000 }
+
+const fault = Effect.gen(function*(): Effect.fn.Return<Fault> {
+  const base = {
+    atMillis: yield* oneOf(0, 1, 3, 10, 50, 200, 1_000, 4_000),
+    connection: yield* oneOf<0 | 1>(0, 0, 0, 1)
+  }
+  const kind = yield* between(1, 100)
+  if (kind <= 10) return { ...base, _tag: "Cut" }
+  if (kind <= 25) {
+    const direction = yield* oneOf("toClient" as const, "toBroker" as const)
+    return { ...base, _tag: "CutAfter", direction, bytes: yield* between(1, 3_000) }
+  }
+  if (kind <= 40) {
+    const direction = yield* oneOf("toClient" as const, "toBroker" as const)
+    return { ...base, _tag: "Stall", direction, forMillis: yield* oneOf(10, 1_000, 10_000, 200_000) }
+  }
+  if (kind <= 50) return { ...base, _tag: "CloseConnection", replyCode: yield* oneOf(320, 541) }
+  if (kind <= 70) return { ...base, _tag: "CloseChannel", nth: yield* between(0, 4), replyCode: yield* oneOf(404, 406) }
+  if (kind <= 82) return { ...base, _tag: "Block", forMillis: yield* oneOf(1, 500, 20_000) }
+  if (kind <= 92) return { ...base, _tag: "DeleteQueue", queue: passingQueue }
+  return { ...base, _tag: "Hostile", bytes: yield* oneOf(...hostile) }
+})
+
+/** What no broker sends: the client has to end the connection for each of them. */
+const hostile: ReadonlyArray<ReadonlyArray<number>> = [
+  // No frame.
+  [0x55, 0xaa, 1, 2, 3, 4, 5, 6],
+  // A method that does not exist.
+  [1, 0, 0, 0, 0, 0, 4, 0, 99, 0, 99, 206],
+  // A frame larger than any.
+  [3, 0, 1, 0x7f, 0xff, 0xff, 0xff],
+  // A wrong end.
+  [1, 0, 0, 0, 0, 0, 4, 0, 10, 0, 61, 0],
+  // A body on channel 0.
+  [3, 0, 0, 0, 0, 0, 1, 65, 206],
+  // A heartbeat with a payload.
+  [8, 0, 0, 0, 0, 0, 1, 0, 206],
+  // A delivery on a channel that was never opened.
+  [1, 0x7f, 0xff, 0, 0, 0, 5, 0, 60, 0, 31, 0, 206]
+]
+
+/** The plan of a seed. */
+export const make = (seed: string): Plan =>
+  Effect.runSync(
+    Effect.gen(function*(): Effect.fn.Return<Plan> {
+      const calm = yield* chance(25)
+      const confirming = calm ? "all" : yield* oneOf<Confirming>("all", "all", "someNacked", "someHeld")
+      return {
+        seed,
+        heartbeatSeconds: yield* oneOf(0, 1, 10, 60),
+        frameMax: yield* oneOf(8192, 131072),
+        channelMax: yield* oneOf(6, 2047),
+        maxIdleChannels: yield* oneOf(0, 1, 8),
+        latencyMillis: yield* oneOf(0, 0, 1, 30),
+        readSize: yield* oneOf(Infinity, Infinity, Infinity, 61, 1_000),
+        cutAfterReceived: calm ? undefined : yield* maybe(8, between(0, 1_500)),
+        cutAfterSent: calm ? undefined : yield* maybe(8, between(0, 1_500)),
+        confirming,
+        actors: (yield* listOf(yield* between(1, 7), actor)).map((actor) =>
+          confirming === "someHeld" ? impatient(actor) : actor
+        ),
+        faults: calm ? [] : yield* listOf(yield* between(0, 4), fault)
+      }
+    }).pipe(Random.withSeed(seed))
+  )
