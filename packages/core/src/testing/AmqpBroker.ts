@@ -130,6 +130,16 @@ export type { Direction } from "./internal/memoryLink.ts"
 export type { RefusalInfo } from "./internal/refusal.ts"
 
 /**
+ * A message that was published.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PublishedMessage
+  extends Pick<AmqpDelivery.ReceivedMessage, "body" | "text" | "properties" | "exchange" | "routingKey">
+{}
+
+/**
  * A broker, with what there is to see in it and what can be done to it.
  *
  * **Details**
@@ -174,7 +184,7 @@ export class AmqpBroker extends Context.Service<AmqpBroker, {
   readonly block: (reason: string) => Effect.Effect<void>
   readonly unblock: Effect.Effect<void>
   /** Decides from now on how publishes are confirmed that the queues took. Until then all are acked. */
-  readonly confirmWith: (decide: (message: AmqpDelivery.ReceivedMessage) => Confirmation) => Effect.Effect<void>
+  readonly confirmWith: (decide: (message: PublishedMessage) => Confirmation) => Effect.Effect<void>
   /** Has the network refuse connections in memory from now on, or take them again. Those that exist stay. */
   readonly refuseConnections: (refuse: boolean) => Effect.Effect<void>
 }>()("@effect-amqp/core/testing/AmqpBroker") {}
@@ -273,7 +283,9 @@ export const make = Effect.fnUntraced(function*(
     block: (reason) => step(() => broker.block(reason)),
     unblock: step(() => broker.unblock()),
     confirmWith: (decide) =>
-      Effect.sync(() => void (broker.confirmation = (message) => decide(received({ message, redelivered: false })))),
+      Effect.sync(() =>
+        void (broker.confirmation = (message) => decide(received({ message, redelivered: false }, message.routingKey)))
+      ),
     refuseConnections: (refuse) => Effect.sync(() => void (refusing = refuse))
   })
 })

@@ -149,13 +149,16 @@ export const messagesOf = (
   virtualHost: VirtualHost | undefined,
   name: string
 ): ReadonlyArray<AmqpDelivery.ReceivedMessage> => {
-  for (const queue of virtualHost?.queues ?? []) if (queue.name === name) return queue.messages.map(received)
+  for (const queue of virtualHost?.queues ?? []) {
+    if (queue.name === name) return queue.messages.map((entry) => received(entry, name))
+  }
   return []
 }
 
 /** A message as a client would receive it. */
 export const received = (
-  { message, redelivered }: Pick<Entry, "message" | "redelivered">
+  { message, redelivered }: Entry,
+  queue: string
 ): AmqpDelivery.ReceivedMessage => {
   const { body, exchange, properties, routingKey } = message
   return AmqpDelivery.makeSettled({
@@ -164,7 +167,7 @@ export const received = (
     body,
     bodySize: body.length,
     oversized: false
-  })
+  }, { queue, consumerTag: undefined })
 }
 
 const encoded = (properties: Entry["message"]["properties"]): Uint8Array => {
