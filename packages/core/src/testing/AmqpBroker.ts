@@ -20,7 +20,7 @@
  *     const broker = yield* AmqpBroker.AmqpBroker
  *     yield* AmqpChannel.confirmed(AmqpChannel.gen(function*() {
  *       yield* AmqpQueue.declare(orders)
- *       yield* AmqpChannel.publish(AmqpMessage.text("one coffee"), { routingKey: "orders" })
+ *       yield* AmqpChannel.publish(AmqpMessage.text("one coffee"), AmqpQueue.route(orders))
  *     }))
  *     const messages = yield* broker.messages("orders")
  *     assert.deepStrictEqual(messages.map(({ text }) => text), ["one coffee"])
