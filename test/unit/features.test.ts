@@ -54,11 +54,11 @@ describe("the table of features", () => {
     assert.deepStrictEqual(gone(rows.map(([, , tests]) => tests)), [])
   })
 
-  it("has no empty cell: a feature without a test says that something is missing", () => {
+  it("has no empty cell: a feature without a test says that it is to come", () => {
     for (const [feature, api, tests] of rows) {
       assert.isNotEmpty(feature)
       assert.isNotEmpty(api)
-      if (referencesIn(tests).length === 0) assert.include(api, "missing", feature)
+      if (referencesIn(tests).length === 0) assert.isTrue(api.startsWith("to come") || api.startsWith("missing"), feature)
     }
   })
 
