@@ -125,6 +125,9 @@ typeOf(AmqpChannel.all([program, send(""), Effect.succeed(1)])).is<
 >()
 typeOf(AmqpChannel.all(["a"].map(sendProgram))).is<Program<Array<"sent">, NoMoney, Mail>>()
 typeOf(AmqpChannel.all([])).is<Program<[]>>()
+typeOf(AmqpChannel.all({ ids: program, sent: send(""), one: Effect.succeed(1) })).is<
+  Program<{ ids: ReadonlyArray<string>; sent: "sent"; one: number }, NoStock | NoMoney, Db | Mail>
+>()
 
 typeOf(AmqpChannel.ensuring(program, cleanUp)).is<Program<ReadonlyArray<string>, NoStock, Db | Mail>>()
 typeOf(program.pipe(AmqpChannel.ensuring(cleanUp))).is<Program<ReadonlyArray<string>, NoStock, Db | Mail>>()

@@ -14,6 +14,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
+import * as Record from "effect/Record"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import { AmqpChannelError, InvalidArgument } from "./AmqpError.ts"
 import type { AmqpPublishAllError } from "./AmqpError.ts"
@@ -227,22 +228,27 @@ export const forEach = <A, S extends Step>(
   Program.make((channel) => Effect.forEach(elements, (element, index) => runStep(f(element, index), channel)))
 
 /**
- * Runs steps one after the other and yields what they yield.
+ * Runs steps one after the other, in the order in which they stand, and yields what they yield: an array for an array, and a
+ * record for a record.
  *
  * @category combinators
  * @since 0.1.0
  */
-export const all = <const S extends ReadonlyArray<Step>>(
+export const all = <const S extends ReadonlyArray<Step> | Readonly<Record<string, Step>>>(
   steps: S
-): AmqpChannel<{ -readonly [K in keyof S]: Success<S[K]> }, Error<S[number]>, Services<S[number]>> =>
-  Program.make((channel) =>
-    // Each element's result stands where the step stood, as the mapped type says.
-    Effect.forEach(steps, (step) => Program.runOn(step, channel)) as unknown as Effect.Effect<
-      { -readonly [K in keyof S]: Success<S[K]> },
-      Error<S[number]>,
-      Services<S[number]>
-    >
-  )
+): AmqpChannel<{ -readonly [K in keyof S]: Success<S[K]> }, Error<Each<S>>, Services<Each<S>>> =>
+  Program.make((channel) => {
+    const run = (step: Step): Effect.Effect<unknown, unknown, unknown> => Program.runOn(step, channel)
+    const running = isArray(steps) ? Effect.all(steps.map(run)) : Effect.all(Record.map(steps, run))
+    // Each step's result stands where the step stood, as the mapped type says.
+    return running as Effect.Effect<{ -readonly [K in keyof S]: Success<S[K]> }, Error<Each<S>>, Services<Each<S>>>
+  })
+
+type Each<S> = S extends ReadonlyArray<infer Each> ? Each : S[keyof S]
+
+/** `Array.isArray` takes no array for a read-only one. */
+const isArray = (steps: ReadonlyArray<Step> | Readonly<Record<string, Step>>): steps is ReadonlyArray<Step> =>
+  Array.isArray(steps)
 
 /**
  * Goes on with another step when the program fails with this tag.
