@@ -1,0 +1,409 @@
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import type { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
+import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import * as AmqpBroker from "@effect-amqp/core/testing/AmqpBroker"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import { rest } from "../support/scriptedPeer.ts"
+
+type Broker = AmqpBroker.AmqpBroker["Service"]
+
+/** Runs a test with a broker and a connection to it. */
+const withBroker = <A, E>(
+  body: (broker: Broker) => Effect.Effect<A, E, AmqpConnection.AmqpConnection | Scope.Scope>,
+  options: Parameters<typeof AmqpBroker.layer>[0] = {}
+): Effect.Effect<A, E | AmqpConnectionError> =>
+  Effect.flatMap(AmqpBroker.AmqpBroker, body).pipe(Effect.scoped, Effect.provide(AmqpBroker.layer(options)))
+
+const publish = (queue: string, ...texts: ReadonlyArray<string>) =>
+  AmqpChannel.confirmed(
+    AmqpChannel.forEach(texts, (text) => AmqpChannel.publish(AmqpMessage.text(text), AmqpQueue.route(queue)))
+  )
+
+const declared = (queue: string | AmqpQueue.AmqpQueue) => AmqpChannel.run(AmqpQueue.declare(queue))
+
+const textsOf = (broker: Broker, queue: string) =>
+  Effect.map(broker.messages(queue), (messages) => messages.map(({ text }) => text))
+
+/** The only connection. */
+const connectionOf = (broker: Broker) =>
+  Effect.map(broker.connections, ([connection]) => connection ?? assert.fail("there is no connection"))
+
+const reasonOf = <A>(error: { readonly reason: { readonly _tag: A } }): A => error.reason._tag
+
+describe("who looks inside", () => {
+  it.effect("sees queues, exchanges and bindings", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        const source = AmqpExchange.topic("source")
+        yield* AmqpChannel.run(AmqpExchange.declare(source))
+        yield* declared(
+          AmqpQueue.classic("q", { maxLength: 5 }).pipe(AmqpQueue.withBinding({ exchange: source, routingKey: "a.#" }))
+        )
+        const [queue] = yield* broker.queues()
+        assert.deepStrictEqual(queue, {
+          name: "q",
+          type: "classic",
+          durable: true,
+          autoDelete: false,
+          exclusive: false,
+          arguments: { "x-queue-type": "classic", "x-max-length": 5 },
+          messagesReady: 0,
+          messagesUnacknowledged: 0,
+          consumers: 0
+        })
+        const bindings = yield* broker.bindings()
+        assert.deepStrictEqual(bindings, [
+          { source: "source", destination: "q", destinationType: "queue", routingKey: "a.#", arguments: {} }
+        ])
+        assert.deepInclude(yield* broker.exchanges(), {
+          name: "source",
+          type: "topic",
+          durable: true,
+          autoDelete: false,
+          internal: false,
+          arguments: {}
+        })
+        assert.deepStrictEqual(yield* broker.queues("elsewhere"), [])
+      })
+    ))
+
+  it.effect("sees messages, in their order and as they were sent", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared("q")
+        yield* publish("q", "1", "2")
+        yield* AmqpChannel.confirmed(AmqpChannel.publish(
+          AmqpMessage.text("3", { headers: { wide: AmqpMessage.TypedField.int64(7) }, messageId: "m" }),
+          AmqpQueue.route("q")
+        ))
+        assert.deepStrictEqual(yield* textsOf(broker, "q"), ["1", "2", "3"])
+        const { properties, routingKey } = (yield* broker.messages("q"))[2]
+        assert.strictEqual(routingKey, "q")
+        assert.strictEqual(properties.messageId, "m")
+        assert.deepStrictEqual(yield* broker.messages("nowhere"), [])
+      })
+    ))
+
+  it.effect("sees the connection with its channels, and what a consumer has unsettled", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared("q")
+        yield* publish("q", "1", "2", "3")
+        const consuming = yield* Effect.forkChild(
+          AmqpConsumer.serve("q", () => Effect.never, { prefetch: 2, drainTimeout: 0 })
+        )
+        yield* rest
+        const { channels, name, username, virtualHost } = yield* connectionOf(broker)
+        assert.deepStrictEqual({ name, username, virtualHost }, { name: "mine", username: "guest", virtualHost: "/" })
+        assert.deepInclude(channels.map(({ number: _, ...channel }) => channel), {
+          mode: "Plain",
+          consumers: 1,
+          messagesUnacknowledged: 2
+        })
+        const [queue] = yield* broker.queues()
+        assert.deepInclude(queue, { messagesReady: 1, messagesUnacknowledged: 2, consumers: 1 })
+        yield* Effect.forkChild(Fiber.interrupt(consuming))
+        yield* TestClock.adjust(100)
+        assert.deepInclude((yield* broker.queues())[0], { messagesReady: 3, messagesUnacknowledged: 0, consumers: 0 })
+      }), { connection: { connectionName: "mine" } }))
+
+  it.effect("sees what was refused", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* Effect.flip(AmqpChannel.run(AmqpQueue.declarePassive("nowhere")))
+        assert.deepStrictEqual(
+          (yield* broker.refusals).map(({ replyCode, replyText }) => `${replyCode} ${replyText}`),
+          ["404 NOT_FOUND - no queue 'nowhere' in vhost '/'"]
+        )
+      })
+    ))
+})
+
+describe("time", () => {
+  it.effect("is that of the test: a message expires when the clock is adjusted", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared(AmqpQueue.classic("dead"))
+        yield* declared(AmqpQueue.classic("q", {
+          messageTtl: "1 minute",
+          deadLetterExchange: "",
+          deadLetterRoutingKey: "dead"
+        }))
+        yield* publish("q", "late")
+        yield* TestClock.adjust("59 seconds")
+        assert.deepStrictEqual(yield* textsOf(broker, "q"), ["late"])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* textsOf(broker, "q"), [])
+        assert.deepStrictEqual(yield* textsOf(broker, "dead"), ["late"])
+      })
+    ))
+
+  it.effect("lets a queue expire that nobody uses", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared(AmqpQueue.classic("q", { expires: "10 seconds" }))
+        yield* TestClock.adjust("9 seconds")
+        assert.lengthOf(yield* broker.queues(), 1)
+        yield* TestClock.adjust("1 second")
+        assert.lengthOf(yield* broker.queues(), 0)
+      })
+    ))
+
+  it.effect("keeps a connection alive by heartbeats for as long as both sides have any", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* Effect.repeat(TestClock.adjust("5 seconds"), { times: 100 })
+        assert.lengthOf(yield* broker.connections, 1)
+        assert.strictEqual((yield* (yield* AmqpConnection.AmqpConnection).state)._tag, "Open")
+      }), { heartbeat: "10 seconds" }))
+
+  it.effect("ends a connection whose client is silent for two intervals", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* (yield* connectionOf(broker)).stall("toBroker")
+        yield* Effect.repeat(TestClock.adjust("1 second"), { times: 26 })
+        assert.lengthOf(yield* broker.connections, 0)
+      }), { heartbeat: "10 seconds" }))
+})
+
+describe("faults of the network", () => {
+  it.effect("a cut fails what is under way", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        const connection = yield* AmqpConnection.AmqpConnection
+        yield* (yield* connectionOf(broker)).cut
+        assert.strictEqual(reasonOf(yield* Effect.flip(connection.awaitClosed)), "SocketLost")
+        assert.lengthOf(yield* broker.connections, 0)
+      })
+    ))
+
+  it.effect("a cut after so many bytes comes then, to the byte", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared("q")
+        const connection = yield* connectionOf(broker)
+        // Method, header and body frame of an unroutable message that is long enough.
+        yield* connection.cutAfter("toBroker", 4_000)
+        const publisher = yield* AmqpPublisher.make()
+        let confirmed = 0
+        const one = publisher.publish(AmqpMessage.text("x".repeat(400)), AmqpQueue.route("q"))
+        const error = yield* Effect.flip(Effect.forever(Effect.tap(one, () => Effect.sync(() => confirmed++))))
+        assert.strictEqual(reasonOf(error), "OutcomeUnknown")
+        assert.lengthOf(yield* broker.messages("q"), confirmed)
+        assert.strictEqual(confirmed, 8)
+      })
+    ))
+
+  it.effect("a stall keeps back what either side sends until it ends", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        const connection = yield* connectionOf(broker)
+        for (const direction of ["toClient", "toBroker"] as const) {
+          yield* connection.stall(direction)
+          const declaring = yield* Effect.forkChild(declared(direction))
+          yield* rest
+          assert.isUndefined(declaring.pollUnsafe())
+          yield* connection.resume(direction)
+          yield* Fiber.join(declaring)
+        }
+      })
+    ))
+
+  it.effect("latency is the time that bytes take, each way", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.make()
+      const connecting = yield* Effect.forkChild(broker.connect({}, { latency: 30 }))
+      yield* Effect.repeat(TestClock.adjust(30), { times: 10 })
+      const connection = yield* Fiber.join(connecting)
+      const declaring = yield* Effect.forkChild(
+        Effect.provideService(declared("q"), AmqpConnection.AmqpConnection, connection)
+      )
+      // Two round trips: the channel is opened first.
+      for (const millis of [30, 30, 30, 29]) yield* TestClock.adjust(millis)
+      assert.isUndefined(declaring.pollUnsafe())
+      yield* TestClock.adjust(1)
+      yield* Fiber.join(declaring)
+      yield* Effect.forkChild(Effect.repeat(TestClock.adjust(30), { times: 4 }))
+    }))
+
+  it.effect("bytes may come one by one", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared("q")
+        yield* publish("q", "x".repeat(1000))
+        const text = yield* AmqpChannel.run(
+          AmqpQueue.get("q", ({ text }) => AmqpChannel.succeed(AmqpDelivery.as(AmqpDelivery.ack, text)))
+        )
+        assert.isTrue(text._tag === "Some" && text.value.length === 1000)
+        assert.deepStrictEqual(yield* broker.messages("q"), [])
+      }), { network: { readSize: 1 } }))
+
+  it.effect("connections are refused while they are to be", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.make()
+      yield* broker.refuseConnections(true)
+      assert.strictEqual(reasonOf(yield* Effect.flip(broker.connect())), "DialFailed")
+      yield* broker.refuseConnections(false)
+      yield* broker.connect()
+    }))
+
+  it.effect("bytes of anything end the connection", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        const { awaitClosed } = yield* AmqpConnection.AmqpConnection
+        yield* (yield* connectionOf(broker)).sendBytes(Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8, 9))
+        assert.strictEqual(reasonOf(yield* Effect.flip(awaitClosed)), "ProtocolViolation")
+        yield* rest
+        assert.lengthOf(yield* broker.connections, 0)
+      })
+    ))
+})
+
+describe("faults of the broker", () => {
+  it.effect("a closed connection says why", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        const { awaitClosed } = yield* AmqpConnection.AmqpConnection
+        yield* (yield* connectionOf(broker)).close(320, "CONNECTION_FORCED - maintenance")
+        const { message, reason } = yield* Effect.flip(awaitClosed)
+        assert.strictEqual(reason._tag, "ConnectionForced")
+        assert.include(message, "maintenance")
+        yield* rest
+        assert.lengthOf(yield* broker.connections, 0)
+      })
+    ))
+
+  it.effect("a closed channel fails its consumer and gives back its messages", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared("q")
+        yield* publish("q", "1")
+        const consuming = yield* Effect.forkChild(Stream.runDrain(AmqpConsumer.stream("q")))
+        yield* rest
+        const connection = yield* connectionOf(broker)
+        const channel = connection.channels.find(({ consumers }) => consumers === 1)
+        yield* connection.closeChannel(channel?.number ?? 0, 406, "PRECONDITION_FAILED - too slow")
+        const error = yield* Effect.flip(Fiber.join(consuming))
+        assert.isTrue(error._tag === "AmqpChannelError" && error.reason._tag === "PreconditionFailed")
+        const [{ redelivered, text }] = yield* broker.messages("q")
+        assert.deepStrictEqual({ redelivered, text }, { redelivered: true, text: "1" })
+      })
+    ))
+
+  it.effect("a deleted queue cancels its consumer", () =>
+    withBroker(() =>
+      Effect.gen(function*() {
+        yield* declared("q")
+        const consuming = yield* Effect.forkChild(Stream.runDrain(AmqpConsumer.stream("q")))
+        yield* rest
+        yield* AmqpChannel.run(AmqpQueue.delete("q"))
+        assert.strictEqual((yield* Effect.flip(Fiber.join(consuming)))._tag, "AmqpConsumerCancelled")
+      })
+    ))
+
+  it.effect("a broker without room holds up whoever published, and nobody who consumes", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        const connection = yield* AmqpConnection.AmqpConnection
+        const other = yield* broker.connect()
+        yield* declared("q")
+        yield* publish("q", "1")
+        yield* broker.block("low on memory")
+        yield* rest
+        assert.deepInclude(yield* connection.state, { _tag: "Blocked", reason: "low on memory" })
+        assert.strictEqual((yield* other.state)._tag, "Open")
+        const publishing = yield* Effect.forkChild(publish("q", "2"))
+        yield* rest
+        assert.deepStrictEqual(yield* textsOf(broker, "q"), ["1"])
+        yield* broker.unblock
+        yield* Fiber.join(publishing)
+        assert.deepStrictEqual(yield* textsOf(broker, "q"), ["1", "2"])
+        assert.strictEqual((yield* connection.state)._tag, "Open")
+      })
+    ))
+
+  it.effect("a publish may be nacked, or left without an answer", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared("q")
+        yield* broker.confirmWith(({ text }) => text === "no" ? "nack" : text === "hm" ? "hold" : "ack")
+        const publisher = yield* AmqpPublisher.make({ confirmTimeout: "5 seconds" })
+        const send = (text: string) => publisher.publish(AmqpMessage.text(text), AmqpQueue.route("q"))
+        const holding = yield* Effect.forkChild(Effect.flip(send("hm")))
+        assert.strictEqual(reasonOf(yield* Effect.flip(send("no"))), "Nacked")
+        yield* send("yes")
+        assert.isUndefined(holding.pollUnsafe())
+        yield* TestClock.adjust("5 seconds")
+        assert.strictEqual(reasonOf(yield* Fiber.join(holding)), "OutcomeUnknown")
+      })
+    ))
+})
+
+describe("users and virtual hosts", () => {
+  const password = Redacted.make("secret")
+  const nothing = /^$/
+
+  it.effect("are those that the broker is made with", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.make({
+        users: {
+          anna: { password },
+          ben: { password, permissions: { shop: { configure: nothing, write: /^orders$/, read: /./ } } }
+        },
+        virtualHosts: ["/", "shop"]
+      })
+      const as = (username: string, virtualHost?: string, secret = password) =>
+        broker.connect({ credentials: { username, password: secret }, virtualHost })
+      yield* as("anna")
+      yield* as("anna", "shop")
+      assert.strictEqual(reasonOf(yield* Effect.flip(as("anna", "/", Redacted.make("guess")))), "AuthenticationFailed")
+      assert.strictEqual(reasonOf(yield* Effect.flip(as("guest"))), "AuthenticationFailed")
+      assert.include((yield* Effect.flip(as("anna", "elsewhere"))).message, "vhost elsewhere not found")
+      assert.include((yield* Effect.flip(as("ben"))).message, "access to vhost '/' refused for user 'ben'")
+      const ben = yield* as("ben", "shop")
+      const refused = yield* Effect.flip(
+        Effect.provideService(declared("mine"), AmqpConnection.AmqpConnection, ben)
+      )
+      assert.include(refused.message, "access to queue 'mine' in vhost 'shop' refused for user 'ben'")
+    }))
+
+  it.effect("come and go", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.make()
+      yield* broker.setUser("anna", { password })
+      yield* broker.addVirtualHost("shop")
+      const { awaitClosed } = yield* broker.connect({
+        credentials: { username: "anna", password },
+        virtualHost: "shop"
+      })
+      yield* broker.deleteUser("anna")
+      const again = broker.connect({ credentials: { username: "anna", password } })
+      assert.strictEqual(reasonOf(yield* Effect.flip(again)), "AuthenticationFailed")
+      yield* broker.deleteVirtualHost("shop")
+      assert.strictEqual(reasonOf(yield* Effect.flip(awaitClosed)), "ConnectionForced")
+    }))
+})
+
+describe("the end of a broker", () => {
+  it.effect("resets its connections, and lets nobody in", () =>
+    Effect.gen(function*() {
+      const [broker, connection] = yield* Effect.scoped(Effect.gen(function*() {
+        const broker = yield* AmqpBroker.make()
+        return [broker, yield* broker.connect()] as const
+      }))
+      assert.strictEqual(reasonOf(yield* Effect.flip(connection.awaitClosed)), "ConnectionClosed")
+      assert.strictEqual(reasonOf(yield* Effect.flip(Effect.scoped(broker.connect()))), "DialFailed")
+    }))
+})
