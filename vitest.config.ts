@@ -18,6 +18,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     // A private broker is given time to end in order.
     teardownTimeout: 30_000,
+    reporters: ["default", "./test/support/brokerReporter.ts"],
     projects: [
       {
         extends: true,
@@ -33,7 +34,8 @@ export default defineConfig({
         test: {
           name: "integration",
           include: ["test/integration/**/*.test.ts"],
-          globalSetup: ["test/support/globalSetup.ts"]
+          globalSetup: ["test/support/globalSetup.ts"],
+          provide: { broker: "RabbitMQ" }
         }
       }
     ]

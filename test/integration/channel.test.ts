@@ -27,8 +27,7 @@ import {
   toQueue,
   uniqueName
 } from "../support/broker.ts"
-import { channelNumbersOf } from "../support/connections.ts"
-import { administrableBroker, hasRabbitmqctl } from "../support/rabbitmqctl.ts"
+import { administration, isAdministrable } from "../support/brokerUnderTest.ts"
 
 const hello = AmqpMessage.text("hello")
 
@@ -188,18 +187,22 @@ describe("a channel program", () => {
       { channelMax: 2, maxIdleChannels: 0 }
     ))
 
-  it.live.runIf(hasRabbitmqctl())("has a channel that the broker no longer lists when it was interrupted", () => {
+  it.live.runIf(isAdministrable)("has a channel that the broker no longer lists when it was interrupted", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {
         const holders = yield* Effect.all([holding, holding, holding])
         const fibers = yield* Effect.forEach(holders, ({ program }) => fork(AmqpChannel.run(program)))
         yield* Effect.forEach(holders, ({ begun }) => begun)
-        assert.deepStrictEqual(yield* channelNumbersOf(connectionName), [1, 2, 3])
+        const numbers = Effect.map(
+          administration().channelsOf(connectionName),
+          (channels) => channels.map(({ number }) => number)
+        )
+        assert.deepStrictEqual(yield* numbers, [1, 2, 3])
         yield* Fiber.interruptAll(fibers.slice(0, 2))
-        yield* eventually(channelNumbersOf(connectionName), (numbers) => numbers.join() === "3")
+        yield* eventually(numbers, (numbers) => numbers.join() === "3")
       }),
-      { connectionName, url: administrableBroker().url }
+      { connectionName, url: administration().url }
     )
   })
 })

@@ -1,12 +1,10 @@
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as path from "node:path"
-import { inject } from "vitest"
 import { eventually } from "../support/broker.ts"
+import { administration, brokerUrl, isAdministrable } from "../support/brokerUnderTest.ts"
 import { command } from "../support/command.ts"
-import { connectionsNamed } from "../support/connections.ts"
 import { root, start } from "../support/process.ts"
-import { administrableBroker, hasRabbitmqctl } from "../support/rabbitmqctl.ts"
 
 // What a person sees who runs `npm start`: the build, then the example in a process of its own.
 
@@ -34,7 +32,7 @@ describe("the demo", () => {
 
   it.live("shows who opens which channel, how far they are and how long it took, and ends by itself", () =>
     Effect.gen(function*() {
-      const { exitCode, lingered, stderr, stdout } = yield* demo(inject("amqpUrl"))
+      const { exitCode, lingered, stderr, stdout } = yield* demo(brokerUrl)
       assert.strictEqual(stderr, "")
       const lines = stdout.trimEnd().split("\n").filter((line) => !line.startsWith("main: purged"))
       assert.includeMembers(lines, [
@@ -52,11 +50,11 @@ describe("the demo", () => {
       assert.isBelow(lingered, 1000, "milliseconds until the process has ended")
     }))
 
-  it.live.runIf(hasRabbitmqctl())("leaves no connection behind", () =>
+  it.live.runIf(isAdministrable)("leaves no connection behind", () =>
     Effect.gen(function*() {
-      const { exitCode } = yield* demo(administrableBroker().url)
+      const { exitCode } = yield* demo(administration().url)
       assert.strictEqual(exitCode, 0)
-      yield* eventually(connectionsNamed("threads example"), (count) => count === 0)
+      yield* eventually(administration().connectionsNamed("threads example"), (count) => count === 0)
     }))
 
   it.live("says in a line that there is no broker, and which URL it takes", () =>
@@ -68,7 +66,7 @@ describe("the demo", () => {
 
   it.live("says in a line that the broker does not take the password", () =>
     Effect.gen(function*() {
-      const url = new URL(inject("amqpUrl"))
+      const url = new URL(brokerUrl)
       url.password = "secret"
       const [problem] = failed(yield* demo(url.href))
       assert.include(problem, "The broker refused the credentials of user")
@@ -77,7 +75,7 @@ describe("the demo", () => {
 
   it.live("says in a line that there is no such virtual host", () =>
     Effect.gen(function*() {
-      const url = new URL(inject("amqpUrl"))
+      const url = new URL(brokerUrl)
       url.pathname = "/nowhere"
       const [problem] = failed(yield* demo(url.href))
       assert.include(problem, "The broker refused virtual host \"nowhere\"")

@@ -3,8 +3,8 @@ import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as path from "node:path"
-import { inject } from "vitest"
 import { connected, failsWith, infoOf } from "../support/broker.ts"
+import { brokerUrl } from "../support/brokerUnderTest.ts"
 import { command } from "../support/command.ts"
 import { root, start } from "../support/process.ts"
 
@@ -12,7 +12,7 @@ import { root, start } from "../support/process.ts"
 
 /** Runs an example to its end, which has to be a good one, and answers the lines that it printed. */
 const linesOf = Effect.fnUntraced(function*(example: string) {
-  const { ended, kill } = start([`examples/${example}`], { AMQP_URL: inject("amqpUrl"), NO_COLOR: "1" })
+  const { ended, kill } = start([`examples/${example}`], { AMQP_URL: brokerUrl, NO_COLOR: "1" })
   yield* Effect.addFinalizer(() => Effect.sync(kill))
   const { exitCode, lingered, stderr, stdout } = yield* Effect.promise(() => ended)
   assert.strictEqual(stderr, "")

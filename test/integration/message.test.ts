@@ -9,10 +9,10 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { inject } from "vitest"
 import { awaitMessages, connected, declaredQueue, failsWith, fill, infoOf, take, toQueue } from "../support/broker.ts"
+import { brokerUrl } from "../support/brokerUnderTest.ts"
 
-const { username } = Result.getOrThrow(AmqpUri.parse(inject("amqpUrl")))
+const { username } = Result.getOrThrow(AmqpUri.parse(brokerUrl))
 
 /** Bytes of every value, those that end a frame among them. */
 const bytes = (length: number): Uint8Array =>

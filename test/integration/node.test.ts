@@ -14,12 +14,11 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as net from "node:net"
 import { inspect } from "node:util"
-import { inject } from "vitest"
 import { eventually, failsWith, uniqueName } from "../support/broker.ts"
-import { administrableBroker, hasRabbitmqctl } from "../support/rabbitmqctl.ts"
+import { administration, brokerUrl, isAdministrable } from "../support/brokerUnderTest.ts"
 import { freshReader } from "../support/user.ts"
 
-const broker = Result.getOrThrow(AmqpUri.parse(inject("amqpUrl")))
+const broker = Result.getOrThrow(AmqpUri.parse(brokerUrl))
 
 const { host, password, port, tls, username, virtualHost } = broker
 
@@ -157,13 +156,13 @@ describe("a connection on Node.js", () => {
       }
     }))
 
-  it.live.runIf(hasRabbitmqctl())(
+  it.live.runIf(isAdministrable)(
     "S9: takes credentials of any characters; E6: what the user may not fails with AccessRefused and the broker's words",
     () =>
       Effect.gen(function*() {
         const password = ":@/%+?#é secret"
         const name = yield* freshReader(password)
-        const { host, port, tls, virtualHost } = Result.getOrThrow(AmqpUri.parse(administrableBroker().url))
+        const { host, port, tls, virtualHost } = Result.getOrThrow(AmqpUri.parse(administration().url))
         const uri = AmqpUri.make({ host, port, tls, virtualHost, username: name, password: Redacted.make(password) })
         const url = AmqpUri.toRedacted(Result.getOrThrow(uri))
         const queue = uniqueName("queue")

@@ -6,10 +6,8 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { inject } from "vitest"
 import { failsWith, toQueue, uniqueName } from "../support/broker.ts"
-
-const url = inject("amqpUrl")
+import { brokerUrl as url } from "../support/brokerUnderTest.ts"
 
 /** A queue for one test. */
 const queue = Effect.acquireRelease(

@@ -16,7 +16,6 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import { inject } from "vitest"
 import {
   assertReason,
   awaitConsumers,
@@ -33,8 +32,7 @@ import {
   toQueue,
   uniqueName
 } from "../support/broker.ts"
-import { channelNumbersOf, connectionsNamed } from "../support/connections.ts"
-import { administrableBroker, hasRabbitmqctl } from "../support/rabbitmqctl.ts"
+import { administration, brokerUrl, isAdministrable } from "../support/brokerUnderTest.ts"
 
 const { confirmed, run, transaction } = AmqpChannel
 
@@ -126,11 +124,10 @@ describe("rabbitpy's tests", () => {
     "rabbitpy: an exchange of each type that was made in one shot is there",
     (describe) =>
       Effect.gen(function*() {
-        const url = inject("amqpUrl")
         const exchange = describe(uniqueName("exchange"))
-        yield* OneShot.declare(url, exchange)
-        yield* OneShot.run(url, AmqpExchange.declarePassive(exchange)).pipe(
-          Effect.ensuring(Effect.orDie(OneShot.deleteExchange(url, exchange.name)))
+        yield* OneShot.declare(brokerUrl, exchange)
+        yield* OneShot.run(brokerUrl, AmqpExchange.declarePassive(exchange)).pipe(
+          Effect.ensuring(Effect.orDie(OneShot.deleteExchange(brokerUrl, exchange.name)))
         )
       })
   )
@@ -168,23 +165,24 @@ describe("rabbitpy's tests", () => {
 
   it.live("rabbitpy: a login that is denied is told as such, without a deadlock", () =>
     Effect.gen(function*() {
-      const url = new URL(inject("amqpUrl"))
+      const url = new URL(brokerUrl)
       url.password = "wrong"
       const error = yield* Effect.flip(connected(Effect.void, { url: url.href }))
       if (error._tag !== "AmqpConnectionError") return assert.fail(String(error))
       assertReason(error, "AuthenticationFailed")
     }))
 
-  it.live.runIf(hasRabbitmqctl())("rabbitpy: channels have numbers of their own, which are used again", () => {
+  it.live.runIf(isAdministrable)("rabbitpy: channels have numbers of their own, which are used again", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {
         const publishers = Effect.all([AmqpPublisher.make(), AmqpPublisher.make(), AmqpPublisher.make()])
         for (let round = 0; round < 50; round++) yield* Effect.scoped(publishers)
         yield* publishers
-        assert.deepStrictEqual(yield* channelNumbersOf(connectionName), [1, 2, 3])
+        const channels = yield* administration().channelsOf(connectionName)
+        assert.deepStrictEqual(channels.map(({ number }) => number), [1, 2, 3])
       }),
-      { connectionName, url: administrableBroker().url }
+      { connectionName, url: administration().url }
     )
   })
 
@@ -299,13 +297,13 @@ describe("rabbitpy's failures", () => {
       assertReason(error, "ConnectionLost")
     }))
 
-  it.live.runIf(hasRabbitmqctl())("rabbitpy failure 6: the broker knows the client by its properties", () => {
+  it.live.runIf(isAdministrable)("rabbitpy failure 6: the broker knows the client by its properties", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {
-        assert.strictEqual(yield* connectionsNamed(connectionName), 1)
+        assert.strictEqual(yield* administration().connectionsNamed(connectionName), 1)
       }),
-      { connectionName, url: administrableBroker().url }
+      { connectionName, url: administration().url }
     )
   })
 

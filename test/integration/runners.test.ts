@@ -27,8 +27,7 @@ import {
   toQueue,
   uniqueName
 } from "../support/broker.ts"
-import { channelModesOf } from "../support/connections.ts"
-import { administrableBroker, hasRabbitmqctl } from "../support/rabbitmqctl.ts"
+import { administration, isAdministrable } from "../support/brokerUnderTest.ts"
 
 const { confirmed, run, transaction } = AmqpChannel
 
@@ -296,16 +295,17 @@ describe("the channels of programs", () => {
       })
     ))
 
-  it.live.runIf(hasRabbitmqctl())("have one mode, which the broker knows", () => {
+  it.live.runIf(isAdministrable)("have one mode, which the broker knows", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {
         const queue = yield* declaredQueue()
         yield* fill(queue, hello)
         yield* transaction(AmqpChannel.publish(hello, toQueue(queue)))
-        assert.deepStrictEqual(yield* channelModesOf(connectionName), ["plain", "confirm", "transaction"])
+        const channels = yield* administration().channelsOf(connectionName)
+        assert.deepStrictEqual(channels.map(({ mode }) => mode), ["plain", "confirm", "transaction"])
       }),
-      { connectionName, url: administrableBroker().url }
+      { connectionName, url: administration().url }
     )
   })
 })

@@ -17,10 +17,13 @@ import * as crypto from "node:crypto"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
+import type { Administration } from "../support/administration.ts"
 import { assertReason, eventually, fork, uniqueName } from "../support/broker.ts"
+import { administration, isEmbedded, onRabbitMQ } from "../support/brokerUnderTest.ts"
 import { rabbitmqctlFor } from "../support/command.ts"
 import { canStartPrivateBroker, startPrivateBroker } from "../support/privateBroker.ts"
 import type { PrivateBroker } from "../support/privateBroker.ts"
+import { administer } from "../support/rabbitmqAdministration.ts"
 import { assertHides } from "../support/secrets.ts"
 import { issue } from "../unit/node/certificates.ts"
 
@@ -62,9 +65,14 @@ const fileWith = (name: string, content: string): string => {
   return file
 }
 
+const isSecured = onRabbitMQ("TLS, tokens and mechanisms of plugins") && canStartPrivateBroker()
+
+const hasOperator = isSecured || isEmbedded
+
 let broker: PrivateBroker
 
-const ctl = (...args: ReadonlyArray<string>) => Effect.promise(() => rabbitmqctlFor(broker, ...args))
+/** The operator of that broker, or of the embedded one. */
+let operator: Administration
 
 let files: Pick<AmqpUri.TlsParameters, "caFile" | "certFile" | "keyFile">
 
@@ -72,9 +80,9 @@ let files: Pick<AmqpUri.TlsParameters, "caFile" | "certFile" | "keyFile">
 const secure = (tls: Partial<AmqpUri.TlsParameters> = {}, parts: AmqpUri.Options = {}) =>
   Result.getOrThrow(AmqpUri.make({ port: broker.tlsPort, ...parts, tls: { ...files, ...tls } }))
 
-/** The broker without TLS. */
+/** The broker, or the embedded one, without TLS. */
 const plain = (parts: AmqpUri.Options = {}) =>
-  Result.getOrThrow(AmqpUri.make({ host: "127.0.0.1", port: Number(new URL(broker.url).port), ...parts }))
+  Result.getOrThrow(AmqpUri.make({ host: "127.0.0.1", port: Number(new URL(operator.url).port), ...parts }))
 
 /** Runs a test with a connection. */
 const connected = <A, E, R>(options: NodeAmqp.Options, body: Effect.Effect<A, E, R>) =>
@@ -94,8 +102,9 @@ const declare = AmqpChannel.run(
   AmqpQueue.declare(AmqpQueue.classic(uniqueName("security"), { exclusive: true, durable: false }))
 )
 
-describe.runIf(canStartPrivateBroker())("a broker that is secured", () => {
-  beforeAll(async () => {
+beforeAll(async () => {
+  if (isEmbedded) operator = administration()
+  if (isSecured) {
     folder = fs.mkdtempSync(path.join(os.tmpdir(), "effect-amqp-security-"))
     files = {
       caFile: fileWith("ca.pem", authority.cert),
@@ -116,24 +125,20 @@ describe.runIf(canStartPrivateBroker())("a broker that is secured", () => {
         `auth_oauth2.signing_keys.test = ${tokenKey}`
       ]
     })
-    const users = [[special.username, Redacted.value(special.password)], [client.name, "unused"], ["leaver", "leaving"]]
-    const binary = (text: string) => `<<${[...Buffer.from(text)].join(",")}>>`
-    await rabbitmqctlFor(
-      broker,
-      "eval",
-      users.map(([name = "", password = ""]) =>
-        `rabbit_auth_backend_internal:add_user(${binary(name)}, ${binary(password)}, <<"test">>),
-         rabbit_auth_backend_internal:set_permissions(
-           ${binary(name)}, <<"/">>, <<".*">>, <<".*">>, <<".*">>, <<"test">>)`
-      ).join(",\n") + "."
-    )
-  }, 120_000)
+    operator = administer(broker)
+    await Effect.runPromise(operator.addUser(client.name, "unused", "everything"))
+  }
+  if (hasOperator) {
+    await Effect.runPromise(operator.addUser(special.username, Redacted.value(special.password), "everything"))
+  }
+}, 120_000)
 
-  afterAll(async () => {
-    await broker?.stop()
-    fs.rmSync(folder, { recursive: true })
-  }, 30_000)
+afterAll(async () => {
+  await broker?.stop()
+  if (isSecured) fs.rmSync(folder, { recursive: true })
+}, 30_000)
 
+describe.runIf(isSecured)("a broker that is secured", () => {
   it.live("carries a connection over TLS, with a client certificate", () =>
     connected(
       { url: secure() },
@@ -199,7 +204,9 @@ describe.runIf(canStartPrivateBroker())("a broker that is secured", () => {
         Effect.gen(function*() {
           assert.strictEqual((yield* AmqpConnection).mechanism, "EXTERNAL")
           yield* declare
-          const listed = yield* ctl("list_connections", "user", "auth_mechanism", "ssl", "client_properties")
+          const listed = yield* Effect.promise(() =>
+            rabbitmqctlFor(broker, "list_connections", "user", "auth_mechanism", "ssl", "client_properties")
+          )
           const own = listed.split("\n").find((line) => line.includes(connectionName)) ?? assert.fail(listed)
           assert.match(own, /^test client\tEXTERNAL\ttrue\t/)
         })
@@ -215,16 +222,6 @@ describe.runIf(canStartPrivateBroker())("a broker that is secured", () => {
       const reason = assertReason(yield* failureWith({ url }), "AuthenticationFailed")
       assert.strictEqual(reason.username, "")
       assert.isFalse(reason.isRetryable)
-    }))
-
-  it.live("S9: user and password arrive as they are, from a URL and from options, with PLAIN and AMQPLAIN", () =>
-    Effect.gen(function*() {
-      for (const mechanism of ["PLAIN", "AMQPLAIN"] as const) {
-        const mechanisms = [mechanism]
-        const text = AmqpUri.toRedacted(plain({ ...special, mechanisms }))
-        assert.strictEqual(yield* mechanismWith({ url: text }), mechanism)
-        assert.strictEqual(yield* mechanismWith({ url: plain({ mechanisms }), credentials: special }), mechanism)
-      }
     }))
 
   it.live("a mechanism of one's own answers its challenge", () => {
@@ -253,14 +250,6 @@ describe.runIf(canStartPrivateBroker())("a broker that is secured", () => {
     })
   })
 
-  it.live("H5: says what it offers when that is none of the client's mechanisms", () =>
-    Effect.gen(function*() {
-      const error = yield* failureWith({ url: plain(), mechanisms: [AmqpSasl.anonymous] })
-      const reason = assertReason(error, "NoCommonMechanism")
-      assert.includeMembers([...reason.offered], ["PLAIN", "AMQPLAIN", "RABBIT-CR-DEMO"])
-      assert.deepStrictEqual(reason.supported, ["ANONYMOUS"])
-    }))
-
   it.live("H6: a token of somebody else's is refused", () =>
     Effect.gen(function*() {
       const { privateKey } = crypto.generateKeyPairSync("rsa", { modulusLength: 2048 })
@@ -268,12 +257,6 @@ describe.runIf(canStartPrivateBroker())("a broker that is secured", () => {
       const credentials = { username: "orders", password: Redacted.make(token) }
       const reason = assertReason(yield* failureWith({ url: plain(), credentials }), "AuthenticationFailed")
       assertHides(reason, token)
-    }))
-
-  it.live("H11: a token of twenty thousand bytes is refused before it is sent", () =>
-    Effect.gen(function*() {
-      const credentials = { username: "orders", password: Redacted.make("x".repeat(20_000)) }
-      assertReason(yield* failureWith({ url: plain(), credentials }), "InvalidArgument")
     }))
 
   it.live("S6: a token is renewed before it expires, and what it allows goes on", () => {
@@ -318,17 +301,44 @@ describe.runIf(canStartPrivateBroker())("a broker that is secured", () => {
       yield* connected(options, declare)
     })
   })
+})
+
+describe.runIf(hasOperator)("a broker that is one's own", () => {
+  it.live("S9: user and password arrive as they are, from a URL and from options, with PLAIN and AMQPLAIN", () =>
+    Effect.gen(function*() {
+      for (const mechanism of ["PLAIN", "AMQPLAIN"] as const) {
+        const mechanisms = [mechanism]
+        const text = AmqpUri.toRedacted(plain({ ...special, mechanisms }))
+        assert.strictEqual(yield* mechanismWith({ url: text }), mechanism)
+        assert.strictEqual(yield* mechanismWith({ url: plain({ mechanisms }), credentials: special }), mechanism)
+      }
+    }))
+
+  it.live("H5: says what it offers when that is none of the client's mechanisms", () =>
+    Effect.gen(function*() {
+      const error = yield* failureWith({ url: plain(), mechanisms: [AmqpSasl.anonymous] })
+      const reason = assertReason(error, "NoCommonMechanism")
+      assert.includeMembers([...reason.offered], ["PLAIN", "AMQPLAIN"])
+      assert.deepStrictEqual(reason.supported, ["ANONYMOUS"])
+    }))
+
+  it.live("H11: a token of twenty thousand bytes is refused before it is sent", () =>
+    Effect.gen(function*() {
+      const credentials = { username: "orders", password: Redacted.make("x".repeat(20_000)) }
+      assertReason(yield* failureWith({ url: plain(), credentials }), "InvalidArgument")
+    }))
 
   it.live("S10: a user who is deleted loses the connection, and can't come back", () =>
     Effect.gen(function*() {
       const credentials = { username: "leaver", password: Redacted.make("leaving") }
       const options = { url: plain(), credentials }
+      yield* operator.addUser("leaver", "leaving", "everything")
       yield* connected(
         options,
         Effect.gen(function*() {
           const { stateChanges } = yield* AmqpConnection
           const states = yield* fork(Stream.runCollect(stateChanges))
-          yield* ctl("delete_user", "leaver")
+          yield* operator.deleteUser("leaver")
           const last = (yield* Fiber.join(states)).at(-1)
           if (last?._tag !== "Closed") return assert.fail(last?._tag)
           assert.include(last.error.message, "leaver")
@@ -350,9 +360,8 @@ describe.runIf(canStartPrivateBroker())("a broker that is secured", () => {
         ) {
           assert.isTrue(capabilities.has(capability))
         }
-        const listed = yield* ctl("list_connections", "client_properties")
-        const own = listed.split("\n").find((line) => line.includes(connectionName)) ?? assert.fail(listed)
-        for (const text of ["effect-amqp", "1.2.3", "tests", "publisher_confirms"]) assert.include(own, text)
+        const properties = yield* operator.clientPropertiesOf(connectionName)
+        for (const text of ["effect-amqp", "1.2.3", "tests", "publisher_confirms"]) assert.include(properties, text)
       })
     )
   })
@@ -363,14 +372,14 @@ describe.runIf(canStartPrivateBroker())("a broker that is secured", () => {
       { url: plain() },
       Effect.gen(function*() {
         const { state } = yield* AmqpConnection
-        yield* ctl("set_vm_memory_high_watermark", "0.00001")
+        yield* operator.exhaustMemory
         // The broker says so to who publishes.
         const route = { exchange: "", routingKey: "nowhere" }
         yield* fork(AmqpChannel.run(AmqpChannel.publish(AmqpMessage.text("hello"), route)))
         const blocked = yield* eventually(state, ({ _tag }) => _tag === "Blocked")
         if (blocked._tag !== "Blocked") return assert.fail(blocked._tag)
         assert.include(blocked.reason, "memory")
-        yield* ctl("set_vm_memory_high_watermark", "0.4")
+        yield* operator.freeMemory
         yield* eventually(state, ({ _tag }) => _tag === "Open")
       })
     ), 40_000)

@@ -1,21 +1,20 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { hasRabbitmqctl, rabbitmqctl } from "../support/rabbitmqctl.ts"
+import { assertReason, connected } from "../support/broker.ts"
+import { isAdministrable } from "../support/brokerUnderTest.ts"
 import { freshVirtualHost } from "../support/vhost.ts"
 
-const virtualHosts = Effect.promise(() => rabbitmqctl("list_vhosts"))
-
 describe("the broker that tests administer", () => {
-  it.live.runIf(hasRabbitmqctl())(
+  it.live.runIf(isAdministrable)(
     "has a virtual host of a test's own until its scope closes",
     () =>
       Effect.gen(function*() {
-        const name = yield* freshVirtualHost.pipe(
-          Effect.tap(({ name }) => Effect.map(virtualHosts, (listed) => assert.include(listed, name))),
-          Effect.map(({ name }) => name),
-          Effect.scoped
+        const { url } = yield* Effect.scoped(
+          Effect.tap(freshVirtualHost, ({ url }) => connected(Effect.void, { url }))
         )
-        assert.notInclude(yield* virtualHosts, name)
+        const error = yield* Effect.flip(connected(Effect.void, { url }))
+        if (error._tag !== "AmqpConnectionError") return assert.fail(String(error))
+        assertReason(error, "VirtualHostRefused")
       })
   )
 })

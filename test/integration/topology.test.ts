@@ -28,8 +28,7 @@ import {
   toQueue,
   uniqueName
 } from "../support/broker.ts"
-import { declaredEntities } from "../support/entities.ts"
-import { administrableBroker, hasRabbitmqctl } from "../support/rabbitmqctl.ts"
+import { administration, isAdministrable } from "../support/brokerUnderTest.ts"
 
 const { confirmed, run } = AmqpChannel
 
@@ -68,7 +67,7 @@ const declaredAs = (describe: (name: string) => AmqpQueue.AmqpQueue) =>
 const { classic, quorum } = AmqpQueue
 
 describe("a description", () => {
-  it.live.runIf(hasRabbitmqctl())(
+  it.live.runIf(isAdministrable)(
     "of a queue or an exchange is what the broker has after it is declared",
     () =>
       connected(
@@ -130,7 +129,7 @@ describe("a description", () => {
             AmqpExchange.make(x5, { type: "direct", arguments: { "x-custom": "yes" } })
           )
           yield* run(AmqpTopology.declare(topology))
-          const found = yield* declaredEntities([q1, q2, q3, q4, q5, q6, q7, x1, x2, x3, x4, x5])
+          const found = yield* administration().entities([q1, q2, q3, q4, q5, q6, q7, x1, x2, x3, x4, x5])
 
           const queue = { durable: true, autoDelete: false, exclusive: false }
           const exchange = { durable: true, autoDelete: false, internal: false, arguments: {} }
@@ -146,7 +145,7 @@ describe("a description", () => {
           assert.deepStrictEqual(found, {
             [q1]: {
               ...queue,
-              type: "rabbit_classic_queue",
+              type: "classic",
               durable: false,
               autoDelete: true,
               arguments: {
@@ -158,7 +157,7 @@ describe("a description", () => {
             },
             [q2]: {
               ...queue,
-              type: "rabbit_classic_queue",
+              type: "classic",
               // This is how RabbitMQ regards one that goes with its connection.
               durable: false,
               exclusive: true,
@@ -172,10 +171,10 @@ describe("a description", () => {
                 "x-dead-letter-routing-key": ""
               }
             },
-            [q3]: { ...queue, type: "rabbit_classic_queue", arguments: { "x-queue-type": "classic" } },
+            [q3]: { ...queue, type: "classic", arguments: { "x-queue-type": "classic" } },
             [q4]: {
               ...queue,
-              type: "rabbit_quorum_queue",
+              type: "quorum",
               arguments: {
                 ...common,
                 "x-queue-type": "quorum",
@@ -188,12 +187,12 @@ describe("a description", () => {
             },
             [q5]: {
               ...queue,
-              type: "rabbit_quorum_queue",
+              type: "quorum",
               arguments: { "x-queue-type": "quorum", "x-delivery-limit": 0 }
             },
             [q6]: {
               ...queue,
-              type: "rabbit_stream_queue",
+              type: "stream",
               arguments: {
                 "x-queue-type": "stream",
                 "x-max-length-bytes": 2_000_000,
@@ -205,7 +204,7 @@ describe("a description", () => {
             },
             [q7]: {
               ...queue,
-              type: "rabbit_classic_queue",
+              type: "classic",
               arguments: { "x-queue-type": "classic", "x-queue-mode": "lazy", "x-custom": [1, "two", { three: true }] }
             },
             [x1]: { ...exchange, type: "direct" },
@@ -221,7 +220,7 @@ describe("a description", () => {
             [x5]: { ...exchange, type: "direct", arguments: { "x-custom": "yes" } }
           })
         }),
-        { url: administrableBroker().url }
+        { url: administration().url }
       )
   )
 

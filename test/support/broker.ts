@@ -17,7 +17,10 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { inspect } from "node:util"
-import { inject } from "vitest"
+import { brokerUrl } from "./brokerUnderTest.ts"
+import { uniqueName } from "./names.ts"
+
+export { uniqueName } from "./names.ts"
 
 // -----------------------------------------------------------------------------
 // connections
@@ -27,14 +30,11 @@ type Connection = AmqpConnection.AmqpConnection
 
 /** Provides a connection to the broker of this run. */
 export const connection = (options: Partial<NodeAmqp.Options> = {}) =>
-  NodeAmqp.layer({ url: inject("amqpUrl"), connectionName: "effect-amqp test", ...options })
+  NodeAmqp.layer({ url: brokerUrl, connectionName: "effect-amqp test", ...options })
 
 /** Runs a test with a connection of its own, which closes after the test's scope. */
 export const connected = <A, E, R>(body: Effect.Effect<A, E, R>, options?: Partial<NodeAmqp.Options>) =>
   Effect.provide(Effect.scoped(body), connection(options))
-
-/** A name that nothing else has. */
-export const uniqueName = (what: string): string => `effect-amqp-test-${what}-${crypto.randomUUID()}`
 
 // -----------------------------------------------------------------------------
 // queues and exchanges

@@ -6,7 +6,7 @@ import { probe } from "./probe.ts"
 import type { AdministrableBroker } from "./provided.ts"
 
 /**
- * Finds the broker that the integration tests run against, in this order: the one that `AMQP_URL` names, one on the
+ * Finds the RabbitMQ that the integration tests run against, in this order: the one that `AMQP_URL` names, one on the
  * standard port of this machine, or a private one started for this run and stopped after it.
  */
 
@@ -42,16 +42,25 @@ const howToGetOne = `The integration tests need a RabbitMQ, and there is none:
 Set AMQP_URL=amqp://user:password@host:port, or install RabbitMQ (Debian: apt install rabbitmq-server;
 macOS: brew install rabbitmq), or run one: docker run --rm -p 127.0.0.1:5672:5672 rabbitmq`
 
-const findGivenBroker = async (): Promise<{ readonly url: string; readonly origin: string } | undefined> => {
+interface FoundBroker {
+  readonly url: string
+  readonly version: string
+  readonly origin: string
+}
+
+const findGivenBroker = async (): Promise<FoundBroker | undefined> => {
   const given = process.env["AMQP_URL"]
   if (given !== undefined && given !== "") {
     if (!URL.canParse(given)) throw new Error("AMQP_URL is not a URL like amqp://user:password@host:port")
-    await probe(given).catch((error: Error) => {
+    const version = await probe(given).catch((error: Error) => {
       throw new Error(`AMQP_URL is set, but there is ${error.message}`)
     })
-    return { url: given, origin: "from AMQP_URL" }
+    return { url: given, version, origin: "from AMQP_URL" }
   }
-  return probe(localUrl).then(() => ({ url: localUrl, origin: "found on this machine" }), () => undefined)
+  return probe(localUrl).then(
+    (version) => ({ url: localUrl, version, origin: "found on this machine" }),
+    () => undefined
+  )
 }
 
 /** Runs before the first integration test; what it returns runs after the last. */
@@ -59,25 +68,21 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const given = await findGivenBroker()
   const administrable = given === undefined ? undefined : await administrationOf(given.url)
   const started = administrable === undefined && canStartPrivateBroker() ? await startPrivateBroker() : undefined
-  const main = given?.url ?? started?.url
+  const main: FoundBroker | undefined = given ?? (started && { ...started, origin: "started for this run" })
   if (main === undefined) throw new Error(howToGetOne)
 
-  const own = started === undefined ? undefined : { url: started.url, nodename: started.nodename, env: started.env }
+  const own = started && { url: started.url, nodename: started.nodename, env: started.env }
   const administered = administrable ?? own
-  const node = administered === undefined || administered.url !== main
-    ? undefined
-    : { nodename: administered.nodename, env: administered.env }
-  project.provide("amqpUrl", main)
-  project.provide("rabbitmqNode", node)
+  project.provide("amqpUrl", main.url)
+  project.provide("version", main.version)
   project.provide("administrableBroker", administered)
 
   const administration = administered === undefined
     ? "; no rabbitmqctl, tests that administer a broker are left out"
-    : administered.url === main
+    : administered.url === main.url
     ? ""
     : `; ${withoutPassword(administered.url)} started to be administered`
-  const origin = given?.origin ?? "started for this run"
-  console.log(`Broker: ${withoutPassword(main)}, ${origin}${administration}`)
+  console.log(`RabbitMQ ${main.version}: ${withoutPassword(main.url)}, ${main.origin}${administration}`)
 
   return async () => started?.stop()
 }

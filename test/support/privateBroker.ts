@@ -10,6 +10,7 @@ import type { AdministrableBroker } from "./provided.ts"
 
 /** A RabbitMQ that this run started, and how to end it. */
 export interface PrivateBroker extends AdministrableBroker {
+  readonly version: string
   /** Where it listens with TLS; 0 when it has no certificate. */
   readonly tlsPort: number
   readonly stop: () => Promise<void>
@@ -187,8 +188,8 @@ export const startPrivateBroker = async (options: PrivateBrokerOptions = {}): Pr
   const deadline = Date.now() + 90_000
   for (;;) {
     try {
-      await probe(url)
-      return { url, nodename, env, tlsPort, stop }
+      const version = await probe(url)
+      return { url, version, nodename, env, tlsPort, stop }
     } catch (error) {
       if (hasEnded(server) || server.pid === undefined || Date.now() > deadline) {
         const output = fs.readFileSync(file("output"), "utf8").trim()

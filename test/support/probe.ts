@@ -31,8 +31,20 @@ const methodFrame = (methodId: number, ...args: ReadonlyArray<Buffer>): Buffer =
 
 const emptyTable = Buffer.alloc(4)
 
-/** Fails with an `Error` that says at which step the broker, or what stands there in its place, gave up. */
-export const probe = (url: string, timeoutMillis = 5_000): Promise<void> => {
+/** The version that `connection.start` has among the properties of the server. */
+const versionIn = (start: Buffer): string => {
+  const key = Buffer.from("\x07versionS", "latin1")
+  const at = start.indexOf(key)
+  if (at < 0) return "of unknown version"
+  const length = start.readUInt32BE(at + key.length)
+  return start.subarray(at + key.length + 4).subarray(0, length).toString()
+}
+
+/**
+ * Answers the broker's version. Fails with an `Error` that says at which step the broker, or what stands there in its place,
+ * gave up.
+ */
+export const probe = (url: string, timeoutMillis = 5_000): Promise<string> => {
   const { hostname, pathname, port, protocol, username, password } = new URL(url)
   const host = hostname.replace(/^\[|\]$/g, "") || "localhost"
   const secure = protocol === "amqps:"
@@ -45,12 +57,13 @@ export const probe = (url: string, timeoutMillis = 5_000): Promise<void> => {
       ? tls.connect({ ...options, servername: net.isIP(host) === 0 ? host : "" })
       : net.connect(options)
     let step = "the connection"
+    let version = ""
     let pending = Buffer.alloc(0)
 
     const finish = (problem?: string) => {
       clearTimeout(timer)
       socket.destroy()
-      if (problem === undefined) resolve()
+      if (problem === undefined) resolve(version)
       else reject(new Error(`no AMQP 0-9-1 broker at ${options.host}:${options.port}: ${problem}`))
     }
     const timer = setTimeout(() => finish(`no answer to ${step} within ${timeoutMillis} ms`), timeoutMillis)
@@ -59,6 +72,7 @@ export const probe = (url: string, timeoutMillis = 5_000): Promise<void> => {
       switch (methodId) {
         case 10: // start
           step = "the login"
+          version = versionIn(args)
           socket.write(methodFrame(11, emptyTable, shortString("PLAIN"), longString(credentials), shortString("en_US")))
           return
         case 30: // tune, taken as it is

@@ -1,5 +1,5 @@
 /**
- * What the global setup hands to the integration tests, read with `inject("amqpUrl")` and so on.
+ * What the configuration and the global setup hand to the integration tests, read with `inject("broker")` and so on.
  */
 
 /** A broker together with what `rabbitmqctl` needs to administer it. */
@@ -12,13 +12,15 @@ export interface AdministrableBroker {
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** The broker that the suite runs against: a complete URL with credentials. */
+    /** What the tests of this project run against. */
+    readonly broker: "RabbitMQ" | "the embedded broker"
+    /** The version of RabbitMQ, where the project runs against that, as have the others here. */
+    readonly version: string
+    /** The RabbitMQ that the tests run against: a complete URL with credentials. */
     readonly amqpUrl: string
-    /** How to call `rabbitmqctl` for the broker behind `amqpUrl`, when this machine can. */
-    readonly rabbitmqNode: Omit<AdministrableBroker, "url"> | undefined
     /**
-     * A broker for tests that use `rabbitmqctl`: the one behind `amqpUrl` when it can be administered from here, else
-     * a private one; `undefined` when this machine has no RabbitMQ at all.
+     * A RabbitMQ for tests that administer it: the one at `amqpUrl` when `rabbitmqctl` on this machine can, else a private
+     * one; `undefined` when this machine has no RabbitMQ at all.
      */
     readonly administrableBroker: AdministrableBroker | undefined
   }

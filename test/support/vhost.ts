@@ -1,6 +1,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { administrableBroker, rabbitmqctl } from "./rabbitmqctl.ts"
+import { administration } from "./brokerUnderTest.ts"
+import { uniqueName } from "./names.ts"
 
 /** A virtual host that one test has for itself. */
 export interface VirtualHost {
@@ -11,26 +12,14 @@ export interface VirtualHost {
 
 /**
  * Makes a virtual host in which the user of the administrable broker may do everything, and deletes it with all that
- * is in it at the end of the scope. Costs two calls of `rabbitmqctl`.
+ * is in it at the end of the scope.
  */
-export const freshVirtualHost: Effect.Effect<VirtualHost, Error, Scope.Scope> = Effect.acquireRelease(
-  Effect.tryPromise({
-    try: async () => {
-      const broker = administrableBroker()
-      const name = `effect-amqp-test-${crypto.randomUUID()}`
-      const url = new URL(broker.url)
-      const user = decodeURIComponent(url.username) || "guest"
-      // Both steps in one call, as each call takes over a second.
-      await rabbitmqctl(
-        "eval",
-        `rabbit_vhost:add(<<"${name}">>, <<"test">>),
-         All = <<".*">>,
-         rabbit_auth_backend_internal:set_permissions(<<"${user}">>, <<"${name}">>, All, All, All, <<"test">>).`
-      )
-      url.pathname = `/${name}`
-      return { name, url: url.href }
-    },
-    catch: (cause) => cause instanceof Error ? cause : new Error("the virtual host was not made", { cause })
+export const freshVirtualHost: Effect.Effect<VirtualHost, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.suspend(() => {
+    const name = uniqueName("vhost")
+    const url = new URL(administration().url)
+    url.pathname = `/${name}`
+    return Effect.as(administration().addVirtualHost(name), { name, url: url.href })
   }),
-  ({ name }) => Effect.promise(() => rabbitmqctl("delete_vhost", name))
+  ({ name }) => administration().deleteVirtualHost(name)
 )

@@ -1,0 +1,28 @@
+/**
+ * The broker that the tests of a file run against: RabbitMQ, or an embedded broker that the file has for itself.
+ */
+import { inject } from "vitest"
+import type { Administration } from "./administration.ts"
+import { administer } from "./rabbitmqAdministration.ts"
+
+/** Whether the tests of this file run against an embedded broker. */
+export const isEmbedded = inject("broker") === "the embedded broker"
+
+const administrable = inject("administrableBroker")
+
+const administered: Administration | undefined = administrable && administer(administrable)
+
+/** The broker: a complete URL with credentials. */
+export const brokerUrl: string = inject("amqpUrl")
+
+/** Whether there is a broker that tests can administer: RabbitMQ has to be one of this machine. */
+export const isAdministrable = administered !== undefined
+
+/** The broker that tests can administer. When `AMQP_URL` names one elsewhere, it is another than that at `brokerUrl`. */
+export const administration = (): Administration => {
+  if (administered === undefined) throw new Error("no RabbitMQ that rabbitmqctl on this machine could administer")
+  return administered
+}
+
+/** Whether the tests of this file run against RabbitMQ: the condition of those that need it, which says why they do. */
+export const onRabbitMQ = (_why: string): boolean => !isEmbedded
