@@ -72,6 +72,25 @@ describe("a queue", () => {
       assert.include(reason.message, queue.name)
     })))
 
+  it.live("is the same exclusive queue whether it is said to be durable or not", () =>
+    connected(Effect.gen(function*() {
+      const queue = uniqueName("queue")
+      for (const durable of [true, false]) {
+        yield* run(AmqpQueue.declare(AmqpQueue.classic(queue, { exclusive: true, durable })))
+      }
+    })))
+
+  it.live.each([["quorum", AmqpQueue.quorum], ["stream", AmqpQueue.stream]] as const)(
+    "fails with PreconditionFailed when its leader is to be where the broker does not know: %s queue",
+    ([, describe]) =>
+      connected(Effect.gen(function*() {
+        const queue = describe(yield* queueName, { arguments: { "x-queue-leader-locator": "anywhere" } })
+        const { replyText } = yield* failsWith(run(AmqpQueue.declare(queue)), "PreconditionFailed")
+        assert.include(replyText, `invalid arg 'x-queue-leader-locator' for queue '${queue.name}'`)
+        assert.include(replyText, "invalid_queue_locator_arg")
+      }))
+  )
+
   it.live("has a name of the broker's making when it is declared without one", () =>
     connected(Effect.gen(function*() {
       const declare = run(AmqpQueue.declare(AmqpQueue.serverNamed()))

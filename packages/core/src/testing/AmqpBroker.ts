@@ -171,7 +171,7 @@ export class AmqpBroker extends Context.Service<AmqpBroker, {
 
   /** Adds a user or replaces one. */
   readonly setUser: (name: string, user: User) => Effect.Effect<void>
-  /** Deletes a user. Its connections stay. */
+  /** Deletes a user and closes its connections. */
   readonly deleteUser: (name: string) => Effect.Effect<void>
   readonly addVirtualHost: (name: string) => Effect.Effect<void>
   /** Deletes a virtual host with all that is in it, and closes its connections. */
@@ -277,7 +277,7 @@ export const make = Effect.fnUntraced(function*(
     bindings: (virtualHost = "/") => Effect.sync(() => bindingsOf(broker.virtualHost(virtualHost))),
     messages: (queue, virtualHost = "/") => Effect.sync(() => messagesOf(broker.virtualHost(virtualHost), queue)),
     setUser: (name, user) => Effect.sync(() => setUser(name, user)),
-    deleteUser: (name) => Effect.sync(() => void broker.users.delete(name)),
+    deleteUser: (name) => step(() => broker.deleteUser(name)),
     addVirtualHost: (name) => Effect.sync(() => broker.addVirtualHost(name)),
     deleteVirtualHost: (name) => step(() => broker.deleteVirtualHost(name)),
     block: (reason) => step(() => broker.block(reason)),

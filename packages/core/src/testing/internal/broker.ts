@@ -85,6 +85,11 @@ export class Broker implements ConnectionHost {
     return this.users.get(name)
   }
 
+  deleteUser(name: string): void {
+    if (!this.users.delete(name)) return
+    this.closeConnections((connection) => connection.username === name, `user '${name}' is deleted`)
+  }
+
   virtualHost(name: string): VirtualHost | undefined {
     return this.virtualHosts.get(name)
   }
@@ -97,10 +102,7 @@ export class Broker implements ConnectionHost {
     const virtualHost = this.virtualHosts.get(name)
     if (virtualHost === undefined) return
     this.virtualHosts.delete(name)
-    const refusal = new Refusal("connectionForced", `vhost '${name}' is deleted`)
-    for (const connection of this.connections) {
-      if (connection.homeName === name) connection.close(refusal, undefined)
-    }
+    this.closeConnections((connection) => connection.homeName === name, `vhost '${name}' is deleted`)
     virtualHost.delete()
   }
 
@@ -124,6 +126,11 @@ export class Broker implements ConnectionHost {
 
   refused(refusal: RefusalInfo): void {
     this.refusals = [...this.refusals.slice(1 - maxRefusals), refusal]
+  }
+
+  private closeConnections(which: (connection: ServerConnection) => boolean, why: string): void {
+    const refusal = new Refusal("connectionForced", why)
+    for (const connection of this.connections) if (which(connection)) connection.close(refusal, undefined)
   }
 
   private flush(): void {

@@ -32,6 +32,12 @@ const priority: Check = (value, fail) => {
   if (Number(value) > 255) fail(`{max_value_exceeded,${Number(value)}}`)
 }
 
+/** On which node the leader begins; the last two are names of before RabbitMQ 3.10. */
+const leaderLocator = oneOf(
+  ["client-local", "balanced", "random", "least-leaders"],
+  () => "invalid_queue_locator_arg"
+)
+
 /** The longest time that Erlang's timers know, in milliseconds. */
 const maxTime = 0xffffffff
 
@@ -63,6 +69,7 @@ const argumentsOf: Readonly<Record<QueueType, Readonly<Record<string, Check>>>> 
     "x-delivery-limit": () => {},
     "x-dead-letter-strategy": oneOf(["at-most-once", "at-least-once"], () => "invalid_dlx_strategy"),
     "x-quorum-initial-group-size": integer(1),
+    "x-queue-leader-locator": leaderLocator,
     "x-max-in-memory-length": integer(0),
     "x-max-in-memory-bytes": integer(0)
   },
@@ -74,7 +81,7 @@ const argumentsOf: Readonly<Record<QueueType, Readonly<Record<string, Check>>>> 
     },
     "x-stream-max-segment-size-bytes": integer(0),
     "x-initial-cluster-size": integer(1),
-    "x-queue-leader-locator": () => {}
+    "x-queue-leader-locator": leaderLocator
   }
 }
 

@@ -133,7 +133,9 @@ export class VirtualHost {
   // queues
   // ---------------------------------------------------------------------------
 
-  declareQueue(method: QueueDeclare, owner: Owner): Queue {
+  declareQueue(declaration: QueueDeclare, owner: Owner): Queue {
+    // To RabbitMQ a queue that goes with its connection is not durable, whatever is said.
+    const method = { ...declaration, durable: declaration.durable && !declaration.exclusive }
     if (method.passive) {
       const queue = this.queue(method.queue, owner)
       queue.touch()
