@@ -29,13 +29,22 @@ export default defineConfig({
         }
       },
       {
-        // Only these tests need a broker, so only a run that has some of them looks for one.
+        // Only these tests need RabbitMQ, so only a run that has some of them looks for one.
         extends: true,
         test: {
           name: "integration",
           include: ["test/integration/**/*.test.ts"],
           globalSetup: ["test/support/globalSetup.ts"],
           provide: { broker: "RabbitMQ" }
+        }
+      },
+      {
+        // The same tests on the embedded broker; each file has one for itself.
+        extends: true,
+        test: {
+          name: "embedded",
+          include: ["test/integration/**/*.test.ts"],
+          provide: { broker: "the embedded broker" }
         }
       }
     ]

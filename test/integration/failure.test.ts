@@ -12,7 +12,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
-import { inject } from "vitest"
 import {
   awaitMessages,
   connected,
@@ -26,6 +25,7 @@ import {
   toQueue,
   uniqueName
 } from "../support/broker.ts"
+import { brokerUrl } from "../support/brokerUnderTest.ts"
 
 /** The delay queues of a queue, which are deleted at the end of the scope. */
 const deletedDelays = (queue: string, ...delays: ReadonlyArray<number>) =>
@@ -171,7 +171,7 @@ describe("a retry", () => {
       const queue = yield* declaredQueue()
       const { handler, seen } = failing(1)
       yield* serving(queue, handler, AmqpFailure.retry({ delays: [0] }))
-      const userId = decodeURIComponent(new URL(inject("amqpUrl")).username) || "guest"
+      const userId = decodeURIComponent(new URL(brokerUrl).username) || "guest"
       yield* fill(queue, AmqpMessage.text("m", { userId }))
       yield* whenSeen(seen, 2)
       assert.deepStrictEqual(seen.map(({ properties }) => properties.userId), [userId, undefined])

@@ -1,19 +1,24 @@
 /**
  * The broker that the tests of a file run against: RabbitMQ, or an embedded broker that the file has for itself.
  */
-import { inject } from "vitest"
+import { afterAll, inject } from "vitest"
 import type { Administration } from "./administration.ts"
+import { startEmbeddedBroker } from "./embeddedBroker.ts"
 import { administer } from "./rabbitmqAdministration.ts"
 
 /** Whether the tests of this file run against an embedded broker. */
 export const isEmbedded = inject("broker") === "the embedded broker"
 
+/** The embedded one, which ends after the last test of the file. */
+const embedded = isEmbedded ? await startEmbeddedBroker() : undefined
+if (embedded !== undefined) afterAll(embedded.stop)
+
 const administrable = inject("administrableBroker")
 
-const administered: Administration | undefined = administrable && administer(administrable)
+const administered: Administration | undefined = embedded ?? (administrable && administer(administrable))
 
 /** The broker: a complete URL with credentials. */
-export const brokerUrl: string = inject("amqpUrl")
+export const brokerUrl: string = embedded?.url ?? inject("amqpUrl")
 
 /** Whether there is a broker that tests can administer: RabbitMQ has to be one of this machine. */
 export const isAdministrable = administered !== undefined
