@@ -11,6 +11,7 @@ import { replyQueue } from "./directReplies.ts"
 import type { DirectReplies, ReplyReceiver } from "./directReplies.ts"
 import { readProperties } from "./message.ts"
 import type { Message } from "./message.ts"
+import { checkProperties } from "./messageChecks.ts"
 import type { Entry, Owner, Queue } from "./queue.ts"
 import { Refusal } from "./refusal.ts"
 import { Unacknowledged } from "./unacknowledged.ts"
@@ -285,17 +286,21 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
 
   /** What RabbitMQ checks of a message, and its reply address filled in. */
   private checked(message: Message): Message {
-    this.virtualHost.checkPublish(message)
+    this.virtualHost.checkPublish(message.exchange)
     const { replyTo, userId } = message.properties
+    const replies = replyTo === replyQueue ? this.replies : undefined
+    if (replyTo === replyQueue && replies === undefined) {
+      throw new Refusal("preconditionFailed", "fast reply consumer does not exist")
+    }
     if (userId !== undefined && userId !== this.host.username) {
       throw new Refusal(
         "preconditionFailed",
         `user_id property set to '${userId}' but authenticated user was '${this.host.username}'`
       )
     }
-    if (replyTo !== replyQueue) return message
-    if (this.replies === undefined) throw new Refusal("preconditionFailed", "fast reply consumer does not exist")
-    return { ...message, properties: { ...message.properties, replyTo: this.replies.address } }
+    checkProperties(message.properties)
+    if (replies === undefined) return message
+    return { ...message, properties: { ...message.properties, replyTo: replies.address } }
   }
 
   private publish(method: Methods.BasicPublish, message: Message): void {

@@ -29,9 +29,9 @@ export const assertEqualArguments = (
   for (const name of names) {
     const one = received[name]
     const other = current[name]
-    if (equalFields(one, other)) continue
+    if (equalFields(one, other) || (name === "x-queue-type" && isClassic(one) && isClassic(other))) continue
     const texts = one !== undefined && other !== undefined
-      ? [`'${showField(one)}'`, `'${showField(other)}'`]
+      ? [quoted(one), quoted(other)]
       : [described(one), described(other)]
     throw new Refusal(
       "preconditionFailed",
@@ -39,6 +39,18 @@ export const assertEqualArguments = (
     )
   }
 }
+
+/** Checks an argument that names an exchange. */
+export const checkExchangeArgument = (what: Named, argument: string, table: FieldTable): void => {
+  const value = table[argument]
+  if (value === undefined || typeof value === "string") return
+  throw new Refusal("preconditionFailed", `invalid type '${typeName(value)}' for arg '${argument}' in ${what}`)
+}
+
+/** The type of a queue that is declared without one. */
+const isClassic = (type: FieldValue | undefined): boolean => type === undefined || type === "classic"
+
+const quoted = (value: FieldValue): string => value === null ? "none" : `'${showField(value)}'`
 
 const described = (value: FieldValue | undefined): string =>
   value === undefined ? "none" : `the value '${showField(value)}' of type '${typeName(value)}'`

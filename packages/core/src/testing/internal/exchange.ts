@@ -1,14 +1,9 @@
 /** An exchange and the bindings from it: where a message goes next. */
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { keyOf } from "./fields.ts"
-import { matchesHeaders } from "./headersMatch.ts"
-import type { Message } from "./message.ts"
 import type { Queue } from "./queue.ts"
-import { matchesTopic } from "./topicPattern.ts"
-
-export const exchangeTypes = ["direct", "fanout", "topic", "headers"] as const
-
-export type ExchangeType = typeof exchangeTypes[number]
+import { makeRouter } from "./routers.ts"
+import type { ExchangeType, Router } from "./routers.ts"
 
 export type Destination = Exchange | Queue
 
@@ -38,8 +33,7 @@ export class Exchange implements ExchangeDefinition {
   readonly arguments: FieldTable
   /** By what makes each one and the same, in the order in which they were made. */
   private readonly all = new Map<string, Binding>()
-  /** By routing key, for direct exchanges. */
-  private readonly byKey = new Map<string, Set<Binding>>()
+  private readonly router: Router<Destination>
 
   constructor(definition: ExchangeDefinition) {
     this.name = definition.name
@@ -48,6 +42,7 @@ export class Exchange implements ExchangeDefinition {
     this.autoDelete = definition.autoDelete
     this.internal = definition.internal
     this.arguments = definition.arguments
+    this.router = makeRouter(definition.type)
   }
 
   /** The exchange that gets what this one has no binding for. */
@@ -69,9 +64,11 @@ export class Exchange implements ExchangeDefinition {
     if (this.all.has(key)) return
     const binding: Binding = { source: this, destination, routingKey, arguments: table }
     this.all.set(key, binding)
-    const same = this.byKey.get(routingKey)
-    if (same === undefined) this.byKey.set(routingKey, new Set([binding]))
-    else same.add(binding)
+    this.router.add(binding)
+  }
+
+  isBoundTo(destination: Destination, routingKey: string, table: FieldTable): boolean {
+    return this.all.has(bindingKey(destination, routingKey, table))
   }
 
   /** Says whether there was such a binding. */
@@ -88,31 +85,18 @@ export class Exchange implements ExchangeDefinition {
     return found
   }
 
-  /** The destinations of a message with this routing key, some maybe several times. */
-  *route(message: Message, routingKey: string): Iterable<Destination> {
-    const candidates = this.type === "direct" ? this.byKey.get(routingKey) ?? [] : this.all.values()
-    for (const binding of candidates) if (this.matches(binding, message, routingKey)) yield binding.destination
-  }
-
-  private matches(binding: Binding, { properties }: Message, routingKey: string): boolean {
-    switch (this.type) {
-      case "direct":
-      case "fanout":
-        return true
-      case "topic":
-        return matchesTopic(binding.routingKey, routingKey)
-      case "headers":
-        return matchesHeaders(binding.arguments, properties.headers ?? {})
-    }
+  /** Where a message with these routing keys and headers goes next, each place once. */
+  route(routingKeys: ReadonlyArray<string>, headers: FieldTable): ReadonlySet<Destination> {
+    const found = new Set<Destination>()
+    this.router.find(routingKeys, headers, found)
+    return found
   }
 
   private remove(key: string): boolean {
     const binding = this.all.get(key)
     if (binding === undefined) return false
     this.all.delete(key)
-    const same = this.byKey.get(binding.routingKey)
-    same?.delete(binding)
-    if (same?.size === 0) this.byKey.delete(binding.routingKey)
+    this.router.remove(binding)
     return true
   }
 }

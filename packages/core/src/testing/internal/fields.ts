@@ -28,9 +28,25 @@ const integerName = (value: number): string => {
   return value >= -0x80000000 && value < 0x80000000 ? "signedint" : "long"
 }
 
-/** How RabbitMQ shows a value in its texts. */
-export const showField = (value: FieldValue): string =>
-  typeof value === "object" ? JSON.stringify(value) : String(value)
+/** How RabbitMQ shows a value in its texts: text as it is, and anything else as Erlang does. */
+export const showField = (value: FieldValue): string => {
+  if (typeof value === "string") return value
+  return value instanceof Uint8Array ? new TextDecoder().decode(value) : termOf(value)
+}
+
+/** A value as an Erlang term, which RabbitMQ prints where it has no better text. */
+const termOf = (value: FieldValue): string => {
+  if (typeof value === "string") return `<<"${value}">>`
+  if (typeof value !== "object") return String(value)
+  if (value === null) return "undefined"
+  if (value instanceof Uint8Array) return `<<${value.join(",")}>>`
+  if (value instanceof Date) return String(value.getTime() / 1000)
+  if (value instanceof TypedField) {
+    return value.type === "decimal" ? `{${value.scale},${value.value}}` : String(value.value)
+  }
+  if (Array.isArray(value)) return `[${value.map((each) => `{${typeName(each)},${termOf(each)}}`).join(",")}]`
+  return `[${Object.entries(value).map(([key, each]) => `{<<"${key}">>,${typeName(each)},${termOf(each)}}`).join(",")}]`
+}
 
 /** Whether two values are the same; of numbers only the value counts, and not how many bytes it was sent in. */
 export const equalFields = (one: FieldValue | undefined, other: FieldValue | undefined): boolean => {

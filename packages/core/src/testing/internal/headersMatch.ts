@@ -27,15 +27,17 @@ const modeOf = (table: FieldTable): Mode => {
   )
 }
 
-/** Whether a message with these headers matches a binding with these arguments. */
-export const matchesHeaders = (table: FieldTable, headers: FieldTable): boolean => {
+/** Makes a function that says whether a message with these headers matches a binding with these arguments. */
+export const headersMatcher = (table: FieldTable): (headers: FieldTable) => boolean => {
   const mode = modeOf(table)
   const withX = mode.endsWith("-with-x")
   const wanted = Object.entries(table).filter(([name]) => name !== "x-match" && (withX || !name.startsWith("x-")))
-  const isThere = ([name, value]: [string, FieldValue | undefined]): boolean => {
-    const header = Object.hasOwn(headers, name) ? headers[name] : undefined
-    // A binding without a value asks for the header alone.
-    return header !== undefined && (value === null || equalFields(value, header))
+  return (headers) => {
+    const isThere = ([name, value]: [string, FieldValue | undefined]): boolean => {
+      const header = Object.hasOwn(headers, name) ? headers[name] : undefined
+      // A binding without a value asks for the header alone.
+      return header !== undefined && (value === null || equalFields(value, header))
+    }
+    return mode.startsWith("all") ? wanted.every(isThere) : wanted.some(isThere)
   }
-  return mode.startsWith("all") ? wanted.every(isThere) : wanted.some(isThere)
 }

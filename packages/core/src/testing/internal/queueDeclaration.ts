@@ -1,14 +1,21 @@
 /** What RabbitMQ 3.10 checks of a queue's properties and arguments when it is declared. */
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 import type { QueueDeclare } from "../../protocol/methods.generated.ts"
+import { assertEqualArguments, checkExchangeArgument } from "./equivalence.ts"
 import type { Named } from "./equivalence.ts"
-import { showField, typeName } from "./fields.ts"
+import { typeName } from "./fields.ts"
 import type { QueueType } from "./queue.ts"
 import { intervalOf } from "./queueArguments.ts"
 import { Refusal } from "./refusal.ts"
 
+/** Ten years: the longest time to live and the longest expiry. */
+const maxMilliseconds = 315_360_000_000
+
+/** Of a stream, in bytes. */
+const maxSegmentSize = 3_000_000_000
+
 /** Throws with what is wrong about a value, as RabbitMQ puts it. */
-type Check = (value: FieldValue, fail: (problem: string) => never) => void
+type Check = (value: FieldValue, fail: (problem: string) => never, table: FieldTable) => void
 
 const integer = (minimum: number, maximum = Infinity): Check => (value, fail) => {
   if (typeof value !== "bigint" && !Number.isInteger(value)) fail(`"expected integer, got ${typeName(value)}"`)
@@ -18,111 +25,164 @@ const integer = (minimum: number, maximum = Infinity): Check => (value, fail) =>
   if (number > maximum) fail(`{value_too_large,${number}}`)
 }
 
-const typed = (type: "longstr" | "bool"): Check => (value, fail) => {
-  if (typeName(value) !== type) fail(`{unacceptable_type,${typeName(value)}}`)
+const boolean: Check = (value, fail) => {
+  if (typeof value !== "boolean") fail(`{unacceptable_type,${typeName(value)}}`)
 }
 
-const oneOf = (values: ReadonlyArray<string>, problem: (value: string) => string): Check => (value, fail) => {
-  if (typeof value !== "string") return fail(`{unacceptable_type,${typeName(value)}}`)
-  if (!values.includes(value)) fail(problem(value))
-}
-
-const priority: Check = (value, fail) => {
-  integer(0)(value, fail)
-  if (Number(value) > 255) fail(`{max_value_exceeded,${Number(value)}}`)
-}
-
-/** On which node the leader begins; the last two are names of before RabbitMQ 3.10. */
-const leaderLocator = oneOf(
-  ["client-local", "balanced", "random", "least-leaders"],
-  () => "invalid_queue_locator_arg"
-)
-
-/** The longest time that Erlang's timers know, in milliseconds. */
-const maxTime = 0xffffffff
-
-const messageQueue = {
-  "x-expires": integer(1, maxTime),
-  "x-message-ttl": integer(0, maxTime),
-  // The dead-letter exchange has a text of its own, see below.
-  "x-dead-letter-exchange": () => {},
-  "x-dead-letter-routing-key": typed("longstr"),
-  "x-max-length": integer(0),
-  "x-max-length-bytes": integer(0),
-  "x-overflow": oneOf(["drop-head", "reject-publish", "reject-publish-dlx"], () => "invalid_overflow"),
-  "x-single-active-consumer": typed("bool")
-} satisfies Record<string, Check>
-
-/** The arguments that a type of queue knows, and their checks. Those of another type are refused, and unknown ones ignored. */
-const argumentsOf: Readonly<Record<QueueType, Readonly<Record<string, Check>>>> = {
-  classic: {
-    ...messageQueue,
-    "x-max-priority": priority,
-    "x-queue-mode": oneOf(["default", "lazy"], (mode) => `"unsupported queue mode '${mode}'"`),
-    "x-queue-version": (value, fail) => {
-      if (value !== 1 && value !== 2) fail(`"unsupported queue version '${showField(value)}'"`)
-    },
-    "x-queue-master-locator": () => {}
-  },
-  quorum: {
-    ...messageQueue,
-    "x-delivery-limit": () => {},
-    "x-dead-letter-strategy": oneOf(["at-most-once", "at-least-once"], () => "invalid_dlx_strategy"),
-    "x-quorum-initial-group-size": integer(1),
-    "x-queue-leader-locator": leaderLocator,
-    "x-max-in-memory-length": integer(0),
-    "x-max-in-memory-bytes": integer(0)
-  },
-  stream: {
-    "x-max-length-bytes": integer(0),
-    "x-max-age": (value, fail) => {
-      typed("longstr")(value, fail)
-      if (typeof value === "string" && intervalOf(value) === undefined) fail("invalid_max_age")
-    },
-    "x-stream-max-segment-size-bytes": integer(0),
-    "x-initial-cluster-size": integer(1),
-    "x-queue-leader-locator": leaderLocator
+const text =
+  (check: (value: string, fail: (problem: string) => never, table: FieldTable) => void): Check =>
+  (value, fail, table) => {
+    if (typeof value !== "string") return fail(`{unacceptable_type,${typeName(value)}}`)
+    check(value, fail, table)
   }
-}
 
-const known: ReadonlySet<string> = new Set(Object.values(argumentsOf).flatMap((checks) => Object.keys(checks)))
-
-/** The arguments by which a declared queue must be the one that there is, in the order in which RabbitMQ compares them. */
-export const comparedArguments: ReadonlyArray<string> = [...known, "x-queue-type"]
+const oneOf = (values: ReadonlyArray<string>, problem: (value: string) => string): Check =>
+  text((value, fail) => {
+    if (!values.includes(value)) fail(problem(value))
+  })
 
 const types: ReadonlyArray<QueueType> = ["classic", "quorum", "stream"]
 
-/** The type that the arguments ask for. */
-export const queueTypeOf = (what: Named, table: FieldTable): QueueType => {
-  const value = table["x-queue-type"]
-  if (value === undefined) return "classic"
-  const fail = failing(what, "x-queue-type")
-  if (typeof value !== "string") return fail(`{unacceptable_type,${typeName(value)}}`)
-  return types.find((type) => type === value) ?? fail(`"unsupported queue type '${value}'"`)
+const queueType = oneOf(types, (type) => `"unsupported queue type '${type}'"`)
+
+/** What RabbitMQ checks of arguments, in its order. */
+const checks: ReadonlyArray<readonly [name: string, check: Check]> = [
+  ["x-expires", integer(1, maxMilliseconds)],
+  ["x-message-ttl", integer(0, maxMilliseconds)],
+  [
+    "x-dead-letter-routing-key",
+    text((_, fail, table) => {
+      if (table["x-dead-letter-exchange"] === undefined) fail("routing_key_but_no_dlx_defined")
+    })
+  ],
+  ["x-dead-letter-strategy", oneOf(["at-most-once", "at-least-once"], () => "invalid_dlx_strategy")],
+  ["x-max-length", integer(0)],
+  ["x-max-length-bytes", integer(0)],
+  ["x-max-in-memory-length", integer(0)],
+  ["x-max-in-memory-bytes", integer(0)],
+  ["x-max-priority", (value, fail, table) => {
+    integer(0)(value, fail, table)
+    if (Number(value) > 255) fail(`{max_value_exceeded,${Number(value)}}`)
+  }],
+  ["x-overflow", oneOf(["drop-head", "reject-publish", "reject-publish-dlx"], () => "invalid_overflow")],
+  ["x-queue-mode", oneOf(["default", "lazy"], (mode) => `"unsupported queue mode '${mode}'"`)],
+  ["x-queue-version", (value, fail, table) => {
+    integer(0)(value, fail, table)
+    if (Number(value) !== 1 && Number(value) !== 2) fail(`"unsupported queue version '${Number(value)}'"`)
+  }],
+  ["x-single-active-consumer", boolean],
+  ["x-quorum-initial-group-size", integer(1)],
+  [
+    "x-max-age",
+    text((value, fail) => {
+      const interval = intervalOf(value)
+      if (interval === undefined || interval === 0) fail("invalid_max_age")
+    })
+  ],
+  ["x-stream-max-segment-size-bytes", integer(0)],
+  ["x-initial-cluster-size", integer(1)],
+  // On which node the leader begins; the last two are names of before RabbitMQ 3.10.
+  [
+    "x-queue-leader-locator",
+    oneOf(["client-local", "balanced", "random", "least-leaders"], () => "invalid_queue_locator_arg")
+  ]
+]
+
+/** The arguments that a type of queue knows, in the order in which RabbitMQ compares those of a queue that is there. */
+const argumentsOf: Readonly<Record<QueueType, ReadonlyArray<string>>> = {
+  classic: [
+    "x-expires",
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-overflow",
+    "x-queue-mode",
+    "x-queue-version",
+    "x-single-active-consumer",
+    "x-queue-type",
+    "x-queue-master-locator"
+  ],
+  quorum: [
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
+    "x-expires",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-in-memory-length",
+    "x-max-in-memory-bytes",
+    "x-overflow",
+    "x-single-active-consumer",
+    "x-queue-type",
+    "x-quorum-initial-group-size",
+    "x-delivery-limit",
+    "x-message-ttl",
+    "x-queue-leader-locator"
+  ],
+  stream: [
+    "x-max-length-bytes",
+    "x-queue-type",
+    "x-max-age",
+    "x-stream-max-segment-size-bytes",
+    "x-initial-cluster-size",
+    "x-queue-leader-locator"
+  ]
 }
 
-/** Checks a queue that is not there yet. */
-export const checkDeclaration = (what: Named, type: QueueType, method: QueueDeclare): void => {
-  const table = method.arguments
-  const checks = argumentsOf[type]
-  for (const [name, value] of Object.entries(table)) {
-    if (value === undefined || !known.has(name)) continue
-    if (!Object.hasOwn(checks, name)) {
-      throw new Refusal("preconditionFailed", `invalid arg '${name}' for ${what} of queue type rabbit_${type}_queue`)
-    }
-    if (name === "x-dead-letter-exchange" && typeof value !== "string") {
-      const where = what.replace("queue", "in queue")
-      throw new Refusal("preconditionFailed", `invalid type '${typeName(value)}' for arg '${name}' ${where}`)
-    }
-    checks[name](value, failing(what, name))
-  }
-  if (table["x-dead-letter-routing-key"] !== undefined && table["x-dead-letter-exchange"] === undefined) {
-    failing(what, "x-dead-letter-routing-key")("routing_key_but_no_dlx_defined")
-  }
+const known: ReadonlySet<string> = new Set(Object.values(argumentsOf).flat())
+
+/** Throws unless the arguments that a queue is declared with again are those that it has. */
+export const assertEqualQueueArguments = (
+  what: Named,
+  type: QueueType,
+  received: FieldTable,
+  current: FieldTable
+): void => assertEqualArguments(what, argumentsOf[type], received, current)
+
+/** Checks that a queue can do without a name of the client's: only a classic one can. */
+export const checkServerNamed = (table: FieldTable): void => {
+  const type = types.find((type) => type === table["x-queue-type"]) ?? "classic"
   if (type === "classic") return
-  const { autoDelete, durable, exclusive } = method
-  const property = !durable ? "non-durable" : exclusive ? "exclusive-owner" : autoDelete ? "auto-delete" : undefined
+  throw new Refusal("preconditionFailed", `Cannot declare a server-named queue for type rabbit_${type}_queue`)
+}
+
+/** Checks a queue that is not there yet, and answers its type. */
+export const checkDeclaration = (
+  what: Named,
+  { arguments: table, autoDelete, durable, exclusive }: QueueDeclare
+): QueueType => {
+  checkExchangeArgument(what, "x-dead-letter-exchange", table)
+  const type = typeOf(what, table)
+  checkArguments(what, type, table)
+  if (type === "classic") return type
+  const property = autoDelete ? "auto-delete" : exclusive ? "exclusive-owner" : durable ? undefined : "non-durable"
   if (property !== undefined) throw new Refusal("preconditionFailed", `invalid property '${property}' for ${what}`)
+  if (Number(table["x-stream-max-segment-size-bytes"] ?? 0) > maxSegmentSize) {
+    throw new Refusal("preconditionFailed", "Exceeded max value for x-stream-max-segment-size-bytes")
+  }
+  return type
+}
+
+const typeOf = (what: Named, table: FieldTable): QueueType => {
+  const value = table["x-queue-type"]
+  if (value === undefined) return "classic"
+  queueType(value, failing(what, "x-queue-type"), table)
+  return types.find((type) => type === value) ?? "classic"
+}
+
+const checkArguments = (what: Named, type: QueueType, table: FieldTable): void => {
+  const ofType = argumentsOf[type]
+  for (const [name, check] of checks) {
+    const value = table[name]
+    if (value !== undefined && ofType.includes(name)) check(value, failing(what, name), table)
+  }
+  // Arguments of another type are refused, and those of none ignored.
+  const wrong = Object.keys(table).find((name) => known.has(name) && !ofType.includes(name))
+  if (wrong === undefined) return
+  throw new Refusal("preconditionFailed", `invalid arg '${wrong}' for ${what} of queue type rabbit_${type}_queue`)
 }
 
 const failing = (what: Named, name: string) => (problem: string): never => {

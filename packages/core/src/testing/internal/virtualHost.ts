@@ -1,5 +1,5 @@
 /** A virtual host: its exchanges, queues and bindings, and the way of a message through them. */
-import type { FieldValue } from "../../protocol/fieldTable.ts"
+import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 import type {
   ExchangeBind,
   ExchangeDeclare,
@@ -12,17 +12,17 @@ import type {
   QueueUnbind
 } from "../../protocol/methods.generated.ts"
 import { closesCycle } from "./deadLetters.ts"
-import { assertEqual, assertEqualArguments } from "./equivalence.ts"
+import { assertEqual, assertEqualArguments, checkExchangeArgument } from "./equivalence.ts"
 import type { Named } from "./equivalence.ts"
-import { Exchange, exchangeTypes } from "./exchange.ts"
+import { Exchange } from "./exchange.ts"
 import type { Binding, Destination } from "./exchange.ts"
-import { typeName } from "./fields.ts"
 import { checkMatch } from "./headersMatch.ts"
 import type { Message } from "./message.ts"
 import type { Owner, Queue } from "./queue.ts"
-import { checkDeclaration, comparedArguments, queueTypeOf } from "./queueDeclaration.ts"
+import { assertEqualQueueArguments, checkDeclaration, checkServerNamed } from "./queueDeclaration.ts"
 import { makeQueue } from "./queues.ts"
 import { Refusal } from "./refusal.ts"
+import { exchangeTypes } from "./routers.ts"
 import type { Timers } from "./timers.ts"
 
 /** What came of a publish. */
@@ -80,22 +80,20 @@ export class VirtualHost {
   // ---------------------------------------------------------------------------
 
   declareExchange(method: ExchangeDeclare): void {
-    const { autoDelete, durable, exchange: name, internal, passive, type } = method
-    if (passive) return void this.exchange(name)
-    this.refuseDefault(name)
+    const { autoDelete, durable, internal, passive, type } = method
+    const name = stripped(method.exchange)
+    if (passive) {
+      this.refuseDefault(name)
+      return void this.exchange(name)
+    }
     const known = exchangeTypes.find((known) => known === type)
     if (known === undefined) throw new Refusal("commandInvalid", `unknown exchange type '${type}'`)
+    this.refuseDefault(name)
     const what = this.named("exchange", name)
-    const alternate = method.arguments["alternate-exchange"]
-    if (alternate !== undefined && typeof alternate !== "string") {
-      throw new Refusal(
-        "preconditionFailed",
-        `invalid type '${typeName(alternate)}' for arg 'alternate-exchange' in ${what}`
-      )
-    }
     const current = this.exchangesByName.get(name)
     if (current === undefined) {
       this.refuseReserved("exchange", name)
+      checkExchangeArgument(what, "alternate-exchange", method.arguments)
       this.exchangesByName.set(name, new Exchange({ ...method, name, type: known }))
       return
     }
@@ -106,27 +104,32 @@ export class VirtualHost {
     assertEqualArguments(what, ["alternate-exchange"], method.arguments, current.arguments)
   }
 
-  deleteExchange({ exchange: name, ifUnused }: ExchangeDelete): void {
+  deleteExchange(method: ExchangeDelete): void {
+    const name = stripped(method.exchange)
     this.refuseDefault(name)
     const what = this.named("exchange", name)
     if (name.startsWith("amq.")) throw new Refusal("accessRefused", `deletion of system ${what} not allowed`)
     const exchange = this.exchangesByName.get(name)
     if (exchange === undefined) return
-    if (ifUnused && exchange.isBound) throw new Refusal("preconditionFailed", `${what} in use`)
+    if (method.ifUnused && exchange.isBound) throw new Refusal("preconditionFailed", `${what} in use`)
     this.dropExchange(exchange)
   }
 
   bindExchange(method: ExchangeBind): void {
-    this.refuseDefault(method.destination)
-    this.refuseDefault(method.source)
-    const source = this.exchange(method.source)
-    this.bind(source, this.exchange(method.destination), method)
+    this.refuseDefault(stripped(method.destination))
+    this.refuseDefault(stripped(method.source))
+    const source = this.exchange(stripped(method.source))
+    const destination = this.exchange(stripped(method.destination))
+    if (source.type === "headers") checkMatch(method.arguments)
+    source.bind(destination, method.routingKey, method.arguments)
   }
 
   unbindExchange(method: ExchangeUnbind): void {
-    this.refuseDefault(method.destination)
-    this.refuseDefault(method.source)
-    this.unbind(this.exchangesByName.get(method.source), this.exchangesByName.get(method.destination), method)
+    this.refuseDefault(stripped(method.destination))
+    this.refuseDefault(stripped(method.source))
+    const source = this.exchangesByName.get(stripped(method.source))
+    const destination = this.exchangesByName.get(stripped(method.destination))
+    if (source !== undefined && destination !== undefined) this.unbind(source, destination, method)
   }
 
   // ---------------------------------------------------------------------------
@@ -134,31 +137,30 @@ export class VirtualHost {
   // ---------------------------------------------------------------------------
 
   declareQueue(declaration: QueueDeclare, owner: Owner): Queue {
-    // To RabbitMQ a queue that goes with its connection is not durable, whatever is said.
-    const method = { ...declaration, durable: declaration.durable && !declaration.exclusive }
-    if (method.passive) {
-      const queue = this.queue(method.queue, owner)
+    const given = stripped(declaration.queue)
+    if (declaration.passive) {
+      const queue = this.queue(given, owner)
       queue.touch()
       return queue
     }
-    // RabbitMQ drops line ends from the names of queues.
-    const name = method.queue === "" ? this.generateName() : method.queue.replaceAll(/[\r\n]/g, "")
+    // To RabbitMQ a queue that goes with its connection is not durable, whatever is said.
+    const method = { ...declaration, durable: declaration.durable && !declaration.exclusive }
+    if (given === "") checkServerNamed(method.arguments)
+    else this.refuseReserved("queue", given)
+    const name = given === "" ? this.generateName() : given
     const what = this.named("queue", name)
-    const type = queueTypeOf(what, method.arguments)
     const current = this.queuesByName.get(name)
     if (current !== undefined) {
       this.refuseOthers(current, owner, method.exclusive)
       assertEqual(what, "durable", method.durable, current.durable)
       assertEqual(what, "auto_delete", method.autoDelete, current.autoDelete)
-      assertEqualArguments(what, comparedArguments, method.arguments, current.arguments)
+      assertEqualQueueArguments(what, current.type, method.arguments, current.arguments)
       current.touch()
       return current
     }
-    if (method.queue !== "") this.refuseReserved("queue", name)
-    checkDeclaration(what, type, method)
     const queue = makeQueue({
       name,
-      type,
+      type: checkDeclaration(what, method),
       durable: method.durable,
       autoDelete: method.autoDelete,
       owner: method.exclusive ? owner : undefined,
@@ -173,18 +175,20 @@ export class VirtualHost {
     return queue
   }
 
-  deleteQueue({ ifEmpty, ifUnused, queue: name }: QueueDelete, owner: Owner): number {
+  deleteQueue(method: QueueDelete, owner: Owner): number {
+    const name = stripped(method.queue)
     if (!this.queuesByName.has(name)) return 0
     const queue = this.queue(name, owner)
     const what = this.named("queue", name)
-    if (ifEmpty && queue.type === "quorum") {
+    if (queue.type === "quorum" && (method.ifUnused || method.ifEmpty)) {
+      const flag = method.ifUnused ? "if-unused" : "if-empty"
       throw new Refusal(
         "notImplemented",
-        `cannot delete ${what}. queue.delete operations with if-empty flag set are not supported by quorum queues`
+        `cannot delete ${what}. queue.delete operations with ${flag} flag set are not supported by quorum queues`
       )
     }
-    if (ifUnused && queue.consumerCount > 0) throw new Refusal("preconditionFailed", `${what} in use`)
-    if (ifEmpty && queue.messageCount > 0) throw new Refusal("preconditionFailed", `${what} not empty`)
+    if (method.ifUnused && queue.consumerCount > 0) throw new Refusal("preconditionFailed", `${what} in use`)
+    if (method.ifEmpty && queue.messageCount > 0) throw new Refusal("preconditionFailed", `${what} not empty`)
     const { messageCount } = queue
     this.dropQueue(queue)
     return messageCount
@@ -195,22 +199,30 @@ export class VirtualHost {
   }
 
   bindQueue(method: QueueBind, owner: Owner): void {
-    this.refuseDefault(method.exchange)
-    const source = this.exchange(method.exchange)
-    this.bind(source, this.queue(method.queue, owner), method)
+    const name = stripped(method.exchange)
+    this.refuseDefault(name)
+    const source = this.exchange(name)
+    const queue = this.knownQueue(stripped(method.queue))
+    if (source.type === "headers") checkMatch(method.arguments)
+    this.refuseOthers(queue, owner, queue.owner !== undefined)
+    source.bind(queue, method.routingKey, method.arguments)
   }
 
   unbindQueue(method: QueueUnbind, owner: Owner): void {
-    this.refuseDefault(method.exchange)
-    const queue = this.queuesByName.get(method.queue)
-    if (queue !== undefined) this.refuseOthers(queue, owner, queue.owner !== undefined)
-    this.unbind(this.exchangesByName.get(method.exchange), queue, method)
+    const name = stripped(method.exchange)
+    this.refuseDefault(name)
+    const source = this.exchangesByName.get(name)
+    const queue = this.queuesByName.get(stripped(method.queue))
+    if (source === undefined || queue === undefined) return
+    // What is not bound is not missed, whoever asks.
+    if (!source.isBoundTo(queue, method.routingKey, method.arguments)) return
+    this.refuseOthers(queue, owner, queue.owner !== undefined)
+    this.unbind(source, queue, method)
   }
 
   /** The queue of that name, for this connection. */
   queue(name: string, owner: Owner): Queue {
-    const queue = this.queuesByName.get(name)
-    if (queue === undefined) throw new Refusal("notFound", `no ${this.named("queue", name)}`)
+    const queue = this.knownQueue(name)
     this.refuseOthers(queue, owner, queue.owner !== undefined)
     return queue
   }
@@ -230,32 +242,20 @@ export class VirtualHost {
   // messages
   // ---------------------------------------------------------------------------
 
-  /** What RabbitMQ refuses of a message before it looks for queues. */
-  checkPublish({ exchange: name, properties: { expiration, headers = {} } }: Message): void {
-    const exchange = this.exchange(name)
-    if (exchange.internal) {
-      throw new Refusal("accessRefused", `cannot publish to internal ${this.named("exchange", name)}`)
-    }
-    if (expiration !== undefined) checkExpiration(expiration)
-    for (const header of ["CC", "BCC"]) {
-      const value = headers[header]
-      if (value !== undefined && !Array.isArray(value)) {
-        throw new Refusal(
-          "preconditionFailed",
-          `invalid message: {unacceptable_type_in_header,"${header}",${typeName(value)}}`
-        )
-      }
+  /** Throws unless clients may publish to the exchange. */
+  checkPublish(exchange: string): void {
+    if (this.exchange(exchange).internal) {
+      throw new Refusal("accessRefused", `cannot publish to internal ${this.named("exchange", exchange)}`)
     }
   }
 
   /** Gives a message to the queues that its exchange knows. */
   publish(message: Message): Routing {
-    const exchange = this.exchange(message.exchange)
-    const queues = this.route(exchange, message)
+    const queues = this.route(this.exchange(message.exchange), message)
     const stored = withoutBlindCopies(message)
     let accepted = true
     for (const queue of queues) accepted = queue.publish(stored) && accepted
-    return { routed: queues.size > 0, accepted }
+    return { routed: queues.length > 0, accepted }
   }
 
   private deadLetter(message: Message): void {
@@ -266,38 +266,34 @@ export class VirtualHost {
   }
 
   /** The queues that get a message, each once, whatever ways lead to it. */
-  private route(from: Exchange, message: Message): ReadonlySet<Queue> {
-    const queues = new Set<Queue>()
-    const seen = new Set<Exchange>([from])
-    const open = [from]
+  private route(exchange: Exchange, message: Message): ReadonlyArray<Queue> {
     const keys = routingKeysOf(message)
-    for (let exchange = open.pop(); exchange !== undefined; exchange = open.pop()) {
-      let found = false
-      for (const key of keys) {
-        for (const destination of this.destinations(exchange, message, key)) {
-          found = true
-          if (!(destination instanceof Exchange)) queues.add(destination)
-          else if (!seen.has(destination)) {
-            seen.add(destination)
-            open.push(destination)
-          }
-        }
-      }
-      const alternate = found || exchange.alternate === undefined
-        ? undefined
-        : this.exchangesByName.get(exchange.alternate)
-      if (alternate !== undefined && !seen.has(alternate)) {
-        seen.add(alternate)
-        open.push(alternate)
-      }
+    if (exchange.name !== "") return this.follow(exchange, keys, message.properties.headers ?? {})
+    const [only] = keys
+    if (only !== undefined && keys.length === 1) {
+      const queue = this.queuesByName.get(only)
+      return queue === undefined ? [] : [queue]
     }
-    return queues
+    return [...new Set(keys)].flatMap((key) => this.queuesByName.get(key) ?? [])
   }
 
-  private destinations(exchange: Exchange, message: Message, routingKey: string): Iterable<Destination> {
-    if (exchange.name !== "") return exchange.route(message, routingKey)
-    const queue = this.queuesByName.get(routingKey)
-    return queue === undefined ? [] : [queue]
+  /** The queues that bindings and alternate exchanges lead to. */
+  private follow(from: Exchange, keys: ReadonlyArray<string>, headers: FieldTable): ReadonlyArray<Queue> {
+    const queues = new Set<Queue>()
+    // Iterating goes on to what is added meanwhile, so each exchange has its turn once, also in a circle of them.
+    const exchanges = new Set([from])
+    for (const exchange of exchanges) {
+      const destinations = exchange.route(keys, headers)
+      for (const destination of destinations) {
+        if (destination instanceof Exchange) exchanges.add(destination)
+        else queues.add(destination)
+      }
+      if (destinations.size > 0 || exchange.alternate === undefined) continue
+      // The default exchange has no bindings and leads nowhere from here, as in RabbitMQ.
+      const alternate = this.exchangesByName.get(exchange.alternate)
+      if (alternate !== undefined) exchanges.add(alternate)
+    }
+    return [...queues]
   }
 
   // ---------------------------------------------------------------------------
@@ -310,17 +306,13 @@ export class VirtualHost {
     return exchange
   }
 
-  private bind(source: Exchange, destination: Destination, method: QueueBind | ExchangeBind): void {
-    if (source.type === "headers") checkMatch(method.arguments)
-    source.bind(destination, method.routingKey, method.arguments)
+  private knownQueue(name: string): Queue {
+    const queue = this.queuesByName.get(name)
+    if (queue === undefined) throw new Refusal("notFound", `no ${this.named("queue", name)}`)
+    return queue
   }
 
-  private unbind(
-    source: Exchange | undefined,
-    destination: Destination | undefined,
-    method: QueueUnbind | ExchangeUnbind
-  ): void {
-    if (source === undefined || destination === undefined) return
+  private unbind(source: Exchange, destination: Destination, method: QueueUnbind | ExchangeUnbind): void {
     if (source.unbind(destination, method.routingKey, method.arguments)) this.dropIfUnused(source)
   }
 
@@ -380,19 +372,8 @@ export class VirtualHost {
   }
 }
 
-const maxExpiration = 0xffffffff
-
-const checkExpiration = (text: string): void => {
-  const fail = (problem: string): never => {
-    throw new Refusal("preconditionFailed", `invalid expiration '${text}': ${problem}`)
-  }
-  const [digits = ""] = /^[+-]?\d+/.exec(text) ?? []
-  if (digits === "") fail("no_integer")
-  if (digits.length < text.length) fail(`{leftover_string,"${text.slice(digits.length)}"}`)
-  const value = Number(digits)
-  if (value < 0) fail(`{value_negative,${value}}`)
-  if (value > maxExpiration) fail(`{value_too_large,${value}}`)
-}
+/** RabbitMQ drops line ends from the names in methods that change something. */
+const stripped = (name: string): string => name.replaceAll(/[\r\n]/g, "")
 
 const texts = (value: FieldValue | undefined): ReadonlyArray<string> =>
   Array.isArray(value) ? value.filter((each): each is string => typeof each === "string") : []

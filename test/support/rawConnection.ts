@@ -1,0 +1,154 @@
+/**
+ * A connection that sends methods one by one and says in a line what the broker answers, right or wrong: for what the client
+ * under test would never send, and for reply texts to the letter.
+ */
+import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
+import { ByteWriter } from "@effect-amqp/core/protocol/ByteWriter"
+import { protocolHeader } from "@effect-amqp/core/protocol/constants"
+import { FrameParser } from "@effect-amqp/core/protocol/FrameParser"
+import { encodeHeaderFrame, encodeMethodFrame } from "@effect-amqp/core/protocol/frames"
+import type { Method } from "@effect-amqp/core/protocol/methods.generated"
+import * as net from "node:net"
+
+/** A method, and the properties of the message that comes with it if it is a `basic.publish`. */
+export interface Call {
+  readonly method: Method
+  readonly properties?: BasicProperties
+}
+
+export class RawConnection {
+  private readonly socket: net.Socket
+  private readonly writer = new ByteWriter()
+  private readonly received: Array<Method> = []
+  private wake: () => void = () => {}
+  private ended: Error | undefined
+  private channel = 0
+  /** What the broker says that it is: `3.10.8`. */
+  serverVersion = ""
+
+  private constructor(port: number, host: string) {
+    this.socket = net.connect({ port, host, noDelay: true })
+    const parser = new FrameParser({
+      onMethod: (_, method) => this.received.push(method),
+      onHeader: () => {},
+      onBody: () => {},
+      onHeartbeat: () => {}
+    }, { maxFrameSize: 0 })
+    this.socket.on("data", (bytes) => {
+      parser.push(new Uint8Array(bytes))
+      this.wake()
+    })
+    const end = (error?: Error): void => {
+      this.ended ??= error ?? new Error("the broker hung up")
+      this.wake()
+    }
+    this.socket.on("error", end)
+    this.socket.on("close", () => end())
+  }
+
+  /** Connects and logs in as `guest`, or as the URL says, and opens a channel. */
+  static async open(url: string): Promise<RawConnection> {
+    const { hostname, password, pathname, port, username } = new URL(url)
+    const connection = new RawConnection(Number(port) || 5672, hostname)
+    const credentials = `\0${decodeURIComponent(username) || "guest"}\0${decodeURIComponent(password) || "guest"}`
+    connection.socket.write(protocolHeader)
+    const start = await connection.next()
+    const version = start._tag === "connection.start" ? start.serverProperties["version"] : undefined
+    if (typeof version === "string") connection.serverVersion = version
+    connection.send(0, {
+      _tag: "connection.start-ok",
+      clientProperties: {},
+      mechanism: "PLAIN",
+      response: new TextEncoder().encode(credentials),
+      locale: "en_US"
+    })
+    const tune = await connection.next()
+    if (tune._tag !== "connection.tune") throw new Error(`the broker answers ${tune._tag} to the login`)
+    connection.send(0, { ...tune, _tag: "connection.tune-ok", heartbeat: 0 })
+    connection.send(0, { _tag: "connection.open", virtualHost: decodeURIComponent(pathname.slice(1)) || "/" })
+    await connection.next()
+    await connection.openChannel()
+    return connection
+  }
+
+  /**
+   * Sends a method that is answered, and says how. A channel that the broker closes for it is replaced by another.
+   *
+   * Of a `basic.publish`, the message of which has no body, the answer is `basic.return` or `routed`.
+   */
+  async call({ method, properties = {} }: Call): Promise<string> {
+    encodeMethodFrame(this.writer, this.channel, method)
+    if (method._tag === "basic.publish") {
+      encodeHeaderFrame(this.writer, this.channel, 0, properties)
+      // A publish is not answered, and so another method is there to be.
+      encodeMethodFrame(this.writer, this.channel, {
+        _tag: "basic.qos",
+        prefetchSize: 0,
+        prefetchCount: 0,
+        global: false
+      })
+    }
+    this.flush()
+    const answer = await this.next()
+    switch (answer._tag) {
+      case "channel.close":
+        this.send(this.channel, { _tag: "channel.close-ok" })
+        await this.openChannel()
+        return `${answer.replyCode} ${answer.replyText}`
+      case "connection.close":
+        this.send(0, { _tag: "connection.close-ok" })
+        this.socket.destroy()
+        return `connection: ${answer.replyCode} ${answer.replyText}`
+      case "basic.return":
+        await this.next()
+        return "basic.return"
+      case "basic.qos-ok":
+        return "routed"
+      default:
+        return Object.values(answer).join(" ")
+    }
+  }
+
+  get isOpen(): boolean {
+    return this.ended === undefined && !this.socket.destroyed
+  }
+
+  /** Says goodbye, so that what is exclusive to the connection is gone when this is done. */
+  async close(): Promise<void> {
+    if (!this.isOpen) return
+    this.send(0, { _tag: "connection.close", replyCode: 200, replyText: "", classId: 0, methodId: 0 })
+    await this.next()
+    this.socket.destroy()
+  }
+
+  /** Goes on with a channel of which nothing is known. */
+  async renewChannel(): Promise<void> {
+    this.send(this.channel, { _tag: "channel.close", replyCode: 200, replyText: "", classId: 0, methodId: 0 })
+    await this.next()
+    await this.openChannel()
+  }
+
+  private async openChannel(): Promise<void> {
+    this.send(++this.channel, { _tag: "channel.open" })
+    await this.next()
+  }
+
+  private send(channel: number, method: Method): void {
+    encodeMethodFrame(this.writer, channel, method)
+    this.flush()
+  }
+
+  private flush(): void {
+    this.writer.commit()
+    for (const chunk of this.writer.take()) this.socket.write(chunk)
+  }
+
+  private async next(): Promise<Method> {
+    for (;;) {
+      const method = this.received.shift()
+      if (method !== undefined) return method
+      if (this.ended !== undefined) throw this.ended
+      await new Promise<void>((resolve) => (this.wake = resolve))
+    }
+  }
+}
