@@ -27,22 +27,25 @@ import {
   queueName,
   toQueue
 } from "../support/broker.ts"
+import { isEmbedded } from "../support/brokerUnderTest.ts"
+import { startEmbeddedBroker } from "../support/embeddedBroker.ts"
 import { canStartPrivateBroker, startPrivateBroker } from "../support/privateBroker.ts"
-import type { PrivateBroker } from "../support/privateBroker.ts"
 
 const maxMessageSize = 65_536
 
-describe.runIf(canStartPrivateBroker())("a broker with small limits", () => {
-  let broker: PrivateBroker
+describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limits", () => {
+  let broker: { readonly url: string; readonly stop: () => Promise<void> }
 
   beforeAll(async () => {
-    broker = await startPrivateBroker({
-      advancedConfig: `[{rabbit, [
-        {max_message_size, ${maxMessageSize}},
-        {consumer_timeout, 300},
-        {channel_tick_interval, 50}
-      ]}]`
-    })
+    broker = isEmbedded
+      ? await startEmbeddedBroker({ maxMessageSize, consumerTimeout: "300 millis" })
+      : await startPrivateBroker({
+        advancedConfig: `[{rabbit, [
+          {max_message_size, ${maxMessageSize}},
+          {consumer_timeout, 300},
+          {channel_tick_interval, 50}
+        ]}]`
+      })
   })
 
   afterAll(() => broker.stop())
@@ -126,8 +129,10 @@ describe.runIf(canStartPrivateBroker())("a broker with small limits", () => {
         const error = yield* failureOf(consumer)
         if (error._tag !== "AmqpChannelError") return assert.fail(error._tag)
         const reason = assertReason(error, "PreconditionFailed")
-        assert.include(reason.replyText, "delivery acknowledgement on channel")
-        assert.include(reason.replyText, "timed out")
+        assert.match(
+          reason.replyText,
+          /^PRECONDITION_FAILED - delivery acknowledgement on channel \d+ timed out\. Timeout value used: 300 ms\. This timeout value can be configured, see consumers doc guide to learn more$/
+        )
 
         // The message is back in the queue, for whoever is faster.
         yield* awaitMessages(queue, 1)

@@ -161,6 +161,30 @@ describe("time", () => {
       })
     ))
 
+  it.effect("closes the channel of a consumer that keeps a message too long, counted from each message", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared("q")
+        yield* publish("q", "first")
+        const consumer = yield* AmqpConsumer.make("q")
+        const received: Array<AmqpDelivery.AmqpDelivery> = []
+        const consuming = yield* Effect.forkChild(
+          Stream.runForEach(consumer.stream, (delivery) => Effect.sync(() => void received.push(delivery)))
+        )
+        yield* TestClock.adjust("50 seconds")
+        assert.isTrue(yield* received[0].ack)
+        yield* publish("q", "second")
+        // The minute of the first ends, and then that of the second.
+        yield* TestClock.adjust("59 seconds")
+        assert.isUndefined(consuming.pollUnsafe())
+        yield* TestClock.adjust("1 second")
+        const error = yield* Effect.flip(Fiber.join(consuming))
+        if (error._tag !== "AmqpChannelError") return assert.fail(error._tag)
+        assert.include(error.reason.message, "delivery acknowledgement on channel")
+        assert.strictEqual(reasonOf(error), "PreconditionFailed")
+        assert.deepStrictEqual(yield* textsOf(broker, "q"), ["second"])
+      }), { consumerTimeout: "1 minute" }))
+
   it.effect("keeps a connection alive by heartbeats for as long as both sides have any", () =>
     withBroker((broker) =>
       Effect.gen(function*() {

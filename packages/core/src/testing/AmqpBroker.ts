@@ -103,6 +103,11 @@ export interface Options {
   readonly channelMax?: number | undefined
   /** The largest body that is taken, in bytes. Default: 128 MiB, as in RabbitMQ 3.10. */
   readonly maxMessageSize?: number | undefined
+  /**
+   * How long a client may keep a message unsettled until its channel is closed with 406 (RabbitMQ, "Delivery Acknowledgement
+   * Timeout"). `Duration.infinity` is without end. Default: 30 minutes, as in RabbitMQ 3.10, which however looks once a minute only.
+   */
+  readonly consumerTimeout?: Duration.Input | undefined
   /** Replaces or adds to what the broker says of itself; a capability of `false` is one that it says it lacks. */
   readonly serverProperties?: FieldTable | undefined
 }
@@ -228,7 +233,8 @@ export const make = Effect.fnUntraced(function*(
     channelMax: options.channelMax ?? 2047,
     frameMax: options.frameMax ?? 131072,
     heartbeatSeconds: Duration.toSeconds(options.heartbeat ?? Duration.seconds(60)),
-    maxMessageSize: options.maxMessageSize ?? 128 * 1024 * 1024
+    maxMessageSize: options.maxMessageSize ?? 128 * 1024 * 1024,
+    consumerTimeoutMillis: Duration.toMillis(options.consumerTimeout ?? Duration.minutes(30))
   }, timers)
   const setUser = (name: string, { password, permissions }: User): void =>
     void broker.users.set(name, { name, password: Redacted.value(password), permissions })

@@ -20,6 +20,7 @@ export interface BrokerOptions {
   readonly frameMax: number
   readonly heartbeatSeconds: number
   readonly maxMessageSize: number
+  readonly consumerTimeoutMillis: number
 }
 
 export class Broker implements ConnectionHost {
@@ -31,6 +32,7 @@ export class Broker implements ConnectionHost {
   readonly frameMax: number
   readonly heartbeatSeconds: number
   readonly maxMessageSize: number
+  readonly consumerTimeoutMillis: number
   readonly users = new Map<string, User>()
   readonly virtualHosts = new Map<string, VirtualHost>()
   readonly connections = new Set<ServerConnection>()
@@ -56,6 +58,7 @@ export class Broker implements ConnectionHost {
     this.frameMax = options.frameMax
     this.heartbeatSeconds = options.heartbeatSeconds
     this.maxMessageSize = options.maxMessageSize
+    this.consumerTimeoutMillis = options.consumerTimeoutMillis
   }
 
   /**

@@ -14,6 +14,7 @@ import type { Message } from "./message.ts"
 import { checkProperties } from "./messageChecks.ts"
 import type { Entry, Owner, Queue } from "./queue.ts"
 import { Refusal } from "./refusal.ts"
+import type { Timers } from "./timers.ts"
 import { Unacknowledged } from "./unacknowledged.ts"
 import type { Received } from "./unacknowledged.ts"
 import type { Permission } from "./users.ts"
@@ -30,6 +31,9 @@ export interface ChannelHost extends Owner {
   readonly directReplies: DirectReplies
   /** In bytes. */
   readonly maxMessageSize: number
+  readonly timers: Timers
+  /** How long the client may keep a message unsettled, in milliseconds. */
+  readonly consumerTimeoutMillis: number
   /** What to answer a publish with that the queues took. */
   confirmation(message: Message): Confirmation
   authorize(permission: Permission, kind: "exchange" | "queue", name: string): void
@@ -39,6 +43,8 @@ export interface ChannelHost extends Owner {
     method: Methods.BasicDeliver | Methods.BasicGetOk | Methods.BasicReturn,
     message: Message
   ): void
+  /** Closes a channel of itself, and not for a method. */
+  refuse(refusal: Refusal, channel: number): void
   /** Calls `flush` when the step ends. */
   defer(deferred: { flush(): void }): void
 }
@@ -63,7 +69,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   private readonly host: ChannelHost
   private readonly assembler: ContentAssembler<Methods.BasicPublish>
   private readonly consumers = new Map<string, ChannelConsumer>()
-  private readonly unacknowledged = new Unacknowledged()
+  private readonly unacknowledged: Unacknowledged
   private mode: Mode = { _tag: "Plain" }
   private lastDeliveryTag = 0
   private lastConsumerNumber = 0
@@ -81,6 +87,20 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     this.number = number
     this.host = host
     this.assembler = new ContentAssembler(host.maxMessageSize)
+    const { consumerTimeoutMillis: timeoutMillis, timers } = host
+    this.unacknowledged = new Unacknowledged({
+      timers,
+      timeoutMillis,
+      onMissed: () =>
+        host.refuse(
+          new Refusal(
+            "preconditionFailed",
+            `delivery acknowledgement on channel ${number} timed out. Timeout value used: ${timeoutMillis} ms. ` +
+              "This timeout value can be configured, see consumers doc guide to learn more"
+          ),
+          number
+        )
+    })
   }
 
   get virtualHost(): VirtualHost {
@@ -439,7 +459,9 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     if (entry === undefined) return { _tag: "basic.get-empty" }
     const { exchange, routingKey } = entry.message
     const deliveryTag = ++this.lastDeliveryTag
-    if (!method.noAck) this.unacknowledged.add({ deliveryTag, queue, entry, consumer: undefined })
+    if (!method.noAck) {
+      this.unacknowledged.add({ deliveryTag, queue, entry, consumer: undefined, at: this.host.timers.now() })
+    }
     this.host.sendContent(this.number, {
       _tag: "basic.get-ok",
       deliveryTag,
@@ -464,7 +486,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     const deliveryTag = ++this.lastDeliveryTag
     if (!consumer.noAck) {
       consumer.unacknowledged++
-      this.unacknowledged.add({ deliveryTag, queue, entry, consumer })
+      this.unacknowledged.add({ deliveryTag, queue, entry, consumer, at: this.host.timers.now() })
     }
     this.host.sendContent(this.number, {
       _tag: "basic.deliver",
@@ -544,6 +566,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     if (this.mode._tag === "Transaction") {
       for (const { received } of this.endTransaction().settlements) this.unacknowledged.restore(received)
     }
+    this.unacknowledged.end()
     this.settleNow("release", this.unacknowledged.takeAll())
   }
 }

@@ -52,6 +52,7 @@ export interface ConnectionHost {
   readonly frameMax: number
   readonly heartbeatSeconds: number
   readonly maxMessageSize: number
+  readonly consumerTimeoutMillis: number
   /** Why publishers are to be held up, while they are. */
   readonly blockedReason: string | undefined
   user(name: string): User | undefined
@@ -128,7 +129,7 @@ export class ServerConnection implements ChannelHost {
     } catch (error) {
       // After a malformed frame nothing can be told apart, so whatever comes then stands for the answer to the close.
       if (this.phase === "closing") this.finish()
-      else this.refuse(error, 0, undefined)
+      else this.refuse(error, 0)
     }
   }
 
@@ -240,7 +241,7 @@ export class ServerConnection implements ChannelHost {
     const channel = this.channels.get(number)
     if (channel === undefined) {
       if (this.closingChannels.has(number)) return
-      return this.refuse(new Refusal("channelError", "expected 'channel.open'"), number, undefined)
+      return this.refuse(new Refusal("channelError", "expected 'channel.open'"), number)
     }
     try {
       take(channel)
@@ -368,13 +369,17 @@ export class ServerConnection implements ChannelHost {
   }
 
   /** Closes a channel with a code of the caller's. */
-  closeChannel(number: number, replyCode: number, replyText: string): void {
+  closeChannel(
+    number: number,
+    { replyCode, replyText }: { readonly replyCode: number; readonly replyText: string },
+    tag: Methods.MethodTag | undefined
+  ): void {
     const channel = this.channels.get(number)
     if (channel === undefined) return
     this.channels.delete(number)
     this.closingChannels.add(number)
     channel.end()
-    this.send(number, { _tag: "channel.close", replyCode, replyText, classId: 0, methodId: 0 })
+    this.send(number, { _tag: "channel.close", replyCode, replyText: short(replyText), ...idsOf(tag) })
   }
 
   /** Closes the connection, and waits for the client to say that it heard. */
@@ -424,6 +429,14 @@ export class ServerConnection implements ChannelHost {
     return this.host.maxMessageSize
   }
 
+  get consumerTimeoutMillis(): number {
+    return this.host.consumerTimeoutMillis
+  }
+
+  get timers(): Timers {
+    return this.host.timers
+  }
+
   confirmation(message: Message): Confirmation {
     return this.host.confirmation(message)
   }
@@ -468,7 +481,7 @@ export class ServerConnection implements ChannelHost {
   // ---------------------------------------------------------------------------
 
   /** Closes what an error concerns: the channel or the connection. */
-  private refuse(error: unknown, number: number, method: { readonly _tag: Methods.MethodTag } | undefined): void {
+  refuse(error: unknown, number: number, method?: { readonly _tag: Methods.MethodTag }): void {
     const refusal = error instanceof ProtocolError
       ? new Refusal(codeNames.get(error.replyCode) ?? "internalError", error.message)
       : error
@@ -477,10 +490,7 @@ export class ServerConnection implements ChannelHost {
     const channel = refusal.closesConnection ? undefined : this.channels.get(number)
     this.host.refused({ connection: this.id, channel: channel?.number ?? 0, replyCode, replyText })
     if (channel === undefined) return this.close(refusal, method?._tag)
-    this.channels.delete(number)
-    this.closingChannels.add(number)
-    channel.end()
-    this.send(number, { _tag: "channel.close", replyCode, replyText: short(replyText), ...idsOf(method?._tag) })
+    this.closeChannel(number, refusal, method?._tag)
   }
 
   private sayClosed(): void {

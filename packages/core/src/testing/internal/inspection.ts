@@ -199,7 +199,8 @@ export const connectionOf = (
     })),
     blocked: connection.isBlocked,
     close: (replyCode, replyText) => step(() => connection.close({ replyCode, replyText }, undefined)),
-    closeChannel: (number, replyCode, replyText) => step(() => connection.closeChannel(number, replyCode, replyText)),
+    closeChannel: (number, replyCode, replyText) =>
+      step(() => connection.closeChannel(number, { replyCode, replyText }, undefined)),
     cut: step(() => connection.transport.cut()),
     cutAfter: (direction, bytes) => step(() => link?.cutAfter(direction, bytes)),
     stall: (direction) => step(() => link?.stall(direction)),

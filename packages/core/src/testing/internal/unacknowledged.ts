@@ -2,6 +2,7 @@
 import type { ChannelConsumer } from "./channelConsumer.ts"
 import type { Entry, Queue } from "./queue.ts"
 import { Refusal } from "./refusal.ts"
+import type { Timers } from "./timers.ts"
 
 export interface Received {
   readonly deliveryTag: number
@@ -9,11 +10,28 @@ export interface Received {
   readonly entry: Entry
   /** `undefined`: it came by `basic.get`. */
   readonly consumer: ChannelConsumer | undefined
+  /** When, in milliseconds of the timers. */
+  readonly at: number
+}
+
+/** How long the client may keep a message unsettled (RabbitMQ, "Delivery Acknowledgement Timeout"). */
+export interface Deadline {
+  readonly timers: Timers
+  /** `Infinity`: as long as it likes. */
+  readonly timeoutMillis: number
+  readonly onMissed: () => void
 }
 
 export class Unacknowledged {
   /** In the order of the delivery tags. */
   private entries = new Map<number, Received>()
+  private readonly deadline: Deadline
+  /** Ends the timer, of which there is one as long as there may be something to wait for. */
+  private stopTimer: (() => void) | undefined
+
+  constructor(deadline: Deadline) {
+    this.deadline = deadline
+  }
 
   get size(): number {
     return this.entries.size
@@ -21,6 +39,7 @@ export class Unacknowledged {
 
   add(received: Received): void {
     this.entries.set(received.deliveryTag, received)
+    if (this.stopTimer === undefined) this.watch(received)
   }
 
   /** Takes out what a delivery tag names, `multiple`: with all before it; tag 0 names all there is. */
@@ -47,9 +66,27 @@ export class Unacknowledged {
     return taken
   }
 
+  /** The channel is no more. */
+  end(): void {
+    this.stopTimer?.()
+  }
+
   /** Undoes `take`. */
   restore(received: ReadonlyArray<Received>): void {
     const all = [...received, ...this.entries.values()].toSorted((one, other) => one.deliveryTag - other.deliveryTag)
     this.entries = new Map(all.map((each) => [each.deliveryTag, each]))
+  }
+
+  /** The messages before this one are settled by now; when its time is up, the oldest that is left then counts. */
+  private watch({ at }: Received): void {
+    const { onMissed, timeoutMillis, timers } = this.deadline
+    if (timeoutMillis === Infinity) return
+    this.stopTimer = timers.schedule(at + timeoutMillis - timers.now(), () => {
+      this.stopTimer = undefined
+      const [oldest] = this.entries.values()
+      if (oldest === undefined) return
+      if (oldest.at + timeoutMillis <= timers.now()) onMissed()
+      else this.watch(oldest)
+    })
   }
 }
