@@ -17,7 +17,7 @@ import { ByteWriter } from "../protocol/ByteWriter.ts"
 import { frameOverhead, ReplyCode } from "../protocol/constants.ts"
 import { ContentAssembler } from "../protocol/ContentAssembler.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
-import { encodeBodyFrames, encodeHeaderFrame, encodeMethodFrame, encodeRawHeaderFrame } from "../protocol/frames.ts"
+import { encodeHeaderFrame, encodeMethodFrame, encodeRawHeaderFrame } from "../protocol/frames.ts"
 import { methodName } from "../protocol/methods.generated.ts"
 import type {
   BasicDeliver,
@@ -206,7 +206,7 @@ export class Channel {
    */
   publish(route: Route, properties: BasicProperties, body: Uint8Array, owner?: PublishOwner, index = 0): void {
     const { frameMax, maxPublishSize, outbound } = this.host
-    const { writer } = outbound
+    const writer = outbound.writerOf(this.number)
     const { exchange, mandatory = false, routingKey } = route
     if (body.length > maxPublishSize) {
       throw new EncodeError({ message: `The body: ${body.length} bytes are more than the limit of ${maxPublishSize}` })
@@ -238,8 +238,7 @@ export class Channel {
       this.confirms?.add(owner, index, body.length, message)
       this.host.expectReply()
     }
-    encodeBodyFrames(writer, this.number, body, frameMax)
-    outbound.commit()
+    outbound.commitBody(writer, this.number, body, frameMax)
   }
 
   /** Whether the broker owes an answer. */
@@ -251,7 +250,7 @@ export class Channel {
 
   /** Whether a message may be sent now: the socket has room, and the broker has not asked this channel to pause. */
   get maySend(): boolean {
-    return !this.isPaused && this.host.outbound.hasRoom
+    return !this.isPaused && this.host.outbound.hasRoom(this.number)
   }
 
   /** Calls `listener` once, when a message may be sent or nothing can be any more. Answers how to take that back. */
@@ -260,7 +259,7 @@ export class Channel {
       forget()
       listener()
     }
-    const forgetOutbound = this.isPaused ? () => {} : this.host.outbound.onceRoom(go)
+    const forgetOutbound = this.isPaused ? () => {} : this.host.outbound.onceRoom(this.number, go)
     const forget = (): void => {
       forgetOutbound()
       this.roomListeners.delete(go)
@@ -285,7 +284,7 @@ export class Channel {
   }
 
   private encodeMethod(method: Method): void {
-    const { writer } = this.host.outbound
+    const writer = this.host.outbound.writerOf(this.number)
     try {
       encodeMethodFrame(writer, this.number, method)
       this.checkFrameSize(writer.provisionalBytes, method._tag)
@@ -293,7 +292,7 @@ export class Channel {
       writer.rollback()
       throw error
     }
-    this.host.outbound.commit()
+    this.host.outbound.commit(writer)
   }
 
   private checkFrameSize(size: number, what: string): void {
@@ -419,6 +418,7 @@ export class Channel {
         this.isPaused = !event.active
         return this.tellRoom()
       case "channel.close": {
+        // Behind a large message that is on its way: no broker reads a method in the middle of one, whatever it makes of it.
         this.encodeMethod({ _tag: "channel.close-ok" })
         const method = methodName(event.classId, event.methodId)
         // Our own close, if it crossed this one, is answered before the number is free.

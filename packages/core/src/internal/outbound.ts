@@ -7,6 +7,8 @@
  */
 import * as Effect from "effect/Effect"
 import { ByteWriter } from "../protocol/ByteWriter.ts"
+import { encodeBodyFrames } from "../protocol/frames.ts"
+import { Lanes, turnBytes } from "./lanes.ts"
 
 /** A socket write costs about as much as encoding a hundred small messages; past this size more gain nothing. */
 const flushBytes = 32 * 1024
@@ -33,15 +35,36 @@ export class Outbound {
   private closed = false
   private wakeWriter: (() => void) | undefined
   private deferred: Array<Deferred> = []
-  private waiting = new Set<() => void>()
+  /** Who waits for room, and for which channel. */
+  private readonly waiting = new Map<() => void, number>()
+  private readonly lanes = new Lanes()
   /** Called when somebody begins to wait for room. */
   onWaiting: () => void = () => {}
 
+  /** Where a channel encodes: behind its own large message while one is on its way. */
+  writerOf(channel: number): ByteWriter {
+    return this.lanes.isEmpty ? this.writer : this.lanes.writerOf(channel) ?? this.writer
+  }
+
   /** Makes what was encoded part of the output. */
-  commit(): void {
-    this.writer.commit()
+  commit(writer: ByteWriter = this.writer): void {
+    writer.commit()
     if (this.writer.pendingBytes >= flushBytes) this.wake()
     else this.schedule()
+  }
+
+  /**
+   * Sends the body of a message whose method and header a channel encoded and did not yet commit. A large one goes in turns with
+   * those of other channels, and must not change until it left the socket.
+   */
+  commitBody(writer: ByteWriter, channel: number, body: Uint8Array, frameMax: number): void {
+    if (body.length <= turnBytes) {
+      encodeBodyFrames(writer, channel, body, frameMax)
+    } else {
+      writer.commit()
+      this.lanes.add(channel, body, frameMax)
+    }
+    this.commit(writer)
   }
 
   /** Has `deferred.flush` called once before the next write. */
@@ -58,17 +81,19 @@ export class Outbound {
     resume()
   }
 
-  /** Whether a publisher should send now. */
-  get hasRoom(): boolean {
-    return this.closed || (this.blocked === undefined && this.taken + this.writer.pendingBytes < highWaterBytes)
+  /** Whether a publisher should send now on this channel: its own large messages count, and those of others don't. */
+  hasRoom(channel: number): boolean {
+    if (this.closed) return true
+    const lane = this.lanes.isEmpty ? 0 : this.lanes.pendingBytesOf(channel)
+    return this.blocked === undefined && this.taken + this.writer.pendingBytes + lane < highWaterBytes
   }
 
   /**
-   * Calls `waiter` once, when a publisher may send again or there is nothing to send to any more. Answers how to take that
+   * Calls `waiter` once, when a publisher may send again on the channel or there is nothing to send to any more. Answers how to take that
    * back.
    */
-  onceRoom(waiter: () => void): () => void {
-    this.waiting.add(waiter)
+  onceRoom(channel: number, waiter: () => void): () => void {
+    this.waiting.set(waiter, channel)
     this.onWaiting()
     return () => this.waiting.delete(waiter)
   }
@@ -81,8 +106,9 @@ export class Outbound {
   /** Lets those go on who waited, as far as there is room. */
   releaseRoom(): void {
     // Whoever is resumed fills the buffer again at once, so those behind go on waiting, in their order.
-    for (const waiter of this.waiting) {
-      if (!this.hasRoom) return
+    for (const [waiter, channel] of this.waiting) {
+      // Another channel may have room when this one is held up by its own large message.
+      if (!this.hasRoom(channel)) continue
       this.waiting.delete(waiter)
       waiter()
     }
@@ -117,7 +143,7 @@ export class Outbound {
     })
 
   private readonly awaitBytes: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.writer.pendingBytes > 0 || this.deferred.length > 0) return resume(Effect.void)
+    if (this.writer.pendingBytes > 0 || this.deferred.length > 0 || !this.lanes.isEmpty) return resume(Effect.void)
     this.wakeWriter = () => resume(Effect.void)
     return Effect.sync(() => {
       this.wakeWriter = undefined
@@ -128,6 +154,7 @@ export class Outbound {
     const deferred = this.deferred
     this.deferred = []
     for (const one of deferred) one.flush()
+    if (!this.lanes.isEmpty) this.lanes.moveTo(this.writer)
     this.taken = this.writer.pendingBytes
     return this.writer.take()
   }
