@@ -2,16 +2,27 @@
  * The program of rabbitpy's "Multi-threaded Use Notes" with fibers in place of threads: one connection; a fiber that
  * publishes and a fiber that consumes, each on a channel of its own.
  *
- * `npm start` runs it against the broker of `AMQP_URL`, by default the one on this machine.
+ * `npm start` runs it against the broker of `AMQP_URL`, by default the one on this machine, and when there is none against one
+ * in the same process.
  */
-import { AmqpChannel, AmqpConsumer, AmqpExchange, AmqpMessage, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
+import {
+  AmqpChannel,
+  AmqpConnection,
+  AmqpConsumer,
+  AmqpExchange,
+  AmqpMessage,
+  AmqpPublisher,
+  AmqpQueue
+} from "@effect-amqp/core"
+import { AmqpBroker } from "@effect-amqp/core/testing"
 import { NodeAmqp } from "@effect-amqp/node"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Config from "effect/Config"
 import * as Console from "effect/Console"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 
 const EXCHANGE = "threading_example"
@@ -69,10 +80,27 @@ const main = Effect.gen(function*() {
   yield* Console.log(`main: ${received} messages went through in ${Math.round(Duration.toMillis(elapsed))} ms`)
 })
 
-const AmqpLive = NodeAmqp.layerConfig({
-  url: Config.Redacted("AMQP_URL").pipe(Config.withDefault(Redacted.make("amqp://guest:guest@127.0.0.1:5672"))),
-  connectionName: Config.succeed("threads example")
-})
+/** Says which broker it is, once there is a connection to it. */
+const using = <A, E>(broker: string, connection: Layer.Layer<A, E>) =>
+  Layer.provideMerge(Layer.effectDiscard(Console.log(`main: uses ${broker}`)), connection)
+
+const connectionName = "threads example"
+
+// The broker of AMQP_URL; without that variable the one of this machine, and without that one an embedded one.
+const AmqpLive = Layer.unwrap(Effect.gen(function*() {
+  const url = yield* Config.option(Config.Redacted("AMQP_URL"))
+  return Option.isSome(url)
+    ? using("the broker of AMQP_URL", NodeAmqp.layer({ url: url.value, connectionName }))
+    : using(
+      "the broker at 127.0.0.1:5672",
+      NodeAmqp.layer({ url: "amqp://guest:guest@127.0.0.1:5672", connectionName })
+    ).pipe(
+      Layer.catchTag("AmqpConnectionError", (error) =>
+        error.reason._tag === "DialFailed"
+          ? using("an embedded broker, as there is none at 127.0.0.1:5672", AmqpBroker.layer())
+          : Layer.effect(AmqpConnection.AmqpConnection, Effect.fail(error)))
+    )
+}))
 
 /** What a person can do about it. A service would leave its errors to `runMain`, which logs them with all their causes. */
 const complain = (error: { readonly _tag: string; readonly message: string }) =>

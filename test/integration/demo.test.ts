@@ -9,9 +9,9 @@ import { root, start } from "../support/process.ts"
 // What a person sees who runs `npm start`: the build, then the example in a process of its own.
 
 /** Runs the example against a broker, to its end. */
-const demo = (url: string) =>
+const demo = (url: string | undefined, nodeOptions: ReadonlyArray<string> = []) =>
   Effect.gen(function*() {
-    const { ended, kill } = start(["examples/threads.ts"], { AMQP_URL: url, NO_COLOR: "1" })
+    const { ended, kill } = start([...nodeOptions, "examples/threads.ts"], { AMQP_URL: url, NO_COLOR: "1" })
     yield* Effect.addFinalizer(() => Effect.sync(kill))
     return yield* Effect.promise(() => ended)
   })
@@ -36,6 +36,7 @@ describe("the demo", () => {
       assert.strictEqual(stderr, "")
       const lines = stdout.trimEnd().split("\n").filter((line) => !line.startsWith("main: purged"))
       assert.includeMembers(lines, [
+        "main: uses the broker of AMQP_URL",
         "main: opens a channel and declares threading_example and threading_queue",
         "consumer: opens a channel and consumes threading_queue",
         "publisher: opens a channel and publishes to threading_example",
@@ -56,6 +57,26 @@ describe("the demo", () => {
       assert.strictEqual(exitCode, 0)
       yield* eventually(administration().connectionsNamed("threads example"), (count) => count === 0)
     }))
+
+  it.live("runs on an embedded broker, and says so, when nothing names one and there is none on this machine", () =>
+    Effect.gen(function*() {
+      const { exitCode, stderr, stdout } = yield* demo(undefined, ["--import", "./test/support/noLocalBroker.mjs"])
+      assert.strictEqual(stderr, "")
+      const lines = stdout.trimEnd().split("\n")
+      assert.strictEqual(lines[0], "main: uses an embedded broker, as there is none at 127.0.0.1:5672")
+      assert.match(lines.at(-1) ?? "", /^main: 100 messages went through in \d+ ms$/)
+      assert.strictEqual(exitCode, 0)
+    }))
+
+  it.live.runIf(new URL(brokerUrl).host === "127.0.0.1:5672")(
+    "runs on the broker of this machine when nothing names one",
+    () =>
+      Effect.gen(function*() {
+        const { exitCode, stdout } = yield* demo(undefined)
+        assert.strictEqual(stdout.split("\n")[0], "main: uses the broker at 127.0.0.1:5672")
+        assert.strictEqual(exitCode, 0)
+      })
+  )
 
   it.live("says in a line that there is no broker, and which URL it takes", () =>
     Effect.gen(function*() {
