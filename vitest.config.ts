@@ -24,7 +24,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "local",
-          include: ["test/**/*.test.ts"],
+          include: ["test/**/*.test.ts", "examples/*.test.ts"],
           exclude: ["test/integration/**", "test/types/**"]
         }
       },
