@@ -45,7 +45,8 @@ export type FieldType =
  *
  * **Details**
  *
- * Decoding yields a `TypedField` where nothing simpler is exact: for decimals, and for timestamps beyond what a `Date` holds.
+ * Decoding yields a `TypedField` where nothing simpler can be sent again as it came: for decimals, for timestamps beyond what a
+ * `Date` holds, and for floats and doubles that are integers beyond 2^53 - 1, which are too inexact for a plain number.
  *
  * @category models
  * @since 0.1.0
@@ -112,7 +113,7 @@ export class TypedField extends Data.TaggedClass("TypedField")<{
  * object or `Map` as `F`, and a {@link TypedField} as what it says.
  *
  * Decoded to the same, where 64-bit integers are numbers when safe and bigints otherwise, `S` that is no UTF-8 is bytes,
- * `T` is a `Date`, and `D` a {@link TypedField}. Bytes are a view into what was received.
+ * `T` is a `Date`, and `D` a {@link TypedField}, as are the values that it names. Bytes are a view into what was received.
  *
  * @category models
  * @since 0.1.0
@@ -238,6 +239,9 @@ const writeValue = (writer: ByteWriter, key: string, value: FieldValue, depth: n
   }
 }
 
+/** Whether a number is an integer that other integers may have been rounded to. */
+const isInexact = (value: number): boolean => Number.isInteger(value) && !Number.isSafeInteger(value)
+
 const writeNumber = (writer: ByteWriter, key: string, value: number): void => {
   if (!Number.isInteger(value) || Object.is(value, -0)) {
     writer.octet(letter.d)
@@ -255,7 +259,7 @@ const writeNumber = (writer: ByteWriter, key: string, value: number): void => {
     writer.octet(letter.I)
     return writer.signedLong(value)
   }
-  if (!Number.isSafeInteger(value)) {
+  if (isInexact(value)) {
     throw new EncodeError({
       message:
         `table value "${key}": an integer beyond 2^53 - 1 must be a bigint, or a TypedField.double if it is inexact`
@@ -407,10 +411,14 @@ const readValue = (reader: ByteReader, depth: number): FieldValue => {
       return reader.short()
     case letter.i:
       return reader.long()
-    case letter.f:
-      return reader.float()
-    case letter.d:
-      return reader.double()
+    case letter.f: {
+      const value = reader.float()
+      return isInexact(value) ? TypedField.float(value) : value
+    }
+    case letter.d: {
+      const value = reader.double()
+      return isInexact(value) ? TypedField.double(value) : value
+    }
     case letter.D: {
       const scale = reader.octet()
       return TypedField.decimal(scale, reader.int32())
