@@ -8,6 +8,7 @@ import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { wire } from "../fixtures/wire.ts"
 import {
   bodyBytes,
   connected,
@@ -134,6 +135,25 @@ describe("setPrefetch", () => {
           tag = yield* remake(peer, tag, prefetch, { "x-stream-offset": 42 })
           yield* resultOf(changing)
         }
+      })
+    ))
+
+  it.effect("K7: lets a stream go on after the last offset it knows, when later properties can't be read", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumer, consumerTag } = yield* openHandle(peer, { offset: "first" })
+        yield* peer.push(...withOffset(consumerTag, 41))
+        const first = yield* fork(consumer.setPrefetch(5))
+        const tag = yield* remake(peer, consumerTag, 5, { "x-stream-offset": 42 })
+        yield* resultOf(first)
+        yield* peer.push(
+          methodBytes(1, { ...deliver(tag), deliveryTag: 2 }),
+          // The flag of a content type, and no content type.
+          wire("02 0001 0000000e 003c 0000 0000000000000000 8000 ce")
+        )
+        const second = yield* fork(consumer.setPrefetch(6))
+        yield* remake(peer, tag, 6, { "x-stream-offset": 42 })
+        yield* resultOf(second)
       })
     ))
 

@@ -241,7 +241,9 @@ export class Subscription<A> implements ConsumerSink {
     for (const { index, lastProperties } of this.consumers.values()) {
       const queue = queues[index]
       const isStream = offsetKey in table || (typeof queue === "object" && queue.type === "stream")
-      if (isStream && lastProperties !== undefined) this.offsets[index] = offsetAfter(lastProperties)
+      if (isStream && lastProperties !== undefined) {
+        this.offsets[index] = offsetAfter(lastProperties) ?? this.offsets[index]
+      }
     }
   }
 
@@ -267,9 +269,14 @@ export class Subscription<A> implements ConsumerSink {
   )
 }
 
-/** The offset after that of a message of a stream. */
+/** The offset after that of a message of a stream, unless its properties say none or can't be read. */
 const offsetAfter = (properties: Uint8Array): FieldValue | undefined => {
-  const offset = decodeProperties(properties).headers?.[offsetKey]
+  let offset: FieldValue | undefined
+  try {
+    offset = decodeProperties(properties).headers?.[offsetKey]
+  } catch {
+    return undefined
+  }
   return typeof offset === "number" || typeof offset === "bigint" ? BigInt(offset) + 1n : undefined
 }
 
