@@ -1,5 +1,6 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
@@ -8,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as Stream from "effect/Stream"
 import { wire } from "../fixtures/wire.ts"
 import {
+  assertReason,
   bodyBytes,
   connected,
   connectionClose,
@@ -17,6 +19,7 @@ import {
   deliverBytes,
   failureOf,
   fork,
+  getOkBytes,
   headerBytes,
   methodBytes,
   openConsumer,
@@ -84,7 +87,9 @@ const violations: ReadonlyArray<readonly [what: string, replyCode: number, ...by
       multiple: false
     })
   ],
-  ["a delivery tag that does not count up", 503, deliverBytes(3, "c", 2, "hello")]
+  ["a delivery tag that does not count up", 503, deliverBytes(3, "c", 2, "hello")],
+  // As text each byte would take three, and could not be sent back.
+  ["a cancel of a consumer whose tag is no UTF-8", 502, wire(`01 0003 00000105 003c 001e ff${"ff".repeat(255)} 00 ce`)]
 ]
 
 describe("framing", () => {
@@ -101,6 +106,18 @@ describe("framing", () => {
         })
       ))
   }
+
+  it.effect("a message whose delivery tag does not count up is the end of whoever got it, too", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const get = yield* fork(AmqpChannel.run(AmqpQueue.get("q", () => AmqpChannel.succeed(AmqpDelivery.ack))))
+        yield* peer.openChannel()
+        yield* peer.expect("basic.get")
+        yield* peer.push(getOkBytes(1, "hello", 2))
+        const { cause } = yield* reasonOf(get, "ConnectionLost")
+        assertReason(cause, "ProtocolViolation")
+      })
+    ))
 
   it.effect("two faults in one read are told with one close, by the first of them", () =>
     connected((peer, connection) =>

@@ -57,6 +57,13 @@ export interface ServerOptions {
   readonly heartbeat?: number | undefined
 }
 
+/** A method of the client; the body is empty when it is none with content. */
+export interface Received {
+  readonly channel: number
+  readonly method: Method
+  readonly body: Uint8Array
+}
+
 /** A publish of the client, put together from its frames. */
 export interface Published extends BasicPublish {
   readonly body: Uint8Array
@@ -91,11 +98,11 @@ export const contentBytes = (
   return concat([methodBytes(channel, method), headerBytes(channel, body.length, properties), bodyBytes(channel, body)])
 }
 
-/** The first message that a `basic.get` on the channel answers with. */
-export const getOkBytes = (channel: number, text: string): Uint8Array =>
+/** The message that a `basic.get` on the channel answers with, the first one there. */
+export const getOkBytes = (channel: number, text: string, deliveryTag = 1): Uint8Array =>
   contentBytes(
     channel,
-    { _tag: "basic.get-ok", deliveryTag: 1, redelivered: false, exchange: "", routingKey: "q", messageCount: 0 },
+    { _tag: "basic.get-ok", deliveryTag, redelivered: false, exchange: "", routingKey: "q", messageCount: 0 },
     text
   )
 
@@ -198,8 +205,7 @@ export class Peer {
   /** What the client's dial waits for, or fails with. */
   dial: Effect.Effect<void, Socket.SocketError> = Effect.void
 
-  private readonly received: Array<{ readonly channel: number; readonly method: Method; readonly body: Uint8Array }> =
-    []
+  private readonly received: Array<Received> = []
   private greeting: Uint8Array = new Uint8Array(0)
   private readonly assemblers = new Map<number, ContentAssembler<BasicPublish>>()
   private readonly parser = new FrameParser({
@@ -325,7 +331,8 @@ export class Peer {
   // the script's side: what the client sent
   // ---------------------------------------------------------------------------
 
-  private readonly next = Effect.gen({ self: this }, function*() {
+  /** Takes the next method of the client, whatever it is, if there is one. */
+  readonly next: Effect.Effect<Received | undefined> = Effect.gen({ self: this }, function*() {
     for (let turn = 0; turn < turnsToRest && this.received.length === 0; turn++) yield* Effect.yieldNow
     return this.received.shift()
   })
@@ -357,9 +364,6 @@ export class Peer {
     this.next,
     (next) => assert.isUndefined(next, `the client sent ${JSON.stringify(next)}`)
   )
-
-  /** Takes the next method of the client, whatever it is, if there is one. */
-  readonly takeMethod: Effect.Effect<Method | undefined> = Effect.map(this.next, (next) => next?.method)
 
   /** Everything that the client sent and nobody took, by name, with heartbeats left out. */
   readonly takeTags: Effect.Effect<ReadonlyArray<MethodTag>> = Effect.map(

@@ -20,6 +20,8 @@ import type { Content } from "../protocol/ContentAssembler.ts"
 import { encodeHeaderFrame, encodeMethodFrame, encodeRawHeaderFrame } from "../protocol/frames.ts"
 import { methodName } from "../protocol/methods.generated.ts"
 import type {
+  BasicCancel,
+  BasicCancelOk,
   BasicDeliver,
   BasicGetEmpty,
   BasicGetOk,
@@ -410,7 +412,7 @@ export class Channel {
       case "basic.cancel": {
         const sink = this.sinks.get(event.consumerTag)
         this.sinks.delete(event.consumerTag)
-        if (!event.noWait) this.send({ _tag: "basic.cancel-ok", consumerTag: event.consumerTag })
+        if (!event.noWait) this.sendBack({ _tag: "basic.cancel-ok", consumerTag: event.consumerTag })
         return sink?.cancelled(event.consumerTag)
       }
       case "channel.flow":
@@ -434,6 +436,18 @@ export class Channel {
     }
   }
 
+  /** Sends a consumer tag that the broker sent. */
+  private sendBack(method: BasicCancel | BasicCancelOk): void {
+    try {
+      this.send(method)
+    } catch (error) {
+      if (!(error instanceof EncodeError)) throw error
+      // It fitted when it came, and has become longer: bytes that are no UTF-8 are U+FFFD by now.
+      const message = "a consumer tag is no UTF-8, and can't be sent back"
+      throw new ProtocolError({ replyCode: ReplyCode.syntaxError, message })
+    }
+  }
+
   private handleDelivery(content: Content<BasicDeliver>): void {
     const sink = this.sinks.get(content.method.consumerTag)
     if (sink?.noAck === true) this.acknowledgements.deliveredSettled(content.method.deliveryTag)
@@ -448,13 +462,13 @@ export class Channel {
   }
 
   private handleReply(event: ChannelEvent, tag: MethodTag): void {
-    const request = this.requests.take(tag)
+    const request = this.requests.answeredBy(tag)
     this.handleGet(event, request)
-    this.requests.sendNext()
+    this.requests.finishFirst()
     if (request.resume !== undefined) request.resume(Effect.succeed(event))
     // Nobody waits for this consumer any more, so it must not hold messages.
     else if ("_tag" in event && event._tag === "basic.consume-ok") {
-      this.send({ _tag: "basic.cancel", consumerTag: event.consumerTag, noWait: true })
+      this.sendBack({ _tag: "basic.cancel", consumerTag: event.consumerTag, noWait: true })
     }
   }
 

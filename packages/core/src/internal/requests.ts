@@ -71,21 +71,26 @@ export class RequestQueue {
   }
 
   /**
-   * Takes a reply and answers the request that it is for, whose `resume` is the caller's to call. Throws a `ProtocolError` when
-   * it is no reply to the first request.
+   * The request that a reply is for. It keeps its place until `finishFirst`, so that it fails with the others when there is
+   * something wrong with the reply. Throws a `ProtocolError` when it is no reply to the first request.
    */
-  take(tag: MethodTag): Request {
+  answeredBy(tag: MethodTag): Request {
     const request = this.requests.at(0)
     if (request === undefined || request.state === "Waiting") throw unexpected(`${tag} without a request`)
     const replies: ReadonlyArray<MethodTag> = replyTags[request.method._tag]
     if (!replies.includes(tag)) throw unexpected(`${tag} in reply to ${request.method._tag}`)
-    request.done = true
-    this.requests.shift()
     return request
   }
 
+  /** The first request has its reply, and the next one its turn. To resume the first is the caller's affair. */
+  finishFirst(): void {
+    const request = this.requests.shift()
+    if (request !== undefined) request.done = true
+    this.sendNext()
+  }
+
   /** Sends the first request that waits, unless one before it may still be answered in time. */
-  sendNext(): void {
+  private sendNext(): void {
     let index = 0
     while (index < this.requests.length) {
       const request = this.requests[index]
