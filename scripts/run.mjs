@@ -23,6 +23,7 @@ const tasks = {
   test: [build, tool("vitest", "run")],
   bench: [build, tool("node", "bench/src/main.ts")],
   simulate: [build, tool("node", "test/simulation/seeded/main.ts")],
+  fuzz: [tool("node", "scripts/fuzz.ts")],
   generate: [generate],
   check: [
     tool("tsc", "-b"),

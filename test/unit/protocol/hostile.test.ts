@@ -4,6 +4,7 @@
  */
 import { decodeProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import { ContentAssembler } from "@effect-amqp/core/protocol/ContentAssembler"
+import { decodeTable, maxTableDepth } from "@effect-amqp/core/protocol/fieldTable"
 import { FrameParser } from "@effect-amqp/core/protocol/FrameParser"
 import { hasContent } from "@effect-amqp/core/protocol/methods.generated"
 import { ProtocolError, ProtocolMismatch } from "@effect-amqp/core/protocol/ProtocolError"
@@ -11,7 +12,9 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Schema from "effect/Schema"
 import * as golden from "../../fixtures/golden.ts"
-import { bytes, concat, written } from "./support.ts"
+import { wire } from "../../fixtures/wire.ts"
+import { frame } from "../../support/fuzzing.ts"
+import { bytes, concat, readerOf, written } from "./support.ts"
 
 /** Feeds a stream to parser, assembler and property decoder, and answers the error it ended with, if any. */
 const endOf = (stream: Uint8Array): unknown => {
@@ -42,16 +45,10 @@ const assertOrderlyEnd = (stream: Uint8Array): void => {
   assert.include([501, 502, 503, 504, 505], error.replyCode)
 }
 
-const frame = (type: number, payload: Uint8Array): Uint8Array =>
-  written((writer) => {
-    writer.octet(type)
-    writer.short(1)
-    writer.longString(payload)
-    writer.octet(206)
-  })
-
 // A method with content would leave the assembler waiting, and what comes after it unread.
-const methods = golden.methods.filter(({ method }) => !hasContent(method._tag)).map(({ payload }) => frame(1, payload))
+const methods = golden.methods.filter(({ method }) => !hasContent(method._tag)).map(({ payload }) =>
+  frame(1, 1, payload)
+)
 const stream = concat([golden.stream, ...methods, golden.stream])
 
 const byte = Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 255 })))
@@ -66,8 +63,8 @@ describe("hostile streams", () => {
   it.prop("random bytes end in an orderly way", [bytes], ([random]) => assertOrderlyEnd(random))
 
   it.prop("random bytes within frames end in an orderly way", [byte, bytes], ([type, random]) => {
-    assertOrderlyEnd(frame([1, 2, 3, 8][type % 4], random))
-    for (const { payload } of golden.methods) assertOrderlyEnd(frame(1, concat([payload.subarray(0, 4), random])))
+    assertOrderlyEnd(frame([1, 2, 3, 8][type % 4], 1, random))
+    for (const { payload } of golden.methods) assertOrderlyEnd(frame(1, 1, concat([payload.subarray(0, 4), random])))
   }, { arbitrary: { runs: 50 } })
 
   it.prop(
@@ -89,5 +86,100 @@ describe("hostile streams", () => {
         assertOrderlyEnd(mutated)
       }
     }
+  })
+})
+
+const megabyte = 2 ** 20
+
+/** An encoded field of a type with a size: a table, an array, a text or bytes. */
+const sized = (letter: string, value: Uint8Array): Uint8Array =>
+  concat([new TextEncoder().encode(letter), written((writer) => writer.longString(value))])
+
+const repeated = (piece: Uint8Array, size = megabyte): Uint8Array => {
+  const all = new Uint8Array(size - size % piece.length)
+  for (let at = 0; at < all.length; at += piece.length) all.set(piece, at)
+  return all
+}
+
+/** Field after field, each under a key of its own. */
+const distinctKeys = (key: (index: number) => string): Uint8Array => {
+  const entries: Array<Uint8Array> = []
+  for (let index = 0, size = 0; size < megabyte; index++) {
+    const entry = concat([new TextEncoder().encode(key(index)), wire(`"V"`)])
+    entries.push(Uint8Array.of(entry.length - 1), entry)
+    size += entry.length + 1
+  }
+  return concat(entries)
+}
+
+/** A megabyte under as many tables as there may be. */
+const deepest = Array.from({ length: maxTableDepth - 1 }).reduce<Uint8Array>(
+  (field) => concat([Uint8Array.of(0), sized("F", field)]),
+  repeated(wire(`00 "V"`))
+)
+
+const largeTables: ReadonlyArray<readonly [name: string, entries: Uint8Array]> = [
+  ["an array of values without bytes", concat([Uint8Array.of(0), sized("A", repeated(wire(`"V"`)))])],
+  ["an array of empty tables", concat([Uint8Array.of(0), sized("A", repeated(wire(`"F" 00000000`)))])],
+  ["an array of empty arrays", concat([Uint8Array.of(0), sized("A", repeated(wire(`"A" 00000000`)))])],
+  ["equal keys", repeated(wire(`00 "V"`))],
+  ["keys that are __proto__", repeated(wire(`09"__proto__" "F" 00000000`))],
+  ["short keys that differ", distinctKeys((index) => index.toString(36))],
+  ["keys that are far numbers", distinctKeys((index) => String(index * 4099))],
+  ["long texts that are no UTF-8", repeated(concat([Uint8Array.of(0), sized("S", new Uint8Array(1000).fill(0xff))]))],
+  ["the depth that is allowed", deepest]
+]
+
+describe("large input", () => {
+  // In milliseconds. A megabyte takes some hundredths of a second; if the work grew with its square, it would be hours.
+  const limit = 10_000
+
+  for (const [name, entries] of largeTables) {
+    it(`a megabyte of ${name} is read in time in proportion`, () => {
+      const encoded = written((writer) => writer.longString(entries))
+      const before = performance.now()
+      decodeTable(readerOf(encoded))
+      assert.isBelow(performance.now() - before, limit)
+    })
+  }
+
+  it("a megabyte that comes byte by byte takes time in proportion", () => {
+    const large = concat([golden.stream, frame(3, 1, repeated(Uint8Array.of(1)))])
+    let received = 0
+    const parser = new FrameParser({
+      onMethod: () => {},
+      onHeader: () => {},
+      onBody: (_, payload) => {
+        received += payload.length
+      },
+      onHeartbeat: () => {}
+    }, { maxFrameSize: 0 })
+    const before = performance.now()
+    for (let at = 0; at < large.length; at++) parser.push(large.subarray(at, at + 1))
+    assert.isBelow(performance.now() - before, limit)
+    assert.strictEqual(received, megabyte + 5)
+  })
+
+  it("a body in pieces of a byte takes time in proportion", () => {
+    const assembler = new ContentAssembler(megabyte)
+    assembler.start({
+      _tag: "basic.deliver",
+      consumerTag: "c",
+      deliveryTag: 1,
+      redelivered: false,
+      exchange: "",
+      routingKey: "q"
+    })
+    assembler.header({ bodySize: megabyte, properties: wire("0000") })
+    const empty = new Uint8Array(0)
+    const before = performance.now()
+    let content = undefined
+    for (let count = 0; count < megabyte; count++) {
+      // Empty pieces are allowed, and take nothing.
+      assembler.body(empty)
+      content = assembler.body(Uint8Array.of(count))
+    }
+    assert.isBelow(performance.now() - before, limit)
+    assert.strictEqual(content?.body.length, megabyte)
   })
 })

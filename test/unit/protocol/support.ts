@@ -92,10 +92,10 @@ export const parse = (chunks: ReadonlyArray<Uint8Array>, maxFrameSize?: number):
   return emitted
 }
 
-const integer = (minimum: number, maximum: number): Arbitrary.Arbitrary<number> =>
+export const integer = (minimum: number, maximum: number): Arbitrary.Arbitrary<number> =>
   Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum, maximum })))
 
-const oneOf = <A>(...choices: ReadonlyArray<Arbitrary.Arbitrary<A>>): Arbitrary.Arbitrary<A> =>
+export const oneOf = <A>(...choices: ReadonlyArray<Arbitrary.Arbitrary<A>>): Arbitrary.Arbitrary<A> =>
   Arbitrary.flatMap(integer(0, choices.length - 1), (index) => choices[index])
 
 const encoder = new TextEncoder()
