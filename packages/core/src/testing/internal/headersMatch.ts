@@ -36,8 +36,16 @@ export const headersMatcher = (table: FieldTable): (headers: FieldTable) => bool
     const isThere = ([name, value]: [string, FieldValue | undefined]): boolean => {
       const header = Object.hasOwn(headers, name) ? headers[name] : undefined
       // A binding without a value asks for the header alone.
-      return header !== undefined && (value === null || equalFields(value, header))
+      return header !== undefined && (value === null || equalFields(comparable(value), comparable(header)))
     }
     return mode.startsWith("all") ? wanted.every(isThere) : wanted.some(isThere)
   }
+}
+
+const encoder = new TextEncoder()
+
+/** A value as RabbitMQ compares it, to which text is bytes and a time is a number of seconds. */
+const comparable = (value: FieldValue | undefined): FieldValue | undefined => {
+  if (typeof value === "string") return encoder.encode(value)
+  return value instanceof Date ? value.getTime() / 1000 : value
 }
