@@ -9,6 +9,7 @@ import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { countingFibers } from "../support/countingFibers.ts"
 import {
   ack,
   assertReason,
@@ -18,7 +19,6 @@ import {
   connect,
   connected,
   connectionClose,
-  countingFibers,
   declare,
   declareOk,
   deliverBytes,

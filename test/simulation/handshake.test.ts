@@ -8,11 +8,11 @@ import * as Redacted from "effect/Redacted"
 import * as Socket from "effect/socket/Socket"
 import * as TestClock from "effect/testing/TestClock"
 import { wire } from "../fixtures/wire.ts"
+import { countingFibers } from "../support/countingFibers.ts"
 import {
   assertWaits,
   connect,
   connectionClose,
-  countingFibers,
   dial,
   exitOf,
   failureOf,

@@ -39,11 +39,11 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import { concat, written } from "../unit/protocol/support.ts"
+import { countingFibers } from "./countingFibers.ts"
 
 type MethodOf<Tag extends MethodTag> = Extract<Method, { readonly _tag: Tag }>
 
@@ -495,19 +495,6 @@ export const script = <A, E>(body: (peer: Peer) => Effect.Effect<A, E, Scope.Sco
     assert.strictEqual(fibers.running, 0, "fibers that are left")
     return result
   })
-
-/** Counts the fibers that run within an Effect. */
-export const countingFibers = () => {
-  const fibers = {
-    running: 0,
-    counted: <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-      Effect.provideService(self, Metric.FiberRuntimeMetrics, {
-        recordFiberStart: () => void fibers.running++,
-        recordFiberEnd: () => void fibers.running--
-      })
-  }
-  return fibers
-}
 
 export interface ConnectedOptions {
   readonly client?: AmqpConnection.Options | undefined

@@ -122,6 +122,8 @@ export class Channel {
   /** How the program that runs on the channel publishes, if its runner has a say in that. */
   programPublisher: ProgramPublisher | undefined
   state: "Open" | "Closing" | "Closed" = "Open"
+  /** Whether the broker was told of it, and has to be told of its end. */
+  private isKnown = false
   /** Why the channel is not open. */
   failure: AmqpError.AmqpChannelError | undefined
   /** Set when a message was published that the broker does not confirm, so that only a close tells whether it took it. */
@@ -192,6 +194,7 @@ export class Channel {
     } catch (error) {
       return this.localError(error)
     }
+    this.isKnown = true
     this.host.expectReply()
     return undefined
   }
@@ -488,6 +491,10 @@ export class Channel {
   /** Sends the close, unless the channel is closed or about to be. The broker's answer ends the channel. */
   beginClose(): void {
     if (this.state !== "Open") return
+    if (!this.isKnown) {
+      this.host.release(this)
+      return this.end(closedHere)
+    }
     for (const consumerTag of this.sinks.keys()) this.send({ _tag: "basic.cancel", consumerTag, noWait: true })
     this.acknowledgements.flush()
     this.state = "Closing"
