@@ -373,6 +373,37 @@ describe("faults of the broker", () => {
         assert.strictEqual(reasonOf(yield* Fiber.join(holding)), "OutcomeUnknown")
       })
     ))
+
+  it.effect("a publish may be answered after later ones", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared("q")
+        yield* broker.confirmWith(({ text }) =>
+          text === "1"
+            ? { confirmation: "nack", after: "2 seconds" }
+            : text === "2"
+            ? { confirmation: "ack", after: "1 second" }
+            : "ack"
+        )
+        const publisher = yield* AmqpPublisher.make()
+        const answered: Array<string> = []
+        yield* Effect.forEach(["1", "2", "3"], (text) =>
+          publisher.publish(AmqpMessage.text(text), AmqpQueue.route("q")).pipe(
+            Effect.match({
+              onSuccess: () => `${text} acked`,
+              onFailure: (error) => `${text} ${reasonOf(error)}`
+            }),
+            Effect.flatMap((answer) => Effect.sync(() => answered.push(answer))),
+            Effect.forkChild
+          ))
+        yield* rest
+        assert.deepStrictEqual(answered, ["3 acked"])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(answered, ["3 acked", "2 acked"])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(answered, ["3 acked", "2 acked", "1 Nacked"])
+      })
+    ))
 })
 
 describe("users and virtual hosts", () => {

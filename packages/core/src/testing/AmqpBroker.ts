@@ -129,7 +129,7 @@ export interface NetworkOptions {
   readonly cutAfterReceived?: number | undefined
 }
 
-export type { Confirmation } from "./internal/confirms.ts"
+export type { Confirmation, LateConfirmation } from "./internal/confirms.ts"
 export type { BindingInfo, BrokerConnection, ChannelInfo, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
 export type { Direction } from "./internal/memoryLink.ts"
 export type { RefusalInfo } from "./internal/refusal.ts"
