@@ -12,12 +12,13 @@ import type { AdministrableBroker } from "./provided.ts"
 /** A text as Erlang writes it: by its bytes, so that no character means anything. */
 export const binary = (text: string): string => `<<${new TextEncoder().encode(text).join(",")}>>`
 
-/** Has `Named` be the processes of the connections with this name. */
+/** Has `Named` be the processes of the connections with this name. A connection has no properties before its handshake. */
 export const named = (connectionName: string): string =>
   `Named = [proplists:get_value(pid, C) ||
      C <- rabbit_networking:connection_info_all([pid, client_properties]),
-     lists:member({<<"connection_name">>, longstr, ${binary(connectionName)}},
-       proplists:get_value(client_properties, C))]`
+     Properties <- [proplists:get_value(client_properties, C)],
+     is_list(Properties),
+     lists:member({<<"connection_name">>, longstr, ${binary(connectionName)}}, Properties)]`
 
 /** Evaluates expressions of Erlang one after the other and answers what the last one is. */
 export const evaluateOn = (
