@@ -14,6 +14,36 @@ declare global {
     decode(bytes?: ArrayBufferView | ArrayBuffer): string
   }
 
+  interface BytesReader {
+    read(): Promise<
+      { readonly done: false; readonly value: Uint8Array } | {
+        readonly done: true
+        readonly value?: undefined
+      }
+    >
+    cancel(): Promise<void>
+  }
+
+  interface BytesWriter {
+    readonly closed: Promise<void>
+    readonly ready: Promise<void>
+    write(bytes: Uint8Array): Promise<void>
+    close(): Promise<void>
+    abort(): Promise<void>
+  }
+
+  class CompressionStream {
+    constructor(format: "gzip" | "deflate")
+    readonly readable: { getReader(): BytesReader }
+    readonly writable: { getWriter(): BytesWriter }
+  }
+
+  class DecompressionStream {
+    constructor(format: "gzip" | "deflate")
+    readonly readable: { getReader(): BytesReader }
+    readonly writable: { getWriter(): BytesWriter }
+  }
+
   function queueMicrotask(callback: () => void): void
 }
 

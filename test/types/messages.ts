@@ -42,6 +42,7 @@ typeOf(delivery.properties.headers).is<AmqpMessage.FieldTable | undefined>()
 const again: AmqpMessage.AmqpMessage = AmqpMessage.make(delivery.body, delivery.properties)
 AmqpChannel.publish(again, { exchange: "", routingKey: "a" })
 AmqpChannel.publish({ body: new Uint8Array(), properties: {} }, { exchange: "", routingKey: "a" })
+typeOf(AmqpMessage.fromDelivery(delivery)).is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpDecodeError>>()
 
 // -----------------------------------------------------------------------------
 // schemas

@@ -180,13 +180,56 @@ describe("the rendering of a delivery", () => {
 describe("what arrived can be published again", () => {
   it.effect("with all it came with", () =>
     Effect.gen(function*() {
-      const given = delivery("hello", { expiration: "soon", deliveryMode: 3, timestamp: 2n ** 60n, clusterId: "c" })
-      const message = AmqpMessage.make(given.body, given.properties)
-      assert.deepStrictEqual(encodeForWire(message.properties).expiration, "soon")
-      assert.deepStrictEqual(encodeForWire(message.properties).deliveryMode, 3)
-      assert.deepStrictEqual(encodeForWire(message.properties).timestamp, 2n ** 60n)
-      assert.deepStrictEqual(encodeForWire(message.properties).clusterId, "c")
+      const properties: BasicProperties = {
+        contentType: "text/plain",
+        contentEncoding: "identity",
+        headers: { a: 1, CC: ["other"] },
+        deliveryMode: 3,
+        priority: 0,
+        correlationId: "c",
+        replyTo: "replies",
+        expiration: "soon",
+        messageId: "m",
+        timestamp: 2n ** 60n,
+        type: "t",
+        appId: "a",
+        clusterId: "c"
+      }
+      const given = delivery("hello", properties)
+      const message = yield* AmqpMessage.fromDelivery(given)
+      assert.strictEqual(message.body, given.body)
+      assert.deepStrictEqual(
+        written((writer) => encodeProperties(writer, encodeForWire(message.properties))),
+        written((writer) => encodeProperties(writer, properties))
+      )
       const stamped = yield* AmqpMessage.stamp({ messageId: true })(message)
-      assert.deepStrictEqual(encodeForWire(stamped.properties).expiration, "soon")
+      assert.deepStrictEqual(encodeForWire(stamped.properties), encodeForWire(message.properties))
+      assert.include(String(message), "AmqpMessage\n")
+    }))
+
+  it.effect("without its user, whom the broker would refuse, unless one is given", () =>
+    Effect.gen(function*() {
+      const given = delivery("hello", { userId: "somebody", type: "t" })
+      const userOf = (properties?: AmqpMessage.Properties) =>
+        Effect.map(AmqpMessage.fromDelivery(given, properties), ({ properties }) => properties.userId)
+      assert.isUndefined(yield* userOf())
+      assert.isUndefined(yield* userOf({ appId: "a" }))
+      assert.strictEqual(yield* userOf({ userId: "me" }), "me")
+      assert.strictEqual(yield* userOf({ userId: given.properties.userId }), "somebody")
+    }))
+
+  it.effect("with other properties in place of its own", () =>
+    Effect.gen(function*() {
+      const given = delivery("hello", { expiration: "5000", type: "t", headers: { a: 1 } })
+      const { properties } = yield* AmqpMessage.fromDelivery(given, { expiration: undefined, headers: { b: 2 } })
+      assert.isUndefined(encodeForWire(properties).expiration)
+      assert.deepStrictEqual(properties.headers, { b: 2 })
+      assert.strictEqual(properties.type, "t")
+    }))
+
+  it.effect("unless its properties are malformed, which is told", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(AmqpMessage.fromDelivery(delivery("hello", Uint8Array.of(0, 1))))
+      assert.strictEqual(error.problem, "Properties")
     }))
 })

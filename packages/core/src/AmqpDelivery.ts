@@ -9,7 +9,6 @@
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import { NodeInspectSymbol } from "effect/Inspectable"
-import type * as Schema from "effect/Schema"
 import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel } from "./internal/channel.ts"
@@ -142,7 +141,7 @@ export interface DecodedOptions extends AmqpMessage.DecodeOptions {
 
 /**
  * Makes a handler of deliveries, for `AmqpConsumer.serve` and `AmqpQueue.get`, from a handler of the values in them; see
- * `AmqpMessage.decode` for how they are read.
+ * `AmqpMessage.decode` for how they are read, by a schema of the body or an envelope.
  *
  * **Details**
  *
@@ -167,19 +166,19 @@ export interface DecodedOptions extends AmqpMessage.DecodeOptions {
  * @since 0.1.0
  */
 export const decoded: {
-  <S extends Schema.Constraint, A, E, R>(
+  <S extends AmqpMessage.Content, A, E, R>(
     schema: S,
     handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A>, E, R>,
     options: DecodedOptions & { readonly onDecodeError: "fail" }
   ): (
     delivery: ReceivedMessage
   ) => Effect.Effect<Settlement<A>, E | AmqpDecodeError, R | S["DecodingServices"]>
-  <S extends Schema.Constraint, A, E, R>(
+  <S extends AmqpMessage.Content, A, E, R>(
     schema: S,
     handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A>, E, R>,
     options?: DecodedOptions & { readonly onDecodeError?: "reject" | "requeue" | undefined }
   ): (delivery: ReceivedMessage) => Effect.Effect<Settlement<A | undefined>, E, R | S["DecodingServices"]>
-} = <S extends Schema.Constraint, A, E, R>(
+} = <S extends AmqpMessage.Content, A, E, R>(
   schema: S,
   handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A>, E, R>,
   options?: DecodedOptions

@@ -280,13 +280,17 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
 // -----------------------------------------------------------------------------
 
 /**
- * The body of a message is not what the program reads it as. `problem` tells why:
+ * A message is not what the program reads it as. `problem` tells why:
  *
  * - `ContentType`, `ContentEncoding`: its properties say that it is something else.
  * - `Properties`: they are malformed.
+ * - `Compression`: the body is not what its content encoding says: it is corrupt or cut, or something follows it.
+ * - `Size`: decompressed, the body is larger than the limit.
  * - `Text`: it is no UTF-8.
  * - `Json`: it is no JSON.
  * - `Schema`: it is not what the schema describes; `description` says where.
+ *
+ * `part` tells which part of the message that is about. It is `message` where a schema is about more than one.
  *
  * **Details**
  *
@@ -296,13 +300,49 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
  * @since 0.1.0
  */
 export class AmqpDecodeError extends Schema.TaggedError<AmqpDecodeError>()("AmqpDecodeError", {
-  problem: Schema.Literals(["ContentType", "ContentEncoding", "Properties", "Text", "Json", "Schema"]),
+  problem: Schema.Literals([
+    "ContentType",
+    "ContentEncoding",
+    "Properties",
+    "Compression",
+    "Size",
+    "Text",
+    "Json",
+    "Schema"
+  ]),
+  part: Schema.Literals(["properties", "headers", "body", "message"]),
   description: Schema.String
 }) {
   override get message(): string {
     return `The message can't be decoded: ${this.description}`
   }
   /** Whether decoding the same message again may succeed. */
+  get isRetryable(): boolean {
+    return false
+  }
+}
+
+// -----------------------------------------------------------------------------
+// encoding
+// -----------------------------------------------------------------------------
+
+/**
+ * A message can't be compressed. `problem` tells why:
+ *
+ * - `ContentEncoding`: its properties say that its body is encoded already.
+ * - `Platform`: the platform has no such compression.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class AmqpEncodeError extends Schema.TaggedError<AmqpEncodeError>()("AmqpEncodeError", {
+  problem: Schema.Literals(["ContentEncoding", "Platform"]),
+  description: Schema.String
+}) {
+  override get message(): string {
+    return `The message can't be encoded: ${this.description}`
+  }
+  /** Whether encoding the same message again may succeed. */
   get isRetryable(): boolean {
     return false
   }

@@ -2,8 +2,8 @@
  * Messages: a body and its properties.
  *
  * {@link text}, {@link json} and {@link make} build one from a text, a value and bytes; {@link schema} from a value that a schema
- * describes, and {@link decode} gives the value back. {@link stamp} adds an id and the time, {@link pretty} shows a message to
- * people.
+ * describes, and {@link decode} gives the value back; {@link fromDelivery} from one that was received. {@link stamp} adds an id
+ * and the time, {@link pretty} shows a message to people.
  *
  * @since 0.1.0
  */
@@ -12,12 +12,16 @@ import * as Effect from "effect/Effect"
 import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
-import { AmqpDecodeError } from "./AmqpError.ts"
-import type { Properties, ReceivedProperties } from "./internal/properties.ts"
+import * as AmqpEnvelope from "./AmqpEnvelope.ts"
+import type { AmqpDecodeError } from "./AmqpError.ts"
+import * as Decoders from "./internal/decoders.ts"
+import * as Decoding from "./internal/decoding.ts"
+import type { Encoded } from "./internal/decoding.ts"
+import type { Properties } from "./internal/properties.ts"
 import * as Rendering from "./internal/rendering.ts"
 import { uuidV7 } from "./internal/uuid.ts"
-import { ProtocolError } from "./protocol/ProtocolError.ts"
 
+export type { DecompressOptions, Encoded } from "./internal/decoding.ts"
 export type { Properties, RawProperties, ReceivedProperties } from "./internal/properties.ts"
 export { TypedField } from "./protocol/fieldTable.ts"
 export type { FieldTable, FieldType, FieldValue } from "./protocol/fieldTable.ts"
@@ -113,12 +117,22 @@ export const json = (value: unknown, properties?: Properties): AmqpMessage => {
 }
 
 /**
+ * What is written and read: a schema of the body, or an envelope of the whole message; see `AmqpEnvelope`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Content = Schema.Constraint | AmqpEnvelope.AmqpEnvelope<Schema.Constraint>
+
+/**
  * Messages whose bodies are the JSON of values that a schema describes, as {@link decode} reads it.
  *
  * **Details**
  *
  * The properties given with the schema are those of every message; the ones given with a value add to them. The content type is
  * `application/json` unless one of them says otherwise. The JSON is that of `Schema.toCodecJson`: a `Date` is a string in it.
+ *
+ * With an envelope the value has properties and headers too, and they come before those that are given.
  *
  * **Example** (Publishing an order)
  *
@@ -141,37 +155,95 @@ export const json = (value: unknown, properties?: Properties): AmqpMessage => {
  * @category constructors
  * @since 0.1.0
  */
-export const schema = <S extends Schema.Constraint>(
+export const schema = <S extends Content>(
   schema: S,
   properties?: Properties
 ): (
   value: S["Type"],
   properties?: Properties
-) => Effect.Effect<AmqpMessage, Schema.SchemaError, S["EncodingServices"]> => {
+) => Effect.Effect<AmqpMessage, Schema.SchemaError, S["EncodingServices"]> =>
+  AmqpEnvelope.isAmqpEnvelope(schema) ? ofParts(schema, properties) : ofBodies(schema, properties)
+
+const ofBodies = <S extends Schema.Constraint>(schema: S, properties?: Properties) => {
   const encode = Schema.encodeUnknownEffect(Schema.fromJsonString(Schema.toCodecJson(schema)))
   const defaults = Object.freeze(withDefaults(jsonProperties, properties))
-  return (value, properties) =>
+  return (value: S["Type"], properties?: Properties) =>
     Effect.map(encode(value), (body) => new Message(encoder.encode(body), withDefaults(defaults, properties)))
 }
+
+const ofParts = <S extends Schema.Constraint>(
+  { hasBody, schema }: AmqpEnvelope.AmqpEnvelope<S>,
+  properties?: Properties
+) => {
+  const encode = Schema.encodeUnknownEffect(schema)
+  const defaults = withDefaults(hasBody ? jsonProperties : noProperties, properties)
+  return Effect.fnUntraced(function*(value: S["Type"], properties?: Properties) {
+    // An envelope is only made of a schema whose encoded side this is.
+    const parts = (yield* encode(value)) as AmqpEnvelope.Parts
+    const json = parts.body === undefined ? "" : yield* encodeJson(parts.body)
+    const given = withDefaults(defaults, properties)
+    const headers = given.headers && parts.headers
+      ? { ...given.headers, ...parts.headers }
+      : parts.headers ?? given.headers
+    return new Message(encoder.encode(json), { ...given, ...parts.properties, headers })
+  })
+}
+
+const encodeJson = Schema.encodeUnknownEffect(Schema.fromJsonString(Schema.Json))
 
 /** What is `undefined` in `properties` is so in the message, as it is without defaults. */
 const withDefaults = (defaults: Properties, properties: Properties | undefined): Properties =>
   properties === undefined ? defaults : { ...defaults, ...properties }
 
+/**
+ * A message to publish, made of one that was received: the same body and the same properties, to which the ones given add.
+ *
+ * **Details**
+ *
+ * The property `userId` is left out, as RabbitMQ's federation does: the broker refuses a message that names another user than that
+ * of the connection (406), and closes the channel. To keep it, give it.
+ *
+ * Fails with an `AmqpDecodeError` whose problem is `Properties` when the publisher sent malformed ones.
+ *
+ * **Gotchas**
+ *
+ * What the properties ask for, they ask for again: a header `CC` has the message go to the queues that it names, an `expiration`
+ * counts from the start, and replies still go to `replyTo`. `x-death` and other headers of brokers are kept.
+ *
+ * **Example** (Forwarding to another exchange)
+ *
+ * ```ts
+ * import { AmqpConsumer, AmqpDelivery, AmqpMessage, AmqpPublisher } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ *
+ * const forwarder = Effect.gen(function*() {
+ *   const publisher = yield* AmqpPublisher.AmqpPublisher
+ *   return yield* AmqpConsumer.serve("orders", (delivery) =>
+ *     AmqpMessage.fromDelivery(delivery, { appId: "forwarder" }).pipe(
+ *       Effect.flatMap((message) =>
+ *         publisher.publish(message, { exchange: "archive", routingKey: delivery.routingKey })
+ *       ),
+ *       Effect.as(AmqpDelivery.ack)
+ *     ))
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromDelivery = (
+  delivery: Encoded,
+  properties?: Properties
+): Effect.Effect<AmqpMessage, AmqpDecodeError> =>
+  Decoding.attempt(() =>
+    Effect.succeed(
+      new Message(delivery.body, { ...Decoding.propertiesOf(delivery), userId: undefined, ...properties })
+    )
+  )
+
 // -----------------------------------------------------------------------------
 // decoding
 // -----------------------------------------------------------------------------
-
-/**
- * What {@link decode} reads: the body and properties of a message, such as a delivery.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Encoded {
-  readonly body: Uint8Array
-  readonly properties: Properties | ReceivedProperties
-}
 
 /**
  * How {@link decode} decodes.
@@ -179,21 +251,28 @@ export interface Encoded {
  * @category models
  * @since 0.1.0
  */
-export interface DecodeOptions {
+export interface DecodeOptions extends Decoding.DecompressOptions {
   /**
    * Whether the properties have to say JSON: a content type of `application/json`, `text/json` or one that ends in `+json`, with
    * no other charset than UTF-8, and no content encoding but `identity` or `utf-8`. What is absent says JSON. Default: `true`.
    */
   readonly checkContentType?: boolean | undefined
+  /**
+   * Whether a body is decompressed whose content encoding is `gzip` or `deflate`. Any other encoding, and several, are then a
+   * problem also when the content type is not checked. Bodies without an encoding are read as they are without this option.
+   * Default: `false`.
+   */
+  readonly decompress?: boolean | undefined
 }
 
 /**
- * The value in the body of a message, read as JSON by a schema, which {@link schema} wrote.
+ * The value in the body of a message, read as JSON by a schema, which {@link schema} wrote; or that of the whole message, by an
+ * envelope.
  *
  * **Details**
  *
- * Fails with an `AmqpDecodeError` whose `problem` tells what is wrong, and never dies of what a publisher sent. For a handler of
- * deliveries see `AmqpDelivery.decoded`.
+ * Fails with an `AmqpDecodeError` whose `problem` and `part` tell what is wrong, and never dies of what a publisher sent. For a
+ * handler of deliveries see `AmqpDelivery.decoded`.
  *
  * **Example** (Reading an order)
  *
@@ -203,7 +282,7 @@ export interface DecodeOptions {
  * import * as Schema from "effect/Schema"
  * import * as Stream from "effect/Stream"
  *
- * const decodeOrder = AmqpMessage.decode(Schema.Struct({ id: Schema.Int, placedAt: Schema.Date }))
+ * const decodeOrder = AmqpMessage.decode(Schema.Struct({ id: Schema.Int, placedAt: Schema.Date }), { decompress: true })
  *
  * const program = AmqpConsumer.stream("orders").pipe(
  *   Stream.runForEach((delivery) =>
@@ -219,24 +298,11 @@ export interface DecodeOptions {
  * @category decoding
  * @since 0.1.0
  */
-export const decode = <S extends Schema.Constraint>(
+export const decode = <S extends Content>(
   schema: S,
-  { checkContentType = true }: DecodeOptions = {}
-): (message: Encoded) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]> => {
-  const decodeValue = Schema.decodeUnknownEffect(Schema.toCodecJson(schema))
-  return (message) =>
-    Effect.suspend(() => {
-      let value: unknown
-      try {
-        if (checkContentType) checkIsJson(message)
-        value = parse(message.body)
-      } catch (thrown) {
-        if (thrown instanceof AmqpDecodeError) return Effect.fail(thrown)
-        throw thrown
-      }
-      return Effect.mapError(decodeValue(value), ({ message }) => problem("Schema", message))
-    })
-}
+  options: DecodeOptions = {}
+): (message: Encoded) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]> =>
+  AmqpEnvelope.isAmqpEnvelope(schema) ? Decoders.ofParts(schema, options) : Decoders.ofBody(schema, options)
 
 /**
  * The JSON in the body of a message, whatever it is; see {@link decode} for the errors.
@@ -248,53 +314,6 @@ export const decodeJson: (message: Encoded) => Effect.Effect<Schema.Json, AmqpDe
   decodeAnyJson(message)
 
 const decodeAnyJson = decode(Schema.Json)
-
-const problem = (problem: AmqpDecodeError["problem"], description: string): AmqpDecodeError =>
-  new AmqpDecodeError({ problem, description })
-
-const jsonType = /^(?:(?:application|text)\/json|[^;\s/]+\/[^;\s/]+\+json)\s*(?:;|$)/i
-const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i
-/** Some publishers, as Python's kombu, name the charset as the encoding. */
-const plainEncodings: ReadonlySet<string> = new Set(["", "identity", "utf-8", "utf8", "us-ascii", "ascii"])
-
-const checkIsJson = (message: Encoded): void => {
-  const { contentEncoding, contentType } = propertiesOf(message)
-  if (contentType !== undefined && contentType !== "") {
-    const encoding = charset.exec(contentType)?.[1] ?? ""
-    if (!jsonType.test(contentType) || !plainEncodings.has(encoding.toLowerCase())) {
-      throw problem("ContentType", `the content type is ${JSON.stringify(contentType)}, not JSON in UTF-8`)
-    }
-  }
-  if (contentEncoding !== undefined && !plainEncodings.has(contentEncoding.toLowerCase())) {
-    throw problem("ContentEncoding", `the body is encoded as ${JSON.stringify(contentEncoding)}`)
-  }
-}
-
-const propertiesOf = (message: Encoded): Properties => {
-  try {
-    return message.properties
-  } catch (thrown) {
-    if (thrown instanceof ProtocolError) throw problem("Properties", thrown.message)
-    throw thrown
-  }
-}
-
-const utf8 = new TextDecoder("utf-8", { fatal: true })
-
-const parse = (body: Uint8Array): unknown => {
-  let text: string
-  try {
-    text = utf8.decode(body)
-  } catch {
-    throw problem("Text", `the body of ${body.length} bytes is no UTF-8`)
-  }
-  try {
-    return JSON.parse(text)
-  } catch {
-    // The engine's own words quote the text.
-    throw problem("Json", body.length === 0 ? "the body is empty" : `the body of ${body.length} bytes is no JSON`)
-  }
-}
 
 // -----------------------------------------------------------------------------
 // id and time

@@ -33,6 +33,20 @@ export * as AmqpConsumer from "./AmqpConsumer.ts"
 export * as AmqpDelivery from "./AmqpDelivery.ts"
 
 /**
+ * Compressed bodies: gzip and deflate.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpEncoding from "./AmqpEncoding.ts"
+
+/**
+ * Schemas of whole messages: their properties, headers and body.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpEnvelope from "./AmqpEnvelope.ts"
+
+/**
  * The errors of this package.
  *
  * @since 0.1.0

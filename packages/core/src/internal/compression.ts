@@ -1,0 +1,99 @@
+/**
+ * Bodies through the compression streams of the platform (WHATWG, "Compression Standard"). They are asynchronous everywhere.
+ */
+import * as Effect from "effect/Effect"
+
+/** The content encodings that the platform's streams know by the same names. */
+export type Compression = "gzip" | "deflate"
+
+/** Why there are no bytes: the platform can't, the stream refused its input, or its output is larger than the limit. */
+export type Failure = "unsupported" | "failed" | "tooLarge"
+
+export const compress = (body: Uint8Array, compression: Compression): Effect.Effect<Uint8Array, Failure> =>
+  through(() => new CompressionStream(compression), body, Infinity)
+
+/** Fails with `tooLarge` as soon as more than `maxSize` bytes come out. A limit that is no number lets none pass. */
+export const decompress = (
+  body: Uint8Array,
+  compression: Compression,
+  maxSize: number
+): Effect.Effect<Uint8Array, Failure> =>
+  through(() => new DecompressionStream(compression), body, Number.isNaN(maxSize) ? 0 : maxSize)
+
+// Some platforms inflate what they are given in one piece, so what they are given at once bounds what they can make of it.
+const largestPiece = 16_384
+const smallestPiece = 1024
+/** The most that deflate makes of a byte (zlib, "Technical Details"). */
+const highestRatio = 1032
+
+const through = (
+  open: () => CompressionStream | DecompressionStream,
+  input: Uint8Array,
+  maxSize: number
+): Effect.Effect<Uint8Array, Failure> =>
+  Effect.callback<Uint8Array, Failure>((resume) => {
+    let stream: CompressionStream | DecompressionStream
+    try {
+      stream = open()
+    } catch {
+      // The platform has no such class, or the class knows no such format.
+      return resume(Effect.fail("unsupported"))
+    }
+    const writer = stream.writable.getWriter()
+    const reader = stream.readable.getReader()
+    const output: Array<Uint8Array> = []
+    let size = 0
+
+    const write = async (): Promise<void> => {
+      let offset = 0
+      while (offset < input.length) {
+        // Ready when what came out so far has been read: `size` counts all of it.
+        await writer.ready
+        const piece = Math.min(largestPiece, Math.max(smallestPiece, Math.floor((maxSize - size) / highestRatio)))
+        await writer.write(input.subarray(offset, offset + piece))
+        offset += piece
+      }
+      await writer.close()
+    }
+
+    const read = async (): Promise<void> => {
+      for (;;) {
+        const { done, value } = await reader.read()
+        if (done) return
+        size += value.length
+        if (size > maxSize) throw new TooLarge()
+        output.push(value)
+      }
+    }
+
+    const stop = (): void => {
+      writer.abort().catch(ignore)
+      reader.cancel().catch(ignore)
+    }
+
+    writer.closed.catch(ignore)
+    Promise.all([write(), read()]).then(
+      () => resume(Effect.succeed(concat(output, size))),
+      (reason: unknown) => {
+        stop()
+        resume(Effect.fail(reason instanceof TooLarge ? "tooLarge" : "failed"))
+      }
+    )
+    return Effect.sync(stop)
+  })
+
+class TooLarge extends Error {}
+
+/** Each promise of a stream that failed is rejected; the first one is told. */
+const ignore = (): void => {}
+
+const concat = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {
+  if (pieces.length === 1) return pieces[0]
+  const whole = new Uint8Array(size)
+  let offset = 0
+  for (const piece of pieces) {
+    whole.set(piece, offset)
+    offset += piece.length
+  }
+  return whole
+}
