@@ -13,6 +13,7 @@ import type { AmqpConnectionError, ConnectionErrorReason } from "@effect-amqp/co
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { decodeProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import { ContentAssembler } from "@effect-amqp/core/protocol/ContentAssembler"
 import type { Content } from "@effect-amqp/core/protocol/ContentAssembler"
@@ -57,15 +58,18 @@ export interface ServerOptions {
   readonly heartbeat?: number | undefined
 }
 
-/** A method of the client; the body is empty when it is none with content. */
+/** A method of the client. */
 export interface Received {
   readonly channel: number
   readonly method: Method
+  /** The encoded properties and the body of a publish; of other methods nothing. */
+  readonly properties: Uint8Array
   readonly body: Uint8Array
 }
 
 /** A publish of the client, put together from its frames. */
 export interface Published extends BasicPublish {
+  readonly properties: BasicProperties
   readonly body: Uint8Array
   readonly text: string
 }
@@ -188,6 +192,8 @@ const turnsToRest = 30
 /** Lets every fiber run until it waits for the peer or for time. */
 export const rest: Effect.Effect<void> = Effect.repeat(Effect.yieldNow, { times: turnsToRest })
 
+const noBytes = new Uint8Array(0)
+
 export class Peer {
   /** The frames of the client, in their order, without heartbeats. */
   readonly frames: Array<{ readonly type: "method" | "header" | "body"; readonly channel: number; size: number }> = []
@@ -309,11 +315,13 @@ export class Peer {
     this.frames.push({ type: "method", channel, size: 0 })
     if (method._tag === "basic.publish") return this.assembler(channel).start(method)
     assert.isTrue(this.assembler(channel).idle, `${method._tag} came within a message`)
-    this.received.push({ channel, method, body: new Uint8Array(0) })
+    this.received.push({ channel, method, properties: noBytes, body: noBytes })
   }
 
   private onContent(channel: number, content: Content<BasicPublish> | undefined): void {
-    if (content !== undefined) this.received.push({ channel, method: content.method, body: content.body })
+    if (content === undefined) return
+    const { body, method, properties } = content
+    this.received.push({ channel, method, properties, body })
   }
 
   private assembler(channel: number): ContentAssembler<BasicPublish> {
@@ -350,9 +358,9 @@ export class Peer {
   /** Takes the next method of the client, which must be a publish with this text, and answers the whole message. */
   expectPublish(text?: string, channel?: number): Effect.Effect<Published> {
     return Effect.map(this.next, (next) => {
-      const { body, method } = next ?? assert.fail("the client published nothing")
+      const { body, method, properties } = next ?? assert.fail("the client published nothing")
       if (method._tag !== "basic.publish") return assert.fail(`the client sent ${method._tag} and no publish`)
-      const published = { ...method, body, text: decoder.decode(body) }
+      const published = { ...method, properties: decodeProperties(properties), body, text: decoder.decode(body) }
       if (text !== undefined) assert.strictEqual(published.text, text)
       if (channel !== undefined) assert.strictEqual(next?.channel, channel)
       return published

@@ -22,6 +22,8 @@ import * as AmqpConnection from "./AmqpConnection.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError, AmqpConsumerCancelled } from "./AmqpError.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
+import * as AmqpTelemetry from "./AmqpTelemetry.ts"
+import * as Instruments from "./internal/instruments.ts"
 import { subscribe } from "./internal/subscription.ts"
 import type { Decode, Subscription, SubscriptionOptions } from "./internal/subscription.ts"
 import * as Validation from "./internal/validation.ts"
@@ -370,9 +372,22 @@ export const serve = <E, R, R2 = never>(
   handler: Handler<E, R>,
   options: ServeOptions<E, R2> = {}
 ): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> =>
+  serveAs(Instruments.process, queues, handler, options)
+
+/**
+ * What {@link serve} does, under the name that telemetry has for it.
+ *
+ * @internal
+ */
+export const serveAs = <E, R, R2>(
+  operation: Instruments.Operation,
+  queues: Queues,
+  handler: Handler<E, R>,
+  options: ServeOptions<E, R2>
+): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> =>
   Effect.scoped(
     // The loop ends by itself with an error only.
-    Effect.flatMap(startServing(queues, handler, options), (ended) => Effect.andThen(ended, Effect.never))
+    Effect.flatMap(startServingAs(operation, queues, handler, options), (ended) => Effect.andThen(ended, Effect.never))
   )
 
 /**
@@ -413,10 +428,22 @@ export const startServing = <E, R, R2 = never>(
   Effect.Effect<void, AmqpChannelError | AmqpConsumerCancelled>,
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Scope.Scope | R | R2
+> => startServingAs(Instruments.process, queues, handler, options)
+
+const startServingAs = <E, R, R2>(
+  operation: Instruments.Operation,
+  queues: Queues,
+  handler: Handler<E, R>,
+  options: ServeOptions<E, R2>
+): Effect.Effect<
+  Effect.Effect<void, AmqpChannelError | AmqpConsumerCancelled>,
+  AmqpChannelError,
+  AmqpConnection.AmqpConnection | Scope.Scope | R | R2
 > => {
   const { concurrency = 1, drainTimeout = "10 seconds", onFailure = logAndRetryOnce } = options
-  const handle = (delivery: AmqpDelivery.AmqpDelivery): Effect.Effect<unknown, never, R | R2> =>
-    Effect.suspend(() => handler(delivery)).pipe(
+  type Handled = Effect.Effect<AmqpDelivery.Settlement, E, R>
+  const settle = (delivery: AmqpDelivery.AmqpDelivery, handled: Handled): Effect.Effect<unknown, never, R | R2> =>
+    handled.pipe(
       Effect.matchCauseEffect({
         onSuccess: Effect.succeed,
         onFailure: (cause) =>
@@ -431,6 +458,14 @@ export const startServing = <E, R, R2 = never>(
   return Effect.gen(function*() {
     const permits = yield* Effect.map(Validation.attempt(() => concurrencyLimit(concurrency)), Semaphore.makeUnsafe)
     const subscription = yield* open(queues, options, AmqpDelivery.make)
+    const instruments = yield* AmqpTelemetry.instruments
+    const queue = subscription.queues.length === 1 ? subscription.queues[0] : undefined
+    const handle = (delivery: AmqpDelivery.AmqpDelivery) => {
+      const handled = Effect.suspend(() => handler(delivery))
+      return instruments === undefined
+        ? settle(delivery, handled)
+        : instruments.handle(operation, delivery, queue, handled, (handled) => settle(delivery, handled))
+    }
     const handlers = yield* FiberSet.make()
     const serving = { isStopping: false }
     const handleInFiber = (delivery: AmqpDelivery.AmqpDelivery) =>

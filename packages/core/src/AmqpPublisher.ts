@@ -20,8 +20,10 @@ import * as AmqpConnection from "./AmqpConnection.ts"
 import { AmqpPublishAllError } from "./AmqpError.ts"
 import type { AmqpChannelError, AmqpPublishError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
+import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import type { Channel } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
+import * as Instruments from "./internal/instruments.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob, PublishLimits } from "./internal/publishing.ts"
@@ -119,7 +121,20 @@ export const make = Effect.fnUntraced(function*(
       return Effect.sync(() => publishing.withdraw(job))
     })
   const { retry } = options
-  return {
+  const publishMany = (
+    messages: Iterable<AmqpMessage.AmqpMessage>,
+    options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions),
+    prepare: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage
+  ) =>
+    Effect.callback<void, AmqpPublishAllError>((resume) => {
+      const job = new PublishMany(publishing, messages, prepare, options, resume)
+      publishing.submit(job)
+      return Effect.sync(() => {
+        publishing.withdraw(job)
+        job.stop()
+      })
+    })
+  const publisher: AmqpPublisher["Service"] = {
     publish: retry === undefined
       ? publishOnce
       // Stamped before it is tried, and not again, so that each attempt has the same id.
@@ -127,15 +142,28 @@ export const make = Effect.fnUntraced(function*(
         Effect.suspend(() =>
           Effect.retry(publishOnce(stamped(message), options), { schedule: retry, while: (error) => error.isRetryable })
         ),
+    publishAll: (messages, options) => publishMany(messages, options, stamped)
+  }
+  const instruments = yield* AmqpTelemetry.instruments
+  if (instruments === undefined) return publisher
+  return {
+    publish: (message, options) =>
+      Effect.suspend(() =>
+        instruments.send(
+          Instruments.publish,
+          stamped(message),
+          Topology.routeOf(options),
+          (message) => publisher.publish(message, options)
+        )
+      ),
     publishAll: (messages, options) =>
-      Effect.callback((resume) => {
-        const job = new PublishMany(publishing, messages, stamped, options, resume)
-        publishing.submit(job)
-        return Effect.sync(() => {
-          publishing.withdraw(job)
-          job.stop()
-        })
-      })
+      Effect.suspend(() =>
+        instruments.sendMany(
+          Instruments.publish,
+          typeof options === "function" ? undefined : Topology.routeOf(options),
+          (prepare) => publishMany(messages, options, (message) => prepare(stamped(message)))
+        )
+      )
   }
 })
 

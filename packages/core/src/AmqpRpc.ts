@@ -19,8 +19,10 @@ import { AmqpChannelError, AmqpPublishError, ContentTooLarge, NotSupported, Outc
 import type { AmqpConsumerCancelled } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
+import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import type { Channel, ConsumerSink } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
+import * as Instruments from "./internal/instruments.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob } from "./internal/publishing.ts"
@@ -81,16 +83,27 @@ export const makeClient = Effect.fnUntraced(function*(
   const session = yield* AmqpConnection.session
   const calls = new Calls()
   const publishing = yield* startPublishing(session, limits, (channel) => calls.listen(channel))
+  const call: AmqpRpcClient["Service"]["call"] = (request, options) =>
+    Effect.callback((resume) => {
+      const call = new Call(calls, publishing, request, options, resume)
+      publishing.submit(call)
+      return Effect.sync(() => {
+        publishing.withdraw(call)
+        calls.forget(call)
+      })
+    })
+  const instruments = yield* AmqpTelemetry.instruments
+  if (instruments === undefined) return { call }
   return {
     call: (request, options) =>
-      Effect.callback((resume) => {
-        const call = new Call(calls, publishing, request, options, resume)
-        publishing.submit(call)
-        return Effect.sync(() => {
-          publishing.withdraw(call)
-          calls.forget(call)
-        })
-      })
+      Effect.suspend(() =>
+        instruments.send(
+          Instruments.call,
+          request,
+          Topology.routeOf(options),
+          (request) => call(request, options)
+        )
+      )
   }
 })
 
@@ -110,6 +123,7 @@ type Reply = Effect.Effect<AmqpDelivery.ReceivedMessage, AmqpPublishError>
 /** The calls that wait for their reply, by correlation id. The sink of the replies. */
 class Calls implements ConsumerSink {
   readonly noAck = true
+  readonly buffered = 0
   get expectsReply(): boolean {
     return this.waiting.size > 0
   }
@@ -280,7 +294,8 @@ export const serve = <E, R, R2 = never>(
   options: AmqpConsumer.ServeOptions<E | AmqpPublishError, R2> = {}
 ): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> =>
   Effect.scoped(Effect.gen(function*() {
-    const publisher = yield* AmqpPublisher.make()
+    // The reply is part of what the span of the request covers.
+    const publisher = yield* Effect.provideService(AmqpPublisher.make(), AmqpTelemetry.Telemetry, undefined)
     const answer = (
       request: AmqpDelivery.ReceivedMessage
     ): Effect.Effect<AmqpDelivery.Settlement, E | AmqpPublishError, R> => {
@@ -298,5 +313,5 @@ export const serve = <E, R, R2 = never>(
         Effect.as(AmqpDelivery.ack)
       )
     }
-    return yield* AmqpConsumer.serve(queues, answer, options)
+    return yield* AmqpConsumer.serveAs(Instruments.serve, queues, answer, options)
   }))

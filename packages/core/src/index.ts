@@ -103,6 +103,13 @@ export * as AmqpSasl from "./AmqpSasl.ts"
 export * as AmqpRpc from "./AmqpRpc.ts"
 
 /**
+ * Telemetry: spans, trace contexts in messages, and durations.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpTelemetry from "./AmqpTelemetry.ts"
+
+/**
  * Topologies: exchanges and queues that belong together, as data.
  *
  * @since 0.1.0

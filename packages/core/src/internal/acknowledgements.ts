@@ -10,6 +10,7 @@ import { ReplyCode } from "../protocol/constants.ts"
 import { encodeMethodFrame } from "../protocol/frames.ts"
 import type { BasicNack, BasicReject } from "../protocol/methods.generated.ts"
 import { ProtocolError } from "../protocol/ProtocolError.ts"
+import type { Counts } from "./metrics.ts"
 import type { Outbound } from "./outbound.ts"
 
 const isOpen = 0
@@ -20,6 +21,7 @@ export class Acknowledgements {
   private readonly outbound: Outbound
   private readonly channel: number
   private readonly hasNack: boolean
+  private readonly counts: Counts
   /** The oldest delivery tag that may be open; everything below is settled. */
   private base = 1
   /** One above the newest delivery tag. */
@@ -31,15 +33,23 @@ export class Acknowledgements {
   private deferred = false
 
   /** `hasNack`: whether the broker knows `basic.nack`, an extension of RabbitMQ. */
-  constructor(outbound: Outbound, channel: number, hasNack: boolean) {
+  constructor(outbound: Outbound, channel: number, hasNack: boolean, counts: Counts) {
     this.outbound = outbound
     this.channel = channel
     this.hasNack = hasNack
+    this.counts = counts
   }
 
   /** Whether deliveries are open: closing the channel gives them back to the queue. */
   get open(): boolean {
     return this.base < this.next
+  }
+
+  /** How many deliveries are open. Looks at each, so it is nothing to ask for per message. */
+  get openCount(): number {
+    let count = 0
+    for (let tag = this.base; tag < this.next; tag++) if (this.states[tag & this.mask] === isOpen) count++
+    return count
   }
 
   /** Notes a delivery. Throws a `ProtocolError` when the tags don't count up by one. */
@@ -70,6 +80,7 @@ export class Acknowledgements {
     if (!this.isOpen(tag)) return false
     this.states[tag & this.mask] = isDue
     this.due.push(tag)
+    this.counts.acknowledged++
     if (!this.deferred) {
       this.deferred = true
       this.outbound.defer(this)
@@ -97,6 +108,8 @@ export class Acknowledgements {
 
   private refuse(tag: number, method: BasicNack | BasicReject): boolean {
     if (!this.isOpen(tag)) return false
+    if (method.requeue) this.counts.requeued++
+    else this.counts.rejected++
     this.flush()
     this.states[tag & this.mask] = isSettled
     this.advance()

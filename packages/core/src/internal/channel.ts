@@ -37,6 +37,7 @@ import { ConfirmLedger, returnedOf } from "./confirms.ts"
 import type { MandatoryMessage, PublishOwner } from "./confirms.ts"
 import type { Deadlines } from "./deadlines.ts"
 import { Mailbox } from "./mailbox.ts"
+import type { Counts } from "./metrics.ts"
 import type { Outbound } from "./outbound.ts"
 import { RequestQueue, tagOf, unexpected } from "./requests.ts"
 import type { ChannelEvent, Request } from "./requests.ts"
@@ -65,6 +66,8 @@ export interface ConsumerSink {
   readonly noAck: boolean
   /** Whether somebody waits for what it is sent, who may be needed to empty another sink. */
   readonly expectsReply: boolean
+  /** How many deliveries it holds that nobody has taken. */
+  readonly buffered: number
   deliver(content: Content<BasicDeliver>): void
   /** The deliveries of a socket read are over. */
   flush(): void
@@ -76,6 +79,7 @@ export interface ConsumerSink {
 /** What a channel needs from its session. */
 export interface ChannelHost {
   readonly outbound: Outbound
+  readonly counts: Counts
   readonly deadlines: Deadlines
   readonly frameMax: number
   readonly maxBodySize: number
@@ -148,7 +152,12 @@ export class Channel {
     this.number = number
     this.host = host
     this.assembler = new ContentAssembler(host.maxBodySize)
-    this.acknowledgements = new Acknowledgements(host.outbound, number, host.supports("basic.nack"))
+    this.acknowledgements = new Acknowledgements(
+      host.outbound,
+      number,
+      host.supports("basic.nack"),
+      host.counts
+    )
     this.requests = new RequestQueue(host.deadlines, (method) => this.sendRequest(method))
   }
 
@@ -237,6 +246,7 @@ export class Channel {
       writer.rollback()
       throw error
     }
+    this.host.counts.sent++
     if (owner === undefined) {
       this.unconfirmed = true
     } else {
@@ -251,6 +261,13 @@ export class Channel {
     if (!this.requests.isEmpty || (this.confirms?.count ?? 0) > 0 || this.state === "Closing") return true
     for (const sink of this.sinks.values()) if (sink.expectsReply) return true
     return this.roomListeners.size > 0
+  }
+
+  /** How many deliveries have arrived for consumers that have not taken them. */
+  get buffered(): number {
+    let count = 0
+    for (const sink of this.sinks.values()) count += sink.buffered
+    return count
   }
 
   /** Whether a message may be sent now: the socket has room, and the broker has not asked this channel to pause. */
@@ -337,7 +354,7 @@ export class Channel {
   readonly confirmSelect: Effect.Effect<ConfirmLedger, AmqpError.AmqpChannelError> = Effect.suspend(() =>
     Effect.map(this.requestWith("publisher_confirms", { _tag: "confirm.select", noWait: false }), () => {
       this.mode = "confirm"
-      return this.confirms = new ConfirmLedger()
+      return this.confirms = new ConfirmLedger(this.host.counts)
     })
   )
 
@@ -455,11 +472,13 @@ export class Channel {
     const sink = this.sinks.get(content.method.consumerTag)
     if (sink?.noAck === true) this.acknowledgements.deliveredSettled(content.method.deliveryTag)
     else this.acknowledgements.delivered(content.method.deliveryTag)
+    this.host.counts.consumed++
     // Without a sink it is of a consumer that was cancelled meanwhile: closing the channel gives the message back.
     sink?.deliver(content)
   }
 
   private handleReturn(content: Content<BasicReturn>): void {
+    this.host.counts.returned++
     if (this.confirms === undefined) this.returned ??= returnedOf(content.method)
     else this.confirms.handleReturn(content)
   }
@@ -478,6 +497,7 @@ export class Channel {
   private handleGet(event: ChannelEvent, { method, resume }: Request): void {
     if ("_tag" in event || event.method._tag !== "basic.get-ok" || method._tag !== "basic.get") return
     const { deliveryTag } = event.method
+    this.host.counts.consumed++
     if (method.noAck) return this.acknowledgements.deliveredSettled(deliveryTag)
     this.acknowledgements.delivered(deliveryTag)
     // Nobody waits for this message any more, so others shall have it.

@@ -40,6 +40,13 @@ export class Channels {
     return this.open.size
   }
 
+  /** The sum of a value of each. */
+  sum(value: (channel: Channel) => number): number {
+    let sum = 0
+    for (const channel of this.open.values()) sum += value(channel)
+    return sum
+  }
+
   /** Whether the broker owes an answer on one of them. */
   get expectReply(): boolean {
     for (const channel of this.open.values()) if (channel.expectsReply) return true

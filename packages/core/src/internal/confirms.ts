@@ -11,6 +11,7 @@ import { ReplyCode } from "../protocol/constants.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import type { BasicReturn } from "../protocol/methods.generated.ts"
 import { ProtocolError } from "../protocol/ProtocolError.ts"
+import type { Counts } from "./metrics.ts"
 
 /** What became of a publish: the broker has it, refused it, gave it back, or nobody knows. */
 export type Outcome = "Acked" | "Nacked" | Returned | AmqpChannelError
@@ -34,6 +35,7 @@ export class ConfirmLedger {
   /** Their bodies, in bytes. */
   bytes = 0
 
+  private readonly counts: Counts
   private oldest = 1
   private next = 1
   private mask = 255
@@ -46,6 +48,10 @@ export class ConfirmLedger {
   private readonly mandatory = new Map<number, MandatoryMessage>()
   private readonly returned = new Map<number, Returned>()
   private onEmpty: (() => void) | undefined
+
+  constructor(counts: Counts) {
+    this.counts = counts
+  }
 
   /** Takes the next publish number for a message of `size` bytes. */
   add(owner: PublishOwner, index: number, size: number, mandatory?: MandatoryMessage): void {
@@ -137,11 +143,18 @@ export class ConfirmLedger {
     this.count--
     this.bytes -= this.sizes[slot]
     const index = this.indexes[slot]
+    this.note(outcome)
     if (this.mandatory.size === 0 && this.returned.size === 0) return owner.settled(index, outcome)
     const returned = this.returned.get(number)
     this.returned.delete(number)
     this.mandatory.delete(number)
     owner.settled(index, returned !== undefined && outcome !== "Nacked" ? returned : outcome)
+  }
+
+  private note(outcome: Outcome): void {
+    if (outcome === "Acked") this.counts.confirmed++
+    else if (outcome === "Nacked") this.counts.nacked++
+    else this.counts.unknown++
   }
 
   private grow(): void {

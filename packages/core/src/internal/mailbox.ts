@@ -30,6 +30,11 @@ export class Mailbox<A, E = never> {
     this.items = [...items, ...this.items]
   }
 
+  /** How many items were offered and not taken. */
+  get size(): number {
+    return this.items.length
+  }
+
   /** Whether nothing more can be offered. */
   get isOver(): boolean {
     return this.failure !== undefined

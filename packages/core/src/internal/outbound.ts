@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import { ByteWriter } from "../protocol/ByteWriter.ts"
 import { encodeBodyFrames } from "../protocol/frames.ts"
 import { Lanes, turnBytes } from "./lanes.ts"
+import type { Counts } from "./metrics.ts"
 
 /** A socket write costs about as much as encoding a hundred small messages; past this size more gain nothing. */
 const flushBytes = 32 * 1024
@@ -30,6 +31,7 @@ export class Outbound {
   /** Who hears when that changes. */
   readonly blockedListeners = new Set<(reason: string | undefined) => void>()
 
+  private readonly counts: Counts
   private taken = 0
   private scheduled = false
   private closed = false
@@ -40,6 +42,10 @@ export class Outbound {
   private readonly lanes = new Lanes()
   /** Called when somebody begins to wait for room. */
   onWaiting: () => void = () => {}
+
+  constructor(counts: Counts) {
+    this.counts = counts
+  }
 
   /** Where a channel encodes: behind its own large message while one is on its way. */
   writerOf(channel: number): ByteWriter {
@@ -137,6 +143,7 @@ export class Outbound {
         }
         this.active = true
         yield* write([first, ...rest])
+        this.counts.bytesWritten += this.taken
         this.taken = 0
         this.releaseRoom()
       }

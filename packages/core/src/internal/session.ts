@@ -27,6 +27,8 @@ import { Deadlines } from "./deadlines.ts"
 import { handshake } from "./handshake.ts"
 import { keepAlive } from "./heartbeat.ts"
 import { Mailbox } from "./mailbox.ts"
+import { countsOf } from "./metrics.ts"
+import type { Counts, Sampled } from "./metrics.ts"
 import { Outbound } from "./outbound.ts"
 import type { ChannelEvent } from "./requests.ts"
 import { renewSecret, SecretUpdates, updateFailed } from "./secrets.ts"
@@ -49,8 +51,9 @@ const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, Reply
 
 const connectionError = (reason: AmqpError.ConnectionErrorReason) => new AmqpError.AmqpConnectionError({ reason })
 
-export class Session implements FrameHandler, ChannelsHost {
-  readonly outbound = new Outbound()
+export class Session implements FrameHandler, ChannelsHost, Sampled {
+  readonly counts: Counts
+  readonly outbound: Outbound
   readonly deadlines: Deadlines
   readonly control = new Mailbox<Method, AmqpError.AmqpConnectionError>()
   readonly options: SessionOptions
@@ -84,6 +87,8 @@ export class Session implements FrameHandler, ChannelsHost {
     this.scope = scope
     this.clock = clock
     this.services = services
+    this.counts = countsOf(options, services)
+    this.outbound = new Outbound(this.counts)
     this.channels = new Channels(this)
     // Room comes with what the peer says or takes, and it may take nothing before it is heard.
     this.outbound.onWaiting = () => this.expectReply()
@@ -101,6 +106,22 @@ export class Session implements FrameHandler, ChannelsHost {
 
   get channelCount(): number {
     return this.channels.count
+  }
+
+  get isBlocked(): boolean {
+    return this.outbound.blocked !== undefined
+  }
+
+  get unconfirmed(): number {
+    return this.channels.sum(({ confirms }) => confirms?.count ?? 0)
+  }
+
+  get unsettled(): number {
+    return this.channels.sum(({ acknowledgements }) => acknowledgements.openCount)
+  }
+
+  get buffered(): number {
+    return this.channels.sum(({ buffered }) => buffered)
   }
 
   get maxBodySize(): number {
@@ -175,7 +196,10 @@ export class Session implements FrameHandler, ChannelsHost {
   private receive(chunks: ReadonlyArray<Uint8Array>): void {
     this.lastRead = this.clock.currentTimeMillisUnsafe()
     try {
-      for (const chunk of chunks) this.parser.push(chunk)
+      for (const chunk of chunks) {
+        this.counts.bytesRead += chunk.length
+        this.parser.push(chunk)
+      }
     } catch (error) {
       this.flushTouched()
       return this.violated(error)
@@ -419,6 +443,13 @@ export class Session implements FrameHandler, ChannelsHost {
     this.outbound.wake()
   }
 
+  /** The handshake is over. */
+  opened(): void {
+    this.phase = undefined
+    this.counts.opened++
+    if (this.failure === undefined) this.counts.sessions.add(this)
+  }
+
   /** Says goodbye without waiting for the answer, and ends the session. */
   giveUp(error: AmqpError.AmqpConnectionError): void {
     if (this.failure !== undefined) return
@@ -431,6 +462,7 @@ export class Session implements FrameHandler, ChannelsHost {
   end(error: AmqpError.AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
+    this.counts.sessions.delete(this)
     // What came before the end counts: a confirm that was read is a confirm.
     this.flushTouched()
     this.channels.end(error)
@@ -465,7 +497,7 @@ export const make = Effect.fnUntraced(function*(
         Effect.fail(connectionError(new AmqpError.HandshakeTimeout({ phase: session.phase ?? "connection.open-ok" })))
     })
   )
-  session.phase = undefined
+  session.opened()
   yield* session.fork(session.runControl)
   yield* session.fork(session.deadlines.run)
   if (session.tuning.heartbeatSeconds > 0) {

@@ -87,6 +87,10 @@ export class Subscription<A> implements ConsumerSink {
     this.isUnlimited = options.noAck || options.prefetch === 0
   }
 
+  get buffered(): number {
+    return this.inbox.size
+  }
+
   /** Everything that was delivered since the last call, at least one message. Fails with `Done` after `cancel`. */
   readonly takeAll: Effect.Effect<NonEmptyArray<A>, SubscriptionError | Cause.Done> = Effect.suspend(() => {
     const { inbox, inboxBytes } = this

@@ -1,0 +1,192 @@
+/**
+ * Telemetry: spans, trace contexts in messages, and durations.
+ *
+ * It is off unless {@link layer} turns it on for everything that is made below: publishers, RPC clients, and what
+ * `AmqpConsumer.serve` and `AmqpRpc.serve` handle. Spans and metrics have the names and attributes of OpenTelemetry's semantic
+ * conventions for messaging, and go to whatever `Tracer` and exporter of metrics the program has, such as those of
+ * `effect/observability/Otlp`.
+ *
+ * What connections count (messages, confirms, bytes and others) costs nothing worth turning off: those metrics are in
+ * Effect's registry as soon as there is a connection. `docs/telemetry.md` lists all of them.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Tracer from "effect/Tracer"
+import * as AmqpConnection from "./AmqpConnection.ts"
+import * as AmqpMessage from "./AmqpMessage.ts"
+import { Instruments } from "./internal/instruments.ts"
+import * as TraceContext from "./internal/traceContext.ts"
+
+/**
+ * What is recorded.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options {
+  /** Whether publishes, calls and handlers have spans. Default: `true`. */
+  readonly spans?: boolean | undefined
+  /**
+   * Whether the messages of publishers and RPC clients get a header `traceparent` that names their span (W3C, "Trace
+   * Context"). A message that has one keeps it. Default: `true`.
+   */
+  readonly propagation?: boolean | undefined
+  /**
+   * How the span of a message that is handled relates to the one that the message names: it is a child of it, in the same
+   * trace, or begins a trace of its own that links to it. A request is always a child of its call. Default: `parent`.
+   */
+  readonly relation?: "parent" | "link" | undefined
+  /**
+   * Whether the histograms `messaging.client.operation.duration` and `messaging.process.duration` are kept. Default: `true`.
+   */
+  readonly durations?: boolean | undefined
+}
+
+/**
+ * What is recorded of the publishers, RPC clients and servers that are made where this is provided. Default: `undefined`,
+ * nothing.
+ *
+ * **Details**
+ *
+ * It is read once, when a publisher or client is made or a server starts. To turn spans off for a part of what a publisher
+ * does, there is `Effect.withTracerEnabled(false)`; its messages have no `traceparent` then.
+ *
+ * **Example** (Traces of their own for the messages of one consumer)
+ *
+ * ```ts
+ * import { AmqpConsumer, AmqpDelivery, AmqpTelemetry } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ *
+ * const worker = AmqpConsumer.serve("orders", () => Effect.succeed(AmqpDelivery.ack)).pipe(
+ *   Effect.provideService(AmqpTelemetry.Telemetry, { relation: "link" })
+ * )
+ * ```
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const Telemetry: Context.Reference<Options | undefined> = Context.Reference<Options | undefined>(
+  "@effect-amqp/core/AmqpTelemetry",
+  { defaultValue: () => undefined }
+)
+
+/**
+ * Turns telemetry on.
+ *
+ * **Example** (For a whole program, exported by OTLP)
+ *
+ * ```ts
+ * import { AmqpPublisher, AmqpTelemetry } from "@effect-amqp/core"
+ * import { NodeAmqp } from "@effect-amqp/node"
+ * import * as Effect from "effect/Effect"
+ * import * as FetchHttpClient from "effect/http/FetchHttpClient"
+ * import * as Layer from "effect/Layer"
+ * import * as Otlp from "effect/observability/Otlp"
+ *
+ * const AmqpLive = AmqpPublisher.layer().pipe(Layer.provideMerge(NodeAmqp.layer({ url: "amqp://localhost" })))
+ *
+ * const ObservabilityLive = Otlp.layerJson({
+ *   baseUrl: "http://localhost:4318",
+ *   resource: { serviceName: "orders" }
+ * }).pipe(Layer.provide(FetchHttpClient.layer))
+ *
+ * const MainLive = AmqpLive.pipe(
+ *   Layer.provideMerge(AmqpTelemetry.layer()),
+ *   Layer.provideMerge(ObservabilityLive)
+ * )
+ *
+ * declare const program: Effect.Effect<void, never, AmqpPublisher.AmqpPublisher>
+ *
+ * const main = Effect.provide(program, MainLive)
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: Options = {}): Layer.Layer<never> => Layer.succeed(Telemetry, options)
+
+/**
+ * The message with a header that names the current span, for messages that channel programs publish. Without a span it is the
+ * message itself, and a header `traceparent` that is there stays.
+ *
+ * **Example** (A channel program within a span)
+ *
+ * ```ts
+ * import { AmqpChannel, AmqpMessage, AmqpTelemetry } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ *
+ * const program = AmqpChannel.gen(function*() {
+ *   const message = yield* AmqpTelemetry.inject(AmqpMessage.text("hello"))
+ *   yield* AmqpChannel.publish(message, { exchange: "", routingKey: "greetings" })
+ * })
+ *
+ * const traced = Effect.withSpan(AmqpChannel.confirmed(program), "publish greetings", { kind: "producer" })
+ * ```
+ *
+ * @category propagation
+ * @since 0.1.0
+ */
+export const inject = (message: AmqpMessage.AmqpMessage): Effect.Effect<AmqpMessage.AmqpMessage> =>
+  Effect.map(Effect.option(Effect.currentParentSpan), (span) =>
+    Option.isNone(span)
+      ? message
+      : AmqpMessage.make(message.body, TraceContext.inject(message.properties, span.value)))
+
+/**
+ * The span that a message names in its header `traceparent`, for deliveries of `AmqpConsumer.stream` and `AmqpQueue.get`. None
+ * when it names none that is valid.
+ *
+ * **Example** (Continuing the trace of each delivery of a stream)
+ *
+ * ```ts
+ * import { AmqpConsumer, AmqpTelemetry } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ * import * as Option from "effect/Option"
+ * import * as Stream from "effect/Stream"
+ *
+ * const program = AmqpConsumer.stream("orders").pipe(
+ *   Stream.runForEach((delivery) =>
+ *     Effect.andThen(Effect.log(delivery.text), delivery.ack).pipe(
+ *       Effect.withSpan("process orders", {
+ *         kind: "consumer",
+ *         parent: Option.getOrUndefined(AmqpTelemetry.extract(delivery))
+ *       })
+ *     )
+ *   )
+ * )
+ * ```
+ *
+ * @category propagation
+ * @since 0.1.0
+ */
+export const extract = (message: AmqpMessage.Encoded): Option.Option<Tracer.ExternalSpan> => {
+  try {
+    return TraceContext.extract(message.properties.headers)
+  } catch {
+    // Properties that can't be read name nothing.
+    return Option.none()
+  }
+}
+
+// -----------------------------------------------------------------------------
+// for the other modules
+// -----------------------------------------------------------------------------
+
+/**
+ * What records for a publisher, client or server that is made here; `undefined` when nothing does.
+ *
+ * @internal
+ */
+export const instruments: Effect.Effect<Instruments | undefined, never, AmqpConnection.AmqpConnection> = Effect.gen(
+  function*() {
+    const options = yield* Telemetry
+    if (options === undefined) return undefined
+    const { durations = true, propagation = true, relation = "parent", spans = true } = options
+    const { options: sessionOptions } = yield* AmqpConnection.session
+    return new Instruments({ durations, propagation, relation, spans }, sessionOptions)
+  }
+)

@@ -1,0 +1,31 @@
+/**
+ * The trace that a message belongs to, in its headers (W3C, "Trace Context").
+ */
+import * as Context from "effect/Context"
+import * as Headers from "effect/http/Headers"
+import * as HttpTraceContext from "effect/http/HttpTraceContext"
+import * as Option from "effect/Option"
+import * as Tracer from "effect/Tracer"
+import type { FieldTable } from "../protocol/fieldTable.ts"
+import type { Properties } from "./properties.ts"
+
+/** The header that names a trace and a span of it. */
+const headerName = "traceparent"
+
+/** The properties with a header that names the span. One that is there already stays, and so do those of no real span. */
+export const inject = (properties: Properties, span: Tracer.AnySpan): Properties =>
+  (properties.headers !== undefined && headerName in properties.headers) ||
+    Context.get(span.annotations, Tracer.DisablePropagation)
+    ? properties
+    : { ...properties, headers: { ...properties.headers, [headerName]: traceparent(span) } }
+
+const traceparent = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
+  `00-${traceId.padStart(32, "0")}-${spanId}-${sampled ? "01" : "00"}`
+
+/** The span that headers name. None when there is none, or none that is valid. */
+export const extract = (headers: FieldTable | undefined): Option.Option<Tracer.ExternalSpan> => {
+  const value = headers?.[headerName]
+  return typeof value === "string"
+    ? HttpTraceContext.w3c(Headers.fromRecordUnsafe({ [headerName]: value }))
+    : Option.none()
+}
