@@ -46,8 +46,8 @@ export class RawConnection {
     this.socket.on("close", () => end())
   }
 
-  /** Connects and logs in as `guest`, or as the URL says, and opens a channel. */
-  static async open(url: string): Promise<RawConnection> {
+  /** Connects and logs in as `guest`, or as the URL says, and opens a channel. The heartbeat is in seconds; none is sent. */
+  static async open(url: string, heartbeat = 0): Promise<RawConnection> {
     const { hostname, password, pathname, port, username } = new URL(url)
     const connection = new RawConnection(Number(port) || 5672, hostname)
     const credentials = `\0${decodeURIComponent(username) || "guest"}\0${decodeURIComponent(password) || "guest"}`
@@ -64,7 +64,7 @@ export class RawConnection {
     })
     const tune = await connection.next()
     if (tune._tag !== "connection.tune") throw new Error(`the broker answers ${tune._tag} to the login`)
-    connection.send(0, { ...tune, _tag: "connection.tune-ok", heartbeat: 0 })
+    connection.send(0, { ...tune, _tag: "connection.tune-ok", heartbeat })
     connection.send(0, { _tag: "connection.open", virtualHost: decodeURIComponent(pathname.slice(1)) || "/" })
     await connection.next()
     await connection.openChannel()
@@ -77,9 +77,8 @@ export class RawConnection {
    * Of a `basic.publish`, the message of which has no body, the answer is `basic.return` or `routed`.
    */
   async call({ method, properties = {} }: Call): Promise<string> {
-    encodeMethodFrame(this.writer, this.channel, method)
+    this.encode({ method, properties })
     if (method._tag === "basic.publish") {
-      encodeHeaderFrame(this.writer, this.channel, 0, properties)
       // A publish is not answered, and so another method is there to be.
       encodeMethodFrame(this.writer, this.channel, {
         _tag: "basic.qos",
@@ -109,6 +108,42 @@ export class RawConnection {
     }
   }
 
+  /** Sends a method, or a message without a body, once or as often as is said, and waits for nothing. */
+  post(call: Call, times = 1): void {
+    for (let sent = 0; sent < times; sent++) this.encode(call)
+    this.flush()
+  }
+
+  /** Reads nothing more, as a program does that is busy with something else. */
+  pause(): void {
+    this.socket.pause()
+  }
+
+  /** Reads on. */
+  resume(): void {
+    this.socket.resume()
+  }
+
+  /** Waits until so many methods of a kind have come, and takes what else comes for read. */
+  async expect(tag: Method["_tag"], count: number): Promise<void> {
+    for (let found = 0; found < count;) if ((await this.next())._tag === tag) found++
+  }
+
+  /** How many bytes the other side has not taken from this process. */
+  get unsentBytes(): number {
+    return this.socket.writableLength
+  }
+
+  /** Dies without a word: the other side finds the connection reset. */
+  reset(): void {
+    this.socket.resetAndDestroy()
+  }
+
+  /** Done when the other side has ended the connection. */
+  async gone(): Promise<void> {
+    while (this.ended === undefined) await new Promise<void>((resolve) => (this.wake = resolve))
+  }
+
   get isOpen(): boolean {
     return this.ended === undefined && !this.socket.destroyed
   }
@@ -136,6 +171,11 @@ export class RawConnection {
   private send(channel: number, method: Method): void {
     encodeMethodFrame(this.writer, channel, method)
     this.flush()
+  }
+
+  private encode({ method, properties = {} }: Call): void {
+    encodeMethodFrame(this.writer, this.channel, method)
+    if (method._tag === "basic.publish") encodeHeaderFrame(this.writer, this.channel, 0, properties)
   }
 
   private flush(): void {

@@ -22,7 +22,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as NetAddress from "effect/net/NetAddress"
 import type * as Scope from "effect/Scope"
-import type * as SocketServer from "effect/socket/SocketServer"
+import * as SocketServer from "effect/socket/SocketServer"
 
 /**
  * Where to listen.
@@ -40,7 +40,7 @@ export interface ListenOptions {
 /**
  * Serves the broker on a port until the scope ends, and answers where.
  *
- * Fails with a `SocketServerError` if the address can't be listened to, such as a port that is in use.
+ * Fails with a `SocketServerError` if the address can't be listened to: a port that is in use or is none, a host of another machine.
  *
  * @category constructors
  * @since 0.1.0
@@ -53,7 +53,12 @@ export const listen = Effect.fnUntraced(function*(
   AmqpBroker.AmqpBroker | Scope.Scope
 > {
   const broker = yield* AmqpBroker.AmqpBroker
-  const server = yield* NodeSocketServer.make({ host: options.host ?? "127.0.0.1", port: options.port ?? 5672 })
+  const { host = "127.0.0.1", port = 5672 } = options
+  if (!(Number.isInteger(port) && port >= 0 && port <= 65535)) {
+    const cause = new RangeError("a port is a whole number from 0 to 65535")
+    return yield* new SocketServer.SocketServerError({ reason: new SocketServer.SocketServerOpenError({ cause }) })
+  }
+  const server = yield* NodeSocketServer.make({ host, port, noDelay: true })
   yield* server.run((socket) => Effect.scoped(broker.serve(socket))).pipe(Effect.forkScoped({ startImmediately: true }))
   const { address } = server
   if (!NetAddress.isInetAddress(address)) return yield* Effect.die(new Error("a TCP server has an IP address"))

@@ -31,8 +31,8 @@ import type { VirtualHost } from "./virtualHost.ts"
 export interface Transport {
   /** Takes bytes for the client, whether it reads or not. */
   send(chunks: ReadonlyArray<Uint8Array>): void
-  /** Whether much of what was sent has not been read. */
-  readonly isCongested: boolean
+  /** Whether much of what was sent has not been read, with so many bytes more to come. Whoever is told so is told `drained` later. */
+  isCongested(bytesToCome: number): boolean
   /** Reads nothing of the client until `resumeReading`. */
   pauseReading(): void
   resumeReading(): void
@@ -414,7 +414,8 @@ export class ServerConnection implements ChannelHost {
   }
 
   get isCongested(): boolean {
-    return this.transport.isCongested
+    // What this step has already said counts too, or one step could say all that there is.
+    return this.transport.isCongested(this.writer.pendingBytes)
   }
 
   get notifiesCancel(): boolean {

@@ -160,8 +160,8 @@ export class MemoryLink implements Transport {
   // the server's end
   // ---------------------------------------------------------------------------
 
-  get isCongested(): boolean {
-    this.congested = this.arrivedBytes + this.toClient.pending >= windowBytes
+  isCongested(bytesToCome: number): boolean {
+    this.congested = this.arrivedBytes + this.toClient.pending + bytesToCome >= windowBytes
     return this.congested
   }
 
@@ -242,7 +242,7 @@ export class MemoryLink implements Transport {
         const inPieces = this.readSize !== Infinity
         this.arrived = inPieces ? rest : []
         this.arrivedBytes = inPieces ? this.arrivedBytes - first.length : 0
-        if (this.congested && !this.isCongested) this.step(() => this.connection.drained())
+        if (this.congested && !this.isCongested(0)) this.step(() => this.connection.drained())
         resume(Exit.succeed(inPieces ? [first] : [first, ...rest]))
       }
       this.reader = read

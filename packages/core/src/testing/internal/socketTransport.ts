@@ -9,6 +9,9 @@ import type { ServerConnection, Transport } from "./connection.ts"
 /** So much waits for the client before nothing more is delivered to it, in bytes. */
 const windowBytes = 1024 * 1024
 
+/** So much waits for the client before nothing more is read of it, as it doesn't read the answers, in bytes. */
+const answersBytes = 8 * windowBytes
+
 /** Speaks to the client at the other end of the socket until one of both closes it. */
 export const serve = Effect.fnUntraced(function*(
   socket: Socket.Socket,
@@ -20,6 +23,9 @@ export const serve = Effect.fnUntraced(function*(
   const mayRead = Latch.makeUnsafe(true)
   let pendingBytes = 0
   let congested = false
+  let paused = false
+  const decideToRead = (): void =>
+    void (paused || pendingBytes >= answersBytes ? mayRead.closeUnsafe() : mayRead.openUnsafe())
   const pull = yield* Socket.readerBytes(socket)
   const writer = yield* socket.writer
   const connection = step(() =>
@@ -29,20 +35,27 @@ export const serve = Effect.fnUntraced(function*(
           pendingBytes += bytes.length
           Queue.offerUnsafe(outgoing, bytes)
         }
+        decideToRead()
       },
-      get isCongested() {
-        return congested = pendingBytes >= windowBytes
+      isCongested: (bytesToCome) => congested = pendingBytes + bytesToCome >= windowBytes,
+      pauseReading: () => {
+        paused = true
+        decideToRead()
       },
-      pauseReading: () => mayRead.closeUnsafe(),
-      resumeReading: () => mayRead.openUnsafe(),
+      resumeReading: () => {
+        paused = false
+        decideToRead()
+      },
       close: () => Queue.offerUnsafe(outgoing, "close"),
       cut: () => Deferred.doneUnsafe(severed, Effect.void)
     })
   )
   const read = Effect.gen(function*() {
     while (true) {
+      // Asked for also while nothing may be read, so that it is noticed when the client is gone.
+      const chunks = yield* pull
       yield* mayRead.await
-      for (const bytes of yield* pull) step(() => connection.receive(bytes))
+      for (const bytes of chunks) step(() => connection.receive(bytes))
     }
   })
   const write = Effect.gen(function*() {
@@ -52,6 +65,7 @@ export const serve = Effect.fnUntraced(function*(
       const [first, ...rest] = chunks
       if (first !== undefined) yield* writer.writeAll([first, ...rest])
       for (const { length } of chunks) pendingBytes -= length
+      decideToRead()
       if (congested && pendingBytes < windowBytes) {
         congested = false
         step(() => connection.drained())
