@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as amqplib from "amqplib"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { execFileSync, spawn } from "node:child_process"
+import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { brokerUrl } from "../support/brokerUnderTest.ts"
 import { command } from "../support/command.ts"
@@ -242,19 +242,19 @@ describe("amqplib", () => {
     }))
 })
 
-const toolsAreThere = (() => {
-  try {
-    execFileSync("amqp-publish", ["--help"], { stdio: "ignore" })
-    return true
-  } catch {
-    return false
-  }
-})()
+/** A test of these must not pass by being left out: that strangers can talk to the broker is what it is for. */
+const missing = (program: string): string =>
+  `There is no ${program}: install amqp-tools (Debian: apt install amqp-tools; macOS: brew install rabbitmq-c)`
 
-describe.runIf(toolsAreThere)("the programs of Debian's amqp-tools", () => {
-  const tool = (name: string, ...args: ReadonlyArray<string>) =>
-    wait(() => command(name, [`--url=${brokerUrl}`, ...args]))
+const tool = (name: string, ...args: ReadonlyArray<string>) =>
+  wait(() =>
+    command(name, [`--url=${brokerUrl}`, ...args]).catch((error: Error) => {
+      const isMissing = error.cause instanceof Error && Reflect.get(error.cause, "code") === "ENOENT"
+      throw isMissing ? new Error(missing(name)) : error
+    })
+  )
 
+describe("the programs of Debian's amqp-tools", () => {
   const declared = Effect.acquireRelease(
     Effect.map(tool("amqp-declare-queue", `--queue=${uniqueName("tools")}`), (output) => output.trim()),
     (queue) => tool("amqp-delete-queue", `--queue=${queue}`)
@@ -280,4 +280,25 @@ describe.runIf(toolsAreThere)("the programs of Debian's amqp-tools", () => {
       const output = yield* tool("amqp-consume", `--queue=${queue}`, "--count=3", "--prefetch-count=1", "cat")
       assert.strictEqual(output, "1\n2\n3\n")
     }).pipe(Effect.scoped))
+
+  it.live("say in RabbitMQ's words what is refused", () =>
+    Effect.gen(function*() {
+      const queue = uniqueName("tools")
+      const refused = (url: string, name: string, ...args: ReadonlyArray<string>) =>
+        wait(() => command(name, [`--url=${url}`, ...args]).then(() => "taken", (error: Error) => error.message))
+      assert.include(
+        yield* refused(brokerUrl, "amqp-get", `--queue=${queue}`),
+        `server channel error 404, message: NOT_FOUND - no queue '${queue}' in vhost '/'`
+      )
+      assert.include(
+        yield* refused(brokerUrl, "amqp-declare-queue", "--queue=amq.mine"),
+        "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'"
+      )
+      const stranger = new URL(brokerUrl)
+      stranger.password = "guess"
+      assert.include(
+        yield* refused(stranger.href, "amqp-get", `--queue=${queue}`),
+        "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN"
+      )
+    }))
 })
