@@ -3,8 +3,10 @@ import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import { connected, declaredQueue, failsWith, take, toQueue } from "../support/broker.ts"
+import * as Fiber from "effect/Fiber"
+import { connected, connection, declaredQueue, failsWith, fork, infoOf, take, toQueue } from "../support/broker.ts"
 
 const bytes = (megabytes: number): Uint8Array => {
   const body = new Uint8Array(megabytes * 1024 * 1024)
@@ -28,6 +30,37 @@ describe("a message of many megabytes", () => {
       for (const { body: { length }, body: got } of received) {
         if (length > 1) assert.isTrue(got.every((byte, index) => byte === (index + body.length - length) % 251))
       }
+    })))
+
+  it.live("lets small ones be confirmed, and requests be answered, one after another while it is on its way", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const [one, other] = [yield* AmqpPublisher.make(), yield* AmqpPublisher.make()]
+      const large = yield* fork(one.publish(AmqpMessage.make(new Uint8Array(100 * 1024 * 1024)), toQueue(queue)))
+      let turns = 0
+      while (large.pollUnsafe() === undefined) {
+        yield* other.publish(AmqpMessage.text("small"), toQueue(queue))
+        yield* infoOf(queue)
+        turns++
+      }
+      yield* Fiber.join(large)
+      // Behind the whole message it would be one. The last may have waited for its end.
+      assert.isAtLeast(turns, 3)
+      assert.strictEqual((yield* infoOf(queue)).messageCount, turns + 1)
+    })))
+
+  it.live("is in its queue when its connection closes while it is on its way", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const began = yield* Deferred.make<void>()
+      const publish = AmqpChannel.gen(function*() {
+        yield* AmqpChannel.publish(AmqpMessage.make(bytes(20)), toQueue(queue))
+        yield* Deferred.succeed(began, undefined)
+        return yield* Effect.never
+      })
+      const owner = Effect.andThen(Effect.forkChild(AmqpChannel.run(publish)), Deferred.await(began))
+      yield* Effect.scoped(Effect.provide(owner, connection()))
+      assert.strictEqual((yield* infoOf(queue)).messageCount, 1)
     })))
 
   it.live("leaves its connection well when the broker refuses its exchange while it is on its way", () =>

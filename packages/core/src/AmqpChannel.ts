@@ -508,9 +508,11 @@ export interface PublishOptions {
  *
  * **Details**
  *
- * Waits while the socket is full or the broker asks publishers to pause. Whether the broker has the message is up to the runner:
- * {@link confirmed} waits for its word, {@link transaction} commits, {@link run} hears of what the broker refuses when the channel
- * is closed.
+ * Waits while the socket is full or the broker asks publishers to pause. A body above 256 KiB leaves in pieces, so that other
+ * channels have their turn; what the program sends next waits for its end.
+ *
+ * Whether the broker has the message is up to the runner: {@link confirmed} waits for its word, {@link transaction} commits,
+ * {@link run} hears of what the broker refuses when the channel is closed.
  *
  * @category operations
  * @since 0.1.0

@@ -179,7 +179,7 @@ export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>()("Outcom
 }
 
 /**
- * The message never left: publishing it again cannot duplicate it.
+ * The message never left, or not to its end: publishing it again cannot duplicate it.
  *
  * @category errors
  * @since 0.1.0

@@ -42,9 +42,9 @@ export interface Options {
   /** No message is sent while the bodies that wait for their confirm have this many bytes, from 1. Default: 16 MiB. */
   readonly maxInFlightBytes?: number | undefined
   /**
-   * How long a message may wait until it is sent: while the limits are reached, the socket is full or the broker asks publishers
-   * to pause; from 0, in milliseconds. After that the publish fails with `NotSent`, caused by a `SendTimeout` or a
-   * `ConnectionBlocked`. Default: without end.
+   * How long a message may wait until it is sent: while the limits are reached, the socket is full, an earlier message above
+   * 256 KiB is not all in it, or the broker asks publishers to pause; from 0, in milliseconds. After that the publish fails with
+   * `NotSent`, caused by a `SendTimeout` or a `ConnectionBlocked`. Default: without end.
    */
   readonly sendTimeout?: Duration.Input | undefined
   /**
@@ -76,7 +76,8 @@ export class AmqpPublisher extends Context.Service<AmqpPublisher, {
   /**
    * Publishes a message; succeeds when the broker has confirmed it.
    *
-   * Waits while the limits are reached, the socket is full or the broker asks publishers to pause. Fails with an
+   * Waits while the limits are reached, the socket is full or the broker asks publishers to pause. A body above 256 KiB leaves in
+   * pieces, so that other channels have their turn; what this publisher sends next waits for its end. Fails with an
    * `AmqpPublishError` whose reason tells whether the broker can have the message: `Nacked`, `Returned` and `NotSent`: it does
    * not; `OutcomeUnknown`: it may. An interruption before the message is sent withdraws it.
    *

@@ -215,8 +215,9 @@ export class Channel {
   }
 
   /**
-   * Sends a message as one step, so that nothing of this channel can come between its frames. In confirm mode `owner`
-   * hears what became of it. Throws an `EncodeError`, and then nothing was sent and no publish number was used.
+   * Sends a message as one step, so that nothing of this channel can come between its frames. To be called only while
+   * `maySend`. In confirm mode `owner` hears what became of it. Throws an `EncodeError`, and then nothing was sent and no
+   * publish number was used.
    */
   publish(route: Route, properties: BasicProperties, body: Uint8Array, owner?: PublishOwner, index = 0): void {
     const { frameMax, maxPublishSize, outbound } = this.host
@@ -541,6 +542,8 @@ export class Channel {
     this.state = "Closed"
     // The broker's reason is worth more than our own close that crossed it.
     if (error.reason._tag !== "ChannelClosed") this.failure = error
+    // A broker that has not read the end of a message does not have it, and reads no more of the channel.
+    if (this.host.outbound.isSending(this.number)) this.confirms?.failLast(new AmqpError.NotSent({ cause: error }))
     this.settleAll(error)
     Deferred.doneUnsafe(this.ended, Effect.void)
   }

@@ -5,7 +5,7 @@
  * number in the same step that encodes it. Slots live in a ring, so a message costs no object here.
  */
 import * as Effect from "effect/Effect"
-import type { AmqpChannelError } from "../AmqpError.ts"
+import type { AmqpChannelError, NotSent } from "../AmqpError.ts"
 import { Returned } from "../AmqpError.ts"
 import { ReplyCode } from "../protocol/constants.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
@@ -13,8 +13,8 @@ import type { BasicReturn } from "../protocol/methods.generated.ts"
 import { ProtocolError } from "../protocol/ProtocolError.ts"
 import type { Counts } from "./metrics.ts"
 
-/** What became of a publish: the broker has it, refused it, gave it back, or nobody knows. */
-export type Outcome = "Acked" | "Nacked" | Returned | AmqpChannelError
+/** What became of a publish: the broker has it, refused it, gave it back, can't have it, or nobody knows. */
+export type Outcome = "Acked" | "Nacked" | Returned | NotSent | AmqpChannelError
 
 /** Whoever waits for publishes; `index` is what it passed to `add`. */
 export interface PublishOwner {
@@ -127,6 +127,11 @@ export class ConfirmLedger {
     for (let oldest = this.oldestTime; oldest !== undefined && oldest <= time; oldest = this.oldestTime) {
       this.settle(this.oldest, false, error)
     }
+  }
+
+  /** Ends the last publish, of which not everything was sent. */
+  failLast(outcome: NotSent): void {
+    this.settle(this.next - 1, false, outcome)
   }
 
   /** Ends every outstanding publish. */

@@ -12,66 +12,35 @@ import { encodeBodyFrames } from "../protocol/frames.ts"
 /** So much of large messages goes into one write, in bytes, and a body beyond it is large. */
 export const turnBytes = 256 * 1024
 
-/** The frames of a body when the broker sets no limit, in bytes: a frame is what others have to wait for. */
-const pieceBytes = 128 * 1024
+/** The largest frame of a large body, in bytes, whatever the broker takes: a frame is what others have to wait for. */
+const maxFrameBytes = 128 * 1024
 
 /** Small, since little is said behind most large messages. */
 const slabBytes = 1024
 
-interface Body {
-  readonly bytes: Uint8Array
-  sent: number
-}
-
-/** What a channel has still to send, in its order. */
+/** What a channel has still to send: a body, and what comes behind it. */
 class Lane {
+  readonly behind = new ByteWriter(slabBytes)
   private readonly channel: number
+  private readonly body: Uint8Array
   private readonly pieceSize: number
-  private readonly parts: Array<Body | ByteWriter> = []
+  private sent = 0
 
-  constructor(channel: number, frameMax: number) {
+  constructor(channel: number, body: Uint8Array, frameMax: number) {
     this.channel = channel
-    this.pieceSize = (frameMax === 0 ? pieceBytes : frameMax) - frameOverhead
+    this.body = body
+    this.pieceSize = Math.min(frameMax === 0 ? Infinity : frameMax, maxFrameBytes) - frameOverhead
   }
 
-  add(bytes: Uint8Array): void {
-    this.parts.push({ bytes, sent: 0 })
-  }
-
-  /** For what comes behind all that is there. */
-  get writer(): ByteWriter {
-    const last = this.parts.at(-1)
-    if (last instanceof ByteWriter) return last
-    const writer = new ByteWriter(slabBytes)
-    this.parts.push(writer)
-    return writer
-  }
-
-  get pendingBytes(): number {
-    let bytes = 0
-    for (const part of this.parts) {
-      bytes += part instanceof ByteWriter ? part.pendingBytes : part.bytes.length - part.sent
-    }
-    return bytes
-  }
-
-  get isEmpty(): boolean {
-    return this.parts.length === 0
-  }
-
-  /** Moves the next frames into the writer. */
-  moveTo(writer: ByteWriter): void {
-    const [part] = this.parts
-    if (part instanceof ByteWriter) {
-      for (const bytes of part.take()) writer.appendReference(bytes)
-      this.parts.shift()
-      return
-    }
-    const end = Math.min(part.sent + this.pieceSize, part.bytes.length)
-    encodeBodyFrames(writer, this.channel, part.bytes.subarray(part.sent, end), 0)
+  /** Moves the next frame into the writer, and what is behind the last one with it. Answers whether that was all. */
+  moveTo(writer: ByteWriter): boolean {
+    const end = Math.min(this.sent + this.pieceSize, this.body.length)
+    encodeBodyFrames(writer, this.channel, this.body.subarray(this.sent, end), 0)
     writer.commit()
-    part.sent = end
-    if (end === part.bytes.length) this.parts.shift()
+    this.sent = end
+    if (end < this.body.length) return false
+    for (const bytes of this.behind.take()) writer.appendReference(bytes)
+    return true
   }
 }
 
@@ -83,21 +52,22 @@ export class Lanes {
     return this.byChannel.size === 0
   }
 
+  /** Whether a channel has a message that is not all in a write. */
+  has(channel: number): boolean {
+    return this.byChannel.has(channel)
+  }
+
   /** Where a channel with a lane writes. */
   writerOf(channel: number): ByteWriter | undefined {
-    return this.byChannel.get(channel)?.writer
+    return this.byChannel.get(channel)?.behind
   }
 
-  /** What a channel has in its lane, in bytes. */
-  pendingBytesOf(channel: number): number {
-    return this.byChannel.get(channel)?.pendingBytes ?? 0
-  }
-
-  /** Takes the body of a message whose other frames are written. It must not change until it left the socket. */
+  /**
+   * Takes the body of a message whose other frames are written, of a channel that has no lane. It must not change until it
+   * left the socket.
+   */
   add(channel: number, body: Uint8Array, frameMax: number): void {
-    let lane = this.byChannel.get(channel)
-    if (lane === undefined) this.byChannel.set(channel, lane = new Lane(channel, frameMax))
-    lane.add(body)
+    this.byChannel.set(channel, new Lane(channel, body, frameMax))
   }
 
   /** Moves what is to go with this write into the writer. */
@@ -105,10 +75,10 @@ export class Lanes {
     const end = writer.pendingBytes + turnBytes
     for (const [channel, lane] of this.byChannel) {
       if (writer.pendingBytes >= end) return
-      lane.moveTo(writer)
+      const isOver = lane.moveTo(writer)
       this.byChannel.delete(channel)
       // Its next turn comes after those of all others, in this write or a later one.
-      if (!lane.isEmpty) this.byChannel.set(channel, lane)
+      if (!isOver) this.byChannel.set(channel, lane)
     }
   }
 }

@@ -40,6 +40,8 @@ export class Outbound {
   /** Who waits for room, and for which channel. */
   private readonly waiting = new Map<() => void, number>()
   private readonly lanes = new Lanes()
+  private lanesStopped = false
+  private onLanesEmpty: (() => void) | undefined
   /** Called when somebody begins to wait for room. */
   onWaiting: () => void = () => {}
 
@@ -61,7 +63,7 @@ export class Outbound {
 
   /**
    * Sends the body of a message whose method and header a channel encoded and did not yet commit. A large one goes in turns with
-   * those of other channels, and must not change until it left the socket.
+   * those of other channels, and must not change until it left the socket; until then the channel has no room for another.
    */
   commitBody(writer: ByteWriter, channel: number, body: Uint8Array, frameMax: number): void {
     if (body.length <= turnBytes) {
@@ -71,6 +73,26 @@ export class Outbound {
       this.lanes.add(channel, body, frameMax)
     }
     this.commit(writer)
+  }
+
+  /** Whether a large message of the channel is on its way of which the end is not. */
+  isSending(channel: number): boolean {
+    return this.lanes.has(channel)
+  }
+
+  /** Waits until all that is left of large messages is in a write. */
+  readonly awaitLanes: Effect.Effect<void> = Effect.callback((resume) => {
+    if (this.lanes.isEmpty || this.lanesStopped) return resume(Effect.void)
+    this.onLanesEmpty = () => resume(Effect.void)
+    return Effect.sync(() => {
+      this.onLanesEmpty = undefined
+    })
+  })
+
+  /** Nothing more of large messages is sent. They stay unfinished, which `isSending` tells. */
+  stopLanes(): void {
+    this.lanesStopped = true
+    this.onLanesEmpty?.()
   }
 
   /** Has `deferred.flush` called once before the next write. */
@@ -87,16 +109,19 @@ export class Outbound {
     resume()
   }
 
-  /** Whether a publisher should send now on this channel: its own large messages count, and those of others don't. */
+  /**
+   * Whether a publisher should send now on this channel: not behind a large message of its own, where nothing could be withdrawn
+   * any more, while those of other channels don't count.
+   */
   hasRoom(channel: number): boolean {
     if (this.closed) return true
-    const lane = this.lanes.isEmpty ? 0 : this.lanes.pendingBytesOf(channel)
-    return this.blocked === undefined && this.taken + this.writer.pendingBytes + lane < highWaterBytes
+    return this.blocked === undefined && this.taken + this.writer.pendingBytes < highWaterBytes &&
+      (this.lanes.isEmpty || !this.lanes.has(channel))
   }
 
   /**
-   * Calls `waiter` once, when a publisher may send again on the channel or there is nothing to send to any more. Answers how to take that
-   * back.
+   * Calls `waiter` once, when a publisher may send again on the channel or there is nothing to send to any more. Answers how to
+   * take that back.
    */
   onceRoom(channel: number, waiter: () => void): () => void {
     this.waiting.set(waiter, channel)
@@ -129,6 +154,7 @@ export class Outbound {
   /** Nothing is written any more; nobody waits any more. */
   close(): void {
     this.closed = true
+    this.stopLanes()
     this.releaseRoom()
   }
 
@@ -146,11 +172,17 @@ export class Outbound {
         this.counts.bytesWritten += this.taken
         this.taken = 0
         this.releaseRoom()
+        if (this.hasTurns) {
+          // A socket may take all there is at once, and then nobody else would come to write between two turns.
+          yield* Effect.yieldNow
+        } else {
+          this.onLanesEmpty?.()
+        }
       }
     })
 
   private readonly awaitBytes: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.writer.pendingBytes > 0 || this.deferred.length > 0 || !this.lanes.isEmpty) return resume(Effect.void)
+    if (this.writer.pendingBytes > 0 || this.deferred.length > 0 || this.hasTurns) return resume(Effect.void)
     this.wakeWriter = () => resume(Effect.void)
     return Effect.sync(() => {
       this.wakeWriter = undefined
@@ -161,9 +193,13 @@ export class Outbound {
     const deferred = this.deferred
     this.deferred = []
     for (const one of deferred) one.flush()
-    if (!this.lanes.isEmpty) this.lanes.moveTo(this.writer)
+    if (this.hasTurns) this.lanes.moveTo(this.writer)
     this.taken = this.writer.pendingBytes
     return this.writer.take()
+  }
+
+  private get hasTurns(): boolean {
+    return !this.lanes.isEmpty && !this.lanesStopped
   }
 
   private schedule(): void {

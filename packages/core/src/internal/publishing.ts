@@ -209,7 +209,7 @@ export const notSent = (cause: AmqpError.AmqpChannelError): AmqpError.AmqpPublis
 export const failureOf = (outcome: Outcome): AmqpError.AmqpPublishError | undefined => {
   if (outcome === "Acked") return undefined
   if (outcome === "Nacked") return publishError(new AmqpError.Nacked())
-  return publishError(outcome._tag === "Returned" ? outcome : new AmqpError.OutcomeUnknown({ cause: outcome }))
+  return publishError(outcome._tag === "AmqpChannelError" ? new AmqpError.OutcomeUnknown({ cause: outcome }) : outcome)
 }
 
 /** The error for a message that can't be encoded. Throws what is no such error. */

@@ -352,14 +352,18 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
     if (this.failure !== undefined) return Effect.void
     this.closing = true
     this.expectReply()
-    return this.sendControl({
+    const goodbye = this.sendControl({
       _tag: "connection.close",
       replyCode: ReplyCode.success,
       replyText: "Goodbye",
       classId: 0,
       methodId: 0
-    }).pipe(
-      Effect.andThen(Effect.interruptible(Deferred.await(this.ended))),
+    })
+    // The broker reads nothing behind it, and would get large messages without their end.
+    return this.outbound.awaitLanes.pipe(
+      Effect.andThen(goodbye),
+      Effect.andThen(Deferred.await(this.ended)),
+      Effect.interruptible,
       Effect.timeoutOption(this.options.closeTimeout),
       Effect.ignore,
       Effect.andThen(Effect.sync(() => this.end(connectionError(new AmqpError.ConnectionClosed()))))
@@ -436,8 +440,9 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
     this.end(connectionError(new AmqpError.ProtocolViolation({ replyCode, description: message })))
   }
 
-  /** The last words before an end: into the socket in this very step. */
+  /** The last words before an end: into the socket in this very step, and nothing behind them. */
   private sendNow(method: Method): void {
+    this.outbound.stopLanes()
     encodeMethodFrame(this.outbound.writer, 0, method)
     this.outbound.commit()
     this.outbound.wake()
