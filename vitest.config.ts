@@ -1,3 +1,4 @@
+import * as os from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
@@ -14,6 +15,8 @@ export default defineConfig({
     ]
   },
   test: {
+    // Most integration tests wait most of the time, so two files run at once also on a machine with two processors.
+    maxWorkers: Math.max(2, os.availableParallelism() - 1),
     testTimeout: 20_000,
     hookTimeout: 60_000,
     // A private broker is given time to end in order.

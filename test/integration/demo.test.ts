@@ -2,7 +2,7 @@ import { assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as path from "node:path"
 import { eventually } from "../support/broker.ts"
-import { administration, brokerUrl, isAdministrable } from "../support/brokerUnderTest.ts"
+import { administration, brokerUrl, isAdministrable, onRabbitMQ } from "../support/brokerUnderTest.ts"
 import { command } from "../support/command.ts"
 import { root, start } from "../support/process.ts"
 
@@ -68,7 +68,9 @@ describe("the demo", () => {
       assert.strictEqual(exitCode, 0)
     }))
 
-  it.live.runIf(new URL(brokerUrl).host === "127.0.0.1:5672")(
+  const isAtStandardPort = new URL(brokerUrl).host === "127.0.0.1:5672"
+
+  it.live.runIf(onRabbitMQ("the standard port of this machine") && isAtStandardPort)(
     "runs on the broker of this machine when nothing names one",
     () =>
       Effect.gen(function*() {
