@@ -26,7 +26,6 @@ declare global {
 
   interface BytesWriter {
     readonly closed: Promise<void>
-    readonly ready: Promise<void>
     write(bytes: Uint8Array): Promise<void>
     close(): Promise<void>
     abort(): Promise<void>

@@ -79,7 +79,7 @@ const failure = (problem: AmqpEncodeError["problem"], description: string): Effe
  *
  * - `ContentEncoding` for any other encoding, and for several, such as `"deflate, gzip"`;
  * - `Compression` for a body that is corrupt or cut, or that something follows;
- * - `Size` for a body that decompresses to more than the limit. It takes no more memory than that: decompressing stops there;
+ * - `Size` for a body that decompresses to more than the limit: no more of it is decompressed, and what was is dropped;
  * - `Properties` for properties that are malformed.
  *
  * **Gotchas**

@@ -20,7 +20,8 @@ export const decompress = (
 ): Effect.Effect<Uint8Array, Failure> =>
   through(() => new DecompressionStream(compression), body, Number.isNaN(maxSize) ? 0 : maxSize)
 
-// Some platforms inflate what they are given in one piece, so what they are given at once bounds what they can make of it.
+// Some platforms, as Deno, inflate what they are given at once, however large it gets. So they are given no more at once than can
+// become what is left of the limit, or a mebibyte: in smaller pieces a large body would take long.
 const largestPiece = 16_384
 const smallestPiece = 1024
 /** The most that deflate makes of a byte (zlib, "Technical Details"). */
@@ -47,8 +48,7 @@ const through = (
     const write = async (): Promise<void> => {
       let offset = 0
       while (offset < input.length) {
-        // Ready when what came out so far has been read: `size` counts all of it.
-        await writer.ready
+        // What the piece before became has been read, so the rest of the limit is for this one.
         const piece = Math.min(largestPiece, Math.max(smallestPiece, Math.floor((maxSize - size) / highestRatio)))
         await writer.write(input.subarray(offset, offset + piece))
         offset += piece
