@@ -67,12 +67,10 @@ export type SchemaOf<Encoded> = Schema.Constraint & { readonly Encoded: Encoded 
  * @category models
  * @since 0.1.0
  */
-export type Fields<Given> = {
-  readonly [
-    Part in keyof Given as Given[Part] extends Schema.Constraint ? ([Given[Part]] extends [never] ? never : Part)
-      : never
-  ]: Given[Part] extends Schema.Constraint ? (Part extends "body" ? Schema.toCodecJson<Given[Part]> : Given[Part])
-    : never
+export type Fields<Given extends Readonly<Record<string, Schema.Constraint>>> = {
+  readonly [Part in keyof Given as [Given[Part]] extends [never] ? never : Part]: Part extends "body"
+    ? Schema.toCodecJson<Given[Part]>
+    : Given[Part]
 }
 
 class Envelope<out S extends Schema.Constraint> implements AmqpEnvelope<S> {

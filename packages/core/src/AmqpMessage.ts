@@ -200,8 +200,8 @@ const withDefaults = (defaults: Properties, properties: Properties | undefined):
  *
  * **Details**
  *
- * The property `userId` is left out, as RabbitMQ's federation does: the broker refuses a message that names another user than that
- * of the connection (406), and closes the channel. To keep it, give it.
+ * The property `userId` is left out, as RabbitMQ's federation leaves it out (RabbitMQ, "Validated User-ID"): the broker answers a
+ * message that names another user than that of the connection with 406, and closes the channel. To keep it, give it.
  *
  * Fails with an `AmqpDecodeError` whose problem is `Properties` when the publisher sent malformed ones.
  *
