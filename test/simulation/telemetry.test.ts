@@ -4,6 +4,7 @@ import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpRpc from "@effect-amqp/core/AmqpRpc"
 import * as AmqpTelemetry from "@effect-amqp/core/AmqpTelemetry"
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
@@ -18,6 +19,7 @@ import {
   ack,
   connected,
   contentBytes,
+  declareOk,
   exitOf,
   failureOf,
   fork,
@@ -359,6 +361,33 @@ describe("serve", () => {
       })
     ))
   })
+
+  const others: ReadonlyArray<readonly [string, AmqpConsumer.Queues, string]> = [
+    ["several queues", ["a", "b"], "process q"],
+    ["a queue that the broker named", AmqpQueue.serverNamed(), "process q"]
+  ]
+  for (const [what, queues, name] of others) {
+    it.effect(`has a span named by where the message was published to, with ${what}`, () => {
+      const tracer = recording()
+      return tracer.traced(connected((peer) =>
+        Effect.gen(function*() {
+          yield* fork(on()(AmqpConsumer.serve(queues, acked)))
+          yield* peer.openChannel()
+          if (!Array.isArray(queues)) yield* peer.answer(1, "queue.declare", declareOk("amq.gen-1"))
+          yield* peer.answer(1, "basic.qos", { _tag: "basic.qos-ok" })
+          const { consumerTag } = yield* peer.expect("basic.consume")
+          yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
+          if (Array.isArray(queues)) {
+            const second = yield* peer.expect("basic.consume")
+            yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag: second.consumerTag })
+          }
+          yield* peer.push(delivery(consumerTag))
+          yield* peer.expect("basic.ack")
+          assert.strictEqual(tracer.only(name).attributes["messaging.destination.name"], "q")
+        })
+      ))
+    })
+  }
 
   const nothing: ReadonlyArray<readonly [string, BasicProperties]> = [
     ["names no span", {}],
