@@ -47,10 +47,10 @@ const fuzz = Command.make(
     const chosen = target.length === 0 ? targetNames : target
     process.env["FUZZ_RUNS"] = String(runs)
     process.env["FUZZ_SEED"] = String(seed)
-    // It sets the exit code. There is no time limit, since the runs are whatever they are.
+    // It sets the exit code.
     yield* Effect.promise(async () => {
       const files = chosen.map((name) => targets[name])
-      const vitest = await startVitest("test", files, { run: true, watch: false, project: ["local"], testTimeout: 0 })
+      const vitest = await startVitest("test", files, { run: true, watch: false, project: ["local"] })
       await vitest.close()
     })
   })

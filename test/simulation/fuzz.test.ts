@@ -182,6 +182,6 @@ describe("fuzzed conversations", () => {
         assertOrderly(exit)
         if (Exit.isSuccess(exit)) exit.value.forEach(assertOrderly)
       }),
-    { arbitrary: fuzzOptions(200) }
+    fuzzOptions(150)
   )
 })

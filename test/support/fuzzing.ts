@@ -13,11 +13,17 @@ import * as golden from "../fixtures/golden.ts"
 import { wire } from "../fixtures/wire.ts"
 import { anyMethod, basicProperties, bytes, concat, integer, oneOf, written } from "../unit/protocol/support.ts"
 
-/** How a fuzz test is run: this often and with the seed 1, unless `npm run fuzz` says otherwise. */
-export const fuzzOptions = (runs: number): Arbitrary.CheckOptions => ({
-  runs: Number(process.env["FUZZ_RUNS"] ?? runs),
-  seed: Number(process.env["FUZZ_SEED"] ?? 1)
-})
+/**
+ * How a fuzz test is run: this often and with the seed 1, unless `npm run fuzz` says otherwise. Then it has
+ * all the time there is, and otherwise what a busy machine takes.
+ */
+export const fuzzOptions = (runs: number) => {
+  const { FUZZ_RUNS, FUZZ_SEED } = process.env
+  return {
+    timeout: FUZZ_RUNS === undefined ? 120_000 : 0,
+    arbitrary: { runs: Number(FUZZ_RUNS ?? runs), seed: Number(FUZZ_SEED ?? 1) }
+  }
+}
 
 const anyOf = <const A>(...values: ReadonlyArray<A>): Arbitrary.Arbitrary<A> =>
   oneOf(...values.map((value) => Arbitrary.Constant(value)))

@@ -167,7 +167,7 @@ describe("fuzzed streams", () => {
         if (!isDeepStrictEqual(cut, whole)) assert.deepStrictEqual(cut, whole, hex(stream))
       }
     },
-    { arbitrary: fuzzOptions(800) }
+    fuzzOptions(800)
   )
 
   it.prop(
@@ -188,7 +188,7 @@ describe("fuzzed streams", () => {
         assert.isAtMost(largest, 2 * maxFrameSize)
       }
     },
-    { arbitrary: fuzzOptions(400) }
+    fuzzOptions(400)
   )
 
   it.prop("hold methods and properties that can be sent again as they came", [anyStream], ([stream]) => {
@@ -202,7 +202,7 @@ describe("fuzzed streams", () => {
         assert.isAtMost(event.body.length, maxBodySize)
       }
     }
-  }, { arbitrary: fuzzOptions(800) })
+  }, fuzzOptions(800))
 })
 
 const faultyTable = Arbitrary.map(
@@ -232,7 +232,7 @@ describe("fuzzed tables", () => {
       assert.isAtMost(valuesIn(table), encoded.length)
       assertTableEncodes(table)
     },
-    { arbitrary: fuzzOptions(2000) }
+    fuzzOptions(1000)
   )
 
   it.prop("are properties, or an error of the protocol", [
@@ -240,5 +240,5 @@ describe("fuzzed tables", () => {
     integer(0, golden.properties.length - 1)
   ], ([faults, index]) => {
     assertPropertiesEncode(faults.reduce(withByteFault, golden.properties[index].bytes))
-  }, { arbitrary: fuzzOptions(1000) })
+  }, fuzzOptions(1000))
 })
