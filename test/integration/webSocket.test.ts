@@ -8,12 +8,13 @@ import * as AmqpUri from "@effect-amqp/core/AmqpUri"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
-import { declaredQueue, toQueue } from "../support/broker.ts"
+import { declaredQueue, fork, toQueue } from "../support/broker.ts"
 import { brokerUrl } from "../support/brokerUnderTest.ts"
 import { startRelay } from "../support/webSocketRelay.ts"
 
@@ -29,7 +30,7 @@ const layerWebSocket = (url: string) =>
 describe("a connection over a WebSocket", () => {
   it.live("publishes and consumes, small messages and large ones", () =>
     Effect.gen(function*() {
-      const url = yield* startRelay
+      const { url } = yield* startRelay
       const body = new Uint8Array(3 * 1024 * 1024)
       for (let index = 0; index < body.length; index++) body[index] = index % 251
       yield* Effect.gen(function*() {
@@ -50,7 +51,7 @@ describe("a connection over a WebSocket", () => {
   it.live("is lost with its WebSocket, and says so", () =>
     Effect.gen(function*() {
       const relay = yield* Scope.make()
-      const url = yield* Scope.provide(startRelay, relay)
+      const { url } = yield* Scope.provide(startRelay, relay)
       yield* Effect.gen(function*() {
         const { awaitClosed } = yield* AmqpConnection.AmqpConnection
         yield* AmqpChannel.run(AmqpQueue.declare(AmqpQueue.serverNamed()))
@@ -60,10 +61,36 @@ describe("a connection over a WebSocket", () => {
       }).pipe(Effect.provide(layerWebSocket(url)))
     }))
 
+  it.live("says why the relay closed its WebSocket", () =>
+    Effect.gen(function*() {
+      const { loseBroker, url } = yield* startRelay
+      yield* Effect.gen(function*() {
+        const { awaitClosed } = yield* AmqpConnection.AmqpConnection
+        yield* Effect.forkChild(loseBroker)
+        const { reason } = yield* Effect.flip(awaitClosed)
+        assert.strictEqual(reason._tag, "SocketLost")
+        assert.include(reason.message, "the peer closed the WebSocket, 1011: the broker is gone")
+      }).pipe(Effect.provide(layerWebSocket(url)))
+    }).pipe(Effect.scoped))
+
+  it.live("lets small messages be confirmed while a large one is on its way", () =>
+    Effect.gen(function*() {
+      const { url } = yield* startRelay
+      yield* Effect.gen(function*() {
+        const queue = yield* declaredQueue()
+        const [one, other] = [yield* AmqpPublisher.make(), yield* AmqpPublisher.make()]
+        const large = yield* fork(one.publish(AmqpMessage.make(new Uint8Array(32 * 1024 * 1024)), toQueue(queue)))
+        yield* other.publish(AmqpMessage.text("small"), toQueue(queue))
+        assert.isUndefined(large.pollUnsafe())
+        yield* Fiber.join(large)
+      }).pipe(Effect.scoped, Effect.provide(layerWebSocket(url)))
+    }).pipe(Effect.scoped))
+
   it.live("fails with DialFailed when nobody is there", () =>
     Effect.gen(function*() {
-      const url = yield* Effect.scoped(startRelay)
+      const { url } = yield* Effect.scoped(startRelay)
       const { reason } = yield* Effect.flip(Effect.scoped(Layer.build(layerWebSocket(url))))
       assert.strictEqual(reason._tag, "DialFailed")
+      assert.include(reason.message, "the socket did not open")
     }))
 })
