@@ -194,8 +194,8 @@ const refused: ReadonlyArray<
     "keep one (cacertfile, ssl_cacert, cafile)"
   ],
   ["two timeouts that differ", "amqp://broker?timeout=1&connection_timeout=1", "Query", "connection_timeout, timeout"],
-  ["a parameter that is not known", "amqps://broker?cacertfil=/ca.pem", "Query", "cacertfile"],
-  ["a parameter in capitals", "amqp://broker?Heartbeat=1", "Query", "\"Heartbeat\", but auth_mechanism, heartbeat"],
+  ["a parameter that is not known", "amqp://broker?vhost=v", "Query", "\"vhost\", but auth_mechanism, heartbeat"],
+  ["a parameter in capitals", "amqp://broker?Heartbeat=1", "Query", "\"Heartbeat\"; did you mean \"heartbeat\"?"],
   ["a name from Object's prototype", "amqp://broker?toString=1", "Query", "\"toString\""],
   ["TLS parameters without TLS", "amqp://broker?cacertfile=/ca.pem", "Query", "amqps://"],
   ["an unknown way to verify", "amqps://broker?verify=maybe", "Query", "verify_peer or verify_none"],
@@ -235,6 +235,26 @@ describe("AmqpUri", () => {
       assert.isFalse(error.isRetryable)
     })
   }
+
+  it.each([
+    ["hearbeat", "heartbeat"],
+    ["haertbeat", "heartbeat"],
+    ["channelMax", "channel_max"],
+    ["frame-max", "frame_max"],
+    ["connectionTimeout", "connection_timeout"],
+    ["time_out", "timeout"],
+    ["cacertfil", "cacertfile"],
+    ["ca_cert_file", "cacertfile"],
+    ["certfil", "certfile"],
+    ["verfiy", "verify"]
+  ])("asks whether %s means %s", (name, meant) => {
+    const { message } = errorOf(`amqp://broker?${name}=1`)
+    assert.include(message, `there is no parameter "${name}"; did you mean "${meant}"?`)
+  })
+
+  it.each(["x", "cert", "time", "port", "vhost", "toString", "maxInFlight"])("does not guess what %s means", (name) => {
+    assert.notInclude(errorOf(`amqp://broker?${name}=1`).message, "did you mean")
+  })
 
   it("lists the TLS parameters among those that are known", () => {
     const { message } = errorOf("amqp://broker?x=1")

@@ -227,7 +227,8 @@ export const toRedacted = (self: AmqpUri): Redacted.Redacted<string> => Redacted
  *   `auth_mechanism` to name several.
  *
  * Everything else fails with an {@link AmqpUriError}: also a parameter that is not known, so that a typing error in
- * `cacertfile` shows, and TLS parameters with `amqp://`, so that no one takes such a connection for a secure one.
+ * `cacertfile` shows (the message guesses what was meant), and TLS parameters with `amqp://`, so that no one takes such a
+ * connection for a secure one.
  *
  * **Gotchas**
  *
