@@ -21,6 +21,8 @@ import {
 
 const texts = (...texts: ReadonlyArray<string>) => texts.map((text) => AmqpMessage.text(text))
 
+const unencodable = AmqpMessage.text("unencodable", { type: "x".repeat(256) })
+
 describe("publishAll", () => {
   it.effect("P10: waits for all", () =>
     connected((peer) =>
@@ -91,6 +93,69 @@ describe("publishAll", () => {
         const next = yield* publishText(peer, publisher, "next")
         yield* peer.send(1, ack(3))
         yield* resultOf(next)
+      })
+    ))
+
+  it.effect("P10: gives other fibers their turn though none of an endless number of messages can be sent", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer)
+        let isReturned = false
+        const endless = function*() {
+          try {
+            while (true) yield unencodable
+          } finally {
+            isReturned = true
+          }
+        }
+        const batch = yield* fork(publisher.publishAll(endless(), toQueue))
+        const other = yield* publishText(peer, publisher, "other")
+        yield* peer.send(1, ack(1))
+        yield* resultOf(other)
+        yield* assertWaits(batch)
+        yield* Fiber.interrupt(batch)
+        assert.isTrue(isReturned)
+        yield* peer.expectNothing
+      })
+    ))
+
+  it.effect("P10: names every message that can't be sent, however many, and sends those between them in their order", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer, 1)
+        const messages = Array.from(
+          { length: 1000 },
+          (_, index) => index % 250 === 249 ? AmqpMessage.text(`${index}`) : unencodable
+        )
+        const fiber = yield* fork(publisher.publishAll(messages, toQueue))
+        yield* peer.expectPublish("249")
+        // Confirms that come between two turns count.
+        yield* peer.send(1, ack(1))
+        for (const text of ["499", "749", "999"]) yield* peer.expectPublish(text)
+        yield* assertWaits(fiber)
+        yield* peer.send(1, ack(4, true))
+        const { confirmed, failures, taken } = yield* failureOf(fiber)
+        assert.deepStrictEqual([taken, confirmed, failures.length], [1000, 4, 996])
+        assert.deepStrictEqual(
+          failures.map(({ index }) => index),
+          Array.from({ length: 1000 }, (_, index) => index).filter((index) => index % 250 !== 249)
+        )
+        assert.strictEqual(failures[0].error.reason._tag, "NotSent")
+      })
+    ))
+
+  it.effect("P10: gives up messages that can't be sent when the connection is lost between two turns", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer)
+        const endless = function*() {
+          while (true) yield unencodable
+        }
+        const batch = yield* fork(publisher.publishAll(endless(), toQueue))
+        yield* peer.hangUp
+        const { failures } = yield* failureOf(batch)
+        const last = failures[failures.length - 1].error.reason
+        assert.strictEqual(last._tag === "NotSent" && last.cause.reason._tag, "ConnectionLost")
       })
     ))
 

@@ -127,13 +127,9 @@ export const make = Effect.fnUntraced(function*(
     options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions),
     prepare: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage
   ) =>
-    Effect.callback<void, AmqpPublishAllError>((resume) => {
-      const job = new PublishMany(publishing, messages, prepare, options, resume)
-      publishing.submit(job)
-      return Effect.sync(() => {
-        publishing.withdraw(job)
-        job.stop()
-      })
+    Effect.suspend(() => {
+      const job = new PublishMany(publishing, messages, prepare, options)
+      return Effect.onInterrupt(job.run, () => Effect.sync(() => job.stop()))
     })
   const publisher: AmqpPublisher["Service"] = {
     publish: retry === undefined
@@ -257,6 +253,9 @@ class PublishOne implements PublishJob, PublishOwner {
   }
 }
 
+/** After so many messages that can't be encoded a batch pauses: it waits for nothing, and there may be no end of them. */
+const failuresPerTurn = 100
+
 type Failure = AmqpPublishAllError["failures"][number]
 
 class PublishMany implements PublishJob, PublishOwner {
@@ -265,7 +264,7 @@ class PublishMany implements PublishJob, PublishOwner {
   private readonly messages: Iterator<AmqpMessage.AmqpMessage>
   private readonly stamped: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage
   private readonly options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions)
-  private readonly resume: (effect: Effect.Effect<void, AmqpPublishAllError>) => void
+  private resume: (effect: Effect.Effect<void, AmqpPublishAllError>) => void = () => {}
   private readonly failures: Array<Failure> = []
   private next = 0
   private isSent = false
@@ -276,15 +275,19 @@ class PublishMany implements PublishJob, PublishOwner {
     publishing: Publishing,
     messages: Iterable<AmqpMessage.AmqpMessage>,
     stamped: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage,
-    options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions),
-    resume: (effect: Effect.Effect<void, AmqpPublishAllError>) => void
+    options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions)
   ) {
     this.publishing = publishing
     this.messages = messages[Symbol.iterator]()
     this.stamped = stamped
     this.options = options
-    this.resume = resume
   }
+
+  /** Sends the messages, or those that are left after a pause, and waits for the confirms. */
+  readonly run: Effect.Effect<void, AmqpPublishAllError> = Effect.callback((resume) => {
+    this.resume = resume
+    this.publishing.submit(this)
+  })
 
   send(channel: Channel): boolean {
     const { options } = this
@@ -293,8 +296,7 @@ class PublishMany implements PublishJob, PublishOwner {
       if (done === true) return this.finishSending()
       const index = this.next++
       const route = typeof options === "function" ? options(message, index) : options
-      this.sendOne(channel, this.stamped(message), route, index)
-      return true
+      return this.sendOne(channel, this.stamped(message), route, index) || this.pause()
     } catch (thrown) {
       // The iterable or the function failed, so there is nothing to go on with.
       this.isSent = true
@@ -303,13 +305,21 @@ class PublishMany implements PublishJob, PublishOwner {
     }
   }
 
-  private sendOne(channel: Channel, message: AmqpMessage.AmqpMessage, route: PublishOptions, index: number): void {
+  /** Answers whether the next one may follow without a pause. */
+  private sendOne(channel: Channel, message: AmqpMessage.AmqpMessage, route: PublishOptions, index: number): boolean {
     try {
       send(channel, message, route, this, index)
       this.inFlight++
+      return true
     } catch (thrown) {
-      this.failures.push({ index, error: unencodable(thrown) })
+      return this.failures.push({ index, error: unencodable(thrown) }) % failuresPerTurn !== 0
     }
+  }
+
+  /** Leaves the line, and comes back to it when other fibers had their turn. */
+  private pause(): false {
+    this.resume(Effect.andThen(Effect.yieldNow, this.run))
+    return false
   }
 
   refuse(error: AmqpChannelError): void {
@@ -335,6 +345,7 @@ class PublishMany implements PublishJob, PublishOwner {
 
   /** Takes no more messages. */
   stop(): void {
+    this.publishing.withdraw(this)
     if (!this.isSent) this.messages.return?.()
     this.isSent = true
   }
