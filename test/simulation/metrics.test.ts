@@ -155,6 +155,23 @@ describe("the metrics of publishes", () => {
     ))
   })
 
+  it.effect("do not count as unknown a large message of which the broker has not read the end", () => {
+    const metrics = registry()
+    return metrics.kept(connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer)
+        const small = yield* publishText(peer, publisher, "small")
+        yield* peer.stall
+        const large = yield* fork(publisher.publish(AmqpMessage.make(new Uint8Array(3 * 1024 * 1024)), toQueue))
+        yield* peer.takeOneWrite
+        yield* peer.hangUp
+        yield* reasonOf(small, "OutcomeUnknown")
+        yield* reasonOf(large, "NotSent")
+        assert.deepStrictEqual(metrics.values("publishes.unknown", "publishes.unconfirmed"), [1, 0])
+      })
+    ))
+  })
+
   it.effect("count a message that came back as returned and as confirmed, as the broker does", () => {
     const metrics = registry()
     return metrics.kept(connected((peer) =>

@@ -159,7 +159,8 @@ export class ConfirmLedger {
   private note(outcome: Outcome): void {
     if (outcome === "Acked") this.counts.confirmed++
     else if (outcome === "Nacked") this.counts.nacked++
-    else this.counts.unknown++
+    // The broker can't have what was not all sent.
+    else if (outcome._tag === "AmqpChannelError") this.counts.unknown++
   }
 
   private grow(): void {
