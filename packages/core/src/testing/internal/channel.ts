@@ -77,6 +77,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   private prefetch = 0
   /** Of the whole channel. */
   private globalPrefetch = 0
+  private resumptions = 0
   /** The queue that an empty name means. */
   private lastQueue: string | undefined
   /** The consumer of direct replies, and the address of it. */
@@ -517,9 +518,11 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     if (this.host.notifiesCancel) this.send({ _tag: "basic.cancel", consumerTag: consumer.tag, noWait: true })
   }
 
-  /** Delivers what waited for room. */
+  /** Delivers what waited for room. Each time another queue begins, or the first would have all of a limit that they share. */
   resume(): void {
-    for (const queue of new Set([...this.consumers.values()].map(({ queue }) => queue))) queue.deliver()
+    const queues = [...new Set([...this.consumers.values()].map(({ queue }) => queue))]
+    const first = this.resumptions++ % Math.max(1, queues.length)
+    for (const queue of [...queues.slice(first), ...queues.slice(0, first)]) queue.deliver()
   }
 
   // ---------------------------------------------------------------------------

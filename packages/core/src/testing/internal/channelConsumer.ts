@@ -6,7 +6,7 @@ import type { Consumer, Entry, Queue } from "./queue.ts"
 export interface DeliveringChannel {
   /** Whether the channel's own limits allow a delivery. */
   readonly mayDeliver: boolean
-  /** Whether its own prefetch limit allows one more that has to be acknowledged. */
+  /** Whether its own prefetch limit allows one more. What needs no acknowledgement isn't counted, and yet waits for the limit. */
   readonly hasCredit: boolean
   deliver(consumer: ChannelConsumer, queue: Queue, entry: Entry): void
   consumerCancelled(consumer: ChannelConsumer): void
@@ -48,8 +48,8 @@ export class ChannelConsumer implements Consumer {
 
   get isReady(): boolean {
     const { channel } = this
-    if (!channel.mayDeliver) return false
-    return this.noAck || (channel.hasCredit && (this.prefetch === 0 || this.unacknowledged < this.prefetch))
+    if (!channel.mayDeliver || !channel.hasCredit) return false
+    return this.noAck || this.prefetch === 0 || this.unacknowledged < this.prefetch
   }
 
   deliver(queue: Queue, entry: Entry): void {

@@ -1,0 +1,632 @@
+/**
+ * What RabbitMQ 3.10 does and the embedded broker does too, as a client sees it that knows neither: the same script runs on both,
+ * and what comes back is compared. Nothing here says what is right; RabbitMQ does.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import * as amqplib from "amqplib"
+import { brokerUrl, onRabbitMQ } from "../support/brokerUnderTest.ts"
+import { isRabbitMQ310 } from "../support/conversation.ts"
+import { startEmbeddedBroker } from "../support/embeddedBroker.ts"
+
+/** A conversation of amqplib with a broker, which writes down what it hears. */
+class Script {
+  readonly url: string
+  private readonly prefix = `effect-amqp-test-${crypto.randomUUID()}-`
+  private readonly connections: Array<amqplib.ChannelModel> = []
+  private readonly exchanges: Array<string> = []
+  private readonly queues: Array<string> = []
+  private readonly lines: Array<unknown> = []
+
+  constructor(url: string) {
+    this.url = url
+  }
+
+  name(short: string): string {
+    return this.prefix + short
+  }
+
+  async connect(): Promise<amqplib.ChannelModel> {
+    const connection = await amqplib.connect(this.url)
+    connection.on("error", () => {})
+    this.connections.push(connection)
+    return connection
+  }
+
+  /** A channel in confirm mode, by default of a connection of its own. */
+  async channel(connection?: amqplib.ChannelModel): Promise<amqplib.ConfirmChannel> {
+    const channel = await (connection ?? await this.connect()).createConfirmChannel()
+    channel.on("error", (error: Error) => this.write("closed", /with message "(.*)"$/.exec(error.message)?.[1]))
+    channel.on(
+      "return",
+      ({ content, fields, properties }: amqplib.Message) =>
+        this.write("returned", content.toString(), fields, defined(properties))
+    )
+    return channel
+  }
+
+  async queue(
+    channel: amqplib.Channel,
+    short: string,
+    table: Record<string, unknown> = {},
+    options: amqplib.Options.AssertQueue = {}
+  ): Promise<string> {
+    const queue = this.name(short)
+    this.queues.push(queue)
+    await channel.assertQueue(queue, { durable: true, arguments: table, ...options })
+    return queue
+  }
+
+  async exchange(channel: amqplib.Channel, short: string, type: string, alternate?: string): Promise<string> {
+    const exchange = this.name(short)
+    this.exchanges.push(exchange)
+    await channel.assertExchange(exchange, type, alternate === undefined ? {} : { alternateExchange: alternate })
+    return exchange
+  }
+
+  /** Publishes texts, and waits until the broker has confirmed or refused them. */
+  async publish(
+    channel: amqplib.ConfirmChannel,
+    queue: string,
+    texts: ReadonlyArray<string>,
+    options: amqplib.Options.Publish = {}
+  ): Promise<void> {
+    const answers = texts.map((text) =>
+      new Promise<void>((resolve) => {
+        channel.publish("", queue, Buffer.from(text), options, (error) => {
+          if (error !== null) this.write("nacked", text)
+          resolve()
+        })
+      })
+    )
+    await Promise.all(answers)
+  }
+
+  /** Consumes, writes down what comes, and hands it to `handle`. */
+  async consume(
+    channel: amqplib.Channel,
+    queue: string,
+    handle: (message: amqplib.ConsumeMessage, count: number) => void = () => {},
+    options: amqplib.Options.Consume = {},
+    who = "consumer"
+  ): Promise<string> {
+    let count = 0
+    const { consumerTag } = await channel.consume(queue, (message) => {
+      if (message === null) return this.write(who, "cancelled")
+      this.write(who, this.described(message))
+      handle(message, ++count)
+    }, options)
+    return consumerTag
+  }
+
+  /** Fetches until the queue is empty. */
+  async drain(channel: amqplib.Channel, queue: string, options: amqplib.Options.Get = { noAck: true }): Promise<void> {
+    for (;;) {
+      const message = await channel.get(queue, options)
+      this.write("got", message === false ? "nothing" : this.described(message))
+      if (message === false) return
+    }
+  }
+
+  async counts(channel: amqplib.Channel, queue: string): Promise<void> {
+    const { consumerCount, messageCount } = await channel.checkQueue(queue)
+    this.write("counts", queue, messageCount, consumerCount)
+  }
+
+  write(...line: ReadonlyArray<unknown>): void {
+    this.lines.push(line)
+  }
+
+  /** Waits until so many lines are written. When they are not after a long time, the script goes on, and the comparison says so. */
+  async lineCount(count: number): Promise<void> {
+    const deadline = Date.now() + 10_000
+    while (this.lines.length < count && Date.now() < deadline) await sleep(5)
+  }
+
+  /** Gives what must not happen the time to happen. */
+  async rest(): Promise<void> {
+    for (let before = -1; before !== this.lines.length;) {
+      before = this.lines.length
+      await sleep(150)
+    }
+  }
+
+  /** Deletes what was made, and answers what was written down, without what differs from run to run. */
+  async end(): Promise<ReadonlyArray<unknown>> {
+    await this.rest()
+    // What is heard of the deletions doesn't count.
+    const lines = JSON.stringify(this.lines)
+    const channel = await (await this.connect()).createChannel()
+    for (const queue of this.queues) await channel.deleteQueue(queue)
+    for (const exchange of this.exchanges) await channel.deleteExchange(exchange)
+    await Promise.all(this.connections.map((connection) => connection.close().catch(() => {})))
+    return JSON.parse(
+      lines
+        .replaceAll(this.prefix, "")
+        .replaceAll(/amq\.ctag-[^"]+/g, "a tag")
+        .replaceAll(/amq\.rabbitmq\.reply-to\.[^"]+/g, "a reply address")
+        .replaceAll(/\{"!":"timestamp","value":\d+\}/g, "\"a time\"")
+    )
+  }
+
+  private described({ content, fields, properties }: amqplib.GetMessage | amqplib.ConsumeMessage): unknown {
+    return { content: content.toString(), ...fields, properties: defined(properties) }
+  }
+}
+
+const sleep = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds))
+
+const defined = (properties: object): object =>
+  Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined))
+
+const letters = ["a", "b", "c", "d", "e", "f"]
+
+const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
+  "what is fetched, with what is left": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await script.publish(channel, queue, letters)
+    await script.counts(channel, queue)
+    await script.drain(channel, queue)
+  },
+
+  "properties and headers of every type": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await script.publish(channel, queue, ["x"], {
+      contentType: "text/plain",
+      contentEncoding: "gzip",
+      deliveryMode: 2,
+      priority: 200,
+      correlationId: "é".repeat(20),
+      replyTo: "r",
+      expiration: "100000",
+      messageId: "",
+      timestamp: 1_700_000_000,
+      type: "t",
+      userId: "guest",
+      appId: "a",
+      headers: {
+        byte: 1,
+        short: 300,
+        int: -70_000,
+        long: 2 ** 40,
+        half: 0.5,
+        text: "ü",
+        empty: "",
+        yes: true,
+        nothing: null,
+        list: [1, "2", [3], {}],
+        table: { a: { b: {} } }
+      }
+    })
+    await script.publish(channel, queue, [""])
+    await script.drain(channel, queue)
+  },
+
+  "what is requeued, in its place": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await script.publish(channel, queue, letters)
+    const got: Array<amqplib.GetMessage> = []
+    for (let count = 0; count < 5; count++) {
+      const message = await channel.get(queue)
+      if (message !== false) got.push(message)
+    }
+    channel.nack(got[3])
+    channel.reject(got[1])
+    channel.nack(got[0], false, false)
+    // RabbitMQ may count before it requeues.
+    await script.rest()
+    await script.counts(channel, queue)
+    await script.publish(channel, queue, ["g"])
+    const other = await script.channel()
+    await script.drain(other, queue)
+    await channel.close()
+    await script.drain(other, queue)
+  },
+
+  "what comes to a consumer again that recovers": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await script.publish(channel, queue, letters)
+    await script.consume(channel, queue)
+    await script.lineCount(6)
+    await channel.recover()
+    await script.lineCount(12)
+    channel.ackAll()
+    await script.rest()
+    await script.counts(channel, queue)
+  },
+
+  "acknowledgements of many, and of too many": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await script.publish(channel, queue, letters)
+    await script.consume(channel, queue, (message, count) => {
+      if (count === 3) channel.ack(message, true)
+      if (count === 5) channel.nack(message, true, false)
+      if (count === 6) {
+        channel.ack(message)
+        channel.ack(message)
+      }
+    })
+    await script.lineCount(7)
+    await script.counts(await script.channel(), queue)
+  },
+
+  "a prefetch of each consumer": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await script.publish(channel, queue, letters)
+    await channel.prefetch(2)
+    const tag = await script.consume(channel, queue, (message, count) => {
+      if (count === 2) channel.ack(message)
+    })
+    await script.lineCount(3)
+    await script.rest()
+    await script.counts(channel, queue)
+    await channel.cancel(tag)
+    await script.counts(channel, queue)
+    await channel.prefetch(1)
+    await script.consume(channel, queue, (message) => channel.ack(message), {}, "another")
+    await script.rest()
+    await script.counts(channel, queue)
+  },
+
+  "a prefetch of the whole channel": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    const other = await script.queue(channel, "r")
+    await script.publish(channel, queue, letters)
+    await script.publish(channel, other, letters)
+    await channel.prefetch(3, true)
+    await script.consume(channel, queue)
+    await script.lineCount(3)
+    const tag = await script.consume(channel, other, undefined, { noAck: true }, "without acknowledgements")
+    await script.rest()
+    await script.counts(channel, other)
+    await channel.cancel(tag)
+    await channel.prefetch(5, true)
+    await script.lineCount(6)
+    await script.rest()
+    await channel.prefetch(0, true)
+    await script.lineCount(7)
+  },
+
+  "a prefetch that queues share, each of which gets its turn": async (script) => {
+    const channel = await script.channel()
+    await channel.prefetch(1, true)
+    const received: Array<string> = []
+    const messages = Array.from({ length: 60 }, () => "x")
+    const queues = [await script.queue(channel, "one"), await script.queue(channel, "two")]
+    for (const queue of queues) await script.publish(channel, queue, messages)
+    await new Promise<void>((resolve) => {
+      for (const queue of queues) {
+        void channel.consume(queue, (message) => {
+          if (message === null) return
+          channel.ack(message)
+          if (received.push(queue) === 120) resolve()
+        })
+      }
+    })
+    // Whose turn it is, is left to chance.
+    script.write("of the first sixty, each had some", new Set(received.slice(0, 60)).size === 2)
+  },
+
+  "turns of consumers, by priority": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await channel.prefetch(2)
+    await script.consume(channel, queue, undefined, { priority: -1 }, "last")
+    await script.consume(channel, queue, undefined, { priority: 5 }, "first")
+    await script.consume(channel, queue, undefined, {}, "middle")
+    for (const [index, letter] of letters.entries()) {
+      await script.publish(channel, queue, [letter])
+      await script.lineCount(index + 1)
+    }
+  },
+
+  "turns of equal consumers": async (script) => {
+    const queue = await script.queue(await script.channel(), "q")
+    const publisher = await script.channel()
+    for (const who of ["one", "two", "three"]) {
+      await script.consume(await script.channel(), queue, undefined, { noAck: true }, who)
+    }
+    for (const [index, letter] of [...letters, ...letters].entries()) {
+      await script.publish(publisher, queue, [letter])
+      await script.lineCount(index + 1)
+    }
+  },
+
+  "priorities of messages": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q", { "x-max-priority": 5 })
+    for (const [text, priority] of [["a", 0], ["b", 5], ["c", 3], ["d", 9], ["e", 3]] as const) {
+      await script.publish(channel, queue, [text], { priority })
+    }
+    await script.publish(channel, queue, ["f"])
+    await script.drain(channel, queue)
+  },
+
+  "deaths by rejection, from queue to queue and around": async (script) => {
+    const channel = await script.channel()
+    const exchange = await script.exchange(channel, "dlx", "topic")
+    const one = await script.queue(channel, "one", { "x-dead-letter-exchange": exchange })
+    const two = await script.queue(channel, "two", {
+      "x-dead-letter-exchange": exchange,
+      "x-dead-letter-routing-key": "back"
+    })
+    await channel.bindQueue(two, exchange, one)
+    await channel.bindQueue(one, exchange, "back")
+    await script.publish(channel, one, ["x"], { headers: { own: 1, CC: ["nowhere"] }, expiration: "60000" })
+    for (const queue of [one, two, one, one]) {
+      let message: amqplib.GetMessage | false = false
+      for (let tries = 0; tries < 200 && message === false; tries++) {
+        message = await channel.get(queue)
+        if (message === false) await sleep(10)
+      }
+      if (message === false) throw new Error(`nothing came to ${queue}`)
+      script.write(message.fields, defined(message.properties))
+      channel.reject(message, false)
+    }
+  },
+
+  "deaths by age, of the queue's and the message's": async (script) => {
+    const channel = await script.channel()
+    const dead = await script.queue(channel, "dead")
+    const letter = { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead }
+    const aging = await script.queue(channel, "aging", { ...letter, "x-message-ttl": 100 })
+    const plain = await script.queue(channel, "plain", letter)
+    await script.consume(channel, dead, undefined, { noAck: true })
+    await script.publish(channel, aging, ["by the queue"])
+    await script.lineCount(1)
+    await script.publish(channel, aging, ["by the message"], { expiration: "20" })
+    await script.lineCount(2)
+    // What is behind waits for what is before it.
+    await script.publish(channel, plain, ["long"], { expiration: "60000" })
+    await script.publish(channel, plain, ["short"], { expiration: "10" })
+    await script.rest()
+    const other = await script.channel()
+    const first = await other.get(plain)
+    await script.lineCount(3)
+    if (first !== false) other.nack(first)
+    await script.rest()
+    await script.counts(channel, plain)
+    await script.publish(channel, plain, ["at once"], { expiration: "0" })
+    await script.rest()
+  },
+
+  "deaths in a full queue": async (script) => {
+    const channel = await script.channel()
+    const dead = await script.queue(channel, "dead")
+    const letter = { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead }
+    const lengths = { "x-max-length": 2 }
+    for (const overflow of ["drop-head", "reject-publish", "reject-publish-dlx"]) {
+      const queue = await script.queue(channel, overflow, { ...letter, ...lengths, "x-overflow": overflow })
+      for (const text of letters.slice(0, 4)) await script.publish(channel, queue, [text])
+      await script.drain(channel, queue)
+      await script.rest()
+      await script.drain(channel, dead)
+    }
+    const bytes = await script.queue(channel, "bytes", { ...letter, "x-max-length-bytes": 10 })
+    for (const text of ["12345", "123456", "1", "12345678901"]) await script.publish(channel, bytes, [text])
+    await script.drain(channel, bytes)
+    await script.rest()
+    await script.drain(channel, dead)
+  },
+
+  "dead letters that nobody takes, or that go in a circle": async (script) => {
+    const channel = await script.channel()
+    const lost = await script.queue(channel, "lost", { "x-dead-letter-exchange": script.name("none") })
+    await script.publish(channel, lost, ["a"])
+    await script.consume(channel, lost, (message) => channel.reject(message, false))
+    const circle = await script.queue(channel, "circle", {
+      "x-dead-letter-exchange": "",
+      "x-message-ttl": 30
+    })
+    await script.publish(channel, circle, ["b"])
+    await script.rest()
+    await script.counts(channel, lost)
+    await script.counts(channel, circle)
+  },
+
+  "a message that no queue takes": async (script) => {
+    const channel = await script.channel()
+    await script.publish(channel, script.name("none"), ["x"], {
+      mandatory: true,
+      headers: { a: 1 },
+      contentType: "text/plain"
+    })
+    const alternate = await script.exchange(channel, "alternate", "fanout")
+    const exchange = await script.exchange(channel, "exchange", "direct", alternate)
+    const queue = await script.queue(channel, "q")
+    await channel.bindQueue(queue, alternate, "")
+    channel.publish(exchange, "key", Buffer.from("y"), { mandatory: true })
+    await channel.waitForConfirms()
+    await script.drain(channel, queue)
+  },
+
+  "copies, of which some are blind": async (script) => {
+    const channel = await script.channel()
+    const [one, two, three] = [
+      await script.queue(channel, "one"),
+      await script.queue(channel, "two"),
+      await script.queue(channel, "three")
+    ]
+    await script.publish(channel, one, ["x"], { CC: [two], BCC: [three] })
+    for (const queue of [one, two, three]) await script.drain(channel, queue)
+  },
+
+  "a request and its reply": async (script) => {
+    const connection = await script.connect()
+    const [server, client] = [await script.channel(connection), await script.channel(connection)]
+    const queue = await script.queue(server, "q")
+    await script.consume(
+      server,
+      queue,
+      ({ properties }) => {
+        server.sendToQueue(properties.replyTo, Buffer.from("reply"), { correlationId: properties.correlationId })
+      },
+      { noAck: true },
+      "server"
+    )
+    const reply = { noAck: true, consumerTag: "replies" }
+    await script.consume(client, "amq.rabbitmq.reply-to", undefined, reply, "client")
+    await script.publish(client, queue, ["request"], { replyTo: "amq.rabbitmq.reply-to", correlationId: "1" })
+    await script.lineCount(2)
+    await client.cancel("replies")
+    await script.publish(client, queue, ["too late"], { replyTo: "amq.rabbitmq.reply-to" })
+  },
+
+  "a queue that is deleted under its consumers": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await script.consume(channel, queue)
+    await script.publish(channel, queue, ["a", "b"])
+    await script.lineCount(2)
+    const deleted = await (await script.channel()).deleteQueue(queue)
+    await script.lineCount(3)
+    script.write("deleted", deleted)
+    // An acknowledgement of what was in it is none of an unknown message.
+    channel.ackAll()
+    await script.publish(channel, queue, ["c"], { mandatory: true })
+  },
+
+  "a queue that is purged, with what its consumers hold": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await channel.prefetch(2)
+    await script.publish(channel, queue, letters)
+    await script.consume(channel, queue)
+    await script.lineCount(2)
+    script.write("purged", await channel.purgeQueue(queue))
+    channel.nackAll()
+    await script.lineCount(5)
+    await script.rest()
+    script.write("deleted", await channel.deleteQueue(queue))
+  },
+
+  "queues that go with their last consumer, and with their connection": async (script) => {
+    const connection = await script.connect()
+    const channel = await script.channel(connection)
+    const other = await script.channel()
+    const leaving = await script.queue(channel, "leaving", {}, { autoDelete: true })
+    const tag = await script.consume(channel, leaving)
+    await script.counts(channel, leaving)
+    await channel.cancel(tag)
+    await script.publish(other, leaving, ["a"], { mandatory: true })
+    const exclusive = await script.queue(channel, "exclusive", {}, { exclusive: true })
+    await script.publish(other, exclusive, ["b"])
+    await script.drain(channel, exclusive)
+    await connection.close()
+    await script.publish(other, exclusive, ["c"], { mandatory: true })
+  },
+
+  "a queue that expires": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q", { "x-expires": 200 })
+    const tag = await script.consume(channel, queue)
+    await sleep(400)
+    await script.counts(channel, queue)
+    await channel.cancel(tag)
+    await sleep(600)
+    await channel.checkQueue(queue).catch(() => {})
+  },
+
+  "one active consumer, and who follows it": async (script) => {
+    const publisher = await script.channel()
+    const queue = await script.queue(publisher, "q", { "x-single-active-consumer": true })
+    const first = await script.channel()
+    await script.consume(first, queue, undefined, {}, "first")
+    await script.consume(await script.channel(), queue, undefined, {}, "second")
+    await script.publish(publisher, queue, letters.slice(0, 3))
+    await script.lineCount(3)
+    await first.close()
+    await script.lineCount(6)
+    const refused = await script.channel()
+    await refused.consume(queue, () => {}, { exclusive: true }).catch(() => {})
+  },
+
+  "an exclusive consumer": async (script) => {
+    const queue = await script.queue(await script.channel(), "q")
+    const [one, other] = [await script.channel(), await script.channel()]
+    await script.consume(one, queue, undefined, { exclusive: true })
+    await other.consume(queue, () => {}).catch(() => {})
+    await script.lineCount(1)
+    await script.drain(await script.channel(), queue)
+  },
+
+  "a quorum queue that gives a message up": async (script) => {
+    const channel = await script.channel()
+    const dead = await script.queue(channel, "dead")
+    const queue = await script.queue(channel, "q", {
+      "x-queue-type": "quorum",
+      "x-delivery-limit": 2,
+      "x-dead-letter-exchange": "",
+      "x-dead-letter-routing-key": dead
+    })
+    await script.publish(channel, queue, ["x"])
+    await script.consume(channel, dead, undefined, { noAck: true }, "undertaker")
+    await script.consume(channel, queue, (message) => channel.nack(message))
+    await script.lineCount(4)
+  },
+
+  "a quorum queue with a message that comes back": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q", { "x-queue-type": "quorum" })
+    await script.publish(channel, queue, letters.slice(0, 3), { headers: { own: 1 } })
+    await channel.prefetch(1)
+    await script.consume(channel, queue, (message, count) => count < 3 ? channel.nack(message) : channel.ack(message))
+    await script.lineCount(5)
+  },
+
+  "a stream, from its beginning and again": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q", { "x-queue-type": "stream" })
+    for (const letter of letters) await script.publish(channel, queue, [letter])
+    for (const [who, offset] of [["all", "first"], ["some", 4]] as const) {
+      const reader = await script.channel()
+      await reader.prefetch(10)
+      const from = { arguments: { "x-stream-offset": offset } }
+      await script.consume(reader, queue, (message) => reader.ack(message), from, who)
+      await script.rest()
+    }
+    await channel.consume(queue, () => {}).catch(() => {})
+  },
+
+  "messages of many frames, to several queues": async (script) => {
+    const channel = await script.channel()
+    const exchange = await script.exchange(channel, "exchange", "fanout")
+    const text = "0123456789".repeat(40_000)
+    for (const short of ["one", "two"]) await channel.bindQueue(await script.queue(channel, short), exchange, "")
+    channel.publish(exchange, "key", Buffer.from(text))
+    await channel.waitForConfirms()
+    for (const short of ["one", "two"]) await script.drain(channel, script.name(short))
+  }
+}
+
+/** The script's lines on a broker. */
+const run = async (url: string, body: (script: Script) => Promise<void>): Promise<ReadonlyArray<unknown>> => {
+  const script = new Script(url)
+  let failure: unknown
+  await body(script).catch((error: unknown) => (failure = error))
+  const lines = await script.end()
+  if (failure !== undefined) throw failure
+  return lines
+}
+
+describe.runIf(onRabbitMQ("it compares both brokers itself") && await isRabbitMQ310(brokerUrl))(
+  "RabbitMQ and the embedded broker do the same to",
+  () => {
+    it.each(Object.entries(scripts))("%s", async (_, body) => {
+      const embedded = await startEmbeddedBroker()
+      try {
+        const [expected, found] = await Promise.all([run(brokerUrl, body), run(embedded.url, body)])
+        assert.isNotEmpty(expected)
+        assert.deepStrictEqual(found, expected)
+      } finally {
+        await embedded.stop()
+      }
+    })
+  }
+)
