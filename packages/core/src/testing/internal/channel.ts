@@ -221,7 +221,9 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
         if (this.mode._tag === "Transaction") {
           throw new Refusal("preconditionFailed", "cannot switch from tx to confirm mode")
         }
-        if (this.mode._tag === "Plain") this.mode = { _tag: "Confirm", confirms: new Confirms(this.confirm, this.host.timers) }
+        if (this.mode._tag === "Plain") {
+          this.mode = { _tag: "Confirm", confirms: new Confirms(this.confirm, this.host.timers) }
+        }
         return unless(method.noWait, { _tag: "confirm.select-ok" })
       case "tx.select":
         if (this.mode._tag === "Confirm") {
