@@ -5,6 +5,7 @@ import { eventually } from "../support/broker.ts"
 import { administration, brokerUrl, isAdministrable, onRabbitMQ } from "../support/brokerUnderTest.ts"
 import { command } from "../support/command.ts"
 import { root, start } from "../support/process.ts"
+import { withVirtualHost } from "../support/vhost.ts"
 
 // What a person sees who runs `npm start`: the build, then the example in a process of its own.
 
@@ -28,11 +29,13 @@ const failed = ({ exitCode, stderr, stdout }: { exitCode: number | null; stderr:
 }
 
 describe("the demo", () => {
+  const url = withVirtualHost()
+
   beforeAll(() => command(path.join(root, "node_modules", ".bin", "tsc"), ["-b", "tsconfig.build.json"], { cwd: root }))
 
   it.live("shows who opens which channel, how far they are and how long it took, and ends by itself", () =>
     Effect.gen(function*() {
-      const { exitCode, lingered, stderr, stdout } = yield* demo(brokerUrl)
+      const { exitCode, lingered, stderr, stdout } = yield* demo(url())
       assert.strictEqual(stderr, "")
       const lines = stdout.trimEnd().split("\n").filter((line) => !line.startsWith("main: purged"))
       assert.includeMembers(lines, [
@@ -53,7 +56,7 @@ describe("the demo", () => {
 
   it.live.runIf(isAdministrable)("leaves no connection behind", () =>
     Effect.gen(function*() {
-      const { exitCode } = yield* demo(administration().url)
+      const { exitCode } = yield* demo(url())
       assert.strictEqual(exitCode, 0)
       yield* eventually(administration().connectionsNamed("threads example"), (count) => count === 0)
     }))

@@ -4,15 +4,17 @@ import { assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as path from "node:path"
 import { connected, failsWith, infoOf } from "../support/broker.ts"
-import { brokerUrl } from "../support/brokerUnderTest.ts"
 import { command } from "../support/command.ts"
 import { root, start } from "../support/process.ts"
+import { withVirtualHost } from "../support/vhost.ts"
 
 // What a person sees who runs an example, in a process of its own. For `examples/threads.ts` see the tests of the demo.
 
+const url = withVirtualHost()
+
 /** Runs an example to its end, which has to be a good one, and answers the lines that it printed. */
 const linesOf = Effect.fnUntraced(function*(example: string) {
-  const { ended, kill } = start([`examples/${example}`], { AMQP_URL: brokerUrl, NO_COLOR: "1" })
+  const { ended, kill } = start([`examples/${example}`], { AMQP_URL: url(), NO_COLOR: "1" })
   yield* Effect.addFinalizer(() => Effect.sync(kill))
   const { exitCode, lingered, stderr, stdout } = yield* Effect.promise(() => ended)
   assert.strictEqual(stderr, "")
@@ -26,12 +28,15 @@ const assertGone = ({ exchanges = [], queues }: {
   readonly exchanges?: ReadonlyArray<string>
   readonly queues: ReadonlyArray<string>
 }) =>
-  connected(Effect.gen(function*() {
-    for (const name of queues) yield* failsWith(infoOf(name), "NotFound")
-    for (const name of exchanges) {
-      yield* failsWith(AmqpChannel.run(AmqpExchange.declarePassive(name)), "NotFound")
-    }
-  }))
+  connected(
+    Effect.gen(function*() {
+      for (const name of queues) yield* failsWith(infoOf(name), "NotFound")
+      for (const name of exchanges) {
+        yield* failsWith(AmqpChannel.run(AmqpExchange.declarePassive(name)), "NotFound")
+      }
+    }),
+    { url: url() }
+  )
 
 /** The lines that match, each as what the groups of the pattern hold. */
 const found = (lines: ReadonlyArray<string>, pattern: RegExp): ReadonlyArray<ReadonlyArray<string>> =>

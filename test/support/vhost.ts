@@ -1,6 +1,8 @@
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
-import { administration } from "./brokerUnderTest.ts"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import { afterAll, beforeAll } from "vitest"
+import { administration, brokerUrl, isAdministrable } from "./brokerUnderTest.ts"
 import { uniqueName } from "./names.ts"
 
 /** A virtual host that one test has for itself. */
@@ -23,3 +25,17 @@ export const freshVirtualHost: Effect.Effect<VirtualHost, never, Scope.Scope> = 
   }),
   ({ name }) => administration().deleteVirtualHost(name)
 )
+
+/**
+ * Gives the tests of a file, which use names that are not their own, a virtual host that they share with nobody. Answers its URL
+ * while they run; where tests can't administer a broker, that is the URL of the broker.
+ */
+export const withVirtualHost = (): () => string => {
+  const scope = Scope.makeUnsafe()
+  let url = brokerUrl
+  beforeAll(async () => {
+    if (isAdministrable) ({ url } = await Effect.runPromise(Scope.provide(freshVirtualHost, scope)))
+  })
+  afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+  return () => url
+}
