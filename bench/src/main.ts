@@ -18,7 +18,9 @@ import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { connect } from "./broker.ts"
 import { clientNames } from "./clients.ts"
+import { embedded } from "./embedded.ts"
 import { describeEnvironment } from "./environment.ts"
+import { integerFlag, size } from "./flags.ts"
 import { toMarkdown, toText } from "./report.ts"
 import { runAll } from "./runner.ts"
 import { scenarioNames, scenarios } from "./scenarios.ts"
@@ -44,16 +46,6 @@ const namesFlag = <const Names extends ReadonlyArray<string>>(flag: string, name
     Flag.withDefault(names)
   )
 
-const integerFlag = (flag: string, minimum: number, maximum: number) =>
-  Flag.Int(flag).pipe(
-    Flag.withSchema(
-      Schema.Number.pipe(Schema.check(Schema.isBetween(
-        { minimum, maximum },
-        { message: `Expected an integer from ${minimum} to ${maximum}` }
-      )))
-    )
-  )
-
 const flags = {
   scenario: namesFlag("scenario", scenarioNames).pipe(
     Flag.withDescription(`What to measure, of ${scenarioNames.join(", ")} (default: all)`)
@@ -61,10 +53,7 @@ const flags = {
   client: namesFlag("client", clientNames).pipe(
     Flag.withDescription(`Whom to measure, of ${clientNames.join(", ")} (default: all)`)
   ),
-  size: integerFlag("size", 0, 128 * 2 ** 20).pipe(
-    Flag.withDescription("Bytes in a message's body (default: 16)"),
-    Flag.withDefault(16)
-  ),
+  size,
   count: integerFlag("count", 1, 100_000_000).pipe(
     Flag.withDescription(
       `Operations per run (default: ${scenarios.publish.defaultCount} messages, ` +
@@ -154,6 +143,7 @@ const bench = Command.make(
 ).pipe(Command.withDescription("Compares effect-amqp with amqplib, rabbitmq-client and @cloudamqp/amqp-client"))
 
 bench.pipe(
+  Command.withSubcommands([embedded]),
   Command.run({ version: "0.0.0" }),
   Effect.provide(NodeServices.layer),
   NodeRuntime.runMain
