@@ -9,7 +9,9 @@ import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpBroker from "@effect-amqp/core/testing/AmqpBroker"
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
@@ -449,6 +451,67 @@ describe("users and virtual hosts", () => {
       yield* broker.deleteVirtualHost("shop")
       assert.strictEqual(reasonOf(yield* Effect.flip(awaitClosed)), "ConnectionForced")
     }))
+})
+
+describe("options and arguments out of their range are defects that name them", () => {
+  const defectOf = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>) =>
+    Effect.map(
+      Effect.exit(Effect.scoped(effect)),
+      (exit) => Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : assert.fail("it is taken")
+    )
+
+  it.effect.each<[string, AmqpBroker.Options]>([
+    ["frameMax", { frameMax: 4095 }],
+    ["frameMax", { frameMax: 2 ** 32 }],
+    ["channelMax", { channelMax: 65_536 }],
+    ["channelMax", { channelMax: -1 }],
+    ["heartbeat", { heartbeat: "1500 millis" }],
+    ["heartbeat", { heartbeat: "65536 seconds" }],
+    ["maxMessageSize", { maxMessageSize: 1.5 }],
+    ["consumerTimeout", { consumerTimeout: 0 }],
+    ["virtualHosts", { virtualHosts: ["x".repeat(256)] }]
+  ])("of a broker: %s", ([name, options]) =>
+    Effect.gen(function*() {
+      assert.include(yield* defectOf(AmqpBroker.make(options)), name)
+    }))
+
+  it.effect.each<[string, AmqpBroker.NetworkOptions]>([
+    ["readSize", { readSize: 0 }],
+    ["cutAfterSent", { cutAfterSent: -1 }],
+    ["cutAfterReceived", { cutAfterReceived: Number.NaN }],
+    ["latency", { latency: "Infinity" }]
+  ])("of the network: %s", ([name, network]) =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.make()
+      assert.include(yield* defectOf(broker.connect({}, network)), name)
+    }))
+
+  it.effect("of what is done to a connection, which goes on as if nothing had been", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        const { close, closeChannel, cutAfter } = yield* connectionOf(broker)
+        yield* declared("q")
+        assert.include(yield* defectOf(close(65_536, "")), "replyCode")
+        assert.include(yield* defectOf(closeChannel(1, -1, "")), "replyCode")
+        assert.include(yield* defectOf(cutAfter("toBroker", Number.NaN)), "bytes")
+        yield* publish("q", "x")
+        assert.deepStrictEqual(yield* textsOf(broker, "q"), ["x"])
+      })
+    ))
+
+  it.effect("but long texts of the broker are cut to what AMQP takes", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        const connection = yield* AmqpConnection.AmqpConnection
+        yield* declared("q")
+        yield* publish("q", "x")
+        yield* broker.block("é".repeat(1000))
+        yield* rest
+        const state = yield* connection.state
+        assert.strictEqual(state._tag === "Blocked" ? state.reason : undefined, `${"é".repeat(126)}...`)
+        yield* broker.unblock
+      })
+    ))
 })
 
 describe("the end of a broker", () => {

@@ -29,6 +29,7 @@
  *
  * @since 0.1.0
  */
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -40,8 +41,11 @@ import * as AmqpConnection from "../AmqpConnection.ts"
 import type * as AmqpDelivery from "../AmqpDelivery.ts"
 import type { AmqpConnectionError } from "../AmqpError.ts"
 import { isTable } from "../internal/clientProperties.ts"
+import * as Validation from "../internal/validation.ts"
+import { frameMinSize } from "../protocol/constants.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import { Broker } from "./internal/broker.ts"
+import type { BrokerOptions } from "./internal/broker.ts"
 import type { Confirmation } from "./internal/confirms.ts"
 import type { ServerConnection } from "./internal/connection.ts"
 import { bindingsOf, connectionOf, exchangesOf, messagesOf, queuesOf, received } from "./internal/inspection.ts"
@@ -85,27 +89,31 @@ export interface Permissions {
 /**
  * What a broker is like.
  *
+ * **Gotchas**
+ *
+ * A value out of its range is a mistake in a test, and so a defect: an `InvalidArgument` that names the option.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
   /** By name. Default: RabbitMQ's `guest` with the password `guest`. */
   readonly users?: Readonly<Record<string, User>> | undefined
-  /** Default: `/`. */
+  /** Their names, of at most 255 bytes each. Default: `/`. */
   readonly virtualHosts?: ReadonlyArray<string> | undefined
   /** The SASL mechanisms to offer, from `PLAIN` and `AMQPLAIN`. Default: both. */
-  readonly mechanisms?: ReadonlyArray<"PLAIN" | "AMQPLAIN"> | undefined
+  readonly mechanisms?: NonEmptyReadonlyArray<"PLAIN" | "AMQPLAIN"> | undefined
   /** The heartbeat interval to ask for, in whole seconds from 0 (none) to 65535. Default: 60 seconds. */
   readonly heartbeat?: Duration.Input | undefined
-  /** The largest frame, in bytes: 0 (no limit) or from 4096. Default: 131072. */
+  /** The largest frame, in bytes: 0 (no limit) or from 4096 to 4294967295. Default: 131072. */
   readonly frameMax?: number | undefined
   /** How many channels a connection may have, from 0 (no limit) to 65535. Default: 2047. */
   readonly channelMax?: number | undefined
-  /** The largest body that is taken, in bytes. Default: 128 MiB, as in RabbitMQ 3.10. */
+  /** The largest body that is taken, in bytes from 0. Default: 128 MiB, as in RabbitMQ 3.10. */
   readonly maxMessageSize?: number | undefined
   /**
    * How long a client may keep a message unsettled until its channel is closed with 406 (RabbitMQ, "Delivery Acknowledgement
-   * Timeout"). `Duration.infinity` is without end. Default: 30 minutes, as in RabbitMQ 3.10, which however looks once a minute only.
+   * Timeout"), from a millisecond. `Duration.infinity` is without end. Default: 30 minutes, as in RabbitMQ 3.10, which however looks once a minute only.
    */
   readonly consumerTimeout?: Duration.Input | undefined
   /** Replaces or adds to what the broker says of itself; a capability of `false` is one that it says it lacks. */
@@ -115,11 +123,15 @@ export interface Options {
 /**
  * What the network does to a connection, from its first byte on.
  *
+ * **Gotchas**
+ *
+ * A value out of its range is a defect, as with {@link Options}.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface NetworkOptions {
-  /** How long bytes are under way, in each direction. Default: no time at all. */
+  /** How long bytes are under way, in each direction; not infinite. Default: no time at all. */
   readonly latency?: Duration.Input | undefined
   /** How many bytes the client reads at once at most, from 1. Default: all there are. */
   readonly readSize?: number | undefined
@@ -215,6 +227,35 @@ const serverPropertiesOf = (given: FieldTable = {}): FieldTable => ({
   }
 })
 
+const brokerOptionsOf = (options: Options): BrokerOptions => {
+  const { channelMax = 2047, consumerTimeout = "30 minutes", frameMax = 131072, heartbeat = "60 seconds" } = options
+  const consumerTimeoutMillis = Duration.toMillis(consumerTimeout)
+  if (!(consumerTimeoutMillis >= 1)) throw Validation.invalid("consumerTimeout: must be from 1 millisecond")
+  if (frameMax !== 0) Validation.wholeNumber("frameMax", frameMax, frameMinSize, 2 ** 32 - 1)
+  return {
+    serverProperties: serverPropertiesOf(options.serverProperties),
+    mechanisms: options.mechanisms ?? ["PLAIN", "AMQPLAIN"],
+    channelMax: Validation.wholeNumber("channelMax", channelMax, 0, 65535),
+    frameMax,
+    heartbeatSeconds: Validation.wholeNumber("heartbeat in seconds", Duration.toSeconds(heartbeat), 0, 65535),
+    maxMessageSize: Validation.wholeNumber("maxMessageSize", options.maxMessageSize ?? 128 * 1024 * 1024, 0),
+    consumerTimeoutMillis
+  }
+}
+
+const linkOptionsOf = ({ cutAfterReceived, cutAfterSent, latency = 0, readSize }: NetworkOptions): LinkOptions => {
+  const latencyMillis = Duration.toMillis(latency)
+  if (!Number.isFinite(latencyMillis)) throw Validation.invalid("latency: must be finite")
+  const bytes = (what: string, value: number | undefined, minimum: number): number =>
+    value === undefined ? Infinity : Validation.wholeNumber(what, value, minimum)
+  return {
+    latencyMillis,
+    readSize: bytes("readSize", readSize, 1),
+    cutAfterSent: bytes("cutAfterSent", cutAfterSent, 0),
+    cutAfterReceived: bytes("cutAfterReceived", cutAfterReceived, 0)
+  }
+}
+
 const guest: Readonly<Record<string, User>> = { guest: { password: Redacted.make("guest") } }
 
 /**
@@ -226,32 +267,18 @@ const guest: Readonly<Record<string, User>> = { guest: { password: Redacted.make
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpBroker["Service"], never, Scope.Scope> {
-  const timers = yield* Timers.make
-  const broker = new Broker({
-    serverProperties: serverPropertiesOf(options.serverProperties),
-    mechanisms: options.mechanisms ?? ["PLAIN", "AMQPLAIN"],
-    channelMax: options.channelMax ?? 2047,
-    frameMax: options.frameMax ?? 131072,
-    heartbeatSeconds: Duration.toSeconds(options.heartbeat ?? Duration.seconds(60)),
-    maxMessageSize: options.maxMessageSize ?? 128 * 1024 * 1024,
-    consumerTimeoutMillis: Duration.toMillis(options.consumerTimeout ?? Duration.minutes(30))
-  }, timers)
+  const broker = new Broker(brokerOptionsOf(options), yield* Timers.make)
   const setUser = (name: string, { password, permissions }: User): void =>
     void broker.users.set(name, { name, password: Redacted.value(password), permissions })
   for (const [name, user] of Object.entries(options.users ?? guest)) setUser(name, user)
-  for (const name of options.virtualHosts ?? ["/"]) broker.addVirtualHost(name)
+  for (const name of options.virtualHosts ?? ["/"]) broker.addVirtualHost(Validation.name("virtualHosts", name))
 
   const links = new WeakMap<ServerConnection, MemoryLink>()
   let refusing = false
   const step = <A>(action: () => A): Effect.Effect<A> => Effect.sync(() => broker.step(action))
   const makeSocket = (network: NetworkOptions = {}): Effect.Effect<Socket.Socket> =>
     Effect.sync(() => {
-      const linkOptions: LinkOptions = {
-        latencyMillis: Duration.toMillis(network.latency ?? Duration.zero),
-        readSize: network.readSize ?? Infinity,
-        cutAfterSent: network.cutAfterSent ?? Infinity,
-        cutAfterReceived: network.cutAfterReceived ?? Infinity
-      }
+      const linkOptions = linkOptionsOf(network)
       return memorySocket(Effect.suspend(() => {
         if (refusing) return Effect.fail(refusedError())
         const link = new MemoryLink(linkOptions, broker.timers, (action) =>
@@ -284,7 +311,7 @@ export const make = Effect.fnUntraced(function*(
     messages: (queue, virtualHost = "/") => Effect.sync(() => messagesOf(broker.virtualHost(virtualHost), queue)),
     setUser: (name, user) => Effect.sync(() => setUser(name, user)),
     deleteUser: (name) => step(() => broker.deleteUser(name)),
-    addVirtualHost: (name) => Effect.sync(() => broker.addVirtualHost(name)),
+    addVirtualHost: (name) => Effect.sync(() => broker.addVirtualHost(Validation.name("name", name))),
     deleteVirtualHost: (name) => step(() => broker.deleteVirtualHost(name)),
     block: (reason) => step(() => broker.block(reason)),
     unblock: step(() => broker.unblock()),

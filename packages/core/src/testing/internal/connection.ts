@@ -351,7 +351,7 @@ export class ServerConnection implements ChannelHost {
     if (!this.hasPublished || this.phase !== "running" || this.isBlocked) return
     this.isBlocked = true
     this.transport.pauseReading()
-    if (this.supports("connection.blocked")) this.send(0, { _tag: "connection.blocked", reason })
+    if (this.supports("connection.blocked")) this.send(0, { _tag: "connection.blocked", reason: short(reason) })
   }
 
   unblock(): void {
@@ -522,7 +522,7 @@ const codeNames: ReadonlyMap<number, keyof typeof ReplyCode> = new Map(
 const idsOf = (tag: Methods.MethodTag | undefined): { readonly classId: number; readonly methodId: number } =>
   tag === undefined ? { classId: 0, methodId: 0 } : methodIds[tag]
 
-/** A reply text is a short string; RabbitMQ cuts what is longer, too. */
+/** A text of the broker is a short string; RabbitMQ cuts what is longer, too. */
 const short = (text: string): string => {
   const encoded = new TextEncoder().encode(text)
   return encoded.length <= 255

@@ -1,6 +1,7 @@
 /** What people see who look inside: facts as they are when asked for. */
 import type * as Effect from "effect/Effect"
 import * as AmqpDelivery from "../../AmqpDelivery.ts"
+import * as Validation from "../../internal/validation.ts"
 import { encodeProperties } from "../../protocol/BasicProperties.ts"
 import { ByteWriter } from "../../protocol/ByteWriter.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
@@ -80,7 +81,8 @@ export interface ChannelInfo {
  * **Details**
  *
  * What concerns the network needs a connection that was made in memory (`connect`, `makeSocket`); it does
- * nothing to one that is served over another socket. All of it does nothing to a connection that is gone.
+ * nothing to one that is served over another socket. All of it does nothing to a connection that is gone. A number out of its
+ * range is a defect.
  *
  * @category models
  * @since 0.1.0
@@ -97,13 +99,13 @@ export interface BrokerConnection {
   readonly channels: ReadonlyArray<ChannelInfo>
   /** Whether nothing is read of it, as it published while the broker was blocked. */
   readonly blocked: boolean
-  /** Closes it in order, with a reply code such as 320 and a text. */
+  /** Closes it in order, with a reply code such as 320, up to 65535, and a text, of which 255 bytes are sent at most. */
   readonly close: (replyCode: number, replyText: string) => Effect.Effect<void>
-  /** Closes one of its channels. */
+  /** Closes one of its channels, in the same way. */
   readonly closeChannel: (number: number, replyCode: number, replyText: string) => Effect.Effect<void>
   /** Ends it without a word: the client finds the connection reset. */
   readonly cut: Effect.Effect<void>
-  /** The network: resets it when so many more bytes have passed. */
+  /** The network: resets it when so many more bytes have passed, from 0. */
   readonly cutAfter: (direction: Direction, bytes: number) => Effect.Effect<void>
   /** The network: bytes of this direction are kept back until `resume`. */
   readonly stall: (direction: Direction) => Effect.Effect<void>
@@ -198,13 +200,21 @@ export const connectionOf = (
       messagesUnacknowledged: channel.unacknowledgedCount
     })),
     blocked: connection.isBlocked,
-    close: (replyCode, replyText) => step(() => connection.close({ replyCode, replyText }, undefined)),
+    close: (replyCode, replyText) => step(() => connection.close(reasonOf(replyCode, replyText), undefined)),
     closeChannel: (number, replyCode, replyText) =>
-      step(() => connection.closeChannel(number, { replyCode, replyText }, undefined)),
+      step(() => connection.closeChannel(number, reasonOf(replyCode, replyText), undefined)),
     cut: step(() => connection.transport.cut()),
-    cutAfter: (direction, bytes) => step(() => link?.cutAfter(direction, bytes)),
+    cutAfter: (direction, bytes) => step(() => link?.cutAfter(direction, Validation.wholeNumber("bytes", bytes, 0))),
     stall: (direction) => step(() => link?.stall(direction)),
     resume: (direction) => step(() => link?.resume(direction)),
     sendBytes: (bytes) => step(() => connection.sendBytes(bytes))
   }
 }
+
+const reasonOf = (
+  replyCode: number,
+  replyText: string
+): { readonly replyCode: number; readonly replyText: string } => ({
+  replyCode: Validation.wholeNumber("replyCode", replyCode, 0, 65535),
+  replyText
+})
