@@ -27,4 +27,4 @@ NodeAmqpBroker.layer({ network: { latency: "1 second" } })
 
 const listening = NodeAmqpBroker.listen({ port: 0 })
 // @ts-expect-error a port is nothing without a broker behind it
-Effect.runPromise(Effect.scoped(listening))
+void Effect.runPromise(Effect.scoped(listening))

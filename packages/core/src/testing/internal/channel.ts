@@ -5,49 +5,20 @@ import type { ContentHeader } from "../../protocol/FrameParser.ts"
 import type * as Methods from "../../protocol/methods.generated.ts"
 import { ChannelConsumer } from "./channelConsumer.ts"
 import type { DeliveringChannel } from "./channelConsumer.ts"
+import { unless } from "./channelHost.ts"
+import type { ChannelHost } from "./channelHost.ts"
 import { Confirms } from "./confirms.ts"
-import type { Confirmation } from "./confirms.ts"
 import { replyQueue } from "./directReplies.ts"
-import type { DirectReplies, ReplyReceiver } from "./directReplies.ts"
+import type { ReplyReceiver } from "./directReplies.ts"
 import { readProperties } from "./message.ts"
 import type { Message } from "./message.ts"
 import { checkProperties } from "./messageChecks.ts"
-import type { Entry, Owner, Queue } from "./queue.ts"
+import type { Entry, Queue } from "./queue.ts"
 import { Refusal } from "./refusal.ts"
-import type { Timers } from "./timers.ts"
+import { isTopologyMethod, TopologyMethods } from "./topologyMethods.ts"
 import { Unacknowledged } from "./unacknowledged.ts"
 import type { Received } from "./unacknowledged.ts"
-import type { Permission } from "./users.ts"
 import type { VirtualHost } from "./virtualHost.ts"
-
-/** What a channel needs of its connection and its broker. */
-export interface ChannelHost extends Owner {
-  readonly virtualHost: VirtualHost
-  readonly username: string
-  /** Whether so much waits to be read by the client that nothing should be delivered. */
-  readonly isCongested: boolean
-  /** Whether the client wants to hear that a consumer of it was cancelled. */
-  readonly notifiesCancel: boolean
-  readonly directReplies: DirectReplies
-  /** In bytes. */
-  readonly maxMessageSize: number
-  readonly timers: Timers
-  /** How long the client may keep a message unsettled, in milliseconds. */
-  readonly consumerTimeoutMillis: number
-  /** What to answer a publish with that the queues took. */
-  confirmation(message: Message): Confirmation
-  authorize(permission: Permission, kind: "exchange" | "queue", name: string): void
-  send(channel: number, method: Methods.ServerMethod): void
-  sendContent(
-    channel: number,
-    method: Methods.BasicDeliver | Methods.BasicGetOk | Methods.BasicReturn,
-    message: Message
-  ): void
-  /** Closes a channel of itself, and not for a method. */
-  refuse(refusal: Refusal, channel: number): void
-  /** Calls `flush` when the step ends. */
-  defer(deferred: { flush(): void }): void
-}
 
 type Settlement = "acknowledge" | "requeue" | "reject" | "release"
 
@@ -78,8 +49,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   /** Of the whole channel. */
   private globalPrefetch = 0
   private resumptions = 0
-  /** The queue that an empty name means. */
-  private lastQueue: string | undefined
+  private readonly topology: TopologyMethods
   /** The consumer of direct replies, and the address of it. */
   private replies: { readonly consumerTag: string; readonly address: string } | undefined
   private ended = false
@@ -87,6 +57,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   constructor(number: number, host: ChannelHost) {
     this.number = number
     this.host = host
+    this.topology = new TopologyMethods(host)
     this.assembler = new ContentAssembler(host.maxMessageSize)
     const { consumerTimeoutMillis: timeoutMillis, timers } = host
     this.unacknowledged = new Unacknowledged({
@@ -144,56 +115,8 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
 
   /** Does what a method asks for, and answers what to say, if it wants to be answered. */
   private answer(method: Methods.Method): Methods.ServerMethod | undefined {
+    if (isTopologyMethod(method)) return this.topology.answer(method)
     switch (method._tag) {
-      case "exchange.declare":
-        if (!method.passive) {
-          this.host.authorize("configure", "exchange", method.exchange)
-          const alternate = method.arguments["alternate-exchange"]
-          if (typeof alternate === "string") {
-            this.host.authorize("read", "exchange", method.exchange)
-            this.host.authorize("write", "exchange", alternate)
-          }
-        }
-        this.virtualHost.declareExchange(method)
-        return unless(method.noWait, { _tag: "exchange.declare-ok" })
-      case "exchange.delete":
-        this.host.authorize("configure", "exchange", method.exchange)
-        this.virtualHost.deleteExchange(method)
-        return unless(method.noWait, { _tag: "exchange.delete-ok" })
-      case "exchange.bind":
-      case "exchange.unbind":
-        this.host.authorize("write", "exchange", method.destination)
-        this.host.authorize("read", "exchange", method.source)
-        if (method._tag === "exchange.bind") this.virtualHost.bindExchange(method)
-        else this.virtualHost.unbindExchange(method)
-        return unless(method.noWait, { _tag: `${method._tag}-ok` })
-      case "queue.declare":
-        return this.declareQueue(method)
-      case "queue.bind":
-      case "queue.unbind": {
-        const named = this.naming(method)
-        const routed = method.routingKey === "" && method.queue === "" ? { ...named, routingKey: named.queue } : named
-        this.host.authorize("write", "queue", named.queue)
-        this.host.authorize("read", "exchange", method.exchange)
-        if (routed._tag === "queue.bind") {
-          this.virtualHost.bindQueue(routed, this.host)
-          return unless(routed.noWait, { _tag: "queue.bind-ok" })
-        }
-        this.virtualHost.unbindQueue(routed, this.host)
-        return { _tag: "queue.unbind-ok" }
-      }
-      case "queue.purge": {
-        const named = this.naming(method)
-        this.host.authorize("read", "queue", named.queue)
-        const messageCount = this.virtualHost.purgeQueue(named, this.host)
-        return unless(method.noWait, { _tag: "queue.purge-ok", messageCount })
-      }
-      case "queue.delete": {
-        const named = this.naming(method)
-        this.host.authorize("configure", "queue", named.queue)
-        const messageCount = this.virtualHost.deleteQueue(named, this.host)
-        return unless(method.noWait, { _tag: "queue.delete-ok", messageCount })
-      }
       case "basic.qos":
         return this.qos(method)
       case "basic.consume":
@@ -245,40 +168,6 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
       default:
         throw new Refusal("commandInvalid", "unimplemented method")
     }
-  }
-
-  // ---------------------------------------------------------------------------
-  // queues
-  // ---------------------------------------------------------------------------
-
-  private declareQueue(method: Methods.QueueDeclare): Methods.QueueDeclareOk | undefined {
-    if (method.queue === replyQueue || this.host.directReplies.has(this.virtualHost, method.queue)) {
-      return unless(method.noWait, {
-        _tag: "queue.declare-ok",
-        queue: method.queue,
-        messageCount: 0,
-        consumerCount: 1
-      })
-    }
-    if (!method.passive) {
-      this.host.authorize("configure", "queue", method.queue)
-      const deadLetterExchange = method.arguments["x-dead-letter-exchange"]
-      if (typeof deadLetterExchange === "string") {
-        this.host.authorize("read", "queue", method.queue)
-        this.host.authorize("write", "exchange", deadLetterExchange)
-      }
-    }
-    const queue = this.virtualHost.declareQueue(method, this.host)
-    this.lastQueue = queue.name
-    const { consumerCount, messageCount, name } = queue
-    return unless(method.noWait, { _tag: "queue.declare-ok", queue: name, messageCount, consumerCount })
-  }
-
-  /** The method with the queue that an empty name means. */
-  private naming<M extends { readonly queue: string }>(method: M): M {
-    if (method.queue !== "") return method
-    if (this.lastQueue === undefined) throw new Refusal("notFound", "no previously declared queue")
-    return { ...method, queue: this.lastQueue }
   }
 
   // ---------------------------------------------------------------------------
@@ -393,7 +282,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
       ? `amq.ctag-${this.number}.${++this.lastConsumerNumber}`
       : method.consumerTag
     if (method.queue === replyQueue) return this.consumeReplies({ ...method, consumerTag })
-    const named = this.naming(method)
+    const named = this.topology.naming(method)
     this.host.authorize("read", "queue", named.queue)
     const queue = this.virtualHost.queue(named.queue, this.host)
     if (this.consumers.has(consumerTag) || this.replies?.consumerTag === consumerTag) {
@@ -455,7 +344,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   }
 
   private get(method: Methods.BasicGet): Methods.BasicGetEmpty | undefined {
-    const named = this.naming(method)
+    const named = this.topology.naming(method)
     this.host.authorize("read", "queue", named.queue)
     const queue = this.virtualHost.queue(named.queue, this.host)
     const entry = queue.get(method.noAck)
@@ -575,7 +464,3 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     this.settleNow("release", this.unacknowledged.takeAll())
   }
 }
-
-/** The answer to a method, unless it wants none. */
-const unless = <M extends Methods.ServerMethod>(noWait: boolean, answer: M): M | undefined =>
-  noWait ? undefined : answer
