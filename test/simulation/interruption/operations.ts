@@ -203,7 +203,7 @@ const operations: ReadonlyArray<Operation> = [
   },
   {
     name: "serving one by one",
-    covers: ["AmqpConsumer.serve"],
+    covers: ["AmqpConsumer.serve", "AmqpConsumer.serveAs"],
     run: () => AmqpConsumer.serve(work, handler),
     isEndless: true,
     mayTake: true

@@ -1,15 +1,8 @@
 /** A connection from the broker's side: its handshake, its channels and its end. */
-import { ByteWriter } from "../../protocol/ByteWriter.ts"
 import { frameMinSize, protocolHeader, ReplyCode } from "../../protocol/constants.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { FrameParser } from "../../protocol/FrameParser.ts"
-import {
-  encodeBodyFrames,
-  encodeHeaderFrame,
-  encodeMethodFrame,
-  encodeRawHeaderFrame,
-  heartbeatFrame
-} from "../../protocol/frames.ts"
+import { heartbeatFrame } from "../../protocol/frames.ts"
 import { methodIds } from "../../protocol/methods.generated.ts"
 import type * as Methods from "../../protocol/methods.generated.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
@@ -18,8 +11,8 @@ import type { ChannelHost } from "./channelHost.ts"
 import type { Confirmation } from "./confirms.ts"
 import type { DirectReplies } from "./directReplies.ts"
 import { mechanisms } from "./login.ts"
-import { encodingOf } from "./message.ts"
 import type { Message } from "./message.ts"
+import { Outgoing } from "./outgoing.ts"
 import { Refusal } from "./refusal.ts"
 import type { RefusalInfo } from "./refusal.ts"
 import type { Timers } from "./timers.ts"
@@ -81,12 +74,11 @@ export class ServerConnection implements ChannelHost {
 
   private readonly host: ConnectionHost
   readonly transport: Transport
-  private readonly writer = new ByteWriter()
+  private readonly outgoing: Outgoing
   private readonly parser: FrameParser
   private header: Uint8Array = nothing
   private user: User | undefined
   private home: VirtualHost | undefined
-  private frameMax: number
   private channelMax: number
   /** Channels that the broker closed and the client has not yet said so. */
   private readonly closingChannels = new Set<number>()
@@ -104,7 +96,7 @@ export class ServerConnection implements ChannelHost {
     this.id = id
     this.host = host
     this.transport = transport
-    this.frameMax = host.frameMax
+    this.outgoing = new Outgoing(host.frameMax, () => host.touch(this))
     this.channelMax = host.channelMax
     this.parser = new FrameParser({
       onMethod: (channel, method) => this.onMethod(channel, method),
@@ -152,9 +144,10 @@ export class ServerConnection implements ChannelHost {
     const { deferred } = this
     this.deferred = new Set()
     for (const each of deferred) each.flush()
-    if (this.writer.pendingBytes > 0) {
+    const said = this.outgoing.take()
+    if (said.length > 0) {
       this.sent = true
-      this.transport.send(this.writer.take())
+      this.transport.send(said)
     }
     if (this.phase === "closed") this.transport.close()
   }
@@ -164,8 +157,7 @@ export class ServerConnection implements ChannelHost {
     const header = new Uint8Array([...this.header, ...bytes.subarray(0, missing)])
     this.header = header
     if (header.some((byte, index) => byte !== protocolHeader[index])) {
-      this.writer.bytes(protocolHeader)
-      this.writer.commit()
+      this.outgoing.bytes(protocolHeader)
       this.finish()
       return nothing
     }
@@ -305,7 +297,7 @@ export class ServerConnection implements ChannelHost {
     const { channelMax, frameMax } = this.host
     checkTuned("channel_max", method.channelMax, channelMax, 1)
     checkTuned("frame_max", method.frameMax, frameMax, frameMinSize)
-    this.frameMax = method.frameMax
+    this.outgoing.frameMax = method.frameMax
     this.channelMax = method.channelMax
     this.parser.maxFrameSize = method.frameMax
     this.phase = "open"
@@ -331,11 +323,7 @@ export class ServerConnection implements ChannelHost {
       this.received = false
       // A client that is not read may well have said something.
       if (silent >= 4 && !this.isBlocked) return this.finish()
-      if (!this.sent) {
-        this.writer.bytes(heartbeatFrame)
-        this.writer.commit()
-        this.host.touch(this)
-      }
+      if (!this.sent) this.outgoing.bytes(heartbeatFrame)
       this.sent = false
       this.stopTimer = this.host.timers.schedule(halfMillis, beat)
     }
@@ -363,9 +351,7 @@ export class ServerConnection implements ChannelHost {
 
   /** Bytes of anything. */
   sendBytes(bytes: Uint8Array): void {
-    this.writer.bytes(bytes)
-    this.writer.commit()
-    this.host.touch(this)
+    this.outgoing.bytes(bytes)
   }
 
   /** Closes a channel with a code of the caller's. */
@@ -415,7 +401,7 @@ export class ServerConnection implements ChannelHost {
 
   get isCongested(): boolean {
     // What this step has already said counts too, or one step could say all that there is.
-    return this.transport.isCongested(this.writer.pendingBytes)
+    return this.transport.isCongested(this.outgoing.pendingBytes)
   }
 
   get notifiesCancel(): boolean {
@@ -452,24 +438,15 @@ export class ServerConnection implements ChannelHost {
   }
 
   send(channel: number, method: Methods.ServerMethod): void {
-    encodeMethodFrame(this.writer, channel, method)
-    this.writer.commit()
-    this.host.touch(this)
+    this.outgoing.method(channel, method)
   }
 
   sendContent(
     channel: number,
     method: Methods.BasicDeliver | Methods.BasicGetOk | Methods.BasicReturn,
-    { body, properties }: Message
+    message: Message
   ): void {
-    const { writer } = this
-    encodeMethodFrame(writer, channel, method)
-    const encoded = encodingOf(properties)
-    if (encoded === undefined) encodeHeaderFrame(writer, channel, body.length, properties)
-    else encodeRawHeaderFrame(writer, channel, body.length, encoded)
-    encodeBodyFrames(writer, channel, body, this.frameMax)
-    writer.commit()
-    this.host.touch(this)
+    this.outgoing.content(channel, method, message)
   }
 
   private supports(capability: string): boolean {
