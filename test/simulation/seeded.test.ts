@@ -3,8 +3,8 @@ import * as Effect from "effect/Effect"
 import { run } from "./seeded/run.ts"
 
 /** How many seeds are run, in batches of a test each. */
-const batches = 6
-const seedsPerBatch = 50
+const batches = 12
+const seedsPerBatch = 25
 
 describe("random programs with random faults", () => {
   it.live.each(Array.from({ length: batches }, (_, batch) => batch * seedsPerBatch))(

@@ -20,8 +20,7 @@ export interface Published {
   readonly size: number
   /** Messages of the same transaction. */
   readonly transaction: string | undefined
-  /** Whether it was published when all before it of the same actor were answered. */
-  readonly inOrder: boolean
+  readonly mandatory: boolean
   outcome: Outcome
 }
 
@@ -36,6 +35,14 @@ export interface Received {
   /** Whether one handler at a time receives, in the order of the queue. */
   readonly inOrder: boolean
   decision: Decision | undefined
+  /** Whether the broker hears of the decision, unless its connection is lost. */
+  isSettled: boolean
+}
+
+/** How busy the handlers of a consumer are. */
+export interface Handling {
+  running: number
+  begun: number
 }
 
 export class History {
@@ -43,7 +50,10 @@ export class History {
   readonly received: Array<Received> = []
   /** How often a message was handled. */
   private readonly attempts = new Map<string, number>()
+  private readonly handling = new Map<number, Handling>()
   readonly exits: Array<{ readonly actor: number; readonly exit: Exit.Exit<unknown, unknown> | "running" }> = []
+  /** What actors were told that went wrong, besides what they ended with. */
+  readonly failures: Array<{ readonly actor: number; readonly reasons: ReadonlyArray<string> }> = []
   readonly violations: Array<string> = []
 
   publish(published: Published): void {
@@ -56,12 +66,22 @@ export class History {
     return received
   }
 
+  handlingOf(actor: number): Handling {
+    let handling = this.handling.get(actor)
+    if (handling === undefined) this.handling.set(actor, handling = { running: 0, begun: 0 })
+    return handling
+  }
+
+  fail(actor: number, error: unknown): void {
+    this.failures.push({ actor, reasons: reasonsOf(error) })
+  }
+
   attemptsOf(id: string): number {
     return this.attempts.get(id) ?? 0
   }
 }
 
-const padding = "abcdefghijklmnopqrstuvwxyz".repeat(2_400)
+const padding = "abcdefghijklmnopqrstuvwxyz".repeat(24_000)
 
 /** The text of a message: by which one can tell that it is whole and no other. */
 export const textOf = (id: string, size: number): string => {
@@ -75,25 +95,38 @@ export const idOf = (text: string): string | undefined => {
   return text === textOf(id, Number(size)) ? id : undefined
 }
 
-/** A number from 0 to 99 that follows from the text. */
+/** A number from 0 to 99 that follows from the first hundred characters of a text. */
 export const percentOf = (text: string): number => {
   let hash = 2166136261
-  for (let index = 0; index < text.length; index++) hash = Math.imul(hash ^ text.charCodeAt(index), 16777619)
+  for (let index = 0; index < Math.min(text.length, 100); index++) {
+    hash = Math.imul(hash ^ text.charCodeAt(index), 16777619)
+  }
   hash ^= hash >>> 15
   return (Math.imul(hash, 2246822519) >>> 0) % 100
 }
 
-/** The tags of what an Effect failed with, the causes of publish errors included. */
-export const tagsOf = (cause: Cause.Cause<unknown>): ReadonlyArray<string> =>
-  cause.reasons.flatMap((reason) => Cause.isFailReason(reason) ? tagsOfError(reason.error) : [])
+/** What only says where something went wrong; the reason says what. */
+const wrappers: ReadonlySet<string> = new Set([
+  "AmqpPublishError",
+  "AmqpPublishAllError",
+  "AmqpChannelError",
+  "AmqpConnectionError",
+  "ConnectionLost",
+  "NotSent",
+  "OutcomeUnknown"
+])
 
-const tagsOfError = (error: unknown): ReadonlyArray<string> => {
+/** The tags of what went wrong first: one, but for a batch. */
+export const reasonsOf = (error: unknown): ReadonlyArray<string> => {
   if (typeof error !== "object" || error === null || !("_tag" in error)) return [String(error)]
   const tag = String(error._tag)
+  if (!wrappers.has(tag)) return [tag]
   if ("failures" in error && Array.isArray(error.failures)) {
-    return [tag, ...error.failures.flatMap(({ error }: { readonly error: unknown }) => tagsOfError(error))]
+    return error.failures.flatMap(({ error }: { readonly error: unknown }) => reasonsOf(error))
   }
-  if ("reason" in error) return [tag, ...tagsOfError(error.reason)]
-  if ("cause" in error && error.cause !== undefined) return [tag, ...tagsOfError(error.cause)]
-  return [tag]
+  return "reason" in error ? reasonsOf(error.reason) : "cause" in error ? reasonsOf(error.cause) : [tag]
 }
+
+/** The tags of what an Effect failed with first. */
+export const reasonsOfCause = (cause: Cause.Cause<unknown>): ReadonlyArray<string> =>
+  cause.reasons.flatMap((reason) => Cause.isFailReason(reason) ? reasonsOf(reason.error) : [])

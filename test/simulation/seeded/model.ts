@@ -4,11 +4,12 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { idOf } from "./history.ts"
 import type { History, Outcome, Published } from "./history.ts"
-import { queues } from "./plan.ts"
+import { autoQueue, passingQueue, retriedQueue } from "./plan.ts"
 import type { Plan } from "./plan.ts"
+import { unexplained } from "./reasons.ts"
 
-/** Outcomes that say that the broker never had the message. */
-const never: ReadonlySet<Outcome> = new Set(["notSent", "rolledBack"])
+/** Outcomes that say that no queue has the message. */
+const never: ReadonlySet<Outcome> = new Set(["notSent", "rolledBack", "returned"])
 
 /** Reply codes with which the broker says that the client broke the protocol. */
 const isViolation = (replyCode: number): boolean => replyCode >= 501 && replyCode !== 541
@@ -22,10 +23,11 @@ export const check = (
   Effect.gen(function*() {
     const wrong = [...history.violations]
     const left = new Map<string, number>()
-    for (const queue of [...queues, "dead"]) {
-      for (const { text } of yield* broker.messages(queue)) {
+    for (const { name } of yield* broker.queues()) {
+      if (name === passingQueue || isPrivate(name)) continue
+      for (const { text } of yield* broker.messages(name)) {
         const id = idOf(text)
-        if (id === undefined) wrong.push(`${queue} has a message that nobody published: ${text.slice(0, 80)}`)
+        if (id === undefined) wrong.push(`${name} has a message that nobody published: ${text.slice(0, 80)}`)
         else left.set(id, (left.get(id) ?? 0) + 1)
       }
     }
@@ -34,15 +36,22 @@ export const check = (
     )
     const seen = new Set(history.received.map(({ id }) => id))
     for (const published of history.published.values()) {
-      const { id, outcome } = published
+      const { id, mandatory, outcome, queue } = published
       const copies = left.get(id) ?? 0
-      if (outcome === "confirmed" && isKept(published) && copies === 0 && !handled.has(id)) {
+      if (outcome === "confirmed" && isKept(published, plan) && copies === 0 && !handled.has(id)) {
         wrong.push(`${id} was confirmed, nobody acknowledged it, and it is gone`)
       }
-      if (copies > 1) wrong.push(`${id} is there ${copies} times`)
+      if (outcome === "confirmed" && mandatory && queue === "nowhere") wrong.push(`${id} was not returned`)
+      if (copies > 1 && queue !== retriedQueue) wrong.push(`${id} is there ${copies} times`)
       if (never.has(outcome) && (copies > 0 || seen.has(id))) wrong.push(`${id} is there, although it was ${outcome}`)
     }
-    wrong.push(...torn(history, left, seen), ...disorder(history), ...duplicates(history))
+    wrong.push(
+      ...torn(history, left, seen),
+      ...disorder(history),
+      ...duplicates(history),
+      ...unexplained(plan, history)
+    )
+    if (isGentle(plan)) wrong.push(...returns(history, left))
     for (const { exit, actor } of history.exits) {
       if (exit === "running") wrong.push(`actor ${actor} (${plan.actors[actor]._tag}) did not end`)
       else if (exit._tag === "Failure") wrong.push(...defects(exit.cause).map((text) => `actor ${actor} died: ${text}`))
@@ -64,9 +73,28 @@ export const check = (
     return wrong
   })
 
-/** Whether a queue takes it for certain, or says that it does not: a full queue refuses a message of a transaction silently. */
-const isKept = ({ queue, transaction }: Published): boolean =>
-  queue !== "nowhere" && (queue !== "small" || transaction === undefined)
+/** Whether a queue is the affair of one actor, which looks after it itself. */
+const isPrivate = (queue: string): boolean => /^(?:calls|solitary|read)\./.test(queue)
+
+/**
+ * Whether a queue takes it for certain, or says that it does not: a full queue refuses a message of a transaction silently. And
+ * whether it can't get lost on the way to a consumer, as it can where the broker forgets what it sends.
+ */
+const isKept = ({ queue, transaction }: Published, plan: Plan): boolean =>
+  queue === autoQueue
+    ? arrives(plan)
+    : queue !== "nowhere" && (queue !== "small" || transaction === undefined)
+
+/** Whether all that the broker sends arrives, and somebody is there who takes it. */
+const arrives = (plan: Plan): boolean =>
+  plan.cutAfterReceived === undefined && plan.cutAfterSent === undefined &&
+  plan.faults.every(({ _tag }) => _tag === "Block" || _tag === "DeleteQueue" || _tag === "CloseChannel") &&
+  plan.actors.every((actor) => actor.interruptMillis === undefined)
+
+/** Whether no connection and no channel is lost. */
+const isGentle = (plan: Plan): boolean =>
+  plan.cutAfterReceived === undefined && plan.cutAfterSent === undefined &&
+  plan.faults.every(({ _tag }) => _tag === "Block" || _tag === "DeleteQueue")
 
 const defects = (cause: Cause.Cause<unknown>): ReadonlyArray<string> =>
   cause.reasons.flatMap((reason) => Cause.isDieReason(reason) ? [String(reason.defect)] : [])
@@ -80,7 +108,7 @@ const torn = (
   const transactions = new Map<string, Array<Published>>()
   for (const published of history.published.values()) {
     const { queue, transaction } = published
-    if (transaction === undefined || queue === "small") continue
+    if (transaction === undefined || queue === "small" || queue === "nowhere") continue
     transactions.set(transaction, [...transactions.get(transaction) ?? [], published])
   }
   return [...transactions].flatMap(([transaction, published]) => {
@@ -96,7 +124,7 @@ const disorder = (history: History): ReadonlyArray<string> => {
   const last = new Map<string, Published>()
   return history.received.flatMap(({ id, inOrder, queue, receiver, redelivered }) => {
     const published = history.published.get(id)
-    if (published === undefined || !inOrder || redelivered || !published.inOrder) return []
+    if (published === undefined || !inOrder || redelivered || queue === retriedQueue) return []
     const key = `${receiver} ${queue} ${published.actor}`
     const before = last.get(key)
     last.set(key, published)
@@ -109,12 +137,26 @@ const disorder = (history: History): ReadonlyArray<string> => {
 /** Only what comes back is delivered again, and then it says so. */
 const duplicates = (history: History): ReadonlyArray<string> => {
   const first = new Set<string>()
-  return history.received.flatMap(({ id, redelivered }) => {
-    if (redelivered) return []
+  return history.received.flatMap(({ id, queue, redelivered }) => {
+    if (redelivered || queue === retriedQueue) return []
     if (first.has(id)) return [`${id} was delivered twice as if for the first time`]
     first.add(id)
     return []
   })
+}
+
+/** What was acknowledged does not come back. */
+const returns = (history: History, left: ReadonlyMap<string, number>): ReadonlyArray<string> => {
+  const acknowledged = new Set<string>()
+  const again = history.received.flatMap(({ decision, id, isSettled, queue }) => {
+    const cameBack = acknowledged.has(id)
+    if (decision === "ack" && isSettled && queue !== retriedQueue) acknowledged.add(id)
+    return cameBack ? [`${id} came again after it was acknowledged`] : []
+  })
+  return [
+    ...again,
+    ...[...acknowledged].filter((id) => left.has(id)).map((id) => `${id} is there after it was acknowledged`)
+  ]
 }
 
 /** Without faults nobody loses the connection, and what was published is confirmed unless a limit or an interruption says why not. */

@@ -7,13 +7,13 @@ import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 
 /** How the broker answers the publishes of a run. */
-export type Confirming = "all" | "someNacked" | "someHeld"
+export type Confirming = "all" | "someNacked" | "someHeld" | "someLate"
 
 export interface PublisherPlan {
   readonly _tag: "Publisher"
   readonly queue: string
   readonly count: number
-  readonly mode: "oneByOne" | "together" | "batch"
+  readonly mode: "oneByOne" | "few" | "together" | "batch"
   readonly maxInFlight: number
   readonly bodySize: number
   readonly mandatory: boolean
@@ -23,13 +23,18 @@ export interface PublisherPlan {
   readonly sendTimeoutMillis: number | undefined
   readonly whenBlocked: "wait" | "fail"
   readonly pauseMillis: number
+  /** After how long every other publish is given up. */
+  readonly timeoutMillis: number | undefined
 }
 
 export interface ConsumerPlan {
   readonly _tag: "Consumer"
   readonly queues: ReadonlyArray<string>
-  readonly mode: "serve" | "stream" | "handle"
+  /** `retry`: messages that fail are handled again after a delay. `autoAck`: there is nothing to settle. */
+  readonly mode: "serve" | "layer" | "stream" | "handle" | "retry" | "autoAck"
   readonly prefetch: number
+  /** What a handle changes its prefetch to. */
+  readonly nextPrefetch: number
   readonly concurrency: number
   readonly handlerMillis: number
   /** Of a hundred messages, how many are requeued, rejected, and fail; the others are acked. */
@@ -57,6 +62,10 @@ export type ProgramStep =
   | { readonly _tag: "Fail" }
   | { readonly _tag: "Refused" }
   | { readonly _tag: "Recover" }
+  | { readonly _tag: "Qos" }
+  | { readonly _tag: "GetAutoAck" }
+  /** A mandatory message that no queue takes. */
+  | { readonly _tag: "Misroute" }
 
 export interface RpcPlan {
   readonly _tag: "Rpc"
@@ -66,13 +75,48 @@ export interface RpcPlan {
   readonly timeoutMillis: number
 }
 
-export type ActorPlan = (PublisherPlan | ConsumerPlan | ProgramPlan | RpcPlan) & {
-  /** Which of the two connections it uses. */
-  readonly connection: 0 | 1
-  readonly startMillis: number
-  /** When it is interrupted, after its start. */
-  readonly interruptMillis: number | undefined
+/** A program that has a queue for itself, and knows what must be in it. */
+export interface SolitaryPlan {
+  readonly _tag: "Solitary"
+  readonly runner: "run" | "confirmed"
+  readonly steps: ReadonlyArray<SolitaryStep>
 }
+
+export type SolitaryStep =
+  | { readonly _tag: "Publish"; readonly count: number }
+  | { readonly _tag: "Get"; readonly settlement: "ack" | "reject" | "requeue" }
+  | { readonly _tag: "GetAll"; readonly limit: number; readonly settlement: "ack" | "requeue" }
+  /** A handler that fails. */
+  | { readonly _tag: "FailedGet" }
+  /** A get that is given up before its message is here, or before that is handled. */
+  | { readonly _tag: "TimedOutGet"; readonly millis: number }
+  /** A handler that has its own message delivered again, and then acknowledges what it has no more. */
+  | { readonly _tag: "RecoveringGet" }
+  | { readonly _tag: "Purge" }
+
+/** A consumer that has a queue or a stream for itself, and knows what it must get. */
+export interface ReaderPlan {
+  readonly _tag: "Reader"
+  readonly type: "classic" | "stream"
+  readonly count: number
+  /** The prefetch at first, and what it is changed to. */
+  readonly prefetches: ReadonlyArray<number>
+}
+
+export interface SecretsPlan {
+  readonly _tag: "Secrets"
+  readonly count: number
+}
+
+export type ActorPlan =
+  & (PublisherPlan | ConsumerPlan | ProgramPlan | RpcPlan | SolitaryPlan | ReaderPlan | SecretsPlan)
+  & {
+    /** Which of the two connections it uses. */
+    readonly connection: 0 | 1
+    readonly startMillis: number
+    /** When it is interrupted, after its start. */
+    readonly interruptMillis: number | undefined
+  }
 
 export type Fault =
   & { readonly atMillis: number; readonly connection: 0 | 1 }
@@ -99,12 +143,22 @@ export interface Plan {
   readonly cutAfterReceived: number | undefined
   readonly cutAfterSent: number | undefined
   readonly confirming: Confirming
+  /** How often a client connects again when it has lost its connection. */
+  readonly reconnects: number
   readonly actors: ReadonlyArray<ActorPlan>
   readonly faults: ReadonlyArray<Fault>
 }
 
-/** The queues of every run. Each is declared by the first connection, and dead-letters into `dead`. */
-export const queues = ["a", "b", "quorum", "small"] as const
+/** The queues of every run, in which whoever takes a message settles it. Each dead-letters into `dead`. */
+const settledQueues = ["a", "b", "quorum", "small"] as const
+
+/** Whose messages the broker forgets as it sends them. */
+export const autoQueue = "auto"
+
+/** Whose messages are tried again. */
+export const retriedQueue = "retried"
+
+const publishedQueues = [...settledQueues, "a", "b", autoQueue, retriedQueue] as const
 
 /** A queue that comes and goes: what is in it is not accounted for. */
 export const passingQueue = "passing"
@@ -122,33 +176,58 @@ const maybe = <A>(percent: number, value: Effect.Effect<A>): Effect.Effect<A | u
 const listOf = <A>(length: number, value: Effect.Effect<A>): Effect.Effect<ReadonlyArray<A>> =>
   Effect.forEach(Array.from({ length }), () => value)
 
-/** Mostly small, sometimes of several frames. */
-const bodySize = Effect.flatMap(chance(90), (small) => small ? between(8, 200) : between(5_000, 60_000))
+/** Mostly small, sometimes of several frames, and now and then so large that other channels get their turn in between. */
+const bodySize = Effect.flatMap(
+  between(1, 100),
+  (kind) => kind <= 90 ? between(8, 200) : kind <= 98 ? between(5_000, 60_000) : between(280_000, 600_000)
+)
 
 const publisher = Effect.gen(function*(): Effect.fn.Return<PublisherPlan> {
+  const size = yield* bodySize
+  // Enough to have the client's ledger grow, if they are small.
+  const many = size < 200 && (yield* chance(6))
   return {
     _tag: "Publisher",
-    queue: yield* oneOf<string>(...queues),
-    count: yield* between(1, 30),
-    mode: yield* oneOf<PublisherPlan["mode"]>("oneByOne", "together", "batch"),
+    queue: yield* oneOf<string>(...publishedQueues),
+    count: many ? yield* between(257, 300) : size > 100_000 ? yield* between(1, 3) : yield* between(1, 30),
+    mode: yield* oneOf<PublisherPlan["mode"]>("oneByOne", "few", "together", "batch"),
     maxInFlight: yield* oneOf(1, 2, 7, 1024),
-    bodySize: yield* bodySize,
+    bodySize: size,
     mandatory: yield* chance(40),
     misroutes: yield* chance(25),
     confirmTimeoutMillis: yield* maybe(30, between(1, 3_000)),
     sendTimeoutMillis: yield* maybe(30, between(0, 3_000)),
     whenBlocked: yield* oneOf<PublisherPlan["whenBlocked"]>("wait", "fail"),
-    pauseMillis: yield* oneOf(0, 0, 5, 100)
+    pauseMillis: many ? 0 : yield* oneOf(0, 0, 5, 100),
+    timeoutMillis: yield* maybe(20, oneOf(0, 1, 20, 400))
   }
 })
 
 const consumer = Effect.gen(function*(): Effect.fn.Return<ConsumerPlan> {
-  const several = yield* chance(25)
+  const mode = yield* oneOf<ConsumerPlan["mode"]>(
+    "serve",
+    "serve",
+    "serve",
+    "layer",
+    "stream",
+    "stream",
+    "handle",
+    "retry",
+    "autoAck"
+  )
+  const queues = mode === "retry"
+    ? [retriedQueue]
+    : mode === "autoAck"
+    ? [autoQueue]
+    : (yield* chance(25))
+    ? ["a", "b"]
+    : [yield* oneOf<string>(...settledQueues, passingQueue)]
   return {
     _tag: "Consumer",
-    queues: several ? ["a", "b"] : [yield* oneOf<string>(...queues, passingQueue)],
-    mode: yield* oneOf<ConsumerPlan["mode"]>("serve", "serve", "stream", "handle"),
+    queues,
+    mode,
     prefetch: yield* oneOf(1, 2, 10, 100),
+    nextPrefetch: yield* oneOf(1, 3, 50),
     concurrency: yield* oneOf(1, 1, 4),
     handlerMillis: yield* oneOf(0, 0, 1, 50, 2_000),
     requeue: yield* oneOf(0, 0, 20, 60),
@@ -170,7 +249,10 @@ const step = Effect.gen(function*(): Effect.fn.Return<ProgramStep> {
     "Wait",
     "Fail",
     "Refused",
-    "Recover"
+    "Recover",
+    "Qos",
+    "GetAutoAck",
+    "Misroute"
   )
   switch (tag) {
     case "Publish":
@@ -188,7 +270,7 @@ const program = Effect.gen(function*(): Effect.fn.Return<ProgramPlan> {
   return {
     _tag: "Program",
     runner: yield* oneOf<ProgramPlan["runner"]>("run", "confirmed", "transaction"),
-    queue: yield* oneOf<string>(...queues),
+    queue: yield* oneOf<string>(...settledQueues),
     repeat: yield* between(1, 4),
     steps: yield* listOf(yield* between(1, 8), step),
     pauseMillis: yield* oneOf(0, 10)
@@ -205,15 +287,69 @@ const rpc = Effect.gen(function*(): Effect.fn.Return<RpcPlan> {
   }
 })
 
+const solitaryStep = Effect.gen(function*(): Effect.fn.Return<SolitaryStep> {
+  const tag = yield* oneOf<SolitaryStep["_tag"]>(
+    "Publish",
+    "Publish",
+    "Publish",
+    "Get",
+    "Get",
+    "GetAll",
+    "FailedGet",
+    "TimedOutGet",
+    "RecoveringGet",
+    "Purge"
+  )
+  switch (tag) {
+    case "Publish":
+      return { _tag: tag, count: yield* between(1, 4) }
+    case "Get":
+      return { _tag: tag, settlement: yield* oneOf<"ack" | "reject" | "requeue">("ack", "ack", "reject", "requeue") }
+    case "GetAll":
+      return { _tag: tag, limit: yield* between(1, 5), settlement: yield* oneOf<"ack" | "requeue">("ack", "requeue") }
+    case "TimedOutGet":
+      return { _tag: tag, millis: yield* oneOf(0, 1, 10, 100) }
+    default:
+      return { _tag: tag }
+  }
+})
+
+const solitary = Effect.gen(function*(): Effect.fn.Return<SolitaryPlan> {
+  return {
+    _tag: "Solitary",
+    runner: yield* oneOf<SolitaryPlan["runner"]>("run", "confirmed"),
+    steps: yield* listOf(yield* between(2, 12), solitaryStep)
+  }
+})
+
+const reader = Effect.gen(function*(): Effect.fn.Return<ReaderPlan> {
+  return {
+    _tag: "Reader",
+    type: yield* oneOf<ReaderPlan["type"]>("classic", "stream"),
+    count: yield* between(1, 40),
+    prefetches: yield* listOf(yield* between(1, 4), oneOf(1, 2, 5, 20))
+  }
+})
+
+const secrets = Effect.gen(function*(): Effect.fn.Return<SecretsPlan> {
+  return { _tag: "Secrets", count: yield* between(1, 5) }
+})
+
 const actor = Effect.gen(function*(): Effect.fn.Return<ActorPlan> {
   const kind = yield* between(1, 100)
-  const plan: PublisherPlan | ConsumerPlan | ProgramPlan | RpcPlan = kind <= 35
+  const plan = kind <= 32
     ? yield* publisher
-    : kind <= 65
+    : kind <= 60
     ? yield* consumer
-    : kind <= 92
+    : kind <= 80
     ? yield* program
-    : yield* rpc
+    : kind <= 86
+    ? yield* rpc
+    : kind <= 92
+    ? yield* solitary
+    : kind <= 98
+    ? yield* reader
+    : yield* secrets
   return {
     ...plan,
     connection: yield* oneOf<0 | 1>(0, 0, 1),
@@ -265,7 +401,9 @@ const hostile: ReadonlyArray<ReadonlyArray<number>> = [
   // A heartbeat with a payload.
   [8, 0, 0, 0, 0, 0, 1, 0, 206],
   // A delivery on a channel that was never opened.
-  [1, 0x7f, 0xff, 0, 0, 0, 5, 0, 60, 0, 31, 0, 206]
+  [1, 0x7f, 0xff, 0, 0, 0, 5, 0, 60, 0, 31, 0, 206],
+  // The answer to an update of the secret that nobody asked for.
+  [1, 0, 0, 0, 0, 0, 4, 0, 10, 0, 71, 206]
 ]
 
 /** The plan of a seed. */
@@ -273,7 +411,7 @@ export const make = (seed: string): Plan =>
   Effect.runSync(
     Effect.gen(function*(): Effect.fn.Return<Plan> {
       const calm = yield* chance(25)
-      const confirming = calm ? "all" : yield* oneOf<Confirming>("all", "all", "someNacked", "someHeld")
+      const confirming = calm ? "all" : yield* oneOf<Confirming>("all", "all", "someNacked", "someHeld", "someLate")
       return {
         seed,
         heartbeatSeconds: yield* oneOf(0, 1, 10, 60),
@@ -285,6 +423,7 @@ export const make = (seed: string): Plan =>
         cutAfterReceived: calm ? undefined : yield* maybe(8, between(0, 1_500)),
         cutAfterSent: calm ? undefined : yield* maybe(8, between(0, 1_500)),
         confirming,
+        reconnects: yield* oneOf(0, 0, 1, 2),
         actors: (yield* listOf(yield* between(1, 7), actor)).map((actor) =>
           confirming === "someHeld" ? impatient(actor) : actor
         ),

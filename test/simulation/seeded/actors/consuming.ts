@@ -1,0 +1,136 @@
+/** Consumes the queues of the run, and decides by what a message says. */
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import type { AmqpChannelError, AmqpConsumerCancelled } from "@effect-amqp/core/AmqpError"
+import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as Data from "effect/Data"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
+import { idOf, percentOf } from "../history.ts"
+import type { Decision, Received } from "../history.ts"
+import type { ConsumerPlan } from "../plan.ts"
+import type { Role } from "../role.ts"
+
+/** What a handler fails with. */
+class HandlerFailed extends Data.TaggedError("HandlerFailed")<{}> {}
+
+export const settlements = {
+  ack: AmqpDelivery.ack,
+  reject: AmqpDelivery.reject,
+  requeue: AmqpDelivery.requeue
+}
+
+const decide = (plan: ConsumerPlan, id: string, attempt: number): Decision => {
+  // Nothing goes round for ever.
+  const percent = attempt > 20 ? 99 : percentOf(`${id} ${attempt}`)
+  if (percent < plan.requeue) return "requeue"
+  if (percent < plan.requeue + plan.reject) return "reject"
+  return percent < plan.requeue + plan.reject + plan.fail ? "fail" : "ack"
+}
+
+export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role) => {
+  const inOrder = plan.concurrency === 1 && plan.queues.length === 1
+  const receiver = `${actor}/${generation}`
+  const handling = history.handlingOf(actor)
+  const receive = ({ redelivered, routingKey, text }: AmqpDelivery.ReceivedMessage): Received | undefined => {
+    handling.begun++
+    const id = idOf(text)
+    if (id === undefined) {
+      history.violations.push(`${receiver} got a message that nobody published: ${text.slice(0, 80)}`)
+      return undefined
+    }
+    return history.receive({
+      id,
+      receiver,
+      queue: routingKey,
+      redelivered,
+      inOrder,
+      decision: undefined,
+      isSettled: false
+    })
+  }
+  /** Handles a message, and answers what is to become of it. */
+  const handle = (delivery: AmqpDelivery.ReceivedMessage): Effect.Effect<Received & { decision: Decision }> =>
+    Effect.gen(function*() {
+      const received = receive(delivery)
+      if (received === undefined) return yield* Effect.never
+      const decision = decide(plan, received.id, history.attemptsOf(received.id))
+      handling.running++
+      yield* Effect.ensuring(
+        plan.handlerMillis > 0 ? Effect.sleep(plan.handlerMillis) : Effect.void,
+        Effect.sync(() => handling.running--)
+      )
+      return Object.assign(received, { decision })
+    })
+  /** Settles by itself. */
+  const settle = (delivery: AmqpDelivery.AmqpDelivery): Effect.Effect<void> =>
+    Effect.flatMap(handle(delivery), (received) =>
+      Effect.map(
+        received.decision === "ack"
+          ? delivery.ack
+          : received.decision === "reject"
+          ? delivery.reject()
+          : delivery.nack({ requeue: true }),
+        (isSettled) => void (received.isSettled = isSettled)
+      ))
+  /** Says what is to become of a message. */
+  const handler = (delivery: AmqpDelivery.ReceivedMessage): Effect.Effect<AmqpDelivery.Settlement, HandlerFailed> =>
+    Effect.flatMap(handle(delivery), (received) => {
+      if (received.decision === "fail") return Effect.fail(new HandlerFailed())
+      received.isSettled = true
+      return Effect.succeed(settlements[received.decision])
+    })
+  const options = { prefetch: plan.prefetch }
+  const serveOptions = {
+    ...options,
+    concurrency: plan.concurrency,
+    drainTimeout: plan.drainMillis,
+    onFailure: (_: unknown, { redelivered }: AmqpDelivery.ReceivedMessage) =>
+      Effect.succeed(redelivered ? AmqpDelivery.reject : AmqpDelivery.requeue)
+  }
+  switch (plan.mode) {
+    case "serve":
+      return AmqpConsumer.serve(plan.queues, handler, serveOptions)
+    case "layer":
+      return Effect.scoped(Effect.gen(function*() {
+        const ended = yield* Deferred.make<never, AmqpChannelError | AmqpConsumerCancelled>()
+        const onEnd = (error: AmqpChannelError | AmqpConsumerCancelled) => Deferred.fail(ended, error)
+        yield* Layer.build(AmqpConsumer.layerServe(plan.queues, handler, { ...serveOptions, onEnd }))
+        yield* Deferred.await(ended)
+      }))
+    case "retry": {
+      const onFailure = AmqpFailure.retry({ delays: ["10 millis", "500 millis"] })
+      return AmqpConsumer.serve(plan.queues, handler, { ...serveOptions, onFailure }).pipe(
+        Effect.provide(AmqpPublisher.layer())
+      )
+    }
+    case "stream":
+      return AmqpConsumer.stream(plan.queues, options).pipe(
+        Stream.mapEffect(settle, { concurrency: plan.concurrency }),
+        Stream.runDrain
+      )
+    case "autoAck":
+      return AmqpConsumer.stream(plan.queues, { autoAck: true }).pipe(
+        Stream.runForEach((delivery) =>
+          Effect.sync(() => {
+            const received = receive(delivery)
+            if (received !== undefined) received.decision = "ack"
+          })
+        )
+      )
+    case "handle":
+      return Effect.scoped(Effect.gen(function*() {
+        const consumer = yield* AmqpConsumer.make(plan.queues, options)
+        yield* Effect.sleep(200).pipe(
+          Effect.andThen(consumer.setPrefetch(plan.nextPrefetch)),
+          Effect.ignore,
+          Effect.forkScoped
+        )
+        yield* Effect.sleep(3_000).pipe(Effect.andThen(consumer.cancel), Effect.forkScoped)
+        yield* Stream.runForEach(consumer.stream, settle)
+      }))
+  }
+}

@@ -1,0 +1,62 @@
+/** A consumer that has a queue or a stream for itself, and changes its prefetch: it knows what it must get, and how much at once. */
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import type { ReaderPlan } from "../plan.ts"
+import type { Role } from "../role.ts"
+
+export const read = (plan: ReaderPlan, { actor, generation, history }: Role) =>
+  Effect.scoped(Effect.gen(function*() {
+    const name = `read.${actor}.${generation}`
+    const wrong = (text: string): void => void history.violations.push(`${name}: ${text}`)
+    const queue = plan.type === "stream" ? AmqpQueue.stream(name) : AmqpQueue.classic(name)
+    yield* AmqpChannel.confirmed(AmqpChannel.andThen(
+      AmqpQueue.declare(queue),
+      AmqpChannel.forEach(Array.from({ length: plan.count }, (_, number) => number), (number) =>
+        AmqpChannel.publish(AmqpMessage.text(String(number)), AmqpQueue.route(queue)))
+    ))
+    const [first, ...prefetches] = plan.prefetches
+    const consumer = yield* AmqpConsumer.make(queue, {
+      prefetch: first,
+      ...(plan.type === "stream" ? { offset: "first" } : {})
+    })
+    let taken = 0
+    const held: Array<Effect.Effect<boolean>> = []
+    /** Takes so many messages, and keeps them. */
+    const take = (count: number) =>
+      consumer.stream.pipe(
+        Stream.take(count),
+        Stream.runForEach((delivery) =>
+          Effect.sync(() => {
+            if (delivery.text !== String(taken)) {
+              wrong(`${delivery.text} came instead of ${taken}`)
+            }
+            taken++
+            held.push(delivery.ack)
+          })
+        )
+      )
+    /** How many messages the broker has not sent. */
+    const waiting = AmqpChannel.run(
+      AmqpChannel.map(AmqpQueue.declarePassive(queue), ({ messageCount }) =>
+        messageCount)
+    )
+    // Each consumer may have as much as its prefetch says, and those before it keep what they had.
+    for (const [round, prefetch] of [first, ...prefetches].entries()) {
+      if (round > 0) yield* consumer.setPrefetch(prefetch)
+      const due = Math.min(prefetch, plan.count - taken)
+      if (due === 0) break
+      yield* take(due)
+      if (plan.type === "classic") {
+        const count = yield* waiting
+        if (count !== plan.count - taken) {
+          wrong(`with a prefetch of ${prefetch} there are ${count} messages waiting instead of ${plan.count - taken}`)
+        }
+      }
+    }
+    yield* Effect.forEach(held, (ack) => ack)
+    yield* consumer.cancel
+  }))

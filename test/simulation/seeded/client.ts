@@ -1,0 +1,189 @@
+/** A client of a simulated run: it connects, runs its actors, and connects again when it has lost its connection. */
+import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
+import type { AmqpBroker, NetworkOptions } from "@effect-amqp/core/testing/AmqpBroker"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import { act } from "./actors.ts"
+import { find } from "./faults.ts"
+import type { History } from "./history.ts"
+import type { ActorPlan, ConsumerPlan, Plan } from "./plan.ts"
+
+type Broker = AmqpBroker["Service"]
+type Connection = AmqpConnection.AmqpConnection["Service"]
+
+interface Member {
+  readonly number: number
+  readonly actor: ActorPlan
+}
+
+/** An actor on a connection. `ended` says whether it ended by itself. */
+interface Acting {
+  readonly member: Member
+  readonly fiber: Fiber.Fiber<void>
+  readonly isOver: () => boolean
+}
+
+/** Starts a client. `done` when all of its actors have ended that end by themselves. */
+export const startClient = (index: 0 | 1, plan: Plan, broker: Broker, history: History, scope: Scope.Scope) =>
+  Effect.gen(function*() {
+    const client = new Client(index, plan, broker, history)
+    const fiber = yield* Effect.forkIn(client.run, scope)
+    return { done: Fiber.await(fiber), running: () => [...client.running] }
+  })
+
+class Client {
+  private readonly index: 0 | 1
+  private readonly plan: Plan
+  private readonly broker: Broker
+  private readonly history: History
+  /** The numbers of the actors that run. */
+  readonly running = new Set<number>()
+
+  constructor(index: 0 | 1, plan: Plan, broker: Broker, history: History) {
+    this.index = index
+    this.plan = plan
+    this.broker = broker
+    this.history = history
+  }
+
+  readonly run = Effect.gen({ self: this }, function*() {
+    let members: ReadonlyArray<Member> = this.plan.actors.map((actor, number) => ({ actor, number }))
+      .filter(({ actor }) => actor.connection === this.index)
+    for (let generation = 0; members.length > 0 && generation <= this.plan.reconnects; generation++) {
+      if (generation > 0) yield* Effect.sleep(100)
+      members = yield* Effect.scoped(this.connectAndAct(members, generation))
+    }
+  })
+
+  /** Answers who lost the connection, and would go on with another one. */
+  private connectAndAct(members: ReadonlyArray<Member>, generation: number) {
+    return Effect.gen({ self: this }, function*() {
+      const connected = yield* Effect.exit(this.connect(generation))
+      if (Exit.isFailure(connected)) return members
+      const connection = connected.value
+      const acting = yield* Effect.forEach(members, (member) => this.start(member, generation, connection))
+      const [consumers, others] = partition(acting, ({ member }) => member.actor._tag === "Consumer")
+      yield* Fiber.awaitAll(others.map(({ fiber }) => fiber))
+      if (yield* isOpen(connection)) yield* this.finish(connection, consumers)
+      if (yield* isOpen(connection)) {
+        yield* Fiber.interruptAll(consumers.map(({ fiber }) => fiber))
+        yield* this.checkChannels(connection)
+        return []
+      }
+      // Whoever used it ends with it, and not by being told to.
+      yield* Fiber.awaitAll(consumers.map(({ fiber }) => fiber))
+      return acting.filter(({ isOver }) => !isOver()).map(({ member }) => member)
+    })
+  }
+
+  private connect(generation: number) {
+    const { heartbeatSeconds, maxIdleChannels } = this.plan
+    return this.broker.connect(
+      { connectionName: `c${this.index}`, maxIdleChannels, heartbeat: `${heartbeatSeconds} seconds` },
+      this.network(generation)
+    )
+  }
+
+  private network(generation: number): NetworkOptions {
+    const { cutAfterReceived, cutAfterSent, latencyMillis: latency, readSize } = this.plan
+    return { latency, readSize, ...(this.index === 0 && generation === 0 ? { cutAfterReceived, cutAfterSent } : {}) }
+  }
+
+  /** Starts an actor, and interrupts it when its plan says so. */
+  private start({ actor, number }: Member, generation: number, connection: Connection) {
+    return Effect.gen({ self: this }, function*() {
+      const { history, running } = this
+      running.add(number)
+      let isOver = true
+      const acting = Effect.andThen(Effect.sleep(actor.startMillis), act(actor, { actor: number, generation, history }))
+        .pipe(Effect.provideService(AmqpConnection.AmqpConnection, connection))
+      const fiber = yield* Effect.forkChild(
+        Effect.gen(function*() {
+          const fiber = yield* Effect.forkChild(acting)
+          if (actor.interruptMillis !== undefined) {
+            yield* Effect.forkChild(
+              Effect.andThen(Effect.sleep(actor.startMillis + actor.interruptMillis), Fiber.interrupt(fiber))
+            )
+          }
+          const exit = yield* Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))
+          history.exits.push({ actor: number, exit })
+          isOver = Exit.isSuccess(exit) || exit.cause.reasons.some(({ _tag }) => _tag === "Interrupt")
+        }).pipe(Effect.ensuring(Effect.sync(() => running.delete(number))))
+      )
+      return { member: { actor, number }, fiber, isOver: () => isOver }
+    })
+  }
+
+  /** Gives the consumers time for what was published, and looks at them before they are stopped. */
+  private finish(connection: Connection, acting: ReadonlyArray<Acting>) {
+    return Effect.gen({ self: this }, function*() {
+      yield* Effect.sleep(20_000)
+      // Both sides know the same once each has heard of what the other did.
+      const own = yield* find(this.broker, this.index)
+      yield* Effect.forEach(["toClient", "toBroker"] as const, (direction) => own?.resume(direction) ?? Effect.void)
+      yield* Effect.sleep(6_000)
+      const before = this.idle(acting)
+      yield* Effect.sleep(1_000)
+      const after = this.idle(acting)
+      if (!(yield* isOpen(connection))) return
+      const queues = new Map((yield* this.broker.queues()).map((queue) => [queue.name, queue]))
+      for (const [number, begun] of after) {
+        if (before.get(number) !== begun) continue
+        for (const name of consumerOf(this.plan, number)?.queues ?? []) {
+          const ready = queues.get(name)?.messagesReady ?? 0
+          if (ready > 0) this.wrong(`consumer ${number} is idle, though there are ${ready} messages in ${name}`)
+        }
+      }
+      const consumed = acting.filter(({ fiber }) => fiber.pollUnsafe() === undefined)
+        .flatMap(({ member }) => consumerOf(this.plan, member.number)?.queues ?? [])
+      const open = yield* find(this.broker, this.index)
+      const consumers = open?.channels.reduce((sum, { consumers }) => sum + consumers, 0) ?? 0
+      if (open !== undefined && consumers !== consumed.length) {
+        this.wrong(`it has ${consumed.length} consumers, and the broker knows of ${consumers}`)
+      }
+    })
+  }
+
+  /** The consumers that run and handle nothing, with how much they have handled. */
+  private idle(acting: ReadonlyArray<Acting>): ReadonlyMap<number, number> {
+    return new Map(acting.flatMap(({ fiber, member: { number } }) => {
+      const { begun, running } = this.history.handlingOf(number)
+      return running === 0 && fiber.pollUnsafe() === undefined ? [[number, begun]] : []
+    }))
+  }
+
+  /** What is left of the channels when nobody uses any. */
+  private checkChannels(connection: Connection) {
+    return Effect.gen({ self: this }, function*() {
+      yield* Effect.sleep(6_000)
+      const open = yield* find(this.broker, this.index)
+      if (open === undefined || !(yield* isOpen(connection))) return
+      const count = yield* connection.channelCount
+      if (open.channels.length !== count) {
+        this.wrong(`it counts ${count} channels, and the broker ${open.channels.length}`)
+      }
+      if (count > 3 * this.plan.maxIdleChannels) this.wrong(`it has ${count} channels left`)
+      for (const { consumers, messagesUnacknowledged } of open.channels) {
+        if (consumers > 0) this.wrong(`an idle channel has ${consumers} consumers`)
+        if (messagesUnacknowledged > 0) this.wrong(`an idle channel has ${messagesUnacknowledged} messages`)
+      }
+    })
+  }
+
+  private wrong(text: string): void {
+    this.history.violations.push(`connection ${this.index}: ${text}`)
+  }
+}
+
+const isOpen = (connection: Connection): Effect.Effect<boolean> =>
+  Effect.map(connection.state, ({ _tag }) => _tag !== "Closed")
+
+const consumerOf = (plan: Plan, number: number): ConsumerPlan | undefined => {
+  const actor = plan.actors[number]
+  return actor._tag === "Consumer" ? actor : undefined
+}
+
+const partition = <A>(values: ReadonlyArray<A>, predicate: (value: A) => boolean) =>
+  [values.filter(predicate), values.filter((value) => !predicate(value))] as const
