@@ -61,7 +61,29 @@ describe("the published packages", () => {
     assert.strictEqual(output.trim(), "imported")
   })
 
-  it.for(["@effect-amqp/core/internal/session", "@effect-amqp/core/protocol/frames", "@effect-amqp/node/internal/any"])(
+  it("have a broker that a program can publish to and look into", async () => {
+    const output = await run(`import { AmqpChannel, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
+      import { AmqpBroker } from "@effect-amqp/core/testing"
+      import * as Effect from "effect/Effect"
+      const program = Effect.gen(function*() {
+        const broker = yield* AmqpBroker.AmqpBroker
+        yield* AmqpChannel.confirmed(AmqpChannel.gen(function*() {
+          yield* AmqpQueue.declare("greetings")
+          yield* AmqpChannel.publish(AmqpMessage.text("hello"), AmqpQueue.route("greetings"))
+        }))
+        const [message] = yield* broker.messages("greetings")
+        console.log(message.text)
+      })
+      await Effect.runPromise(Effect.provide(program, AmqpBroker.layer()))`)
+    assert.strictEqual(output.trim(), "hello")
+  })
+
+  it.for([
+    "@effect-amqp/core/internal/session",
+    "@effect-amqp/core/protocol/frames",
+    "@effect-amqp/core/testing/internal/broker",
+    "@effect-amqp/node/internal/any"
+  ])(
     "keep %s to themselves",
     async (specifier) => {
       const output = await run(`await import("${specifier}").catch((error) => console.log(error.code))`)
@@ -74,8 +96,9 @@ describe("the published packages", () => {
     fs.writeFileSync(
       program,
       `import * as core from "@effect-amqp/core"
+      import * as testing from "@effect-amqp/core/testing"
       import * as node from "@effect-amqp/node"
-      export const modules: ReadonlyArray<object> = [core, node]`
+      export const modules: ReadonlyArray<object> = [core, testing, node]`
     )
     const types = path.join(root, "node_modules", "@types")
     await command(
