@@ -376,6 +376,27 @@ describe("faults of the broker", () => {
       })
     ))
 
+  it.effect("a publish is not answered within the step that makes it, so that nothing of others comes in between", () =>
+    withBroker((broker) =>
+      Effect.gen(function*() {
+        yield* declared("q")
+        yield* broker.confirmWith(({ text }) => text.startsWith("held") ? "hold" : "ack")
+        const publisher = yield* AmqpPublisher.make({ confirmTimeout: "1 second" })
+        // The last one is large enough to leave at once, and the one before it with it. `Effect.forEach` would take an element
+        // twice if another one ended while it is begun.
+        const texts = ["held 1", "held 2", "small", "large".padEnd(40_000)]
+        const publishing = yield* Effect.forkChild(Effect.forEach(
+          texts,
+          (text) => Effect.ignore(publisher.publish(AmqpMessage.text(text), AmqpQueue.route("q"))),
+          { concurrency: 2 }
+        ))
+        yield* rest
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(publishing)
+        assert.deepStrictEqual(yield* textsOf(broker, "q"), texts)
+      })
+    ))
+
   it.effect("a publish may be answered after later ones", () =>
     withBroker((broker) =>
       Effect.gen(function*() {

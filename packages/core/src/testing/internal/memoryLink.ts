@@ -129,6 +129,7 @@ export class MemoryLink implements Transport {
   private congested = false
   private end: Socket.SocketError | undefined
   private reader: (() => void) | undefined
+  private isWaking = false
   private readonly writers = new Set<() => void>()
   /** The server closes when everything that it sent has arrived. */
   private closing = false
@@ -187,8 +188,21 @@ export class MemoryLink implements Transport {
     for (let start = 0; start < bytes.length; start += this.readSize) {
       this.arrived.push(this.readSize >= bytes.length ? bytes : bytes.subarray(start, start + this.readSize))
     }
-    this.reader?.()
+    this.wakeReader()
     if (this.closing && this.toClient.pending === 0) this.finish(closedError(1000))
+  }
+
+  /**
+   * The client reads when its step is over, as with any network: whoever writes does not expect to be answered before it goes on, and
+   * neither does Effect, whose `forEach` takes an element twice when another one ends while it is begun.
+   */
+  private wakeReader(): void {
+    if (this.isWaking) return
+    this.isWaking = true
+    queueMicrotask(() => {
+      this.isWaking = false
+      this.reader?.()
+    })
   }
 
   // ---------------------------------------------------------------------------
@@ -220,7 +234,7 @@ export class MemoryLink implements Transport {
     this.toClient.end()
     this.toBroker.end()
     this.connection.lost()
-    this.reader?.()
+    this.wakeReader()
     this.releaseWriters()
   }
 
