@@ -56,8 +56,8 @@ const waitingTexts = ["first", "second", "third"]
 /** What operations publish begins like this, and is followed by what distinguishes the messages of a run. */
 export const publishedText = "published "
 
-/** Longer than anything of the client may take to end: a consumer's `drainTimeout`, and the `closeTimeout` of its channel. */
-const patienceMillis = 16_000
+/** Nothing is in the way of an operation that ends, so none may need its timeouts: longer than the one of a second that some have. */
+const patienceMillis = 2_000
 
 /** An endless operation that did nothing for so many steps does nothing more. */
 const idleSteps = 24

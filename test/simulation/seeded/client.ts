@@ -5,10 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
+import { countingFibers } from "../../support/countingFibers.ts"
 import { act } from "./actors.ts"
 import { find } from "./faults.ts"
 import type { History } from "./history.ts"
-import type { ActorPlan, ConsumerPlan, Plan } from "./plan.ts"
+import type { ActorPlan, Plan } from "./plan.ts"
 
 type Broker = AmqpBroker["Service"]
 type Connection = AmqpConnection.AmqpConnection["Service"]
@@ -25,12 +26,15 @@ interface Acting {
   readonly isOver: () => boolean
 }
 
+/** The fibers of a connection without channels, and the one that looks at it. */
+const fibersOfConnection = 8
+
 /** Starts a client. `done` when all of its actors have ended that end by themselves. */
 export const startClient = (index: 0 | 1, plan: Plan, broker: Broker, history: History, scope: Scope.Scope) =>
   Effect.gen(function*() {
     const client = new Client(index, plan, broker, history)
-    const fiber = yield* Effect.forkIn(client.run, scope)
-    return { done: Fiber.await(fiber), running: () => [...client.running] }
+    const fiber = yield* Effect.forkIn(client.fibers.counted(client.run), scope)
+    return { done: Fiber.await(fiber), running: () => [...client.running], fibers: client.fibers }
   })
 
 class Client {
@@ -38,6 +42,7 @@ class Client {
   private readonly plan: Plan
   private readonly broker: Broker
   private readonly history: History
+  readonly fibers = countingFibers()
   /** The numbers of the actors that run. */
   readonly running = new Set<number>()
 
@@ -131,13 +136,13 @@ class Client {
       const queues = new Map((yield* this.broker.queues()).map((queue) => [queue.name, queue]))
       for (const [number, begun] of after) {
         if (before.get(number) !== begun) continue
-        for (const name of consumerOf(this.plan, number)?.queues ?? []) {
+        for (const name of queuesOf(this.plan, number)) {
           const ready = queues.get(name)?.messagesReady ?? 0
           if (ready > 0) this.wrong(`consumer ${number} is idle, though there are ${ready} messages in ${name}`)
         }
       }
       const consumed = acting.filter(({ fiber }) => fiber.pollUnsafe() === undefined)
-        .flatMap(({ member }) => consumerOf(this.plan, member.number)?.queues ?? [])
+        .flatMap(({ member }) => queuesOf(this.plan, member.number))
       const open = yield* find(this.broker, this.index)
       const consumers = open?.channels.reduce((sum, { consumers }) => sum + consumers, 0) ?? 0
       if (open !== undefined && consumers !== consumed.length) {
@@ -164,6 +169,8 @@ class Client {
       if (open.channels.length !== count) {
         this.wrong(`it counts ${count} channels, and the broker ${open.channels.length}`)
       }
+      const fibers = this.fibers.running - count
+      if (fibers > fibersOfConnection) this.wrong(`it has ${fibers} fibers besides those of its ${count} channels`)
       if (count > 3 * this.plan.maxIdleChannels) this.wrong(`it has ${count} channels left`)
       for (const { consumers, messagesUnacknowledged } of open.channels) {
         if (consumers > 0) this.wrong(`an idle channel has ${consumers} consumers`)
@@ -180,9 +187,11 @@ class Client {
 const isOpen = (connection: Connection): Effect.Effect<boolean> =>
   Effect.map(connection.state, ({ _tag }) => _tag !== "Closed")
 
-const consumerOf = (plan: Plan, number: number): ConsumerPlan | undefined => {
+/** The queues that an actor consumes until it is stopped. */
+const queuesOf = (plan: Plan, number: number): ReadonlyArray<string> => {
   const actor = plan.actors[number]
-  return actor._tag === "Consumer" ? actor : undefined
+  // A handle is cancelled early, and its stream goes on with what has arrived. One that is interrupted may take its time to stop.
+  return actor._tag === "Consumer" && actor.mode !== "handle" && actor.interruptMillis === undefined ? actor.queues : []
 }
 
 const partition = <A>(values: ReadonlyArray<A>, predicate: (value: A) => boolean) =>

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import { idOf } from "./history.ts"
 import type { History, Outcome, Published } from "./history.ts"
 import { autoQueue, passingQueue, retriedQueue } from "./plan.ts"
-import type { Plan } from "./plan.ts"
+import type { ActorPlan, Plan } from "./plan.ts"
 import { unexplained } from "./reasons.ts"
 
 /** Outcomes that say that no queue has the message. */
@@ -89,7 +89,13 @@ const isKept = ({ queue, transaction }: Published, plan: Plan): boolean =>
 const arrives = (plan: Plan): boolean =>
   plan.cutAfterReceived === undefined && plan.cutAfterSent === undefined &&
   plan.faults.every(({ _tag }) => _tag === "Block" || _tag === "DeleteQueue" || _tag === "CloseChannel") &&
-  plan.actors.every((actor) => actor.interruptMillis === undefined)
+  plan.actors.every((actor) => actor.interruptMillis === undefined || !takesAtOnce(actor))
+
+/** Whether it receives what the broker has forgotten. */
+const takesAtOnce = (actor: ActorPlan): boolean =>
+  actor._tag === "Consumer"
+    ? actor.mode === "autoAck"
+    : actor._tag === "Program" && actor.steps.some(({ _tag }) => _tag === "GetAutoAck")
 
 /** Whether no connection and no channel is lost. */
 const isGentle = (plan: Plan): boolean =>

@@ -93,11 +93,12 @@ export type SolitaryStep =
   /** A handler that has its own message delivered again, and then acknowledges what it has no more. */
   | { readonly _tag: "RecoveringGet" }
   | { readonly _tag: "Purge" }
+  | { readonly _tag: "Wait"; readonly millis: number }
 
 /** A consumer that has a queue or a stream for itself, and knows what it must get. */
 export interface ReaderPlan {
   readonly _tag: "Reader"
-  readonly type: "classic" | "stream"
+  readonly type: "classic" | "stream" | "autoAck"
   readonly count: number
   /** The prefetch at first, and what it is changed to. */
   readonly prefetches: ReadonlyArray<number>
@@ -298,7 +299,8 @@ const solitaryStep = Effect.gen(function*(): Effect.fn.Return<SolitaryStep> {
     "FailedGet",
     "TimedOutGet",
     "RecoveringGet",
-    "Purge"
+    "Purge",
+    "Wait"
   )
   switch (tag) {
     case "Publish":
@@ -309,6 +311,8 @@ const solitaryStep = Effect.gen(function*(): Effect.fn.Return<SolitaryStep> {
       return { _tag: tag, limit: yield* between(1, 5), settlement: yield* oneOf<"ack" | "requeue">("ack", "requeue") }
     case "TimedOutGet":
       return { _tag: tag, millis: yield* oneOf(0, 1, 10, 100) }
+    case "Wait":
+      return { _tag: tag, millis: yield* oneOf(1, 50, 1_000) }
     default:
       return { _tag: tag }
   }
@@ -325,7 +329,7 @@ const solitary = Effect.gen(function*(): Effect.fn.Return<SolitaryPlan> {
 const reader = Effect.gen(function*(): Effect.fn.Return<ReaderPlan> {
   return {
     _tag: "Reader",
-    type: yield* oneOf<ReaderPlan["type"]>("classic", "stream"),
+    type: yield* oneOf<ReaderPlan["type"]>("classic", "stream", "autoAck"),
     count: yield* between(1, 40),
     prefetches: yield* listOf(yield* between(1, 4), oneOf(1, 2, 5, 20))
   }
@@ -377,7 +381,7 @@ const fault = Effect.gen(function*(): Effect.fn.Return<Fault> {
   }
   if (kind <= 40) {
     const direction = yield* oneOf("toClient" as const, "toBroker" as const)
-    return { ...base, _tag: "Stall", direction, forMillis: yield* oneOf(10, 1_000, 10_000, 200_000) }
+    return { ...base, _tag: "Stall", direction, forMillis: yield* oneOf(10, 1_000, 10_000, 35_000, 35_000, 200_000) }
   }
   if (kind <= 50) return { ...base, _tag: "CloseConnection", replyCode: yield* oneOf(320, 541) }
   if (kind <= 70) return { ...base, _tag: "CloseChannel", nth: yield* between(0, 4), replyCode: yield* oneOf(404, 406) }

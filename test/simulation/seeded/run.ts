@@ -9,7 +9,6 @@ import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import { countingFibers } from "../../support/countingFibers.ts"
 import { startClient } from "./client.ts"
 import { inflict } from "./faults.ts"
 import { History, percentOf } from "./history.ts"
@@ -50,7 +49,6 @@ export const run = (seed: string): Effect.Effect<Report> => runPlan(makePlan(see
 export const runPlan = (plan: Plan): Effect.Effect<Report> =>
   Effect.gen(function*() {
     const history = new History()
-    const fibers = countingFibers()
     const brokerScope = yield* Scope.make()
     const broker = yield* Scope.provide(
       AmqpBroker.make({
@@ -66,9 +64,7 @@ export const runPlan = (plan: Plan): Effect.Effect<Report> =>
       yield* broker.confirmWith(({ text }) => confirmation(confirming, percentOf(text)))
     }
     const scope = yield* Scope.make()
-    const clients = yield* fibers.counted(
-      Effect.forEach([0, 1] as const, (index) => startClient(index, plan, broker, history, scope))
-    )
+    const clients = yield* Effect.forEach([0, 1] as const, (index) => startClient(index, plan, broker, history, scope))
     const faults = yield* Effect.forkChild(
       Effect.forEach(plan.faults, (fault) => inflict(fault, broker), { concurrency: "unbounded", discard: true })
     )
@@ -85,7 +81,9 @@ export const runPlan = (plan: Plan): Effect.Effect<Report> =>
       history.violations.push("the connections did not close within a minute")
     }
     yield* passTime(100, () => false)
-    if (fibers.running !== 0) history.violations.push(`${fibers.running} fibers are left`)
+    for (const { fibers: { running } } of clients) {
+      if (running !== 0) history.violations.push(`${running} fibers are left`)
+    }
     for (const { id } of yield* broker.connections) history.violations.push(`connection ${id} is left`)
     const violations = yield* check(plan, history, broker)
     yield* Scope.close(brokerScope, Exit.void)

@@ -1,5 +1,6 @@
 /** Calls a server of its own. */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpRpc from "@effect-amqp/core/AmqpRpc"
@@ -13,6 +14,7 @@ export const call = (plan: RpcPlan, { actor, history }: Role) =>
     yield* AmqpChannel.run(AmqpQueue.declare(queue))
     yield* Effect.forkScoped(AmqpRpc.serve(queue, (request) =>
       Effect.as(Effect.sleep(plan.handlerMillis), AmqpMessage.text(`answer to ${request.text}`))))
+    const connection = yield* AmqpConnection.AmqpConnection
     const client = yield* AmqpRpc.makeClient()
     yield* Effect.forEach(
       Array.from({ length: plan.calls }, (_, index) =>
@@ -20,7 +22,14 @@ export const call = (plan: RpcPlan, { actor, history }: Role) =>
       (index) =>
         client.call(AmqpMessage.text(`${actor}-${index}`), AmqpQueue.route(queue)).pipe(
           Effect.timeout(plan.timeoutMillis),
-          Effect.catchTag("TimeoutError", () => Effect.succeed(undefined)),
+          Effect.catchTag("TimeoutError", () =>
+            Effect.map(connection.state, ({ _tag }) => {
+              // Nobody has to wait so long to hear that there is no connection.
+              if (_tag === "Closed" && plan.timeoutMillis > 1_000) {
+                history.violations.push(`call ${actor}-${index} was not told that its connection is lost`)
+              }
+              return undefined
+            })),
           Effect.map((answer) => {
             if (answer !== undefined && answer.text !== `answer to ${actor}-${index}`) {
               history.violations.push(`call ${actor}-${index} was answered with ${answer.text}`)

@@ -115,9 +115,11 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
     case "autoAck":
       return AmqpConsumer.stream(plan.queues, { autoAck: true }).pipe(
         Stream.runForEach((delivery) =>
-          Effect.sync(() => {
+          Effect.suspend(() => {
             const received = receive(delivery)
             if (received !== undefined) received.decision = "ack"
+            // Whatever waits behind it exists nowhere else any more.
+            return plan.handlerMillis > 0 ? Effect.sleep(Math.min(plan.handlerMillis, 50)) : Effect.void
           })
         )
       )

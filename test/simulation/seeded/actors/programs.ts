@@ -16,6 +16,7 @@ import { firstNumber } from "../role.ts"
 import type { Role } from "../role.ts"
 import { settlements } from "./consuming.ts"
 import { settleBatch } from "./publishing.ts"
+import { unlessLate } from "./solitary.ts"
 
 /** What a program of the plan fails with when it is to fail. */
 class ProgramFailed extends Data.TaggedError("ProgramFailed")<{}> {}
@@ -82,7 +83,9 @@ class OneProgram {
       }
     } else if (runner === "transaction") {
       // Whether a commit was under way is known only of what failed before it.
-      if (isPlanned) settle("rolledBack")
+      if (!isPlanned) return
+      settle("rolledBack")
+      for (const each of this.received) if (each.queue !== autoQueue) each.decision = undefined
     } else {
       const [reason] = exit.cause.reasons
       if (reason?._tag === "Fail" && reason.error._tag === "AmqpPublishAllError") {
@@ -111,7 +114,11 @@ class OneProgram {
           if (Option.isSome(delivery)) this.receive(delivery.value, "ack")
         })
       case "Declare":
-        return AmqpQueue.declare(AmqpQueue.classic(passingQueue))
+        return AmqpChannel.catchTag(
+          AmqpQueue.declare(AmqpQueue.classic(passingQueue)),
+          "AmqpChannelError",
+          unlessLate
+        )
       case "Bind":
         return AmqpQueue.bind(plan.queue, { exchange: "amq.topic", routingKey: "simulated.#" })
       case "Wait":

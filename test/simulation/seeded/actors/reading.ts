@@ -1,4 +1,7 @@
-/** A consumer that has a queue or a stream for itself, and changes its prefetch: it knows what it must get, and how much at once. */
+/**
+ * Consumers that have a queue or a stream for themselves, and know what they must get: one that changes its prefetch, and one whose
+ * messages the broker forgets as it sends them.
+ */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
@@ -9,7 +12,7 @@ import type { ReaderPlan } from "../plan.ts"
 import type { Role } from "../role.ts"
 
 export const read = (plan: ReaderPlan, { actor, generation, history }: Role) =>
-  Effect.scoped(Effect.gen(function*() {
+  Effect.gen(function*() {
     const name = `read.${actor}.${generation}`
     const wrong = (text: string): void => void history.violations.push(`${name}: ${text}`)
     const queue = plan.type === "stream" ? AmqpQueue.stream(name) : AmqpQueue.classic(name)
@@ -18,6 +21,26 @@ export const read = (plan: ReaderPlan, { actor, generation, history }: Role) =>
       AmqpChannel.forEach(Array.from({ length: plan.count }, (_, number) => number), (number) =>
         AmqpChannel.publish(AmqpMessage.text(String(number)), AmqpQueue.route(queue)))
     ))
+    yield* plan.type === "autoAck" ? readForgotten(plan, name, wrong) : readHeld(plan, queue, wrong)
+  })
+
+/** How many messages the broker has not sent. */
+const waitingIn = (queue: string) =>
+  AmqpChannel.run(AmqpChannel.map(AmqpQueue.declarePassive(queue), ({ messageCount }) => messageCount))
+
+/** Stops as soon as it has begun: what the broker has sent by then is here, and the rest is there. */
+const readForgotten = (plan: ReaderPlan, queue: string, wrong: (text: string) => void) =>
+  Effect.scoped(Effect.gen(function*() {
+    const consumer = yield* AmqpConsumer.make(queue, { autoAck: true })
+    yield* consumer.cancel
+    const taken = yield* Stream.runCount(consumer.stream)
+    const count = yield* waitingIn(queue)
+    if (taken + count !== plan.count) wrong(`${taken} messages came and ${count} are there, of ${plan.count}`)
+  }))
+
+/** Takes as much as its prefetches let it have. */
+const readHeld = (plan: ReaderPlan, queue: AmqpQueue.AmqpQueue, wrong: (text: string) => void) =>
+  Effect.scoped(Effect.gen(function*() {
     const [first, ...prefetches] = plan.prefetches
     const consumer = yield* AmqpConsumer.make(queue, {
       prefetch: first,
@@ -39,11 +62,6 @@ export const read = (plan: ReaderPlan, { actor, generation, history }: Role) =>
           })
         )
       )
-    /** How many messages the broker has not sent. */
-    const waiting = AmqpChannel.run(
-      AmqpChannel.map(AmqpQueue.declarePassive(queue), ({ messageCount }) =>
-        messageCount)
-    )
     // Each consumer may have as much as its prefetch says, and those before it keep what they had.
     for (const [round, prefetch] of [first, ...prefetches].entries()) {
       if (round > 0) yield* consumer.setPrefetch(prefetch)
@@ -51,7 +69,7 @@ export const read = (plan: ReaderPlan, { actor, generation, history }: Role) =>
       if (due === 0) break
       yield* take(due)
       if (plan.type === "classic") {
-        const count = yield* waiting
+        const count = yield* waitingIn(queue.name)
         if (count !== plan.count - taken) {
           wrong(`with a prefetch of ${prefetch} there are ${count} messages waiting instead of ${plan.count - taken}`)
         }

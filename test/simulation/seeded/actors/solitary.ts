@@ -31,6 +31,10 @@ export const workAlone = (plan: SolitaryPlan, role: Role) =>
     yield* AmqpChannel.run(rest)
   })
 
+/** Goes on after a request whose answer did not come in time. */
+export const unlessLate = (error: AmqpChannelError): Effect.Effect<void, AmqpChannelError> =>
+  error.reason._tag === "RequestTimeout" ? Effect.void : Effect.fail(error)
+
 class Solitary {
   private readonly plan: SolitaryPlan
   private readonly role: Role
@@ -67,12 +71,16 @@ class Solitary {
     this.role.history.violations.push(`${this.queue.name}: ${text}`)
   }
 
+  /** Counts the messages. An answer that is too late is none, and no harm to what comes after. */
   private look(when: string): Program {
-    return AmqpChannel.map(AmqpQueue.declarePassive(this.queue), ({ messageCount }) => {
-      if (messageCount !== this.waiting.length) {
-        this.wrong(`after ${when} there are ${messageCount} messages instead of ${this.waiting.length}`)
-      }
-    })
+    return AmqpQueue.declarePassive(this.queue).pipe(
+      AmqpChannel.map(({ messageCount }) => {
+        if (messageCount !== this.waiting.length) {
+          this.wrong(`after ${when} there are ${messageCount} messages instead of ${this.waiting.length}`)
+        }
+      }),
+      AmqpChannel.catchTag("AmqpChannelError", unlessLate)
+    )
   }
 
   /** Has a delivery be the next message. */
@@ -134,6 +142,8 @@ class Solitary {
           this.giveBack(delivery.text)
           return AmqpChannel.as(AmqpChannel.recover, AmqpDelivery.ack)
         })
+      case "Wait":
+        return AmqpChannel.fromEffect(Effect.sleep(step.millis))
       case "Purge":
         return AmqpChannel.map(AmqpQueue.purge(queue), (count) => {
           if (count !== this.waiting.length) {
