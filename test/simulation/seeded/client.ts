@@ -66,7 +66,10 @@ class Client {
   private connectAndAct(members: ReadonlyArray<Member>, generation: number) {
     return Effect.gen({ self: this }, function*() {
       const connected = yield* Effect.exit(this.connect(generation))
-      if (Exit.isFailure(connected)) return members
+      if (Exit.isFailure(connected)) {
+        this.history.refused.push({ connection: this.index, cause: connected.cause })
+        return members
+      }
       const connection = connected.value
       const acting = yield* Effect.forEach(members, (member) => this.start(member, generation, connection))
       const [consumers, others] = partition(acting, ({ member }) => member.actor._tag === "Consumer")

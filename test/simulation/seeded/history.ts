@@ -54,6 +54,8 @@ export class History {
   readonly exits: Array<{ readonly actor: number; readonly exit: Exit.Exit<unknown, unknown> | "running" }> = []
   /** What actors were told that went wrong, besides what they ended with. */
   readonly failures: Array<{ readonly actor: number; readonly reasons: ReadonlyArray<string> }> = []
+  /** Connections that could not be made. */
+  readonly refused: Array<{ readonly connection: 0 | 1; readonly cause: Cause.Cause<unknown> }> = []
   readonly violations: Array<string> = []
 
   publish(published: Published): void {

@@ -56,6 +56,9 @@ export const check = (
       if (exit === "running") wrong.push(`actor ${actor} (${plan.actors[actor]._tag}) did not end`)
       else if (exit._tag === "Failure") wrong.push(...defects(exit.cause).map((text) => `actor ${actor} died: ${text}`))
     }
+    for (const { cause, connection } of history.refused) {
+      wrong.push(...defects(cause).map((text) => `connection ${connection} could not be made: ${text}`))
+    }
     const hostile = plan.faults.some(({ _tag }) => _tag === "Hostile")
     for (const { replyCode, replyText } of yield* broker.refusals) {
       if (isViolation(replyCode) && !hostile) wrong.push(`the client broke the protocol: ${replyText}`)

@@ -100,6 +100,8 @@ export interface ReaderPlan {
   readonly _tag: "Reader"
   readonly type: "classic" | "stream" | "autoAck"
   readonly count: number
+  /** How long it does not look at what has come, where there is no prefetch. */
+  readonly holdMillis: number
   /** The prefetch at first, and what it is changed to. */
   readonly prefetches: ReadonlyArray<number>
 }
@@ -139,7 +141,7 @@ export interface Plan {
   readonly channelMax: number
   readonly maxIdleChannels: number
   readonly latencyMillis: number
-  readonly readSize: number
+  readonly readSize: number | undefined
   /** The first connection is cut in its handshake or soon after it. */
   readonly cutAfterReceived: number | undefined
   readonly cutAfterSent: number | undefined
@@ -331,6 +333,7 @@ const reader = Effect.gen(function*(): Effect.fn.Return<ReaderPlan> {
     _tag: "Reader",
     type: yield* oneOf<ReaderPlan["type"]>("classic", "stream", "autoAck"),
     count: yield* between(1, 40),
+    holdMillis: yield* oneOf(0, 20, 500),
     prefetches: yield* listOf(yield* between(1, 4), oneOf(1, 2, 5, 20))
   }
 })
@@ -423,7 +426,7 @@ export const make = (seed: string): Plan =>
         channelMax: yield* oneOf(6, 2047),
         maxIdleChannels: yield* oneOf(0, 1, 8),
         latencyMillis: yield* oneOf(0, 0, 1, 30),
-        readSize: yield* oneOf(Infinity, Infinity, Infinity, 61, 1_000),
+        readSize: yield* oneOf(undefined, undefined, undefined, 61, 1_000),
         cutAfterReceived: calm ? undefined : yield* maybe(8, between(0, 1_500)),
         cutAfterSent: calm ? undefined : yield* maybe(8, between(0, 1_500)),
         confirming,

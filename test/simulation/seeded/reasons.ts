@@ -70,8 +70,21 @@ const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
   }
 }
 
-/** What actors were told, and can't be so. */
-export const unexplained = (plan: Plan, history: History): ReadonlyArray<string> => {
+/** What else the loss of a connection is told as while it is made. */
+const ofHandshake = ["AuthenticationFailed", "HandshakeTimeout"]
+
+/** What actors and connections were told, and can't be so. */
+export const unexplained = (plan: Plan, history: History): ReadonlyArray<string> => [
+  ...history.refused.flatMap(({ cause, connection }) => {
+    const losses = ofConnection(plan, connection)
+    const possible = new Set(losses.length === 0 ? [] : [...losses, ...ofHandshake])
+    return reasonsOfCause(cause).filter((reason) => !possible.has(reason))
+      .map((reason) => `connection ${connection} could not be made, without a reason: ${reason}`)
+  }),
+  ...unexplainedOfActors(plan, history)
+]
+
+const unexplainedOfActors = (plan: Plan, history: History): ReadonlyArray<string> => {
   const ended = history.exits.flatMap(({ actor, exit }) =>
     exit === "running" || Exit.isSuccess(exit) ? [] : [{ actor, reasons: reasonsOfCause(exit.cause) }]
   )

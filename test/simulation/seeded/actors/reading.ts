@@ -28,12 +28,17 @@ export const read = (plan: ReaderPlan, { actor, generation, history }: Role) =>
 const waitingIn = (queue: string) =>
   AmqpChannel.run(AmqpChannel.map(AmqpQueue.declarePassive(queue), ({ messageCount }) => messageCount))
 
-/** Stops as soon as it has begun: what the broker has sent by then is here, and the rest is there. */
+/**
+ * Stops before it has taken anything, if the broker does not stop it before: what that has sent by then is here, and the rest is
+ * there.
+ */
 const readForgotten = (plan: ReaderPlan, queue: string, wrong: (text: string) => void) =>
   Effect.scoped(Effect.gen(function*() {
     const consumer = yield* AmqpConsumer.make(queue, { autoAck: true })
+    yield* Effect.sleep(plan.holdMillis)
     yield* consumer.cancel
-    const taken = yield* Stream.runCount(consumer.stream)
+    let taken = 0
+    yield* Effect.ignore(Stream.runForEach(consumer.stream, () => Effect.sync(() => taken++)))
     const count = yield* waitingIn(queue)
     if (taken + count !== plan.count) wrong(`${taken} messages came and ${count} are there, of ${plan.count}`)
   }))
