@@ -1,18 +1,23 @@
-import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
-import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
-import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
-import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
-import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
-import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
-import * as AmqpRpc from "@effect-amqp/core/AmqpRpc"
-import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
+import * as Core from "@effect-amqp/core"
+import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpPublisher, AmqpQueue, AmqpRpc } from "@effect-amqp/core"
 import * as AmqpBroker from "@effect-amqp/core/testing/AmqpBroker"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { operations } from "./interruption/operations.ts"
 import { sweep, work } from "./interruption/sweep.ts"
+
+/** Modules of what does not speak with a broker. */
+const withoutBroker: ReadonlySet<string> = new Set([
+  "AmqpDelivery",
+  "AmqpEncoding",
+  "AmqpEnvelope",
+  "AmqpError",
+  "AmqpMessage",
+  "AmqpSasl",
+  "AmqpTelemetry",
+  "AmqpUri"
+])
 
 /** What makes or combines descriptions, and what answers at once: there is nothing to interrupt. */
 const withoutSteps: Readonly<Record<string, ReadonlyArray<string>>> = {
@@ -57,19 +62,15 @@ describe("an operation that is interrupted at any of its steps", () => {
     Effect.gen(function*() {
       const connection = yield* AmqpConnection.AmqpConnection
       yield* AmqpChannel.run(AmqpQueue.declare(work))
-      const modules: Readonly<Record<string, object>> = {
-        AmqpChannel,
-        AmqpConnection: { ...AmqpConnection, ...connection },
-        AmqpConsumer: { ...AmqpConsumer, ...yield* AmqpConsumer.make(work) },
-        AmqpExchange,
-        AmqpFailure,
-        AmqpPublisher: { ...AmqpPublisher, ...yield* AmqpPublisher.make() },
-        AmqpQueue,
-        AmqpRpc: { ...AmqpRpc, ...yield* AmqpRpc.makeClient() },
-        AmqpTopology
+      const services: Readonly<Record<string, object>> = {
+        AmqpConnection: connection,
+        AmqpConsumer: yield* AmqpConsumer.make(work),
+        AmqpPublisher: yield* AmqpPublisher.make(),
+        AmqpRpc: yield* AmqpRpc.makeClient()
       }
-      const exported = Object.entries(modules).flatMap(([module, members]) =>
-        Object.entries(members)
+      const modules = Object.entries(Core).filter(([module]) => !withoutBroker.has(module))
+      const exported = modules.flatMap(([module, members]) =>
+        Object.entries({ ...members, ...services[module] })
           .filter(([name, member]) => isOperation(member) && !withoutSteps[module].includes(name))
           .map(([name]) => `${module}.${name}`)
       )
