@@ -9,6 +9,7 @@ import { countingFibers } from "../../support/countingFibers.ts"
 import { act } from "./actors.ts"
 import { find } from "./faults.ts"
 import type { History } from "./history.ts"
+import type { Pace } from "./pace.ts"
 import type { ActorPlan, Plan } from "./plan.ts"
 
 type Broker = AmqpBroker["Service"]
@@ -30,9 +31,16 @@ interface Acting {
 const fibersOfConnection = 8
 
 /** Starts a client. `done` when all of its actors have ended that end by themselves. */
-export const startClient = (index: 0 | 1, plan: Plan, broker: Broker, history: History, scope: Scope.Scope) =>
+export const startClient = (
+  index: 0 | 1,
+  plan: Plan,
+  broker: Broker,
+  history: History,
+  pace: Pace,
+  scope: Scope.Scope
+) =>
   Effect.gen(function*() {
-    const client = new Client(index, plan, broker, history)
+    const client = new Client(index, plan, broker, history, pace)
     const fiber = yield* Effect.forkIn(client.fibers.counted(client.run), scope)
     return { done: Fiber.await(fiber), running: () => [...client.running], fibers: client.fibers }
   })
@@ -42,15 +50,17 @@ class Client {
   private readonly plan: Plan
   private readonly broker: Broker
   private readonly history: History
+  private readonly pace: Pace
   readonly fibers = countingFibers()
   /** The numbers of the actors that run. */
   readonly running = new Set<number>()
 
-  constructor(index: 0 | 1, plan: Plan, broker: Broker, history: History) {
+  constructor(index: 0 | 1, plan: Plan, broker: Broker, history: History, pace: Pace) {
     this.index = index
     this.plan = plan
     this.broker = broker
     this.history = history
+    this.pace = pace
   }
 
   readonly run = Effect.gen({ self: this }, function*() {
@@ -58,6 +68,7 @@ class Client {
       .filter(({ actor }) => actor.connection === this.index)
     for (let generation = 0; members.length > 0 && generation <= this.plan.reconnects; generation++) {
       if (generation > 0) yield* Effect.sleep(100)
+      this.pace.slowDown()
       members = yield* Effect.scoped(this.connectAndAct(members, generation))
     }
   })
@@ -76,6 +87,7 @@ class Client {
       yield* Fiber.awaitAll(others.map(({ fiber }) => fiber))
       if (yield* isOpen(connection)) yield* this.finish(connection, consumers)
       if (yield* isOpen(connection)) {
+        this.pace.slowDown()
         yield* Fiber.interruptAll(consumers.map(({ fiber }) => fiber))
         yield* this.checkChannels(connection)
         return []
@@ -129,6 +141,7 @@ class Client {
     return Effect.gen({ self: this }, function*() {
       yield* Effect.sleep(20_000)
       // Both sides know the same once each has heard of what the other did.
+      this.pace.slowDown()
       const own = yield* find(this.broker, this.index)
       yield* Effect.forEach(["toClient", "toBroker"] as const, (direction) => own?.resume(direction) ?? Effect.void)
       yield* Effect.sleep(6_000)

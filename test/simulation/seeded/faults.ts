@@ -4,20 +4,23 @@ import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import type { AmqpBroker } from "@effect-amqp/core/testing/AmqpBroker"
 import * as Effect from "effect/Effect"
+import type { Pace } from "./pace.ts"
 import type { Fault } from "./plan.ts"
 
 /** The connection of a client that the broker has now. */
 export const find = (broker: AmqpBroker["Service"], index: 0 | 1) =>
   Effect.map(broker.connections, (connections) => connections.find(({ name }) => name === `c${index}`))
 
-export const inflict = (fault: Fault, broker: AmqpBroker["Service"]): Effect.Effect<void> =>
+export const inflict = (fault: Fault, broker: AmqpBroker["Service"], pace: Pace): Effect.Effect<void> =>
   Effect.gen(function*() {
     yield* Effect.sleep(fault.atMillis)
+    pace.slowDown()
     const connection = yield* find(broker, fault.connection)
     switch (fault._tag) {
       case "Block":
         yield* broker.block("simulated")
         yield* Effect.sleep(fault.forMillis)
+        pace.slowDown()
         return yield* broker.unblock
       case "DeleteQueue":
         return yield* Effect.ignore(
@@ -38,6 +41,7 @@ export const inflict = (fault: Fault, broker: AmqpBroker["Service"]): Effect.Eff
       case "Stall":
         yield* connection.stall(fault.direction)
         yield* Effect.sleep(fault.forMillis)
+        pace.slowDown()
         return yield* connection.resume(fault.direction)
       case "CloseConnection":
         return yield* connection.close(fault.replyCode, "simulated")

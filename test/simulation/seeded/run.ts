@@ -13,6 +13,7 @@ import { startClient } from "./client.ts"
 import { inflict } from "./faults.ts"
 import { History, percentOf } from "./history.ts"
 import { check } from "./model.ts"
+import { Pace } from "./pace.ts"
 import { autoQueue, make as makePlan, passingQueue, retriedQueue } from "./plan.ts"
 import type { Confirming, Plan } from "./plan.ts"
 
@@ -49,6 +50,7 @@ export const run = (seed: string): Effect.Effect<Report> => runPlan(makePlan(see
 export const runPlan = (plan: Plan): Effect.Effect<Report> =>
   Effect.gen(function*() {
     const history = new History()
+    const pace = new Pace()
     const brokerScope = yield* Scope.make()
     const broker = yield* Scope.provide(
       AmqpBroker.make({
@@ -64,12 +66,14 @@ export const runPlan = (plan: Plan): Effect.Effect<Report> =>
       yield* broker.confirmWith(({ text }) => confirmation(confirming, percentOf(text)))
     }
     const scope = yield* Scope.make()
-    const clients = yield* Effect.forEach([0, 1] as const, (index) => startClient(index, plan, broker, history, scope))
+    const clients = yield* Effect.forEach([0, 1] as const, (index) =>
+      startClient(index, plan, broker, history, pace, scope))
     const faults = yield* Effect.forkChild(
-      Effect.forEach(plan.faults, (fault) => inflict(fault, broker), { concurrency: "unbounded", discard: true })
+      Effect.forEach(plan.faults, (fault) =>
+        inflict(fault, broker, pace), { concurrency: "unbounded", discard: true })
     )
     const working = yield* Effect.forkChild(Effect.forEach(clients, ({ done }) => done))
-    const isOver = yield* passTime(patienceMillis, () => working.pollUnsafe() !== undefined)
+    const isOver = yield* passTime(patienceMillis, pace, () => working.pollUnsafe() !== undefined)
     if (!isOver) {
       history.violations.push("it did not end")
       for (const actor of clients.flatMap(({ running }) => running())) history.exits.push({ actor, exit: "running" })
@@ -77,10 +81,10 @@ export const runPlan = (plan: Plan): Effect.Effect<Report> =>
     yield* Fiber.interrupt(faults)
     yield* broker.unblock
     const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
-    if (!(yield* passTime(60_000, () => closing.pollUnsafe() !== undefined))) {
+    if (!(yield* passTime(60_000, pace, () => closing.pollUnsafe() !== undefined))) {
       history.violations.push("the connections did not close within a minute")
     }
-    yield* passTime(100, () => false)
+    yield* passTime(100, pace, () => false)
     for (const { fibers: { running } } of clients) {
       if (running !== 0) history.violations.push(`${running} fibers are left`)
     }
@@ -91,13 +95,13 @@ export const runPlan = (plan: Plan): Effect.Effect<Report> =>
   }).pipe(Effect.provide([TestClock.layer(), Logger.layer([])]))
 
 /** Lets time pass until the condition holds or so much has passed, and answers whether it holds. */
-const passTime = (millis: number, condition: () => boolean): Effect.Effect<boolean> =>
+const passTime = (millis: number, pace: Pace, condition: () => boolean): Effect.Effect<boolean> =>
   Effect.gen(function*() {
-    let passed = 0
-    // Short steps while much happens, longer ones when there is only waiting.
-    for (let step = 1; passed < millis; step = Math.min(step * 1.3, 5_000)) {
+    pace.slowDown()
+    for (let passed = 0; passed < millis;) {
       yield* Effect.repeat(Effect.yieldNow, { times: turns })
       if (condition()) return true
+      const step = pace.next()
       passed += step
       yield* TestClock.adjust(step)
     }
