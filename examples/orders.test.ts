@@ -118,8 +118,7 @@ it.effect("gives an order up that nobody takes for an hour", () =>
     const broker = yield* AmqpBroker.AmqpBroker
     yield* place("one coffee")
     assert.lengthOf(yield* broker.messages("orders"), 1)
-    // In steps that are shorter than a heartbeat, or both sides would find each other dead.
-    yield* Effect.repeat(TestClock.adjust("5 seconds"), { times: 12 * 60 })
+    yield* TestClock.adjust("1 hour")
     assert.lengthOf(yield* broker.messages("orders"), 0)
     assert.lengthOf(yield* broker.messages("orders.failed"), 1)
   }).pipe(Effect.provide(TestLive)))
