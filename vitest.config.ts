@@ -17,7 +17,8 @@ export default defineConfig({
   test: {
     // Most integration tests wait most of the time, so two files run at once also on a machine with two processors.
     maxWorkers: Math.max(2, os.availableParallelism() - 1),
-    testTimeout: 20_000,
+    // The slowest wait for `rabbitmqctl`, which takes seconds for a word on a machine that has other things to do.
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     // A private broker is given time to end in order.
     teardownTimeout: 30_000,
