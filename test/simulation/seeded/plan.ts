@@ -155,6 +155,9 @@ export interface Plan {
 /** The queues of every run, in which whoever takes a message settles it. Each dead-letters into `dead`. */
 const settledQueues = ["a", "b", "quorum", "small"] as const
 
+/** How long the clients wait for the answer to a request: what they do by default. */
+export const requestTimeoutMillis = 30_000
+
 /** Whose messages the broker forgets as it sends them. */
 export const autoQueue = "auto"
 

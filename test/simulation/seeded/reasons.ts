@@ -2,11 +2,8 @@
 import * as Exit from "effect/Exit"
 import { reasonsOfCause } from "./history.ts"
 import type { History } from "./history.ts"
-import { passingQueue } from "./plan.ts"
+import { passingQueue, requestTimeoutMillis } from "./plan.ts"
 import type { ActorPlan, Fault, Plan } from "./plan.ts"
-
-/** Longer than a request may take. */
-const requestTimeoutMillis = 30_000
 
 /** What a lost connection is told as, by what was done to it. */
 const ofConnection = (plan: Plan, connection: 0 | 1): ReadonlyArray<string> => {

@@ -8,8 +8,10 @@ import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import type { AmqpChannelError } from "@effect-amqp/core/AmqpError"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import { requestTimeoutMillis } from "../plan.ts"
 import type { SolitaryPlan, SolitaryStep } from "../plan.ts"
 import type { Role } from "../role.ts"
 import { settlements } from "./consuming.ts"
@@ -73,10 +75,17 @@ class Solitary {
 
   /** Counts the messages. An answer that is too late is none, and no harm to what comes after. */
   private look(when: string): Program {
-    return AmqpQueue.declarePassive(this.queue).pipe(
-      AmqpChannel.map(({ messageCount }) => {
-        if (messageCount !== this.waiting.length) {
-          this.wrong(`after ${when} there are ${messageCount} messages instead of ${this.waiting.length}`)
+    const { queue } = this
+    const counting = AmqpChannel.gen(function*() {
+      const begun = yield* Clock.currentTimeMillis
+      const { messageCount } = yield* AmqpQueue.declarePassive(queue)
+      // It waited for an earlier request that was given up, and whose message goes back after it.
+      return (yield* Clock.currentTimeMillis) - begun < requestTimeoutMillis ? messageCount : undefined
+    })
+    return counting.pipe(
+      AmqpChannel.map((count) => {
+        if (count !== undefined && count !== this.waiting.length) {
+          this.wrong(`after ${when} there are ${count} messages instead of ${this.waiting.length}`)
         }
       }),
       AmqpChannel.catchTag("AmqpChannelError", unlessLate)
