@@ -146,6 +146,18 @@ describe("amqplib", () => {
       })
     }).pipe(Effect.scoped))
 
+  it.live("gets its own messages also with no-local, which RabbitMQ does not know", () =>
+    Effect.gen(function*() {
+      const connection = yield* connected
+      const queue = yield* queueOf(connection)
+      yield* wait(async () => {
+        const channel = await connection.createChannel()
+        const received = consume(channel, queue, 1, { noAck: true, noLocal: true })
+        channel.sendToQueue(queue, Buffer.from("mine"))
+        assert.deepStrictEqual(texts(await received), ["mine"])
+      })
+    }).pipe(Effect.scoped))
+
   it.live("hears of a mandatory message that no queue takes, before its confirm", () =>
     Effect.gen(function*() {
       const connection = yield* connected

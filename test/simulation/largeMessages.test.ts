@@ -13,6 +13,7 @@ import {
   ack,
   assertReason,
   assertWaits,
+  channelClose,
   connect,
   connected,
   connectionClose,
@@ -171,13 +172,7 @@ describe("a large message", () => {
         yield* peer.stall
         const fiber = yield* fork(publisher.publish(megabytes(3), toQueue))
         yield* peer.takeOneWrite
-        yield* peer.send(1, {
-          _tag: "channel.close",
-          replyCode: 406,
-          replyText: "PRECONDITION_FAILED",
-          classId: 60,
-          methodId: 40
-        })
+        yield* peer.send(1, channelClose(406, "PRECONDITION_FAILED"))
         // The broker has not read its end, and reads no more of the channel.
         const { cause } = yield* reasonOf(fiber, "NotSent")
         assertReason(cause, "PreconditionFailed")
@@ -462,13 +457,7 @@ describe("a large message", () => {
         yield* peer.stall
         const fiber = yield* fork(publisher.publish(megabytes(2), toQueue))
         yield* peer.takeOneWrite
-        yield* peer.send(1, {
-          _tag: "channel.close",
-          replyCode: 404,
-          replyText: "NOT_FOUND",
-          classId: 60,
-          methodId: 40
-        })
+        yield* peer.send(1, channelClose(404, "NOT_FOUND"))
         yield* reasonOf(fiber, "NotSent")
         const declared = yield* fork(declare("q"))
         yield* peer.unstall

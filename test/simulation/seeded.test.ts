@@ -21,4 +21,12 @@ describe("random programs with random faults", () => {
         assert.isAbove(published, 5 * seedsPerBatch)
       })
   )
+
+  it.live.each([
+    // The embedded broker answered within the step that asked, and Effect.forEach then published a message twice.
+    [13_335, "publish each message once"]
+  ])("keep every promise of seed %i, which found a bug: %s", ([seed]) =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual((yield* run(String(seed))).violations, [], `npm run simulate -- --seed ${seed}`)
+    }))
 })

@@ -4,6 +4,7 @@ import type { AmqpBroker, NetworkOptions } from "@effect-amqp/core/testing/AmqpB
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import { countingFibers } from "../../support/countingFibers.ts"
 import { act } from "./actors.ts"
@@ -188,6 +189,7 @@ class Client {
       const fibers = this.fibers.running - count
       if (fibers > fibersOfConnection) this.wrong(`it has ${fibers} fibers besides those of its ${count} channels`)
       if (count > 3 * this.plan.maxIdleChannels) this.wrong(`it has ${count} channels left`)
+      yield* this.checkBuffers
       for (const { consumers, messagesUnacknowledged } of open.channels) {
         if (consumers > 0) this.wrong(`an idle channel has ${consumers} consumers`)
         if (messagesUnacknowledged > 0) this.wrong(`an idle channel has ${messagesUnacknowledged} messages`)
@@ -195,10 +197,25 @@ class Client {
     })
   }
 
+  /** What a client that is at rest still keeps of messages, by its own metrics. */
+  private readonly checkBuffers = Effect.gen({ self: this }, function*() {
+    for (const metric of yield* Metric.snapshot) {
+      if (metric.type !== "Gauge" || metric.attributes?.["messaging.client.id"] !== `c${this.index}`) continue
+      if (buffers.has(metric.id) && metric.state.value !== 0) this.wrong(`${metric.id} is ${metric.state.value}`)
+    }
+  })
+
   private wrong(text: string): void {
     this.history.violations.push(`connection ${this.index}: ${text}`)
   }
 }
+
+/** What must be empty when nobody publishes or consumes. */
+const buffers: ReadonlySet<string> = new Set([
+  "amqp.client.publishes.unconfirmed",
+  "amqp.client.deliveries.unsettled",
+  "amqp.client.deliveries.buffered"
+])
 
 const isOpen = (connection: Connection): Effect.Effect<boolean> =>
   Effect.map(connection.state, ({ _tag }) => _tag !== "Closed")

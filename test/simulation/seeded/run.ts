@@ -7,6 +7,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { startClient } from "./client.ts"
@@ -92,7 +93,11 @@ export const runPlan = (plan: Plan): Effect.Effect<Report> =>
     const violations = yield* check(plan, history, broker)
     yield* Scope.close(brokerScope, Exit.void)
     return { plan, violations, published: history.published.size, received: history.received.length }
-  }).pipe(Effect.provide([TestClock.layer(), Logger.layer([])]))
+  }).pipe(
+    // The metrics of a run are its own: connections of all runs have the same names.
+    Effect.provideService(Metric.MetricRegistry, new Map()),
+    Effect.provide([TestClock.layer(), Logger.layer([])])
+  )
 
 /** Lets time pass until the condition holds or so much has passed, and answers whether it holds. */
 const passTime = (millis: number, pace: Pace, condition: () => boolean): Effect.Effect<boolean> =>

@@ -45,9 +45,8 @@ import * as Validation from "../internal/validation.ts"
 import { frameMinSize } from "../protocol/constants.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import { Broker } from "./internal/broker.ts"
-import type { BrokerOptions } from "./internal/broker.ts"
 import type { Confirmation } from "./internal/confirms.ts"
-import type { ServerConnection } from "./internal/connection.ts"
+import type { ServerConnection, ServerOptions } from "./internal/connection.ts"
 import { bindingsOf, connectionOf, exchangesOf, messagesOf, queuesOf, received } from "./internal/inspection.ts"
 import type { BindingInfo, BrokerConnection, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
 import { MemoryLink, memorySocket, refusedError } from "./internal/memoryLink.ts"
@@ -227,7 +226,7 @@ const serverPropertiesOf = (given: FieldTable = {}): FieldTable => ({
   }
 })
 
-const brokerOptionsOf = (options: Options): BrokerOptions => {
+const serverOptionsOf = (options: Options): ServerOptions => {
   const { channelMax = 2047, consumerTimeout = "30 minutes", frameMax = 131072, heartbeat = "60 seconds" } = options
   const consumerTimeoutMillis = Duration.toMillis(consumerTimeout)
   if (!(consumerTimeoutMillis >= 1)) throw Validation.invalid("consumerTimeout: must be from 1 millisecond")
@@ -267,7 +266,7 @@ const guest: Readonly<Record<string, User>> = { guest: { password: Redacted.make
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpBroker["Service"], never, Scope.Scope> {
-  const broker = new Broker(brokerOptionsOf(options), yield* Timers.make)
+  const broker = new Broker(serverOptionsOf(options), yield* Timers.make)
   const setUser = (name: string, { password, permissions }: User): void =>
     void broker.users.set(name, { name, password: Redacted.value(password), permissions })
   for (const [name, user] of Object.entries(options.users ?? guest)) setUser(name, user)

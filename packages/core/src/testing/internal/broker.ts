@@ -1,8 +1,7 @@
 /** All that a broker consists of, changed in single steps. */
-import type { FieldTable } from "../../protocol/fieldTable.ts"
 import type { Confirmation } from "./confirms.ts"
 import { ServerConnection } from "./connection.ts"
-import type { ConnectionHost, Transport } from "./connection.ts"
+import type { ConnectionHost, ServerOptions, Transport } from "./connection.ts"
 import { DirectReplies } from "./directReplies.ts"
 import type { Message } from "./message.ts"
 import { Refusal } from "./refusal.ts"
@@ -13,26 +12,10 @@ import { VirtualHost } from "./virtualHost.ts"
 
 const maxRefusals = 1000
 
-export interface BrokerOptions {
-  readonly serverProperties: FieldTable
-  readonly mechanisms: ReadonlyArray<string>
-  readonly channelMax: number
-  readonly frameMax: number
-  readonly heartbeatSeconds: number
-  readonly maxMessageSize: number
-  readonly consumerTimeoutMillis: number
-}
-
 export class Broker implements ConnectionHost {
   readonly timers: Timers
   readonly directReplies = new DirectReplies()
-  readonly serverProperties: FieldTable
-  readonly mechanisms: ReadonlyArray<string>
-  readonly channelMax: number
-  readonly frameMax: number
-  readonly heartbeatSeconds: number
-  readonly maxMessageSize: number
-  readonly consumerTimeoutMillis: number
+  readonly options: ServerOptions
   readonly users = new Map<string, User>()
   readonly virtualHosts = new Map<string, VirtualHost>()
   readonly connections = new Set<ServerConnection>()
@@ -47,18 +30,12 @@ export class Broker implements ConnectionHost {
   private depth = 0
   private readonly touched = new Set<ServerConnection>()
 
-  constructor(options: BrokerOptions, timers: Timers) {
+  constructor(options: ServerOptions, timers: Timers) {
     this.timers = {
       now: timers.now,
       schedule: (milliseconds, action) => timers.schedule(milliseconds, () => this.step(action))
     }
-    this.serverProperties = options.serverProperties
-    this.mechanisms = options.mechanisms
-    this.channelMax = options.channelMax
-    this.frameMax = options.frameMax
-    this.heartbeatSeconds = options.heartbeatSeconds
-    this.maxMessageSize = options.maxMessageSize
-    this.consumerTimeoutMillis = options.consumerTimeoutMillis
+    this.options = options
   }
 
   /**

@@ -35,17 +35,25 @@ export interface Transport {
   cut(): void
 }
 
+/** What a broker tells its clients, and lets them do. */
+export interface ServerOptions {
+  readonly serverProperties: FieldTable
+  readonly mechanisms: ReadonlyArray<string>
+  readonly channelMax: number
+  /** In bytes; 0 sets no limit. */
+  readonly frameMax: number
+  readonly heartbeatSeconds: number
+  /** The largest body, in bytes. */
+  readonly maxMessageSize: number
+  /** How long a client may keep a message unsettled. */
+  readonly consumerTimeoutMillis: number
+}
+
 /** What a connection needs of its broker. */
 export interface ConnectionHost {
   readonly timers: Timers
   readonly directReplies: DirectReplies
-  readonly serverProperties: FieldTable
-  readonly mechanisms: ReadonlyArray<string>
-  readonly channelMax: number
-  readonly frameMax: number
-  readonly heartbeatSeconds: number
-  readonly maxMessageSize: number
-  readonly consumerTimeoutMillis: number
+  readonly options: ServerOptions
   /** Why publishers are to be held up, while they are. */
   readonly blockedReason: string | undefined
   user(name: string): User | undefined
@@ -96,8 +104,8 @@ export class ServerConnection implements ChannelHost {
     this.id = id
     this.host = host
     this.transport = transport
-    this.outgoing = new Outgoing(host.frameMax, () => host.touch(this))
-    this.channelMax = host.channelMax
+    this.outgoing = new Outgoing(host.options.frameMax, () => host.touch(this))
+    this.channelMax = host.options.channelMax
     this.parser = new FrameParser({
       onMethod: (channel, method) => this.onMethod(channel, method),
       onHeader: (channel, header) => this.onContent(channel, (open) => open.onHeader(header)),
@@ -167,8 +175,8 @@ export class ServerConnection implements ChannelHost {
         _tag: "connection.start",
         versionMajor: 0,
         versionMinor: 9,
-        serverProperties: this.host.serverProperties,
-        mechanisms: this.host.mechanisms.join(" "),
+        serverProperties: this.host.options.serverProperties,
+        mechanisms: this.host.options.mechanisms.join(" "),
         locales: "en_US"
       })
     }
@@ -268,7 +276,7 @@ export class ServerConnection implements ChannelHost {
 
   private login(method: Methods.ConnectionStartOk): void {
     this.clientProperties = method.clientProperties
-    const login = this.host.mechanisms.includes(method.mechanism) ? mechanisms.get(method.mechanism) : undefined
+    const login = this.host.options.mechanisms.includes(method.mechanism) ? mechanisms.get(method.mechanism) : undefined
     if (login === undefined) {
       throw new Refusal("commandInvalid", `unknown authentication mechanism '${method.mechanism}'`)
     }
@@ -277,7 +285,7 @@ export class ServerConnection implements ChannelHost {
     if (user === undefined || user.password !== said?.password) return this.refuseLogin(method.mechanism)
     this.user = user
     this.phase = "tune-ok"
-    const { channelMax, frameMax, heartbeatSeconds } = this.host
+    const { channelMax, frameMax, heartbeatSeconds } = this.host.options
     this.send(0, { _tag: "connection.tune", channelMax, frameMax, heartbeat: heartbeatSeconds })
   }
 
@@ -294,7 +302,7 @@ export class ServerConnection implements ChannelHost {
   }
 
   private tune(method: Methods.ConnectionTuneOk): void {
-    const { channelMax, frameMax } = this.host
+    const { channelMax, frameMax } = this.host.options
     checkTuned("channel_max", method.channelMax, channelMax, 1)
     checkTuned("frame_max", method.frameMax, frameMax, frameMinSize)
     this.outgoing.frameMax = method.frameMax
@@ -413,11 +421,11 @@ export class ServerConnection implements ChannelHost {
   }
 
   get maxMessageSize(): number {
-    return this.host.maxMessageSize
+    return this.host.options.maxMessageSize
   }
 
   get consumerTimeoutMillis(): number {
-    return this.host.consumerTimeoutMillis
+    return this.host.options.consumerTimeoutMillis
   }
 
   get timers(): Timers {
