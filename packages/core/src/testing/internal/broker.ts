@@ -41,8 +41,8 @@ export class Broker implements ConnectionHost {
   /**
    * Does something that may have words for clients, which leave when it is done.
    *
-   * A client may run as soon as it has its bytes, and answer within that. What it causes is the next step, whose words the outer
-   * step sends too: so nobody finds a half-done change, and no depth of answers exhausts the stack.
+   * Whoever is told something in a step may do something in turn, such as a writer that is released. That is a step within the step,
+   * whose words the outer one sends too: so nobody finds a half-done change, and no depth of answers exhausts the stack.
    */
   step<A>(action: () => A): A {
     this.depth++
