@@ -110,7 +110,7 @@ export class Broker implements ConnectionHost {
 
   private closeConnections(which: (connection: ServerConnection) => boolean, why: string): void {
     const refusal = new Refusal("connectionForced", why)
-    for (const connection of this.connections) if (which(connection)) connection.close(refusal, undefined)
+    for (const connection of this.connections) if (which(connection)) connection.close(refusal)
   }
 
   private flush(): void {

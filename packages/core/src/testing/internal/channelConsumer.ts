@@ -6,7 +6,10 @@ import type { Consumer, Entry, Queue } from "./queue.ts"
 export interface DeliveringChannel {
   /** Whether the channel's own limits allow a delivery. */
   readonly mayDeliver: boolean
-  /** Whether its own prefetch limit allows one more. What needs no acknowledgement isn't counted, and yet waits for the limit. */
+  /**
+   * Whether its own prefetch limit allows one more. What needs no acknowledgement isn't counted, and yet waits for the limit.
+   * Quorum queues and streams know nothing of the limit: those that had a consumer before it was set go on.
+   */
   readonly hasCredit: boolean
   deliver(consumer: ChannelConsumer, queue: Queue, entry: Entry): void
   consumerCancelled(consumer: ChannelConsumer): void
@@ -48,7 +51,7 @@ export class ChannelConsumer implements Consumer {
 
   get isReady(): boolean {
     const { channel } = this
-    if (!channel.mayDeliver || !channel.hasCredit) return false
+    if (!channel.mayDeliver || this.queue.type === "classic" && !channel.hasCredit) return false
     return this.noAck || this.prefetch === 0 || this.unacknowledged < this.prefetch
   }
 
