@@ -50,6 +50,12 @@ const protocolHeaderSize = 8
 /** Class, weight and body size, before the properties. */
 const contentHeaderSize = 12
 
+/** The ids of a class and a method: a method frame has no less. */
+const minMethodPayload = 4
+
+/** A content header has at least one word of property flags. */
+const minHeaderPayload = contentHeaderSize + 2
+
 const frameError = (message: string): ProtocolError => new ProtocolError({ replyCode: ReplyCode.frameError, message })
 
 /**
@@ -174,6 +180,7 @@ export class FrameParser {
     const channel = bytes[start + 1] << 8 | bytes[start + 2]
     const payload = start + frameHeaderSize
     if (type === FrameType.method) {
+      if (end - payload < minMethodPayload) throw tooShort("method", end - payload)
       this.reader.reset(bytes, payload, end)
       this.handler.onMethod(channel, decodeMethod(this.reader))
     } else if (type === FrameType.heartbeat) {
@@ -188,6 +195,7 @@ export class FrameParser {
   }
 
   private readHeader(bytes: Uint8Array, start: number, end: number): ContentHeader {
+    if (end - start < minHeaderPayload) throw tooShort("content header", end - start)
     const reader = this.reader
     reader.reset(bytes, start, end)
     const classId = reader.short()
@@ -231,6 +239,10 @@ export class FrameParser {
     throw frameError(`there is no frame type ${type}: this does not look like AMQP`)
   }
 }
+
+/** The frame is too short to be one of its type (501), whatever its values are (502). */
+const tooShort = (what: string, length: number): ProtocolError =>
+  frameError(`a ${what} frame has only ${length} bytes of payload`)
 
 const isText = (bytes: Uint8Array, position: number, text: string): boolean => {
   for (let index = 0; index < text.length; index++) {
