@@ -539,6 +539,43 @@ const groups: Record<string, Record<string, Case>> = {
     }
   },
 
+  "a confirm": {
+    "of a message that no queue takes comes at once, and alone": {
+      in: "channel",
+      send: [
+        { _tag: "confirm.select", noWait: false },
+        Buffer.concat(
+          Array.from({ length: 3 }, () => [methodFrame(1, { ...publish, mandatory: false }), header(0)]).flat()
+        )
+      ],
+      expected: ["1: confirm.select-ok", "1: basic.ack 1 false", "1: basic.ack 2 false", "1: basic.ack 3 false", "open"]
+    },
+    "of a message that is returned comes after it, and before the next": {
+      in: "channel",
+      send: [
+        { _tag: "confirm.select", noWait: false },
+        Buffer.concat(Array.from({ length: 2 }, () => [methodFrame(1, publish), header(0)]).flat())
+      ],
+      expected: [
+        "1: confirm.select-ok",
+        ...returned(),
+        "1: basic.ack 1 false",
+        ...returned(),
+        "1: basic.ack 2 false",
+        "open"
+      ]
+    }
+  },
+
+  heartbeats: {
+    "come without anything else, and a client without them is dropped after 3 intervals": {
+      in: "opening",
+      tune: { heartbeat: 1 },
+      send: [],
+      expected: ["heartbeat", "closed after 3 s"]
+    }
+  },
+
   "a connection that the client closes": {
     "is left to the client to end, and every further close is answered": {
       in: "channel",

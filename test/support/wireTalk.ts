@@ -88,7 +88,11 @@ export const wireTalk = async (url: string, talk: WireTalk): Promise<ReadonlyArr
         received = received.subarray(8)
       } else if (received.length >= 8 && received.length >= received.readUInt32BE(3) + 8) {
         const size = received.readUInt32BE(3)
-        const line = shown(received[0], received.readUInt16BE(1), received.subarray(7, 7 + size))
+        // Bytes that are not UTF-8 are shown as U+FFFD, however the codec keeps them.
+        const line = shown(received[0], received.readUInt16BE(1), received.subarray(7, 7 + size)).replaceAll(
+          /\p{Surrogate}/gu,
+          "\uFFFD"
+        )
         // How many there are depends on how busy the machine is.
         if (line !== "heartbeat" || lines.at(-1) !== line) lines.push(line)
         received = received.subarray(size + 8)
