@@ -443,6 +443,39 @@ describe.runIf(is310)("a queue", () => {
   })
 })
 
+describe.runIf(is310)("a consumer", () => {
+  const q = declareQueue("%q")
+  const t = consume("%q")
+  const replies = consume("amq.rabbitmq.reply-to", { consumerTag: "r" })
+  const reused = "connection: 530 NOT_ALLOWED - attempt to reuse consumer tag 't'"
+
+  it("with a tag that its channel uses is refused for that before anything else", async () => {
+    await isAnswered(reused, q, t, t)
+    await isAnswered(reused, q, t, consume("%none"))
+    await isAnswered(reused, q, t, consume("%q", { exclusive: true }))
+    await isAnswered(reused, q, t, consume("%q", { arguments: { "x-priority": "high" } }))
+    await isAnswered(reused, q, t, consume("amq.rabbitmq.reply-to"))
+    await isAnswered(reused, q, t, consume("amq.rabbitmq.reply-to", { noAck: false }))
+    await isAnswered(reused, q, t, byOther(declareQueue("%x", { exclusive: true })), consume("%x"))
+  })
+
+  it("of the last queue needs one before its tag counts", async () => {
+    await isAnswered(reused, q, t, consume(""))
+    await isAnswered("404 NOT_FOUND - no previously declared queue", consume(""))
+  })
+
+  it("of replies is one for each channel, and its tag may be used again", async () => {
+    await isAnswered("basic.consume-ok r", replies)
+    await isAnswered(preconditionFailed("reply consumer already set"), replies, replies)
+    await isAnswered(
+      preconditionFailed("reply consumer cannot acknowledge"),
+      replies,
+      consume("amq.rabbitmq.reply-to", { noAck: false })
+    )
+    await isAnswered("basic.consume-ok r", q, replies, consume("%q", { consumerTag: "r" }))
+  })
+})
+
 describe.runIf(is310)("an argument of a queue", () => {
   const accepted = (table: FieldTable) => isAnswered(queueDeclared, withArguments(table))
   const refused = (name: string, problem: string, table: FieldTable) =>

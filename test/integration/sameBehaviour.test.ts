@@ -293,6 +293,72 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.lineCount(7)
   },
 
+  "a shared prefetch, and messages that are fetched under it or were before": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await script.publish(channel, queue, letters)
+    const before = await channel.get(queue)
+    await channel.prefetch(2, true)
+    const under = [await channel.get(queue), await channel.get(queue)]
+    await script.consume(channel, queue, (message, count) => count === 1 ? channel.ack(message) : undefined)
+    await script.lineCount(2)
+    await script.rest()
+    // Neither gives the consumer room.
+    for (const message of [before, ...under]) if (message !== false) channel.ack(message)
+    await script.rest()
+    await channel.prefetch(3, true)
+    await script.lineCount(3)
+    await script.rest()
+  },
+
+  "a shared prefetch that is ended by one for each consumer": async (script) => {
+    const channel = await script.channel()
+    const queue = await script.queue(channel, "q")
+    await script.publish(channel, queue, letters)
+    await channel.prefetch(1, true)
+    await script.consume(channel, queue, undefined, {}, "shared")
+    await script.lineCount(1)
+    await script.rest()
+    await channel.prefetch(2)
+    await script.lineCount(6)
+  },
+
+  "a shared prefetch that comes after a quorum queue's consumer": async (script) => {
+    const channel = await script.channel()
+    const [quorum, classic] = [
+      await script.queue(channel, "quorum", { "x-queue-type": "quorum" }),
+      await script.queue(channel, "classic")
+    ]
+    await script.consume(channel, quorum, undefined, {}, "quorum")
+    await channel.prefetch(1, true)
+    for (const [index, letter] of letters.slice(0, 3).entries()) {
+      await script.publish(channel, quorum, [letter])
+      await script.lineCount(index + 1)
+    }
+    await script.publish(channel, classic, letters.slice(0, 2))
+    await script.consume(channel, classic, undefined, {}, "classic")
+    await script.rest()
+  },
+
+  "messages of a channel that ends its connection": async (script) => {
+    const observer = await script.channel()
+    for (const guilty of ["holder", "other"]) {
+      const connection = await script.connect()
+      const [holder, other] = [await script.channel(connection), await script.channel(connection)]
+      const queue = await script.queue(holder, guilty)
+      await script.publish(holder, queue, ["a", "b"])
+      const count = guilty === "holder" ? 2 : 6
+      await script.consume(holder, queue, undefined, { consumerTag: "holder" }, `${guilty}: holder`)
+      await script.lineCount(count)
+      await script.consume(other, queue, undefined, { consumerTag: "other", noAck: true }, `${guilty}: other`)
+      // Its messages go to the other channel, before that ends, too.
+      await (guilty === "holder" ? holder : other).consume(queue, () => {}, { consumerTag: guilty }).catch(() => {})
+      await script.lineCount(count + (guilty === "holder" ? 2 : 0))
+      await script.rest()
+      await script.counts(observer, queue)
+    }
+  },
+
   "a prefetch that queues share, each of which gets its turn": async (script) => {
     const channel = await script.channel()
     await channel.prefetch(1, true)

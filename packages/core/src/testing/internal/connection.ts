@@ -1,17 +1,15 @@
 /** A connection from the broker's side: its handshake, its channels and its end. */
-import { frameMinSize, FrameType, protocolHeader, ReplyCode } from "../../protocol/constants.ts"
+import { frameMinSize, FrameType, protocolHeader } from "../../protocol/constants.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { heartbeatFrame } from "../../protocol/frames.ts"
-import { methodIds } from "../../protocol/methods.generated.ts"
 import type * as Methods from "../../protocol/methods.generated.ts"
-import { ProtocolError } from "../../protocol/ProtocolError.ts"
-import { ServerChannel } from "./channel.ts"
-import { ChannelFrames, contentHeaderSize } from "./channelFrames.ts"
-import type { ReceivedContent } from "./channelFrames.ts"
-import type { ChannelHost } from "./channelHost.ts"
+import type { ServerChannel } from "./channel.ts"
+import { contentHeaderSize } from "./channelFrames.ts"
 import type { Confirmation } from "./confirms.ts"
+import { ConnectionChannels, internalError, malformedText } from "./connectionChannels.ts"
+import type { ChannelsHost, CloseReason } from "./connectionChannels.ts"
 import type { DirectReplies } from "./directReplies.ts"
-import { describeFrame, numbers } from "./erlangTerms.ts"
+import { describeFrame } from "./erlangTerms.ts"
 import { FrameReader } from "./frameReader.ts"
 import { checkTune, isWrongLogin, logIn, versionOf } from "./handshake.ts"
 import { Heartbeats } from "./heartbeats.ts"
@@ -93,23 +91,13 @@ const silentCloseDelay = 3000
 /** How long a closed connection waits for the client, in milliseconds, if the heartbeat's interval is not shorter. */
 const closeTimeout = 30_000
 
-/** What RabbitMQ says when something in it breaks. */
-const internalError = { replyCode: ReplyCode.internalError, replyText: "INTERNAL_ERROR" } as const
-
-interface CloseReason {
-  readonly replyCode: number
-  readonly replyText: string
-}
-
 const nothing = new Uint8Array(0)
 
-export class ServerConnection implements ChannelHost {
+export class ServerConnection implements ChannelsHost {
   readonly isOwner = true
   readonly id: number
   phase: Phase = "header"
   clientProperties: FieldTable = {}
-  /** The open ones. */
-  readonly channels = new Map<number, ServerChannel>()
 
   private readonly host: ConnectionHost
   readonly transport: Transport
@@ -119,11 +107,7 @@ export class ServerConnection implements ChannelHost {
   private header: Uint8Array = nothing
   private user: User | undefined
   private home: VirtualHost | undefined
-  private channelMax: number
-  /** The frames of the channels that are open, of those that are closing, and of those that are not opened yet. */
-  private readonly frames = new Map<number, ChannelFrames>()
-  /** Channels that the broker closed and the client has not yet said so. */
-  private readonly closingChannels = new Set<number>()
+  private readonly channelSet: ConnectionChannels
   /** Who flushes when the step ends. */
   private deferred = new Set<{ flush(): void }>()
   /** Whether it published ever: RabbitMQ holds up nobody who only consumes. */
@@ -143,10 +127,10 @@ export class ServerConnection implements ChannelHost {
       this.heartbeats?.sent()
       host.touch(this)
     })
-    this.channelMax = host.options.channelMax
+    this.channelSet = new ConnectionChannels(host.options.channelMax, this)
     this.reader = new FrameReader(frameMinSize, {
       onFrame: (type, channel, payload) => this.onFrame(type, channel, payload),
-      onUnreadable: (type, channel, payload, problem) => this.onUnreadable(type, channel, payload, problem)
+      onUnreadable: (type, payload, problem) => this.onUnreadable(type, payload, problem)
     })
     this.endAfter(handshakeTimeout)
   }
@@ -225,14 +209,14 @@ export class ServerConnection implements ChannelHost {
     switch (type) {
       case FrameType.method:
         if (payload.length < 4) break
-        return channel === 0 ? this.onControl(payload) : this.onMethod(channel, payload)
+        return channel === 0 ? this.onControl(payload) : this.channelSet.onMethod(channel, payload)
       case FrameType.header:
         if (payload.length < contentHeaderSize) break
         if (channel === 0) return this.unexpectedFrame(type, payload)
-        return this.onContent(channel, (frames) => frames.contentHeader(payload))
+        return this.channelSet.onContentHeader(channel, payload)
       case FrameType.body:
         if (channel === 0) return this.unexpectedFrame(type, payload)
-        return this.onContent(channel, (frames) => frames.body(payload))
+        return this.channelSet.onBody(channel, payload)
       case FrameType.heartbeat:
         if (payload.length > 0) break
         if (channel !== 0) this.unexpectedFrame(type, payload)
@@ -246,107 +230,11 @@ export class ServerConnection implements ChannelHost {
   }
 
   /** What comes after it can't be told apart. */
-  private onUnreadable(type: number, _channel: number, payload: Uint8Array, problem: string): void {
+  private onUnreadable(type: number, payload: Uint8Array, problem: string): void {
     if (this.phase !== "closed") {
       this.fail(new Refusal("frameError", `${describeFrame(type, payload)}: ${problem}`), noMethod)
     }
     this.fallSilent()
-  }
-
-  private onMethod(number: number, payload: Uint8Array): void {
-    const read = this.methods.read(payload)
-    const ids = idsOf(payload)
-    switch (read._tag) {
-      case "Unknown":
-      case "MalformedTable":
-        return this.end()
-      case "Malformed":
-        return this.fail(new Refusal("frameError", `cannot decode ${numbers(payload.subarray(4))}`), ids)
-      case "MalformedText":
-        return this.fail(malformedText(), noMethod)
-      case "Other":
-        return this.onContent(number, (frames) => {
-          frames.expectMethod()
-          const channel = this.openChannel(number, ids)
-          if (read.name === "access.request") channel?.grantAccess()
-          else this.fail(new Refusal("commandInvalid", "unimplemented method"), ids)
-        })
-      case "Method":
-        this.onContent(number, (frames) => frames.method(read.method))
-        if (read.method._tag === "basic.publish" && !this.hasPublished) {
-          this.hasPublished = true
-          // Takes effect after this message: it comes within the bytes that are read already.
-          if (this.host.blockedReason !== undefined) this.block(this.host.blockedReason)
-        }
-    }
-  }
-
-  /** Gives a frame to those of its channel, which begin with the first, and need no open channel for that. */
-  private onContent(number: number, take: (frames: ChannelFrames) => void): void {
-    let frames = this.frames.get(number)
-    if (frames === undefined) {
-      if (this.channelMax !== 0 && this.frames.size >= this.channelMax) {
-        const { size } = this.frames
-        return this.fail(
-          new Refusal(
-            "notAllowed",
-            `number of channels opened (${size}) has reached the negotiated channel_max (${this.channelMax})`
-          ),
-          noMethod
-        )
-      }
-      frames = new ChannelFrames(
-        this.host.options.maxMessageSize,
-        (method, content) => this.onChannelMethod(number, method, content)
-      )
-      this.frames.set(number, frames)
-    }
-    const { pending } = frames
-    try {
-      take(frames)
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error
-      this.fail(error, pending === undefined ? noMethod : methodIds[pending._tag])
-    }
-  }
-
-  private onChannelMethod(number: number, method: Methods.Method, content: ReceivedContent | undefined): void {
-    if (this.closingChannels.has(number)) {
-      if (method._tag === "channel.close-ok") this.forgetChannel(number)
-      else if (method._tag === "channel.close") this.send(number, { _tag: "channel.close-ok" })
-      return
-    }
-    if (method._tag === "channel.open" && !this.channels.has(number)) {
-      this.channels.set(number, new ServerChannel(number, this))
-      return this.send(number, { _tag: "channel.open-ok" })
-    }
-    const channel = this.openChannel(number, methodIds[method._tag])
-    if (channel === undefined) return
-    if (method._tag === "channel.close") {
-      this.channels.delete(number)
-      this.forgetChannel(number)
-      channel.end()
-      return this.send(number, { _tag: "channel.close-ok" })
-    }
-    try {
-      channel.onMethod(method, content)
-    } catch (error) {
-      this.refuse(error, number, methodIds[method._tag])
-    }
-  }
-
-  /** The channel, if it is open; otherwise the connection is closed for what the client sent on it. */
-  private openChannel(number: number, ids: MethodIds): ServerChannel | undefined {
-    const channel = this.channels.get(number)
-    if (channel === undefined && !this.closingChannels.has(number)) {
-      this.fail(new Refusal("channelError", "expected 'channel.open'"), ids)
-    }
-    return channel
-  }
-
-  private forgetChannel(number: number): void {
-    this.closingChannels.delete(number)
-    this.frames.delete(number)
   }
 
   // ---------------------------------------------------------------------------
@@ -420,7 +308,7 @@ export class ServerConnection implements ChannelHost {
   private tune(method: Methods.ConnectionTuneOk): void {
     checkTune(method, this.host.options)
     this.outgoing.frameMax = method.frameMax
-    this.channelMax = method.channelMax
+    this.channelSet.maximum = method.channelMax
     this.reader.frameMax = method.frameMax
     this.phase = "opening"
     const intervalMillis = method.heartbeat * 1000
@@ -480,29 +368,48 @@ export class ServerConnection implements ChannelHost {
   }
 
   /** Closes a channel with a code of the caller's. */
-  closeChannel(number: number, { replyCode, replyText }: CloseReason, ids: MethodIds = noMethod): void {
-    const channel = this.channels.get(number)
-    if (channel === undefined) return
-    this.channels.delete(number)
-    this.closingChannels.add(number)
-    channel.end()
-    this.send(number, { _tag: "channel.close", replyCode, replyText: short(replyText), ...ids })
+  closeChannel(number: number, reason: CloseReason): void {
+    this.channelSet.close(number, reason, noMethod)
   }
 
   /** Closes the connection, and waits for the client to say that it heard. */
   close({ replyCode, replyText }: CloseReason, ids: MethodIds = noMethod): void {
     if (this.hasClosed) return
-    // The answer has to be read.
-    this.readOn()
     this.endChannels()
     this.phase = "closed"
     this.send(0, { _tag: "connection.close", replyCode, replyText: short(replyText), ...ids })
     this.endAfter(this.patienceMillis)
+    // The answer has to be read.
+    this.readOn()
   }
 
   // ---------------------------------------------------------------------------
   // what channels need
   // ---------------------------------------------------------------------------
+
+  /** The open ones. */
+  get channels(): ReadonlyMap<number, ServerChannel> {
+    return this.channelSet.open
+  }
+
+  refuse(refusal: Refusal, number: number): void {
+    this.channelSet.refuse(refusal, number, noMethod)
+  }
+
+  channelRefused(channel: number, { replyCode, replyText }: CloseReason): void {
+    this.host.refused({ connection: this.id, channel, replyCode, replyText })
+  }
+
+  sendChannelClose(number: number, { replyCode, replyText }: CloseReason, ids: MethodIds): void {
+    this.send(number, { _tag: "channel.close", replyCode, replyText: short(replyText), ...ids })
+  }
+
+  published(): void {
+    if (this.hasPublished) return
+    this.hasPublished = true
+    // Takes effect after this message: it comes within the bytes that are read already.
+    if (this.host.blockedReason !== undefined) this.block(this.host.blockedReason)
+  }
 
   get username(): string {
     return this.user?.name ?? ""
@@ -580,27 +487,8 @@ export class ServerConnection implements ChannelHost {
     return this.phase === "closed" || this.phase === "deaf" || this.phase === "gone"
   }
 
-  /** Closes what an error of a channel concerns: the channel or the connection. */
-  refuse(error: unknown, number: number, ids: MethodIds = noMethod): void {
-    // Of what a channel reads, only properties can be malformed. RabbitMQ's channel breaks when it decodes them.
-    if (error instanceof ProtocolError) return this.failFirst(number, internalError, noMethod)
-    if (!(error instanceof Refusal)) throw error
-    if (error.closesConnection || !this.channels.has(number)) return this.failFirst(number, error, ids)
-    const { replyCode, replyText } = error
-    this.host.refused({ connection: this.id, channel: number, replyCode, replyText })
-    this.closeChannel(number, error, ids)
-  }
-
-  /** Closes the connection for an error of a channel, which ends before the others do. They may get what it had. */
-  private failFirst(number: number, reason: CloseReason, ids: MethodIds): void {
-    const channel = this.channels.get(number)
-    this.channels.delete(number)
-    channel?.end()
-    this.fail(reason, ids)
-  }
-
   /** Closes the connection for an error of the client's. In most of the handshake, the client is not told. */
-  private fail(reason: CloseReason, ids: MethodIds): void {
+  fail(reason: CloseReason, ids: MethodIds): void {
     if (this.hasClosed) return
     const { replyCode, replyText } = reason
     this.host.refused({ connection: this.id, channel: 0, replyCode, replyText })
@@ -630,12 +518,8 @@ export class ServerConnection implements ChannelHost {
     this.endAfter(this.patienceMillis)
   }
 
-  /** Ends all channels. None of them is given what another one puts back. */
   private endChannels(): void {
-    const channels = [...this.channels.values()]
-    this.channels.clear()
-    for (const channel of channels) channel.stop()
-    for (const channel of channels) channel.end()
+    this.channelSet.endAll()
     this.home?.ownerClosed(this)
   }
 
@@ -645,14 +529,12 @@ export class ServerConnection implements ChannelHost {
   }
 
   /** Closes the socket. */
-  private end(): void {
+  end(): void {
     if (this.phase === "gone") return
     this.lost()
     this.host.touch(this)
   }
 }
-
-const malformedText = (): Refusal => new Refusal("frameError", "Malformed UTF-8 in shortstr")
 
 /** A text of the broker is a short string; RabbitMQ cuts what is longer, too. */
 const short = (text: string): string => {

@@ -5,7 +5,7 @@ export interface FrameReaderHandler {
   /** A frame of any type. The payload is a view into what was received. */
   onFrame(type: number, channel: number, payload: Uint8Array): void
   /** A frame that ends the reading: where the next one begins is unknown. `problem` is an Erlang term. */
-  onUnreadable(type: number, channel: number, payload: Uint8Array, problem: string): void
+  onUnreadable(type: number, payload: Uint8Array, problem: string): void
 }
 
 const empty = new Uint8Array(0)
@@ -70,7 +70,7 @@ export class FrameReader {
       if (this.frameMax !== 0 && size > this.frameMax) {
         this.stop()
         const problem = `{frame_too_large,${size},${this.frameMax - frameOverhead}}`
-        return this.handler.onUnreadable(type, channel, empty, problem)
+        return this.handler.onUnreadable(type, empty, problem)
       }
       const next = position + size + frameOverhead
       if (next > bytes.length) {
@@ -81,7 +81,7 @@ export class FrameReader {
       const end = bytes[next - 1]
       if (end !== frameEnd) {
         this.stop()
-        return this.handler.onUnreadable(type, channel, payload, `{invalid_frame_end_marker,${end}}`)
+        return this.handler.onUnreadable(type, payload, `{invalid_frame_end_marker,${end}}`)
       }
       position = next
       this.handler.onFrame(type, channel, payload)
