@@ -15,6 +15,7 @@ import type { Message } from "./message.ts"
 import { Outgoing } from "./outgoing.ts"
 import { Refusal } from "./refusal.ts"
 import type { RefusalInfo } from "./refusal.ts"
+import type { Rules } from "./rules.ts"
 import type { Timers } from "./timers.ts"
 import { authorize, mayOpen } from "./users.ts"
 import type { Permission, User } from "./users.ts"
@@ -37,6 +38,8 @@ export interface Transport {
 
 /** What a broker tells its clients, and lets them do. */
 export interface ServerOptions {
+  /** What differs between versions of RabbitMQ. */
+  readonly rules: Rules
   readonly serverProperties: FieldTable
   readonly mechanisms: ReadonlyArray<string>
   readonly channelMax: number
