@@ -6,6 +6,7 @@ import type { DeliveringChannel } from "./channelConsumer.ts"
 import type { ReceivedContent } from "./channelFrames.ts"
 import { unless } from "./channelHost.ts"
 import type { ChannelHost } from "./channelHost.ts"
+import { integerArgument } from "./consumerArguments.ts"
 import { Confirms } from "./confirms.ts"
 import { replyQueue } from "./directReplies.ts"
 import type { ReplyReceiver } from "./directReplies.ts"
@@ -13,6 +14,7 @@ import { GlobalPrefetch } from "./globalPrefetch.ts"
 import { readProperties } from "./message.ts"
 import type { Message } from "./message.ts"
 import { checkProperties } from "./messageChecks.ts"
+import { addressed } from "./messageHeaders.ts"
 import type { Entry, Queue } from "./queue.ts"
 import { Refusal } from "./refusal.ts"
 import { isTopologyMethod, TopologyMethods } from "./topologyMethods.ts"
@@ -25,7 +27,7 @@ type Settlement = "acknowledge" | "requeue" | "reject" | "release"
 /** What is done when the transaction is committed. */
 interface Transaction {
   readonly publishes: Array<{ readonly method: Methods.BasicPublish; readonly message: Message }>
-  readonly settlements: Array<{ readonly settlement: Settlement; readonly received: ReadonlyArray<Received> }>
+  readonly settlements: Array<{ readonly settlement: Settlement; readonly received: ReadonlyArray<Received>; readonly failed: boolean }>
 }
 
 type Mode =
@@ -130,7 +132,11 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
           this.unacknowledged.take(method.deliveryTag, method.multiple)
         )
       case "basic.reject":
-        return this.settle(method.requeue ? "requeue" : "reject", this.unacknowledged.take(method.deliveryTag, false))
+        return this.settle(
+          method.requeue ? "requeue" : "reject",
+          this.unacknowledged.take(method.deliveryTag, false),
+          true
+        )
       case "basic.recover":
       case "basic.recover-async":
         if (!method.requeue) throw new Refusal("notImplemented", "requeue=false")
@@ -189,20 +195,15 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
 
   /** What RabbitMQ checks of a message, and its reply address filled in. */
   private checked(message: Message): Message {
-    const { replyTo, userId } = message.properties
+    this.virtualHost.checkPublish(message.exchange)
+    const { replyTo } = message.properties
     const replies = replyTo === replyQueue ? this.replies : undefined
     if (replyTo === replyQueue && replies === undefined) {
       throw new Refusal("preconditionFailed", "fast reply consumer does not exist")
     }
-    if (userId !== undefined && userId !== this.host.username) {
-      throw new Refusal(
-        "preconditionFailed",
-        `user_id property set to '${userId}' but authenticated user was '${this.host.username}'`
-      )
-    }
-    checkProperties(message.properties)
-    if (replies === undefined) return message
-    return { ...message, properties: { ...message.properties, replyTo: replies.address } }
+    checkProperties(message.properties, this.host.username, this.virtualHost.rules)
+    if (replies === undefined) return addressed(message)
+    return addressed({ ...message, properties: { ...message.properties, replyTo: replies.address } })
   }
 
   private publish(method: Methods.BasicPublish, message: Message): void {
@@ -250,7 +251,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
 
   private commit({ publishes, settlements }: Transaction): void {
     for (const { message, method } of publishes) this.publish(method, message)
-    for (const { received, settlement } of settlements) this.settleNow(settlement, received)
+    for (const { failed, received, settlement } of settlements) this.settleNow(settlement, received, failed)
   }
 
   // ---------------------------------------------------------------------------
@@ -280,12 +281,11 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     if (method.queue === replyQueue) return this.consumeReplies({ ...method, consumerTag })
     this.host.authorize("read", "queue", named.queue)
     const queue = this.virtualHost.queue(named.queue, this.host)
-    const priority = method.arguments["x-priority"]
     const consumer = new ChannelConsumer(this, queue, {
       tag: consumerTag,
       noAck: method.noAck,
       exclusive: method.exclusive,
-      priority: typeof priority === "number" ? priority : 0,
+      priority: integerArgument(method.arguments, "x-priority") ?? 0,
       prefetch: this.prefetch,
       globalPrefetch: this.globalPrefetch.isActive,
       arguments: method.arguments
@@ -413,12 +413,13 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   // settling
   // ---------------------------------------------------------------------------
 
-  private settle(settlement: Settlement, received: ReadonlyArray<Received>): undefined {
-    if (this.mode._tag === "Transaction") this.mode.transaction.settlements.push({ settlement, received })
-    else this.settleNow(settlement, received)
+  /** `failed`: by `basic.reject`, which RabbitMQ 4.3 takes for a failure. */
+  private settle(settlement: Settlement, received: ReadonlyArray<Received>, failed = false): undefined {
+    if (this.mode._tag === "Transaction") this.mode.transaction.settlements.push({ settlement, received, failed })
+    else this.settleNow(settlement, received, failed)
   }
 
-  private settleNow(settlement: Settlement, received: ReadonlyArray<Received>): void {
+  private settleNow(settlement: Settlement, received: ReadonlyArray<Received>, failed = false): void {
     const byQueue = new Map<Queue, Array<Entry>>()
     let delivered = 0
     // Before the queues hear of it: they deliver to whoever has room by then.
@@ -432,7 +433,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
       else entries.push(entry)
     }
     this.globalPrefetch.settled(delivered)
-    for (const [queue, entries] of byQueue) queue[settlement](entries)
+    for (const [queue, entries] of byQueue) queue[settlement](entries, failed)
     if (this.globalPrefetch.isActive) this.resume()
     else for (const queue of byQueue.keys()) queue.deliver()
   }

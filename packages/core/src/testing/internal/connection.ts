@@ -19,6 +19,7 @@ import type { MethodIds } from "./methodReader.ts"
 import { Outgoing } from "./outgoing.ts"
 import { Refusal } from "./refusal.ts"
 import type { RefusalInfo } from "./refusal.ts"
+import type { Rules } from "./rules.ts"
 import type { Timers } from "./timers.ts"
 import { authorize, mayOpen } from "./users.ts"
 import type { Permission, User } from "./users.ts"
@@ -41,6 +42,8 @@ export interface Transport {
 
 /** What a broker tells its clients, and lets them do. */
 export interface ServerOptions {
+  /** What differs between versions of RabbitMQ. */
+  readonly rules: Rules
   readonly serverProperties: FieldTable
   readonly mechanisms: ReadonlyArray<string>
   readonly channelMax: number

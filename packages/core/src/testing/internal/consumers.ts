@@ -8,7 +8,7 @@ export class Consumers {
   /** In the order of their turns: by priority, and among equals who waited longest. */
   private line: Array<Consumer> = []
   private readonly succession: Succession | undefined
-  private active: Consumer | undefined
+  private activeOne: Consumer | undefined
 
   /** With a succession, one consumer gets all messages until it leaves (`x-single-active-consumer`). */
   constructor(succession: Succession | undefined) {
@@ -19,13 +19,19 @@ export class Consumers {
     return this.line.length
   }
 
+  /** Those that get messages. */
+  get active(): ReadonlyArray<Consumer> {
+    if (this.succession === undefined) return this.line
+    return this.activeOne === undefined ? [] : [this.activeOne]
+  }
+
   get isExclusive(): boolean {
     return this.line.some((consumer) => consumer.exclusive)
   }
 
   add(consumer: Consumer): void {
     this.line.splice(this.endOfTurns(consumer), 0, consumer)
-    if (this.succession !== undefined) this.active ??= consumer
+    if (this.succession !== undefined) this.activeOne ??= consumer
   }
 
   /** Answers whether it was there. */
@@ -33,7 +39,7 @@ export class Consumers {
     const index = this.line.indexOf(consumer)
     if (index === -1) return false
     this.line.splice(index, 1)
-    if (this.active === consumer) this.active = this.line[0]
+    if (this.activeOne === consumer) this.activeOne = this.line[0]
     return true
   }
 
@@ -41,13 +47,13 @@ export class Consumers {
   clear(): ReadonlyArray<Consumer> {
     const all = this.line
     this.line = []
-    this.active = undefined
+    this.activeOne = undefined
     return all
   }
 
   /** The consumer that gets the next message, for which it is then the last of its priority to get another. */
   next(): Consumer | undefined {
-    if (this.succession !== undefined) return this.active?.isReady === true ? this.active : undefined
+    if (this.succession !== undefined) return this.activeOne?.isReady === true ? this.activeOne : undefined
     const index = this.line.findIndex((consumer) => consumer.isReady)
     if (index === -1) return undefined
     const consumer = this.line[index]

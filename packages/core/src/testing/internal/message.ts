@@ -1,6 +1,7 @@
 /** A message as the broker keeps it: never changed, and shared by all queues that it was routed to. */
 import { decodeProperties } from "../../protocol/BasicProperties.ts"
 import type { BasicProperties } from "../../protocol/BasicProperties.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
 
 export interface Message {
   /** The exchange that it was published to, `""` for the default exchange. */
@@ -8,6 +9,14 @@ export interface Message {
   readonly routingKey: string
   readonly properties: BasicProperties
   readonly body: Uint8Array
+  /** More keys that it is routed by, from its headers `CC` and `BCC`, in this order. */
+  readonly copies?: ReadonlyArray<string>
+  /** Those of `BCC`, a header that nobody gets to see. */
+  readonly blindCopies?: ReadonlyArray<string>
+  /** How often it failed in queues that it was dead-lettered from, where those count that. */
+  readonly failures?: number
+  /** Of which queues it died, the last first, where that isn't known by its header `x-death` alone. */
+  readonly deaths?: ReadonlyArray<FieldTable>
 }
 
 /**
