@@ -13,14 +13,13 @@ import type { Endpoint } from "./stranger.ts"
 
 export class NoBroker extends Data.TaggedError("NoBroker")<{ readonly message: string }> {}
 
-/** Both, and how a report calls them. */
-export interface StartedBrokers extends Brokers {
+/** Both brokers, and what a report calls them. */
+export interface NamedBrokers extends Brokers {
   readonly names: { readonly reference: string; readonly embedded: string }
-  /** The embedded one. */
-  readonly broker: AmqpBroker.AmqpBroker["Service"]
 }
 
-const endpointOf = (url: string): Endpoint | undefined => {
+/** Returns `undefined` if it is not a URL of AMQP over TCP. */
+export const endpointOf = (url: string): Endpoint | undefined => {
   if (!URL.canParse(url)) return undefined
   const { hostname, password, pathname, port, protocol, username } = new URL(url)
   if (protocol !== "amqp:") return undefined
@@ -58,25 +57,46 @@ const productOf = (endpoint: Endpoint): Effect.Effect<string, NoBroker> =>
     )
   })
 
-/** Starts an embedded broker for the scope, in which the same user may log in to the same virtual host. */
-export const startBrokers = Effect.fnUntraced(function*(
-  url: string
-): Effect.fn.Return<StartedBrokers, NoBroker, Scope.Scope> {
-  const reference = endpointOf(url)
-  if (reference === undefined) {
-    return yield* new NoBroker({ message: "The URL is not one like amqp://user:password@host:port/virtual-host" })
-  }
-  const product = yield* productOf(reference)
-  const { password, username, virtualHost } = reference
+/** An embedded broker that listens on a port of this machine until the scope closes. */
+export interface EmbeddedBroker {
+  readonly endpoint: Endpoint
+  readonly broker: AmqpBroker.AmqpBroker["Service"]
+}
+
+/** Starts an embedded broker with the user and the virtual host of another broker. */
+export const startEmbedded = Effect.fnUntraced(function*(
+  { password, username, virtualHost }: Endpoint,
+  options: AmqpBroker.Options = {}
+): Effect.fn.Return<EmbeddedBroker, never, Scope.Scope> {
   const context = yield* Layer.build(AmqpBroker.layerBroker({
     users: { [username]: { password: Redacted.make(password) } },
-    virtualHosts: [virtualHost]
+    virtualHosts: [virtualHost],
+    ...options
   }))
   const { host, port } = yield* Effect.orDie(Effect.provide(NodeAmqpBroker.listen({ port: 0 }), context))
   return {
-    reference,
-    embedded: { ...reference, host, port },
-    names: { reference: product, embedded: "The embedded broker" },
+    endpoint: { host, port, username, password, virtualHost },
     broker: Context.get(context, AmqpBroker.AmqpBroker)
   }
 })
+
+/** Connects to the broker at the URL, and starts an embedded one of its version to compare it with. */
+export const startBrokers = Effect.fnUntraced(function*(
+  url: string
+): Effect.fn.Return<NamedBrokers, NoBroker, Scope.Scope> {
+  const reference = endpointOf(url)
+  if (reference === undefined) {
+    return yield* new NoBroker({ message: "The URL must be like amqp://user:password@host:port/virtual-host" })
+  }
+  const product = yield* productOf(reference)
+  const version = versionOf(product)
+  const { endpoint } = yield* startEmbedded(reference, { version })
+  return { reference, embedded: endpoint, names: { reference: product, embedded: `The embedded broker as ${version}` } }
+})
+
+/** The version of the embedded broker that is nearest to a product such as `RabbitMQ 4.0.5`. */
+export const versionOf = (product: string): AmqpBroker.Version => {
+  const [, major = "0", minor = "0"] = /(\d+)\.(\d+)/.exec(product) ?? []
+  if (Number(major) < 4) return "3.10"
+  return Number(major) === 4 && Number(minor) < 3 ? "4.0" : "4.3"
+}

@@ -6,8 +6,8 @@ import type { DeliveringChannel } from "./channelConsumer.ts"
 import type { ReceivedContent } from "./channelFrames.ts"
 import { unless } from "./channelHost.ts"
 import type { ChannelHost } from "./channelHost.ts"
-import { integerArgument } from "./consumerArguments.ts"
 import { Confirms } from "./confirms.ts"
+import { integerArgument } from "./consumerArguments.ts"
 import { replyQueue } from "./directReplies.ts"
 import type { ReplyReceiver } from "./directReplies.ts"
 import { GlobalPrefetch } from "./globalPrefetch.ts"
@@ -27,7 +27,9 @@ type Settlement = "acknowledge" | "requeue" | "reject" | "release"
 /** What is done when the transaction is committed. */
 interface Transaction {
   readonly publishes: Array<{ readonly method: Methods.BasicPublish; readonly message: Message }>
-  readonly settlements: Array<{ readonly settlement: Settlement; readonly received: ReadonlyArray<Received>; readonly failed: boolean }>
+  readonly settlements: Array<
+    { readonly settlement: Settlement; readonly received: ReadonlyArray<Received>; readonly failed: boolean }
+  >
 }
 
 type Mode =

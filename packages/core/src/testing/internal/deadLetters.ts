@@ -86,12 +86,19 @@ const last = ({ exchange, queue, reason }: FieldTable): FieldTable => ({
 // -----------------------------------------------------------------------------
 
 const noted = (message: Message, death: Death): Deaths => {
-  const event = eventOf(message, death, without([message.routingKey, ...message.copies ?? []], message.blindCopies ?? []))
+  const event = eventOf(
+    message,
+    death,
+    without([message.routingKey, ...message.copies ?? []], message.blindCopies ?? [])
+  )
   const former = message.deaths ?? []
   const same = former.find((each) => each["queue"] === death.queue && each["reason"] === death.reason)
   const latest = { ...(same ?? event), count: TypedField.int64((same === undefined ? 0 : countOf(same) ?? 0) + 1) }
   const deaths = [latest, ...former.filter((each) => each !== same)]
-  return { deaths, headers: { "x-death": deaths, ...(message.deaths === undefined ? first(event) : {}), ...last(event) } }
+  return {
+    deaths,
+    headers: { "x-death": deaths, ...(message.deaths === undefined ? first(event) : {}), ...last(event) }
+  }
 }
 
 // -----------------------------------------------------------------------------
