@@ -235,7 +235,8 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     if (this.ended) return
     this.host.send(
       this.number,
-      _tag === "basic.ack" ? { _tag, deliveryTag, multiple } : { _tag, deliveryTag, multiple, requeue: false }
+      // `requeue` has no meaning here; RabbitMQ leaves it at the method's default.
+      _tag === "basic.ack" ? { _tag, deliveryTag, multiple } : { _tag, deliveryTag, multiple, requeue: true }
     )
   }
 
