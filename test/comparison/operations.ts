@@ -86,7 +86,12 @@ export const strayExchange = "@none"
 export const replyQueue = "$reply"
 
 /** An operation in a line. */
-export const describeOperation = (operation: Operation): string => {
+export const describeOperation = (operation: Operation): string => shortened(describe(operation))
+
+/** What only has to be long is shown in short. */
+const shortened = (text: string): string => text.replaceAll(/(.)\1{20,}/g, "$1…$1")
+
+const describe = (operation: Operation): string => {
   switch (operation._tag) {
     case "Request":
       return `${operation.channel}: ${operation.method} ${JSON.stringify(operation.arguments)}`
