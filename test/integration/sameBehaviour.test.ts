@@ -155,11 +155,12 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.consume(channel, queue, (message, count) => count === 1 ? channel.ack(message) : undefined)
     await script.lineCount(2)
     await script.rest()
-    // Neither gives the consumer room.
+    script.write("what was fetched is acknowledged, which gives the consumer no room")
     for (const message of [before, ...under]) if (message !== false) channel.ack(message)
     await script.rest()
+    script.write("the prefetch is greater")
     await channel.prefetch(3, true)
-    await script.lineCount(3)
+    await script.lineCount(5)
     await script.rest()
   },
 
@@ -171,8 +172,9 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.consume(channel, queue, undefined, {}, "shared")
     await script.lineCount(1)
     await script.rest()
+    script.write("the prefetch is that of a consumer")
     await channel.prefetch(2)
-    await script.lineCount(6)
+    await script.lineCount(7)
   },
 
   "a shared prefetch that comes after a quorum queue's consumer": async (script) => {

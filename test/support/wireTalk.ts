@@ -69,96 +69,107 @@ const shown = (type: number, channel: number, payload: Uint8Array): string => {
   }
 }
 
-/** What the broker does once the state is reached: a line for each frame (heartbeats in a row are one), when it closes the socket, and `open` unless it does. */
+class WireClient {
+  private readonly socket: net.Socket
+  private readonly lines: Array<string> = []
+  private received: Buffer = Buffer.alloc(0)
+  private isClosed = false
+  private since = performance.now()
+
+  constructor(port: number, host: string) {
+    this.socket = net.connect({ port, host, noDelay: true })
+    this.socket.on("data", (bytes) => this.read(bytes))
+    // It is followed by a close.
+    this.socket.on("error", () => {})
+    this.socket.on("close", () => {
+      const seconds = (performance.now() - this.since) / 1000
+      this.lines.push(seconds < 1.5 ? "closed at once" : seconds < 2.5 ? "closed after 2 s" : "closed after 3 s")
+      this.isClosed = true
+    })
+  }
+
+  send(each: Uint8Array | Method): void {
+    const bytes = each instanceof Uint8Array ? each : methodFrame(each._tag.startsWith("connection") ? 0 : 1, each)
+    this.socket.write(bytes)
+  }
+
+  /** Waits until so many lines are written, or no more can be. */
+  async lineCount(count: number): Promise<void> {
+    const deadline = performance.now() + patience
+    while (!this.isClosed && this.lines.length < count && performance.now() < deadline) await sleep(10)
+  }
+
+  /** Forgets what was written down so far. */
+  begin(): void {
+    this.lines.length = 0
+    this.since = performance.now()
+  }
+
+  end(): ReadonlyArray<string> {
+    this.socket.removeAllListeners("close").destroy()
+    return this.isClosed ? this.lines : [...this.lines, "open"]
+  }
+
+  private read(bytes: Buffer): void {
+    this.received = Buffer.concat([this.received, bytes])
+    while (this.received.length >= 8) {
+      const isHeader = this.received.toString("latin1", 0, 4) === "AMQP"
+      const size = isHeader ? 0 : this.received.readUInt32BE(3)
+      if (this.received.length < size + 8) return
+      const [type] = this.received
+      const payload = this.received.subarray(7, 7 + size)
+      // Bytes that are not UTF-8 are shown as U+FFFD, however the codec keeps them.
+      const line = isHeader
+        ? `AMQP ${this.received.subarray(4, 8).join(" ")}`
+        : shown(type, this.received.readUInt16BE(1), payload).replaceAll(/\p{Surrogate}/gu, "\uFFFD")
+      // How many heartbeats there are depends on how busy the machine is.
+      if (line !== "heartbeat" || this.lines.at(-1) !== line) this.lines.push(line)
+      this.received = this.received.subarray(size + 8)
+    }
+  }
+}
+
+/**
+ * What the broker does once the state is reached: a line for each frame (heartbeats in a row are one), when it closes the socket, and
+ * `open` unless it does.
+ */
 export const wireTalk = async (url: string, talk: WireTalk): Promise<ReadonlyArray<string>> => {
   const { hostname, password, pathname, port, username } = new URL(url)
-  const socket = net.connect({ port: Number(port) || 5672, host: hostname, noDelay: true, allowHalfOpen: false })
-  const lines: Array<string> = []
-  let received: Buffer = Buffer.alloc(0)
-  let methods = 0
-  let wake = (): void => {}
-  let gone = false
-  let since = performance.now()
-  const seconds = (): number => (performance.now() - since) / 1000
-  socket.on("data", (bytes) => {
-    received = Buffer.concat([received, bytes])
-    for (;;) {
-      if (received.length >= 8 && received.toString("latin1", 0, 4) === "AMQP") {
-        lines.push(`AMQP ${[...received.subarray(4, 8)].join(" ")}`)
-        received = received.subarray(8)
-      } else if (received.length >= 8 && received.length >= received.readUInt32BE(3) + 8) {
-        const size = received.readUInt32BE(3)
-        // Bytes that are not UTF-8 are shown as U+FFFD, however the codec keeps them.
-        const line = shown(received[0], received.readUInt16BE(1), received.subarray(7, 7 + size)).replaceAll(
-          /\p{Surrogate}/gu,
-          "\uFFFD"
-        )
-        // How many there are depends on how busy the machine is.
-        if (line !== "heartbeat" || lines.at(-1) !== line) lines.push(line)
-        received = received.subarray(size + 8)
-        methods++
-      } else break
-    }
-    wake()
-  })
-  const end = (): void => {
-    if (!gone) {
-      lines.push(seconds() < 1.5 ? "closed at once" : seconds() < 2.5 ? "closed after 2 s" : "closed after 3 s")
-    }
-    gone = true
-    wake()
-  }
-  socket.on("error", () => {})
-  socket.on("close", end)
-  const answer = async (): Promise<void> => {
-    const before = methods
-    while (methods === before && !gone) await new Promise<void>((resolve) => (wake = resolve))
-  }
-  const send = (channel: number, method: Method): void => void socket.write(methodFrame(channel, method))
-  const { channelMax = 2047, frameMax = 131072, heartbeat = 0 } = talk.tune ?? {}
-  const steps: ReadonlyArray<() => Promise<void>> = [
-    async () => {
-      socket.write(protocolHeader)
-      await answer()
-    },
-    async () => {
-      send(0, {
+  const { channelMax = 2047, frameMax = 131_072, heartbeat = 0 } = talk.tune ?? {}
+  const client = new WireClient(Number(port) || 5672, hostname)
+  const steps: ReadonlyArray<{ readonly send: Uint8Array | Method; readonly isAnswered: boolean }> = [
+    { send: protocolHeader, isAnswered: true },
+    {
+      send: {
         _tag: "connection.start-ok",
         clientProperties: {},
         mechanism: "PLAIN",
         response: new TextEncoder().encode(`\0${decodeURIComponent(username)}\0${decodeURIComponent(password)}`),
         locale: "en_US"
-      })
-      await answer()
+      },
+      isAnswered: true
     },
-    async () => send(0, { _tag: "connection.tune-ok", channelMax, frameMax, heartbeat }),
-    async () => {
-      send(0, { _tag: "connection.open", virtualHost: decodeURIComponent(pathname.slice(1)) || "/" })
-      await answer()
+    { send: { _tag: "connection.tune-ok", channelMax, frameMax, heartbeat }, isAnswered: false },
+    {
+      send: { _tag: "connection.open", virtualHost: decodeURIComponent(pathname.slice(1)) || "/" },
+      isAnswered: true
     },
-    async () => {
-      send(1, { _tag: "channel.open" })
-      await answer()
-    }
+    { send: { _tag: "channel.open" }, isAnswered: true }
   ]
-  for (const step of steps.slice(0, states.indexOf(talk.state))) await step()
-  lines.length = 0
-  since = performance.now()
-  const deadline = since + patience
-  const linesOf = async (count: number): Promise<void> => {
-    while (!gone && lines.length < count && performance.now() < deadline) await sleep(10)
+  for (const { isAnswered, send } of steps.slice(0, states.indexOf(talk.state))) {
+    client.begin()
+    client.send(send)
+    if (isAnswered) await client.lineCount(1)
   }
+  client.begin()
   let answers = 0
   for (const each of talk.send) {
     if (typeof each === "number") await sleep(each)
-    else if (each === "answer") await linesOf(++answers)
-    else if (each instanceof Uint8Array) socket.write(each)
-    else send(each._tag.startsWith("connection") ? 0 : 1, each)
+    else if (each === "answer") await client.lineCount(++answers)
+    else client.send(each)
   }
-  await linesOf(talk.lines)
+  await client.lineCount(talk.lines)
   // For what should not come.
   await sleep(grace)
-  if (!gone) lines.push("open")
-  socket.removeAllListeners("close").destroy()
-  return lines
+  return client.end()
 }
