@@ -16,7 +16,9 @@ import type { Message } from "./message.ts"
 import { checkProperties } from "./messageChecks.ts"
 import { addressed } from "./messageHeaders.ts"
 import type { Entry, Queue } from "./queue.ts"
+import { integerOf } from "./queueArguments.ts"
 import { Refusal } from "./refusal.ts"
+import type { Rules } from "./rules.ts"
 import { isTopologyMethod, TopologyMethods } from "./topologyMethods.ts"
 import { Unacknowledged } from "./unacknowledged.ts"
 import type { Received } from "./unacknowledged.ts"
@@ -64,19 +66,10 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     this.number = number
     this.host = host
     this.topology = new TopologyMethods(host)
-    const { consumerTimeoutMillis: timeoutMillis, timers } = host
     this.unacknowledged = new Unacknowledged({
-      timers,
-      timeoutMillis,
-      onMissed: () =>
-        host.refuse(
-          new Refusal(
-            "preconditionFailed",
-            `delivery acknowledgement on channel ${number} timed out. Timeout value used: ${timeoutMillis} ms. ` +
-              "This timeout value can be configured, see consumers doc guide to learn more"
-          ),
-          number
-        )
+      timers: host.timers,
+      timeoutOf: (received) => timeoutOf(received, host.virtualHost.rules, host.consumerTimeoutMillis),
+      onMissed: (overdue) => this.onOverdue(overdue)
     })
   }
 
@@ -261,7 +254,8 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   // consuming
   // ---------------------------------------------------------------------------
 
-  private qos(method: Methods.BasicQos): Methods.BasicQosOk {
+  private qos(given: Methods.BasicQos): Methods.BasicQosOk {
+    const method = { ...given, global: given.global && this.virtualHost.rules.limitsChannels }
     if (method.prefetchSize !== 0) {
       throw new Refusal("notImplemented", `prefetch_size!=0 (${method.prefetchSize})`)
     }
@@ -291,6 +285,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
       priority: integerArgument(method.arguments, "x-priority") ?? 0,
       prefetch: this.prefetch,
       globalPrefetch: this.globalPrefetch.isActive,
+      timeoutMillis: integerArgument(method.arguments, "x-consumer-timeout"),
       arguments: method.arguments
     })
     this.consumers.set(consumerTag, consumer)
@@ -426,8 +421,8 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     const byQueue = new Map<Queue, Array<Entry>>()
     let delivered = 0
     // Before the queues hear of it: they deliver to whoever has room by then.
-    for (const { consumer, entry, queue } of received) {
-      if (consumer !== undefined) {
+    for (const { consumer, deliveryTag, entry, queue } of received) {
+      if (consumer !== undefined && !consumer.overdue.delete(deliveryTag)) {
         consumer.unacknowledged--
         delivered++
       }
@@ -439,6 +434,45 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     for (const [queue, entries] of byQueue) queue[settlement](entries, failed)
     if (this.globalPrefetch.isActive) this.resume()
     else for (const queue of byQueue.keys()) queue.deliver()
+  }
+
+  /** The client keeps messages for too long. */
+  private onOverdue(overdue: ReadonlyArray<Received>): void {
+    const { consumerTimeoutMillis, notifiesCancel } = this.host
+    if (this.virtualHost.rules.overdueConsumers === "the channel is closed") return this.refuseDelay(consumerTimeoutMillis)
+    const byConsumer = new Map<ChannelConsumer, Array<Received>>()
+    let isTold = true
+    for (const received of overdue) {
+      const { consumer, entry, queue } = received
+      // Without a consumer there is nothing to cancel, and the channel is closed after all.
+      if (consumer === undefined || !notifiesCancel || !this.consumers.has(consumer.tag)) {
+        queue.requeue([entry])
+        isTold = false
+        continue
+      }
+      const others = byConsumer.get(consumer)
+      if (others === undefined) byConsumer.set(consumer, [received])
+      else others.push(received)
+    }
+    for (const [consumer, all] of byConsumer) {
+      for (const { deliveryTag } of all) consumer.overdue.add(deliveryTag)
+      consumer.unacknowledged -= all.length
+      this.send({ _tag: "basic.cancel", consumerTag: consumer.tag, noWait: true })
+      consumer.queue.takeFrom(consumer, all.map(({ entry }) => entry))
+    }
+    // RabbitMQ has no number to say here.
+    if (!isTold) this.refuseDelay(-1)
+  }
+
+  private refuseDelay(timeoutMillis: number): void {
+    this.host.refuse(
+      new Refusal(
+        "preconditionFailed",
+        `delivery acknowledgement on channel ${this.number} timed out. Timeout value used: ${timeoutMillis} ms. ` +
+          "This timeout value can be configured, see consumers doc guide to learn more"
+      ),
+      this.number
+    )
   }
 
   // ---------------------------------------------------------------------------
@@ -470,4 +504,11 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     this.unacknowledged.end()
     this.settleNow("release", this.unacknowledged.takeAll())
   }
+}
+
+/** How long a message may be kept. Since RabbitMQ 4.3 that is a quorum queue's business, and may be told by arguments. */
+const timeoutOf = ({ consumer, queue }: Received, { overdueConsumers }: Rules, millis: number): number => {
+  if (overdueConsumers === "the channel is closed") return millis
+  if (queue.type !== "quorum") return Infinity
+  return consumer?.timeoutMillis ?? integerOf(queue.arguments, "x-consumer-timeout") ?? millis
 }

@@ -1,6 +1,6 @@
 /** Which arguments of `basic.consume` a queue refuses, as RabbitMQ does. What it does not know it ignores. */
 import type { FieldTable } from "../../protocol/fieldTable.ts"
-import { isInteger, termsOf } from "./fieldTerms.ts"
+import { isInteger, show, termsOf } from "./fieldTerms.ts"
 import type { Term } from "./fieldTerms.ts"
 import type { QueueType } from "./queue.ts"
 import { Refusal } from "./refusal.ts"
@@ -62,15 +62,8 @@ export const integerArgument = (table: FieldTable, name: string): number | undef
   return term !== undefined && isInteger(term) ? Number(term.value) : undefined
 }
 
-export const invalidStreamOffset = (resource: string, term: Term): Refusal => {
-  const isPlain = term.type === "bool" || term.type === "float" || term.type === "double"
-  const text = term.type === "longstr"
-    ? `<<"${new TextDecoder().decode(term.value)}">>`
-    : isPlain
-    ? String(term.value)
-    : "_"
-  return invalid("x-stream-offset", resource, `: {invalid_stream_offset_arg,{${term.type},${text}}}`)
-}
+export const invalidStreamOffset = (resource: string, term: Term): Refusal =>
+  invalid("x-stream-offset", resource, `: {invalid_stream_offset_arg,{${term.type},<<"${show(term)}">>}}`)
 
 const invalid = (name: string, resource: string, why: string): Refusal =>
   new Refusal("preconditionFailed", `invalid arg '${name}' for ${resource}${why}`)

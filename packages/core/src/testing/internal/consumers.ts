@@ -43,6 +43,13 @@ export class Consumers {
     return true
   }
 
+  /** Has the single active consumer wait behind the others, if there are some. */
+  stepBack(consumer: Consumer): void {
+    if (this.activeOne !== consumer || this.line.length === 1) return
+    this.line = [...this.line.filter((other) => other !== consumer), consumer]
+    this.activeOne = this.line[0]
+  }
+
   /** Removes and answers all. */
   clear(): ReadonlyArray<Consumer> {
     const all = this.line

@@ -93,7 +93,8 @@ const noted = (message: Message, death: Death): Deaths => {
   )
   const former = message.deaths ?? []
   const same = former.find((each) => each["queue"] === death.queue && each["reason"] === death.reason)
-  const latest = { ...(same ?? event), count: TypedField.int64((same === undefined ? 0 : countOf(same) ?? 0) + 1) }
+  const count = TypedField.int64((same === undefined ? 0 : countOf(same) ?? 0) + 1)
+  const latest = same === undefined ? { count, ...event } : { ...same, count }
   const deaths = [latest, ...former.filter((each) => each !== same)]
   return {
     deaths,
@@ -112,12 +113,13 @@ const withinHeader = (message: Message, death: Death): Deaths => {
   const fresh = { count: TypedField.int64(1), ...event }
   if (former === undefined) return { deaths: [fresh], headers: { "x-death": [fresh], ...first(event) } }
   // Something else than a list is what some client has made of one, and is dropped.
-  const tables = Array.isArray(former) ? tablesIn(former) : []
+  if (!Array.isArray(former)) return { deaths: [fresh], headers: { "x-death": [fresh] } }
+  const tables = tablesIn(former)
   if (tables === undefined) return { deaths: undefined, headers: {} }
   const grouped = groupedByDeath(tables)
   const same = grouped.find((each) => isDeath(each, death.queue, death.reason))
   const latest = same === undefined ? fresh : increased(same)
-  const deaths = latest && [latest, ...grouped.filter((each) => each !== same)]
+  const deaths = latest && [sorted(latest), ...grouped.filter((each) => each !== same)]
   return { deaths, headers: { "x-death": deaths } }
 }
 
@@ -146,6 +148,9 @@ const increased = (death: FieldTable): FieldTable | undefined => {
   const count = countOf(death)
   return count === undefined ? undefined : { ...death, count: TypedField.int64(count + 1) }
 }
+
+const sorted = (table: FieldTable): FieldTable =>
+  Object.fromEntries(Object.entries(table).toSorted(([one], [other]) => one < other ? -1 : 1))
 
 /** To RabbitMQ a count that is `void` is none. */
 const hasCount = ({ count }: FieldTable): boolean => count !== undefined && count !== null

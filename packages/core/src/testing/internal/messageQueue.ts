@@ -227,6 +227,12 @@ export abstract class MessageQueue implements Queue {
     }
   }
 
+  takeFrom(consumer: Consumer, entries: ReadonlyArray<Entry>): void {
+    this.putBack(entries, false, false)
+    if ([...this.held.values()].every((held) => held.consumer !== consumer)) this.consumers.stepBack(consumer)
+    this.deliverLater()
+  }
+
   purge(): number {
     const count = this.ready.length
     this.ready.clear()

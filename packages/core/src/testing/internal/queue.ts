@@ -109,6 +109,9 @@ export interface Queue extends QueueDefinition {
   /** Drops what was received, or sends it to the dead-letter exchange. `failed`: by `basic.reject`, and not by `basic.nack`. */
   reject(entries: ReadonlyArray<Entry>, failed?: boolean): void
 
+  /** Takes back what a consumer kept for too long, to whom it gives nothing more for now. */
+  takeFrom(consumer: Consumer, entries: ReadonlyArray<Entry>): void
+
   /** Drops what nobody received, and answers how many that were. */
   purge(): number
   /** Drops everything, ends the timers, and cancels the consumers at the end of the step. Answers what `queue.delete-ok` counts. */

@@ -86,9 +86,19 @@ const checks: ReadonlyArray<readonly [name: string, check: Check, versions?: Rea
   [
     "x-max-age",
     text((value, fail) => {
+      if (!/^\d/.test(value)) throw crash()
       const interval = intervalOf(value)
       if (interval === undefined || interval === 0) fail("invalid_max_age")
-    })
+    }),
+    ["3.10", "4.0"]
+  ],
+  [
+    "x-max-age",
+    text((value, fail) => {
+      const interval = intervalOf(value)
+      if (interval === undefined || interval === 0) fail("invalid_max_age")
+    }),
+    ["4.3"]
   ],
   ["x-stream-max-segment-size-bytes", integer(0)],
   ["x-stream-filter-size-bytes", integer(0)],
@@ -225,6 +235,12 @@ export const checkDeclaration = (
   const segmentSize = terms.get("x-stream-max-segment-size-bytes")
   if (segmentSize !== undefined && isInteger(segmentSize) && segmentSize.value > maxSegmentSize) {
     throw new Refusal("preconditionFailed", "Exceeded max value for x-stream-max-segment-size-bytes")
+  }
+  const filterSize = version === "3.10" ? undefined : terms.get("x-stream-filter-size-bytes")
+  if (type === "stream" && filterSize !== undefined) {
+    const isInRange = isInteger(filterSize) && filterSize.value >= 16 && filterSize.value <= 255
+    const text = version === "4.0" ? "Invalid value for  " : "Invalid value for "
+    if (!isInRange) throw new Refusal("preconditionFailed", `${text}x-stream-filter-size-bytes`)
   }
   return type
 }

@@ -25,10 +25,10 @@ export interface Rules {
   /** Whether the `user-id` is checked before the other properties, and not after them. */
   readonly checksUserFirst: boolean
 
+  /** Whether RabbitMQ fails over an interval (`x-max-age`, `x-stream-offset`) that doesn't begin with a digit. */
+  readonly failsOverIntervals: boolean
   /** Whether a stream gives its messages a delivery mode when they have none. */
   readonly streamsMarkTransient: boolean
-  /** How long the number of a stream's messages stays what it was, in milliseconds. */
-  readonly streamCountMillis: number
   /** Whether RabbitMQ's texts call a stream a stream, and not only a queue. */
   readonly namesStreams: boolean
   /** What `basic.get` calls the type of a quorum queue that refuses it. */
@@ -75,8 +75,8 @@ const rabbit310: Rules = {
   comparesHeaderTypes: false,
   refusesDeliveryModes: true,
   checksUserFirst: true,
+  failsOverIntervals: true,
   streamsMarkTransient: false,
-  streamCountMillis: 5000,
   namesStreams: false,
   quorumName: "quorum",
   deaths: "header",
@@ -115,7 +115,7 @@ const rabbit40: Rules = {
 const rabbit43: Rules = {
   ...rabbit40,
   serverVersion: "4.3.0",
-  streamCountMillis: 1000,
+  failsOverIntervals: false,
   quorumName: "<<\"quorum\">>",
   countsFailures: "all queues",
   deliveryHeaders: "deliveries and failures",

@@ -7,8 +7,11 @@ import type { Message } from "./message.ts"
 import { withHeaders } from "./messageHeaders.ts"
 import type { Consumer, Entry, Owner, Queue, QueueDefinition, QueueHost } from "./queue.ts"
 import { intervalOf } from "./queueArguments.ts"
-import { Refusal } from "./refusal.ts"
+import { crash, Refusal } from "./refusal.ts"
 import { StreamLog } from "./streamLog.ts"
+
+/** How long the number of messages that `queue.declare-ok` says stays what it was, in milliseconds. */
+const countMillis = 5000
 
 /** A consumer and the offset of what it gets next. */
 interface Reader {
@@ -65,8 +68,8 @@ export class StreamQueue implements Queue {
   /** RabbitMQ counts no consumers here, and counts messages only now and then. */
   get declared(): { readonly messageCount: number; readonly consumerCount: number } {
     const { host, log } = this
-    const interval = host.rules.streamCountMillis
-    const lastCount = this.created + Math.floor((host.timers.now() - this.created) / interval) * interval
+    const age = host.timers.now() - this.created
+    const lastCount = this.created + age - age % countMillis
     return { messageCount: log.lengthAt(lastCount), consumerCount: 0 }
   }
 
@@ -88,7 +91,7 @@ export class StreamQueue implements Queue {
       const named = rules.namesStreams ? `stream ${this.resource}` : `'${this.resource}'`
       throw new Refusal("preconditionFailed", `consumer prefetch count is not set for ${named}`)
     }
-    if (consumer.noAck) throw this.unsupported("automatic acknowledgement")
+    if (consumer.noAck) throw this.unsupported("automatic acknowledgement", rules.namesStreams ? "stream" : "stream queues")
     if (consumer.globalPrefetch) {
       throw new Refusal("notImplemented", `${this.resource} does not support global qos`)
     }
@@ -135,6 +138,10 @@ export class StreamQueue implements Queue {
     throw this.unsupported("basic.nack and basic.reject")
   }
 
+  takeFrom(_consumer: Consumer, entries: ReadonlyArray<Entry>): void {
+    this.acknowledge(entries)
+  }
+
   purge(): number {
     throw this.unsupported("queue.purge")
   }
@@ -172,13 +179,15 @@ export class StreamQueue implements Queue {
     if (text === "last") return Math.max(log.start, log.end - 1)
     if (isInteger(term)) return Number(term.value)
     if (term.type === "timestamp") return log.since(Number(term.value) * 1000)
-    const interval = text === undefined ? undefined : intervalOf(text)
+    // RabbitMQ fails over what is no text, and up to 4.0 over text without a number.
+    if (text === undefined || (!/^\d/.test(text) && this.host.rules.failsOverIntervals)) throw crash()
+    const interval = intervalOf(text)
     if (interval === undefined) throw invalidStreamOffset(this.resource, term)
     return log.since(this.host.timers.now() - interval)
   }
 
-  private unsupported(what: string): Refusal {
-    return new Refusal("notImplemented", `${what} not supported by stream queues ${this.resource}`)
+  private unsupported(what: string, by = "stream queues"): Refusal {
+    return new Refusal("notImplemented", `${what} not supported by ${by} ${this.resource}`)
   }
 }
 
