@@ -323,6 +323,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   tuned(tuning: Tuning): void {
     this.tuning = tuning
     this.parser.maxFrameSize = tuning.frameMax
+    this.parser.maxHeaderSize = this.options.maxHeaderSize
     this.channels.limit(tuning.channelMax)
   }
 
