@@ -18,7 +18,7 @@ import * as Record from "effect/Record"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import { AmqpChannelError, InvalidArgument } from "./AmqpError.ts"
 import type { AmqpPublishAllError } from "./AmqpError.ts"
-import * as AmqpMessage from "./AmqpMessage.ts"
+import type * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel.ts"
 import * as Program from "./internal/program.ts"
 import { ProgramConfirms } from "./internal/programConfirms.ts"
@@ -527,10 +527,10 @@ export const publish = (
   Program.make((channel) => {
     const send = channel.step(() => {
       const route = Topology.routeOf(options)
-      const properties = AmqpMessage.encodeProperties(message.properties)
+      const { body, properties } = message
       const { programPublisher } = channel
-      if (programPublisher === undefined) channel.publish(route, properties, message.body)
-      else programPublisher.publish(channel, route, properties, message.body)
+      if (programPublisher === undefined) channel.publish(route, properties, body)
+      else programPublisher.publish(channel, route, properties, body)
     })
     return Effect.suspend(() => mayPublish(channel) ? send : Effect.andThen(awaitPublishing(channel), send))
   })

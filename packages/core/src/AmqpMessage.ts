@@ -23,11 +23,9 @@ import * as Stamp from "./internal/stamp.ts"
 
 export type { DecompressOptions, Encoded } from "./internal/decoding.ts"
 export type { Properties, RawProperties, ReceivedProperties } from "./internal/properties.ts"
+export type { UnknownProperties } from "./protocol/BasicProperties.ts"
 export { TypedField } from "./protocol/fieldTable.ts"
-export type { FieldTable, FieldType, FieldValue } from "./protocol/fieldTable.ts"
-
-/** @internal */
-export { decodeProperties, encodeProperties } from "./internal/properties.ts"
+export type { EncodedTable, FieldTable, FieldType, FieldValue } from "./protocol/fieldTable.ts"
 
 /**
  * A message to publish. The constructors make one that `console.log` and Effect's loggers show as {@link pretty} and not byte by

@@ -19,7 +19,7 @@ import type { PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import { AmqpPublishAllError } from "./AmqpError.ts"
 import type { AmqpChannelError, AmqpPublishError } from "./AmqpError.ts"
-import * as AmqpMessage from "./AmqpMessage.ts"
+import type * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import type { Channel } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
@@ -196,7 +196,7 @@ const send = (
   route: PublishOptions,
   owner: PublishOwner,
   index: number
-): void => channel.publish(Topology.routeOf(route), AmqpMessage.encodeProperties(properties), body, owner, index)
+): void => channel.publish(Topology.routeOf(route), properties, body, owner, index)
 
 class PublishOne implements PublishJob, PublishOwner {
   waitingSince = 0

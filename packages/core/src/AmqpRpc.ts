@@ -232,7 +232,7 @@ class Call implements PublishJob, PublishOwner {
       const { body, properties } = this.request
       channel.publish(
         Topology.routeOf({ mandatory: true, ...this.options }),
-        AmqpMessage.encodeProperties({ ...properties, replyTo: replyQueue, correlationId }),
+        { ...properties, replyTo: replyQueue, correlationId },
         body,
         this,
         0

@@ -236,8 +236,9 @@ export const failureOf = (outcome: Outcome): AmqpError.AmqpPublishError | undefi
   return publishError(outcome._tag === "AmqpChannelError" ? new AmqpError.OutcomeUnknown({ cause: outcome }) : outcome)
 }
 
-/** The error for a message that can't be encoded. Throws what is no such error. */
+/** The error for a message that can't be encoded, or whose channel was closed meanwhile. Throws what is no such error. */
 export const unencodable = (thrown: unknown): AmqpError.AmqpPublishError => {
+  if (thrown instanceof AmqpError.AmqpChannelError) return notSent(thrown)
   if (!(thrown instanceof EncodeError)) throw thrown
   const reason = new AmqpError.InvalidArgument({ description: thrown.message })
   return notSent(channelError(reason))

@@ -3,7 +3,7 @@
  *
  * As RabbitMQ 3.10 has it: https://www.rabbitmq.com/docs/dlx#effects.
  */
-import { TypedField } from "../../protocol/fieldTable.ts"
+import { changeTable, TypedField } from "../../protocol/fieldTable.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 import type { Message } from "./message.ts"
 
@@ -23,9 +23,8 @@ export interface Death {
 
 /** The message as it is published to the dead-letter exchange. */
 export const deadLetter = (message: Message, death: Death): Message => {
-  const { CC, ...others } = message.properties.headers ?? {}
   // Keys of `CC` are routed by as well, unless another key is in their place.
-  const headers = CC === undefined || death.routingKey !== undefined ? others : { ...others, CC }
+  const headers = changeTable(message.properties.headers, death.routingKey === undefined ? {} : { CC: undefined })
   const event = deathEvent(message, death)
   return {
     exchange: death.exchange,
@@ -67,20 +66,23 @@ const deathEvent = ({ exchange, properties, routingKey }: Message, death: Death)
 const withDeath = (headers: FieldTable, event: DeathEvent): FieldTable => {
   const former = headers["x-death"]
   if (former === undefined) {
-    return {
-      ...headers,
+    return changeTable(headers, {
       "x-death": [{ count: TypedField.int64(1), ...event }],
       "x-first-death-exchange": event.exchange,
       "x-first-death-queue": event.queue,
       "x-first-death-reason": event.reason
-    }
+    })
   }
   const deaths = deathsOf(former)
   const same = deaths.find((death) => death["queue"] === event.queue && death["reason"] === event.reason)
-  const last = same === undefined ? { count: TypedField.int64(1), ...event } : { ...same, count: countOf(same, 1) }
+  const last = same === undefined
+    ? { count: TypedField.int64(1), ...event }
+    : changeTable(same, { count: countOf(same, 1) })
   // A count that came back from a client would be sent as the smallest integer that holds it.
-  const others = deaths.filter((death) => death !== same).map((death) => ({ ...death, count: countOf(death, 0) }))
-  return { ...headers, "x-death": [last, ...others] }
+  const others = deaths.filter((death) => death !== same).map((death) =>
+    changeTable(death, { count: countOf(death, 0) })
+  )
+  return changeTable(headers, { "x-death": [last, ...others] })
 }
 
 const countOf = ({ count }: FieldTable, more: number): TypedField =>

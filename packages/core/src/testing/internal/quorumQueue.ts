@@ -1,5 +1,5 @@
 /** A quorum queue of one node (https://www.rabbitmq.com/docs/quorum-queues), as clients see it. */
-import { TypedField } from "../../protocol/fieldTable.ts"
+import { changeTable, TypedField } from "../../protocol/fieldTable.ts"
 import type { Message } from "./message.ts"
 import { MessageQueue } from "./messageQueue.ts"
 import type { StoredEntry } from "./messageQueue.ts"
@@ -66,6 +66,6 @@ const withDeliveryCount = (message: Message, count: number): Message => ({
   ...message,
   properties: {
     ...message.properties,
-    headers: { ...message.properties.headers, "x-delivery-count": TypedField.int64(count) }
+    headers: changeTable(message.properties.headers, { "x-delivery-count": TypedField.int64(count) })
   }
 })

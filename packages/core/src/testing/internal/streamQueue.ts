@@ -1,6 +1,6 @@
 /** A stream (https://www.rabbitmq.com/docs/streams), as clients of AMQP 0-9-1 see it, with one message in each chunk. */
+import { changeTable, TypedField } from "../../protocol/fieldTable.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
-import { TypedField } from "../../protocol/fieldTable.ts"
 import { checkConsumerArguments, invalidStreamOffset } from "./consumerArguments.ts"
 import type { Message } from "./message.ts"
 import type { Consumer, Entry, Owner, Queue, QueueDefinition, QueueHost } from "./queue.ts"
@@ -59,7 +59,7 @@ export class StreamQueue implements Queue {
   }
 
   publish(message: Message): boolean {
-    const headers = { ...message.properties.headers, "x-stream-offset": TypedField.int64(this.log.end) }
+    const headers = changeTable(message.properties.headers, { "x-stream-offset": TypedField.int64(this.log.end) })
     this.log.append({ ...message, properties: { ...message.properties, headers } }, this.host.timers.now())
     this.deliver()
     return true

@@ -1,4 +1,5 @@
 /** A virtual host: its exchanges, queues and bindings, and the way of a message through them. */
+import { changeTable } from "../../protocol/fieldTable.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 import type {
   ExchangeBind,
@@ -385,6 +386,5 @@ const routingKeysOf = ({ properties: { headers }, routingKey }: Message): Readon
 const withoutBlindCopies = (message: Message): Message => {
   const { headers } = message.properties
   if (headers?.["BCC"] === undefined) return message
-  const { BCC: _, ...others } = headers
-  return { ...message, properties: { ...message.properties, headers: others } }
+  return { ...message, properties: { ...message.properties, headers: changeTable(headers, { BCC: undefined }) } }
 }
