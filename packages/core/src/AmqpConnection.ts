@@ -5,9 +5,10 @@
  * one reads, one writes, one keeps the heartbeat. Closing the scope closes the channels and the connection in order, each
  * step bounded in time. When the connection is lost, everything that uses it fails at once with the cause.
  *
- * What a broker can make the client keep in memory has limits: the size of a frame ({@link Options}: `frameMax`), of a message
- * (`maxBodySize`), and how deep field tables are nested (32, which is fixed). What exceeds the first and the last ends the
- * connection, and a message that is too large is dropped as it comes. No error, log or inspected value shows a password or token.
+ * What a broker can make the client keep in memory has limits: the size of a frame ({@link Options}: `frameMax`), of the properties
+ * of a message (`maxHeaderSize`), of its body (`maxBodySize`), and how deep field tables are nested (32, which is fixed). A frame or
+ * properties above their limit end the connection, a body above its limit is dropped as it comes, and tables that are nested deeper
+ * make reading the properties fail. No error, log or inspected value shows a password or token.
  *
  * @since 0.1.0
  */
@@ -77,6 +78,12 @@ export interface Options {
    * RabbitMQ's too.
    */
   readonly channelMax?: number | undefined
+  /**
+   * The largest content header (the properties and headers of a message) that is accepted where it is more than `frameMax`, in
+   * bytes with the 20 bytes around it. RabbitMQ sends a header as one frame of any size: dead-lettering adds `x-death`, and a
+   * message that had just fitted a frame no longer does. A larger one ends the connection. Default: 16 MiB.
+   */
+  readonly maxHeaderSize?: number | undefined
   /** The largest message body that is accepted, in bytes; larger ones are dropped as they come. Default: 16 MiB. */
   readonly maxBodySize?: number | undefined
   /**
@@ -218,22 +225,6 @@ export class AmqpConnection extends Context.Service<AmqpConnection, {
  */
 export const Transport: Context.Reference<internal.TransportProtection | undefined> = internal.Transport
 
-const sessionKey: unique symbol = Symbol("@effect-amqp/core/session")
-
-/** A connection as this package makes it: with the session that its channels are opened in. */
-type ConnectionWithSession = AmqpConnection["Service"] & { readonly [sessionKey]: Session.Session }
-
-/**
- * The session behind the connection.
- *
- * @internal
- */
-export const session: Effect.Effect<Session.Session, never, AmqpConnection> = Effect.map(
-  AmqpConnection,
-  // Only `make` makes connections.
-  (connection) => (connection as ConnectionWithSession)[sessionKey]
-)
-
 const invalid = (description: string) =>
   Effect.fail(new AmqpConnectionError({ reason: new InvalidArgument({ description }) }))
 
@@ -249,13 +240,15 @@ const resolve = (
   transport: internal.TransportProtection | undefined
 ): Effect.Effect<SessionOptions, AmqpConnectionError> => {
   const heartbeatSeconds = Duration.toSeconds(options.heartbeat ?? "60 seconds")
-  const { channelMax = 2047, frameMax = 131072, maxBodySize = 16 * 1024 * 1024 } = options
+  const { channelMax = 2047, frameMax = 131072 } = options
+  const { maxBodySize = 16 * 1024 * 1024, maxHeaderSize = 16 * 1024 * 1024 } = options
   const { credentials = guest, maxIdleChannels = 8, maxPublishSize = 128 * 1024 * 1024 } = options
   if (!integerIn(heartbeatSeconds, 0, 65535)) return invalid("heartbeat: must be whole seconds from 0 to 65535")
   if (frameMax !== 0 && !integerIn(frameMax, 8192, 0xffffffff)) {
     return invalid("frameMax: must be 0 (no limit) or whole bytes from 8192 to 4294967295")
   }
   if (!integerIn(channelMax, 0, 65535)) return invalid("channelMax: must be a whole number from 0 to 65535")
+  if (!integerIn(maxHeaderSize, 0, Number.MAX_SAFE_INTEGER)) return invalid("maxHeaderSize: must be whole bytes from 0")
   if (!integerIn(maxBodySize, 0, Number.MAX_SAFE_INTEGER)) return invalid("maxBodySize: must be whole bytes from 0")
   if (!integerIn(maxIdleChannels, 0, 65535)) return invalid("maxIdleChannels: must be a whole number from 0 to 65535")
   if (!integerIn(maxPublishSize, 0, Number.MAX_SAFE_INTEGER)) {
@@ -272,6 +265,7 @@ const resolve = (
     heartbeatSeconds,
     frameMax,
     channelMax,
+    maxHeaderSize,
     maxBodySize,
     maxPublishSize,
     maxIdleChannels,
@@ -346,7 +340,9 @@ export const make = Effect.fnUntraced(function*(
     Effect.flatMap((exit) => Effect.uninterruptible(Scope.close(sessionScope, exit))),
     Effect.forkIn(scope, { startImmediately: true })
   )
-  return connectionOf(session)
+  const connection = connectionOf(session)
+  Session.register(connection, session)
+  return connection
 })
 
 /** What an open connection ends with when its secret was not renewed; the last one for a token that does not fit a frame. */
@@ -383,7 +379,7 @@ const stateChangesOf = (session: Session.Session): Stream.Stream<State> =>
       yield* Queue.end(queue)
     }), { bufferSize: 16, strategy: "sliding" })
 
-const connectionOf = (session: Session.Session): ConnectionWithSession => {
+const connectionOf = (session: Session.Session): AmqpConnection["Service"] => {
   const { options: { clientProperties }, serverProperties, tuning } = session
   const { connection_name: name } = clientProperties
   const { capabilities } = serverProperties
@@ -404,8 +400,7 @@ const connectionOf = (session: Session.Session): ConnectionWithSession => {
     stateChanges: stateChangesOf(session),
     channelCount: Effect.sync(() => session.channelCount),
     updateSecret: (secret, reason) => session.secrets.update(secret, reason),
-    awaitClosed: Deferred.await(session.ended),
-    [sessionKey]: session
+    awaitClosed: Deferred.await(session.ended)
   }
 }
 

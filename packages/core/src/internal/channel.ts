@@ -11,13 +11,12 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as AmqpError from "../AmqpError.ts"
-import type { BasicProperties } from "../protocol/BasicProperties.ts"
-import { encodeProperties } from "../protocol/BasicProperties.ts"
-import { ByteWriter } from "../protocol/ByteWriter.ts"
+import { bytesOf, isUnstable } from "../protocol/bytes.ts"
 import { frameOverhead, ReplyCode } from "../protocol/constants.ts"
 import { ContentAssembler } from "../protocol/ContentAssembler.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
-import { encodeHeaderFrame, encodeMethodFrame, encodeRawHeaderFrame } from "../protocol/frames.ts"
+import { draft } from "../protocol/draft.ts"
+import { encodeDraftedHeaderFrame, encodeMethodFrame, referenceSize } from "../protocol/frames.ts"
 import { methodName } from "../protocol/methods.generated.ts"
 import type {
   BasicCancel,
@@ -39,6 +38,8 @@ import type { Deadlines } from "./deadlines.ts"
 import { Mailbox } from "./mailbox.ts"
 import type { Counts } from "./metrics.ts"
 import type { Outbound } from "./outbound.ts"
+import { writeProperties } from "./properties.ts"
+import type { Properties } from "./properties.ts"
 import { RequestQueue, tagOf, unexpected } from "./requests.ts"
 import type { ChannelEvent, Request } from "./requests.ts"
 
@@ -58,7 +59,7 @@ export interface ProgramPublisher {
   readonly hasRoom: boolean
   readonly awaitRoom: Effect.Effect<void>
   /** Sends a message. Throws an `EncodeError`. */
-  publish(channel: Channel, route: Route, properties: BasicProperties, body: Uint8Array): void
+  publish(channel: Channel, route: Route, properties: Properties, body: Uint8Array): void
 }
 
 /** Where the deliveries of one consumer go. */
@@ -101,14 +102,6 @@ export interface ChannelHost {
 const isDelivery = (content: Content): content is Content<BasicDeliver> => content.method._tag === "basic.deliver"
 
 const isReturn = (content: Content): content is Content<BasicReturn> => content.method._tag === "basic.return"
-
-const encodePropertyBytes = (properties: BasicProperties): Uint8Array => {
-  const writer = new ByteWriter(256)
-  encodeProperties(writer, properties)
-  writer.commit()
-  const [bytes] = writer.take()
-  return bytes
-}
 
 const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 
@@ -216,17 +209,38 @@ export class Channel {
 
   /**
    * Sends a message as one step, so that nothing of this channel can come between its frames. To be called only while
-   * `maySend`. In confirm mode `owner` hears what became of it. Throws an `EncodeError`, and then nothing was sent and no
-   * publish number was used.
+   * `maySend`. In confirm mode `owner` hears what became of it.
+   *
+   * All that is a user's is read before the first byte is written: reading may run their code (getters, proxies, iterators), which may
+   * do anything with this channel. Throws an `EncodeError`, why the channel is closed by then, or what that code throws; and then
+   * nothing was sent and no publish number was used.
    */
-  publish(route: Route, properties: BasicProperties, body: Uint8Array, owner?: PublishOwner, index = 0): void {
-    const { frameMax, maxPublishSize, outbound } = this.host
-    const writer = outbound.writerOf(this.number)
+  publish(route: Route, properties: Properties, body: Uint8Array, owner?: PublishOwner, index = 0): void {
     const { exchange, mandatory = false, routingKey } = route
-    if (body.length > maxPublishSize) {
-      throw new EncodeError({ message: `The body: ${body.length} bytes are more than the limit of ${maxPublishSize}` })
+    const start = draft.provisionalBytes
+    try {
+      writeProperties(draft, properties)
+      const bytes = this.checkedBody(body)
+      // No code of the user's runs from here on.
+      if (this.failure !== undefined) throw this.failure
+      this.publishDrafted(exchange, routingKey, mandatory, start, bytes, owner, index)
+    } finally {
+      draft.truncate(start)
     }
-    let message: MandatoryMessage | undefined
+  }
+
+  /** Sends the message whose properties were drafted since `start`. */
+  private publishDrafted(
+    exchange: string,
+    routingKey: string,
+    mandatory: boolean,
+    start: number,
+    body: Uint8Array,
+    owner: PublishOwner | undefined,
+    index: number
+  ): void {
+    const { frameMax, outbound } = this.host
+    const writer = outbound.writerOf(this.number)
     try {
       encodeMethodFrame(writer, this.number, {
         _tag: "basic.publish",
@@ -236,12 +250,7 @@ export class Channel {
         immediate: false
       })
       const methodSize = writer.provisionalBytes
-      if (mandatory && owner !== undefined) {
-        message = { exchange, routingKey, properties: encodePropertyBytes(properties), body }
-        encodeRawHeaderFrame(writer, this.number, body.length, message.properties)
-      } else {
-        encodeHeaderFrame(writer, this.number, body.length, properties)
-      }
+      encodeDraftedHeaderFrame(writer, this.number, body.length, draft, start)
       this.checkFrameSize(writer.provisionalBytes - methodSize, "The properties")
     } catch (error) {
       writer.rollback()
@@ -251,10 +260,23 @@ export class Channel {
     if (owner === undefined) {
       this.unconfirmed = true
     } else {
+      const message: MandatoryMessage | undefined = mandatory
+        ? { exchange, routingKey, properties: draft.bytesSince(start), body }
+        : undefined
       this.confirms?.add(owner, index, body.length, message)
       this.host.expectReply()
     }
     outbound.commitBody(writer, this.number, body, frameMax)
+  }
+
+  /** The bytes of a body, as they are sent. Bytes that may become fewer while they are sent are copied. */
+  private checkedBody(body: unknown): Uint8Array {
+    const bytes = bytesOf("The body", body)
+    const { maxPublishSize } = this.host
+    if (bytes.length > maxPublishSize) {
+      throw new EncodeError({ message: `The body: ${bytes.length} bytes are more than the limit of ${maxPublishSize}` })
+    }
+    return bytes.length >= referenceSize && isUnstable(bytes) ? bytes.slice() : bytes
   }
 
   /** Whether the broker owes an answer. */
@@ -329,6 +351,8 @@ export class Channel {
   }
 
   private localError(error: unknown): AmqpError.AmqpChannelError {
+    // What a user's code did while it was read closed the channel.
+    if (error instanceof AmqpError.AmqpChannelError) return error
     if (error instanceof EncodeError) {
       return channelError(new AmqpError.InvalidArgument({ description: error.message }))
     }
@@ -459,14 +483,7 @@ export class Channel {
 
   /** Sends a consumer tag that the broker sent. */
   private sendBack(method: BasicCancel | BasicCancelOk): void {
-    try {
-      this.send(method)
-    } catch (error) {
-      if (!(error instanceof EncodeError)) throw error
-      // It fitted when it came, and has become longer: bytes that are no UTF-8 are U+FFFD by now.
-      const message = "a consumer tag is no UTF-8, and can't be sent back"
-      throw new ProtocolError({ replyCode: ReplyCode.syntaxError, message })
-    }
+    this.send(method)
   }
 
   private handleDelivery(content: Content<BasicDeliver>): void {

@@ -66,7 +66,8 @@ export class Outbound {
    * those of other channels, and must not change until it left the socket; until then the channel has no room for another.
    */
   commitBody(writer: ByteWriter, channel: number, body: Uint8Array, frameMax: number): void {
-    if (body.length <= turnBytes) {
+    // A second one goes whole: what was read for it may have sent the first one.
+    if (body.length <= turnBytes || this.lanes.has(channel)) {
       encodeBodyFrames(writer, channel, body, frameMax)
     } else {
       writer.commit()

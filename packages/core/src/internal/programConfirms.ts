@@ -3,9 +3,9 @@
  */
 import * as Effect from "effect/Effect"
 import { AmqpPublishAllError } from "../AmqpError.ts"
-import type { BasicProperties } from "../protocol/BasicProperties.ts"
 import type { Channel, ProgramPublisher, Route } from "./channel.ts"
 import type { Outcome, PublishOwner } from "./confirms.ts"
+import type { Properties } from "./properties.ts"
 import { failureOf } from "./publishing.ts"
 
 /** How many publishes a program may have in flight. */
@@ -21,7 +21,7 @@ export class ProgramConfirms implements ProgramPublisher, PublishOwner {
     return this.inFlight < maxInFlight
   }
 
-  publish(channel: Channel, route: Route, properties: BasicProperties, body: Uint8Array): void {
+  publish(channel: Channel, route: Route, properties: Properties, body: Uint8Array): void {
     channel.publish(route, properties, body, this, this.next)
     this.next++
     this.inFlight++

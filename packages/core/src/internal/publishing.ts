@@ -5,12 +5,14 @@
  * whatever makes room: a confirm, the socket, a new channel. Nothing here runs on a fiber of its own.
  */
 import type * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as AmqpError from "../AmqpError.ts"
 import { EncodeError } from "../protocol/ProtocolError.ts"
 import type { Channel } from "./channel.ts"
 import type { Outcome } from "./confirms.ts"
 import type { Outbound } from "./outbound.ts"
+import * as Validation from "./validation.ts"
 
 /** One or many messages of one caller. */
 export interface PublishJob {
@@ -32,6 +34,28 @@ export interface PublishLimits {
   /** Whether jobs fail while the broker asks publishers to pause. */
   readonly failWhenBlocked: boolean
 }
+
+interface LimitOptions {
+  readonly maxInFlight?: number | undefined
+  readonly maxInFlightBytes?: number | undefined
+  readonly sendTimeout?: Duration.Input | undefined
+  readonly confirmTimeout?: Duration.Input | undefined
+  readonly whenBlocked?: "wait" | "fail" | undefined
+}
+
+/** What the options say of limits, checked. */
+export const resolveLimits = (options: LimitOptions): Effect.Effect<PublishLimits, AmqpError.AmqpChannelError> =>
+  Validation.attempt(() => {
+    const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } =
+      options
+    return {
+      maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
+      maxInFlightBytes: Validation.wholeNumber("maxInFlightBytes", maxInFlightBytes, 1),
+      sendTimeout: sendTimeout === undefined ? Infinity : Validation.millis("sendTimeout", sendTimeout, 0),
+      confirmTimeout: confirmTimeout === undefined ? Infinity : Validation.millis("confirmTimeout", confirmTimeout, 1),
+      failWhenBlocked: whenBlocked === "fail"
+    }
+  })
 
 const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 
@@ -212,8 +236,9 @@ export const failureOf = (outcome: Outcome): AmqpError.AmqpPublishError | undefi
   return publishError(outcome._tag === "AmqpChannelError" ? new AmqpError.OutcomeUnknown({ cause: outcome }) : outcome)
 }
 
-/** The error for a message that can't be encoded. Throws what is no such error. */
+/** The error for a message that can't be encoded, or whose channel was closed meanwhile. Throws what is no such error. */
 export const unencodable = (thrown: unknown): AmqpError.AmqpPublishError => {
+  if (thrown instanceof AmqpError.AmqpChannelError) return notSent(thrown)
   if (!(thrown instanceof EncodeError)) throw thrown
   const reason = new AmqpError.InvalidArgument({ description: thrown.message })
   return notSent(channelError(reason))

@@ -23,6 +23,7 @@ export interface SessionOptions {
   readonly heartbeatSeconds: number
   readonly frameMax: number
   readonly channelMax: number
+  readonly maxHeaderSize: number
   readonly maxBodySize: number
   readonly maxPublishSize: number
   readonly maxIdleChannels: number

@@ -74,6 +74,11 @@ const frameError = (message: string): ProtocolError => new ProtocolError({ reply
 export class FrameParser {
   /** The largest frame that is accepted, in bytes with its 8 bytes of overhead; 0 sets no limit. May change at any time. */
   maxFrameSize: number
+  /**
+   * The largest content header frame that is accepted, where that is more than `maxFrameSize`, in bytes with its overhead. RabbitMQ
+   * sends a header in one frame, also when the headers that it added (`x-death`) have made it larger than the negotiated frame-max.
+   */
+  maxHeaderSize = 0
 
   private readonly handler: FrameHandler
   private readonly reader = new ByteReader()
@@ -160,8 +165,11 @@ export class FrameParser {
     const payload = (bytes[position + 3] << 24 | bytes[position + 4] << 16 | bytes[position + 5] << 8 |
       bytes[position + 6]) >>> 0
     const size = payload + frameOverhead
-    if (size > this.maxFrameSize && this.maxFrameSize !== 0) {
-      throw frameError(`a frame of ${size} bytes exceeds the limit of ${this.maxFrameSize}`)
+    if (
+      size > this.maxFrameSize && this.maxFrameSize !== 0 && (type !== FrameType.header || size > this.maxHeaderSize)
+    ) {
+      const limit = type === FrameType.header ? Math.max(this.maxFrameSize, this.maxHeaderSize) : this.maxFrameSize
+      throw frameError(`a frame of ${size} bytes exceeds the limit of ${limit}`)
     }
     if (type === FrameType.heartbeat) {
       // Judged here, so that a payload is not waited for.

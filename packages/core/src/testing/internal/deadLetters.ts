@@ -1,7 +1,7 @@
 /**
  * What a message says of how it was dropped, and when dropping it goes in circles: https://www.rabbitmq.com/docs/dlx#effects.
  */
-import { TypedField } from "../../protocol/fieldTable.ts"
+import { changeTable, TypedField } from "../../protocol/fieldTable.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 import { isInteger, termAt } from "./fieldTerms.ts"
 import type { Message } from "./message.ts"
@@ -94,7 +94,7 @@ const noted = (message: Message, death: Death): Deaths => {
   const former = message.deaths ?? []
   const same = former.find((each) => each["queue"] === death.queue && each["reason"] === death.reason)
   const count = TypedField.int64((same === undefined ? 0 : countOf(same) ?? 0) + 1)
-  const latest = same === undefined ? { count, ...event } : { ...same, count }
+  const latest = same === undefined ? { count, ...event } : changeTable(same, { count })
   const deaths = [latest, ...former.filter((each) => each !== same)]
   return {
     deaths,
@@ -146,7 +146,7 @@ const groupedByDeath = (tables: ReadonlyArray<FieldTable>): ReadonlyArray<FieldT
 const increased = (death: FieldTable): FieldTable | undefined => {
   if (!hasCount(death)) return { count: TypedField.int64(1), ...death }
   const count = countOf(death)
-  return count === undefined ? undefined : { ...death, count: TypedField.int64(count + 1) }
+  return count === undefined ? undefined : changeTable(death, { count: TypedField.int64(count + 1) })
 }
 
 const sorted = (table: FieldTable): FieldTable =>

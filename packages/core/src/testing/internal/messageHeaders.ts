@@ -1,5 +1,6 @@
 /** Messages with other headers: the broker's own. */
-import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
+import { changeTable } from "../../protocol/fieldTable.ts"
+import type { FieldValue } from "../../protocol/fieldTable.ts"
 import type { Message } from "./message.ts"
 
 /** A copy with these headers changed; a header whose value is `undefined` is removed. */
@@ -8,17 +9,8 @@ export const withHeaders = (
   changes: Readonly<Record<string, FieldValue | undefined>>
 ): Message => ({
   ...message,
-  properties: { ...message.properties, headers: changed(message.properties.headers, changes) }
+  properties: { ...message.properties, headers: changeTable(message.properties.headers, changes) }
 })
-
-const changed = (
-  headers: FieldTable | undefined,
-  changes: Readonly<Record<string, FieldValue | undefined>>
-): FieldTable => {
-  const removed = Object.keys(changes).filter((name) => changes[name] === undefined)
-  if (removed.length === 0) return { ...headers, ...changes }
-  return Object.fromEntries(Object.entries({ ...headers, ...changes }).filter(([name]) => !removed.includes(name)))
-}
 
 /** The message with the keys that its headers `CC` and `BCC` add, and without the latter (RabbitMQ, "Sender-selected Distribution"). */
 export const addressed = (message: Message): Message => {
