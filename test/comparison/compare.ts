@@ -23,7 +23,7 @@ export type Comparison = { readonly _tag: "Same" | "Timing" } | ({ readonly _tag
 /** For how long nothing may come before the next operation, at first and when a run is repeated. */
 const quietMillis = 8
 
-const patientMillis = 40
+const patientMillis = 30
 
 /** How often a run that differs is done again before that is reported. */
 const repetitions = 4
@@ -96,7 +96,7 @@ const compareAgain = (plan: Plan, brokers: Brokers): Effect.Effect<Comparison> =
     const reference = new Set<string>()
     const embedded = new Set<string>()
     for (let repetition = 1;; repetition++) {
-      const difference = yield* runBoth(plan, brokers, patientMillis)
+      const difference = yield* runBoth(plan, brokers, patientMillis * repetition)
       reference.add(textOf(difference.reference))
       embedded.add(textOf(difference.embedded))
       if ([...reference].some((text) => embedded.has(text))) return { _tag: "Timing" }

@@ -384,7 +384,7 @@ class Planner {
   }
 
   private channel(): ChannelName {
-    return this.dice.weighted({ confirm: 10, plain: 4, tx: 1.5, global: 1.5, other: 2.5 })
+    return this.dice.weighted({ confirm: 9, plain: 4, tx: 1.5, global: 2.5, other: 2.5 })
   }
 
   /** Mostly a channel that has something to settle. */

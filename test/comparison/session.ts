@@ -304,13 +304,14 @@ export class Session {
   // the end
   // ---------------------------------------------------------------------------
 
-  /** Ends what is open and deletes the queues and exchanges, as far as the broker replies. */
+  /** Deletes the queues and exchanges, as far as the broker replies, and closes the connections. */
   deleteAll(names: {
     readonly queues: ReadonlyArray<string>
     readonly exchanges: ReadonlyArray<string>
   }): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
-      for (const connection of ["main", "other"] as const) this.drop(connection)
+      // An exclusive queue of it can only be deleted once it has ended.
+      this.drop("other")
       const { number } = channels.plain
       const deletions = [
         ...names.queues.map((queue) => encodeMethod(number, "queue.delete", this.named({ queue }))),

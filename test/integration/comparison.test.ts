@@ -10,7 +10,7 @@ import { brokerUrl, onRabbitMQ } from "../support/brokerUnderTest.ts"
 /** How many seeds are run, in batches of a test each. */
 const batches = 4
 const seedsPerBatch = 75
-const steps = 18
+const steps = 15
 
 describe.runIf(onRabbitMQ("the broker to compare the embedded one with"))("RabbitMQ and the embedded broker", () => {
   it.live.each(Array.from({ length: batches }, (_, batch) => batch * seedsPerBatch))(

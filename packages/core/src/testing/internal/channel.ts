@@ -439,7 +439,9 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   /** The client keeps messages for too long. */
   private onOverdue(overdue: ReadonlyArray<Received>): void {
     const { consumerTimeoutMillis, notifiesCancel } = this.host
-    if (this.virtualHost.rules.overdueConsumers === "the channel is closed") return this.refuseDelay(consumerTimeoutMillis)
+    if (this.virtualHost.rules.overdueConsumers === "the channel is closed") {
+      return this.refuseDelay(consumerTimeoutMillis)
+    }
     const byConsumer = new Map<ChannelConsumer, Array<Received>>()
     let isTold = true
     for (const received of overdue) {
