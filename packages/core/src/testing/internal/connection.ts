@@ -9,7 +9,7 @@ import type { Confirmation } from "./confirms.ts"
 import { ConnectionChannels, internalError, malformedText } from "./connectionChannels.ts"
 import type { ChannelsHost, CloseReason } from "./connectionChannels.ts"
 import type { DirectReplies } from "./directReplies.ts"
-import { describeFrame } from "./erlangTerms.ts"
+import { describeFrame, describeProblem } from "./erlangTerms.ts"
 import { FrameReader } from "./frameReader.ts"
 import { checkTune, isWrongLogin, logIn, versionOf } from "./handshake.ts"
 import { Heartbeats } from "./heartbeats.ts"
@@ -230,9 +230,9 @@ export class ServerConnection implements ChannelsHost {
   }
 
   /** What comes after it can't be told apart. */
-  private onUnreadable(type: number, payload: Uint8Array, problem: string): void {
+  private onUnreadable(type: number, payload: Uint8Array, problem: ReadonlyArray<string | number>): void {
     if (this.phase !== "closed") {
-      this.fail(new Refusal("frameError", `${describeFrame(type, payload)}: ${problem}`), noMethod)
+      this.fail(new Refusal("frameError", describeProblem(type, payload, problem)), noMethod)
     }
     this.fallSilent()
   }

@@ -153,14 +153,11 @@ export class ConnectionChannels {
   }
 
   private onWholeMethod(number: number, method: Methods.Method, content: ReceivedContent | undefined): void {
+    if (method._tag === "channel.open") return this.openChannel(number)
     if (this.closing.has(number)) {
       if (method._tag === "channel.close-ok") this.forget(number)
       else if (method._tag === "channel.close") this.host.send(number, { _tag: "channel.close-ok" })
       return
-    }
-    if (method._tag === "channel.open" && !this.open.has(number)) {
-      this.open.set(number, new ServerChannel(number, this.host))
-      return this.host.send(number, { _tag: "channel.open-ok" })
     }
     const channel = this.expectOpen(number, methodIds[method._tag])
     if (channel === undefined) return
@@ -175,6 +172,15 @@ export class ConnectionChannels {
     } catch (error) {
       this.refuse(error, number, methodIds[method._tag])
     }
+  }
+
+  private openChannel(number: number): void {
+    if (this.open.has(number) || this.closing.has(number)) {
+      const refusal = new Refusal("channelError", "second 'channel.open' seen")
+      return this.refuse(refusal, number, methodIds["channel.open"])
+    }
+    this.open.set(number, new ServerChannel(number, this.host))
+    this.host.send(number, { _tag: "channel.open-ok" })
   }
 
   /** The channel, if it is open. If it never was, the connection is closed. */

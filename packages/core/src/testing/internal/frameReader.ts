@@ -4,8 +4,8 @@ import { frameEnd, frameHeaderSize, frameOverhead } from "../../protocol/constan
 export interface FrameReaderHandler {
   /** A frame of any type. The payload is a view into what was received. */
   onFrame(type: number, channel: number, payload: Uint8Array): void
-  /** A frame that ends the reading: where the next one begins is unknown. `problem` is an Erlang term. */
-  onUnreadable(type: number, payload: Uint8Array, problem: string): void
+  /** A frame that ends the reading: where the next one begins is unknown. `problem` is a tuple of RabbitMQ's. */
+  onUnreadable(type: number, payload: Uint8Array, problem: ReadonlyArray<string | number>): void
 }
 
 const empty = new Uint8Array(0)
@@ -69,8 +69,7 @@ export class FrameReader {
         bytes[position + 6]) >>> 0
       if (this.frameMax !== 0 && size > this.frameMax) {
         this.stop()
-        const problem = `{frame_too_large,${size},${this.frameMax - frameOverhead}}`
-        return this.handler.onUnreadable(type, empty, problem)
+        return this.handler.onUnreadable(type, empty, ["frame_too_large", size, this.frameMax - frameOverhead])
       }
       const next = position + size + frameOverhead
       if (next > bytes.length) {
@@ -81,7 +80,7 @@ export class FrameReader {
       const end = bytes[next - 1]
       if (end !== frameEnd) {
         this.stop()
-        return this.handler.onUnreadable(type, payload, `{invalid_frame_end_marker,${end}}`)
+        return this.handler.onUnreadable(type, payload, ["invalid_frame_end_marker", end])
       }
       position = next
       this.handler.onFrame(type, channel, payload)

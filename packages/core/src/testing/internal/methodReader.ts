@@ -64,7 +64,7 @@ export class MethodReader {
       return reader.hasMalformedText && !hasContent(method) ? { _tag: "MalformedText" } : { _tag: "Method", method }
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
-      return { _tag: reader.isInTable ? "MalformedTable" : "Malformed" }
+      return { _tag: reader.isInLastTable ? "MalformedTable" : "Malformed" }
     }
   }
 
@@ -86,9 +86,12 @@ class ArgumentReader extends ByteReader {
   hasMalformedText = false
   private payload: Uint8Array = new Uint8Array(0)
   private depth = 0
+  /** Where the outermost table ends. */
+  private tableEnd = 0
 
-  get isInTable(): boolean {
-    return this.depth > 0
+  /** Whether it reads within a table that is as long as it should be: it is the last argument of each method of a channel. */
+  get isInLastTable(): boolean {
+    return this.depth > 0 && this.tableEnd === this.payload.length
   }
 
   override reset(payload: Uint8Array): void {
@@ -99,8 +102,9 @@ class ArgumentReader extends ByteReader {
   }
 
   override enter(length: number): number {
+    const end = this.payload.length - this.remaining + length
     const outer = super.enter(length)
-    this.depth++
+    if (this.depth++ === 0) this.tableEnd = end
     return outer
   }
 
