@@ -76,7 +76,7 @@ export class FrameReader {
         this.needed = next - position
         break
       }
-      const payload = bytes.subarray(position + frameHeaderSize, next - 1)
+      const payload = view(bytes, position + frameHeaderSize, next - 1)
       const end = bytes[next - 1]
       if (end !== frameEnd) {
         this.stop()
@@ -90,6 +90,10 @@ export class FrameReader {
     this.heldBytes = bytes.length - position
   }
 }
+
+/** A part of the bytes, as a plain `Uint8Array` and several times faster than `subarray`. */
+export const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
+  new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
 
 /** All chunks as one. */
 export const joined = (chunks: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
