@@ -281,6 +281,16 @@ const groups: Record<string, Record<string, Case>> = {
         }140,141,142,143>>: unknown_frame`
       )
     },
+    "with a wrong end is quoted with that, in lines of 80 characters": {
+      in: "running",
+      send: [frame(1, 0, new Uint8Array(12).fill(1), 77)],
+      expected: [
+        `connection.close 501 FRAME_ERROR - type 1, all octets = <<1,1,1,1,1,1,1,1,1,1,1,1>>: {invalid_frame_end_marker,\n${
+          " ".repeat(51)
+        }77} [0, 0]`,
+        "closed after 3 s"
+      ]
+    },
     "of a heartbeat with a payload is refused with 501": {
       in: "running",
       send: [frame(8, 0, new Uint8Array(2))],
@@ -434,6 +444,11 @@ const groups: Record<string, Record<string, Case>> = {
       in: "channel",
       send: [frame(1, 1, wire("0032 000a 0000 00 02 00000009 01 41 5a 00 00"))],
       expected: frameError("cannot decode <<0,0,0,2,0,0,0,9,1,65,90,0,0>>", "50, 10")
+    },
+    "with a table that is shorter than the rest is refused with 501, whatever is in it": {
+      in: "channel",
+      send: [frame(1, 1, wire("0032 000a 0000 00 02 00000003 01 41 5a 00 00"))],
+      expected: frameError("cannot decode <<0,0,0,2,0,0,0,3,1,65,90,0,0>>", "50, 10")
     },
     "with a table value of an unknown type ends the connection at once": {
       in: "channel",
@@ -658,6 +673,11 @@ const groups: Record<string, Record<string, Case>> = {
         refusal,
         ...closes("530 NOT_ALLOWED - number of channels opened (1) has reached the negotiated channel_max (1)")
       ]
+    },
+    "cannot be opened again before that is answered": {
+      in: "channel",
+      send: [refused, "answer", channelOpen],
+      expected: [refusal, ...channelError("second 'channel.open' seen", "20, 10")]
     },
     "can be opened again once that is answered": {
       in: "channel",

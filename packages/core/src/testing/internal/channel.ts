@@ -160,8 +160,6 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
       case "channel.flow":
         if (!method.active) throw new Refusal("notImplemented", "active=false")
         return { _tag: "channel.flow-ok", active: true }
-      case "channel.open":
-        throw new Refusal("channelError", "second 'channel.open' seen")
       default:
         throw new Refusal("commandInvalid", "unimplemented method")
     }

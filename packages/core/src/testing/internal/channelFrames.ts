@@ -1,7 +1,7 @@
 /** Puts the frames of a channel together to methods with their contents, and refuses one that is not the next, as RabbitMQ does. */
 import { basicClassId } from "../../protocol/constants.ts"
 import type { Method } from "../../protocol/methods.generated.ts"
-import { joined } from "./frameReader.ts"
+import { joined, view } from "./frameReader.ts"
 import { hasContent } from "./methodReader.ts"
 import { Refusal } from "./refusal.ts"
 
@@ -18,6 +18,8 @@ interface Header {
   readonly properties: Uint8Array
   readonly bodySize: number
 }
+
+const empty = new Uint8Array(0)
 
 /** Class, weight and body size, before the properties. */
 export const contentHeaderSize = 12
@@ -49,10 +51,8 @@ export class ChannelFrames {
   }
 
   contentHeader(payload: Uint8Array): void {
-    const { byteLength, byteOffset, buffer } = payload
-    const view = new DataView(buffer, byteOffset, byteLength)
-    const classId = view.getUint16(0)
-    const weight = view.getUint16(2)
+    const classId = payload[0] << 8 | payload[1]
+    const weight = payload[2] << 8 | payload[3]
     // RabbitMQ takes a header with a weight for something else.
     if (this.pending === undefined || this.header !== undefined || weight !== 0) throw this.unexpected()
     if (classId !== basicClassId) {
@@ -61,30 +61,35 @@ export class ChannelFrames {
         `expected content header for class ${basicClassId}, got one for class ${classId} instead`
       )
     }
-    const bodySize = Number(view.getBigUint64(4))
-    this.header = { properties: payload.subarray(contentHeaderSize), bodySize }
+    const bodySize = longAt(payload, 4) * 4_294_967_296 + longAt(payload, 8)
+    this.header = { properties: view(payload, contentHeaderSize, payload.length), bodySize }
     this.missing = bodySize
-    if (bodySize === 0) this.complete(this.pending, this.header)
+    if (bodySize === 0) this.complete(this.pending, this.header, empty)
   }
 
   body(payload: Uint8Array): void {
     const { header, pending } = this
     if (pending === undefined || header === undefined) throw this.unexpected()
     this.missing -= payload.length
-    if (header.bodySize <= this.maxBodySize) this.pieces.push(payload)
-    // A body that is longer than announced never ends: RabbitMQ waits for its missing bytes to be none.
-    if (this.missing === 0) this.complete(pending, header)
-    else if (this.missing < 0) this.pieces = []
+    const isKept = header.bodySize <= this.maxBodySize
+    if (this.missing === 0) {
+      // A view would keep everything alive that was received with it.
+      if (!isKept) this.complete(pending, header, empty)
+      else if (this.pieces.length === 0) this.complete(pending, header, payload.slice())
+      else this.complete(pending, header, joined([...this.pieces, payload], header.bodySize))
+    } else if (this.missing > 0) {
+      if (isKept) this.pieces.push(payload)
+    } else {
+      // A body that is longer than announced never ends: RabbitMQ waits for its missing bytes to be none.
+      this.pieces = []
+    }
   }
 
-  private complete(method: Method, { bodySize, properties }: Header): void {
-    const { pieces } = this
+  private complete(method: Method, { bodySize, properties }: Header, body: Uint8Array): void {
     this.pending = undefined
     this.header = undefined
-    this.pieces = []
-    // A view would keep everything alive that was received with it.
-    const body = pieces.length === 1 ? pieces[0].slice() : joined([new Uint8Array(0), ...pieces], bodySize)
-    this.onMethod(method, { properties, bodySize, body: bodySize <= this.maxBodySize ? body : new Uint8Array(0) })
+    if (this.pieces.length > 0) this.pieces = []
+    this.onMethod(method, { properties, bodySize, body })
   }
 
   private unexpected(): Refusal {
@@ -99,3 +104,6 @@ export class ChannelFrames {
     )
   }
 }
+
+const longAt = (bytes: Uint8Array, at: number): number =>
+  (bytes[at] << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3]) >>> 0

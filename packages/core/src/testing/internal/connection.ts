@@ -9,7 +9,7 @@ import type { Confirmation } from "./confirms.ts"
 import { ConnectionChannels, internalError, malformedText } from "./connectionChannels.ts"
 import type { ChannelsHost, CloseReason } from "./connectionChannels.ts"
 import type { DirectReplies } from "./directReplies.ts"
-import { describeFrame } from "./erlangTerms.ts"
+import { describeFrame, describeProblem } from "./erlangTerms.ts"
 import { FrameReader } from "./frameReader.ts"
 import { checkTune, isWrongLogin, logIn, versionOf } from "./handshake.ts"
 import { Heartbeats } from "./heartbeats.ts"
@@ -233,9 +233,9 @@ export class ServerConnection implements ChannelsHost {
   }
 
   /** What comes after it can't be told apart. */
-  private onUnreadable(type: number, payload: Uint8Array, problem: string): void {
+  private onUnreadable(type: number, payload: Uint8Array, problem: ReadonlyArray<string | number>): void {
     if (this.phase !== "closed") {
-      this.fail(new Refusal("frameError", `${describeFrame(type, payload)}: ${problem}`), noMethod)
+      this.fail(new Refusal("frameError", describeProblem(type, payload, problem)), noMethod)
     }
     this.fallSilent()
   }
@@ -247,23 +247,23 @@ export class ServerConnection implements ChannelsHost {
   private onControl(payload: Uint8Array): void {
     const read = this.methods.read(payload)
     const ids = idsOf(payload)
-    switch (read._tag) {
-      case "Unknown":
+    switch (read) {
+      case "unknown":
         return this.end()
-      case "Malformed":
-      case "MalformedTable":
+      case "malformed":
+      case "malformed table":
         return this.fail(internalError, noMethod)
-      case "MalformedText":
+      case "malformed text":
         return this.fail(malformedText(), ids)
-      case "Other":
+      case "access.request":
+      case "unimplemented":
         return this.fail(this.unexpectedMethod(), ids)
-      case "Method":
-        try {
-          this.onControlMethod(read.method)
-        } catch (error) {
-          if (!(error instanceof Refusal)) throw error
-          this.fail(error, ids)
-        }
+    }
+    try {
+      this.onControlMethod(read)
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      this.fail(error, ids)
     }
   }
 
@@ -294,10 +294,10 @@ export class ServerConnection implements ChannelsHost {
   /** Of a closed connection, the client may say so as often as it likes. */
   private onMethodAfterClose(payload: Uint8Array): void {
     const read = this.methods.read(payload)
-    if (read._tag === "Unknown") this.end()
-    if (read._tag !== "Method") return
-    if (read.method._tag === "connection.close-ok") this.end()
-    else if (read.method._tag === "connection.close") this.send(0, { _tag: "connection.close-ok" })
+    if (read === "unknown") this.end()
+    if (typeof read === "string") return
+    if (read._tag === "connection.close-ok") this.end()
+    else if (read._tag === "connection.close") this.send(0, { _tag: "connection.close-ok" })
   }
 
   private login(method: Methods.ConnectionStartOk): void {

@@ -56,37 +56,45 @@ export class ConnectionChannels {
   /** Takes the payload of a method frame, which has at least the ids of a method. */
   onMethod(number: number, payload: Uint8Array): void {
     const read = this.methods.read(payload)
-    const ids = idsOf(payload)
-    switch (read._tag) {
-      case "Unknown":
-      case "MalformedTable":
+    switch (read) {
+      case "unknown":
+      case "malformed table":
         return this.host.end()
-      case "Malformed":
-        return this.host.fail(new Refusal("frameError", `cannot decode ${numbers(payload.subarray(4))}`), ids)
-      case "MalformedText":
+      case "malformed": {
+        const refusal = new Refusal("frameError", `cannot decode ${numbers(payload.subarray(4))}`)
+        return this.host.fail(refusal, idsOf(payload))
+      }
+      case "malformed text":
         return this.host.fail(malformedText(), noMethod)
-      case "Other":
-        return this.onFrame(number, (frames) => {
-          frames.expectMethod()
-          const channel = this.expectOpen(number, ids)
-          if (read.name === "access.request") channel?.grantAccess()
-          else if (channel !== undefined) {
-            this.refuse(new Refusal("commandInvalid", "unimplemented method"), number, ids)
-          }
-        })
-      case "Method":
-        this.onFrame(number, (frames) => frames.method(read.method))
-        if (read.method._tag === "basic.publish") this.host.published()
     }
+    const frames = this.framesOf(number)
+    if (frames === undefined) return
+    try {
+      if (typeof read !== "string") frames.method(read)
+      else this.onOtherMethod(number, read, frames, idsOf(payload))
+    } catch (error) {
+      this.refuseFrame(error, frames)
+    }
+    if (typeof read !== "string" && read._tag === "basic.publish") this.host.published()
   }
 
   /** Takes the payload of a content header, which has at least `contentHeaderSize` bytes. */
   onContentHeader(number: number, payload: Uint8Array): void {
-    this.onFrame(number, (frames) => frames.contentHeader(payload))
+    const frames = this.framesOf(number)
+    try {
+      frames?.contentHeader(payload)
+    } catch (error) {
+      this.refuseFrame(error, frames)
+    }
   }
 
   onBody(number: number, payload: Uint8Array): void {
-    this.onFrame(number, (frames) => frames.body(payload))
+    const frames = this.framesOf(number)
+    try {
+      frames?.body(payload)
+    } catch (error) {
+      this.refuseFrame(error, frames)
+    }
   }
 
   /** Closes a channel, and waits for the client to answer. */
@@ -125,16 +133,29 @@ export class ConnectionChannels {
     this.host.fail(reason, ids)
   }
 
-  /** A channel begins with its first frame, whatever that is, and only then is expected to be opened. */
-  private onFrame(number: number, take: (frames: ChannelFrames) => void): void {
-    const frames = this.frames.get(number) ?? this.begin(number)
+  private onOtherMethod(
+    number: number,
+    name: "access.request" | "unimplemented",
+    frames: ChannelFrames,
+    ids: MethodIds
+  ): void {
+    frames.expectMethod()
+    const channel = this.expectOpen(number, ids)
+    if (channel === undefined) return
+    if (name === "access.request") channel.grantAccess()
+    else this.refuse(new Refusal("commandInvalid", "unimplemented method"), number, ids)
+  }
+
+  /** A frame is not the next one of its channel. */
+  private refuseFrame(error: unknown, frames: ChannelFrames | undefined): void {
+    if (!(error instanceof Refusal)) throw error
     const pending = frames?.pending
-    try {
-      if (frames !== undefined) take(frames)
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error
-      this.host.fail(error, pending === undefined ? noMethod : methodIds[pending._tag])
-    }
+    this.host.fail(error, pending === undefined ? noMethod : methodIds[pending._tag])
+  }
+
+  /** A channel begins with its first frame, whatever that is, and only then is expected to be opened. */
+  private framesOf(number: number): ChannelFrames | undefined {
+    return this.frames.get(number) ?? this.begin(number)
   }
 
   private begin(number: number): ChannelFrames | undefined {
@@ -153,14 +174,11 @@ export class ConnectionChannels {
   }
 
   private onWholeMethod(number: number, method: Methods.Method, content: ReceivedContent | undefined): void {
+    if (method._tag === "channel.open") return this.openChannel(number)
     if (this.closing.has(number)) {
       if (method._tag === "channel.close-ok") this.forget(number)
       else if (method._tag === "channel.close") this.host.send(number, { _tag: "channel.close-ok" })
       return
-    }
-    if (method._tag === "channel.open" && !this.open.has(number)) {
-      this.open.set(number, new ServerChannel(number, this.host))
-      return this.host.send(number, { _tag: "channel.open-ok" })
     }
     const channel = this.expectOpen(number, methodIds[method._tag])
     if (channel === undefined) return
@@ -175,6 +193,15 @@ export class ConnectionChannels {
     } catch (error) {
       this.refuse(error, number, methodIds[method._tag])
     }
+  }
+
+  private openChannel(number: number): void {
+    if (this.open.has(number) || this.closing.has(number)) {
+      const refusal = new Refusal("channelError", "second 'channel.open' seen")
+      return this.refuse(refusal, number, methodIds["channel.open"])
+    }
+    this.open.set(number, new ServerChannel(number, this.host))
+    this.host.send(number, { _tag: "channel.open-ok" })
   }
 
   /** The channel, if it is open. If it never was, the connection is closed. */

@@ -1,4 +1,4 @@
-/** Binaries as Erlang prints them, which RabbitMQ's reply texts quote. */
+/** Terms as Erlang prints them in RabbitMQ's reply texts. */
 
 const text = new TextDecoder("utf-8", { ignoreBOM: true })
 
@@ -22,9 +22,10 @@ const encoder = new TextEncoder()
 /** `~w`: always as numbers. */
 export const numbers = (bytes: Uint8Array): string => `<<${bytes.join(",")}>>`
 
-/** Where Erlang begins another line, in characters: the last number of a binary may stand a little further out. */
+/** Where Erlang begins another line, in characters: the last number of a binary may stand a little further out, a tuple less. */
 const lineLength = 79
 const lastLineLength = 81
+const tupleLineLength = 78
 
 /** As numbers, in lines that begin below the first number. `column`: where the binary begins. */
 const numbersInLines = (bytes: Uint8Array, column: number): string => {
@@ -58,6 +59,14 @@ const printed = (bytes: Uint8Array, column: number): string => {
   return `<<"${text.decode(Uint8Array.from(escaped))}">>`
 }
 
+/** `~p` of a tuple, which begins a line for its last element if it is too long. `before`: what is printed before it. */
+const tuple = (elements: ReadonlyArray<string | number>, before: string): string => {
+  const column = before.length - before.lastIndexOf("\n") - 1
+  const inOneLine = `{${elements.join(",")}}`
+  if (column + inOneLine.length <= tupleLineLength) return inOneLine
+  return `{${elements.slice(0, -1).join(",")},\n${" ".repeat(column + 1)}${elements.at(-1)}}`
+}
+
 /** How many bytes of a payload are quoted. */
 const quotedBytes = 16
 
@@ -66,4 +75,10 @@ export const describeFrame = (type: number, payload: Uint8Array): string => {
   const isWhole = payload.length <= quotedBytes
   const before = `type ${type}, ${isWhole ? "all" : "first 16"} octets = `
   return before + printed(isWhole ? payload : payload.subarray(0, quotedBytes), before.length)
+}
+
+/** A frame that can't be read, and why: a tuple. */
+export const describeProblem = (type: number, payload: Uint8Array, problem: ReadonlyArray<string | number>): string => {
+  const before = `${describeFrame(type, payload)}: `
+  return before + tuple(problem, before)
 }

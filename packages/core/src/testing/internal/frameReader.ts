@@ -4,8 +4,8 @@ import { frameEnd, frameHeaderSize, frameOverhead } from "../../protocol/constan
 export interface FrameReaderHandler {
   /** A frame of any type. The payload is a view into what was received. */
   onFrame(type: number, channel: number, payload: Uint8Array): void
-  /** A frame that ends the reading: where the next one begins is unknown. `problem` is an Erlang term. */
-  onUnreadable(type: number, payload: Uint8Array, problem: string): void
+  /** A frame that ends the reading: where the next one begins is unknown. `problem` is a tuple of RabbitMQ's. */
+  onUnreadable(type: number, payload: Uint8Array, problem: ReadonlyArray<string | number>): void
 }
 
 const empty = new Uint8Array(0)
@@ -69,19 +69,18 @@ export class FrameReader {
         bytes[position + 6]) >>> 0
       if (this.frameMax !== 0 && size > this.frameMax) {
         this.stop()
-        const problem = `{frame_too_large,${size},${this.frameMax - frameOverhead}}`
-        return this.handler.onUnreadable(type, empty, problem)
+        return this.handler.onUnreadable(type, empty, ["frame_too_large", size, this.frameMax - frameOverhead])
       }
       const next = position + size + frameOverhead
       if (next > bytes.length) {
         this.needed = next - position
         break
       }
-      const payload = bytes.subarray(position + frameHeaderSize, next - 1)
+      const payload = view(bytes, position + frameHeaderSize, next - 1)
       const end = bytes[next - 1]
       if (end !== frameEnd) {
         this.stop()
-        return this.handler.onUnreadable(type, payload, `{invalid_frame_end_marker,${end}}`)
+        return this.handler.onUnreadable(type, payload, ["invalid_frame_end_marker", end])
       }
       position = next
       this.handler.onFrame(type, channel, payload)
@@ -91,6 +90,10 @@ export class FrameReader {
     this.heldBytes = bytes.length - position
   }
 }
+
+/** A part of the bytes, as a plain `Uint8Array` and several times faster than `subarray`. */
+export const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
+  new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
 
 /** All chunks as one. */
 export const joined = (chunks: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {

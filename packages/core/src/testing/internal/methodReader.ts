@@ -1,6 +1,7 @@
 /** Reads the payload of a client's method frame, and tells the ways in which it may be malformed apart as RabbitMQ does. */
 import { ByteReader } from "../../protocol/ByteReader.ts"
-import { decodeMethod, methodIds } from "../../protocol/methods.generated.ts"
+import { ReplyCode } from "../../protocol/constants.ts"
+import { decodeMethod } from "../../protocol/methods.generated.ts"
 import type { Method } from "../../protocol/methods.generated.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
 
@@ -12,7 +13,22 @@ export interface MethodIds {
 
 export const noMethod: MethodIds = { classId: 0, methodId: 0 }
 
-/** Methods of RabbitMQ's that this client has no need to know: an AMQP 0-8 relic, and the credits of early AMQP 1.0. */
+/** What a method frame is found to be that is no method of this client's codec. */
+export type Unreadable =
+  /** The server grants it to AMQP 0-8, where it comes from. */
+  | "access.request"
+  /** RabbitMQ knows it, and this broker does not. */
+  | "unimplemented"
+  /** RabbitMQ's process for the connection dies of it. */
+  | "unknown"
+  /** Its arguments end too early or too late. */
+  | "malformed"
+  /** A value within a table is of an unknown type, or ends too late. RabbitMQ's process dies of that on a channel. */
+  | "malformed table"
+  /** A short string is not UTF-8. */
+  | "malformed text"
+
+/** Methods of RabbitMQ's that this client has no need to know, by class and method: AMQP 0-8's, and early AMQP 1.0's credits. */
 const otherMethods: ReadonlyMap<number, "access.request" | "unimplemented"> = new Map(
   [
     [0x001e000a, "access.request"],
@@ -22,23 +38,6 @@ const otherMethods: ReadonlyMap<number, "access.request" | "unimplemented"> = ne
     [0x003c00ca, "unimplemented"]
   ] as const
 )
-
-const knownMethods: ReadonlySet<number> = new Set(
-  Object.values(methodIds).map(({ classId, methodId }) => classId << 16 | methodId)
-)
-
-/** What a method frame is found to be. */
-export type ReadMethod =
-  | { readonly _tag: "Method"; readonly method: Method }
-  | { readonly _tag: "Other"; readonly name: "access.request" | "unimplemented" }
-  /** RabbitMQ's process for the connection dies of it. */
-  | { readonly _tag: "Unknown" }
-  /** Its arguments end too early or too late. */
-  | { readonly _tag: "Malformed" }
-  /** A value within a table is of an unknown type, or ends too late. RabbitMQ's process dies of that on a channel. */
-  | { readonly _tag: "MalformedTable" }
-  /** A short string is not UTF-8. */
-  | { readonly _tag: "MalformedText" }
 
 /** The class and the method of a method frame's payload. */
 export const idsOf = (payload: Uint8Array): MethodIds => ({
@@ -50,29 +49,27 @@ export const idsOf = (payload: Uint8Array): MethodIds => ({
 export class MethodReader {
   private readonly reader = new ArgumentReader()
 
-  read(payload: Uint8Array): ReadMethod {
-    const { classId, methodId } = idsOf(payload)
-    const id = classId << 16 | methodId
-    const other = otherMethods.get(id)
-    if (other !== undefined) return this.readOther(other, payload)
-    if (!knownMethods.has(id)) return { _tag: "Unknown" }
+  read(payload: Uint8Array): Method | Unreadable {
     const { reader } = this
     reader.reset(payload)
     try {
       const method = decodeMethod(reader)
       // The routing key of a message is bytes to RabbitMQ, and its exchange is looked up and not found.
-      return reader.hasMalformedText && !hasContent(method) ? { _tag: "MalformedText" } : { _tag: "Method", method }
+      return reader.hasMalformedText && !hasContent(method) ? "malformed text" : method
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
-      return { _tag: reader.isInTable ? "MalformedTable" : "Malformed" }
+      if (error.replyCode === ReplyCode.commandInvalid) return otherMethod(payload)
+      return reader.isInLastTable ? "malformed table" : "malformed"
     }
   }
+}
 
-  private readOther(name: "access.request" | "unimplemented", payload: Uint8Array): ReadMethod {
-    // The realm, and a byte of flags.
-    const isWhole = name !== "access.request" || payload.length >= 6 && payload.length === payload[4] + 6
-    return isWhole ? { _tag: "Other", name } : { _tag: "Malformed" }
-  }
+const otherMethod = (payload: Uint8Array): Unreadable => {
+  const { classId, methodId } = idsOf(payload)
+  const name = otherMethods.get(classId << 16 | methodId) ?? "unknown"
+  // The realm, and a byte of flags.
+  const isWhole = name !== "access.request" || payload.length >= 6 && payload.length === payload[4] + 6
+  return isWhole ? name : "malformed"
 }
 
 /** Whether a content comes after a method, in whichever direction it belongs. */
@@ -86,9 +83,12 @@ class ArgumentReader extends ByteReader {
   hasMalformedText = false
   private payload: Uint8Array = new Uint8Array(0)
   private depth = 0
+  /** Where the outermost table ends. */
+  private tableEnd = 0
 
-  get isInTable(): boolean {
-    return this.depth > 0
+  /** Whether it reads within a table that is as long as it should be: it is the last argument of each method of a channel. */
+  get isInLastTable(): boolean {
+    return this.depth > 0 && this.tableEnd === this.payload.length
   }
 
   override reset(payload: Uint8Array): void {
@@ -99,8 +99,9 @@ class ArgumentReader extends ByteReader {
   }
 
   override enter(length: number): number {
+    const end = this.payload.length - this.remaining + length
     const outer = super.enter(length)
-    this.depth++
+    if (this.depth++ === 0) this.tableEnd = end
     return outer
   }
 
