@@ -37,6 +37,10 @@ export class ClassicQueue extends MessageQueue {
     return this.countsFailures && entry.failures > 0 ? { ...entry, redelivered: true } : entry
   }
 
+  protected override presentedAtOnce(entry: StoredEntry): StoredEntry {
+    return entry
+  }
+
   protected takeBack(entry: StoredEntry, failed: boolean): boolean {
     this.ready.putBack({
       ...entry,

@@ -43,11 +43,11 @@ export const deadLetter = (message: Message, death: Death, rules: Rules): Messag
 }
 
 /**
- * A dead letter that is published once more, because it could not be. Who gets it besides is then read from the header, and so those
- * are forgotten that got it blindly.
+ * A dead letter that is published once more, because it could not be. RabbitMQ 3.10 reads from its header then who gets it besides, and
+ * so forgets those who got it blindly.
  */
-export const again = (letter: Message): Message =>
-  letter.blindCopies === undefined || letter.blindCopies.length === 0 ? letter : {
+export const again = (letter: Message, rules: Rules): Message =>
+  rules.deaths === "noted" || letter.blindCopies === undefined ? letter : {
     ...letter,
     copies: without(letter.copies ?? [], letter.blindCopies),
     blindCopies: []

@@ -135,7 +135,7 @@ export abstract class MessageQueue implements Queue {
       if (overflow === "reject-publish-dlx") this.bury(message, "maxlen", message.failures ?? 0)
       return false
     }
-    const entry = this.presented({
+    const entry: StoredEntry = {
       message,
       redelivered: false,
       published: message,
@@ -145,13 +145,13 @@ export abstract class MessageQueue implements Queue {
       expiry: this.expiryOf(properties.expiration),
       returns: 0,
       failures: message.failures ?? 0
-    })
+    }
     const consumer = this.ready.length === 0 ? this.consumerFor(entry) : undefined
     if (consumer === undefined) {
-      this.ready.push(entry)
+      this.ready.push(this.presented(entry))
       this.tidy()
     } else {
-      this.hand(consumer, entry)
+      this.hand(consumer, this.presentedAtOnce(entry))
       this.deliver()
     }
     return true
@@ -254,6 +254,11 @@ export abstract class MessageQueue implements Queue {
   /** The entry with what is said of it before anybody has received it. */
   protected presented(entry: StoredEntry): StoredEntry {
     return entry
+  }
+
+  /** The same of an entry that goes to a consumer without having been in the queue. */
+  protected presentedAtOnce(entry: StoredEntry): StoredEntry {
+    return this.presented(entry)
   }
 
   /** What `basic.get` answers. */

@@ -78,7 +78,7 @@ export class ReliableLetters {
     const isDue = ({ tried }: Letter): boolean => tried === undefined || tried + retryMillis <= now
     const arrived = new Set(this.letters.filter((letter) => {
       if (!isDue(letter)) return false
-      letter.message = again(letter.message)
+      letter.message = again(letter.message, this.host.rules)
       return this.hasArrived(letter)
     }))
     this.letters = this.letters.filter((letter) => !arrived.has(letter))
