@@ -83,7 +83,11 @@ describe("a message of another client", () => {
         ...toQueue(to),
         mandatory: true
       })
-      const extended = concat([wire("2c08"), sized(concat([...entries, wire(`05"extra" "b" 01`)])), wire(`05 04 ff0080c3 01"a"`)])
+      const extended = concat([
+        wire("2c08"),
+        sized(concat([...entries, wire(`05"extra" "b" 01`)])),
+        wire(`05 04 ff0080c3 01"a"`)
+      ])
       assert.strictEqual(sent((yield* take(to)).properties), hex(extended))
     })))
 

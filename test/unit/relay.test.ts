@@ -45,9 +45,9 @@ const entries: Record<string, string> = {
   "a boolean of another byte": `01"k" "t" 02`,
   "a timestamp": `01"k" "T" 0000000000000005`,
   "a timestamp beyond any date": `01"k" "T" ffffffffffffffff`,
-  "nothing": `01"k" "V"`,
+  nothing: `01"k" "V"`,
   "text that is not UTF-8": `01"k" "S" 00000004 ff0080c3`,
-  "bytes": `01"k" "x" 00000004 ff0080c3`,
+  bytes: `01"k" "x" 00000004 ff0080c3`,
   "an empty table": `01"k" "F" 00000000`,
   "an empty array": `01"k" "A" 00000000`,
   "a table of typed values": `01"k" "F" 0000000c 01"a" "I" 00000005 01"b" "s" 0005`,
@@ -176,7 +176,10 @@ describe("properties that are sent on", () => {
       assert.strictEqual(sent({ ...properties }), hex(bytes))
       const { priority } = received(wire(sent({ ...properties, priority: 3 }).replaceAll(" ", "")))
       assert.strictEqual(priority, 3)
-      assert.strictEqual(sent({ ...received(wire(sent({ ...properties, priority: 3 }))), priority: undefined }), hex(bytes))
+      assert.strictEqual(
+        sent({ ...received(wire(sent({ ...properties, priority: 3 }))), priority: undefined }),
+        hex(bytes)
+      )
     })
   }
 
@@ -191,7 +194,10 @@ describe("properties that are sent on", () => {
   it("can be taken over by a message of its own, such as a reply, as texts", () => {
     const { correlationId } = received(wire("0400 04 ff0080c3"))
     assert.strictEqual(sent({ correlationId }), "04 00 04 ff 00 80 c3")
-    assert.strictEqual(sent({ correlationId: JSON.parse(JSON.stringify(correlationId)) as string }), "04 00 04 ff 00 80 c3")
+    assert.strictEqual(
+      sent({ correlationId: JSON.parse(JSON.stringify(correlationId)) as string }),
+      "04 00 04 ff 00 80 c3"
+    )
   })
 
   it("show nothing of how they were encoded in logs", () => {
@@ -206,7 +212,10 @@ describe("properties that are sent on", () => {
       const properties = received(wire(`2410 0000000b 01"k" "I" 00000005 01"b" "t" 02 01 ff 04"user"`))
       const delivery = { body: new Uint8Array(), properties }
       const message = yield* AmqpMessage.fromDelivery(delivery, { appId: "me" })
-      assert.strictEqual(sent(message.properties), hex(wire(`2408 0000000b 01"k" "I" 00000005 01"b" "t" 02 01 ff 02"me"`)))
+      assert.strictEqual(
+        sent(message.properties),
+        hex(wire(`2408 0000000b 01"k" "I" 00000005 01"b" "t" 02 01 ff 02"me"`))
+      )
       const other = yield* AmqpMessage.fromDelivery(delivery, { headers: { ...properties.headers, n: 1 } })
       assert.strictEqual(
         sent(other.properties),
