@@ -8,6 +8,7 @@
 import * as Effect from "effect/Effect"
 import { ByteWriter } from "../protocol/ByteWriter.ts"
 import { encodeBodyFrames } from "../protocol/frames.ts"
+import { salvage } from "./detached.ts"
 import { Lanes, turnBytes } from "./lanes.ts"
 import type { Counts } from "./metrics.ts"
 
@@ -44,6 +45,8 @@ export class Outbound {
   private onLanesEmpty: (() => void) | undefined
   /** Called when somebody begins to wait for room. */
   onWaiting: () => void = () => {}
+  /** Called for a channel of which a message can't be sent to its end, as its bytes are gone. */
+  onLost: (channel: number) => void = () => {}
 
   constructor(counts: Counts) {
     this.counts = counts
@@ -51,7 +54,7 @@ export class Outbound {
 
   /** Where a channel encodes: behind its own large message while one is on its way. */
   writerOf(channel: number): ByteWriter {
-    return this.lanes.isEmpty ? this.writer : this.lanes.writerOf(channel) ?? this.writer
+    return this.lanes.isUnused ? this.writer : this.lanes.writerOf(channel) ?? this.writer
   }
 
   /** Makes what was encoded part of the output. */
@@ -117,7 +120,7 @@ export class Outbound {
   hasRoom(channel: number): boolean {
     if (this.closed) return true
     return this.blocked === undefined && this.taken + this.writer.pendingBytes < highWaterBytes &&
-      (this.lanes.isEmpty || !this.lanes.has(channel))
+      (this.lanes.isUnused || !this.lanes.has(channel))
   }
 
   /**
@@ -190,13 +193,22 @@ export class Outbound {
     })
   })
 
-  private take(): Array<Uint8Array> {
+  private take(): ReadonlyArray<Uint8Array> {
     const deferred = this.deferred
     this.deferred = []
     for (const one of deferred) one.flush()
-    if (this.hasTurns) this.lanes.moveTo(this.writer)
+    const lost = new Set<number>()
+    if (this.hasTurns) this.lanes.moveTo(this.writer, lost)
     this.taken = this.writer.pendingBytes
-    return this.writer.take()
+    const { chunks, sizes } = this.writer.takeWithSizes()
+    if (lost.size === 0 && chunks.every((chunk, index) => chunk.length === sizes[index])) return chunks
+    const { bytes, channels } = salvage(chunks, sizes)
+    for (const channel of [...lost, ...channels]) {
+      this.lanes.lose(channel)
+      this.onLost(channel)
+    }
+    this.taken = bytes.length
+    return bytes.length === 0 ? [] : [bytes]
   }
 
   private get hasTurns(): boolean {

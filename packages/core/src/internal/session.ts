@@ -51,6 +51,14 @@ const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, Reply
 
 const connectionError = (reason: AmqpError.ConnectionErrorReason) => new AmqpError.AmqpConnectionError({ reason })
 
+/** The broker waits for the rest of a message, so its channel is of no use any more; its number stays taken. */
+const bodyLost = (): AmqpError.AmqpChannelError =>
+  new AmqpError.AmqpChannelError({
+    reason: new AmqpError.InvalidArgument({
+      description: "The body: its buffer was detached (transferred) before all of it was sent"
+    })
+  })
+
 export class Session implements FrameHandler, ChannelsHost, Sampled {
   readonly counts: Counts
   readonly outbound: Outbound
@@ -92,6 +100,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
     this.channels = new Channels(this)
     // Room comes with what the peer says or takes, and it may take nothing before it is heard.
     this.outbound.onWaiting = () => this.expectReply()
+    this.outbound.onLost = (channel) => this.channels.find(channel)?.end(bodyLost())
     this.deadlines = new Deadlines(Duration.toMillis(options.requestTimeout), clock)
     // Until the tuning a server may send no frame above the size that we are about to ask for, and who asks for no limit does
     // not yet know whom.

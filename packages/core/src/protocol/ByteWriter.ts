@@ -54,6 +54,8 @@ export class ByteWriter {
   /** Everything before was handed out or is in `chunks`. */
   private start = 0
   private chunks: Array<Uint8Array> = []
+  /** How large each chunk was when it came: the buffer of a reference may be transferred. */
+  private sizes: Array<number> = []
   private chunkBytes = 0
 
   /** `slabSize` is in bytes; the first slab is allocated with the first value. */
@@ -278,8 +280,7 @@ export class ByteWriter {
   appendReference(bytes: Uint8Array): void {
     if (this.position !== this.committed) throw new Error("ByteWriter.appendReference needs a commit before it")
     this.cut()
-    this.chunks.push(bytes)
-    this.chunkBytes += bytes.length
+    this.push(bytes)
   }
 
   /** Committed bytes that `take` would hand out. */
@@ -294,11 +295,17 @@ export class ByteWriter {
 
   /** Hands out the committed bytes in order and forgets them. What is provisional stays. */
   take(): Array<Uint8Array> {
+    return this.takeWithSizes().chunks
+  }
+
+  /** As `take`, with the size that each chunk had when it was written: less is left of one whose buffer was transferred. */
+  takeWithSizes(): { readonly chunks: Array<Uint8Array>; readonly sizes: ReadonlyArray<number> } {
     this.cut()
-    const chunks = this.chunks
+    const { chunks, sizes } = this
     this.chunks = []
+    this.sizes = []
     this.chunkBytes = 0
-    return chunks
+    return { chunks, sizes }
   }
 
   /** Four bytes of which the caller knows the value to be right; only its low 32 bits count. */
@@ -348,9 +355,14 @@ export class ByteWriter {
   /** Moves the committed bytes of the slab into `chunks`. */
   private cut(): void {
     if (this.committed === this.start) return
-    this.chunks.push(this.slab.subarray(this.start, this.committed))
-    this.chunkBytes += this.committed - this.start
+    this.push(this.slab.subarray(this.start, this.committed))
     this.start = this.committed
+  }
+
+  private push(chunk: Uint8Array): void {
+    this.chunks.push(chunk)
+    this.sizes.push(chunk.length)
+    this.chunkBytes += chunk.length
   }
 
   /** Replaces the slab by one with room for `size` more bytes; only the provisional bytes move. */

@@ -77,6 +77,22 @@ export const isUnstable = (bytes: Uint8Array): boolean => {
   }
 }
 
+/**
+ * Bytes one after the other.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer> => {
+  const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
+  let position = 0
+  for (const part of parts) {
+    all.set(part, position)
+    position += part.length
+  }
+  return all
+}
+
 const viewOf = (bytes: Uint8Array): Uint8Array =>
   // What the getters return is of these types.
   new Uint8Array(bufferOf.call(bytes) as ArrayBuffer, offsetOf.call(bytes) as number, lengthOf.call(bytes) as number)
