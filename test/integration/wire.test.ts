@@ -7,7 +7,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { beforeAll } from "vitest"
 import { wire } from "../fixtures/wire.ts"
 import { brokerUrl } from "../support/brokerUnderTest.ts"
-import { isRabbitMQ310 } from "../support/conversation.ts"
+import { versionAt } from "../support/conversation.ts"
 import { frame, methodFrame, wireTalk } from "../support/wireTalk.ts"
 import type { WireState, WireTalk } from "../support/wireTalk.ts"
 
@@ -691,7 +691,7 @@ const groups: Record<string, Record<string, Case>> = {
 /** How many connections talk at once. */
 const concurrency = 32
 
-describe.runIf(await isRabbitMQ310(brokerUrl) && new URL(brokerUrl).pathname.length <= 1)("on the wire,", () => {
+describe.runIf(await versionAt(brokerUrl) === "3.10" && new URL(brokerUrl).pathname.length <= 1)("on the wire,", () => {
   const found = new Map<Case, Promise<ReadonlyArray<string>>>()
 
   beforeAll(async () => {

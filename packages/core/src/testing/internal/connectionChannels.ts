@@ -112,7 +112,10 @@ export class ConnectionChannels {
     // Of what a channel reads, only properties can be malformed. RabbitMQ's channel breaks when it decodes them.
     if (error instanceof ProtocolError) return this.endBeforeOthers(number, internalError, noMethod)
     if (!(error instanceof Refusal)) throw error
-    if (error.closesConnection) return this.endBeforeOthers(number, error, ids)
+    if (error.closesConnection) {
+      // A channel of RabbitMQ that fails does not say over what.
+      return this.endBeforeOthers(number, error, error.replyCode === ReplyCode.internalError ? noMethod : ids)
+    }
     this.host.channelRefused(number, error)
     this.close(number, error, ids)
   }
