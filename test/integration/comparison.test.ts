@@ -96,7 +96,17 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
   ["deaths that the publisher wrote", [
     declare("@q0", { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "@q1" }),
     declare("@q1"),
-    publish("@q0", { properties: { headers: { "x-death": [{ queue: "@q0", reason: "rejected" }] } } }),
+    publish("@q0", {
+      properties: {
+        headers: {
+          "x-death": [
+            { queue: "@q3", reason: "maxlen", count: { type: "l", value: 2 } },
+            { queue: "@q3", reason: "expired" },
+            { queue: "@q3", reason: "expired" }
+          ]
+        }
+      }
+    }),
     get,
     settle("basic.reject", false)
   ]],

@@ -113,8 +113,8 @@ export class ConnectionChannels {
     if (error instanceof ProtocolError) return this.endBeforeOthers(number, internalError, noMethod)
     if (!(error instanceof Refusal)) throw error
     if (error.closesConnection) {
-      // A channel of RabbitMQ that fails does not say over what.
-      return this.endBeforeOthers(number, error, error.replyCode === ReplyCode.internalError ? noMethod : ids)
+      // A channel of RabbitMQ that fails gives neither an explanation nor the method.
+      return this.endBeforeOthers(number, error, error.replyText === internalError.replyText ? noMethod : ids)
     }
     this.host.channelRefused(number, error)
     this.close(number, error, ids)
