@@ -105,6 +105,17 @@ describe("an argument that no broker takes", () => {
   }
 })
 
+describe("a client property that no broker takes", () => {
+  for (const [name, clientProperties] of Object.entries(badTables)) {
+    it.live(`is an error of the connection that is made with it: ${name}`, () =>
+      Effect.gen(function*() {
+        const error = yield* Effect.flip(connected(Effect.void, { clientProperties }))
+        if (error._tag !== "AmqpConnectionError") return assert.fail(error._tag)
+        assertReason(error, "InvalidArgument")
+      }))
+  }
+})
+
 describe("a body that is no bytes", () => {
   const bodies: Record<string, unknown> = {
     "a text": "hello",

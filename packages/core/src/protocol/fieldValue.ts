@@ -8,8 +8,8 @@ import * as Data from "effect/Data"
 import type * as DateTime from "effect/DateTime"
 
 /**
- * How deep tables and arrays may be nested, the outermost table included. A limit of this client: RabbitMQ itself has
- * none, and a peer must not be able to exhaust the stack.
+ * How deep tables and arrays may be nested, the outermost table included. A limit of this client: a peer must not be able to exhaust
+ * the stack. RabbitMQ has none, and 20,000 levels in the arguments of a binding crash a whole node (3.10).
  *
  * @category constants
  * @since 0.1.0
@@ -41,8 +41,9 @@ export type FieldType =
  *
  * **Details**
  *
- * Decoding yields a `TypedField` where nothing simpler can be sent again as it came: for decimals, for timestamps beyond what a
- * `Date` holds, and for floats and doubles that are integers beyond 2^53 - 1, which are too inexact for a plain number.
+ * Decoding yields a `TypedField` where a plain value can't hold what came: for decimals, for timestamps beyond what a `Date` holds,
+ * and for floats and doubles that are integers beyond 2^53 - 1, which are too inexact for a plain number. Other numbers are plain, and
+ * are still sent on with the type that they came with.
  *
  * @category models
  * @since 0.1.0
@@ -81,11 +82,11 @@ export class TypedField extends Data.TaggedClass("TypedField")<{
   static int64(value: number | bigint): TypedField {
     return new TypedField({ type: "int64", value, scale: 0 })
   }
-  /** An IEEE 754 single: the nearest one to the value. */
+  /** An IEEE 754 single: the nearest one to the value, which must be finite. */
   static float(value: number): TypedField {
     return new TypedField({ type: "float", value, scale: 0 })
   }
-  /** An IEEE 754 double, also for whole numbers. */
+  /** An IEEE 754 double, also for whole numbers. Must be finite. */
   static double(value: number): TypedField {
     return new TypedField({ type: "double", value, scale: 0 })
   }
@@ -106,10 +107,14 @@ export class TypedField extends Data.TaggedClass("TypedField")<{
  *
  * Encoded as: an integer as the smallest of `b s I l` (beyond 2^53 - 1 as a bigint), another number as `d`, text as `S`,
  * a boolean as `t`, `null` as `V`, bytes as `x`, a `Date` or `DateTime` as `T` (whole seconds, from 1970 on), an array as `A`, a plain
- * object or `Map` as `F`, and a {@link TypedField} as what it says.
+ * object or `Map` as `F`, and a {@link TypedField} as what it says. NaN and infinities are refused, as RabbitMQ answers 541 to them and
+ * closes the whole connection.
  *
- * Decoded to the same, where 64-bit integers are numbers when safe and bigints otherwise, `S` that is no UTF-8 is bytes,
- * `T` is a `Date`, and `D` a {@link TypedField}, as are the values that it names. Bytes are a view into what was received.
+ * Decoded to the same, where 64-bit integers are numbers when safe and bigints otherwise, `S` that is not UTF-8 is bytes (which are sent
+ * on as `S`), `T` is a `Date`, and `D` a {@link TypedField}, as are the values that it names. Bytes are a view into what was received.
+ *
+ * A table that was received remembers the bytes of its entries where their values don't tell them. Entries that still have their
+ * value are sent on as these bytes: with their types, in their order, and as often as a key came.
  *
  * @category models
  * @since 0.1.0
