@@ -18,7 +18,7 @@ export interface SecretHost {
   readonly options: SessionOptions
   readonly deadlines: Deadlines
   readonly failure: AmqpConnectionError | undefined
-  sendControl(method: Method): Effect.Effect<void, AmqpConnectionError>
+  sendSecret(method: Method): Effect.Effect<void, AmqpConnectionError>
   /** Has the reader go on, also when consumers have enough: an answer is due. */
   expectReply(): void
   /** Says goodbye and ends the session. */
@@ -58,17 +58,16 @@ export class SecretUpdates {
   }
 
   private send(reply: Reply, secret: Redacted.Redacted<string>, reason: string) {
-    const method: Method = {
-      _tag: "connection.update-secret",
-      newSecret: encoder.encode(Redacted.value(secret)),
-      reason
-    }
     return Effect.suspend(() => {
       const { host, waiting } = this
       // Before it is sent, so that nothing can come between.
       waiting.push(reply)
       return Effect.tapError(
-        host.sendControl(method),
+        host.sendSecret({
+          _tag: "connection.update-secret",
+          newSecret: encoder.encode(Redacted.value(secret)),
+          reason
+        }),
         () => Effect.sync(() => waiting.splice(waiting.indexOf(reply), 1))
       )
     }).pipe(Effect.andThen(Effect.sync(() => this.await(reply))))

@@ -31,6 +31,7 @@ import { countsOf } from "./metrics.ts"
 import type { Counts, Sampled } from "./metrics.ts"
 import { Outbound } from "./outbound.ts"
 import type { ChannelEvent } from "./requests.ts"
+import { SecretFrames } from "./secretFrames.ts"
 import { renewSecret, SecretUpdates, updateFailed } from "./secrets.ts"
 import type { SessionOptions, Tuning } from "./sessionOptions.ts"
 import { describeSocketError } from "./socketErrors.ts"
@@ -50,6 +51,13 @@ const firstReceivedFrameMax = 131072
 const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, ReplyCode.notAllowed])
 
 const connectionError = (reason: AmqpError.ConnectionErrorReason) => new AmqpError.AmqpConnectionError({ reason })
+
+const checkFrameSize = ({ _tag }: Method, size: number, maxFrameSize: number): void => {
+  if (maxFrameSize === 0 || size <= maxFrameSize) return
+  throw new EncodeError({
+    message: `${_tag}: ${size - frameOverhead} bytes do not fit a frame of ${maxFrameSize} bytes`
+  })
+}
 
 export class Session implements FrameHandler, ChannelsHost, Sampled {
   readonly counts: Counts
@@ -77,6 +85,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   private readonly clock: Clock.Clock
   private readonly services: Context.Context<never>
   private readonly parser: FrameParser
+  private readonly secretFrames = new SecretFrames()
   private readonly fullSinks = new Set<ConsumerSink>()
   private resumeReader: (() => void) | undefined
   private readonly touched = new Set<{ flush(): void }>()
@@ -279,6 +288,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
       case "connection.unblocked":
         return this.outbound.setBlocked(undefined)
       case "connection.update-secret-ok":
+        this.secretAnswered()
         if (this.secrets.confirm()) return
     }
     this.violated(
@@ -295,18 +305,37 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
     method: Method,
     maxFrameSize = this.tuning.frameMax
   ): Effect.Effect<void, AmqpError.AmqpConnectionError> {
-    return Effect.suspend(() => {
+    return this.sendFrame(() => {
       const { writer } = this.outbound
+      encodeMethodFrame(writer, 0, method)
+      checkFrameSize(method, writer.provisionalBytes, maxFrameSize)
+    })
+  }
+
+  /** As `sendControl`, for a method that holds a secret and that the broker answers: `secretAnswered`. */
+  sendSecret(
+    method: Method,
+    maxFrameSize = this.tuning.frameMax
+  ): Effect.Effect<void, AmqpError.AmqpConnectionError> {
+    return this.sendFrame(() => {
+      const frame = this.secretFrames.encode(method)
+      checkFrameSize(method, frame.length, maxFrameSize)
+      this.secretFrames.sent(frame)
+      this.outbound.writer.appendReference(frame)
+    })
+  }
+
+  /** The broker has answered a method that held a secret. */
+  secretAnswered(): void {
+    this.secretFrames.answered()
+  }
+
+  private sendFrame(encode: () => void): Effect.Effect<void, AmqpError.AmqpConnectionError> {
+    return Effect.suspend(() => {
       try {
-        encodeMethodFrame(writer, 0, method)
-        const size = writer.provisionalBytes
-        if (maxFrameSize !== 0 && size > maxFrameSize) {
-          throw new EncodeError({
-            message: `${method._tag}: ${size - frameOverhead} bytes do not fit a frame of ${maxFrameSize} bytes`
-          })
-        }
+        encode()
       } catch (error) {
-        writer.rollback()
+        this.outbound.writer.rollback()
         if (!(error instanceof EncodeError)) throw error
         return Effect.fail(connectionError(new AmqpError.InvalidArgument({ description: error.message })))
       }
@@ -474,6 +503,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
     this.control.fail(error)
     this.secrets.fail(error)
     this.outbound.close()
+    this.secretFrames.wipe()
     Deferred.doneUnsafe(this.ended, Effect.fail(error))
   }
 }

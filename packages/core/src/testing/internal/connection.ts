@@ -1,4 +1,5 @@
 /** A connection from the broker's side: its handshake, its channels and its end. */
+import * as Redacted from "effect/Redacted"
 import { frameMinSize, protocolHeader, ReplyCode } from "../../protocol/constants.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { FrameParser } from "../../protocol/FrameParser.ts"
@@ -268,6 +269,7 @@ export class ServerConnection implements ChannelHost {
         break
       case "running":
         if (method._tag === "connection.update-secret") {
+          method.newSecret.fill(0)
           return this.send(0, { _tag: "connection.update-secret-ok" })
         }
     }
@@ -281,8 +283,10 @@ export class ServerConnection implements ChannelHost {
       throw new Refusal("commandInvalid", `unknown authentication mechanism '${method.mechanism}'`)
     }
     const said = login(method.response)
+    // A view of what was received, which the parser may hold for as long as nothing else comes.
+    method.response.fill(0)
     const user = said === undefined ? undefined : this.host.user(said.username)
-    if (user === undefined || user.password !== said?.password) return this.refuseLogin(method.mechanism)
+    if (user === undefined || Redacted.value(user.password) !== said?.password) return this.refuseLogin(method.mechanism)
     this.user = user
     this.phase = "tune-ok"
     const { channelMax, frameMax, heartbeatSeconds } = this.host.options
