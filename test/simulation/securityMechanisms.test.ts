@@ -132,7 +132,10 @@ describe("SASL mechanisms", () => {
 
   it.effect("PLAIN refuses what it cannot express", () =>
     Effect.forEach(
-      [{ username: "an\0n", password: Redacted.make("x") }, { username: "ann", password: Redacted.make("hunter\0two") }],
+      [{ username: "an\0n", password: Redacted.make("x") }, {
+        username: "ann",
+        password: Redacted.make("hunter\0two")
+      }],
       (credentials) =>
         script((peer) =>
           Effect.gen(function*() {

@@ -24,6 +24,7 @@ import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import type { Channel } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import * as Instruments from "./internal/instruments.ts"
+import { encodeProperties } from "./internal/properties.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, resolveLimits, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob } from "./internal/publishing.ts"
@@ -196,7 +197,7 @@ const send = (
   route: PublishOptions,
   owner: PublishOwner,
   index: number
-): void => channel.publish(Topology.routeOf(route), AmqpMessage.encodeProperties(properties), body, owner, index)
+): void => channel.publish(Topology.routeOf(route), encodeProperties(properties), body, owner, index)
 
 class PublishOne implements PublishJob, PublishOwner {
   waitingSince = 0

@@ -118,7 +118,11 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
       connect: () => {
         const given = passphrase === undefined
           ? { ...fromUri, ...more }
-          : { ...fromUri, ...more, passphrase: Redacted.isRedacted(passphrase) ? Redacted.value(passphrase) : passphrase }
+          : {
+            ...fromUri,
+            ...more,
+            passphrase: Redacted.isRedacted(passphrase) ? Redacted.value(passphrase) : passphrase
+          }
         // In any case, as else the environment variable NODE_TLS_REJECT_UNAUTHORIZED could turn it off; and last, as an object
         // that was made elsewhere may have more than its type says.
         return tls.connect({ ...withoutKeys(given), rejectUnauthorized: !dangerouslyAcceptAnyCertificate, host, port })

@@ -9,6 +9,7 @@ import { NodeInspectSymbol } from "effect/Inspectable"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import type { BasicDeliver, BasicGetOk } from "../protocol/methods.generated.ts"
 import type { Acknowledgements } from "./acknowledgements.ts"
+import { hideClass } from "./hideClass.ts"
 import { decodeProperties } from "./properties.ts"
 import type { ReceivedProperties } from "./properties.ts"
 import * as Rendering from "./rendering.ts"
@@ -107,3 +108,6 @@ export class Delivery extends Received {
     this.reject = (options) => Effect.sync(() => acknowledgements.reject(deliveryTag, options?.requeue ?? false))
   }
 }
+
+hideClass(Received)
+hideClass(Delivery)

@@ -286,7 +286,9 @@ export class ServerConnection implements ChannelHost {
     // A view of what was received, which the parser may hold for as long as nothing else comes.
     method.response.fill(0)
     const user = said === undefined ? undefined : this.host.user(said.username)
-    if (user === undefined || Redacted.value(user.password) !== said?.password) return this.refuseLogin(method.mechanism)
+    if (user === undefined || Redacted.value(user.password) !== said?.password) {
+      return this.refuseLogin(method.mechanism)
+    }
     this.user = user
     this.phase = "tune-ok"
     const { channelMax, frameMax, heartbeatSeconds } = this.host.options
