@@ -160,7 +160,7 @@ export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, 
  * but all steps until the broker has opened the virtual host.
  *
  * A password that goes to another machine without TLS, or to a server that need not prove who it is, is warned about with
- * `Effect.logWarning`, once for each broker in the life of the process.
+ * `Effect.logWarning`, once for each broker, as long as the program logs to the same loggers.
  *
  * @category constructors
  * @since 0.1.0

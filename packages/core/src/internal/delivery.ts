@@ -18,6 +18,8 @@ import * as Rendering from "./rendering.ts"
 export interface Source {
   readonly queue: string
   readonly consumerTag: string | undefined
+  /** The properties that were decoded last: consecutive messages mostly have the same, and the parser hands over the same bytes. */
+  lastDecoded?: { readonly bytes: Uint8Array; readonly properties: ReceivedProperties } | undefined
 }
 
 interface RequeueOption {
@@ -26,15 +28,24 @@ interface RequeueOption {
 
 const decoder = new TextDecoder()
 
-// Consecutive messages mostly have the same properties, and then the parser hands over the same bytes.
-let lastBytes: Uint8Array | undefined
-let lastProperties: ReceivedProperties = {}
-
 // `Object.defineProperty` takes twice as long, for every message.
 const defineGetter: (this: object, name: string, get: () => unknown) => void = Reflect.get(
   Object.prototype,
   "__defineGetter__"
 )
+
+/** Properties that nobody can change, as they may be those of the next message too. */
+const frozen = (properties: ReceivedProperties): ReceivedProperties => {
+  freeze(properties.headers)
+  return Object.freeze(properties)
+}
+
+const freeze = (value: unknown): void => {
+  // A view can't be frozen, and a Date would not be.
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value) || Object.isFrozen(value)) return
+  Object.freeze(value)
+  for (const item of Object.values(value)) freeze(item)
+}
 
 /** A message with nothing to settle. */
 export class Received {
@@ -48,28 +59,28 @@ export class Received {
   readonly queue: string
   readonly consumerTag: string | undefined
   readonly #encodedProperties: Uint8Array
+  readonly #source: Source
 
-  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>, { consumerTag, queue }: Source) {
+  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>, source: Source) {
     this.body = body
     this.exchange = method.exchange
     this.routingKey = method.routingKey
     this.redelivered = method.redelivered
     // The channel has checked that it is a safe integer.
     this.deliveryTag = Number(method.deliveryTag)
-    this.queue = queue
-    this.consumerTag = consumerTag
+    this.queue = source.queue
+    this.consumerTag = source.consumerTag
     this.#encodedProperties = properties
+    this.#source = source
     defineGetter.call(this, "text", getText)
     defineGetter.call(this, "properties", getProperties)
   }
 
   static decodeProperties(received: Received): ReceivedProperties {
     const bytes = received.#encodedProperties
-    if (lastBytes !== bytes) {
-      lastProperties = decodeProperties(bytes)
-      lastBytes = bytes
-    }
-    return lastProperties
+    const source = received.#source
+    if (source.lastDecoded?.bytes !== bytes) source.lastDecoded = { bytes, properties: frozen(decodeProperties(bytes)) }
+    return source.lastDecoded.properties
   }
 
   toString(): string {

@@ -12,6 +12,7 @@ import type { Method } from "../protocol/methods.generated.ts"
 import type { Deadlines } from "./deadlines.ts"
 import type { Credentials } from "./sasl.ts"
 import type { SessionOptions } from "./sessionOptions.ts"
+import { warnOfExposure } from "./transport.ts"
 
 /** What updating the secret needs of a session. */
 export interface SecretHost {
@@ -54,7 +55,10 @@ export class SecretUpdates {
       const reply: Reply = Deferred.makeUnsafe()
       // Whoever stops waiting leaves the place in the queue: the broker's answer is for it.
       return Effect.andThen(Effect.uninterruptible(this.send(reply, secret, reason)), Deferred.await(reply))
-    })
+    }).pipe(
+      // A mechanism that does not reveal the password has not warned.
+      (update) => Effect.andThen(warnOfExposure(this.host.options.transport), update)
+    )
   }
 
   private send(reply: Reply, secret: Redacted.Redacted<string>, reason: string) {
