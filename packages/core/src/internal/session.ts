@@ -496,6 +496,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   end(error: AmqpError.AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
+    // Before those who wait hear of it, in this very step.
+    this.secretFrames.wipe()
     this.counts.sessions.delete(this)
     // What came before the end counts: a confirm that was read is a confirm.
     this.flushTouched()
@@ -503,7 +505,6 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
     this.control.fail(error)
     this.secrets.fail(error)
     this.outbound.close()
-    this.secretFrames.wipe()
     Deferred.doneUnsafe(this.ended, Effect.fail(error))
   }
 }
