@@ -16,6 +16,8 @@ import * as os from "node:os"
 import * as path from "node:path"
 import * as tls from "node:tls"
 import { vi } from "vitest"
+import { instancesOf } from "../../support/heap.ts"
+import { assertUnreachable } from "../../support/secrets.ts"
 import { issue } from "./certificates.ts"
 import type { Identity } from "./certificates.ts"
 
@@ -329,6 +331,26 @@ describe("a socket to a URL with TLS", () => {
       const wrong = yield* failureOf(`${url}&certfile=${cert}&keyfile=${encryptedKey}&password=secret`)
       assert.notInclude(wrong, "secret")
       assert.match(wrong, /certfile.*keyfile.*password/)
+    }))
+
+  it.live("takes a passphrase as an option, and keeps neither it nor the key where anything prints them", () =>
+    Effect.gen(function*() {
+      const { connections, port } = yield* serving(server, { ca: authority.cert, requestCert: true })
+      const passphrase = `passphrase-${crypto.randomUUID()}`
+      const key = crypto.createPrivateKey(client.key)
+        .export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase })
+        .toString()
+      const lines = key.split("\n")
+      for (const given of [passphrase, Redacted.make(passphrase)]) {
+        const options = { ca: authority.cert, cert: client.cert, key, passphrase: given }
+        const socket = yield* socketTo(`amqps://localhost:${port}`, options)
+        const { pull } = yield* socket.reader
+        yield* Effect.flatMap(socket.writer, ({ write }) => write("hello"))
+        yield* pull
+        const inUse = instancesOf(tls.TLSSocket)
+        assert.isAbove(inUse.length, connections.length, "that of the client is among them")
+        assertUnreachable({ inUse, socket }, passphrase, lines[1])
+      }
     }))
 
   it.live("S5: reads its files each time it connects", () =>
