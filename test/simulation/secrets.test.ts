@@ -1,3 +1,4 @@
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpSasl from "@effect-amqp/core/AmqpSasl"
 import { AmqpBroker } from "@effect-amqp/core/testing"
@@ -101,6 +102,37 @@ describe("a program with a connection", () => {
       assert.isNotEmpty(instancesOf(Object).filter(isInternal))
       assert.deepStrictEqual(waysTo(parts, isInternal), [])
       assert.deepStrictEqual(waysTo(parts, (value) => internals.some((internal) => value === internal)), [])
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(AmqpBroker.layer())
+    ))
+
+  it.effect("can't make or change a class of the package, which would be handed the channel", () =>
+    Effect.gen(function*() {
+      const { declare, delivery, program } = yield* everything("everything")
+      for (const value of [declare, program, delivery]) {
+        for (let prototype = Object.getPrototypeOf(value); "toJSON" in prototype;) {
+          // That of objects, or of `Pipeable`, which is everyone's.
+          assert.isFalse(Object.hasOwn(prototype, "constructor"))
+          assert.isTrue(Object.isFrozen(prototype))
+          prototype = Object.getPrototypeOf(prototype)
+        }
+      }
+      assert.throws(() => Object.assign(declare, { run: () => Effect.void }), TypeError)
+      const stolen: Array<unknown> = []
+      const steal = (...values: ReadonlyArray<unknown>) => Effect.sync(() => stolen.push(...values))
+      const thieves: ReadonlyArray<unknown> = [
+        { ...declare, run: steal },
+        Object.create(declare, { run: { value: steal } }),
+        Object.setPrototypeOf({ run: steal }, Object.getPrototypeOf(declare)),
+        Object.assign(steal, { run: steal })
+      ]
+      for (const thief of thieves) {
+        // A program to the runner, for all that it knows.
+        const exit = yield* Effect.exit(AmqpChannel.run(thief as typeof declare))
+        assert.include(String(exit), "neither a channel program nor an Effect")
+      }
+      assert.isEmpty(stolen)
     }).pipe(
       Effect.scoped,
       Effect.provide(AmqpBroker.layer())

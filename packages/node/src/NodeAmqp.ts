@@ -72,9 +72,15 @@ export interface SocketOptions {
  */
 export interface Options extends SocketOptions, AmqpConnection.Options {}
 
+const parse = (url: SocketOptions["url"]): Result.Result<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> => {
+  if (url instanceof AmqpUri.AmqpUri) return Result.succeed(url)
+  // A copy with other parts, such as `{ ...uri, virtualHost: "orders" }`, is no instance, and was not checked.
+  return typeof url === "string" || Redacted.isRedacted(url) ? AmqpUri.parse(url) : AmqpUri.make(url)
+}
+
 const parseUrl = ({ tls, url }: SocketOptions): Effect.Effect<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> =>
   Effect.flatMap(
-    Effect.fromResult(url instanceof AmqpUri.AmqpUri ? Result.succeed(url) : AmqpUri.parse(url)),
+    Effect.fromResult(parse(url)),
     (uri) =>
       tls === undefined || uri.tls !== undefined
         ? Effect.succeed(uri)

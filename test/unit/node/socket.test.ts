@@ -436,11 +436,12 @@ describe("a socket to a URL with TLS", () => {
 })
 
 describe("the layer of a socket", () => {
-  it.live("provides a socket to a URL, given as a text, redacted or parsed", () =>
+  it.live("provides a socket to a URL, given as a text, redacted, parsed, or as a copy of one with other parts", () =>
     Effect.gen(function*() {
       const { port } = yield* tcpServer
       const url = `amqp://127.0.0.1:${port}`
-      for (const given of [url, Redacted.make(url), parsed(url)]) {
+      const copy = { ...parsed("amqp://127.0.0.1:1"), port }
+      for (const given of [url, Redacted.make(url), parsed(url), copy]) {
         const answer = Effect.flatMap(Socket.Socket, echo)
         assert.strictEqual(yield* Effect.provide(answer, NodeAmqp.layerSocket({ url: given })), "hello")
       }
@@ -463,7 +464,10 @@ describe("the layer of a socket", () => {
 
   it.effect("fails with an AmqpUriError for a URL that is not valid, and for TLS options without TLS", () =>
     Effect.gen(function*() {
-      for (const options of [{ url: "amqp://user:secret@broker:x" }, { url: "amqp://broker", tls: {} }]) {
+      const copy = { ...parsed("amqp://user:secret@broker"), port: 0 }
+      for (
+        const options of [{ url: "amqp://user:secret@broker:x" }, { url: copy }, { url: "amqp://broker", tls: {} }]
+      ) {
         const error = yield* Effect.flip(Effect.scoped(Layer.build(NodeAmqp.layerSocket(options))))
         assert.instanceOf(error, AmqpUri.AmqpUriError)
         assert.notInclude(error.message, "secret")

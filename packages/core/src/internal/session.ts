@@ -509,20 +509,25 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   }
 }
 
+/** What of a connection stands for its session. A copy of the connection has it too. */
+interface WithSession {
+  readonly updateSecret: object
+}
+
 /** The sessions behind connections, where nothing that a program can reach leads to them. */
 const sessions = new WeakMap<object, Session>()
 
 /** Makes a session that of a connection. */
-export const register = (connection: object, session: Session): void => {
-  sessions.set(connection, session)
+export const register = ({ updateSecret }: WithSession, session: Session): void => {
+  sessions.set(updateSecret, session)
 }
 
 /** The session that the channels of a connection are opened in. */
-export const sessionOf = (connection: object): Session => {
-  const session = sessions.get(connection)
+export const sessionOf = ({ updateSecret }: WithSession): Session => {
+  const session = sessions.get(updateSecret)
   if (session !== undefined) return session
   throw new TypeError(
-    "The AmqpConnection was not made by AmqpConnection.make or AmqpConnection.layer; a copy of one is none"
+    "The AmqpConnection was not made by AmqpConnection.make or AmqpConnection.layer, and is no copy of one that was"
   )
 }
 
