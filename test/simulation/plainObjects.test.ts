@@ -205,7 +205,7 @@ describe("a copy", () => {
   it.effect("of a program is none, which its runner says, and the channel is free again", () =>
     connected(Effect.gen(function*() {
       const { channelCount } = yield* AmqpConnection.AmqpConnection
-      const exit = yield* Effect.exit(AmqpChannel.run({ ...AmqpQueue.declare(queue) }))
+      const exit = yield* Effect.exit(AmqpChannel.run(Object.assign({}, AmqpQueue.declare(queue))))
       assert.include(String(exit), "neither a channel program nor an Effect")
       yield* AmqpChannel.run(AmqpQueue.declare(queue))
       assert.strictEqual(yield* channelCount, 1)

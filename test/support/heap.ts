@@ -38,5 +38,9 @@ export const instancesOf = (
 
 /** The memory of all buffers that have a view, also what the view does not show. */
 export const buffers = (): ReadonlyArray<ArrayBufferLike> => [
-  ...new Set(instancesOf(Object.getPrototypeOf(Uint8Array)).filter(ArrayBuffer.isView).map(({ buffer }) => buffer))
+  ...new Set(
+    instancesOf(Object.getPrototypeOf(Uint8Array)).filter((each) => ArrayBuffer.isView(each)).map(({ buffer }) =>
+      buffer
+    )
+  )
 ]

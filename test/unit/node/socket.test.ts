@@ -440,7 +440,7 @@ describe("the layer of a socket", () => {
     Effect.gen(function*() {
       const { port } = yield* tcpServer
       const url = `amqp://127.0.0.1:${port}`
-      const copy = { ...parsed("amqp://127.0.0.1:1"), port }
+      const copy = Object.assign({}, parsed("amqp://127.0.0.1:1"), { port })
       for (const given of [url, Redacted.make(url), parsed(url), copy]) {
         const answer = Effect.flatMap(Socket.Socket, echo)
         assert.strictEqual(yield* Effect.provide(answer, NodeAmqp.layerSocket({ url: given })), "hello")
@@ -464,7 +464,7 @@ describe("the layer of a socket", () => {
 
   it.effect("fails with an AmqpUriError for a URL that is not valid, and for TLS options without TLS", () =>
     Effect.gen(function*() {
-      const copy = { ...parsed("amqp://user:secret@broker"), port: 0 }
+      const copy = Object.assign({}, parsed("amqp://user:secret@broker"), { port: 0 })
       for (
         const options of [{ url: "amqp://user:secret@broker:x" }, { url: copy }, { url: "amqp://broker", tls: {} }]
       ) {

@@ -84,6 +84,6 @@ export const tlsOptions = (uri: AmqpUri, parameters: TlsParameters): Effect.Effe
  * options that it is made with as a property.
  */
 export const withoutKeys = (options: ConnectionOptions): ConnectionOptions => {
-  const { cert, key, passphrase, pfx, ...others } = options
+  const { cert: _cert, key: _key, passphrase: _passphrase, pfx: _pfx, ...others } = options
   return { ...others, secureContext: options.secureContext ?? tls.createSecureContext(options) }
 }
