@@ -19,7 +19,8 @@ export interface Source {
   readonly queue: string
   readonly consumerTag: string | undefined
   /** The properties that were decoded last: consecutive messages mostly have the same, and the parser hands over the same bytes. */
-  lastDecoded?: { readonly bytes: Uint8Array; readonly properties: ReceivedProperties } | undefined
+  lastBytes?: Uint8Array
+  lastProperties?: ReceivedProperties
 }
 
 interface RequeueOption {
@@ -36,15 +37,19 @@ const defineGetter: (this: object, name: string, get: () => unknown) => void = R
 
 /** Properties that nobody can change, as they may be those of the next message too. */
 const frozen = (properties: ReceivedProperties): ReceivedProperties => {
-  freeze(properties.headers)
+  const { headers } = properties
+  if (headers !== undefined) freeze(headers)
   return Object.freeze(properties)
 }
 
-const freeze = (value: unknown): void => {
-  // A view can't be frozen, and a Date would not be.
-  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value) || Object.isFrozen(value)) return
-  Object.freeze(value)
-  for (const item of Object.values(value)) freeze(item)
+/** Freezes a table or an array with those in it. */
+const freeze = (table: object): void => {
+  for (const name in table) {
+    const value: unknown = Reflect.get(table, name)
+    // A view can't be frozen, and a Date would not be.
+    if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) freeze(value)
+  }
+  Object.freeze(table)
 }
 
 /** A message with nothing to settle. */
@@ -79,8 +84,10 @@ export class Received {
   static decodeProperties(received: Received): ReceivedProperties {
     const bytes = received.#encodedProperties
     const source = received.#source
-    if (source.lastDecoded?.bytes !== bytes) source.lastDecoded = { bytes, properties: frozen(decodeProperties(bytes)) }
-    return source.lastDecoded.properties
+    if (source.lastBytes === bytes && source.lastProperties !== undefined) return source.lastProperties
+    const properties = frozen(decodeProperties(bytes))
+    source.lastBytes = bytes
+    return source.lastProperties = properties
   }
 
   toString(): string {
