@@ -122,6 +122,10 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
     name,
     Effect.map(tlsOptions(uri, uri.tls), (fromUri) => ({
       connect: () => {
+        // Node.js would show the value in its error.
+        if (passphrase !== undefined && typeof passphrase !== "string" && !Redacted.isRedacted(passphrase)) {
+          throw new TypeError("passphrase: must be a string or a Redacted")
+        }
         const given = passphrase === undefined
           ? { ...fromUri, ...more }
           : {

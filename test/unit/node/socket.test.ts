@@ -17,7 +17,7 @@ import * as path from "node:path"
 import * as tls from "node:tls"
 import { vi } from "vitest"
 import { instancesOf } from "../../support/heap.ts"
-import { assertUnreachable } from "../../support/secrets.ts"
+import { assertHides, assertUnreachable } from "../../support/secrets.ts"
 import { issue } from "./certificates.ts"
 import type { Identity } from "./certificates.ts"
 
@@ -351,6 +351,14 @@ describe("a socket to a URL with TLS", () => {
         assert.isAbove(inUse.length, connections.length, "that of the client is among them")
         assertUnreachable({ inUse, socket }, passphrase, lines[1])
       }
+      // As a program in JavaScript may have it: Node.js shows what it can't take.
+      const pin = 123_456_789 as unknown as string
+      const unusable = yield* Effect.flip(
+        Effect.scoped(
+          Effect.flatMap(socketTo(`amqps://localhost:${port}`, { passphrase: pin }), ({ reader }) => reader)
+        )
+      )
+      assertHides(unusable, String(pin))
     }))
 
   it.live("S5: reads its files each time it connects", () =>

@@ -7,7 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { AmqpConnectionError, CredentialsUnavailable, UpdateSecretFailed } from "../AmqpError.ts"
+import { AmqpConnectionError, CredentialsUnavailable, InvalidArgument, UpdateSecretFailed } from "../AmqpError.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import type { Deadlines } from "./deadlines.ts"
 import type { Credentials } from "./sasl.ts"
@@ -52,6 +52,11 @@ export class SecretUpdates {
     return Effect.suspend(() => {
       const { failure } = this.host
       if (failure !== undefined) return Effect.fail(failure)
+      if (!Redacted.isRedacted(secret)) {
+        return Effect.fail(
+          new AmqpConnectionError({ reason: new InvalidArgument({ description: "secret: must be a Redacted" }) })
+        )
+      }
       const reply: Reply = Deferred.makeUnsafe()
       // Whoever stops waiting leaves the place in the queue: the broker's answer is for it.
       return Effect.andThen(Effect.uninterruptible(this.send(reply, secret, reason)), Deferred.await(reply))
@@ -126,6 +131,10 @@ export const askCredentials = (
     Effect.filterOrFail(
       (given) => !Number.isNaN(expiryOf(given)),
       () => new CredentialsUnavailable({ description: "their expiresAt is not a valid date", isRetryable: false })
+    ),
+    Effect.filterOrFail(
+      ({ password }) => Redacted.isRedacted(password),
+      () => new CredentialsUnavailable({ description: "their password is not a Redacted", isRetryable: false })
     )
   )
 
