@@ -18,11 +18,10 @@ import * as Record from "effect/Record"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import { AmqpChannelError, InvalidArgument } from "./AmqpError.ts"
 import type { AmqpPublishAllError } from "./AmqpError.ts"
-import type * as AmqpMessage from "./AmqpMessage.ts"
+import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel.ts"
 import * as Program from "./internal/program.ts"
 import { ProgramConfirms } from "./internal/programConfirms.ts"
-import { encodeProperties } from "./internal/properties.ts"
 import { sessionOf } from "./internal/session.ts"
 import * as Topology from "./internal/topology.ts"
 
@@ -528,7 +527,7 @@ export const publish = (
   Program.make((channel) => {
     const send = channel.step(() => {
       const route = Topology.routeOf(options)
-      const properties = encodeProperties(message.properties)
+      const properties = AmqpMessage.encodeProperties(message.properties)
       const { programPublisher } = channel
       if (programPublisher === undefined) channel.publish(route, properties, message.body)
       else programPublisher.publish(channel, route, properties, message.body)

@@ -7,10 +7,10 @@
  *
  * What a broker can make the client keep in memory has limits: the size of a frame ({@link Options}: `frameMax`), of a message
  * (`maxBodySize`), and how deep field tables are nested (32, which is fixed). What exceeds the first and the last ends the
- * connection, and a message that is too large is dropped as it comes.
+ * connection, and a message that is too large is dropped as it comes. No error, log or inspected value shows a password or token.
  *
- * No error, log or inspected value shows a password or token, and nothing that a program can reach leads to one. What was sent of it
- * is wiped when the broker has answered; a text that the program has itself, such as a URL, is the program's to keep.
+ * Nothing that a program can reach leads to a password or token either, and the bytes of it are wiped when the broker has answered.
+ * A text that the program has itself, such as a URL, is the program's to keep.
  *
  * @since 0.1.0
  */

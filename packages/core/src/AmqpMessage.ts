@@ -26,6 +26,9 @@ export type { Properties, RawProperties, ReceivedProperties } from "./internal/p
 export { TypedField } from "./protocol/fieldTable.ts"
 export type { FieldTable, FieldType, FieldValue } from "./protocol/fieldTable.ts"
 
+/** @internal */
+export { decodeProperties, encodeProperties } from "./internal/properties.ts"
+
 /**
  * A message to publish. The constructors make one that `console.log` and Effect's loggers show as {@link pretty} and not byte by
  * byte; any object with these two properties is as good to publish.

@@ -19,12 +19,11 @@ import type { PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import { AmqpPublishAllError } from "./AmqpError.ts"
 import type { AmqpChannelError, AmqpPublishError } from "./AmqpError.ts"
-import type * as AmqpMessage from "./AmqpMessage.ts"
+import * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import type { Channel } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import * as Instruments from "./internal/instruments.ts"
-import { encodeProperties } from "./internal/properties.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, resolveLimits, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob } from "./internal/publishing.ts"
@@ -197,7 +196,7 @@ const send = (
   route: PublishOptions,
   owner: PublishOwner,
   index: number
-): void => channel.publish(Topology.routeOf(route), encodeProperties(properties), body, owner, index)
+): void => channel.publish(Topology.routeOf(route), AmqpMessage.encodeProperties(properties), body, owner, index)
 
 class PublishOne implements PublishJob, PublishOwner {
   waitingSince = 0

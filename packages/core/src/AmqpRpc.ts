@@ -24,7 +24,6 @@ import type { Channel, ConsumerSink } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import { Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
-import { encodeProperties } from "./internal/properties.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, resolveLimits, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob } from "./internal/publishing.ts"
@@ -233,7 +232,7 @@ class Call implements PublishJob, PublishOwner {
       const { body, properties } = this.request
       channel.publish(
         Topology.routeOf({ mandatory: true, ...this.options }),
-        encodeProperties({ ...properties, replyTo: replyQueue, correlationId }),
+        AmqpMessage.encodeProperties({ ...properties, replyTo: replyQueue, correlationId }),
         body,
         this,
         0

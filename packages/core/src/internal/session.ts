@@ -52,13 +52,6 @@ const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, Reply
 
 const connectionError = (reason: AmqpError.ConnectionErrorReason) => new AmqpError.AmqpConnectionError({ reason })
 
-const checkFrameSize = ({ _tag }: Method, size: number, maxFrameSize: number): void => {
-  if (maxFrameSize === 0 || size <= maxFrameSize) return
-  throw new EncodeError({
-    message: `${_tag}: ${size - frameOverhead} bytes do not fit a frame of ${maxFrameSize} bytes`
-  })
-}
-
 export class Session implements FrameHandler, ChannelsHost, Sampled {
   readonly counts: Counts
   readonly outbound: Outbound
@@ -567,3 +560,10 @@ export const make = Effect.fnUntraced(function*(
   yield* Scope.addFinalizer(scope, session.close)
   return session
 })
+
+const checkFrameSize = ({ _tag }: Method, size: number, maxFrameSize: number): void => {
+  if (maxFrameSize === 0 || size <= maxFrameSize) return
+  throw new EncodeError({
+    message: `${_tag}: ${size - frameOverhead} bytes do not fit a frame of ${maxFrameSize} bytes`
+  })
+}
