@@ -25,7 +25,7 @@ const { direct, fanout, headers, topic } = AmqpExchange
 
 describe("a description", () => {
   it("has what its options say, and the defaults of a durable queue that stays", () => {
-    const { bindings, references, ...queue } = classic("q")
+    const { bindings, pipe: _pipe, references, ...queue } = classic("q") // oxlint-disable-line typescript/unbound-method
     assert.deepStrictEqual({ ...queue }, {
       type: "classic",
       name: "q",

@@ -10,6 +10,9 @@
  * properties above their limit end the connection, a body above its limit is dropped as it comes, and tables that are nested deeper
  * make reading the properties fail. No error, log or inspected value shows a password or token.
  *
+ * Nothing that a program can reach leads to a password or token either, and the bytes of it are wiped when the broker has answered.
+ * A text that the program has itself, such as a URL, is the program's to keep.
+ *
  * @since 0.1.0
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"

@@ -11,7 +11,7 @@ import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
@@ -19,7 +19,7 @@ import * as net from "node:net"
 import * as tls from "node:tls"
 import * as dial from "./internal/dial.ts"
 import { addressOf, protectionOf } from "./internal/protection.ts"
-import { tlsOptions } from "./internal/tlsOptions.ts"
+import { tlsOptions, withoutKeys } from "./internal/tlsOptions.ts"
 
 /**
  * Options of `tls.connect`, on top of what an `amqps://` URL says and before it. Not among them is where to connect to,
@@ -35,8 +35,10 @@ import { tlsOptions } from "./internal/tlsOptions.ts"
  * @since 0.1.0
  */
 export interface TlsOptions
-  extends Omit<tls.ConnectionOptions, "host" | "port" | "path" | "socket" | "rejectUnauthorized">
+  extends Omit<tls.ConnectionOptions, "host" | "port" | "path" | "socket" | "rejectUnauthorized" | "passphrase">
 {
+  /** What `key` or `pfx` is encrypted with. Default: what the URL says. */
+  readonly passphrase?: string | Redacted.Redacted<string> | undefined
   /**
    * UNSAFE. Takes whatever certificate the server presents, for whatever host, so that whoever is on the way can pose as the
    * server, and have the password. In the terms of `tls.connect`, `rejectUnauthorized: false`. Default: what the URL says, where
@@ -70,9 +72,15 @@ export interface SocketOptions {
  */
 export interface Options extends SocketOptions, AmqpConnection.Options {}
 
+const parse = (url: SocketOptions["url"]): Result.Result<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> => {
+  if (url instanceof AmqpUri.AmqpUri) return Result.succeed(url)
+  // A copy with other parts, such as `{ ...uri, virtualHost: "orders" }`, is no instance, and was not checked.
+  return typeof url === "string" || Redacted.isRedacted(url) ? AmqpUri.parse(url) : AmqpUri.make(url)
+}
+
 const parseUrl = ({ tls, url }: SocketOptions): Effect.Effect<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> =>
   Effect.flatMap(
-    Effect.fromResult(url instanceof AmqpUri.AmqpUri ? Result.succeed(url) : AmqpUri.parse(url)),
+    Effect.fromResult(parse(url)),
     (uri) =>
       tls === undefined || uri.tls !== undefined
         ? Effect.succeed(uri)
@@ -109,14 +117,26 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
     const connect = () => net.connect({ host, port, noDelay: true })
     return dial.makeSocket(name, Effect.succeed({ connect, readyEvent: "connect" }))
   }
-  const { dangerouslyAcceptAnyCertificate = uri.tls.dangerouslyAcceptAnyCertificate, ...more } = options
+  const { dangerouslyAcceptAnyCertificate = uri.tls.dangerouslyAcceptAnyCertificate, passphrase, ...more } = options
   return dial.makeSocket(
     name,
     Effect.map(tlsOptions(uri, uri.tls), (fromUri) => ({
-      // In any case, as else the environment variable NODE_TLS_REJECT_UNAUTHORIZED could turn it off; and last, as an object
-      // that was made elsewhere may have more than its type says.
-      connect: () =>
-        tls.connect({ ...fromUri, ...more, rejectUnauthorized: !dangerouslyAcceptAnyCertificate, host, port }),
+      connect: () => {
+        // Node.js would show the value in its error.
+        if (passphrase !== undefined && typeof passphrase !== "string" && !Redacted.isRedacted(passphrase)) {
+          throw new TypeError("passphrase: must be a string or a Redacted")
+        }
+        const given = passphrase === undefined
+          ? { ...fromUri, ...more }
+          : {
+            ...fromUri,
+            ...more,
+            passphrase: Redacted.isRedacted(passphrase) ? Redacted.value(passphrase) : passphrase
+          }
+        // In any case, as else the environment variable NODE_TLS_REJECT_UNAUTHORIZED could turn it off; and last, as an object
+        // that was made elsewhere may have more than its type says.
+        return tls.connect({ ...withoutKeys(given), rejectUnauthorized: !dangerouslyAcceptAnyCertificate, host, port })
+      },
       readyEvent: "secureConnect"
     }))
   )
@@ -150,7 +170,7 @@ export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, 
  * but all steps until the broker has opened the virtual host.
  *
  * A password that goes to another machine without TLS, or to a server that need not prove who it is, is warned about with
- * `Effect.logWarning`, once for each broker in the life of the process.
+ * `Effect.logWarning`, once for each broker, as long as the program logs to the same loggers.
  *
  * @category constructors
  * @since 0.1.0

@@ -9,6 +9,7 @@ import { NodeInspectSymbol } from "effect/Inspectable"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import type { BasicDeliver, BasicGetOk } from "../protocol/methods.generated.ts"
 import type { Acknowledgements } from "./acknowledgements.ts"
+import { hideClass } from "./hideClass.ts"
 import { decodeProperties } from "./properties.ts"
 import type { ReceivedProperties } from "./properties.ts"
 import * as Rendering from "./rendering.ts"
@@ -17,6 +18,9 @@ import * as Rendering from "./rendering.ts"
 export interface Source {
   readonly queue: string
   readonly consumerTag: string | undefined
+  /** The properties that were decoded last: consecutive messages mostly have the same, and the parser hands over the same bytes. */
+  lastBytes?: Uint8Array
+  lastProperties?: ReceivedProperties
 }
 
 interface RequeueOption {
@@ -25,15 +29,28 @@ interface RequeueOption {
 
 const decoder = new TextDecoder()
 
-// Consecutive messages mostly have the same properties, and then the parser hands over the same bytes.
-let lastBytes: Uint8Array | undefined
-let lastProperties: ReceivedProperties = {}
-
 // `Object.defineProperty` takes twice as long, for every message.
 const defineGetter: (this: object, name: string, get: () => unknown) => void = Reflect.get(
   Object.prototype,
   "__defineGetter__"
 )
+
+/** Properties that nobody can change, as they may be those of the next message too. */
+const frozen = (properties: ReceivedProperties): ReceivedProperties => {
+  const { headers } = properties
+  if (headers !== undefined) freeze(headers)
+  return Object.freeze(properties)
+}
+
+/** Freezes a table or an array with those in it. */
+const freeze = (table: object): void => {
+  for (const name in table) {
+    const value: unknown = Reflect.get(table, name)
+    // A view can't be frozen, and a Date would not be.
+    if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) freeze(value)
+  }
+  Object.freeze(table)
+}
 
 /** A message with nothing to settle. */
 export class Received {
@@ -47,28 +64,30 @@ export class Received {
   readonly queue: string
   readonly consumerTag: string | undefined
   readonly #encodedProperties: Uint8Array
+  readonly #source: Source
 
-  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>, { consumerTag, queue }: Source) {
+  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>, source: Source) {
     this.body = body
     this.exchange = method.exchange
     this.routingKey = method.routingKey
     this.redelivered = method.redelivered
     // The channel has checked that it is a safe integer.
     this.deliveryTag = Number(method.deliveryTag)
-    this.queue = queue
-    this.consumerTag = consumerTag
+    this.queue = source.queue
+    this.consumerTag = source.consumerTag
     this.#encodedProperties = properties
+    this.#source = source
     defineGetter.call(this, "text", getText)
     defineGetter.call(this, "properties", getProperties)
   }
 
   static decodeProperties(received: Received): ReceivedProperties {
     const bytes = received.#encodedProperties
-    if (lastBytes !== bytes) {
-      lastProperties = decodeProperties(bytes)
-      lastBytes = bytes
-    }
-    return lastProperties
+    const source = received.#source
+    if (source.lastBytes === bytes && source.lastProperties !== undefined) return source.lastProperties
+    const properties = frozen(decodeProperties(bytes))
+    source.lastBytes = bytes
+    return source.lastProperties = properties
   }
 
   toString(): string {
@@ -107,3 +126,6 @@ export class Delivery extends Received {
     this.reject = (options) => Effect.sync(() => acknowledgements.reject(deliveryTag, options?.requeue ?? false))
   }
 }
+
+hideClass(Received)
+hideClass(Delivery)

@@ -31,6 +31,10 @@ export interface HandshakeSession {
   readonly control: Mailbox<Method, AmqpError.AmqpConnectionError>
   sendProtocolHeader(): void
   sendControl(method: Method, maxFrameSize?: number): Effect.Effect<void, AmqpError.AmqpConnectionError>
+  /** As `sendControl`, for a method that holds a secret. */
+  sendSecret(method: Method, maxFrameSize?: number): Effect.Effect<void, AmqpError.AmqpConnectionError>
+  /** The broker has answered such a method. */
+  secretAnswered(): void
   tuned(tuning: Tuning): void
   closedByServer(close: MethodOf<"connection.close">): void
 }
@@ -112,12 +116,13 @@ const authenticate = Effect.fnUntraced(function*(
   session.phase = "the credentials"
   let step = yield* respond(session, options, Effect.suspend(() => mechanism.start(credentials)))
   const response = Redacted.value(step.response)
-  yield* session.sendControl(
+  yield* session.sendSecret(
     { _tag: "connection.start-ok", clientProperties, mechanism: mechanism.name, response, locale },
     maxFrameSize
   )
   while (true) {
     const method = yield* expect(session, options, "connection.tune", ["connection.secure", "connection.tune"])
+    session.secretAnswered()
     if (method._tag === "connection.tune") return method
     const { answer } = step
     if (answer === undefined) {
@@ -126,7 +131,7 @@ const authenticate = Effect.fnUntraced(function*(
     }
     // A copy: the bytes that were received are not the mechanism's to keep.
     step = yield* respond(session, options, Effect.suspend(() => answer(method.challenge.slice())))
-    yield* session.sendControl(
+    yield* session.sendSecret(
       { _tag: "connection.secure-ok", response: Redacted.value(step.response) },
       maxFrameSize
     )

@@ -10,6 +10,7 @@ import * as Inspectable from "effect/Inspectable"
 import * as Pipeable from "effect/Pipeable"
 import type * as Types from "effect/Types"
 import type { Channel } from "./channel.ts"
+import { hideClass } from "./hideClass.ts"
 
 export const TypeId = "~@effect-amqp/core/AmqpChannel"
 
@@ -36,14 +37,32 @@ export interface ProgramIterator<out S, out A> {
   next(...args: ReadonlyArray<unknown>): IteratorResult<S, A>
 }
 
-/** A program that runs, as the fibers that run it know it. */
-export interface RunningProgram {
+// Set by the class, which alone reads its private field. As a method it could be reached from a context.
+let readChannel: (program: RunningProgram) => Channel
+
+/**
+ * A program that runs, as the fibers that run it know it. They have it in their context, where everyone can read it, so it keeps its
+ * channel to itself.
+ */
+export class RunningProgram {
   /** The runner that runs it. */
   readonly runner: "run" | "confirmed" | "transaction"
-  readonly channel: Channel
   /** `false` once it has ended: fibers that it forked may know it for longer. */
-  isRunning: boolean
+  isRunning = true
+  readonly #channel: Channel
+  constructor(runner: RunningProgram["runner"], channel: Channel) {
+    this.runner = runner
+    this.#channel = channel
+  }
+  static {
+    readChannel = (program) => program.#channel
+  }
 }
+
+hideClass(RunningProgram)
+
+/** The channel that a program runs on. */
+export const channelOf = (program: RunningProgram): Channel => readChannel(program)
 
 /**
  * The program that runs on the current fiber, for what must not look as if it were part of it: settling deliveries of other channels,
@@ -90,15 +109,28 @@ class Program<A, E, R> extends Pipeable.Class {
   }
 }
 
+// A program of one's own would be handed the channel.
+hideClass(Program)
+
 /** Makes a program. */
 export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A, E, R> =>
   // The interface's type-level properties have no runtime counterpart of that type.
   new Program(run) as unknown as AmqpChannel<A, E, R>
 
 /** Runs a program, or an Effect as it is, on a channel. */
-export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> =>
+export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> => {
   // A `Program` is what `make` disguised; everything else of type `Step` is an Effect.
-  (Program.has(step) ? Program.run(step, channel) : step) as Effect.Effect<A, E, R>
+  const effect = (isProgram(step) ? Program.run(step, channel) : step) as Effect.Effect<A, E, R>
+  return Effect.isEffect(effect) ? effect : notAStep
+}
+
+const isProgram = (step: unknown): step is Program<unknown, unknown, unknown> =>
+  typeof step === "object" && step !== null && Program.has(step)
+
+/** Effect ends a fiber that is given something else without running its finalizers, and so would never close the channel. */
+const notAStep: Effect.Effect<never> = Effect.suspend(() =>
+  Effect.die(new TypeError("A step of a channel program is neither a channel program nor an Effect"))
+)
 
 /** Drives a generator whose steps are programs and Effects. */
 export const gen =

@@ -7,18 +7,19 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { AmqpConnectionError, CredentialsUnavailable, UpdateSecretFailed } from "../AmqpError.ts"
+import { AmqpConnectionError, CredentialsUnavailable, InvalidArgument, UpdateSecretFailed } from "../AmqpError.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import type { Deadlines } from "./deadlines.ts"
 import type { Credentials } from "./sasl.ts"
 import type { SessionOptions } from "./sessionOptions.ts"
+import { warnOfExposure } from "./transport.ts"
 
 /** What updating the secret needs of a session. */
 export interface SecretHost {
   readonly options: SessionOptions
   readonly deadlines: Deadlines
   readonly failure: AmqpConnectionError | undefined
-  sendControl(method: Method): Effect.Effect<void, AmqpConnectionError>
+  sendSecret(method: Method): Effect.Effect<void, AmqpConnectionError>
   /** Has the reader go on, also when consumers have enough: an answer is due. */
   expectReply(): void
   /** Says goodbye and ends the session. */
@@ -51,24 +52,31 @@ export class SecretUpdates {
     return Effect.suspend(() => {
       const { failure } = this.host
       if (failure !== undefined) return Effect.fail(failure)
+      if (!Redacted.isRedacted(secret)) {
+        return Effect.fail(
+          new AmqpConnectionError({ reason: new InvalidArgument({ description: "secret: must be a Redacted" }) })
+        )
+      }
       const reply: Reply = Deferred.makeUnsafe()
       // Whoever stops waiting leaves the place in the queue: the broker's answer is for it.
       return Effect.andThen(Effect.uninterruptible(this.send(reply, secret, reason)), Deferred.await(reply))
-    })
+    }).pipe(
+      // A mechanism that does not reveal the password has not warned.
+      (update) => Effect.andThen(warnOfExposure(this.host.options.transport), update)
+    )
   }
 
   private send(reply: Reply, secret: Redacted.Redacted<string>, reason: string) {
-    const method: Method = {
-      _tag: "connection.update-secret",
-      newSecret: encoder.encode(Redacted.value(secret)),
-      reason
-    }
     return Effect.suspend(() => {
       const { host, waiting } = this
       // Before it is sent, so that nothing can come between.
       waiting.push(reply)
       return Effect.tapError(
-        host.sendControl(method),
+        host.sendSecret({
+          _tag: "connection.update-secret",
+          newSecret: encoder.encode(Redacted.value(secret)),
+          reason
+        }),
         () => Effect.sync(() => waiting.splice(waiting.indexOf(reply), 1))
       )
     }).pipe(Effect.andThen(Effect.sync(() => this.await(reply))))
@@ -123,6 +131,10 @@ export const askCredentials = (
     Effect.filterOrFail(
       (given) => !Number.isNaN(expiryOf(given)),
       () => new CredentialsUnavailable({ description: "their expiresAt is not a valid date", isRetryable: false })
+    ),
+    Effect.filterOrFail(
+      ({ password }) => Redacted.isRedacted(password),
+      () => new CredentialsUnavailable({ description: "their password is not a Redacted", isRetryable: false })
     )
   )
 

@@ -31,6 +31,7 @@ import { countsOf } from "./metrics.ts"
 import type { Counts, Sampled } from "./metrics.ts"
 import { Outbound } from "./outbound.ts"
 import type { ChannelEvent } from "./requests.ts"
+import { SecretFrames } from "./secretFrames.ts"
 import { renewSecret, SecretUpdates, updateFailed } from "./secrets.ts"
 import type { SessionOptions, Tuning } from "./sessionOptions.ts"
 import { describeSocketError } from "./socketErrors.ts"
@@ -85,6 +86,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   private readonly clock: Clock.Clock
   private readonly services: Context.Context<never>
   private readonly parser: FrameParser
+  private readonly secretFrames = new SecretFrames()
   private readonly fullSinks = new Set<ConsumerSink>()
   private resumeReader: (() => void) | undefined
   private readonly touched = new Set<{ flush(): void }>()
@@ -288,6 +290,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
       case "connection.unblocked":
         return this.outbound.setBlocked(undefined)
       case "connection.update-secret-ok":
+        this.secretAnswered()
         if (this.secrets.confirm()) return
     }
     this.violated(
@@ -304,18 +307,37 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
     method: Method,
     maxFrameSize = this.tuning.frameMax
   ): Effect.Effect<void, AmqpError.AmqpConnectionError> {
-    return Effect.suspend(() => {
+    return this.sendFrame(() => {
       const { writer } = this.outbound
+      encodeMethodFrame(writer, 0, method)
+      checkFrameSize(method, writer.provisionalBytes, maxFrameSize)
+    })
+  }
+
+  /** As `sendControl`, for a method that holds a secret and that the broker answers: `secretAnswered`. */
+  sendSecret(
+    method: Method,
+    maxFrameSize = this.tuning.frameMax
+  ): Effect.Effect<void, AmqpError.AmqpConnectionError> {
+    return this.sendFrame(() => {
+      const frame = this.secretFrames.encode(method)
+      checkFrameSize(method, frame.length, maxFrameSize)
+      this.secretFrames.sent(frame)
+      this.outbound.writer.appendReference(frame)
+    })
+  }
+
+  /** The broker has answered a method that held a secret. */
+  secretAnswered(): void {
+    this.secretFrames.answered()
+  }
+
+  private sendFrame(encode: () => void): Effect.Effect<void, AmqpError.AmqpConnectionError> {
+    return Effect.suspend(() => {
       try {
-        encodeMethodFrame(writer, 0, method)
-        const size = writer.provisionalBytes
-        if (maxFrameSize !== 0 && size > maxFrameSize) {
-          throw new EncodeError({
-            message: `${method._tag}: ${size - frameOverhead} bytes do not fit a frame of ${maxFrameSize} bytes`
-          })
-        }
+        encode()
       } catch (error) {
-        writer.rollback()
+        this.outbound.writer.rollback()
         if (!(error instanceof EncodeError)) throw error
         return Effect.fail(connectionError(new AmqpError.InvalidArgument({ description: error.message })))
       }
@@ -477,6 +499,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   end(error: AmqpError.AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
+    // Before those who wait hear of it, in this very step.
+    this.secretFrames.wipe()
     this.counts.sessions.delete(this)
     // What came before the end counts: a confirm that was read is a confirm.
     this.flushTouched()
@@ -488,20 +512,25 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   }
 }
 
+/** What of a connection stands for its session. A copy of the connection has it too. */
+interface WithSession {
+  readonly updateSecret: object
+}
+
 /** The sessions behind connections, where nothing that a program can reach leads to them. */
 const sessions = new WeakMap<object, Session>()
 
 /** Makes a session that of a connection. */
-export const register = (connection: object, session: Session): void => {
-  sessions.set(connection, session)
+export const register = ({ updateSecret }: WithSession, session: Session): void => {
+  sessions.set(updateSecret, session)
 }
 
 /** The session that the channels of a connection are opened in. */
-export const sessionOf = (connection: object): Session => {
-  const session = sessions.get(connection)
+export const sessionOf = ({ updateSecret }: WithSession): Session => {
+  const session = sessions.get(updateSecret)
   if (session !== undefined) return session
   throw new TypeError(
-    "The AmqpConnection was not made by AmqpConnection.make or AmqpConnection.layer; a copy of one is none"
+    "The AmqpConnection was not made by AmqpConnection.make or AmqpConnection.layer, and is no copy of one that was"
   )
 }
 
@@ -541,3 +570,10 @@ export const make = Effect.fnUntraced(function*(
   yield* Scope.addFinalizer(scope, session.close)
   return session
 })
+
+const checkFrameSize = ({ _tag }: Method, size: number, maxFrameSize: number): void => {
+  if (maxFrameSize === 0 || size <= maxFrameSize) return
+  throw new EncodeError({
+    message: `${_tag}: ${size - frameOverhead} bytes do not fit a frame of ${maxFrameSize} bytes`
+  })
+}

@@ -45,9 +45,10 @@ export interface BindingDescription {
   readonly arguments: FieldTable
 }
 
-/** A description as users get it: frozen, with `pipe`. */
+/** A description as users get it: frozen, with `pipe`, which is its own so that a copy by spread has it too. */
 export const describe = <A extends object>(description: A): Readonly<A> & Pipeable.Pipeable =>
-  Object.freeze(Object.assign(Object.create(Pipeable.Prototype), description))
+  // It takes what it is called on, which each copy is.
+  Object.freeze({ ...description, pipe: Pipeable.Prototype.pipe }) // oxlint-disable-line typescript/unbound-method
 
 export const nameOf = (described: string | { readonly name: string }): string =>
   typeof described === "string" ? described : described.name

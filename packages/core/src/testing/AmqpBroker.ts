@@ -280,7 +280,8 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<AmqpBroker["Service"], never, Scope.Scope> {
   const broker = new Broker(serverOptionsOf(options), yield* Timers.make)
   const setUser = (name: string, { password, permissions }: User): void =>
-    void broker.users.set(name, { name, password: Redacted.value(password), permissions })
+    // A secret of the broker's own, as the caller's may be wiped.
+    void broker.users.set(name, { name, password: Redacted.make(Redacted.value(password)), permissions })
   for (const [name, user] of Object.entries(options.users ?? guest)) setUser(name, user)
   for (const name of options.virtualHosts ?? ["/"]) broker.addVirtualHost(Validation.name("virtualHosts", name))
 

@@ -281,6 +281,7 @@ export class ServerConnection implements ChannelsHost {
       case "running":
         if (method._tag === "connection.close") return this.sayClosed()
         if (method._tag === "connection.update-secret") {
+          method.newSecret.fill(0)
           return this.send(0, { _tag: "connection.update-secret-ok" })
         }
     }

@@ -1,4 +1,5 @@
 /** What RabbitMQ accepts in the handshake of a connection, and what it refuses. */
+import * as Redacted from "effect/Redacted"
 import { frameMinSize, ReplyCode } from "../../protocol/constants.ts"
 import type { ConnectionStartOk, ConnectionTuneOk } from "../../protocol/methods.generated.ts"
 import { mechanisms } from "./login.ts"
@@ -41,9 +42,11 @@ export const logIn = (
   const read = offered.includes(mechanism) ? mechanisms.get(mechanism) : undefined
   if (read === undefined) throw new Refusal("commandInvalid", `unknown authentication mechanism '${mechanism}'`)
   const login = read(response)
+  // A view of what was received, which the reader may hold for as long as nothing else comes.
+  response.fill(0)
   if (login === undefined) throw new Refusal("syntaxError", `response to ${mechanism} invalid`)
   const user = userNamed(login.username)
-  if (user === undefined || user.password !== login.password) throw wrongLogin(mechanism)
+  if (user === undefined || Redacted.value(user.password) !== login.password) throw wrongLogin(mechanism)
   return user
 }
 
