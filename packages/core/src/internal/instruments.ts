@@ -190,14 +190,14 @@ export class Instruments {
     const { durations } = this.settings
     return Effect.withFiber((fiber) => {
       const clock = fiber.getRef(Clock.Clock)
-      const start = clock.currentTimeNanosUnsafe()
+      const start = clock.monotonicTimeNanosUnsafe()
       return Effect.onExit(self, (exit) =>
         Effect.sync(() => {
           const error = Exit.isFailure(exit) ? errorType(exit.cause) : undefined
-          const end = clock.currentTimeNanosUnsafe()
+          const nanos = clock.monotonicTimeNanosUnsafe() - start
           if (error !== undefined) span?.attribute("error.type", error)
-          if (durations) this.record(operation, error, end - start, fiber)
-          span?.end(fiber.getRef(References.TracerTimingEnabled) ? end : 0n, exit)
+          if (durations) this.record(operation, error, nanos, fiber)
+          span?.end(fiber.getRef(References.TracerTimingEnabled) ? clock.currentTimeNanosUnsafe() : 0n, exit)
         }))
     })
   }

@@ -11,10 +11,11 @@ import { EncodeError } from "../protocol/ProtocolError.ts"
 import type { Channel } from "./channel.ts"
 import type { Outcome } from "./confirms.ts"
 import type { Outbound } from "./outbound.ts"
+import { monotonicMillis, sleepMillis } from "./time.ts"
 
 /** One or many messages of one caller. */
 export interface PublishJob {
-  /** Since when it is waiting for its turn, in milliseconds of the clock. */
+  /** Since when it is waiting for its turn, in milliseconds of the monotonic clock. */
   waitingSince: number
   /** Sends the next message that it has. Answers whether it has more. Throws nothing. */
   send(channel: Channel): boolean
@@ -99,8 +100,8 @@ export class Publishing {
       yield* this.awaitWaiting
       // Whoever had a turn is at the end, so the first has waited for longest.
       const [first] = this.line
-      const left = first.waitingSince + this.limits.sendTimeout - this.clock.currentTimeMillisUnsafe()
-      if (left > 0) yield* Effect.sleep(left)
+      const left = first.waitingSince + this.limits.sendTimeout - monotonicMillis(this.clock)
+      if (left > 0) yield* Effect.sleep(sleepMillis(left))
       else if (this.line.delete(first)) first.refuse(this.waitError())
     }
   })
@@ -116,7 +117,7 @@ export class Publishing {
         channel = this.openChannel()
       }
     }
-    job.waitingSince = this.clock.currentTimeMillisUnsafe()
+    job.waitingSince = monotonicMillis(this.clock)
     this.line.add(job)
     const listeners = [...this.waitingListeners]
     this.waitingListeners.clear()
@@ -165,7 +166,7 @@ export class Publishing {
       this.line.delete(job)
       if (!hasMore) continue
       // It got its turn for some of its messages, and the others get theirs before it has another.
-      job.waitingSince = this.clock.currentTimeMillisUnsafe()
+      job.waitingSince = monotonicMillis(this.clock)
       this.line.add(job)
       return
     }

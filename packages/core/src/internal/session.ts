@@ -34,6 +34,7 @@ import type { ChannelEvent } from "./requests.ts"
 import { renewSecret, SecretUpdates, updateFailed } from "./secrets.ts"
 import type { SessionOptions, Tuning } from "./sessionOptions.ts"
 import { describeSocketError } from "./socketErrors.ts"
+import { monotonicMillis } from "./time.ts"
 
 /** What brokers refuse a virtual host with: it is not there, not this user's, or has its limit of connections. */
 const virtualHostCodes: ReadonlySet<number> = new Set([
@@ -70,7 +71,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   username = ""
   expiresAt: number | undefined
   readonly secrets = new SecretUpdates(this)
-  /** When the last bytes were read, in milliseconds of the clock. */
+  /** When the last bytes were read, in milliseconds of the monotonic clock. */
   lastRead = 0
 
   private readonly scope: Scope.Scope
@@ -194,7 +195,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
 
   /** Decodes a whole read before it wakes anyone, and writes what they answered in one go. */
   private receive(chunks: ReadonlyArray<Uint8Array>): void {
-    this.lastRead = this.clock.currentTimeMillisUnsafe()
+    this.lastRead = monotonicMillis(this.clock)
     try {
       for (const chunk of chunks) {
         this.counts.bytesRead += chunk.length
