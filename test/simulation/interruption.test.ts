@@ -36,11 +36,11 @@ const withoutSteps: Readonly<Record<string, ReadonlyArray<string>>> = {
     "catchTag",
     "catchTags"
   ],
-  AmqpConnection: ["AmqpConnection", "Transport", "session", "state", "channelCount"],
+  AmqpConnection: ["AmqpConnection", "Transport", "state", "channelCount"],
   AmqpConsumer: [],
   AmqpExchange: ["make", "direct", "fanout", "topic", "headers", "withBinding"],
   AmqpFailure: ["historyOf", "delayQueue"],
-  AmqpPublisher: ["AmqpPublisher", "resolveLimits"],
+  AmqpPublisher: ["AmqpPublisher"],
   AmqpQueue: ["classic", "serverNamed", "quorum", "stream", "withBinding", "route"],
   AmqpRpc: ["AmqpRpcClient"],
   AmqpTopology: ["make"]

@@ -4,7 +4,7 @@ import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
-import type { Session } from "@effect-amqp/core/internal/session"
+import { sessionOf } from "@effect-amqp/core/internal/session"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -33,17 +33,12 @@ import {
 } from "../support/scriptedPeer.ts"
 import type { Peer } from "../support/scriptedPeer.ts"
 
-// What is internal is left out of the declarations, but it is there.
-const { session: openSession } = AmqpConnection as unknown as {
-  readonly session: Effect.Effect<Session, never, AmqpConnection.AmqpConnection>
-}
-
 const options = { client: { requestTimeout: "30 seconds", closeTimeout: "5 seconds" } } as const
 
 /** A channel on which several fibers may make requests, which the public modules have none of. */
 const openShared = (peer: Peer, number = 1) =>
   Effect.gen(function*() {
-    const session = yield* openSession
+    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
     const opening = yield* fork(session.channels.lease("plain", (effect) => effect))
     yield* peer.openChannel(number)
     return { session, channel: yield* resultOf(opening) }

@@ -1,11 +1,10 @@
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import type { Channel } from "@effect-amqp/core/internal/channel"
+import type { Acknowledgements } from "@effect-amqp/core/internal/acknowledgements"
+import { Delivery } from "@effect-amqp/core/internal/delivery"
 import { encodeProperties as encodeForWire } from "@effect-amqp/core/internal/properties"
 import { encodeProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
-import type { Content } from "@effect-amqp/core/protocol/ContentAssembler"
-import type { BasicDeliver } from "@effect-amqp/core/protocol/methods.generated"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
@@ -13,15 +12,10 @@ import * as Schema from "effect/Schema"
 import { inspect } from "node:util"
 import { written } from "./protocol/support.ts"
 
-// What is internal is not declared.
-const { make } = AmqpDelivery as unknown as {
-  readonly make: (content: Content<BasicDeliver>, channel: Channel) => AmqpDelivery.AmqpDelivery
-}
-
-const channel = (): Channel => {
-  const channel: object = { password: "s3cret", acknowledgements: {} }
+const acknowledgements = (): Acknowledgements => {
+  const acknowledgements: object = { password: "s3cret" }
   // Nothing here settles a delivery.
-  return channel as Channel
+  return acknowledgements as Acknowledgements
 }
 
 const delivery = (
@@ -30,15 +24,19 @@ const delivery = (
   { exchange = "", redelivered = false }: { readonly exchange?: string; readonly redelivered?: boolean } = {}
 ): AmqpDelivery.AmqpDelivery => {
   const bytes = new TextEncoder().encode(body)
-  return make({
-    method: { _tag: "basic.deliver", consumerTag: "c", deliveryTag: 3, redelivered, exchange, routingKey: "orders" },
-    properties: properties instanceof Uint8Array
-      ? properties
-      : written((writer) => encodeProperties(writer, properties)),
-    body: bytes,
-    bodySize: bytes.length,
-    oversized: false
-  }, channel())
+  return new Delivery(
+    {
+      method: { _tag: "basic.deliver", consumerTag: "c", deliveryTag: 3, redelivered, exchange, routingKey: "orders" },
+      properties: properties instanceof Uint8Array
+        ? properties
+        : written((writer) => encodeProperties(writer, properties)),
+      body: bytes,
+      bodySize: bytes.length,
+      oversized: false
+    },
+    acknowledgements(),
+    { queue: "orders", consumerTag: "c" }
+  )
 }
 
 /** What the effect logs, each message in one text. */

@@ -22,6 +22,7 @@ import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel.ts"
 import * as Program from "./internal/program.ts"
 import { ProgramConfirms } from "./internal/programConfirms.ts"
+import { sessionOf } from "./internal/session.ts"
 import * as Topology from "./internal/topology.ts"
 
 /**
@@ -461,20 +462,22 @@ const withChannel = <A, E, R>(
   use: (channel: Channel) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
   Effect.flatMap(
-    AmqpConnection.session,
-    (session) =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(session.channels.lease(mode, restore), (channel) =>
+    AmqpConnection.AmqpConnection,
+    (connection) => {
+      const { channels } = sessionOf(connection)
+      return Effect.uninterruptibleMask((restore) =>
+        Effect.flatMap(channels.lease(mode, restore), (channel) =>
           Effect.flatMap(
             Effect.exit(restore(Effect.suspend(() => use(channel)))),
             (exit) =>
               Effect.andThen(
                 // Closing the channel of a transaction without a commit rolls it back.
-                Exit.isSuccess(exit) ? session.channels.giveBack(channel) : session.channels.close(channel),
+                Exit.isSuccess(exit) ? channels.giveBack(channel) : channels.close(channel),
                 exit
               )
           ))
       )
+    }
   )
 
 /** What the broker had against the publishes of a program, or the program's value. */

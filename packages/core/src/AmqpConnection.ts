@@ -218,22 +218,6 @@ export class AmqpConnection extends Context.Service<AmqpConnection, {
  */
 export const Transport: Context.Reference<internal.TransportProtection | undefined> = internal.Transport
 
-const sessionKey: unique symbol = Symbol("@effect-amqp/core/session")
-
-/** A connection as this package makes it: with the session that its channels are opened in. */
-type ConnectionWithSession = AmqpConnection["Service"] & { readonly [sessionKey]: Session.Session }
-
-/**
- * The session behind the connection.
- *
- * @internal
- */
-export const session: Effect.Effect<Session.Session, never, AmqpConnection> = Effect.map(
-  AmqpConnection,
-  // Only `make` makes connections.
-  (connection) => (connection as ConnectionWithSession)[sessionKey]
-)
-
 const invalid = (description: string) =>
   Effect.fail(new AmqpConnectionError({ reason: new InvalidArgument({ description }) }))
 
@@ -346,7 +330,9 @@ export const make = Effect.fnUntraced(function*(
     Effect.flatMap((exit) => Effect.uninterruptible(Scope.close(sessionScope, exit))),
     Effect.forkIn(scope, { startImmediately: true })
   )
-  return connectionOf(session)
+  const connection = connectionOf(session)
+  Session.register(connection, session)
+  return connection
 })
 
 /** What an open connection ends with when its secret was not renewed; the last one for a token that does not fit a frame. */
@@ -383,7 +369,7 @@ const stateChangesOf = (session: Session.Session): Stream.Stream<State> =>
       yield* Queue.end(queue)
     }), { bufferSize: 16, strategy: "sliding" })
 
-const connectionOf = (session: Session.Session): ConnectionWithSession => {
+const connectionOf = (session: Session.Session): AmqpConnection["Service"] => {
   const { options: { clientProperties }, serverProperties, tuning } = session
   const { connection_name: name } = clientProperties
   const { capabilities } = serverProperties
@@ -404,8 +390,7 @@ const connectionOf = (session: Session.Session): ConnectionWithSession => {
     stateChanges: stateChangesOf(session),
     channelCount: Effect.sync(() => session.channelCount),
     updateSecret: (secret, reason) => session.secrets.update(secret, reason),
-    awaitClosed: Deferred.await(session.ended),
-    [sessionKey]: session
+    awaitClosed: Deferred.await(session.ended)
   }
 }
 

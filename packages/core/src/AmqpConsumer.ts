@@ -23,7 +23,9 @@ import * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError, AmqpConsumerCancelled } from "./AmqpError.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
+import { Delivery, Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
+import { sessionOf } from "./internal/session.ts"
 import { subscribe } from "./internal/subscription.ts"
 import type { Decode, Subscription, SubscriptionOptions } from "./internal/subscription.ts"
 import * as Validation from "./internal/validation.ts"
@@ -162,20 +164,22 @@ const open = <Delivery>(
   decode: Decode<Delivery>
 ) =>
   Effect.gen(function*() {
-    const session = yield* AmqpConnection.session
+    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
     const resolved = yield* Validation.attempt(() => resolve(queues, options))
     return yield* subscribe(session, resolved, decode)
   })
 
-const makeSettled: Decode<AmqpDelivery.ReceivedMessage> = (content, _channel, source) =>
-  AmqpDelivery.makeSettled(content, source)
+const makeDelivery: Decode<AmqpDelivery.AmqpDelivery> = (content, channel, source) =>
+  new Delivery(content, channel.acknowledgements, source)
+
+const makeReceived: Decode<AmqpDelivery.ReceivedMessage> = (content, _channel, source) => new Received(content, source)
 
 /** Opens a consumer whose deliveries are of the kind that the options ask for, as the signatures of `make` and `stream` say. */
 const openAny = (queues: Queues, options: AnyOptions) =>
   options.autoAck === true
     // Of such a consumer's deliveries nothing is used but what the narrower type has.
-    ? open(queues, options, makeSettled as typeof AmqpDelivery.make)
-    : open(queues, options, AmqpDelivery.make)
+    ? open(queues, options, makeReceived as typeof makeDelivery)
+    : open(queues, options, makeDelivery)
 
 const streamOf = (subscription: Subscription<AmqpDelivery.AmqpDelivery>) =>
   Stream.fromPull(Effect.succeed(subscription.takeAll))
@@ -453,12 +457,13 @@ const startServingAs = <E, R, R2>(
             (cause) => logAndRetryOnce(cause, delivery)
           )
       }),
-      Effect.flatMap((settlement) => AmqpDelivery.settle(delivery, settlement))
+      Effect.flatMap(({ _tag }) => _tag === "Ack" ? delivery.ack : delivery.reject({ requeue: _tag === "Requeue" }))
     )
   return Effect.gen(function*() {
     const permits = yield* Effect.map(Validation.attempt(() => concurrencyLimit(concurrency)), Semaphore.makeUnsafe)
-    const subscription = yield* open(queues, options, AmqpDelivery.make)
-    const instruments = yield* AmqpTelemetry.instruments
+    const subscription = yield* open(queues, options, makeDelivery)
+    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+    const instruments = Instruments.make(yield* AmqpTelemetry.Telemetry, session.options)
     const queue = subscription.queues.length === 1 ? subscription.queues[0] : undefined
     const handle = (delivery: AmqpDelivery.AmqpDelivery) => {
       const handled = Effect.suspend(() => handler(delivery))

@@ -8,13 +8,9 @@
  */
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
-import { NodeInspectSymbol } from "effect/Inspectable"
 import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
-import type { Channel } from "./internal/channel.ts"
-import * as Rendering from "./internal/rendering.ts"
-import type { Content } from "./protocol/ContentAssembler.ts"
-import type { BasicDeliver, BasicGetOk } from "./protocol/methods.generated.ts"
+import * as Settlements from "./internal/settlement.ts"
 
 /**
  * A message that was received, and has nothing to settle: a handler settles it by what it returns, or the broker regards it as
@@ -78,15 +74,13 @@ export interface Settlement<out A = void> {
   readonly value: A
 }
 
-const settlement = (_tag: Settlement["_tag"]): Settlement => Object.freeze({ _tag, value: undefined })
-
 /**
  * The message was handled: the broker forgets it (`basic.ack`).
  *
  * @category constructors
  * @since 0.1.0
  */
-export const ack: Settlement = settlement("Ack")
+export const ack: Settlement = Settlements.make("Ack", undefined)
 
 /**
  * The message can't be handled: the broker dead-letters it, or drops it when the queue has no dead-letter exchange
@@ -95,7 +89,7 @@ export const ack: Settlement = settlement("Ack")
  * @category constructors
  * @since 0.1.0
  */
-export const reject: Settlement = settlement("Reject")
+export const reject: Settlement = Settlements.make("Reject", undefined)
 
 /**
  * Somebody else, or the same consumer later, shall handle the message: it goes back into the queue (`basic.reject` with
@@ -104,7 +98,7 @@ export const reject: Settlement = settlement("Reject")
  * @category constructors
  * @since 0.1.0
  */
-export const requeue: Settlement = settlement("Requeue")
+export const requeue: Settlement = Settlements.make("Requeue", undefined)
 
 /**
  * The same settlement with a value, which `AmqpQueue.get` hands on.
@@ -115,7 +109,7 @@ export const requeue: Settlement = settlement("Requeue")
 export const as: {
   <A>(value: A): (settlement: Settlement<unknown>) => Settlement<A>
   <A>(settlement: Settlement<unknown>, value: A): Settlement<A>
-} = dual(2, <A>({ _tag }: Settlement<unknown>, value: A): Settlement<A> => ({ _tag, value }))
+} = dual(2, <A>({ _tag }: Settlement<unknown>, value: A): Settlement<A> => Settlements.make(_tag, value))
 
 // -----------------------------------------------------------------------------
 // decoding
@@ -206,120 +200,3 @@ const settleUnreadable = (
     as(isRequeued ? requeue : reject, undefined)
   )
 }
-
-// -----------------------------------------------------------------------------
-// deliveries
-// -----------------------------------------------------------------------------
-
-const decoder = new TextDecoder()
-
-// Consecutive messages mostly have the same properties, and then the parser hands over the same bytes.
-let lastBytes: Uint8Array | undefined
-let lastProperties: AmqpMessage.ReceivedProperties = {}
-
-/** Where messages come from: one object for all those of a consumer. */
-interface Source {
-  readonly queue: string
-  readonly consumerTag: string | undefined
-}
-
-class Received implements ReceivedMessage {
-  readonly body: Uint8Array
-  readonly exchange: string
-  readonly routingKey: string
-  readonly redelivered: boolean
-  readonly deliveryTag: number
-  private readonly encodedProperties: Uint8Array
-  private readonly source: Source
-
-  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>, source: Source) {
-    this.body = body
-    this.exchange = method.exchange
-    this.routingKey = method.routingKey
-    this.redelivered = method.redelivered
-    // The channel has checked that tags count up from 1, so they are safe integers.
-    this.deliveryTag = Number(method.deliveryTag)
-    this.encodedProperties = properties
-    this.source = source
-  }
-
-  get queue(): string {
-    return this.source.queue
-  }
-
-  get consumerTag(): string | undefined {
-    return this.source.consumerTag
-  }
-
-  get text(): string {
-    return decoder.decode(this.body)
-  }
-
-  get properties(): AmqpMessage.ReceivedProperties {
-    if (lastBytes !== this.encodedProperties) {
-      lastProperties = AmqpMessage.decodeProperties(this.encodedProperties)
-      lastBytes = this.encodedProperties
-    }
-    return lastProperties
-  }
-
-  toString(): string {
-    return Rendering.pretty("AmqpDelivery", this)
-  }
-
-  toJSON(): unknown {
-    return Rendering.toJson("AmqpDelivery", this)
-  }
-
-  [NodeInspectSymbol](): unknown {
-    return this.toString()
-  }
-}
-
-class Delivery extends Received implements AmqpDelivery {
-  private readonly channel: Channel
-
-  constructor(content: Content<BasicDeliver | BasicGetOk>, channel: Channel, source: Source) {
-    super(content, source)
-    this.channel = channel
-  }
-
-  get ack(): Effect.Effect<boolean> {
-    return Effect.sync(() => this.channel.acknowledgements.ack(this.deliveryTag))
-  }
-
-  nack(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
-    return Effect.sync(() => this.channel.acknowledgements.nack(this.deliveryTag, options?.requeue ?? true))
-  }
-
-  reject(options?: { readonly requeue?: boolean | undefined }): Effect.Effect<boolean> {
-    return Effect.sync(() => this.channel.acknowledgements.reject(this.deliveryTag, options?.requeue ?? false))
-  }
-}
-
-/**
- * A delivery of what arrived on a channel.
- *
- * @internal
- */
-export const make = (
-  content: Content<BasicDeliver | BasicGetOk>,
-  channel: Channel,
-  source: Source
-): AmqpDelivery => new Delivery(content, channel, source)
-
-/**
- * A delivery that the broker regards as settled.
- *
- * @internal
- */
-export const makeSettled = (content: Content<BasicDeliver | BasicGetOk>, source: Source): ReceivedMessage =>
-  new Received(content, source)
-
-/**
- * Settles a delivery in the way that its handler decided.
- *
- * @internal
- */
-export const settle = (delivery: AmqpDelivery, { _tag }: Settlement<unknown>): Effect.Effect<boolean> =>
-  _tag === "Ack" ? delivery.ack : delivery.reject({ requeue: _tag === "Requeue" })

@@ -9,7 +9,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as AmqpEnvelope from "./AmqpEnvelope.ts"
@@ -17,9 +16,10 @@ import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as Decoders from "./internal/decoders.ts"
 import * as Decoding from "./internal/decoding.ts"
 import type { Encoded } from "./internal/decoding.ts"
+import { Message } from "./internal/message.ts"
 import type { Properties } from "./internal/properties.ts"
 import * as Rendering from "./internal/rendering.ts"
-import { uuidV7 } from "./internal/uuid.ts"
+import * as Stamp from "./internal/stamp.ts"
 
 export type { DecompressOptions, Encoded } from "./internal/decoding.ts"
 export type { Properties, RawProperties, ReceivedProperties } from "./internal/properties.ts"
@@ -46,28 +46,6 @@ export interface AmqpMessage {
   readonly properties: Properties
   /** What {@link pretty} answers, if a constructor of this module made the message. */
   toString(): string
-}
-
-class Message implements AmqpMessage {
-  readonly body: Uint8Array
-  readonly properties: Properties
-
-  constructor(body: Uint8Array, properties: Properties) {
-    this.body = body
-    this.properties = properties
-  }
-
-  toString(): string {
-    return Rendering.pretty("AmqpMessage", this)
-  }
-
-  toJSON(): unknown {
-    return Rendering.toJson("AmqpMessage", this)
-  }
-
-  [NodeInspectSymbol](): unknown {
-    return this.toString()
-  }
 }
 
 // -----------------------------------------------------------------------------
@@ -365,32 +343,8 @@ export interface StampOptions {
 export const stamp = (options: StampOptions) => (message: AmqpMessage): Effect.Effect<AmqpMessage> =>
   Effect.flatMap(
     Effect.service(Random.Random),
-    (random) => Effect.map(Effect.service(Clock.Clock), (clock) => stampUnsafe(message, options, clock, random))
+    (random) => Effect.map(Effect.service(Clock.Clock), (clock) => Stamp.stamp(message, options, clock, random))
   )
-
-/**
- * What {@link stamp} does, for callers that have the services at hand.
- *
- * @internal
- */
-export const stampUnsafe = (
-  message: AmqpMessage,
-  options: StampOptions,
-  clock: Clock.Clock,
-  random: Random.Random
-): AmqpMessage => {
-  const { properties } = message
-  const needsId = options.messageId === true && properties.messageId === undefined
-  const needsTime = options.timestamp === true && properties.timestamp === undefined &&
-    properties.raw?.timestamp === undefined
-  if (!needsId && !needsTime) return message
-  const now = clock.currentTimeMillisUnsafe()
-  return new Message(message.body, {
-    ...properties,
-    ...(needsId && { messageId: uuidV7(now, random) }),
-    ...(needsTime && { timestamp: new Date(now) })
-  })
-}
 
 // -----------------------------------------------------------------------------
 // rendering

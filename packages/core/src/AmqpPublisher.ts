@@ -25,10 +25,11 @@ import type { Channel } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import * as Instruments from "./internal/instruments.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
-import { failureOf, notSent, unencodable } from "./internal/publishing.ts"
-import type { Publishing, PublishJob, PublishLimits } from "./internal/publishing.ts"
+import { failureOf, notSent, resolveLimits, unencodable } from "./internal/publishing.ts"
+import type { Publishing, PublishJob } from "./internal/publishing.ts"
+import { sessionOf } from "./internal/session.ts"
+import * as Stamp from "./internal/stamp.ts"
 import * as Topology from "./internal/topology.ts"
-import * as Validation from "./internal/validation.ts"
 
 /**
  * How a publisher limits itself.
@@ -113,7 +114,8 @@ export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpPublisher["Service"], AmqpChannelError, AmqpConnection.AmqpConnection | Scope.Scope> {
   const limits = yield* resolveLimits(options)
-  const publishing = yield* startPublishing(yield* AmqpConnection.session, limits)
+  const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+  const publishing = yield* startPublishing(session, limits)
   const stamped = yield* stamper(options.stamp)
   const publishOnce = (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
     Effect.callback<void, AmqpPublishError>((resume) => {
@@ -141,7 +143,7 @@ export const make = Effect.fnUntraced(function*(
         ),
     publishAll: (messages, options) => publishMany(messages, options, stamped)
   }
-  const instruments = yield* AmqpTelemetry.instruments
+  const instruments = Instruments.make(yield* AmqpTelemetry.Telemetry, session.options)
   if (instruments === undefined) return publisher
   return {
     publish: (message, options) =>
@@ -181,25 +183,7 @@ const stamper = (options: AmqpMessage.StampOptions | undefined) =>
     if (options === undefined) return (message: AmqpMessage.AmqpMessage) => message
     const clock = yield* Clock.Clock
     const random = yield* Random.Random
-    return (message: AmqpMessage.AmqpMessage) => AmqpMessage.stampUnsafe(message, options, clock, random)
-  })
-
-/**
- * What the options say of limits, checked.
- *
- * @internal
- */
-export const resolveLimits = (options: Options): Effect.Effect<PublishLimits, AmqpChannelError> =>
-  Validation.attempt(() => {
-    const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } =
-      options
-    return {
-      maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
-      maxInFlightBytes: Validation.wholeNumber("maxInFlightBytes", maxInFlightBytes, 1),
-      sendTimeout: sendTimeout === undefined ? Infinity : Validation.millis("sendTimeout", sendTimeout, 0),
-      confirmTimeout: confirmTimeout === undefined ? Infinity : Validation.millis("confirmTimeout", confirmTimeout, 1),
-      failWhenBlocked: whenBlocked === "fail"
-    }
+    return (message: AmqpMessage.AmqpMessage) => Stamp.stamp(message, options, clock, random)
   })
 
 // -----------------------------------------------------------------------------

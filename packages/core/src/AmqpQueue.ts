@@ -13,10 +13,11 @@ import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import type * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel, Step } from "./AmqpChannel.ts"
-import * as AmqpDelivery from "./AmqpDelivery.ts"
+import type * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
 import type { Channel } from "./internal/channel.ts"
+import { Received } from "./internal/delivery.ts"
 import * as Fetching from "./internal/fetching.ts"
 import * as Program from "./internal/program.ts"
 import * as Topology from "./internal/topology.ts"
@@ -526,7 +527,7 @@ export const get = <A, E, R>(
 const handleOn =
   <A, E, R>(channel: Channel, queue: string, handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<A, E, R>) =>
   (content: Content<BasicGetOk>): Effect.Effect<A, E, R> =>
-    Program.runOn(handler(AmqpDelivery.makeSettled(content, fetchedFrom(queue))), channel)
+    Program.runOn(handler(new Received(content, fetchedFrom(queue))), channel)
 
 const fetchedFrom = (queue: string) => ({ queue, consumerTag: undefined })
 
@@ -596,6 +597,6 @@ export const getAutoAck = (
     (channel, name) =>
       Effect.map(
         Fetching.fetchAutoAck(channel, name),
-        Option.map((content) => AmqpDelivery.makeSettled(content, fetchedFrom(name)))
+        Option.map((content) => new Received(content, fetchedFrom(name)))
       )
   )

@@ -240,9 +240,10 @@ export class InternalError extends ServerReply.extend<InternalError>("InternalEr
 export class ServerError extends ServerReply.extend<ServerError>("ServerError")({ _tag: Schema.tag("ServerError") }) {}
 
 /**
- * The classes of all replies.
+ * The classes of all {@link ReplyReason}s, one for each reply code, for a schema or a switch of your own.
  *
- * @internal
+ * @category schemas
+ * @since 0.1.0
  */
 export const replyReasons = [
   ContentTooLarge,

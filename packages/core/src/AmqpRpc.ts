@@ -22,10 +22,12 @@ import * as AmqpPublisher from "./AmqpPublisher.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import type { Channel, ConsumerSink } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
+import { Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
-import { failureOf, notSent, unencodable } from "./internal/publishing.ts"
+import { failureOf, notSent, resolveLimits, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob } from "./internal/publishing.ts"
+import { sessionOf } from "./internal/session.ts"
 import * as Topology from "./internal/topology.ts"
 import { ReplyCode } from "./protocol/constants.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
@@ -79,8 +81,8 @@ export const makeClient = Effect.fnUntraced(function*(
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Scope.Scope
 > {
-  const limits = yield* AmqpPublisher.resolveLimits(options)
-  const session = yield* AmqpConnection.session
+  const limits = yield* resolveLimits(options)
+  const session = sessionOf(yield* AmqpConnection.AmqpConnection)
   const calls = new Calls()
   const publishing = yield* startPublishing(session, limits, (channel) => calls.listen(channel))
   const call: AmqpRpcClient["Service"]["call"] = (request, options) =>
@@ -92,7 +94,7 @@ export const makeClient = Effect.fnUntraced(function*(
         calls.forget(call)
       })
     })
-  const instruments = yield* AmqpTelemetry.instruments
+  const instruments = Instruments.make(yield* AmqpTelemetry.Telemetry, session.options)
   if (instruments === undefined) return { call }
   return {
     call: (request, options) =>
@@ -161,7 +163,7 @@ class Calls implements ConsumerSink {
   }
 
   deliver(content: Content<BasicDeliver>): void {
-    const reply = AmqpDelivery.makeSettled(content, { queue: replyQueue, consumerTag: content.method.consumerTag })
+    const reply = new Received(content, { queue: replyQueue, consumerTag: content.method.consumerTag })
     const call = this.waiting.get(correlationIdOf(reply))
     // A reply to a call that nobody waits for any more, or to none at all.
     if (call === undefined) return

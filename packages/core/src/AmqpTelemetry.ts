@@ -16,9 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
-import * as AmqpConnection from "./AmqpConnection.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
-import { Instruments } from "./internal/instruments.ts"
 import * as TraceContext from "./internal/traceContext.ts"
 
 /**
@@ -171,22 +169,3 @@ export const extract = (message: AmqpMessage.Encoded): Option.Option<Tracer.Exte
     return Option.none()
   }
 }
-
-// -----------------------------------------------------------------------------
-// for the other modules
-// -----------------------------------------------------------------------------
-
-/**
- * What records for a publisher, client or server that is made here; `undefined` when nothing does.
- *
- * @internal
- */
-export const instruments: Effect.Effect<Instruments | undefined, never, AmqpConnection.AmqpConnection> = Effect.gen(
-  function*() {
-    const options = yield* Telemetry
-    if (options === undefined) return undefined
-    const { durations = true, propagation = true, relation = "parent", spans = true } = options
-    const { options: sessionOptions } = yield* AmqpConnection.session
-    return new Instruments({ durations, propagation, relation, spans }, sessionOptions)
-  }
-)

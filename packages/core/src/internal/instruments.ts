@@ -24,6 +24,16 @@ export interface Settings {
   readonly relation: "parent" | "link"
 }
 
+/** {@link Settings} as users give them. */
+type SettingOptions = { readonly [K in keyof Settings]?: Settings[K] | undefined }
+
+/** What records for a publisher, client or server; `undefined` when nothing does. */
+export const make = (options: SettingOptions | undefined, session: SessionOptions): Instruments | undefined => {
+  if (options === undefined) return undefined
+  const { durations = true, propagation = true, relation = "parent", spans = true } = options
+  return new Instruments({ durations, propagation, relation, spans }, session)
+}
+
 /** Something that is done with messages. */
 export interface Operation {
   /** `messaging.operation.name`, and the first word of the span's name. */

@@ -4,6 +4,7 @@
  * A program is a function from a channel to an Effect. Only the runners have channels, and they use each with one program at
  * a time, so no program can reach a channel of another fiber.
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Inspectable from "effect/Inspectable"
 import * as Pipeable from "effect/Pipeable"
@@ -35,16 +36,41 @@ export interface ProgramIterator<out S, out A> {
   next(...args: ReadonlyArray<unknown>): IteratorResult<S, A>
 }
 
+/** A program that runs, as the fibers that run it know it. */
+export interface RunningProgram {
+  /** The runner that runs it. */
+  readonly runner: "run" | "confirmed" | "transaction"
+  readonly channel: Channel
+  /** `false` once it has ended: fibers that it forked may know it for longer. */
+  isRunning: boolean
+}
+
+/**
+ * The program that runs on the current fiber, for what must not look as if it were part of it: settling deliveries of other channels,
+ * publishers, other runners.
+ */
+export const CurrentProgram = Context.Reference<RunningProgram | undefined>("@effect-amqp/core/CurrentProgram", {
+  defaultValue: () => undefined
+})
+
 /** What may be a step of a program. */
 export type Step<A = unknown, E = unknown, R = unknown> = AmqpChannel<A, E, R> | Effect.Effect<A, E, R>
 
 type Run<A, E, R> = (channel: Channel) => Effect.Effect<A, E, R>
 
 class Program<A, E, R> extends Pipeable.Class {
-  readonly run: Run<A, E, R>
+  // A property could be replaced by one that keeps the channel.
+  readonly #run: Run<A, E, R>
   constructor(run: Run<A, E, R>) {
     super()
-    this.run = run
+    this.#run = run
+    Object.freeze(this)
+  }
+  static has(step: object): step is Program<unknown, unknown, unknown> {
+    return #run in step
+  }
+  static run<A, E, R>(program: Program<A, E, R>, channel: Channel): Effect.Effect<A, E, R> {
+    return program.#run(channel)
   }
   get [TypeId](): true {
     return true
@@ -69,12 +95,10 @@ export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A,
   // The interface's type-level properties have no runtime counterpart of that type.
   new Program(run) as unknown as AmqpChannel<A, E, R>
 
-const isProgram = (step: object): step is Program<unknown, unknown, unknown> => step instanceof Program
-
 /** Runs a program, or an Effect as it is, on a channel. */
 export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> =>
   // A `Program` is what `make` disguised; everything else of type `Step` is an Effect.
-  (isProgram(step) ? step.run(channel) : step) as Effect.Effect<A, E, R>
+  (Program.has(step) ? Program.run(step, channel) : step) as Effect.Effect<A, E, R>
 
 /** Drives a generator whose steps are programs and Effects. */
 export const gen =

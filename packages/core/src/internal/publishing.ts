@@ -5,6 +5,7 @@
  * whatever makes room: a confirm, the socket, a new channel. Nothing here runs on a fiber of its own.
  */
 import type * as Clock from "effect/Clock"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as AmqpError from "../AmqpError.ts"
 import { EncodeError } from "../protocol/ProtocolError.ts"
@@ -12,6 +13,7 @@ import type { Channel } from "./channel.ts"
 import type { Outcome } from "./confirms.ts"
 import type { Outbound } from "./outbound.ts"
 import { monotonicMillis, sleepMillis } from "./time.ts"
+import * as Validation from "./validation.ts"
 
 /** One or many messages of one caller. */
 export interface PublishJob {
@@ -33,6 +35,28 @@ export interface PublishLimits {
   /** Whether jobs fail while the broker asks publishers to pause. */
   readonly failWhenBlocked: boolean
 }
+
+interface LimitOptions {
+  readonly maxInFlight?: number | undefined
+  readonly maxInFlightBytes?: number | undefined
+  readonly sendTimeout?: Duration.Input | undefined
+  readonly confirmTimeout?: Duration.Input | undefined
+  readonly whenBlocked?: "wait" | "fail" | undefined
+}
+
+/** What the options say of limits, checked. */
+export const resolveLimits = (options: LimitOptions): Effect.Effect<PublishLimits, AmqpError.AmqpChannelError> =>
+  Validation.attempt(() => {
+    const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } =
+      options
+    return {
+      maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
+      maxInFlightBytes: Validation.wholeNumber("maxInFlightBytes", maxInFlightBytes, 1),
+      sendTimeout: sendTimeout === undefined ? Infinity : Validation.millis("sendTimeout", sendTimeout, 0),
+      confirmTimeout: confirmTimeout === undefined ? Infinity : Validation.millis("confirmTimeout", confirmTimeout, 1),
+      failWhenBlocked: whenBlocked === "fail"
+    }
+  })
 
 const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 

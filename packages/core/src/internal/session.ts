@@ -479,6 +479,23 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   }
 }
 
+/** The sessions behind connections, where nothing that a program can reach leads to them. */
+const sessions = new WeakMap<object, Session>()
+
+/** Makes a session that of a connection. */
+export const register = (connection: object, session: Session): void => {
+  sessions.set(connection, session)
+}
+
+/** The session that the channels of a connection are opened in. */
+export const sessionOf = (connection: object): Session => {
+  const session = sessions.get(connection)
+  if (session !== undefined) return session
+  throw new TypeError(
+    "The AmqpConnection was not made by AmqpConnection.make or AmqpConnection.layer; a copy of one is none"
+  )
+}
+
 /** Dials, shakes hands and runs a session in the scope. */
 export const make = Effect.fnUntraced(function*(
   options: SessionOptions

@@ -7,6 +7,7 @@
 import * as Duration from "effect/Duration"
 import * as Equal from "effect/Equal"
 import * as Redacted from "effect/Redacted"
+import { nearestName } from "./nearestName.ts"
 
 /**
  * The SASL mechanisms that this package has, by the names that brokers offer them under.
@@ -160,38 +161,12 @@ const parameters: ReadonlyMap<string, Parameter> = new Map([
 const namesWhere = (predicate: (parameter: Parameter) => boolean): string =>
   [...parameters].filter(([, parameter]) => predicate(parameter)).map(([name]) => name).join(", ")
 
-/** How many letters to insert, delete or replace to make one text of the other (Levenshtein). */
-const distance = (one: string, other: string): number => {
-  let row = Array.from({ length: other.length + 1 }, (_, index) => index)
-  for (const [done, letter] of Array.from(one).entries()) {
-    const next = [done + 1]
-    for (const [index, opposite] of Array.from(other).entries()) {
-      next.push(Math.min(next[index] + 1, row[index + 1] + 1, row[index] + (letter === opposite ? 0 : 1)))
-    }
-    row = next
-  }
-  return row[other.length]
-}
-
-/** The parameter that was meant, if the name is a typing error: up to two letters, and no more than each third. */
-const similarName = (name: string): string | undefined => {
-  let closest: string | undefined
-  let least = Math.min(2, Math.floor(name.length / 3)) + 1
-  for (const known of parameters.keys()) {
-    const difference = distance(name.toLowerCase(), known)
-    if (difference >= least) continue
-    closest = known
-    least = difference
-  }
-  return closest
-}
-
 /** Answers what is wrong with a parameter, or nothing when it was set. */
 const setParameter = (fields: MutableFields, name: string, value: string, secure: boolean): string | undefined => {
   const parameter = parameters.get(name)
   if (parameter === undefined) {
     const shown = name.slice(0, 40)
-    const similar = similarName(shown)
+    const similar = nearestName(shown, parameters.keys())
     if (similar !== undefined) return `there is no parameter ${JSON.stringify(shown)}; did you mean "${similar}"?`
     return `there is no parameter ${JSON.stringify(shown)}, but ` +
       `${namesWhere(({ isTls }) => !isTls)}, and with amqps:// ${namesWhere(({ isTls }) => isTls)}`

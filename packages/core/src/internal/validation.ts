@@ -5,8 +5,27 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { AmqpChannelError, InvalidArgument } from "../AmqpError.ts"
 import type { FieldTable, FieldValue } from "../protocol/fieldTable.ts"
+import { nearestName } from "./nearestName.ts"
 
 export const invalid = (description: string): InvalidArgument => new InvalidArgument({ description })
+
+/** At most so many letters of an unknown key are repeated. */
+const shownKeyLength = 40
+
+/**
+ * Options whose keys are all known. Types don't find a wrong one in options that come from a variable or a spread, and it would
+ * be ignored without a word.
+ */
+export const knownKeys = <O extends object>(options: O, keys: ReadonlyArray<keyof O & string>, what = "options"): O => {
+  for (const key in options) {
+    const known: ReadonlyArray<string> = keys
+    if (known.includes(key)) continue
+    const nearest = nearestName(key.slice(0, shownKeyLength), keys)
+    const hint = nearest === undefined ? `there are ${keys.join(", ")}` : `did you mean ${JSON.stringify(nearest)}?`
+    throw invalid(`${what}: there is no ${JSON.stringify(key.slice(0, shownKeyLength))}; ${hint}`)
+  }
+  return options
+}
 
 const encoder = new TextEncoder()
 

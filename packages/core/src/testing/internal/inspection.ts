@@ -1,6 +1,7 @@
 /** What people see who look inside: facts as they are when asked for. */
 import type * as Effect from "effect/Effect"
-import * as AmqpDelivery from "../../AmqpDelivery.ts"
+import type * as AmqpDelivery from "../../AmqpDelivery.ts"
+import { Received } from "../../internal/delivery.ts"
 import * as Validation from "../../internal/validation.ts"
 import { encodeProperties } from "../../protocol/BasicProperties.ts"
 import { ByteWriter } from "../../protocol/ByteWriter.ts"
@@ -163,7 +164,7 @@ export const received = (
   queue: string
 ): AmqpDelivery.ReceivedMessage => {
   const { body, exchange, properties, routingKey } = message
-  return AmqpDelivery.makeSettled({
+  return new Received({
     method: { _tag: "basic.get-ok", deliveryTag: 1, redelivered, exchange, routingKey, messageCount: 0 },
     properties: encodingOf(properties) ?? encoded(properties),
     body,

@@ -1,0 +1,33 @@
+/**
+ * The id and the time of messages that have none.
+ */
+import type * as Clock from "effect/Clock"
+import type * as Random from "effect/Random"
+import { Message } from "./message.ts"
+import type { Properties } from "./properties.ts"
+import { uuidV7 } from "./uuid.ts"
+
+interface Stamped {
+  readonly body: Uint8Array
+  readonly properties: Properties
+}
+
+/** The message with what it lacks, or the same message when it lacks nothing. */
+export const stamp = (
+  message: Stamped,
+  options: { readonly messageId?: boolean | undefined; readonly timestamp?: boolean | undefined },
+  clock: Clock.Clock,
+  random: Random.Random
+): Stamped => {
+  const { properties } = message
+  const needsId = options.messageId === true && properties.messageId === undefined
+  const needsTime = options.timestamp === true && properties.timestamp === undefined &&
+    properties.raw?.timestamp === undefined
+  if (!needsId && !needsTime) return message
+  const now = clock.currentTimeMillisUnsafe()
+  return new Message(message.body, {
+    ...properties,
+    ...(needsId && { messageId: uuidV7(now, random) }),
+    ...(needsTime && { timestamp: new Date(now) })
+  })
+}
