@@ -51,7 +51,8 @@ export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("Connec
 }
 
 /**
- * Every channel number that was negotiated is in use. `limit` is the negotiated `channel-max`.
+ * Every channel number that was negotiated was in use for as long as the connection's `channelTimeout`. `limit` is the negotiated
+ * `channel-max`.
  *
  * @category errors
  * @since 0.1.0
@@ -60,7 +61,35 @@ export class TooManyChannels extends Schema.TaggedError<TooManyChannels>()("TooM
   limit: Schema.Int
 }) {
   override get message(): string {
-    return `All ${this.limit} channels of the connection are in use`
+    return `All ${this.limit} channels of the connection are in use, and none was free in time (channelTimeout)`
+  }
+  /** Whether the same operation may succeed when it is tried again. */
+  get isRetryable(): boolean {
+    return true
+  }
+}
+
+/**
+ * The broker closed the channel that this operation shared with others, because of another one: a message to an exchange that does
+ * not exist takes down what else the publisher has in flight. `cause` is what the broker said about the other one.
+ *
+ * **Details**
+ *
+ * Retryable, as the operation itself did nothing wrong. Where the broker's text does not tell which message it was,
+ * `isCertain` is `false`, and each that was in flight gets this error: the publisher then sends one message at a time until it
+ * knows, so that the one that causes the close again fails with the broker's reason.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ChannelLost extends Schema.TaggedError<ChannelLost>()("ChannelLost", {
+  cause: Schema.Union(replyReasons),
+  /** Whether it is known that this operation did not cause it. */
+  isCertain: Schema.Boolean
+}) {
+  override get message(): string {
+    const whose = this.isCertain ? "another operation" : "this or another operation"
+    return `The broker closed the channel because of ${whose}: ${this.cause.message}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
@@ -105,6 +134,7 @@ export class NotSupported extends Schema.TaggedError<NotSupported>()("NotSupport
 
 const channelReasons = [
   ConnectionLost,
+  ChannelLost,
   RequestTimeout,
   TooManyChannels,
   ChannelClosed,
@@ -125,6 +155,7 @@ const channelReasons = [
  */
 export type ChannelErrorReason =
   | ConnectionLost
+  | ChannelLost
   | RequestTimeout
   | TooManyChannels
   | ChannelClosed
@@ -196,6 +227,23 @@ export class NotSent extends Schema.TaggedError<NotSent>()("NotSent", {
   }
 }
 
+/** Which message, in brackets; where it went is part of some reasons already. */
+const described = (
+  { exchange, messageId, routingKey }: {
+    readonly exchange: string
+    readonly routingKey: string
+    readonly messageId?: string
+  },
+  reason: PublishErrorReason
+): string => {
+  const parts = reason._tag === "Returned" ? [] : [
+    exchange === "" ? "default exchange" : `exchange ${JSON.stringify(exchange)}`,
+    `routing key ${JSON.stringify(routingKey)}`
+  ]
+  if (messageId !== undefined) parts.push(`message id ${JSON.stringify(messageId)}`)
+  return parts.length === 0 ? "" : ` (${parts.join(", ")})`
+}
+
 /**
  * Why a confirmed publish failed.
  *
@@ -211,11 +259,17 @@ export type PublishErrorReason = Nacked | Returned | OutcomeUnknown | NotSent
  * @since 0.1.0
  */
 export class AmqpPublishError extends Schema.TaggedError<AmqpPublishError>()("AmqpPublishError", {
-  reason: Schema.Union([Nacked, Returned, OutcomeUnknown, NotSent])
+  reason: Schema.Union([Nacked, Returned, OutcomeUnknown, NotSent]),
+  /** Which message it was, where it was published alone. In a batch its index tells. */
+  target: Schema.optionalKey(Schema.Struct({
+    exchange: Schema.String,
+    routingKey: Schema.String,
+    messageId: Schema.optionalKey(Schema.String)
+  }))
 }) {
   override readonly cause: PublishErrorReason = this.reason
   override get message(): string {
-    return this.reason.message
+    return `${this.reason.message}${this.target === undefined ? "" : described(this.target, this.reason)}`
   }
   /** Whether another attempt may succeed without any change. */
   get isRetryable(): boolean {

@@ -18,7 +18,6 @@ import { frameOverhead, ReplyCode } from "../protocol/constants.ts"
 import { ContentAssembler } from "../protocol/ContentAssembler.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import { encodeHeaderFrame, encodeMethodFrame, encodeRawHeaderFrame } from "../protocol/frames.ts"
-import { methodName } from "../protocol/methods.generated.ts"
 import type {
   BasicCancel,
   BasicCancelOk,
@@ -39,6 +38,7 @@ import type { Deadlines } from "./deadlines.ts"
 import { Mailbox } from "./mailbox.ts"
 import type { Counts } from "./metrics.ts"
 import type { Outbound } from "./outbound.ts"
+import { responsibleMethod } from "./replyTexts.ts"
 import { RequestQueue, tagOf, unexpected } from "./requests.ts"
 import type { ChannelEvent, Request } from "./requests.ts"
 
@@ -110,6 +110,9 @@ const encodePropertyBytes = (properties: BasicProperties): Uint8Array => {
   return bytes
 }
 
+/** A header frame without properties, in bytes: class, weight, body size and flags. */
+const emptyHeaderSize = frameOverhead + 14
+
 const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 
 // One for all, since the stack that making an error captures costs more than the rest of a close.
@@ -158,7 +161,11 @@ export class Channel {
       host.supports("basic.nack"),
       host.counts
     )
-    this.requests = new RequestQueue(host.deadlines, (method) => this.sendRequest(method))
+    this.requests = new RequestQueue(
+      host.deadlines,
+      (method) => this.sendRequest(method),
+      (method) => this.timedOut(method)
+    )
   }
 
   // ---------------------------------------------------------------------------
@@ -208,6 +215,14 @@ export class Channel {
     return undefined
   }
 
+  private timedOut({ _tag: method }: SynchronousMethod): AmqpError.AmqpChannelError {
+    const { blocked } = this.host.outbound
+    if (blocked === undefined) return channelError(new AmqpError.RequestTimeout({ method }))
+    const message = this.host.outbound.noteTimeout(method)
+    if (message !== undefined) this.host.warn(message)
+    return channelError(new AmqpError.RequestTimeout({ method, blocked }))
+  }
+
   /** Sends a method that has no reply. Throws an `EncodeError`. */
   send(method: Method): void {
     this.acknowledgements.flush()
@@ -227,6 +242,7 @@ export class Channel {
       throw new EncodeError({ message: `The body: ${body.length} bytes are more than the limit of ${maxPublishSize}` })
     }
     let message: MandatoryMessage | undefined
+    let headerSize = 0
     try {
       encodeMethodFrame(writer, this.number, {
         _tag: "basic.publish",
@@ -242,7 +258,8 @@ export class Channel {
       } else {
         encodeHeaderFrame(writer, this.number, body.length, properties)
       }
-      this.checkFrameSize(writer.provisionalBytes - methodSize, "The properties")
+      headerSize = writer.provisionalBytes - methodSize
+      this.checkFrameSize(headerSize, "The properties")
     } catch (error) {
       writer.rollback()
       throw error
@@ -251,10 +268,10 @@ export class Channel {
     if (owner === undefined) {
       this.unconfirmed = true
     } else {
-      this.confirms?.add(owner, index, body.length, message)
+      this.confirms?.add(owner, index, body.length, headerSize - emptyHeaderSize, route, message)
       this.host.expectReply()
     }
-    outbound.commitBody(writer, this.number, body, frameMax)
+    outbound.commitBody(writer, this.number, body, frameMax, this.confirms)
   }
 
   /** Whether the broker owes an answer. */
@@ -443,7 +460,7 @@ export class Channel {
       case "channel.close": {
         // Behind a large message that is on its way: no broker reads a method in the middle of one, whatever it makes of it.
         this.encodeMethod({ _tag: "channel.close-ok" })
-        const method = methodName(event.classId, event.methodId)
+        const method = responsibleMethod(event.classId, event.methodId)
         // Our own close, if it crossed this one, is answered before the number is free.
         if (this.state === "Open") this.host.release(this)
         return this.end(channelError(AmqpError.replyReason({ ...event, method })))

@@ -17,12 +17,13 @@ import type { FieldTable } from "../protocol/fieldTable.ts"
 import { FrameParser } from "../protocol/FrameParser.ts"
 import type { ContentHeader, FrameHandler } from "../protocol/FrameParser.ts"
 import { encodeMethodFrame } from "../protocol/frames.ts"
-import { hasContent, methodName } from "../protocol/methods.generated.ts"
+import { hasContent } from "../protocol/methods.generated.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import { EncodeError, ProtocolError, ProtocolMismatch } from "../protocol/ProtocolError.ts"
 import type { Channel, ConsumerSink } from "./channel.ts"
 import { Channels } from "./channels.ts"
 import type { ChannelsHost } from "./channels.ts"
+import { isTable } from "./clientProperties.ts"
 import { Deadlines } from "./deadlines.ts"
 import { handshake } from "./handshake.ts"
 import { keepAlive } from "./heartbeat.ts"
@@ -30,11 +31,13 @@ import { Mailbox } from "./mailbox.ts"
 import { countsOf } from "./metrics.ts"
 import type { Counts, Sampled } from "./metrics.ts"
 import { Outbound } from "./outbound.ts"
+import { responsibleMethod } from "./replyTexts.ts"
 import type { ChannelEvent } from "./requests.ts"
 import { renewSecret, SecretUpdates, updateFailed } from "./secrets.ts"
 import type { SessionOptions, Tuning } from "./sessionOptions.ts"
-import { describeSocketError } from "./socketErrors.ts"
+import { describeSocketError, silenceHint } from "./socketErrors.ts"
 import { monotonicMillis } from "./time.ts"
+import { isEncrypted } from "./transport.ts"
 
 /** What brokers refuse a virtual host with: it is not there, not this user's, or has its limit of connections. */
 const virtualHostCodes: ReadonlySet<number> = new Set([
@@ -47,8 +50,15 @@ const virtualHostCodes: ReadonlySet<number> = new Set([
 /** How large a frame a server may send before the tuning, in bytes, to a client that wants no limit. RabbitMQ's have 600. */
 const firstReceivedFrameMax = 131072
 
+/** How many methods of channel 0 wait to be handled: those of one read, or those that come while the handshake is busy. */
+const maxControlMethods = 256
+
 /** What brokers refuse a new secret with. */
 const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, ReplyCode.notAllowed])
+
+/** Whether one side announces that it knows an extension of AMQP 0-9-1. */
+const announces = ({ capabilities }: FieldTable, capability: string): boolean =>
+  isTable(capabilities) && capabilities[capability] === true
 
 const connectionError = (reason: AmqpError.ConnectionErrorReason) => new AmqpError.AmqpConnectionError({ reason })
 
@@ -81,6 +91,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   private readonly fullSinks = new Set<ConsumerSink>()
   private resumeReader: (() => void) | undefined
   private readonly touched = new Set<{ flush(): void }>()
+  private hasReceived = false
   private closing = false
 
   constructor(options: SessionOptions, scope: Scope.Scope, clock: Clock.Clock, services: Context.Context<never>) {
@@ -156,6 +167,10 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
         const message = `${method._tag} arrived on channel 0`
         throw new ProtocolError({ replyCode: ReplyCode.channelError, message })
       }
+      if (this.control.size >= maxControlMethods) {
+        const message = `more than ${maxControlMethods} methods arrived on channel 0 that nothing asked for`
+        throw new ProtocolError({ replyCode: ReplyCode.resourceError, message })
+      }
       this.control.offer(method)
       this.touched.add(this.control)
       return
@@ -196,6 +211,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   /** Decodes a whole read before it wakes anyone, and writes what they answered in one go. */
   private receive(chunks: ReadonlyArray<Uint8Array>): void {
     this.lastRead = monotonicMillis(this.clock)
+    this.hasReceived = true
     try {
       for (const chunk of chunks) {
         this.counts.bytesRead += chunk.length
@@ -276,9 +292,9 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
       case "connection.close-ok":
         return this.end(connectionError(new AmqpError.ConnectionClosed()))
       case "connection.blocked":
-        return this.outbound.setBlocked(method.reason)
+        return this.outbound.setBlocked(method.reason, monotonicMillis(this.clock))
       case "connection.unblocked":
-        return this.outbound.setBlocked(undefined)
+        return this.outbound.setBlocked(undefined, monotonicMillis(this.clock))
       case "connection.update-secret-ok":
         if (this.secrets.confirm()) return
     }
@@ -332,12 +348,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   // ---------------------------------------------------------------------------
 
   supports(capability: string): boolean {
-    const { capabilities } = this.serverProperties
-    // A broker without the table is none of RabbitMQ's kin, and may have an extension without saying so.
-    if (typeof capabilities !== "object" || capabilities === null || !(capability in capabilities)) {
-      return capabilities === undefined
-    }
-    return Reflect.get(capabilities, capability) === true
+    // A broker without the table is not related to RabbitMQ, and may have an extension without announcing it.
+    return this.serverProperties.capabilities === undefined || announces(this.serverProperties, capability)
   }
 
   release(channel: Channel): void {
@@ -373,7 +385,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
 
   closedByServer(close: Extract<Method, { readonly _tag: "connection.close" }>): void {
     this.sendNow({ _tag: "connection.close-ok" })
-    const method = methodName(close.classId, close.methodId)
+    const method = responsibleMethod(close.classId, close.methodId)
     this.end(this.closeError(AmqpError.replyReason({ ...close, method })))
   }
 
@@ -392,21 +404,60 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
       return connectionError(new AmqpError.AuthenticationFailed({ username, replyText }))
     }
     if (this.phase === "connection.open-ok" && virtualHostCodes.has(reason.replyCode)) {
-      return connectionError(new AmqpError.VirtualHostRefused({ virtualHost, replyText }))
+      const { replyCode } = reason
+      return connectionError(new AmqpError.VirtualHostRefused({ virtualHost, replyCode, replyText }))
     }
     return connectionError(reason)
   }
 
   private lost(error: Socket.SocketError): void {
     if (this.closing) return this.end(connectionError(new AmqpError.ConnectionClosed()))
-    if (this.phase === "connection.tune") {
+    if (this.phase === "connection.tune" && !this.sendsRefusals) {
       // Before RabbitMQ 3.2, and in other brokers, the socket closes without a word (the specification, section 4.10.1).
       const replyText = "the broker closed the socket after the credentials were sent"
       return this.end(
         connectionError(new AmqpError.AuthenticationFailed({ username: this.username, replyText }))
       )
     }
-    this.end(connectionError(new AmqpError.SocketLost({ description: describeSocketError(error), cause: error })))
+    const { peer, phase } = this
+    this.end(connectionError(
+      new AmqpError.SocketLost({
+        description: describeSocketError(error),
+        ...(peer === undefined ? {} : { peer }),
+        ...(phase === undefined ? {} : { phase, ...this.hint }),
+        cause: error
+      })
+    ))
+  }
+
+  /** Whether a broker that refuses the credentials says so with a close: both sides announce that they know it. */
+  private get sendsRefusals(): boolean {
+    return announces(this.serverProperties, "authentication_failure_close") &&
+      announces(this.options.clientProperties, "authentication_failure_close")
+  }
+
+  /** Where the peer is, as far as the transport tells it. */
+  get peer(): string | undefined {
+    return this.options.transport?.peer
+  }
+
+  /** What to look at when the peer has not sent anything. */
+  private get hint(): { readonly hint?: string } {
+    return this.hasReceived ? {} : { hint: silenceHint(isEncrypted(this.options.transport)) }
+  }
+
+  unreachable(error: Socket.SocketError): AmqpError.AmqpConnectionError {
+    const { peer } = this
+    const description = describeSocketError(error)
+    return connectionError(
+      new AmqpError.DialFailed({ description, ...(peer === undefined ? {} : { peer }), cause: error })
+    )
+  }
+
+  silent(phase: string): AmqpError.AmqpConnectionError {
+    const { peer } = this
+    const hint = phase === "connection.start" ? this.hint : {}
+    return connectionError(new AmqpError.HandshakeTimeout({ phase, ...(peer === undefined ? {} : { peer }), ...hint }))
   }
 
   /** Runs one of the session's fibers. None may end by a defect of its own unnoticed: others wait for what it does. */
@@ -506,7 +557,7 @@ export const make = Effect.fnUntraced(function*(
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),
-      (error) => connectionError(new AmqpError.DialFailed({ description: describeSocketError(error), cause: error }))
+      (error) => session.unreachable(error)
     )
     const writer = yield* socket.writer
     yield* session.fork(session.writeTo(writer))
@@ -516,8 +567,7 @@ export const make = Effect.fnUntraced(function*(
   yield* connect.pipe(
     Effect.timeoutOrElse({
       duration: options.connectTimeout,
-      orElse: () =>
-        Effect.fail(connectionError(new AmqpError.HandshakeTimeout({ phase: session.phase ?? "connection.open-ok" })))
+      orElse: () => Effect.fail(session.silent(session.phase ?? "connection.open-ok"))
     })
   )
   session.opened()
