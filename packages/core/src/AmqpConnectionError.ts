@@ -10,6 +10,7 @@ import * as Schema from "effect/Schema"
 import { replyReasons } from "./AmqpReply.ts"
 import type { ReplyReason } from "./AmqpReply.ts"
 import { nearestName } from "./internal/nearestName.ts"
+import { readable } from "./internal/readableError.ts"
 import { mayPass } from "./internal/replyTexts.ts"
 
 /** At most so many letters of an unknown key are repeated. */
@@ -31,6 +32,9 @@ export class DialFailed extends Schema.TaggedError<DialFailed>()("DialFailed", {
   peer: Schema.optionalKey(Schema.String),
   cause: Schema.Defect()
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `Cannot reach the broker${at(this.peer, this.description)}: ${this.description}`
   }
@@ -52,6 +56,9 @@ export class HandshakeTimeout extends Schema.TaggedError<HandshakeTimeout>()("Ha
   peer: Schema.optionalKey(Schema.String),
   hint: Schema.optionalKey(Schema.String)
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const hint = this.hint === undefined ? "" : `. ${this.hint}`
     return `The broker${at(this.peer)} did not answer in time: waited for ${this.phase}${hint}`
@@ -72,6 +79,9 @@ export class AuthenticationFailed extends Schema.TaggedError<AuthenticationFaile
   username: Schema.String,
   replyText: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const whose = this.username === "" ? "" : ` of user ${JSON.stringify(this.username)}`
     return `The broker refused the credentials${whose}: ${this.replyText}`
@@ -92,6 +102,9 @@ export class NoCommonMechanism extends Schema.TaggedError<NoCommonMechanism>()("
   offered: Schema.Array(Schema.String),
   supported: Schema.Array(Schema.String)
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const offered = this.offered.length === 0 ? "no SASL mechanism" : `the SASL mechanisms ${this.offered.join(" ")}`
     return `The broker offers ${offered}; this client may use ${this.supported.join(" ")}`
@@ -113,6 +126,9 @@ export class MechanismFailed extends Schema.TaggedError<MechanismFailed>()("Mech
   mechanism: Schema.String,
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The SASL mechanism ${this.mechanism} failed: ${this.description}`
   }
@@ -136,6 +152,9 @@ export class CredentialsUnavailable extends Schema.TaggedError<CredentialsUnavai
   /** Whether the same operation may succeed when it is tried again. */
   isRetryable: Schema.Boolean.pipe(Schema.withConstructorDefault(Effect.succeed(true)))
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `There are no credentials for the broker: ${this.description}`
   }
@@ -151,6 +170,9 @@ export class CredentialsUnavailable extends Schema.TaggedError<CredentialsUnavai
 export class UpdateSecretFailed extends Schema.TaggedError<UpdateSecretFailed>()("UpdateSecretFailed", {
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The broker did not take the new secret: ${this.description}`
   }
@@ -173,6 +195,9 @@ export class VirtualHostRefused extends Schema.TaggedError<VirtualHostRefused>()
   replyCode: Schema.Int,
   replyText: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The broker refused virtual host ${JSON.stringify(this.virtualHost)}: ${this.replyCode} ${this.replyText}`
   }
@@ -192,6 +217,9 @@ export class ProtocolViolation extends Schema.TaggedError<ProtocolViolation>()("
   replyCode: Schema.Int,
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The peer broke the protocol: ${this.description}`
   }
@@ -210,6 +238,9 @@ export class ProtocolViolation extends Schema.TaggedError<ProtocolViolation>()("
 export class HeartbeatTimeout extends Schema.TaggedError<HeartbeatTimeout>()("HeartbeatTimeout", {
   intervalSeconds: Schema.Number
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The peer was silent for more than twice the heartbeat interval of ${this.intervalSeconds} s`
   }
@@ -234,6 +265,9 @@ export class SocketLost extends Schema.TaggedError<SocketLost>()("SocketLost", {
   hint: Schema.optionalKey(Schema.String),
   cause: Schema.Defect()
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const to = this.peer === undefined || this.description.includes(this.peer) ? "" : ` to ${this.peer}`
     const when = this.phase === undefined ? "" : ` while it was being made, waiting for ${this.phase}`
@@ -253,6 +287,9 @@ export class SocketLost extends Schema.TaggedError<SocketLost>()("SocketLost", {
  * @since 0.1.0
  */
 export class ConnectionClosed extends Schema.TaggedError<ConnectionClosed>()("ConnectionClosed", {}) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return "The connection is closed"
   }
@@ -271,6 +308,9 @@ export class ConnectionClosed extends Schema.TaggedError<ConnectionClosed>()("Co
 export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("InvalidArgument", {
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   /**
    * For options that have a key which they can't have: names it, and the known one that is nearest. `what` is what the options are
    * of. For packages that have options of their own on top of those of this one.
@@ -340,6 +380,9 @@ export type ConnectionErrorReason =
 export class AmqpConnectionError extends Schema.TaggedError<AmqpConnectionError>()("AmqpConnectionError", {
   reason: Schema.Union(connectionReasons)
 }) {
+  static {
+    readable(this)
+  }
   override readonly cause: ConnectionErrorReason = this.reason
   override get message(): string {
     return this.reason.message

@@ -21,9 +21,11 @@ import {
   replyReasons,
   RequestTimeout,
   Returned,
-  SendTimeout
+  SendTimeout,
+  ServerReply
 } from "./AmqpReply.ts"
 import type { ReplyReason } from "./AmqpReply.ts"
+import { readable } from "./internal/readableError.ts"
 
 export * from "./AmqpConnectionError.ts"
 export * from "./AmqpReply.ts"
@@ -41,6 +43,9 @@ export * from "./AmqpReply.ts"
 export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("ConnectionLost", {
   cause: AmqpConnectionError
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return this.cause.message
   }
@@ -60,6 +65,9 @@ export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("Connec
 export class TooManyChannels extends Schema.TaggedError<TooManyChannels>()("TooManyChannels", {
   limit: Schema.Int
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `All ${this.limit} channels of the connection are in use, and none was free in time (channelTimeout)`
   }
@@ -87,6 +95,9 @@ export class ChannelLost extends Schema.TaggedError<ChannelLost>()("ChannelLost"
   /** Whether it is known that this operation did not cause it. */
   isCertain: Schema.Boolean
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const whose = this.isCertain ? "another operation" : "this or another operation"
     return `The broker closed the channel because of ${whose}: ${this.cause.message}`
@@ -104,6 +115,9 @@ export class ChannelLost extends Schema.TaggedError<ChannelLost>()("ChannelLost"
  * @since 0.1.0
  */
 export class ChannelClosed extends Schema.TaggedError<ChannelClosed>()("ChannelClosed", {}) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return "The channel is closed"
   }
@@ -123,6 +137,9 @@ export class ChannelClosed extends Schema.TaggedError<ChannelClosed>()("ChannelC
 export class NotSupported extends Schema.TaggedError<NotSupported>()("NotSupported", {
   capability: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The broker has no capability ${this.capability}`
   }
@@ -176,6 +193,9 @@ export type ChannelErrorReason =
 export class AmqpChannelError extends Schema.TaggedError<AmqpChannelError>()("AmqpChannelError", {
   reason: Schema.Union(channelReasons)
 }) {
+  static {
+    readable(this)
+  }
   override readonly cause: ChannelErrorReason = this.reason
   override get message(): string {
     return this.reason.message
@@ -200,8 +220,17 @@ export class AmqpChannelError extends Schema.TaggedError<AmqpChannelError>()("Am
 export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>()("OutcomeUnknown", {
   cause: AmqpChannelError
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
-    return `No word from the broker whether it has the message: ${this.cause.message}`
+    const { reason } = this.cause
+    if (!(reason instanceof ServerReply)) {
+      return `The message was sent, and its outcome is unknown: ${this.cause.message}`
+    }
+    return reason.method === "basic.deliver"
+      ? `The request was answered, and the reply is lost: ${this.cause.message}`
+      : `The broker closed the channel before it confirmed the message: ${this.cause.message}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
@@ -218,6 +247,9 @@ export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>()("Outcom
 export class NotSent extends Schema.TaggedError<NotSent>()("NotSent", {
   cause: AmqpChannelError
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The message was not sent: ${this.cause.message}`
   }
@@ -267,6 +299,9 @@ export class AmqpPublishError extends Schema.TaggedError<AmqpPublishError>()("Am
     messageId: Schema.optionalKey(Schema.String)
   }))
 }) {
+  static {
+    readable(this)
+  }
   override readonly cause: PublishErrorReason = this.reason
   override get message(): string {
     return `${this.reason.message}${this.target === undefined ? "" : described(this.target, this.reason)}`
@@ -276,6 +311,9 @@ export class AmqpPublishError extends Schema.TaggedError<AmqpPublishError>()("Am
     return this.reason.isRetryable
   }
 }
+
+/** How many failures of a batch the text of its error names. */
+const shownFailures = 3
 
 /**
  * Some messages of a batch failed. `failures` names each by its index in the batch; all others that were taken from it, `confirmed`
@@ -292,10 +330,19 @@ export class AmqpPublishAllError extends Schema.TaggedError<AmqpPublishAllError>
   confirmed: Schema.Int,
   failures: Schema.NonEmptyArray(Schema.Struct({ index: Schema.Int, error: AmqpPublishError }))
 }) {
+  static {
+    readable(this)
+  }
+  override readonly cause: AmqpPublishError = this.failures[0].error
   override get message(): string {
     const { confirmed, failures, taken } = this
-    const counts = `${confirmed} are confirmed and ${failures.length} failed`
-    return `Of ${taken} messages taken from the batch ${counts}, the first: ${failures[0].error.message}`
+    const shown = failures.slice(0, shownFailures).map(({ error, index }) => `  ${index}: ${error.message}`)
+    const rest = failures.length - shown.length
+    return [
+      `${failures.length} of ${taken} messages failed, ${confirmed} are confirmed. By their index:`,
+      ...shown,
+      ...(rest === 0 ? [] : [`  and ${rest} more`])
+    ].join("\n")
   }
   /** Whether all that failed may succeed without any change. */
   get isRetryable(): boolean {
@@ -318,6 +365,9 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
   queue: Schema.String,
   consumerTag: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The broker cancelled the consumer of queue ${
       JSON.stringify(this.queue)
@@ -367,6 +417,9 @@ export class AmqpDecodeError extends Schema.TaggedError<AmqpDecodeError>()("Amqp
   part: Schema.Literals(["properties", "headers", "body", "message"]),
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The message can't be decoded: ${this.description}`
   }
@@ -393,6 +446,9 @@ export class AmqpEncodeError extends Schema.TaggedError<AmqpEncodeError>()("Amqp
   problem: Schema.Literals(["ContentEncoding", "Platform"]),
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The message can't be encoded: ${this.description}`
   }

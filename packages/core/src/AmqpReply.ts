@@ -6,6 +6,7 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { readable } from "./internal/readableError.ts"
 import { mayPass } from "./internal/replyTexts.ts"
 import { ReplyCode } from "./protocol/constants.ts"
 
@@ -49,6 +50,9 @@ export abstract class ServerReply extends Schema.Error<ServerReply>("ServerReply
   /** The method that the server holds responsible, such as `queue.declare`; empty when it names none. */
   method: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `${this.method === "" ? "" : `${this.method}: `}${this.replyCode} ${this.replyText}`
   }
@@ -347,6 +351,9 @@ export class Returned extends Schema.TaggedError<Returned>()("Returned", {
   exchange: Schema.String,
   routingKey: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const { exchange, replyCode, replyText, routingKey } = this
     return `The broker returned a message to ${
@@ -366,6 +373,9 @@ export class Returned extends Schema.TaggedError<Returned>()("Returned", {
  * @since 0.1.0
  */
 export class Nacked extends Schema.TaggedError<Nacked>()("Nacked", {}) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return "The broker did not accept the message (basic.nack)"
   }
@@ -385,6 +395,9 @@ export class Nacked extends Schema.TaggedError<Nacked>()("Nacked", {}) {
 export class ConnectionBlocked extends Schema.TaggedError<ConnectionBlocked>()("ConnectionBlocked", {
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The broker takes no publishes: ${this.description}`
   }
@@ -413,6 +426,9 @@ export class RequestTimeout extends Schema.TaggedError<RequestTimeout>()("Reques
   method: Schema.String,
   blocked: Schema.optionalKey(Schema.String)
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `${this.method}: the broker did not answer in time${whileBlocked(this.blocked)}`
   }
@@ -429,6 +445,9 @@ export class RequestTimeout extends Schema.TaggedError<RequestTimeout>()("Reques
  * @since 0.1.0
  */
 export class SendTimeout extends Schema.TaggedError<SendTimeout>()("SendTimeout", {}) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return "There was no room for the message in time"
   }
@@ -448,6 +467,9 @@ export class SendTimeout extends Schema.TaggedError<SendTimeout>()("SendTimeout"
 export class ConfirmTimeout extends Schema.TaggedError<ConfirmTimeout>()("ConfirmTimeout", {
   blocked: Schema.optionalKey(Schema.String)
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The broker did not confirm the message in time${whileBlocked(this.blocked)}`
   }

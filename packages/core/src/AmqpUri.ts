@@ -15,6 +15,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { InvalidArgument } from "./AmqpError.ts"
+import { readable } from "./internal/readableError.ts"
 import { readParameters, wholeNumber } from "./internal/uriParameters.ts"
 import type { MechanismName, ParameterFields } from "./internal/uriParameters.ts"
 import * as Validation from "./internal/validation.ts"
@@ -37,6 +38,9 @@ export class AmqpUriError extends Schema.TaggedError<AmqpUriError>()(
     message: Schema.String
   }
 ) {
+  static {
+    readable(this)
+  }
   /**
    * Always `false`: the text has to be changed first.
    *

@@ -66,8 +66,10 @@ export interface ConsumerSink {
   readonly noAck: boolean
   /** Whether somebody waits for what it is sent, who may be needed to empty another sink. */
   readonly expectsReply: boolean
-  /** How many deliveries it holds that nobody has taken. */
+  /** How many deliveries it holds that were not taken. */
   readonly buffered: number
+  /** What it is, for logs. */
+  readonly label?: string
   deliver(content: Content<BasicDeliver>): void
   /** The deliveries of a socket read are over. */
   flush(): void

@@ -53,6 +53,16 @@ const firstReceivedFrameMax = 131072
 /** How many methods of channel 0 wait to be handled: those of one read, or those that come while the handshake is busy. */
 const maxControlMethods = 256
 
+/** A reader that is paused for so long is worth a line in the log, in milliseconds. */
+const longPause = 10_000
+
+const pausedFor = ({ buffered, label }: ConsumerSink): string =>
+  `Nothing has been read from the AMQP connection for ${longPause / 1000} s: ${
+    label ?? "a consumer without acknowledgements"
+  } ` +
+  `holds ${buffered} messages that the program has not taken. Other consumers of the connection get nothing either. ` +
+  "Take them faster, or consume with acknowledgements and a prefetch count."
+
 /** What brokers refuse a new secret with. */
 const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, ReplyCode.notAllowed])
 
@@ -92,6 +102,9 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   private resumeReader: (() => void) | undefined
   private readonly touched = new Set<{ flush(): void }>()
   private hasReceived = false
+  /** How often a consumer was full and is not any more. */
+  private pauses = 0
+  private isPauseWatched = false
   private closing = false
 
   constructor(options: SessionOptions, scope: Scope.Scope, clock: Clock.Clock, services: Context.Context<never>) {
@@ -243,10 +256,27 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
 
   pauseReading(sink: ConsumerSink): void {
     this.fullSinks.add(sink)
+    if (this.isPauseWatched) return
+    this.isPauseWatched = true
+    Effect.runForkWith(this.services)(Effect.forkIn(this.watchPause, this.scope, { startImmediately: true }))
   }
 
+  /** Warns of a reader that is paused for long, once for each time that it is. */
+  private readonly watchPause: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
+    const paused = this.pauses
+    yield* Effect.sleep(longPause)
+    this.isPauseWatched = false
+    const [sink] = this.fullSinks
+    if (sink === undefined || this.failure !== undefined) return
+    if (paused === this.pauses && !this.mayRead) this.warn(pausedFor(sink))
+    // It was resumed meanwhile, and is paused again.
+    else this.pauseReading(sink)
+  })
+
   resumeReading(sink: ConsumerSink): void {
-    if (this.fullSinks.delete(sink)) this.expectReply()
+    if (!this.fullSinks.delete(sink)) return
+    this.pauses++
+    this.expectReply()
   }
 
   warn(message: string): void {
