@@ -67,8 +67,10 @@ export interface Options {
   readonly whenBlocked?: "wait" | "fail" | undefined
   /**
    * When `publish` tries again after an error that `isRetryable`, with the same message. After an `OutcomeUnknown` that may duplicate
-   * it: the broker has it at least once. It stops when the connection is lost, since this publisher can't publish any more, and
-   * pauses for at least 50 ms where the message was not even sent. Default: it does not try again.
+   * it: the broker has it at least once. When the attempts end and one of them had an unknown outcome, so has the publish.
+   *
+   * It stops when the connection is lost, since this publisher can't publish any more, and pauses for at least 50 ms where the
+   * message was not even sent. Default: it does not try again.
    */
   readonly retry?: Schedule.Schedule<unknown, AmqpPublishError> | undefined
   /** Whether messages get an id and a timestamp as they are published, where they have none; see `AmqpMessage.stamp`. Default: no. */
@@ -152,12 +154,21 @@ export const make = Effect.fnUntraced(function*(
   const schedule = options.retry && unhurried(options.retry)
   const publishRetried = schedule === undefined
     ? publishPrepared
-    : (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
-      Effect.retry(publishPrepared(message, options), {
-        schedule,
-        // A publisher that is over stays so: its connection is lost, or its scope has closed.
-        while: (error) => error.isRetryable && !publishing.isOver
-      })
+    : (message: AmqpMessage.AmqpMessage, options: PublishOptions) => {
+      let unknown: AmqpPublishError | undefined
+      return publishPrepared(message, options).pipe(
+        Effect.retry({
+          schedule,
+          // A publisher that is over stays so: its connection is lost, or its scope has closed.
+          while: (error) => {
+            if (error.reason._tag === "OutcomeUnknown") unknown = error
+            return error.isRetryable && !publishing.isOver
+          }
+        }),
+        // That the last attempt came to nothing does not mean that the broker has nothing.
+        Effect.mapError((error) => tellsLess.has(error.reason._tag) ? unknown ?? error : error)
+      )
+    }
   const publishMany = (
     messages: Iterable<AmqpMessage.AmqpMessage>,
     options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions),
@@ -201,6 +212,9 @@ export const make = Effect.fnUntraced(function*(
       )
   }
 })
+
+/** Reasons that say that the broker does not have the message: of one attempt, and not of those before it. */
+const tellsLess: ReadonlySet<string> = new Set(["NotSent", "Nacked"])
 
 const constant = <A>(value: A) => (): A => value
 

@@ -105,7 +105,7 @@ export class Publishing {
 
   /** Why nothing can be published any more, if so: nothing that was refused for that is worth trying again. */
   get isOver(): boolean {
-    return this.failure !== undefined
+    return this.failure !== undefined || this.channel?.failure?.reason._tag === "ConnectionLost"
   }
 
   /** From now on messages go to this channel. */
