@@ -212,14 +212,10 @@ export class Channels {
       const idle = this.idle[channel.mode]
       channel.programPublisher = undefined
       channel.acknowledgements.flush()
+      if (!channel.isClean || idle.length >= this.host.options.maxIdleChannels) return this.close(channel)
       const [first] = this.waiting
-      if (channel.isClean && first !== undefined && first.leases === channel.mode) {
-        return Effect.sync(() => this.grant(first, channel))
-      }
-      const keeps = channel.isClean && first === undefined && idle.length < this.host.options.maxIdleChannels
-      if (!keeps) return this.close(channel)
-      idle.push(channel)
-      return Effect.void
+      if (first === undefined) return Effect.sync(() => void idle.push(channel))
+      return first.leases === channel.mode ? Effect.sync(() => this.grant(first, channel)) : this.close(channel)
     })
   }
 
