@@ -132,8 +132,10 @@ export interface Options {
  * **Details**
  *
  * - `Open`: all is well.
- * - `Blocked`: the broker has no memory or disk for more messages (RabbitMQ, "Blocked Connection Notifications"), and publishers
- *   wait; `reason` is its own words. Everything else goes on.
+ * - `Blocked`: the broker is short of memory or disk, and this connection has published (RabbitMQ, "Blocked Connections"); `reason`
+ *   is the broker's text. RabbitMQ reads nothing more from it: publishers wait, requests fail with `RequestTimeout`, and
+ *   acknowledgements are not seen, so that consumers get what their prefetch allows and then nothing more. Heartbeats go on.
+ *   Connections that have not published are not blocked, which is why a program that does both is better off with two.
  * - `Closed`: it has ended, with this cause. Nothing comes after it.
  *
  * @category models
