@@ -21,14 +21,13 @@ export const steppedClock = <A, E, R>(body: (steps: Steps) => Effect.Effect<A, E
     const wall = () => clock.currentTimeNanosUnsafe() + nanos(steps.wall + steps.blocked)
     const monotonic = () => clock.monotonicTimeNanosUnsafe() + nanos(steps.blocked)
     // With what else a `TestClock` has.
-    const stepped: Clock.Clock = {
-      ...clock,
+    const stepped: Clock.Clock = Object.assign(Object.create(clock), {
       currentTimeMillisUnsafe: millis,
       currentTimeMillis: Effect.sync(millis),
       currentTimeNanosUnsafe: wall,
       currentTimeNanos: Effect.sync(wall),
       monotonicTimeNanosUnsafe: monotonic,
       monotonicTimeNanos: Effect.sync(monotonic)
-    }
+    })
     return Effect.provideService(Effect.suspend(() => body(steps)), Clock.Clock, stepped)
   })

@@ -25,7 +25,7 @@ import {
   ServerReply
 } from "./AmqpReply.ts"
 import type { ReplyReason } from "./AmqpReply.ts"
-import { readable } from "./internal/readableError.ts"
+import { readable } from "./internal/errors/readableError.ts"
 
 export * from "./AmqpConnectionError.ts"
 export * from "./AmqpReply.ts"

@@ -6,8 +6,8 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
-import { readable } from "./internal/readableError.ts"
-import { mayPass } from "./internal/replyTexts.ts"
+import { readable } from "./internal/errors/readableError.ts"
+import { mayPass } from "./internal/errors/replyTexts.ts"
 import { ReplyCode } from "./protocol/constants.ts"
 
 // -----------------------------------------------------------------------------

@@ -6,8 +6,8 @@
  */
 import { AmqpChannelError, ChannelLost, ServerReply } from "../AmqpError.ts"
 import type { ReplyReason } from "../AmqpError.ts"
-import { blamedBy } from "./replyTexts.ts"
-import type { InFlight } from "./replyTexts.ts"
+import { blamedBy } from "./errors/replyTexts.ts"
+import type { InFlight } from "./errors/replyTexts.ts"
 
 export interface Judgement {
   /** The publishes that caused the close, where that is known. */
@@ -26,8 +26,7 @@ export const canBlame = ({ reason }: AmqpChannelError): boolean => reason instan
 export const innocent = (error: AmqpChannelError, isCertain: boolean): AmqpChannelError => {
   const { reason } = error
   if (!(reason instanceof ServerReply) || reason.isRetryable) return error
-  // A reply is one of the classes of replies.
-  return new AmqpChannelError({ reason: new ChannelLost({ cause: reason as ReplyReason, isCertain }) })
+  return new AmqpChannelError({ reason: new ChannelLost({ cause: reason, isCertain }) })
 }
 
 /**

@@ -13,9 +13,10 @@ import type { BasicReturn } from "../protocol/methods.generated.ts"
 import { ProtocolError } from "../protocol/ProtocolError.ts"
 import { canBlame, judge } from "./blame.ts"
 import type { Judgement } from "./blame.ts"
-import type { Route } from "./channel.ts"
+import type { InFlight } from "./errors/replyTexts.ts"
 import type { Counts } from "./metrics.ts"
-import type { InFlight } from "./replyTexts.ts"
+
+type Route = Pick<InFlight, "exchange" | "routingKey">
 
 /** What became of a publish: the broker has it, refused it, returned it, can't have it, or it is unknown. */
 export type Outcome = "Acked" | "Nacked" | Returned | NotSent | AmqpChannelError

@@ -6,7 +6,9 @@
  * close the channel again, and is known then.
  */
 import type { Judgement } from "./blame.ts"
-import type { Route } from "./channel.ts"
+import type { InFlight } from "./errors/replyTexts.ts"
+
+type Route = Pick<InFlight, "exchange" | "routingKey">
 
 /** So many exchanges or routes are remembered at most; a program rarely has one that is wrong. */
 const maxRoutes = 64

@@ -5,8 +5,8 @@
  *
  * Patterns are anchored where names of users stand in the text, as a queue may be called "in exclusive use".
  */
-import { ReplyCode } from "../protocol/constants.ts"
-import { methodName } from "../protocol/methods.generated.ts"
+import { ReplyCode } from "../../protocol/constants.ts"
+import { methodName } from "../../protocol/methods.generated.ts"
 
 /** The codes whose cause lies with the broker or with other clients, and can pass. */
 const passingCodes: ReadonlySet<number> = new Set([
