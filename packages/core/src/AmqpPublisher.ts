@@ -55,9 +55,10 @@ export interface Options {
    */
   readonly sendTimeout?: Duration.Input | undefined
   /**
-   * How long the confirm of a message may take once it is sent, from 1 millisecond; `Infinity` sets no limit. After that the publish
-   * fails with `OutcomeUnknown`, caused by a `ConfirmTimeout`. Default: 60 seconds, not counting the time in which the broker
-   * blocks the connection and reads nothing. Quorum queues and streams without a majority of their nodes confirm nothing.
+   * How long the confirm of a message may take once it is handed to the transport, from 1 millisecond; `Infinity` sets no limit.
+   * After that the publish fails with `OutcomeUnknown`, caused by a `ConfirmTimeout`. Default: 60 seconds, not counting the time in
+   * which the broker blocks the connection and reads nothing, nor that in which a body above 256 KiB leaves. Quorum queues and
+   * streams without a majority of their nodes confirm nothing.
    */
   readonly confirmTimeout?: Duration.Input | undefined
   /**

@@ -53,6 +53,7 @@ export class ConfirmLedger {
   private routes: Array<Route | undefined> = new Array(256).fill(undefined)
   private times: Float64Array | undefined
   private now: () => number = () => 0
+  private waitsForLeaving = false
   /** The mandatory ones that have not come back, and those that have, by their numbers. */
   private readonly mandatory = new Map<number, MandatoryMessage>()
   private readonly returned = new Map<number, Returned>()
@@ -129,8 +130,9 @@ export class ConfirmLedger {
     this.returned.set(found, returnedOf(method))
   }
 
-  /** The last publish takes its time to leave, and is sent when the returned function is called. */
-  lastIsLeaving(): () => void {
+  /** The last publish takes its time to leave. Returns what is to be called when it has, if that matters for its time. */
+  lastIsLeaving(): (() => void) | undefined {
+    if (!this.waitsForLeaving) return undefined
     const number = this.next - 1
     const note = (time: number): void => {
       if (this.times !== undefined && number >= this.oldest) this.times[number & this.mask] = time
@@ -144,9 +146,10 @@ export class ConfirmLedger {
     return this.count === 0 ? undefined : this.times?.[this.oldest & this.mask]
   }
 
-  /** From now on the ledger notes when publishes are sent. */
-  noteTimes(now: () => number): void {
+  /** From now on the ledger notes when publishes are sent: when they are handed over, or large ones when they have left. */
+  noteTimes(now: () => number, waitsForLeaving: boolean): void {
     this.now = now
+    this.waitsForLeaving = waitsForLeaving
     this.times = new Float64Array(this.mask + 1)
   }
 

@@ -74,7 +74,7 @@ export class Outbound {
     channel: number,
     body: Uint8Array,
     frameMax: number,
-    confirms?: { lastIsLeaving(): () => void }
+    confirms?: { lastIsLeaving(): (() => void) | undefined }
   ): void {
     if (body.length <= turnBytes) {
       encodeBodyFrames(writer, channel, body, frameMax)

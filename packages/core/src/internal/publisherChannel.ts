@@ -93,7 +93,7 @@ const expireConfirms = (ledger: ConfirmLedger, { confirmTimeout, countsBlocked }
     const turns = new TurnClock(clock)
     // A clock that stands still while the broker reads nothing, where that time does not count.
     const now = countsBlocked ? () => turns.millis : () => turns.millis - outbound.blockedMillis(turns.millis)
-    ledger.noteTimes(now)
+    ledger.noteTimes(now, !countsBlocked)
     while (true) {
       const time = now()
       if ((ledger.oldestTime ?? Infinity) <= time - confirmTimeout) {

@@ -40,7 +40,7 @@ export interface PublishLimits {
   readonly sendTimeout: number
   /** How long a confirm may take, in milliseconds. */
   readonly confirmTimeout: number
-  /** Whether that goes on while the broker asks publishers to pause, and reads nothing. */
+  /** Whether that goes on while the broker asks publishers to pause and reads nothing, and while a large message leaves. */
   readonly countsBlocked: boolean
   /** Whether jobs fail while the broker asks publishers to pause. */
   readonly failWhenBlocked: boolean
