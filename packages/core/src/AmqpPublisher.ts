@@ -152,6 +152,13 @@ export const make = Effect.fnUntraced(function*(
       publishing.submit(job)
       return Effect.sync(() => publishing.withdraw(job))
     })
+  // As the former, without an Effect around it that prepares the message.
+  const publishOnce = (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
+    Effect.callback<void, AmqpPublishError>((resume) => {
+      const job = new PublishOne(publishing, prepare(message), defaults.toOptions(options), resume)
+      publishing.submit(job)
+      return Effect.sync(() => publishing.withdraw(job))
+    })
   const schedule = options.retry && unhurried(options.retry)
   const publishRetried = schedule === undefined
     ? publishPrepared
@@ -186,9 +193,10 @@ export const make = Effect.fnUntraced(function*(
   const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, session.options))
   if (instruments === undefined) {
     return {
-      // Prepared before it is tried, and not again, so that each attempt has the same id.
-      publish: (message, options) =>
-        Effect.suspend(() => publishRetried(prepare(message), defaults.toOptions(options))),
+      publish: schedule === undefined
+        ? publishOnce
+        // Prepared before it is tried, and not again, so that each attempt has the same id.
+        : (message, options) => Effect.suspend(() => publishRetried(prepare(message), defaults.toOptions(options))),
       publishAll: (messages, options) => publishMany(messages, options, prepare)
     }
   }
@@ -364,8 +372,15 @@ class PublishMany implements PublishJob, PublishOwner {
 
   send(channel: Channel): Progress {
     try {
-      const taken = this.take()
-      return taken === undefined ? this.finishSending() : this.sendOne(channel, taken)
+      const { held } = this
+      if (held !== undefined) {
+        this.held = undefined
+        return this.sendOne(channel, held.message, held.options, held.index)
+      }
+      const { done, value: message } = this.messages.next()
+      if (done === true) return this.finishSending()
+      const index = this.next++
+      return this.sendOne(channel, this.prepare(message), this.optionsOf(message, index), index)
     } catch (thrown) {
       // The iterable or the function failed, so there is nothing to go on with.
       this.isSent = true
@@ -374,22 +389,16 @@ class PublishMany implements PublishJob, PublishOwner {
     }
   }
 
-  private take(): Taken | undefined {
-    const { held } = this
-    this.held = undefined
-    if (held !== undefined) return held
-    const { done, value: message } = this.messages.next()
-    if (done === true) return undefined
-    const index = this.next++
-    return { message: this.prepare(message), options: this.optionsOf(message, index), index }
-  }
-
-  private sendOne(channel: Channel, taken: Taken): Progress {
-    const { index, message, options } = taken
+  private sendOne(
+    channel: Channel,
+    message: AmqpMessage.AmqpMessage,
+    options: PublishOptions,
+    index: number
+  ): Progress {
     try {
       const route = Topology.routeOf(options)
       if (!this.publishing.admits(channel, route)) {
-        this.held = taken
+        this.held = { message, options, index }
         return "Waits"
       }
       send(channel, message, route, this, index)
