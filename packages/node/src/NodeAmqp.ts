@@ -107,6 +107,15 @@ const checkKeys = (options: object): Effect.Effect<void, AmqpConnectionError> =>
     )
 }
 
+const socketKeys = Object.keys({ url: true, tls: true } satisfies Record<keyof SocketOptions, true>)
+
+const checkSocketKeys = (options: object): Effect.Effect<void, AmqpUri.AmqpUriError> => {
+  const unknown = Object.keys(options).find((key) => !socketKeys.includes(key))
+  if (unknown === undefined) return Effect.void
+  const { message } = InvalidArgument.unknownKey("NodeAmqp socket options", unknown, socketKeys)
+  return Effect.fail(new AmqpUri.AmqpUriError({ part: "Uri", message }))
+}
+
 const parse = (url: SocketOptions["url"] | undefined): Result.Result<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> =>
   url === undefined
     ? Result.fail(new AmqpUri.AmqpUriError({ part: "Uri", message: "There is no url among the options" }))
@@ -176,7 +185,7 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
  * @since 0.1.0
  */
 export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, AmqpUri.AmqpUriError> =>
-  Layer.unwrap(Effect.map(parseUrl(options), (uri) =>
+  Layer.unwrap(Effect.map(Effect.andThen(checkSocketKeys(options), parseUrl(options)), (uri) =>
     Layer.merge(
       Layer.effect(Socket.Socket, makeSocket(uri, options.tls)),
       Layer.succeed(AmqpConnection.Transport, protectionOf(uri, options.tls?.dangerouslyAcceptAnyCertificate))

@@ -24,6 +24,7 @@ import type { Channel, ConsumerSink } from "./channel.ts"
 import { Channels } from "./channels.ts"
 import type { ChannelsHost } from "./channels.ts"
 import { isTable } from "./clientProperties.ts"
+import { silent, socketLost, unreachable } from "./connectErrors.ts"
 import { Deadlines } from "./deadlines.ts"
 import { responsibleMethod } from "./errors/replyTexts.ts"
 import { handshake } from "./handshake.ts"
@@ -35,9 +36,7 @@ import { Outbound } from "./outbound.ts"
 import type { ChannelEvent } from "./requests.ts"
 import { renewSecret, SecretUpdates, updateFailed } from "./secrets.ts"
 import type { SessionOptions, Tuning } from "./sessionOptions.ts"
-import { describeSocketError, silenceHint } from "./socketErrors.ts"
 import { monotonicMillis } from "./time.ts"
-import { isEncrypted } from "./transport.ts"
 
 /** What brokers refuse a virtual host with: it is not there, not this user's, or has its limit of connections. */
 const virtualHostCodes: ReadonlySet<number> = new Set([
@@ -449,15 +448,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
         connectionError(new AmqpError.AuthenticationFailed({ username: this.username, replyText }))
       )
     }
-    const { peer, phase } = this
-    this.end(connectionError(
-      new AmqpError.SocketLost({
-        description: describeSocketError(error),
-        ...(peer === undefined ? {} : { peer }),
-        ...(phase === undefined ? {} : { phase, ...this.hint }),
-        cause: error
-      })
-    ))
+    this.end(socketLost(this.options.transport, this.phase, this.hasReceived, error))
   }
 
   /** Whether a broker that refuses the credentials says so with a close: both sides announce that they know it. */
@@ -466,28 +457,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
       announces(this.options.clientProperties, "authentication_failure_close")
   }
 
-  /** Where the peer is, as far as the transport tells it. */
-  get peer(): string | undefined {
-    return this.options.transport?.peer
-  }
-
-  /** What to look at when the peer has not sent anything. */
-  private get hint(): { readonly hint?: string } {
-    return this.hasReceived ? {} : { hint: silenceHint(isEncrypted(this.options.transport)) }
-  }
-
-  unreachable(error: Socket.SocketError): AmqpError.AmqpConnectionError {
-    const { peer } = this
-    const description = describeSocketError(error)
-    return connectionError(
-      new AmqpError.DialFailed({ description, ...(peer === undefined ? {} : { peer }), cause: error })
-    )
-  }
-
   silent(phase: string): AmqpError.AmqpConnectionError {
-    const { peer } = this
-    const hint = phase === "connection.start" ? this.hint : {}
-    return connectionError(new AmqpError.HandshakeTimeout({ phase, ...(peer === undefined ? {} : { peer }), ...hint }))
+    return silent(this.options.transport, phase, this.hasReceived)
   }
 
   /** Runs one of the session's fibers. None may end by a defect of its own unnoticed: others wait for what it does. */
@@ -587,7 +558,7 @@ export const make = Effect.fnUntraced(function*(
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),
-      (error) => session.unreachable(error)
+      (error) => unreachable(options.transport, error)
     )
     const writer = yield* socket.writer
     yield* session.fork(session.writeTo(writer))
