@@ -60,6 +60,19 @@ const silentServer = Effect.acquireRelease(
   ({ server }) => Effect.sync(() => server.close())
 )
 
+/** Something that accepts connections, and does this with each. */
+const serverThat = (onConnection: (socket: net.Socket) => void) =>
+  Effect.acquireRelease(
+    Effect.callback<{ readonly port: number; readonly server: net.Server }>((resume) => {
+      const server = net.createServer((socket) => onConnection(socket.on("error", () => {})))
+      server.listen(0, "127.0.0.1", () => {
+        const { port } = server.address() as net.AddressInfo // a TCP server has no other kind
+        resume(Effect.succeed({ port, server }))
+      })
+    }),
+    ({ server }) => Effect.sync(() => server.close())
+  )
+
 describe("a connection on Node.js", () => {
   it.live("is made by a URL: a text, a redacted one or a parsed one", () =>
     Effect.gen(function*() {
@@ -117,6 +130,64 @@ describe("a connection on Node.js", () => {
       assert.include(error.message, `refused the credentials of user "${username}"`)
       assert.include(error.message, "ACCESS_REFUSED")
     }))
+
+  it.live("names the host, the step and a reason to look at for a server that hangs up without a word", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serverThat((socket) => socket.destroy())
+      const error = yield* connectionFailureOf({ url: `amqp://user:secret@127.0.0.1:${port}` })
+      assert.strictEqual(error.reason._tag, "SocketLost")
+      assert.include(error.message, `127.0.0.1:${port}`)
+      assert.include(error.message, "waiting for connection.start")
+      assert.include(error.message, "does this port want TLS (amqps://)")
+    }))
+
+  it.live("asks whether the port speaks TLS when a server hangs up in the TLS handshake", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serverThat((socket) => socket.once("data", () => socket.destroy()))
+      const error = yield* connectionFailureOf({ url: `amqps://user:secret@127.0.0.1:${port}` })
+      assert.strictEqual(error.reason._tag, "DialFailed")
+      assert.include(error.message, `127.0.0.1:${port}`)
+      assert.include(error.message, "does this port speak TLS?")
+    }))
+
+  it.live.skipIf(tls !== undefined)(
+    "is worth another attempt when the broker goes away in the middle of the login",
+    () =>
+      Effect.gen(function*() {
+        const { port } = yield* serverThat((client) => {
+          const upstream = net.connect(broker.port, host).on("error", () => {})
+          client.on("close", () => upstream.destroy())
+          client.once("data", (header) => {
+            upstream.write(header)
+            // The client's connection.start-ok.
+            client.once("data", () => client.destroy())
+          })
+          upstream.once("data", (start) => client.write(start))
+        })
+        const error = yield* connectionFailureOf({ url: `amqp://${username}:secret@127.0.0.1:${port}` })
+        assert.strictEqual(error.reason._tag, "SocketLost")
+        assert.isTrue(error.isRetryable)
+      })
+  )
+
+  for (
+    const [key, text] of [["heartBeat", "heartbeat"], ["uri", "there is no \"uri\""], ["tsl", "tls"], [
+      "vhost",
+      "virtualHost"
+    ]]
+  ) {
+    it.live(`refuses an option that it does not have: ${key}`, () =>
+      Effect.gen(function*() {
+        const options = { url: "amqp://user:secret@127.0.0.1:1", [key]: "x" }
+        const error = yield* connectionFailureOf(options)
+        assert.strictEqual(error.reason._tag, "InvalidArgument")
+        assert.include(error.message, key)
+        assert.include(error.message, text)
+        const layer = NodeAmqp.layerConfig({ url: Config.succeed("amqp://localhost:1"), [key]: Config.succeed("x") })
+        const fromConfig = yield* Effect.flip(Effect.provide(Effect.void, layer))
+        assert.include(fromConfig.message, key)
+      }))
+  }
 
   it.live("fails with VirtualHostRefused for a virtual host that is not there", () =>
     Effect.gen(function*() {

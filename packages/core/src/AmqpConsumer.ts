@@ -463,7 +463,8 @@ const startServingAs = <E, R, R2>(
     const permits = yield* Effect.map(Validation.attempt(() => concurrencyLimit(concurrency)), Semaphore.makeUnsafe)
     const subscription = yield* open(queues, options, makeDelivery)
     const session = sessionOf(yield* AmqpConnection.AmqpConnection)
-    const instruments = Instruments.make(yield* AmqpTelemetry.Telemetry, session.options)
+    const telemetry = yield* AmqpTelemetry.Telemetry
+    const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, session.options))
     const queue = subscription.queues.length === 1 ? subscription.queues[0] : undefined
     const handle = (delivery: AmqpDelivery.AmqpDelivery) => {
       const handled = Effect.suspend(() => handler(delivery))

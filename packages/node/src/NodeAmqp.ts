@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
-import type { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
+import { AmqpConnectionError, InvalidArgument } from "@effect-amqp/core/AmqpError"
 import * as AmqpSasl from "@effect-amqp/core/AmqpSasl"
 import * as AmqpUri from "@effect-amqp/core/AmqpUri"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
@@ -72,7 +72,57 @@ export interface SocketOptions {
  */
 export interface Options extends SocketOptions, AmqpConnection.Options {}
 
-const parse = (url: SocketOptions["url"]): Result.Result<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> => {
+/** The compiler wants each key of the options, and no other. */
+const optionKeys = Object.keys(
+  {
+    url: true,
+    tls: true,
+    credentials: true,
+    mechanisms: true,
+    credentialsRefreshMargin: true,
+    virtualHost: true,
+    heartbeat: true,
+    frameMax: true,
+    initialFrameMax: true,
+    channelMax: true,
+    maxHeaderSize: true,
+    maxBodySize: true,
+    maxPublishSize: true,
+    maxIdleChannels: true,
+    channelTimeout: true,
+    connectTimeout: true,
+    handshakeTimeout: true,
+    requestTimeout: true,
+    closeTimeout: true,
+    connectionName: true,
+    clientProperties: true,
+    locale: true
+  } satisfies Record<keyof Options, true>
+)
+
+/** Refuses options that would be ignored: types don't find a wrong key in what comes from a variable or a spread. */
+const checkKeys = (options: object): Effect.Effect<void, AmqpConnectionError> => {
+  const unknown = Object.keys(options).find((key) => !optionKeys.includes(key))
+  return unknown === undefined
+    ? Effect.void
+    : Effect.fail(
+      new AmqpConnectionError({ reason: InvalidArgument.unknownKey("NodeAmqp options", unknown, optionKeys) })
+    )
+}
+
+const socketKeys = Object.keys({ url: true, tls: true } satisfies Record<keyof SocketOptions, true>)
+
+const checkSocketKeys = (options: object): Effect.Effect<void, AmqpUri.AmqpUriError> => {
+  const unknown = Object.keys(options).find((key) => !socketKeys.includes(key))
+  if (unknown === undefined) return Effect.void
+  const { message } = InvalidArgument.unknownKey("NodeAmqp socket options", unknown, socketKeys)
+  return Effect.fail(new AmqpUri.AmqpUriError({ part: "Uri", message }))
+}
+
+const parse = (url: SocketOptions["url"] | undefined): Result.Result<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> => {
+  if (url === undefined) {
+    return Result.fail(new AmqpUri.AmqpUriError({ part: "Uri", message: "There is no url among the options" }))
+  }
   if (url instanceof AmqpUri.AmqpUri) return Result.succeed(url)
   // A copy with other parts, such as `{ ...uri, virtualHost: "orders" }`, is no instance, and was not checked.
   return typeof url === "string" || Redacted.isRedacted(url) ? AmqpUri.parse(url) : AmqpUri.make(url)
@@ -152,7 +202,7 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
  * @since 0.1.0
  */
 export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, AmqpUri.AmqpUriError> =>
-  Layer.unwrap(Effect.map(parseUrl(options), (uri) =>
+  Layer.unwrap(Effect.map(Effect.andThen(checkSocketKeys(options), parseUrl(options)), (uri) =>
     Layer.merge(
       Layer.effect(Socket.Socket, makeSocket(uri, options.tls)),
       Layer.succeed(AmqpConnection.Transport, protectionOf(uri, options.tls?.dangerouslyAcceptAnyCertificate))
@@ -164,7 +214,8 @@ export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, 
  * **Details**
  *
  * Fails with an `AmqpUriError` when the URL is not valid, and then has not tried to connect; otherwise with the errors of
- * `AmqpConnection.make`, whose reason `DialFailed` has the words of Node.js and OpenSSL, and what to do about them.
+ * `AmqpConnection.make`, whose reason `DialFailed` has the words of Node.js and OpenSSL, and what to do about them. An unknown
+ * option is an `InvalidArgument`.
  *
  * `connection_timeout` or `timeout` in the URL is the option `connectTimeout`: it bounds not only the connection of TCP,
  * but all steps until the broker has opened the virtual host.
@@ -182,9 +233,10 @@ export const make = (
   AmqpUri.AmqpUriError | AmqpConnectionError,
   Scope.Scope
 > =>
-  Effect.flatMap(parseUrl(options), (uri) =>
-    AmqpConnection.make({
-      ...options,
+  Effect.flatMap(Effect.andThen(checkKeys(options), parseUrl(options)), (uri) => {
+    const { tls, url: _url, ...connection } = options
+    return AmqpConnection.make({
+      ...connection,
       credentials: options.credentials ?? { username: uri.username, password: uri.password },
       virtualHost: options.virtualHost ?? uri.virtualHost,
       heartbeat: options.heartbeat ?? uri.heartbeat,
@@ -196,10 +248,11 @@ export const make = (
     }).pipe(
       Effect.provideService(
         AmqpConnection.Transport,
-        protectionOf(uri, options.tls?.dangerouslyAcceptAnyCertificate)
+        protectionOf(uri, tls?.dangerouslyAcceptAnyCertificate)
       ),
-      Effect.provideServiceEffect(Socket.Socket, makeSocket(uri, options.tls))
-    ))
+      Effect.provideServiceEffect(Socket.Socket, makeSocket(uri, tls))
+    )
+  })
 
 const mechanismsOf = ({ mechanisms = [] }: AmqpUri.AmqpUri) => {
   const found = mechanisms.map(AmqpSasl.fromName)
@@ -249,4 +302,11 @@ export const layerConfig = (
 ): Layer.Layer<
   AmqpConnection.AmqpConnection,
   Config.ConfigError | AmqpUri.AmqpUriError | AmqpConnectionError
-> => Layer.effect(AmqpConnection.AmqpConnection, Effect.flatMap(Config.unwrap(options), make))
+> =>
+  Layer.effect(
+    AmqpConnection.AmqpConnection,
+    Effect.andThen(
+      Config.isConfig(options) ? Effect.void : checkKeys(options),
+      Effect.flatMap(Config.unwrap(options), make)
+    )
+  )

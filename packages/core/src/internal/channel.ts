@@ -17,7 +17,6 @@ import { ContentAssembler } from "../protocol/ContentAssembler.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import { draft } from "../protocol/draft.ts"
 import { encodeDraftedHeaderFrame, encodeMethodFrame, referenceSize } from "../protocol/frames.ts"
-import { methodName } from "../protocol/methods.generated.ts"
 import type {
   BasicCancel,
   BasicCancelOk,
@@ -35,6 +34,7 @@ import { Acknowledgements } from "./acknowledgements.ts"
 import { ConfirmLedger, returnedOf } from "./confirms.ts"
 import type { MandatoryMessage, PublishOwner } from "./confirms.ts"
 import type { Deadlines } from "./deadlines.ts"
+import { responsibleMethod } from "./errors/replyTexts.ts"
 import { Mailbox } from "./mailbox.ts"
 import type { Counts } from "./metrics.ts"
 import type { Outbound } from "./outbound.ts"
@@ -67,8 +67,10 @@ export interface ConsumerSink {
   readonly noAck: boolean
   /** Whether somebody waits for what it is sent, who may be needed to empty another sink. */
   readonly expectsReply: boolean
-  /** How many deliveries it holds that nobody has taken. */
+  /** How many deliveries it holds that were not taken. */
   readonly buffered: number
+  /** What it is, for logs. */
+  readonly label?: string
   deliver(content: Content<BasicDeliver>): void
   /** The deliveries of a socket read are over. */
   flush(): void
@@ -102,6 +104,9 @@ export interface ChannelHost {
 const isDelivery = (content: Content): content is Content<BasicDeliver> => content.method._tag === "basic.deliver"
 
 const isReturn = (content: Content): content is Content<BasicReturn> => content.method._tag === "basic.return"
+
+/** A header frame without properties, in bytes: class, weight, body size and flags. */
+const emptyHeaderSize = frameOverhead + 14
 
 const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 
@@ -151,7 +156,11 @@ export class Channel {
       host.supports("basic.nack"),
       host.counts
     )
-    this.requests = new RequestQueue(host.deadlines, (method) => this.sendRequest(method))
+    this.requests = new RequestQueue(
+      host.deadlines,
+      (method) => this.sendRequest(method),
+      (method) => this.timedOut(method)
+    )
   }
 
   // ---------------------------------------------------------------------------
@@ -201,6 +210,14 @@ export class Channel {
     return undefined
   }
 
+  private timedOut({ _tag: method }: SynchronousMethod): AmqpError.AmqpChannelError {
+    const { blocked } = this.host.outbound
+    if (blocked === undefined) return channelError(new AmqpError.RequestTimeout({ method }))
+    const message = this.host.outbound.noteTimeout(method)
+    if (message !== undefined) this.host.warn(message)
+    return channelError(new AmqpError.RequestTimeout({ method, blocked }))
+  }
+
   /** Sends a method that has no reply. Throws an `EncodeError`. */
   send(method: Method): void {
     this.acknowledgements.flush()
@@ -223,7 +240,7 @@ export class Channel {
       const bytes = this.checkedBody(body)
       // No code of the user's runs from here on.
       if (this.failure !== undefined) throw this.failure
-      this.publishDrafted(exchange, routingKey, mandatory, start, bytes, owner, index)
+      this.publishDrafted(exchange, routingKey, route, mandatory, start, bytes, owner, index)
     } finally {
       draft.truncate(start)
     }
@@ -233,6 +250,7 @@ export class Channel {
   private publishDrafted(
     exchange: string,
     routingKey: string,
+    route: Route,
     mandatory: boolean,
     start: number,
     body: Uint8Array,
@@ -241,6 +259,7 @@ export class Channel {
   ): void {
     const { frameMax, outbound } = this.host
     const writer = outbound.writerOf(this.number)
+    let headerSize = 0
     try {
       encodeMethodFrame(writer, this.number, {
         _tag: "basic.publish",
@@ -251,7 +270,8 @@ export class Channel {
       })
       const methodSize = writer.provisionalBytes
       encodeDraftedHeaderFrame(writer, this.number, body.length, draft, start)
-      this.checkFrameSize(writer.provisionalBytes - methodSize, "The properties")
+      headerSize = writer.provisionalBytes - methodSize
+      this.checkFrameSize(headerSize, "The properties")
     } catch (error) {
       writer.rollback()
       throw error
@@ -263,10 +283,10 @@ export class Channel {
       const message: MandatoryMessage | undefined = mandatory
         ? { exchange, routingKey, properties: draft.bytesSince(start), body }
         : undefined
-      this.confirms?.add(owner, index, body.length, message)
+      this.confirms?.add(owner, index, body.length, headerSize - emptyHeaderSize, route, message)
       this.host.expectReply()
     }
-    outbound.commitBody(writer, this.number, body, frameMax)
+    outbound.commitBody(writer, this.number, body, frameMax, this.confirms)
   }
 
   /** The bytes of a body, as they are sent. Bytes that may become fewer while they are sent are copied. */
@@ -467,7 +487,7 @@ export class Channel {
       case "channel.close": {
         // Behind a large message that is on its way: no broker reads a method in the middle of one, whatever it makes of it.
         this.encodeMethod({ _tag: "channel.close-ok" })
-        const method = methodName(event.classId, event.methodId)
+        const method = responsibleMethod(event.classId, event.methodId)
         // Our own close, if it crossed this one, is answered before the number is free.
         if (this.state === "Open") this.host.release(this)
         return this.end(channelError(AmqpError.replyReason({ ...event, method })))

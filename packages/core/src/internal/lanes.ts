@@ -25,12 +25,14 @@ class Lane {
   private readonly body: Uint8Array
   private readonly size: number
   private readonly pieceSize: number
+  private readonly onSent: (() => void) | undefined
   private sent = 0
 
-  constructor(channel: number, body: Uint8Array, frameMax: number) {
+  constructor(channel: number, body: Uint8Array, frameMax: number, onSent: (() => void) | undefined) {
     this.channel = channel
     this.body = body
     this.size = body.length
+    this.onSent = onSent
     this.pieceSize = Math.min(frameMax === 0 ? Infinity : frameMax, maxFrameBytes) - frameOverhead
   }
 
@@ -46,6 +48,7 @@ class Lane {
     writer.commit()
     this.sent = end
     if (end < this.body.length) return false
+    this.onSent?.()
     for (const bytes of this.behind.take()) writer.appendReference(bytes)
     return true
   }
@@ -85,10 +88,10 @@ export class Lanes {
 
   /**
    * Takes the body of a message whose other frames are written, of a channel that has no lane. It must not change until it
-   * left the socket.
+   * left the socket. `onSent` is called when its last frame goes into a write.
    */
-  add(channel: number, body: Uint8Array, frameMax: number): void {
-    this.byChannel.set(channel, new Lane(channel, body, frameMax))
+  add(channel: number, body: Uint8Array, frameMax: number, onSent?: () => void): void {
+    this.byChannel.set(channel, new Lane(channel, body, frameMax, onSent))
   }
 
   /** Moves what is to go with this write into the writer. Adds the channels whose message is lost to `lost`. */

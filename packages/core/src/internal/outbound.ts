@@ -33,6 +33,9 @@ export class Outbound {
   readonly blockedListeners = new Set<(reason: string | undefined) => void>()
 
   private readonly counts: Counts
+  private blockedBefore = 0
+  private blockedSince: number | undefined
+  private timedOutWhileBlocked = false
   private taken = 0
   private scheduled = false
   private closed = false
@@ -67,14 +70,21 @@ export class Outbound {
   /**
    * Sends the body of a message whose method and header a channel encoded and did not yet commit. A large one goes in turns with
    * those of other channels, and must not change until it left the socket; until then the channel has no room for another.
+   * `confirms` are those that a large message is the last of.
    */
-  commitBody(writer: ByteWriter, channel: number, body: Uint8Array, frameMax: number): void {
+  commitBody(
+    writer: ByteWriter,
+    channel: number,
+    body: Uint8Array,
+    frameMax: number,
+    confirms?: { lastIsLeaving(): (() => void) | undefined }
+  ): void {
     // A second one goes whole: what was read for it may have sent the first one.
     if (body.length <= turnBytes || this.lanes.has(channel)) {
       encodeBodyFrames(writer, channel, body, frameMax)
     } else {
       writer.commit()
-      this.lanes.add(channel, body, frameMax)
+      this.lanes.add(channel, body, frameMax, confirms?.lastIsLeaving())
     }
     this.commit(writer)
   }
@@ -149,10 +159,27 @@ export class Outbound {
     }
   }
 
-  setBlocked(reason: string | undefined): void {
+  /** `at` is the monotonic time, in milliseconds. */
+  setBlocked(reason: string | undefined, at: number): void {
+    this.blockedBefore = this.blockedMillis(at)
+    this.blockedSince = reason === undefined ? undefined : at
     this.blocked = reason
+    this.timedOutWhileBlocked = false
     for (const listener of this.blockedListeners) listener(reason)
     this.releaseRoom()
+  }
+
+  /** For how long the broker has blocked the connection, all in all and until this monotonic time, in milliseconds. */
+  blockedMillis(now: number): number {
+    return this.blockedBefore + (this.blockedSince === undefined ? 0 : Math.max(0, now - this.blockedSince))
+  }
+
+  /** A request timed out while the broker blocks the connection. Returns what to log: one line for each time that it does. */
+  noteTimeout(method: string): string | undefined {
+    if (this.timedOutWhileBlocked) return undefined
+    this.timedOutWhileBlocked = true
+    return `${method} timed out because the broker blocks the connection (${this.blocked}): until that ends it reads nothing ` +
+      "that is sent there, neither requests nor acknowledgements. Publish on a connection of its own to keep others working."
   }
 
   /** Nothing is written any more; nobody waits any more. */

@@ -17,13 +17,16 @@ import type { FieldTable } from "../protocol/fieldTable.ts"
 import { FrameParser } from "../protocol/FrameParser.ts"
 import type { ContentHeader, FrameHandler } from "../protocol/FrameParser.ts"
 import { encodeMethodFrame } from "../protocol/frames.ts"
-import { hasContent, methodName } from "../protocol/methods.generated.ts"
+import { hasContent } from "../protocol/methods.generated.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import { EncodeError, ProtocolError, ProtocolMismatch } from "../protocol/ProtocolError.ts"
 import type { Channel, ConsumerSink } from "./channel.ts"
 import { Channels } from "./channels.ts"
 import type { ChannelsHost } from "./channels.ts"
+import { isTable } from "./clientProperties.ts"
+import { silent, socketLost, unreachable } from "./connectErrors.ts"
 import { Deadlines } from "./deadlines.ts"
+import { responsibleMethod } from "./errors/replyTexts.ts"
 import { handshake } from "./handshake.ts"
 import { keepAlive } from "./heartbeat.ts"
 import { Mailbox } from "./mailbox.ts"
@@ -34,7 +37,7 @@ import type { ChannelEvent } from "./requests.ts"
 import { SecretFrames } from "./secretFrames.ts"
 import { renewSecret, SecretUpdates, updateFailed } from "./secrets.ts"
 import type { SessionOptions, Tuning } from "./sessionOptions.ts"
-import { describeSocketError } from "./socketErrors.ts"
+import { monotonicMillis } from "./time.ts"
 
 /** What brokers refuse a virtual host with: it is not there, not this user's, or has its limit of connections. */
 const virtualHostCodes: ReadonlySet<number> = new Set([
@@ -47,8 +50,25 @@ const virtualHostCodes: ReadonlySet<number> = new Set([
 /** How large a frame a server may send before the tuning, in bytes, to a client that wants no limit. RabbitMQ's have 600. */
 const firstReceivedFrameMax = 131072
 
+/** How many methods of channel 0 wait to be handled: those of one read, or those that come while the handshake is busy. */
+const maxControlMethods = 256
+
+/** A reader that is paused for so long is worth a line in the log, in milliseconds. */
+const longPause = 10_000
+
+const pausedFor = ({ buffered, label }: ConsumerSink): string =>
+  `Nothing has been read from the AMQP connection for ${longPause / 1000} s: ${
+    label ?? "a consumer without acknowledgements"
+  } ` +
+  `holds ${buffered} messages that the program has not taken. Other consumers of the connection get nothing either. ` +
+  "Take them faster, or consume with acknowledgements and a prefetch count."
+
 /** What brokers refuse a new secret with. */
 const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, ReplyCode.notAllowed])
+
+/** Whether one side announces that it knows an extension of AMQP 0-9-1. */
+const announces = ({ capabilities }: FieldTable, capability: string): boolean =>
+  isTable(capabilities) && capabilities[capability] === true
 
 const connectionError = (reason: AmqpError.ConnectionErrorReason) => new AmqpError.AmqpConnectionError({ reason })
 
@@ -79,7 +99,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   username = ""
   expiresAt: number | undefined
   readonly secrets = new SecretUpdates(this)
-  /** When the last bytes were read, in milliseconds of the clock. */
+  /** When the last bytes were read, in milliseconds of the monotonic clock. */
   lastRead = 0
 
   private readonly scope: Scope.Scope
@@ -90,6 +110,10 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   private readonly fullSinks = new Set<ConsumerSink>()
   private resumeReader: (() => void) | undefined
   private readonly touched = new Set<{ flush(): void }>()
+  private hasReceived = false
+  /** How often a consumer was full and is not any more. */
+  private pauses = 0
+  private isPauseWatched = false
   private closing = false
 
   constructor(options: SessionOptions, scope: Scope.Scope, clock: Clock.Clock, services: Context.Context<never>) {
@@ -166,6 +190,10 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
         const message = `${method._tag} arrived on channel 0`
         throw new ProtocolError({ replyCode: ReplyCode.channelError, message })
       }
+      if (this.control.size >= maxControlMethods) {
+        const message = `more than ${maxControlMethods} methods arrived on channel 0 that nothing asked for`
+        throw new ProtocolError({ replyCode: ReplyCode.resourceError, message })
+      }
       this.control.offer(method)
       this.touched.add(this.control)
       return
@@ -205,7 +233,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
 
   /** Decodes a whole read before it wakes anyone, and writes what they answered in one go. */
   private receive(chunks: ReadonlyArray<Uint8Array>): void {
-    this.lastRead = this.clock.currentTimeMillisUnsafe()
+    this.lastRead = monotonicMillis(this.clock)
+    this.hasReceived = true
     try {
       for (const chunk of chunks) {
         this.counts.bytesRead += chunk.length
@@ -237,10 +266,27 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
 
   pauseReading(sink: ConsumerSink): void {
     this.fullSinks.add(sink)
+    if (this.isPauseWatched) return
+    this.isPauseWatched = true
+    Effect.runForkWith(this.services)(Effect.forkIn(this.watchPause, this.scope, { startImmediately: true }))
   }
 
+  /** Warns of a reader that is paused for long, once for each time that it is. */
+  private readonly watchPause: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
+    const paused = this.pauses
+    yield* Effect.sleep(longPause)
+    this.isPauseWatched = false
+    const [sink] = this.fullSinks
+    if (sink === undefined || this.failure !== undefined) return
+    if (paused === this.pauses && !this.mayRead) this.warn(pausedFor(sink))
+    // It was resumed meanwhile, and is paused again.
+    else this.pauseReading(sink)
+  })
+
   resumeReading(sink: ConsumerSink): void {
-    if (this.fullSinks.delete(sink)) this.expectReply()
+    if (!this.fullSinks.delete(sink)) return
+    this.pauses++
+    this.expectReply()
   }
 
   warn(message: string): void {
@@ -286,9 +332,9 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
       case "connection.close-ok":
         return this.end(connectionError(new AmqpError.ConnectionClosed()))
       case "connection.blocked":
-        return this.outbound.setBlocked(method.reason)
+        return this.outbound.setBlocked(method.reason, monotonicMillis(this.clock))
       case "connection.unblocked":
-        return this.outbound.setBlocked(undefined)
+        return this.outbound.setBlocked(undefined, monotonicMillis(this.clock))
       case "connection.update-secret-ok":
         this.secretAnswered()
         if (this.secrets.confirm()) return
@@ -363,12 +409,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   // ---------------------------------------------------------------------------
 
   supports(capability: string): boolean {
-    const { capabilities } = this.serverProperties
-    // A broker without the table is none of RabbitMQ's kin, and may have an extension without saying so.
-    if (typeof capabilities !== "object" || capabilities === null || !(capability in capabilities)) {
-      return capabilities === undefined
-    }
-    return Reflect.get(capabilities, capability) === true
+    // A broker without the table is not related to RabbitMQ, and may have an extension without announcing it.
+    return this.serverProperties.capabilities === undefined || announces(this.serverProperties, capability)
   }
 
   release(channel: Channel): void {
@@ -404,7 +446,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
 
   closedByServer(close: Extract<Method, { readonly _tag: "connection.close" }>): void {
     this.sendNow({ _tag: "connection.close-ok" })
-    const method = methodName(close.classId, close.methodId)
+    const method = responsibleMethod(close.classId, close.methodId)
     this.end(this.closeError(AmqpError.replyReason({ ...close, method })))
   }
 
@@ -423,21 +465,32 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
       return connectionError(new AmqpError.AuthenticationFailed({ username, replyText }))
     }
     if (this.phase === "connection.open-ok" && virtualHostCodes.has(reason.replyCode)) {
-      return connectionError(new AmqpError.VirtualHostRefused({ virtualHost, replyText }))
+      const { replyCode } = reason
+      return connectionError(new AmqpError.VirtualHostRefused({ virtualHost, replyCode, replyText }))
     }
     return connectionError(reason)
   }
 
   private lost(error: Socket.SocketError): void {
     if (this.closing) return this.end(connectionError(new AmqpError.ConnectionClosed()))
-    if (this.phase === "connection.tune") {
+    if (this.phase === "connection.tune" && !this.sendsRefusals) {
       // Before RabbitMQ 3.2, and in other brokers, the socket closes without a word (the specification, section 4.10.1).
       const replyText = "the broker closed the socket after the credentials were sent"
       return this.end(
         connectionError(new AmqpError.AuthenticationFailed({ username: this.username, replyText }))
       )
     }
-    this.end(connectionError(new AmqpError.SocketLost({ description: describeSocketError(error), cause: error })))
+    this.end(socketLost(this.options.transport, this.phase, this.hasReceived, error))
+  }
+
+  /** Whether a broker that refuses the credentials says so with a close: both sides announce that they know it. */
+  private get sendsRefusals(): boolean {
+    return announces(this.serverProperties, "authentication_failure_close") &&
+      announces(this.options.clientProperties, "authentication_failure_close")
+  }
+
+  silent(phase: string): AmqpError.AmqpConnectionError {
+    return silent(this.options.transport, phase, this.hasReceived)
   }
 
   /** Runs one of the session's fibers. None may end by a defect of its own unnoticed: others wait for what it does. */
@@ -544,7 +597,7 @@ export const make = Effect.fnUntraced(function*(
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),
-      (error) => connectionError(new AmqpError.DialFailed({ description: describeSocketError(error), cause: error }))
+      (error) => unreachable(options.transport, error)
     )
     const writer = yield* socket.writer
     yield* session.fork(session.writeTo(writer))
@@ -554,8 +607,7 @@ export const make = Effect.fnUntraced(function*(
   yield* connect.pipe(
     Effect.timeoutOrElse({
       duration: options.connectTimeout,
-      orElse: () =>
-        Effect.fail(connectionError(new AmqpError.HandshakeTimeout({ phase: session.phase ?? "connection.open-ok" })))
+      orElse: () => Effect.fail(session.silent(session.phase ?? "connection.open-ok"))
     })
   )
   session.opened()

@@ -91,6 +91,10 @@ export class Subscription<A> implements ConsumerSink {
     return this.inbox.size
   }
 
+  get label(): string {
+    return `the consumer of ${this.queues.map((queue) => `queue ${JSON.stringify(queue)}`).join(", ")}`
+  }
+
   /** Everything that was delivered since the last call, at least one message. Fails with `Done` after `cancel`. */
   readonly takeAll: Effect.Effect<NonEmptyArray<A>, SubscriptionError | Cause.Done> = Effect.suspend(() => {
     const { inbox, inboxBytes } = this

@@ -7,9 +7,11 @@
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Pipeable from "effect/Pipeable"
+import { InvalidArgument } from "../AmqpError.ts"
 import type { AmqpChannelError } from "../AmqpError.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import type { QueueDeclareOk } from "../protocol/methods.generated.ts"
+import { EncodeError } from "../protocol/ProtocolError.ts"
 import type { Channel, Route } from "./channel.ts"
 import { attempt, invalid } from "./validation.ts"
 
@@ -61,15 +63,43 @@ export const queueName = (queue: string | { readonly name: string }): Effect.Eff
     return name
   })
 
-/** Where a message goes, by names. */
+/** Where a message goes, by names. Throws an `EncodeError` for options that are not those of a publish. */
 export const routeOf = (options: {
   readonly exchange: string | ExchangeDescription
   readonly routingKey: string
   readonly mandatory?: boolean | undefined
 }): Route => {
+  // As many comparisons as there are keys: this is done for each message.
+  for (const key in options) {
+    if (key !== "exchange" && key !== "routingKey" && key !== "mandatory") throw unknownRouteKey(key)
+  }
   const { exchange, mandatory, routingKey } = options
-  // The cast: what was compared is the exchange. An object for each message is spared where it can be.
-  return typeof exchange === "string" ? options as Route : { exchange: exchange.name, routingKey, mandatory }
+  if (typeof routingKey !== "string") throw new EncodeError({ message: "routingKey: must be a string" })
+  if (typeof exchange !== "string" && typeof nameIn(exchange) !== "string") {
+    throw new EncodeError({ message: "exchange: must be a name or an AmqpExchange; \"\" is the default exchange" })
+  }
+  if (mandatory !== undefined && typeof mandatory !== "boolean") {
+    throw new EncodeError({ message: "mandatory: must be true or false" })
+  }
+  // What was checked is what is sent, whatever the caller's object becomes meanwhile.
+  return { exchange: typeof exchange === "string" ? exchange : exchange.name, routingKey, mandatory }
+}
+
+/** As {@link routeOf}, or nothing: whoever publishes finds out what is wrong. */
+export const routeIfValid = (options: Parameters<typeof routeOf>[0]): Route | undefined => {
+  try {
+    return routeOf(options)
+  } catch {
+    return undefined
+  }
+}
+
+/** What types rule out, and a program in JavaScript passes. */
+const nameIn = (exchange: { readonly name?: unknown } | null | undefined): unknown => exchange?.name
+
+const unknownRouteKey = (key: string): EncodeError => {
+  const { message } = InvalidArgument.unknownKey("publish options", key, ["exchange", "routingKey", "mandatory"])
+  return new EncodeError({ message })
 }
 
 /** The exchanges that are described and not only named. */

@@ -23,7 +23,14 @@ export interface TransportProtection {
    * - `None`: nothing.
    */
   readonly level: "Verified" | "Unverified" | "Local" | "None"
+  /** Whether it is TLS, for what errors advise. Default: as `level` says, unknown for `Local`. */
+  readonly isEncrypted?: boolean | undefined
 }
+
+/** Whether the bytes are encrypted, as far as that is known. */
+export const isEncrypted = (transport: TransportProtection | undefined): boolean | undefined =>
+  transport?.isEncrypted ??
+    (transport === undefined || transport.level === "Local" ? undefined : transport.level !== "None")
 
 export const Transport: Context.Reference<TransportProtection | undefined> = Context.Reference<
   TransportProtection | undefined
@@ -33,11 +40,11 @@ export const Transport: Context.Reference<TransportProtection | undefined> = Con
 )
 
 const dangers = {
-  None: "The password goes unencrypted to the broker at PEER, and whoever is on the way can read it. " +
+  None: "The password goes unencrypted to the broker at PEER, and anyone on the network path can read it. " +
     "Use TLS, with a URL that begins with amqps://.",
   Unverified:
-    "The password goes to the broker at PEER, whose certificate is not verified, so that whoever is on the way can " +
-    "pose as the broker and read it. Trust the broker's certificate authority instead of any certificate."
+    "The password goes to the broker at PEER, whose certificate is not verified, so that anyone on the network path " +
+    "can pose as the broker and read it. Trust the broker's certificate authority instead of any certificate."
 } as const
 
 /** Of so many brokers at most it is remembered that they were warned about. Programs mostly have one, and some a new port each time. */
