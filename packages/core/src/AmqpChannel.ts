@@ -20,6 +20,7 @@ import { AmqpChannelError, InvalidArgument } from "./AmqpError.ts"
 import type { AmqpPublishAllError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel.ts"
+import type { Channels } from "./internal/channels.ts"
 import * as Program from "./internal/program.ts"
 import { ProgramConfirms } from "./internal/programConfirms.ts"
 import { sessionOf } from "./internal/session.ts"
@@ -94,7 +95,7 @@ export type Services<S> = S extends Program.AmqpChannel<unknown, unknown, infer 
  * @since 0.1.0
  */
 export const gen = <S extends Step, A>(
-  body: () => Generator<S, A, never>
+  body: () => Generator<S, A, unknown>
 ): AmqpChannel<A, Error<S>, Services<S>> =>
   // The errors and services of a generator's steps are those that its type names.
   Program.make((channel) => Program.gen(body)(channel) as Effect.Effect<A, Error<S>, Services<S>>)
@@ -280,6 +281,9 @@ export const catchTag: {
 /**
  * Goes on with another step when the program fails with one of these tags; see {@link catchTag}.
  *
+ * A case may be optional or `undefined`: its errors may pass, and stay in the type. Cases may also be inherited, such as the methods
+ * of a class.
+ *
  * @category combinators
  * @since 0.1.0
  */
@@ -288,7 +292,7 @@ export const catchTags: {
     cases: Cases
   ): <A, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<
     A | Success<CaseStep<Cases>>,
-    Exclude<E, { readonly _tag: keyof Cases }> | Error<CaseStep<Cases>>,
+    Exclude<E, { readonly _tag: CaughtTags<Cases> }> | Error<CaseStep<Cases>>,
     R | Services<CaseStep<Cases>>
   >
   <A, E, R, Cases extends CatchCases<E>>(
@@ -296,7 +300,7 @@ export const catchTags: {
     cases: Cases
   ): AmqpChannel<
     A | Success<CaseStep<Cases>>,
-    Exclude<E, { readonly _tag: keyof Cases }> | Error<CaseStep<Cases>>,
+    Exclude<E, { readonly _tag: CaughtTags<Cases> }> | Error<CaseStep<Cases>>,
     R | Services<CaseStep<Cases>>
   >
 } = dual(
@@ -307,25 +311,37 @@ export const catchTags: {
 
 const catchCases = <A, E, R>(
   self: AmqpChannel<A, E, R>,
-  cases: Readonly<Record<string, (error: never) => Step>>
+  cases: Readonly<Record<string, ((error: never) => Step) | undefined>>
 ): AmqpChannel<unknown, unknown, unknown> =>
   transform(
     self,
     (effect, channel) =>
       Effect.catch(effect, (error: unknown): Effect.Effect<unknown, unknown, unknown> => {
         const tag = typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : ""
+        if (!isCase(cases, tag)) return Effect.fail(error)
         // The case for a tag takes the errors with that tag.
-        return Object.hasOwn(cases, tag) ? Program.runOn(cases[tag](error as never), channel) : Effect.fail(error)
+        return Program.runOn(cases[tag]?.(error as never) ?? Effect.fail(error), channel)
       })
   )
 
+/** Whether there is a case for a tag, own or inherited. What every object inherits is none. */
+const isCase = (cases: Readonly<Record<string, unknown>>, tag: string): boolean =>
+  tag in cases && (Object.hasOwn(cases, tag) || !(tag in Object.prototype))
+
 type CatchCases<E> = {
-  readonly [K in E extends { readonly _tag: string } ? E["_tag"] : never]?: (
-    error: Extract<E, { readonly _tag: K }>
-  ) => Step
+  readonly [K in E extends { readonly _tag: string } ? E["_tag"] : never]?:
+    | ((error: Extract<E, { readonly _tag: K }>) => Step)
+    | undefined
 }
 
-type CaseStep<Cases> = { [K in keyof Cases]: Cases[K] extends (error: never) => infer S ? S : never }[keyof Cases]
+/** The tags that have a case for certain: one that may be missing catches nothing for certain. */
+type CaughtTags<Cases> = {
+  [K in keyof Cases]-?: undefined extends Cases[K] ? never : Cases[K] extends (error: never) => Step ? K : never
+}[keyof Cases]
+
+type CaseStep<Cases> = {
+  [K in keyof Cases]-?: NonNullable<Cases[K]> extends (error: never) => infer S ? S : never
+}[keyof Cases]
 
 /**
  * Runs a step when the program is over, however it ended. Without the broker when the channel is gone.
@@ -385,8 +401,8 @@ export const timeout: {
 export const run = <A, E, R>(
   self: AmqpChannel<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
-  withChannel("plain", (channel) =>
-    Effect.flatMap(Program.runOn(self, channel), (value) =>
+  withChannel("run", (channel, program) =>
+    Effect.flatMap(program(self), (value) =>
       // How long the close takes is up to how much was published: the wait is not bounded, but can be interrupted.
       channel.unconfirmed ? Effect.flatMap(channel.close, () => refusalOr(channel, value)) : Effect.succeed(value)))
 
@@ -406,10 +422,10 @@ export const run = <A, E, R>(
 export const confirmed = <A, E, R>(
   self: AmqpChannel<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError | AmqpPublishAllError, R | AmqpConnection.AmqpConnection> =>
-  withChannel("confirm", (channel) => {
+  withChannel("confirmed", (channel, program) => {
     const confirms = new ProgramConfirms()
     channel.programPublisher = confirms
-    return Effect.tap(Program.runOn(self, channel), confirms.awaitAll)
+    return Effect.tap(program(self), confirms.awaitAll)
   })
 
 /**
@@ -449,35 +465,55 @@ export const transaction = <A, E, R>(
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
   withChannel(
     "transaction",
-    (channel) =>
-      Effect.flatMap(Program.runOn(self, channel), (value) =>
+    (channel, program) =>
+      Effect.flatMap(program(self), (value) =>
         Effect.flatMap(Effect.uninterruptible(channel.request({ _tag: "tx.commit" })), () => {
           channel.unconfirmed = false
           return refusalOr(channel, value)
         }))
   )
 
+const modes: Readonly<Record<Program.Runner, ChannelMode>> = {
+  run: "plain",
+  confirmed: "confirm",
+  transaction: "transaction"
+}
+
+/** Runs a step on the channel, for as long as which it is the fiber's current program. */
+type RunProgram = <A, E, R>(step: Step<A, E, R>) => Effect.Effect<A, E, R>
+
 const withChannel = <A, E, R>(
-  mode: ChannelMode,
-  use: (channel: Channel) => Effect.Effect<A, E, R>
+  runner: Program.Runner,
+  use: (channel: Channel, program: RunProgram) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
-  Effect.flatMap(
-    AmqpConnection.AmqpConnection,
-    (connection) => {
-      const { channels } = sessionOf(connection)
-      return Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(channels.lease(mode, restore), (channel) =>
-          Effect.flatMap(
-            Effect.exit(restore(Effect.suspend(() => use(channel)))),
-            (exit) =>
-              Effect.andThen(
-                // Closing the channel of a transaction without a commit rolls it back.
-                Exit.isSuccess(exit) ? channels.giveBack(channel) : channels.close(channel),
-                exit
-              )
-          ))
+  Effect.flatMap(AmqpConnection.AmqpConnection, (connection) => {
+    Program.warnOfOutsider(`AmqpChannel.${runner}`)
+    return useChannel(sessionOf(connection).channels, runner, use)
+  })
+
+const useChannel = <A, E, R>(
+  channels: Channels,
+  runner: Program.Runner,
+  use: (channel: Channel, program: RunProgram) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | AmqpChannelError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(channels.lease(modes[runner], restore), (channel) => {
+      const running: Program.RunningProgram = { runner, channel, isRunning: false }
+      Program.setRunning(running, true)
+      const program: RunProgram = (step) =>
+        Effect.provideService(Program.runOn(step, channel), Program.CurrentProgram, running)
+      return Effect.flatMap(
+        Effect.exit(restore(Effect.suspend(() => use(channel, program)))),
+        (exit) => {
+          Program.setRunning(running, false)
+          return Effect.andThen(
+            // Closing the channel of a transaction without a commit rolls it back.
+            Exit.isSuccess(exit) ? channels.giveBack(channel) : channels.close(channel),
+            exit
+          )
+        }
       )
-    }
+    })
   )
 
 /** What the broker had against the publishes of a program, or the program's value. */

@@ -24,6 +24,7 @@ import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import type { Channel } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import * as Instruments from "./internal/instruments.ts"
+import * as Program from "./internal/program.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, resolveLimits, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob } from "./internal/publishing.ts"
@@ -119,6 +120,7 @@ export const make = Effect.fnUntraced(function*(
   const stamped = yield* stamper(options.stamp)
   const publishOnce = (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
     Effect.callback<void, AmqpPublishError>((resume) => {
+      Program.warnOfOutsider("AmqpPublisher.publish")
       const job = new PublishOne(publishing, stamped(message), options, resume)
       publishing.submit(job)
       return Effect.sync(() => publishing.withdraw(job))
@@ -130,6 +132,7 @@ export const make = Effect.fnUntraced(function*(
     prepare: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage
   ) =>
     Effect.suspend(() => {
+      Program.warnOfOutsider("AmqpPublisher.publishAll")
       const job = new PublishMany(publishing, messages, prepare, options)
       return Effect.onInterrupt(job.run, () => Effect.sync(() => job.stop()))
     })

@@ -24,6 +24,7 @@ import type { Channel, ConsumerSink } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import { Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
+import * as Program from "./internal/program.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, resolveLimits, unencodable } from "./internal/publishing.ts"
 import type { Publishing, PublishJob } from "./internal/publishing.ts"
@@ -87,6 +88,7 @@ export const makeClient = Effect.fnUntraced(function*(
   const publishing = yield* startPublishing(session, limits, (channel) => calls.listen(channel))
   const call: AmqpRpcClient["Service"]["call"] = (request, options) =>
     Effect.callback((resume) => {
+      Program.warnOfOutsider("AmqpRpcClient.call")
       const call = new Call(calls, publishing, request, options, resume)
       publishing.submit(call)
       return Effect.sync(() => {

@@ -17,6 +17,7 @@ import { ByteWriter } from "../protocol/ByteWriter.ts"
 import { frameOverhead, ReplyCode } from "../protocol/constants.ts"
 import { ContentAssembler } from "../protocol/ContentAssembler.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
+import type { FieldTable } from "../protocol/fieldTable.ts"
 import { encodeHeaderFrame, encodeMethodFrame, encodeRawHeaderFrame } from "../protocol/frames.ts"
 import { methodName } from "../protocol/methods.generated.ts"
 import type {
@@ -85,6 +86,8 @@ export interface ChannelHost {
   readonly maxBodySize: number
   /** The largest body that is sent, in bytes. */
   readonly maxPublishSize: number
+  /** What the broker says of itself. */
+  readonly serverProperties: FieldTable
   /** Whether the broker says that it has an extension, such as `consumer_priorities`. */
   supports(capability: string): boolean
   /** Logs something that nobody waits to hear. */
@@ -134,6 +137,8 @@ export class Channel {
   unconfirmed = false
   /** Whether another program would notice that one ran on the channel before. */
   isAltered = false
+  /** The queues that messages were fetched from, and whether the channel deleted them since. */
+  readonly queuesRead = new Map<string, "there" | "deleted">()
   /** The first message that came back, on a channel that is not in confirm mode. */
   returned: AmqpError.Returned | undefined
   /** Done when the channel is `Closed`. */
