@@ -13,15 +13,18 @@ import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import type * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel, Step } from "./AmqpChannel.ts"
+import * as AmqpConnection from "./AmqpConnection.ts"
 import type * as AmqpDelivery from "./AmqpDelivery.ts"
-import type { AmqpChannelError } from "./AmqpError.ts"
+import type { AmqpChannelError, AmqpMoveError } from "./AmqpError.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
 import type { Channel } from "./internal/channel.ts"
 import { Received } from "./internal/delivery.ts"
 import * as Fetching from "./internal/fetching.ts"
+import * as Moving from "./internal/moving.ts"
 import * as Program from "./internal/program.ts"
 import * as QueueOptions from "./internal/queueOptions.ts"
 import { optional } from "./internal/queueOptions.ts"
+import { sessionOf } from "./internal/session.ts"
 import * as Topology from "./internal/topology.ts"
 import * as Validation from "./internal/validation.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
@@ -713,3 +716,160 @@ export const getAutoAck = <Queue extends string | AmqpQueue<"classic" | "quorum"
         Option.map((content) => new Received(content, fetchedFrom(name)))
       )
   )
+
+// -----------------------------------------------------------------------------
+// moving
+// -----------------------------------------------------------------------------
+
+/**
+ * Where {@link move} publishes a message: a queue, or an exchange with a routing key.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type MoveTarget = string | AmqpQueue | {
+  readonly exchange: string | AmqpExchange
+  readonly routingKey: string
+}
+
+/**
+ * How far a move has come.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MoveProgress {
+  /** How many messages were ready in the queue when the move began. */
+  readonly total: number
+  /** How many are at their target, and gone from the queue. In a dry run: how many would be. */
+  readonly moved: number
+  /** How many the filter did not select. */
+  readonly skipped: number
+  /** How many could not be moved. They stay in the queue. */
+  readonly failed: number
+}
+
+/**
+ * How {@link move} moves.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MoveOptions<out R = never> {
+  /** The most messages that are moved, from 1. Default: no limit. */
+  readonly limit?: number | undefined
+  /** Which messages are moved. The others stay in the queue. Default: all. */
+  readonly filter?: ((message: AmqpDelivery.ReceivedMessage) => boolean) | undefined
+  /** Counts what would be moved, and moves nothing. Default: `false`. */
+  readonly dryRun?: boolean | undefined
+  /** Runs while messages are moved, at most ten times a second and when something has changed, and at the end. */
+  readonly onProgress?: ((progress: MoveProgress) => Effect.Effect<unknown, never, R>) | undefined
+  /**
+   * Whether messages lose the headers that count failures: those of `AmqpFailure` (`x-failure-…`), so that it begins anew, and those that
+   * the broker writes for dead letters (`x-death`, `x-first-death-…`, `x-last-death-…`). Default: `false`.
+   */
+  readonly resetFailures?: boolean | undefined
+  /** How many messages may fail before no further ones are taken, from 0; `Infinity` for any number. Default: 0. */
+  readonly maxFailures?: number | undefined
+  /** How many messages the broker sends ahead, from 1 to 20,000. They are held in memory. Default: 500. */
+  readonly prefetch?: number | undefined
+}
+
+/**
+ * Moves the messages of a queue, in their order, so that none can be lost: each is published as mandatory, and acknowledged when the broker
+ * has confirmed its copy. Succeeds when all that were selected are moved.
+ *
+ * **When to use**
+ *
+ * Use to give dead letters another try, to empty a queue that is to be deleted, or to take some messages out of a queue.
+ *
+ * **Details**
+ *
+ * It uses two channels of its own and moves thousands of messages per second. It ends when as many messages were looked at as the queue
+ * had ready at the start, or when the queue has no more since others have taken them. Messages that arrive meanwhile are not chased, and so
+ * neither are those that are dead-lettered back to the queue.
+ *
+ * A copy has the body and the properties of the message, byte for byte, except for what belongs to the place that it comes from: the
+ * headers `CC` and `BCC`, by which the broker would make further copies, `x-delivery-count` and `x-acquired-count`, which it writes
+ * itself, and a `userId` other than that of this connection, which it would refuse. An `expiration` starts anew.
+ *
+ * What is not moved goes back to its place in the queue when the move ends: what the filter did not select, what is above the connection's
+ * `maxBodySize`, what a queue refused (`Nacked`), and what no queue took (`Returned`). After the first message that failed no further ones
+ * are taken, unless `maxFailures` allows more. An interruption takes no further messages, waits for the confirms of those that are on their
+ * way, at most for the connection's `closeTimeout`, and gives the rest back: nothing is lost, and nothing is in both places but what was
+ * confirmed too late.
+ *
+ * Fails with an `AmqpMoveError`, which counts what was moved until then, and with an `AmqpChannelError` where nothing was done: `NotFound`
+ * when the queue or the target is not there, `InvalidArgument` for a queue that is its own target, for a stream, which keeps its
+ * messages, and for options that are out of range, `RequestTimeout` when the queue has messages and delivers none for 10 seconds, as one
+ * with a single active consumer that is another one.
+ *
+ * **Gotchas**
+ *
+ * Messages that are looked at and go back are `redelivered`, and a quorum queue with a delivery limit may count them. So does a dry run with
+ * a filter; without one it asks for the count and touches nothing.
+ *
+ * When the connection is lost, the copies of messages that were on their way may be at the target while the messages are in the queue again.
+ *
+ * `to` may be a function of the message. Whether its targets are there is found out by the first message, which then fails.
+ *
+ * **Example** (Giving the orders of one customer another try)
+ *
+ * ```ts
+ * import { AmqpQueue } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ *
+ * const retry = AmqpQueue.move("orders.failed", "orders", {
+ *   filter: ({ properties }) => properties.headers?.["customer"] === "acme",
+ *   limit: 1000,
+ *   resetFailures: true,
+ *   onProgress: ({ moved, total }) => Effect.log(`${moved} of ${total}`)
+ * })
+ * ```
+ *
+ * @category moving
+ * @since 0.1.0
+ */
+export const move = <Queue extends string | AmqpQueue<"classic" | "quorum">, R = never>(
+  from: Named<Queue>,
+  to: MoveTarget | ((message: AmqpDelivery.ReceivedMessage) => MoveTarget),
+  options: MoveOptions<R> = {}
+): Effect.Effect<MoveProgress, AmqpChannelError | AmqpMoveError, R | AmqpConnection.AmqpConnection> =>
+  Effect.gen(function*() {
+    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+    const request = yield* Validation.attempt(() => toMove(from, to, options))
+    return yield* Moving.move<R>(session, request, options.onProgress ?? (() => Effect.void))
+  })
+
+const toMove = (
+  from: string | AmqpQueue,
+  to: MoveTarget | ((message: AmqpDelivery.ReceivedMessage) => MoveTarget),
+  options: MoveOptions<unknown>
+): Moving.Move => {
+  const { dryRun, filter, limit = Infinity, maxFailures = 0, prefetch = 500, resetFailures } = Validation.knownKeys(
+    options,
+    ["limit", "filter", "dryRun", "onProgress", "resetFailures", "maxFailures", "prefetch"]
+  )
+  const queue = Validation.name("from", Topology.checkedName(from))
+  if (typeof from === "object" && from.type === "stream") throw Moving.isStream(queue)
+  const route = typeof to === "function" ? undefined : routeTo(to)
+  if (route?.exchange === "" && route.routingKey === queue) throw Moving.sameQueue(queue)
+  return {
+    from: queue,
+    target: route === undefined ? undefined : route.exchange === "" ? { queue: route.routingKey } : route,
+    routeOf: typeof to === "function" ? (message) => routeTo(to(message)) : () => route ?? routeTo(queue),
+    filter,
+    limit: limit === Infinity ? limit : Validation.wholeNumber("limit", limit, 1),
+    isDry: dryRun === true,
+    prefetch: Validation.wholeNumber("prefetch", prefetch, 1, Moving.maxPrefetch),
+    maxFailures: maxFailures === Infinity ? maxFailures : Validation.wholeNumber("maxFailures", maxFailures, 0),
+    resetFailures: resetFailures === true
+  }
+}
+
+/** Where a target is, by names. Throws an `InvalidArgument`. */
+const routeTo = (to: MoveTarget): { readonly exchange: string; readonly routingKey: string } => {
+  if (typeof to === "string" || !("routingKey" in to)) return { exchange: "", routingKey: Topology.checkedName(to) }
+  const exchange = Validation.name("exchange", Topology.nameOf(to.exchange))
+  return { exchange, routingKey: Validation.name("routingKey", to.routingKey) }
+}

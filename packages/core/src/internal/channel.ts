@@ -221,10 +221,16 @@ export class Channel {
 
   /**
    * Sends a message as one step, so that nothing of this channel can come between its frames. To be called only while
-   * `maySend`. In confirm mode `owner` hears what became of it. Throws an `EncodeError`, and then nothing was sent and no
-   * publish number was used.
+   * `maySend`. In confirm mode `owner` hears what became of it. Properties may be encoded already. Throws an `EncodeError`, and
+   * then nothing was sent and no publish number was used.
    */
-  publish(route: Route, properties: BasicProperties, body: Uint8Array, owner?: PublishOwner, index = 0): void {
+  publish(
+    route: Route,
+    properties: BasicProperties | Uint8Array,
+    body: Uint8Array,
+    owner?: PublishOwner,
+    index = 0
+  ): void {
     const { frameMax, maxPublishSize, outbound } = this.host
     const writer = outbound.writerOf(this.number)
     const { exchange, mandatory = false, routingKey } = route
@@ -242,8 +248,11 @@ export class Channel {
       })
       const methodSize = writer.provisionalBytes
       if (mandatory && owner !== undefined) {
-        message = { exchange, routingKey, properties: encodePropertyBytes(properties), body }
-        encodeRawHeaderFrame(writer, this.number, body.length, message.properties)
+        const encoded = properties instanceof Uint8Array ? properties : encodePropertyBytes(properties)
+        message = { exchange, routingKey, properties: encoded, body }
+        encodeRawHeaderFrame(writer, this.number, body.length, encoded)
+      } else if (properties instanceof Uint8Array) {
+        encodeRawHeaderFrame(writer, this.number, body.length, properties)
       } else {
         encodeHeaderFrame(writer, this.number, body.length, properties)
       }
