@@ -373,7 +373,8 @@ class Mover {
     return Effect.andThen(
       Effect.timeoutOption(settled, session.options.closeTimeout),
       Effect.forEach(sources, ({ channel }) => {
-        channel.acknowledgements.requeueAll()
+        // Of a stream nothing can go back, nor has to.
+        if (!this.mayBeStream) channel.acknowledgements.requeueAll()
         return session.channels.close(channel)
       }, { discard: true })
     )
@@ -471,12 +472,13 @@ const refuseStream = (session: Session, queue: string): Effect.Effect<void, Amqp
     const channel = yield* session.channels.scoped
     const consume = consumeOf(queue, channel.consumerTag())
     const consuming = channel.request({ ...consume, exclusive: true, arguments: { [offsetHeader]: "next" } })
-    const { reason } = yield* Effect.flip(consuming).pipe(
-      Effect.catch(() => Effect.fail(channelError(isStream(queue))))
+    yield* Effect.catch(
+      consuming,
+      ({ reason }) =>
+        reason._tag === "PreconditionFailed" && reason.replyText.includes("prefetch")
+          ? Effect.fail(channelError(isStream(queue)))
+          : Effect.void
     )
-    if (reason._tag === "PreconditionFailed" && reason.replyText.includes("prefetch")) {
-      yield* Effect.fail(channelError(isStream(queue)))
-    }
   }))
 
 /**

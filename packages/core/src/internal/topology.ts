@@ -172,7 +172,7 @@ const checkDeliveryLimit = ({ host }: Channel, queue: QueueDescription): Effect.
   const limit = table instanceof Map ? table.get("x-delivery-limit") : table["x-delivery-limit"]
   if (typeof limit !== "number" || limit >= 0) return Effect.void
   const { product, version } = host.serverProperties
-  if (product !== "RabbitMQ" || !/^[0-3]\./.test(String(version))) return Effect.void
+  if (!/^(?:RabbitMQ|effect-amqp)/.test(String(product)) || !/^[0-3]\./.test(String(version))) return Effect.void
   return attempt(() => {
     throw invalid(
       `deliveryLimit: RabbitMQ ${
