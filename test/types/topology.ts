@@ -205,3 +205,25 @@ AmqpQueue.bind(replies, { exchange: "events" })
 AmqpQueue.unbind(replies, { exchange: "events" })
 // @ts-expect-error
 AmqpQueue.declarePassive(replies)
+
+// -----------------------------------------------------------------------------
+// moving
+// -----------------------------------------------------------------------------
+
+AmqpQueue.move("orders.failed", "orders", { limit: 10, filter: ({ redelivered }) => redelivered })
+AmqpQueue.move(classic, quorum, { onProgress: ({ moved }) => Effect.log(moved) })
+AmqpQueue.move(quorum, stream)
+AmqpQueue.move(classic, { exchange: AmqpExchange.topic("events"), routingKey: "a" })
+AmqpQueue.move(classic, ({ routingKey }) => ({ exchange: "events", routingKey }), { dryRun: true })
+// @ts-expect-error a stream keeps its messages
+AmqpQueue.move(stream, classic)
+// @ts-expect-error it may be a stream
+AmqpQueue.move(anyQueue, classic)
+// @ts-expect-error the name of the queue is needed
+AmqpQueue.move(replies, classic)
+// @ts-expect-error a route has a key
+AmqpQueue.move(classic, { exchange: "events" })
+// @ts-expect-error there is no such option
+AmqpQueue.move(classic, quorum, { batchSize: 10 })
+// @ts-expect-error progress is an Effect
+AmqpQueue.move(classic, quorum, { onProgress: ({ moved }) => moved })

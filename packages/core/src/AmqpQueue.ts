@@ -469,16 +469,19 @@ export const declarePassive = <Queue extends string | AmqpQueue>(
 ): AmqpChannel<QueueInfo, AmqpChannelError> =>
   onQueue(queue, (channel, name) =>
     Effect.map(
-      channel.request({
-        _tag: "queue.declare",
-        queue: name,
-        passive: true,
-        durable: false,
-        exclusive: false,
-        autoDelete: false,
-        noWait: false,
-        arguments: {}
-      }),
+      Effect.andThen(
+        Validation.attempt(() => Topology.checkDeclaredName(name)),
+        channel.request({
+          _tag: "queue.declare",
+          queue: name,
+          passive: true,
+          durable: false,
+          exclusive: false,
+          autoDelete: false,
+          noWait: false,
+          arguments: {}
+        })
+      ),
       queueInfo
     ))
 

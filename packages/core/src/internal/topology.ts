@@ -153,7 +153,7 @@ export const bindExchange = (channel: Channel, exchange: string, binding: Bindin
 
 const declareQueue = (channel: Channel, queue: QueueDescription) =>
   Effect.andThen(
-    checkDeliveryLimit(channel, queue),
+    attempt(() => checkForServer(channel, queue)),
     channel.request({
       _tag: "queue.declare",
       queue: queue.name,
@@ -166,20 +166,31 @@ const declareQueue = (channel: Channel, queue: QueueDescription) =>
     })
   )
 
-/** Before RabbitMQ 4.0, no limit is what a queue has without the argument, and a negative one is taken for 0. */
-const checkDeliveryLimit = ({ host }: Channel, queue: QueueDescription): Effect.Effect<void, AmqpChannelError> => {
-  const table = queue.arguments
-  const limit = table instanceof Map ? table.get("x-delivery-limit") : table["x-delivery-limit"]
-  if (typeof limit !== "number" || limit >= 0) return Effect.void
+/** Refuses what this version of the broker would misunderstand, or end the whole connection for. */
+const checkForServer = ({ host }: Channel, { arguments: table, name }: QueueDescription): void => {
+  checkDeclaredName(name)
+  const argument = (name: string) => table instanceof Map ? table.get(name) : table[name]
   const { product, version } = host.serverProperties
-  if (!/^(?:RabbitMQ|effect-amqp)/.test(String(product)) || !/^[0-3]\./.test(String(version))) return Effect.void
-  return attempt(() => {
+  if (!/^(?:RabbitMQ|effect-amqp)/.test(String(product))) return
+  const isOld = /^[0-3]\./.test(String(version))
+  // No limit is what a queue of an older one has without the argument.
+  if (isOld && Number(argument("x-delivery-limit")) < 0) {
     throw invalid(
       `deliveryLimit: RabbitMQ ${
         String(version)
       } takes "unlimited" for 0; leave the option out, as it has no limit then`
     )
-  })
+  }
+  if (!isOld && argument("x-queue-master-locator") !== undefined) {
+    throw invalid(`arguments: RabbitMQ ${String(version)} has no x-queue-master-locator, but x-queue-leader-locator`)
+  }
+}
+
+/** A queue that RabbitMQ makes for replies has such a name. From 4.0 on its declaration ends the whole connection (541). */
+export const checkDeclaredName = (name: string): void => {
+  if (name.startsWith("amq.rabbitmq.reply-to.")) {
+    throw invalid(`queue: ${JSON.stringify(name)} is for direct replies: it can be published to, and not declared`)
+  }
 }
 
 export const bindQueue = (channel: Channel, queue: string, binding: BindingDescription) =>
