@@ -16,7 +16,7 @@ import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Record from "effect/Record"
 import * as AmqpConnection from "./AmqpConnection.ts"
-import { AmqpChannelError, InvalidArgument } from "./AmqpError.ts"
+import { AmqpChannelError } from "./AmqpError.ts"
 import type { AmqpPublishAllError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel.ts"
@@ -25,6 +25,7 @@ import * as Program from "./internal/program.ts"
 import { ProgramConfirms } from "./internal/programConfirms.ts"
 import { sessionOf } from "./internal/session.ts"
 import * as Topology from "./internal/topology.ts"
+import * as Validation from "./internal/validation.ts"
 
 /**
  * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. Not an `Effect`: run it
@@ -79,6 +80,14 @@ export type Services<S> = S extends Program.AmqpChannel<unknown, unknown, infer 
 
 /**
  * Sequences channel operations and ordinary Effects, as `Effect.gen` does for Effects.
+ *
+ * **Gotchas**
+ *
+ * As with `Effect.gen`, a step that fails ends the program where it stands: neither a `catch` nor a `finally` of the generator runs. Use
+ * {@link catchTag} and {@link ensuring}.
+ *
+ * The function has to return a new generator each time. One that another run has begun is refused with a defect, and so is a step that is
+ * yielded without a star, or that something other than the runner takes.
  *
  * **Example** (Declaring a queue and publishing to it)
  *
@@ -375,6 +384,8 @@ export const timeout: {
 
 // -----------------------------------------------------------------------------
 // runners
+//
+// What a program does with a publisher, an RPC client or another runner is not part of it: each of them uses a channel of its own.
 // -----------------------------------------------------------------------------
 
 /**
@@ -389,7 +400,7 @@ export const timeout: {
  * What the program published is not confirmed, but it succeeds only when the broker has closed the channel and had no
  * complaint: `NotFound` for an exchange that does not exist, `Returned` for a mandatory message that no queue took.
  *
- * The channel of a program that published nothing and left nothing behind is kept for the next one.
+ * The channel of a program that published nothing, fetched no message and left nothing else behind is kept for the next one.
  *
  * **Gotchas**
  *
@@ -416,6 +427,11 @@ export const run = <A, E, R>(
  * of unknown outcome: it names each by its number among the program's publishes, from 0. A program that fails is not waited
  * for: what it published before is on its way.
  *
+ * **Gotchas**
+ *
+ * What another runner publishes within the program is that runner's: with {@link run} it is not confirmed. A warning is logged once per
+ * connection.
+ *
  * @category runners
  * @since 0.1.0
  */
@@ -437,21 +453,30 @@ export const confirmed = <A, E, R>(
  * What a program received and settled is part of it too, so a message can be moved: the handler of `AmqpQueue.get` may be a
  * program that publishes.
  *
- * Fails besides with what the broker says to the commit, and with `Returned` for a mandatory message that no queue took, in which
- * case the rest is committed. An interruption waits for a commit that has begun.
+ * Fails besides with what the broker says to the commit, and with `Returned` for a mandatory message that no queue took. An interruption
+ * waits for a commit that has begun.
  *
  * **Gotchas**
  *
+ * A transaction is about what the broker was told, and not about where messages end. RabbitMQ routes them at the commit: one that no queue
+ * takes is dropped, or returned when it is mandatory, and everything else is committed all the same, acknowledgements too. So a message
+ * that a transaction takes from a queue and publishes to one that is not there is lost. Use `AmqpQueue.move` to move messages: it
+ * acknowledges each when its copy is confirmed.
+ *
+ * Only what the program does with its own channel is part of it. A publisher, an RPC client, another runner or the `ack` of a
+ * consumer's delivery uses another channel, and happens even if the transaction is rolled back. For the first three a warning is logged,
+ * once per connection; the last is a defect.
+ *
  * RabbitMQ commits what goes to one queue as a whole; across queues, a broker that fails in the middle may have done a part.
  *
- * **Example** (Moving a message to another queue)
+ * **Example** (Handling a message and publishing what comes of it, both or neither)
  *
  * ```ts
  * import { AmqpChannel, AmqpDelivery, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
  *
- * const moveOne = AmqpChannel.transaction(
- *   AmqpQueue.get("orders", ({ body, properties }) =>
- *     AmqpChannel.publish(AmqpMessage.make(body, properties), AmqpQueue.route("archive")).pipe(
+ * const billOne = AmqpChannel.transaction(
+ *   AmqpQueue.get("orders", ({ text }) =>
+ *     AmqpChannel.publish(AmqpMessage.text(`bill for ${text}`), AmqpQueue.route("bills")).pipe(
  *       AmqpChannel.as(AmqpDelivery.ack)
  *     ))
  * )
@@ -593,17 +618,19 @@ const awaitPublishing = (channel: Channel): Effect.Effect<void> =>
 export const qos = (options: {
   readonly prefetchCount: number
   readonly global?: boolean | undefined
-}): AmqpChannel<void, AmqpChannelError> => {
-  const { global = false, prefetchCount } = options
-  if (!Number.isInteger(prefetchCount) || prefetchCount < 0 || prefetchCount > 65535) {
-    const description = "prefetchCount: must be a whole number from 0 (no limit) to 65535"
-    return fail(new AmqpChannelError({ reason: new InvalidArgument({ description }) }))
-  }
-  return Program.make((channel) => {
-    channel.isAltered = true
-    return Effect.asVoid(channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global }))
-  })
-}
+}): AmqpChannel<void, AmqpChannelError> =>
+  Program.make((channel) =>
+    Effect.flatMap(
+      Validation.attempt(() => {
+        const { global = false, prefetchCount } = Validation.knownKeys(options, ["prefetchCount", "global"])
+        return { global, prefetchCount: Validation.wholeNumber("prefetchCount", prefetchCount, 0, 65535) }
+      }),
+      ({ global, prefetchCount }) => {
+        channel.isAltered = true
+        return Effect.asVoid(channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global }))
+      }
+    )
+  )
 
 /**
  * Has the broker deliver everything again that this channel received and did not settle (`basic.recover`). RabbitMQ
