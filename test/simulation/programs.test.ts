@@ -67,10 +67,12 @@ layer(AmqpBroker.layer())("the generator of a program", (it) => {
           yield* gate.await
           return yield* declareAndPublish("taken")
         }
-        const steps = isRunning ? waiting() : declareAndPublish("taken")
-        const run = yield* Effect.forkChild(AmqpChannel.confirmed(AmqpChannel.gen(() => steps)))
+        const steps: Generator<unknown, string, unknown> = isRunning ? waiting() : declareAndPublish("taken")
+        const run = yield* Effect.forkChild(
+          AmqpChannel.confirmed(AmqpChannel.gen(() => steps as ReturnType<typeof waiting>))
+        )
         if (isRunning) yield* Effect.andThen(started.await, Effect.yieldNow)
-        Reflect.apply(steps.next, steps, [])
+        steps.next()
         yield* gate.open
         assert.include(String(yield* Fiber.await(run)), "was taken by something other than the runner")
       }

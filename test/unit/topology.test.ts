@@ -302,7 +302,7 @@ describe("options of another type of queue, and unknown ones, are refused by nam
     [() => AmqpQueue.withBinding(classic("q"), loose({ exchange: "x", source: "x" })), `there is no "source"`],
     [() => AmqpExchange.withBinding(direct("x"), loose({ source: "x", exchange: "x" })), `there is no "exchange"`]
   ]
-  for (const [make, says] of cases) it(`${String(make)}`, () => assert.include(refusal(make), says))
+  for (const [make, says] of cases) it(String(make), () => assert.include(refusal(make), says))
 
   it("but not what is undefined", () => {
     assert.deepStrictEqual(quorum("q", loose({ exclusive: undefined, maxLength: 1 })), quorum("q", { maxLength: 1 }))

@@ -116,18 +116,20 @@ const makeOf = (type: ExchangeType, name: string, options: Options = {}): AmqpEx
 
 const exchangeTypes: ReadonlyArray<string> = ["direct", "fanout", "topic", "headers"]
 
-const typeOf = ({ pluginType, type }: MakeOptions): string => {
+const typeOf = (options: MakeOptions): string => {
+  const { pluginType, type }: { readonly pluginType?: string | undefined; readonly type?: unknown } = options
   if (pluginType !== undefined) {
     if (type !== undefined) throw Validation.invalid("type, pluginType: an exchange has one type")
     return Validation.nonEmptyName("pluginType", pluginType)
   }
-  if (exchangeTypes.includes(type)) return type
-  const nearest = nearestName(String(type).slice(0, 40), exchangeTypes)
+  const given = typeof type === "string" ? type.slice(0, 40) : typeof type
+  if (exchangeTypes.includes(given)) return given
+  const nearest = nearestName(given, exchangeTypes)
   const hint = nearest === undefined
     ? `there are ${exchangeTypes.join(", ")}; a type that a plugin adds is given as pluginType`
     : `did you mean ${JSON.stringify(nearest)}?`
   throw Validation.invalid(
-    `type: no broker has the exchange type ${JSON.stringify(String(type).slice(0, 40))}; ${hint}`
+    `type: no broker has the exchange type ${JSON.stringify(given)}; ${hint}`
   )
 }
 

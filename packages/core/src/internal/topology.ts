@@ -171,18 +171,17 @@ const checkForServer = ({ host }: Channel, { arguments: table, name }: QueueDesc
   checkDeclaredName(name)
   const argument = (name: string) => table instanceof Map ? table.get(name) : table[name]
   const { product, version } = host.serverProperties
-  if (!/^(?:RabbitMQ|effect-amqp)/.test(String(product))) return
-  const isOld = /^[0-3]\./.test(String(version))
+  if (typeof product !== "string" || typeof version !== "string") return
+  if (!/^(?:RabbitMQ|effect-amqp)/.test(product)) return
+  const isOld = /^[0-3]\./.test(version)
   // No limit is what a queue of an older one has without the argument.
   if (isOld && Number(argument("x-delivery-limit")) < 0) {
     throw invalid(
-      `deliveryLimit: RabbitMQ ${
-        String(version)
-      } takes "unlimited" for 0; leave the option out, as it has no limit then`
+      `deliveryLimit: RabbitMQ ${version} takes "unlimited" for 0; leave the option out, as it has no limit then`
     )
   }
   if (!isOld && argument("x-queue-master-locator") !== undefined) {
-    throw invalid(`arguments: RabbitMQ ${String(version)} has no x-queue-master-locator, but x-queue-leader-locator`)
+    throw invalid(`arguments: RabbitMQ ${version} has no x-queue-master-locator, but x-queue-leader-locator`)
   }
 }
 
