@@ -387,7 +387,7 @@ describe("an exchange", () => {
 
   it.live("of a type that the broker does not know ends the connection, with the broker's words", () =>
     connected(Effect.gen(function*() {
-      const exchange = AmqpExchange.make(uniqueName("exchange"), { type: "x-unheard-of" })
+      const exchange = AmqpExchange.make(uniqueName("exchange"), { pluginType: "x-unheard-of" })
       const { cause } = yield* failsWith(run(AmqpExchange.declare(exchange)), "ConnectionLost")
       assertReason(cause, "CommandInvalid")
       assert.include(cause.message, "unknown exchange type 'x-unheard-of'")

@@ -380,6 +380,40 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
 }
 
 // -----------------------------------------------------------------------------
+// moving
+// -----------------------------------------------------------------------------
+
+/**
+ * A move ended before its time, or some messages could not be moved: `failed` of them, for the first of which `cause` says why. Of the
+ * `total` messages that were in the queue `from`, `moved` are at their target and gone from it, and all others are in it.
+ *
+ * When the connection or a channel was lost (`cause` is an `AmqpChannelError`), messages that were on their way may be in both places.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class AmqpMoveError extends Schema.TaggedError<AmqpMoveError>()("AmqpMoveError", {
+  from: Schema.String,
+  total: Schema.Int,
+  moved: Schema.Int,
+  skipped: Schema.Int,
+  failed: Schema.Int,
+  cause: Schema.Union([AmqpPublishError, AmqpChannelError, AmqpConsumerCancelled])
+}) {
+  override get message(): string {
+    const { cause, failed, from, moved, skipped, total } = this
+    const counts = `${moved} were moved, ${skipped} skipped and ${failed} failed`
+    return `Of ${total} messages in queue ${
+      JSON.stringify(from)
+    } ${counts}; those not moved stay in it. ${cause.message}`
+  }
+  /** Whether moving the rest may succeed without any change. */
+  get isRetryable(): boolean {
+    return this.cause.isRetryable
+  }
+}
+
+// -----------------------------------------------------------------------------
 // decoding
 // -----------------------------------------------------------------------------
 

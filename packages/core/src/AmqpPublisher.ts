@@ -24,6 +24,7 @@ import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import type { Channel, Route } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import * as Instruments from "./internal/instruments.ts"
+import * as Program from "./internal/program.ts"
 import { addDefaults } from "./internal/publishDefaults.ts"
 import type { Defaults } from "./internal/publishDefaults.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
@@ -148,6 +149,7 @@ export const make = Effect.fnUntraced(function*(
   const prepare = (message: AmqpMessage.AmqpMessage) => stamped(defaults.toMessage(message))
   const publishPrepared = (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
     Effect.callback<void, AmqpPublishError>((resume) => {
+      Program.warnOfOutsider("AmqpPublisher.publish")
       const job = new PublishOne(publishing, message, options, resume)
       publishing.submit(job)
       return Effect.sync(() => publishing.withdraw(job))
@@ -183,6 +185,7 @@ export const make = Effect.fnUntraced(function*(
     prepare: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage
   ) =>
     Effect.suspend(() => {
+      Program.warnOfOutsider("AmqpPublisher.publishAll")
       const optionsOf = typeof options === "function"
         ? (message: AmqpMessage.AmqpMessage, index: number) => defaults.toOptions(options(message, index))
         : constant(defaults.toOptions(options))

@@ -27,6 +27,7 @@ import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import { Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
 import { Occasional } from "./internal/occasional.ts"
+import * as Program from "./internal/program.ts"
 import { addDefaults } from "./internal/publishDefaults.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing.ts"
@@ -104,6 +105,7 @@ export const makeClient = Effect.fnUntraced(function*(
   const publishing = yield* startPublishing(session, limits, (channel) => calls.listen(channel))
   const call: AmqpRpcClient["Service"]["call"] = (request, options) =>
     Effect.callback((resume) => {
+      Program.warnOfOutsider("AmqpRpcClient.call")
       const call = new Call(calls, publishing, defaults.toMessage(request), defaults.toOptions(options), resume)
       publishing.submit(call)
       return Effect.sync(() => {

@@ -16,6 +16,7 @@ import { frameOverhead, ReplyCode } from "../protocol/constants.ts"
 import { ContentAssembler } from "../protocol/ContentAssembler.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import { draft } from "../protocol/draft.ts"
+import type { FieldTable } from "../protocol/fieldTable.ts"
 import { encodeDraftedHeaderFrame, encodeMethodFrame, referenceSize } from "../protocol/frames.ts"
 import type {
   BasicCancel,
@@ -88,6 +89,8 @@ export interface ChannelHost {
   readonly maxBodySize: number
   /** The largest body that is sent, in bytes. */
   readonly maxPublishSize: number
+  /** What the broker says of itself. */
+  readonly serverProperties: FieldTable
   /** Whether the broker says that it has an extension, such as `consumer_priorities`. */
   supports(capability: string): boolean
   /** Logs something that nobody waits to hear. */
@@ -132,6 +135,8 @@ export class Channel {
   unconfirmed = false
   /** Whether another program would notice that one ran on the channel before. */
   isAltered = false
+  /** The queues that messages were fetched from, and whether the channel deleted them since. */
+  readonly queuesRead = new Map<string, "there" | "deleted">()
   /** The first message that came back, on a channel that is not in confirm mode. */
   returned: AmqpError.Returned | undefined
   /** Done when the channel is `Closed`. */
@@ -226,17 +231,24 @@ export class Channel {
 
   /**
    * Sends a message as one step, so that nothing of this channel can come between its frames. To be called only while
-   * `maySend`. In confirm mode `owner` hears what became of it.
+   * `maySend`. In confirm mode `owner` hears what became of it. Properties may be encoded already.
    *
    * All that is a user's is read before the first byte is written: reading may run their code (getters, proxies, iterators), which may
    * do anything with this channel. Throws an `EncodeError`, why the channel is closed by then, or what that code throws; and then
    * nothing was sent and no publish number was used.
    */
-  publish(route: Route, properties: Properties, body: Uint8Array, owner?: PublishOwner, index = 0): void {
+  publish(
+    route: Route,
+    properties: Properties | Uint8Array,
+    body: Uint8Array,
+    owner?: PublishOwner,
+    index = 0
+  ): void {
     const { exchange, mandatory = false, routingKey } = route
     const start = draft.provisionalBytes
     try {
-      writeProperties(draft, properties)
+      if (properties instanceof Uint8Array) draft.bytes(properties)
+      else writeProperties(draft, properties)
       const bytes = this.checkedBody(body)
       // No code of the user's runs from here on.
       if (this.failure !== undefined) throw this.failure
