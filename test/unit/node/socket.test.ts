@@ -358,7 +358,7 @@ describe("a socket to a URL with TLS", () => {
           Effect.flatMap(socketTo(`amqps://localhost:${port}`, { passphrase: pin }), ({ reader }) => reader)
         )
       )
-      assertHides(unusable, String(pin))
+      assertHides(unusable, pin)
     }))
 
   it.live("S5: reads its files each time it connects", () =>
