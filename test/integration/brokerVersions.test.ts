@@ -51,7 +51,8 @@ const asked: ReadonlyArray<
     "4.3": "basic.consume-ok t"
   }],
   ["a consumer of a stream without acknowledgements", [ofType("stream"), qos(1), consume("%q")], {
-    "3.10": "connection: 540 NOT_IMPLEMENTED - automatic acknowledgement not supported by stream queues queue 'q' in vhost '/'",
+    "3.10":
+      "connection: 540 NOT_IMPLEMENTED - automatic acknowledgement not supported by stream queues queue 'q' in vhost '/'",
     "4.0": "connection: 540 NOT_IMPLEMENTED - automatic acknowledgement not supported by stream queue 'q' in vhost '/'",
     "4.3": "connection: 540 NOT_IMPLEMENTED - automatic acknowledgement not supported by stream queue 'q' in vhost '/'"
   }]

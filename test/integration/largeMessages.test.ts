@@ -34,22 +34,25 @@ describe("a message of many megabytes", () => {
     })))
 
   // RabbitMQ 4.x takes no message that is large enough by default.
-  it.live.skipIf(is4)("lets small ones be confirmed, and requests be answered, one after another while it is on its way", () =>
-    connected(Effect.gen(function*() {
-      const queue = yield* declaredQueue()
-      const [one, other] = [yield* AmqpPublisher.make(), yield* AmqpPublisher.make()]
-      const large = yield* fork(one.publish(AmqpMessage.make(new Uint8Array(100 * 1024 * 1024)), toQueue(queue)))
-      let turns = 0
-      while (large.pollUnsafe() === undefined) {
-        yield* other.publish(AmqpMessage.text("small"), toQueue(queue))
-        yield* infoOf(queue)
-        turns++
-      }
-      yield* Fiber.join(large)
-      // Behind the whole message it would be one. The last may have waited for its end.
-      assert.isAtLeast(turns, 3)
-      assert.strictEqual((yield* infoOf(queue)).messageCount, turns + 1)
-    })))
+  it.live.skipIf(is4)(
+    "lets small ones be confirmed, and requests be answered, one after another while it is on its way",
+    () =>
+      connected(Effect.gen(function*() {
+        const queue = yield* declaredQueue()
+        const [one, other] = [yield* AmqpPublisher.make(), yield* AmqpPublisher.make()]
+        const large = yield* fork(one.publish(AmqpMessage.make(new Uint8Array(100 * 1024 * 1024)), toQueue(queue)))
+        let turns = 0
+        while (large.pollUnsafe() === undefined) {
+          yield* other.publish(AmqpMessage.text("small"), toQueue(queue))
+          yield* infoOf(queue)
+          turns++
+        }
+        yield* Fiber.join(large)
+        // Behind the whole message it would be one. The last may have waited for its end.
+        assert.isAtLeast(turns, 3)
+        assert.strictEqual((yield* infoOf(queue)).messageCount, turns + 1)
+      }))
+  )
 
   it.live("is in its queue when its connection closes while it is on its way", () =>
     connected(Effect.gen(function*() {

@@ -63,13 +63,20 @@ const backInto = (table: Record<string, unknown>, goBack: typeof waysBack[string
   await script.drain(channel, queue)
 }
 
-const limits = { "": {}, " with a limit of 10": { "x-delivery-limit": 10 }, " with a limit of -1": { "x-delivery-limit": -1 } }
+const limits = {
+  "": {},
+  " with a limit of 10": { "x-delivery-limit": 10 },
+  " with a limit of -1": { "x-delivery-limit": -1 }
+}
 
 const returning: Scripts = Object.fromEntries(
   Object.entries(waysBack).flatMap(([way, goBack]) => [
     [`a message that comes back to a classic queue ${way}`, backInto({}, goBack)] as const,
     ...Object.entries(limits).map(([limit, table]) =>
-      [`a message that comes back to a quorum queue${limit} ${way}`, backInto({ "x-queue-type": "quorum", ...table }, goBack)] as const
+      [
+        `a message that comes back to a quorum queue${limit} ${way}`,
+        backInto({ "x-queue-type": "quorum", ...table }, goBack)
+      ] as const
     )
   ])
 )
@@ -191,18 +198,20 @@ const scripts: Scripts = {
     types.map((type) => [`a ${type} queue whose single active consumer is lost with its connection`, handedOver(type)])
   ),
   ...dying,
-  ...Object.fromEntries(oddDeaths.map((deaths) => [`a dead letter with an x-death of ${JSON.stringify(deaths)}`, async (script) => {
-    const channel = await script.channel()
-    const dead = await script.queue(channel, "dead")
-    const table = { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead }
-    const queue = await script.queue(channel, "SRC", table)
-    const headers = { "x-death": replaced(deaths, queue), "x-first-death-queue": "mine" }
-    await script.publish(channel, queue, ["x"], { headers })
-    channel.reject(await fetched(channel, queue), false)
-    await script.rest()
-    await script.drain(channel, dead)
-    await script.counts(channel, queue)
-  }])),
+  ...Object.fromEntries(
+    oddDeaths.map((deaths) => [`a dead letter with an x-death of ${JSON.stringify(deaths)}`, async (script) => {
+      const channel = await script.channel()
+      const dead = await script.queue(channel, "dead")
+      const table = { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead }
+      const queue = await script.queue(channel, "SRC", table)
+      const headers = { "x-death": replaced(deaths, queue), "x-first-death-queue": "mine" }
+      await script.publish(channel, queue, ["x"], { headers })
+      channel.reject(await fetched(channel, queue), false)
+      await script.rest()
+      await script.drain(channel, dead)
+      await script.counts(channel, queue)
+    }])
+  ),
 
   "deaths in a circle of four queues": async (script) => {
     const channel = await script.channel()
@@ -230,7 +239,9 @@ const scripts: Scripts = {
       const message = await fetched(channel, queue)
       written(script, "dropped", message)
       channel.reject(message, false)
-      for (const key of ["own", "copy", "blind"]) written(script, key, await fetched(channel, script.name(`${type}-${key}`)))
+      for (const key of ["own", "copy", "blind"]) {
+        written(script, key, await fetched(channel, script.name(`${type}-${key}`)))
+      }
     }
   },
 

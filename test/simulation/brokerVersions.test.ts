@@ -18,7 +18,10 @@ const kept = (queue: ReturnType<typeof AmqpQueue.classic> | ReturnType<typeof Am
       yield* AmqpQueue.declare(queue)
       yield* AmqpChannel.publish(AmqpMessage.text("a"), AmqpQueue.route(queue))
     }))
-    const consuming = AmqpConsumer.stream(queue, { prefetch: 1 }).pipe(Stream.take(1), Stream.runForEach(() => Effect.never))
+    const consuming = AmqpConsumer.stream(queue, { prefetch: 1 }).pipe(
+      Stream.take(1),
+      Stream.runForEach(() => Effect.never)
+    )
     yield* Effect.forkScoped(Effect.exit(consuming), { startImmediately: true })
     yield* settled
     const [before] = yield* broker.queues()
@@ -48,7 +51,10 @@ describe("a message that a consumer keeps for half an hour", () => {
     Effect.gen(function*() {
       const queue = type === "classic" ? AmqpQueue.classic("q") : AmqpQueue.quorum("q")
       assert.deepStrictEqual(yield* kept(queue), { ...expected, refused: [...expected.refused] })
-    }).pipe(Effect.scoped, Effect.provide(AmqpBroker.layer({ version, heartbeat: 0, connection: { closeTimeout: 0 } }))))
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(AmqpBroker.layer({ version, heartbeat: 0, connection: { closeTimeout: 0 } }))
+    ))
 })
 
 describe("a broker's version", () => {
@@ -74,6 +80,9 @@ describe("a broker's version", () => {
       // From JavaScript, where no type says so.
       const exit = yield* Effect.exit(AmqpBroker.make({ version: "3.9" as "3.10" }).pipe(Effect.scoped))
       assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
-      assert.include(String(Exit.isFailure(exit) ? Cause.squash(exit.cause) : ""), "version: must be one of 3.10, 4.0, 4.3")
+      assert.include(
+        String(Exit.isFailure(exit) ? Cause.squash(exit.cause) : ""),
+        "version: must be one of 3.10, 4.0, 4.3"
+      )
     }))
 })

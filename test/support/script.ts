@@ -146,13 +146,17 @@ export class Script {
   }
 }
 
-export const sleep = (milliseconds: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, milliseconds))
+export const sleep = (milliseconds: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, milliseconds))
 
 export const defined = (properties: object): object =>
   Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined))
 
 /** The script's lines on a broker. */
-export const runScript = async (url: string, body: (script: Script) => Promise<void>): Promise<ReadonlyArray<unknown>> => {
+export const runScript = async (
+  url: string,
+  body: (script: Script) => Promise<void>
+): Promise<ReadonlyArray<unknown>> => {
   const script = new Script(url)
   let failure: unknown
   await body(script).catch((error: unknown) => (failure = error))

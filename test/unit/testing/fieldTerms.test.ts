@@ -1,7 +1,15 @@
 /** Field values with the types that they have on the wire. */
 import { TypedField } from "@effect-amqp/core/protocol/fieldTable"
 import type { FieldValue } from "@effect-amqp/core/protocol/fieldTable"
-import { identityOf, isInteger, isSame, show, termAt, termsOf, textIn } from "@effect-amqp/core/testing/internal/fieldTerms"
+import {
+  identityOf,
+  isInteger,
+  isSame,
+  show,
+  termAt,
+  termsOf,
+  textIn
+} from "@effect-amqp/core/testing/internal/fieldTerms"
 import type { Term } from "@effect-amqp/core/testing/internal/fieldTerms"
 import { assert, describe, it } from "@effect/vitest"
 
@@ -42,7 +50,9 @@ describe("a term", () => {
       assert.strictEqual(show(term(value)), shown)
     }
     assert.deepStrictEqual(
-      [...termsOf(Object.fromEntries(values.map(([value], index) => [`k${index}`, value]))).values()].map(({ type }) => type),
+      [...termsOf(Object.fromEntries(values.map(([value], index) => [`k${index}`, value]))).values()].map(({ type }) =>
+        type
+      ),
       values.map(([, type]) => type)
     )
   })
@@ -88,7 +98,9 @@ describe("a term", () => {
 
   it("tells tables of arguments apart by type and not by order", () => {
     assert.strictEqual(identityOf({ a: 1, b: "x" }), identityOf({ b: "x", a: 1 }))
-    const others = [{ a: 1 }, { a: TypedField.int64(1) }, { a: TypedField.double(1) }, { a: "1" }, { a: Uint8Array.of(49) }, {}]
+    const others = [{ a: 1 }, { a: TypedField.int64(1) }, { a: TypedField.double(1) }, { a: "1" }, {
+      a: Uint8Array.of(49)
+    }, {}]
     assert.strictEqual(new Set(others.map(identityOf)).size, others.length)
   })
 })

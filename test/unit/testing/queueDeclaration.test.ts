@@ -75,7 +75,9 @@ describe.each(versions)("RabbitMQ %s", (version) => {
 
   it.each(counted)("takes integers of every width for the numbers of a %s queue, and nothing else", (type, names) => {
     for (const name of names) {
-      for (const value of integers) assert.strictEqual(declared(version, { "x-queue-type": type, [name]: value }), accepted)
+      for (const value of integers) {
+        assert.strictEqual(declared(version, { "x-queue-type": type, [name]: value }), accepted)
+      }
       for (const [value, called] of floats) {
         assert.strictEqual(
           declared(version, { "x-queue-type": type, [name]: value }),

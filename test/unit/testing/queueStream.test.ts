@@ -94,7 +94,9 @@ describe("a stream", () => {
       refusal(() => from(newer, "h")),
       `${invalid}{invalid_stream_offset_arg,{longstr,<<"h">>}}`
     )
-    for (const offset of odd) assert.strictEqual(refusal(() => from(newer, offset)), "541 INTERNAL_ERROR", inspect(offset))
+    for (const offset of odd) {
+      assert.strictEqual(refusal(() => from(newer, offset)), "541 INTERNAL_ERROR", inspect(offset))
+    }
   })
 
   it("takes an acknowledgement as leave to send more", () => {

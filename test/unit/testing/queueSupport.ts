@@ -12,9 +12,9 @@ import type {
   QueueType
 } from "@effect-amqp/core/testing/internal/queue"
 import { makeQueue } from "@effect-amqp/core/testing/internal/queues"
+import { Refusal } from "@effect-amqp/core/testing/internal/refusal"
 import { rulesOf } from "@effect-amqp/core/testing/internal/rules"
 import type { Rules, Version } from "@effect-amqp/core/testing/internal/rules"
-import { Refusal } from "@effect-amqp/core/testing/internal/refusal"
 import type { Timers } from "@effect-amqp/core/testing/internal/timers"
 import { assert } from "@effect/vitest"
 

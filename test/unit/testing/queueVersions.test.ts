@@ -27,14 +27,24 @@ const quorum = (version: Version, table: FieldTable = {}): Queue => new TestHost
 
 describe("a quorum queue", () => {
   it.each(byVersion({
-    "3.10": { fresh: [false, 0, undefined], nacked: [true, 1, undefined], rejected: [true, 2, undefined], closed: [true, 3, undefined] },
+    "3.10": {
+      fresh: [false, 0, undefined],
+      nacked: [true, 1, undefined],
+      rejected: [true, 2, undefined],
+      closed: [true, 3, undefined]
+    },
     "4.0": {
       fresh: [false, undefined, undefined],
       nacked: [true, 1, undefined],
       rejected: [true, 2, undefined],
       closed: [true, 3, undefined]
     },
-    "4.3": { fresh: [false, undefined, undefined], nacked: [true, undefined, 1], rejected: [true, 1, 2], closed: [true, 2, 3] }
+    "4.3": {
+      fresh: [false, undefined, undefined],
+      nacked: [true, undefined, 1],
+      rejected: [true, 1, 2],
+      closed: [true, 2, 3]
+    }
   }))("of %s says how often a message was delivered before", (version, expected) => {
     const queue = quorum(version)
     publish(queue, "a")
@@ -199,21 +209,24 @@ describe("what comes back in one step", () => {
     }
   })
 
-  it.each(["classic", "quorum"] as const)("to a %s queue is delivered in its order to consumers that share it", (type) => {
-    const host = new TestHost("3.10", { steps: true })
-    const queue = host.queue(type)
-    const [one, other] = [consume(queue, { prefetch: 2 }), consume(queue, { prefetch: 2 })]
-    publish(queue, "1", "2", "3", "4", "5")
-    const next = consume(queue)
-    host.endStep()
-    for (const consumer of [one, other]) {
-      queue.cancel(consumer)
-      queue.release(consumer.unsettled)
+  it.each(["classic", "quorum"] as const)(
+    "to a %s queue is delivered in its order to consumers that share it",
+    (type) => {
+      const host = new TestHost("3.10", { steps: true })
+      const queue = host.queue(type)
+      const [one, other] = [consume(queue, { prefetch: 2 }), consume(queue, { prefetch: 2 })]
+      publish(queue, "1", "2", "3", "4", "5")
+      const next = consume(queue)
+      host.endStep()
+      for (const consumer of [one, other]) {
+        queue.cancel(consumer)
+        queue.release(consumer.unsettled)
+      }
+      host.endStep()
+      const expected = type === "classic" ? ["5", "1'", "2'", "3'", "4'"] : ["5", "1'", "3'", "2'", "4'"]
+      assert.deepStrictEqual(texts(next.received), expected)
     }
-    host.endStep()
-    const expected = type === "classic" ? ["5", "1'", "2'", "3'", "4'"] : ["5", "1'", "3'", "2'", "4'"]
-    assert.deepStrictEqual(texts(next.received), expected)
-  })
+  )
 
   it("is cancelled when the answer to the deletion is said", () => {
     for (const type of ["classic", "quorum", "stream"] as const) {
@@ -250,7 +263,10 @@ describe("a dead letter", () => {
   const no = [false, undefined, undefined]
 
   it.each(byVersion({
-    "3.10": { classic: { classic: no, quorum: [false, 0, undefined] }, quorum: { classic: no, quorum: [false, 0, undefined] } },
+    "3.10": {
+      classic: { classic: no, quorum: [false, 0, undefined] },
+      quorum: { classic: no, quorum: [false, 0, undefined] }
+    },
     "4.0": { classic: { classic: no, quorum: no }, quorum: { classic: no, quorum: [true, 1, undefined] } },
     "4.3": {
       classic: { classic: [true, undefined, undefined], quorum: [true, 1, 1] },
@@ -284,16 +300,21 @@ describe("a dead letter", () => {
 
   const deathsOf = ({ properties }: Message): ReadonlyArray<unknown> => {
     const deaths = properties.headers?.["x-death"]
-    return Array.isArray(deaths) ? deaths.map(({ count, queue }: FieldTable) => [queue, count instanceof TypedField ? count.value : count]) : []
+    return Array.isArray(deaths)
+      ? deaths.map(({ count, queue }: FieldTable) => [queue, count instanceof TypedField ? count.value : count])
+      : []
   }
 
-  it.each(byVersion({ "3.10": false, "4.0": true, "4.3": true }))("of %s tells its last death, or not", (version, isTold) => {
-    const twice = dead(version, dead(version, message("a")), { queue: "p", reason: "expired" })
-    const headers = twice.properties.headers ?? {}
-    assert.deepInclude(headers, { "x-first-death-queue": "q", "x-first-death-reason": "rejected" })
-    assert.strictEqual(headers["x-last-death-queue"], isTold ? "p" : undefined)
-    assert.strictEqual(headers["x-last-death-reason"], isTold ? "expired" : undefined)
-  })
+  it.each(byVersion({ "3.10": false, "4.0": true, "4.3": true }))(
+    "of %s tells its last death, or not",
+    (version, isTold) => {
+      const twice = dead(version, dead(version, message("a")), { queue: "p", reason: "expired" })
+      const headers = twice.properties.headers ?? {}
+      assert.deepInclude(headers, { "x-first-death-queue": "q", "x-first-death-reason": "rejected" })
+      assert.strictEqual(headers["x-last-death-queue"], isTold ? "p" : undefined)
+      assert.strictEqual(headers["x-last-death-reason"], isTold ? "expired" : undefined)
+    }
+  )
 
   it.each(byVersion({
     "3.10": [["d", 1], ["b", 1], ["a", 1], ["c", 1]],

@@ -1,7 +1,7 @@
 /** Dead letters of a quorum queue that keeps them until they have arrived. */
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
-import type { Owner, Queue } from "@effect-amqp/core/testing/internal/queue"
 import { addressed } from "@effect-amqp/core/testing/internal/messageHeaders"
+import type { Owner, Queue } from "@effect-amqp/core/testing/internal/queue"
 import { rulesOf } from "@effect-amqp/core/testing/internal/rules"
 import type { Version } from "@effect-amqp/core/testing/internal/rules"
 import { VirtualHost } from "@effect-amqp/core/testing/internal/virtualHost"

@@ -82,7 +82,9 @@ export class Broker implements ConnectionHost {
   }
 
   addVirtualHost(name: string): void {
-    if (!this.virtualHosts.has(name)) this.virtualHosts.set(name, new VirtualHost(name, this.timers, this.options.rules, this.defer))
+    if (!this.virtualHosts.has(name)) {
+      this.virtualHosts.set(name, new VirtualHost(name, this.timers, this.options.rules, this.defer))
+    }
   }
 
   deleteVirtualHost(name: string): void {

@@ -7,8 +7,8 @@ import { ChannelConsumer } from "./channelConsumer.ts"
 import type { DeliveringChannel } from "./channelConsumer.ts"
 import { unless } from "./channelHost.ts"
 import type { ChannelHost } from "./channelHost.ts"
-import { integerArgument } from "./consumerArguments.ts"
 import { Confirms } from "./confirms.ts"
+import { integerArgument } from "./consumerArguments.ts"
 import { replyQueue } from "./directReplies.ts"
 import type { ReplyReceiver } from "./directReplies.ts"
 import { readProperties } from "./message.ts"
@@ -29,7 +29,9 @@ type Settlement = "acknowledge" | "requeue" | "reject" | "release"
 /** What is done when the transaction is committed. */
 interface Transaction {
   readonly publishes: Array<{ readonly method: Methods.BasicPublish; readonly message: Message }>
-  readonly settlements: Array<{ readonly settlement: Settlement; readonly received: ReadonlyArray<Received>; readonly failed: boolean }>
+  readonly settlements: Array<
+    { readonly settlement: Settlement; readonly received: ReadonlyArray<Received>; readonly failed: boolean }
+  >
 }
 
 type Mode =
@@ -437,7 +439,9 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   /** The client keeps messages for too long. */
   private onOverdue(overdue: ReadonlyArray<Received>): void {
     const { consumerTimeoutMillis, notifiesCancel } = this.host
-    if (this.virtualHost.rules.overdueConsumers === "the channel is closed") return this.refuseDelay(consumerTimeoutMillis)
+    if (this.virtualHost.rules.overdueConsumers === "the channel is closed") {
+      return this.refuseDelay(consumerTimeoutMillis)
+    }
     const byConsumer = new Map<ChannelConsumer, Array<Received>>()
     let isTold = true
     for (const received of overdue) {

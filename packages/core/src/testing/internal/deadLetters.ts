@@ -86,13 +86,20 @@ const last = ({ exchange, queue, reason }: FieldTable): FieldTable => ({
 // -----------------------------------------------------------------------------
 
 const noted = (message: Message, death: Death): Deaths => {
-  const event = eventOf(message, death, without([message.routingKey, ...message.copies ?? []], message.blindCopies ?? []))
+  const event = eventOf(
+    message,
+    death,
+    without([message.routingKey, ...message.copies ?? []], message.blindCopies ?? [])
+  )
   const former = message.deaths ?? []
   const same = former.find((each) => each["queue"] === death.queue && each["reason"] === death.reason)
   const count = TypedField.int64((same === undefined ? 0 : countOf(same) ?? 0) + 1)
   const latest = same === undefined ? { count, ...event } : { ...same, count }
   const deaths = [latest, ...former.filter((each) => each !== same)]
-  return { deaths, headers: { "x-death": deaths, ...(message.deaths === undefined ? first(event) : {}), ...last(event) } }
+  return {
+    deaths,
+    headers: { "x-death": deaths, ...(message.deaths === undefined ? first(event) : {}), ...last(event) }
+  }
 }
 
 // -----------------------------------------------------------------------------

@@ -57,7 +57,8 @@ export const show = (term: Term): string =>
  * Whether Erlang takes the values for the same, whatever their types are called: an integer is never a float. `loosely`: 1 is 1.0.
  * In arrays and tables the names of the types count.
  */
-export const isSame = (one: Term, other: Term, loosely: boolean): boolean => comparable(one, loosely) === comparable(other, loosely)
+export const isSame = (one: Term, other: Term, loosely: boolean): boolean =>
+  comparable(one, loosely) === comparable(other, loosely)
 
 /** A text that is the same for the same arguments, in any order. */
 export const identityOf = (table: FieldTable): string =>

@@ -6,7 +6,10 @@ import type { Message } from "./message.ts"
 export const withHeaders = (
   message: Message,
   changes: Readonly<Record<string, FieldValue | undefined>>
-): Message => ({ ...message, properties: { ...message.properties, headers: changed(message.properties.headers, changes) } })
+): Message => ({
+  ...message,
+  properties: { ...message.properties, headers: changed(message.properties.headers, changes) }
+})
 
 const changed = (
   headers: FieldTable | undefined,

@@ -44,10 +44,11 @@ const oneOf = (values: ReadonlyArray<string>, problem: (value: string) => string
   })
 
 /** A whole number that is one of these. */
-const oneNumberOf = (numbers: ReadonlyArray<bigint>, problem: (value: bigint) => string): Check => (term, fail, terms) => {
-  integer(0)(term, fail, terms)
-  if (isInteger(term) && !numbers.includes(term.value)) fail(problem(term.value))
-}
+const oneNumberOf =
+  (numbers: ReadonlyArray<bigint>, problem: (value: bigint) => string): Check => (term, fail, terms) => {
+    integer(0)(term, fail, terms)
+    if (isInteger(term) && !numbers.includes(term.value)) fail(problem(term.value))
+  }
 
 const types: ReadonlyArray<QueueType> = ["classic", "quorum", "stream"]
 

@@ -6,8 +6,8 @@ import { MessageQueue } from "./messageQueue.ts"
 import type { StoredEntry } from "./messageQueue.ts"
 import type { Consumer, Entry, QueueDefinition, QueueHost } from "./queue.ts"
 import { integerOf } from "./queueArguments.ts"
-import { ReliableLetters } from "./reliableLetters.ts"
 import { Refusal } from "./refusal.ts"
+import { ReliableLetters } from "./reliableLetters.ts"
 
 export class QuorumQueue extends MessageQueue {
   readonly type = "quorum"
@@ -166,7 +166,11 @@ export class QuorumQueue extends MessageQueue {
     switch (this.rules.deliveryHeaders) {
       case "deliveries, also 0":
       case "deliveries":
-        return { ...entry, redelivered, message: withHeaders(published, { "x-delivery-count": TypedField.int64(deliveries) }) }
+        return {
+          ...entry,
+          redelivered,
+          message: withHeaders(published, { "x-delivery-count": TypedField.int64(deliveries) })
+        }
       case "deliveries and failures": {
         const headers = { "x-acquired-count": TypedField.int64(deliveries) }
         const both = failures === 0 ? headers : { ...headers, "x-delivery-count": TypedField.int64(failures) }

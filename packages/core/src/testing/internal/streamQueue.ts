@@ -91,7 +91,9 @@ export class StreamQueue implements Queue {
       const named = rules.namesStreams ? `stream ${this.resource}` : `'${this.resource}'`
       throw new Refusal("preconditionFailed", `consumer prefetch count is not set for ${named}`)
     }
-    if (consumer.noAck) throw this.unsupported("automatic acknowledgement", rules.namesStreams ? "stream" : "stream queues")
+    if (consumer.noAck) {
+      throw this.unsupported("automatic acknowledgement", rules.namesStreams ? "stream" : "stream queues")
+    }
     if (consumer.globalPrefetch) {
       throw new Refusal("notImplemented", `${this.resource} does not support global qos`)
     }
