@@ -434,11 +434,14 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     const tag = await script.consume(channel, leaving)
     await script.counts(channel, leaving)
     await channel.cancel(tag)
+    // RabbitMQ 4.3 still routes to a queue that is being deleted.
+    await script.rest()
     await script.publish(other, leaving, ["a"], { mandatory: true })
     const exclusive = await script.queue(channel, "exclusive", {}, { exclusive: true })
     await script.publish(other, exclusive, ["b"])
     await script.drain(channel, exclusive)
     await connection.close()
+    await script.rest()
     await script.publish(other, exclusive, ["c"], { mandatory: true })
   },
 

@@ -17,6 +17,9 @@ const embeddedVersion = versions.find((version) => version === process.env["EMBE
 const embedded = isEmbedded ? await startEmbeddedBroker({ version: embeddedVersion }) : undefined
 if (embedded !== undefined) afterAll(embedded.stop)
 
+/** Whether the broker is RabbitMQ 4.x: the condition of what differs from 3.x. */
+export const is4 = (isEmbedded ? embeddedVersion ?? "" : inject("version")).startsWith("4.")
+
 const administrable = inject("administrableBroker")
 
 const administered: Administration | undefined = embedded ?? (administrable && administer(administrable))

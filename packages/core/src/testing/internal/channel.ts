@@ -15,10 +15,9 @@ import { readProperties } from "./message.ts"
 import type { Message } from "./message.ts"
 import { checkProperties } from "./messageChecks.ts"
 import { addressed } from "./messageHeaders.ts"
+import { takeBack, timeoutOf, tooLate } from "./overdueDeliveries.ts"
 import type { Entry, Queue } from "./queue.ts"
-import { integerOf } from "./queueArguments.ts"
 import { Refusal } from "./refusal.ts"
-import type { Rules } from "./rules.ts"
 import { isTopologyMethod, TopologyMethods } from "./topologyMethods.ts"
 import { Unacknowledged } from "./unacknowledged.ts"
 import type { Received } from "./unacknowledged.ts"
@@ -437,42 +436,14 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   /** The client keeps messages for too long. */
   private onOverdue(overdue: ReadonlyArray<Received>): void {
     const { consumerTimeoutMillis, notifiesCancel } = this.host
-    if (this.virtualHost.rules.overdueConsumers === "the channel is closed") {
-      return this.refuseDelay(consumerTimeoutMillis)
-    }
-    const byConsumer = new Map<ChannelConsumer, Array<Received>>()
-    let isTold = true
-    for (const received of overdue) {
-      const { consumer, entry, queue } = received
-      // Without a consumer there is nothing to cancel, and the channel is closed after all.
-      if (consumer === undefined || !notifiesCancel || !this.consumers.has(consumer.tag)) {
-        queue.requeue([entry])
-        isTold = false
-        continue
-      }
-      const others = byConsumer.get(consumer)
-      if (others === undefined) byConsumer.set(consumer, [received])
-      else others.push(received)
-    }
-    for (const [consumer, all] of byConsumer) {
-      for (const { deliveryTag } of all) consumer.overdue.add(deliveryTag)
-      consumer.unacknowledged -= all.length
-      this.send({ _tag: "basic.cancel", consumerTag: consumer.tag, noWait: true })
-      consumer.queue.takeFrom(consumer, all.map(({ entry }) => entry))
-    }
-    // RabbitMQ has no number to say here.
-    if (!isTold) this.refuseDelay(-1)
-  }
-
-  private refuseDelay(timeoutMillis: number): void {
-    this.host.refuse(
-      new Refusal(
-        "preconditionFailed",
-        `delivery acknowledgement on channel ${this.number} timed out. Timeout value used: ${timeoutMillis} ms. ` +
-          "This timeout value can be configured, see consumers doc guide to learn more"
-      ),
-      this.number
-    )
+    const timeoutMillis = this.virtualHost.rules.overdueConsumers === "the channel is closed"
+      ? consumerTimeoutMillis
+      : takeBack(overdue, (consumer) => {
+        if (!notifiesCancel || this.consumers.get(consumer.tag) !== consumer) return false
+        this.send({ _tag: "basic.cancel", consumerTag: consumer.tag, noWait: true })
+        return true
+      })
+    if (timeoutMillis !== undefined) this.host.refuse(tooLate(this.number, timeoutMillis), this.number)
   }
 
   // ---------------------------------------------------------------------------
@@ -504,11 +475,4 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     this.unacknowledged.end()
     this.settleNow("release", this.unacknowledged.takeAll())
   }
-}
-
-/** How long a message may be kept. Since RabbitMQ 4.3 that is a quorum queue's business, and may be told by arguments. */
-const timeoutOf = ({ consumer, queue }: Received, { overdueConsumers }: Rules, millis: number): number => {
-  if (overdueConsumers === "the channel is closed") return millis
-  if (queue.type !== "quorum") return Infinity
-  return consumer?.timeoutMillis ?? integerOf(queue.arguments, "x-consumer-timeout") ?? millis
 }

@@ -37,7 +37,16 @@ const integerTypes: ReadonlySet<string> = new Set<IntegerType>([
 ])
 
 /** The values of a table by name. */
-export const termsOf = (table: FieldTable): ReadonlyMap<string, Term> => new Map(entriesOf(table))
+export const termsOf = (table: FieldTable): ReadonlyMap<string, Term> =>
+  isEmpty(table) ? none : new Map(entriesOf(table))
+
+const none: ReadonlyMap<string, Term> = new Map()
+
+/** Most tables are: nothing is encoded for them. */
+const isEmpty = (table: FieldTable): boolean => {
+  for (const _ in table) return false
+  return true
+}
 
 /** The value of a table by that name. */
 export const termAt = (table: FieldTable, name: string): Term | undefined =>
@@ -62,7 +71,7 @@ export const isSame = (one: Term, other: Term, loosely: boolean): boolean =>
 
 /** A text that is the same for the same arguments, in any order. */
 export const identityOf = (table: FieldTable): string =>
-  entriesOf(table)
+  isEmpty(table) ? "" : entriesOf(table)
     .map(([name, term]) => JSON.stringify([name, typed(term, false)]))
     .toSorted()
     .join()
@@ -73,8 +82,10 @@ export const identityOf = (table: FieldTable): string =>
 
 const decoder = new TextDecoder()
 
+/** One for all: each begins with a buffer that is far larger than most tables. */
+const writer = new ByteWriter()
+
 const entriesOf = (table: FieldTable): ReadonlyArray<readonly [string, Term]> => {
-  const writer = new ByteWriter()
   encodeTable(writer, table)
   writer.commit()
   const chunks = writer.take()

@@ -197,14 +197,20 @@ export const assertEqualQueueArguments = (
   received: FieldTable,
   current: FieldTable
 ): void => {
+  if (hasSameTexts(received, current)) return
+  const given = { received: termsOf(received), current: termsOf(current) }
   const isClassic = [received, current].every(({ "x-queue-type": type }) => type === undefined || type === "classic")
-  const terms = (table: FieldTable): ReadonlyMap<string, Term> => {
-    const given = termsOf(table)
-    // What is declared without a type is a classic queue. RabbitMQ 4.x notes that among the arguments.
-    if (isClassic || (version !== "3.10" && !given.has("x-queue-type"))) return new Map([...given, classicType])
-    return given
-  }
-  assertEqualArguments(what, argumentsOf[version][type], terms(received), terms(current))
+  // What is declared without a type is a classic queue. RabbitMQ 4.x notes that among the arguments.
+  const withType = (terms: ReadonlyMap<string, Term>): ReadonlyMap<string, Term> =>
+    isClassic || (version !== "3.10" && !terms.has("x-queue-type")) ? new Map([...terms, classicType]) : terms
+  assertEqualArguments(what, argumentsOf[version][type], withType(given.received), withType(given.current))
+}
+
+/** Whether there are only texts, and the same ones: for them no types have to be found out. */
+const hasSameTexts = (one: FieldTable, other: FieldTable): boolean => {
+  const names = Object.keys(one)
+  return names.length === Object.keys(other).length &&
+    names.every((name) => typeof one[name] === "string" && one[name] === other[name])
 }
 
 const classicType = ["x-queue-type", { type: "longstr", value: new TextEncoder().encode("classic") }] as const
