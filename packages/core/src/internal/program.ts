@@ -47,8 +47,8 @@ let readChannel: (program: RunningProgram) => Channel
 export class RunningProgram {
   /** The runner that runs it. */
   readonly runner: "run" | "confirmed" | "transaction"
-  /** `false` once it has ended: fibers that it forked may know it for longer. */
-  isRunning = true
+  /** `false` before it begins and once it has ended: fibers that it forked may know it for longer. */
+  isRunning = false
   readonly #channel: Channel
   constructor(runner: RunningProgram["runner"], channel: Channel) {
     this.runner = runner
