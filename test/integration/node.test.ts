@@ -32,7 +32,7 @@ const connected = (options: NodeAmqp.Options) => Effect.provide(AmqpConnection, 
 
 const failureOf = (options: NodeAmqp.Options) => Effect.flip(Effect.scoped(Layer.build(NodeAmqp.layer(options))))
 
-/** The error of a connection that is not made, which must not show the password `secret` anywhere. */
+/** The error of a connection that is not made, which must not show the password `hunter2` anywhere. */
 const connectionFailureOf = (options: NodeAmqp.Options) =>
   Effect.map(failureOf(options), (error) => {
     for (const text of [error.message, String(error), inspect(error, { depth: 9 }), JSON.stringify(error)]) {
@@ -104,14 +104,14 @@ describe("a connection on Node.js", () => {
 
   it.live("takes credentials and virtual host of the options before those of the URL", () =>
     connected({
-      url: urlWith({ username: "nobody", password: Redacted.make("secret"), virtualHost: "nowhere" }),
+      url: urlWith({ username: "nobody", password: Redacted.make("hunter2"), virtualHost: "nowhere" }),
       credentials: { username, password },
       virtualHost
     }))
 
   it.live("fails with AuthenticationFailed for a wrong password", () =>
     Effect.gen(function*() {
-      const error = yield* connectionFailureOf({ url: urlWith({ password: Redacted.make("secret") }) })
+      const error = yield* connectionFailureOf({ url: urlWith({ password: Redacted.make("hunter2") }) })
       assert.strictEqual(error.reason._tag, "AuthenticationFailed")
       assert.isFalse(error.isRetryable)
       assert.include(error.message, `refused the credentials of user "${username}"`)
@@ -160,7 +160,7 @@ describe("a connection on Node.js", () => {
     "S9: takes credentials of any characters; E6: what the user may not fails with AccessRefused and the broker's words",
     () =>
       Effect.gen(function*() {
-        const password = ":@/%+?#é secret"
+        const password = ":@/%+?#é hunter2"
         const name = yield* freshReader(password)
         const { host, port, tls, virtualHost } = Result.getOrThrow(AmqpUri.parse(administration().url))
         const uri = AmqpUri.make({ host, port, tls, virtualHost, username: name, password: Redacted.make(password) })
@@ -190,7 +190,7 @@ describe("a connection on Node.js", () => {
     Effect.gen(function*() {
       const error = yield* failureOf({ url: "amqp://user:hunter2@broker:port" })
       assert.instanceOf(error, AmqpUri.AmqpUriError)
-      assert.notInclude(error.message, "secret")
+      assert.notInclude(error.message, "hunter2")
     }))
 
   it.live("fails with a ConfigError for a variable that is not set", () =>
