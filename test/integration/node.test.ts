@@ -32,11 +32,11 @@ const connected = (options: NodeAmqp.Options) => Effect.provide(AmqpConnection, 
 
 const failureOf = (options: NodeAmqp.Options) => Effect.flip(Effect.scoped(Layer.build(NodeAmqp.layer(options))))
 
-/** The error of a connection that is not made, which must not show the password `secret` anywhere. */
+/** The error of a connection that is not made, which must not show the password `hunter2` anywhere. */
 const connectionFailureOf = (options: NodeAmqp.Options) =>
   Effect.map(failureOf(options), (error) => {
     for (const text of [error.message, String(error), inspect(error, { depth: 9 }), JSON.stringify(error)]) {
-      assert.notInclude(text, "secret")
+      assert.notInclude(text, "hunter2")
     }
     return error instanceof AmqpConnectionError ? error : assert.fail(String(error))
   })
@@ -117,14 +117,14 @@ describe("a connection on Node.js", () => {
 
   it.live("takes credentials and virtual host of the options before those of the URL", () =>
     connected({
-      url: urlWith({ username: "nobody", password: Redacted.make("secret"), virtualHost: "nowhere" }),
+      url: urlWith({ username: "nobody", password: Redacted.make("hunter2"), virtualHost: "nowhere" }),
       credentials: { username, password },
       virtualHost
     }))
 
   it.live("fails with AuthenticationFailed for a wrong password", () =>
     Effect.gen(function*() {
-      const error = yield* connectionFailureOf({ url: urlWith({ password: Redacted.make("secret") }) })
+      const error = yield* connectionFailureOf({ url: urlWith({ password: Redacted.make("hunter2") }) })
       assert.strictEqual(error.reason._tag, "AuthenticationFailed")
       assert.isFalse(error.isRetryable)
       assert.include(error.message, `refused the credentials of user "${username}"`)
@@ -200,7 +200,7 @@ describe("a connection on Node.js", () => {
 
   it.live("fails with DialFailed for a port where nothing listens", () =>
     Effect.gen(function*() {
-      const error = yield* connectionFailureOf({ url: "amqp://user:secret@127.0.0.1:1" })
+      const error = yield* connectionFailureOf({ url: "amqp://user:hunter2@127.0.0.1:1" })
       assert.strictEqual(error.reason._tag, "DialFailed")
       assert.isTrue(error.isRetryable)
       assert.include(error.message, "ECONNREFUSED 127.0.0.1:1")
@@ -208,7 +208,7 @@ describe("a connection on Node.js", () => {
 
   it.live("fails with DialFailed for a name that does not resolve", () =>
     Effect.gen(function*() {
-      const error = yield* connectionFailureOf({ url: "amqp://user:secret@broker.invalid" })
+      const error = yield* connectionFailureOf({ url: "amqp://user:hunter2@broker.invalid" })
       assert.strictEqual(error.reason._tag, "DialFailed")
       assert.match(error.message, /(ENOTFOUND|EAI_AGAIN) broker\.invalid/)
     }))
@@ -217,7 +217,7 @@ describe("a connection on Node.js", () => {
     Effect.gen(function*() {
       const { closed, port } = yield* silentServer
       for (const timeout of [{ handshakeTimeout: "100 millis" }, { connectTimeout: "100 millis" }] as const) {
-        const failure = connectionFailureOf({ url: `amqp://user:secret@127.0.0.1:${port}`, ...timeout })
+        const failure = connectionFailureOf({ url: `amqp://user:hunter2@127.0.0.1:${port}`, ...timeout })
         const [elapsed, error] = yield* Effect.timed(failure)
         assert.strictEqual(error.reason._tag, "HandshakeTimeout")
         assert.isTrue(error.isRetryable)
@@ -231,7 +231,7 @@ describe("a connection on Node.js", () => {
     "S9: takes credentials of any characters; E6: what the user may not fails with AccessRefused and the broker's words",
     () =>
       Effect.gen(function*() {
-        const password = ":@/%+?#é secret"
+        const password = ":@/%+?#é hunter2"
         const name = yield* freshReader(password)
         const { host, port, tls, virtualHost } = Result.getOrThrow(AmqpUri.parse(administration().url))
         const uri = AmqpUri.make({ host, port, tls, virtualHost, username: name, password: Redacted.make(password) })
@@ -259,9 +259,9 @@ describe("a connection on Node.js", () => {
 
   it.live("fails with AmqpUriError for a URL that is not valid", () =>
     Effect.gen(function*() {
-      const error = yield* failureOf({ url: "amqp://user:secret@broker:port" })
+      const error = yield* failureOf({ url: "amqp://user:hunter2@broker:port" })
       assert.instanceOf(error, AmqpUri.AmqpUriError)
-      assert.notInclude(error.message, "secret")
+      assert.notInclude(error.message, "hunter2")
     }))
 
   it.live("fails with a ConfigError for a variable that is not set", () =>

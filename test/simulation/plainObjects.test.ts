@@ -125,6 +125,22 @@ describe("a delivery", () => {
       })))
 })
 
+describe("deliveries with the same properties", () => {
+  it.effect("have them also when those of the first were read before the second came", () =>
+    Effect.gen(function*() {
+      yield* AmqpChannel.run(AmqpQueue.declare(queue))
+      const publisher = yield* AmqpPublisher.make()
+      const { stream } = yield* AmqpConsumer.make(queue)
+      for (const text of ["1", "2", "3"]) {
+        yield* publisher.publish(AmqpMessage.text(text, { messageId: "same" }), AmqpQueue.route(queue))
+        const [delivery] = yield* Stream.runCollect(Stream.take(stream, 1))
+        assert.strictEqual(delivery.text, text)
+        assert.strictEqual(delivery.properties.messageId, "same")
+        assert.include(delivery.properties.contentType, "text/plain")
+      }
+    }).pipe(Effect.scoped, Effect.provide(AmqpBroker.layer())))
+})
+
 describe("a copy", () => {
   const connected = <A, E>(body: Effect.Effect<A, E, AmqpConnection.AmqpConnection | AmqpBroker.AmqpBroker>) =>
     Effect.provide(body, AmqpBroker.layer())

@@ -57,24 +57,24 @@ function* propertiesOf(value: object, path: string): Generator<Reached> {
   }
 }
 
-/** Calls `visit` with each value that can be reached, and the way to it. The nearest come first. Answers how many there are. */
+/** Calls `visit` with each value that can be reached, and the way to it, until it answers `true`. The nearest come first. */
 export const walk = (
   roots: Readonly<Record<string, unknown>>,
-  visit: (value: unknown, path: string) => void
-): number => {
+  visit: (value: unknown, path: string) => boolean
+): boolean => {
   const seen = new Set<unknown>(builtIn)
   const queue: Array<Reached> = Object.entries(roots).map(([name, value]) => [value, name])
   let count = 0
   for (let reached = queue[0]; reached !== undefined; reached = queue[count]) {
     const [value, path] = reached
     if (++count > limit) throw new Error(`there is no end at ${path}`)
-    visit(value, path)
+    if (visit(value, path)) return true
     if ((typeof value !== "object" && typeof value !== "function") || value === null || seen.has(value)) continue
     seen.add(value)
     if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) continue
     queue.push(...entriesOf(value, path), ...propertiesOf(value, path))
   }
-  return count
+  return false
 }
 
 /** The ways to all that can be reached and is wanted. */
@@ -85,6 +85,7 @@ export const waysTo = (
   const ways: Array<string> = []
   walk(roots, (value, path) => {
     if (isWanted(value)) ways.push(path)
+    return false
   })
   return ways
 }

@@ -352,13 +352,16 @@ describe("a socket to a URL with TLS", () => {
         assertUnreachable({ inUse, socket }, passphrase, lines[1])
       }
       // As a program in JavaScript may have it: Node.js shows what it can't take.
-      const pin = 123_456_789 as unknown as string
+      const pin = 123_456_789
       const unusable = yield* Effect.flip(
         Effect.scoped(
-          Effect.flatMap(socketTo(`amqps://localhost:${port}`, { passphrase: pin }), ({ reader }) => reader)
+          Effect.flatMap(
+            socketTo(`amqps://localhost:${port}`, { passphrase: pin as unknown as string }),
+            ({ reader }) => reader
+          )
         )
       )
-      assertHides(unusable, pin)
+      assertHides(unusable, String(pin))
     }))
 
   it.live("S5: reads its files each time it connects", () =>

@@ -19,8 +19,8 @@ export interface Source {
   readonly queue: string
   readonly consumerTag: string | undefined
   /** The properties that were decoded last: consecutive messages mostly have the same, and the parser hands over the same bytes. */
-  lastBytes?: Uint8Array
-  lastProperties?: ReceivedProperties
+  decodedBytes?: Uint8Array
+  decoded?: ReceivedProperties
 }
 
 interface RequeueOption {
@@ -84,10 +84,10 @@ export class Received {
   static decodeProperties(received: Received): ReceivedProperties {
     const bytes = received.#encodedProperties
     const source = received.#source
-    if (source.lastBytes === bytes && source.lastProperties !== undefined) return source.lastProperties
+    if (source.decodedBytes === bytes && source.decoded !== undefined) return source.decoded
     const properties = frozen(decodeProperties(bytes))
-    source.lastBytes = bytes
-    return source.lastProperties = properties
+    source.decodedBytes = bytes
+    return source.decoded = properties
   }
 
   toString(): string {

@@ -50,7 +50,7 @@ let readChannel: (program: RunningProgram) => Channel
  */
 export class RunningProgram {
   readonly runner: Runner
-  /** `false` once it has ended: fibers that it forked may know it for longer. */
+  /** `false` before it begins and once it has ended: fibers that it forked may know it for longer. */
   isRunning = false
   readonly #channel: Channel
   constructor(runner: RunningProgram["runner"], channel: Channel) {
@@ -180,6 +180,8 @@ class Steps<A, E, R> {
     return { done: true, value: this.result }
   }
 }
+
+hideClass(Steps)
 
 const advice = "Write AmqpChannel.gen(function*() { ... }), so that each run has a generator of its own."
 
