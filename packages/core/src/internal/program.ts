@@ -160,15 +160,23 @@ hideClass(Program)
 
 const noResult = Symbol("no result")
 
-/** What `yield*` of a program iterates: it yields itself once, to the runner, and returns what that sets. */
+/** What `yield*` of a program iterates: it yields itself once, to the runner, and returns what that resumes it with. */
 class Steps<A, E, R> {
-  readonly program: Program<A, E, R>
-  /** What the program yielded. Nothing but the runner of its generator sets it. */
-  result: A | typeof noResult = noResult
+  // Nothing but the runner of the generator sets the result.
+  #result: A | typeof noResult = noResult
+  readonly #program: Program<A, E, R>
   private isYielded = false
 
   constructor(program: Program<A, E, R>) {
-    this.program = program
+    this.#program = program
+  }
+
+  static run<A, E, R>(steps: Steps<A, E, R>, channel: Channel): Effect.Effect<A, E, R> {
+    return Program.run(steps.#program, channel)
+  }
+
+  static resume<A, E, R>(steps: Steps<A, E, R>, result: A): void {
+    steps.#result = result
   }
 
   next(): IteratorResult<this, A> {
@@ -176,8 +184,8 @@ class Steps<A, E, R> {
       this.isYielded = true
       return { done: false, value: this }
     }
-    if (this.result === noResult) throw new Error(takenElsewhere)
-    return { done: true, value: this.result }
+    if (this.#result === noResult) throw new Error(takenElsewhere)
+    return { done: true, value: this.#result }
   }
 }
 
@@ -227,14 +235,14 @@ export const gen =
       let current: Steps<unknown, unknown, unknown> | undefined
       const next = (value: unknown): IteratorResult<Effect.Effect<unknown, unknown, unknown>, A> => {
         if (current !== undefined) {
-          current.result = value
+          Steps.resume(current, value)
           current = undefined
         }
         const result = steps.next(value)
         if (result.done === true) return result
         if (result.value instanceof Steps) {
           current = result.value
-          return { done: false, value: Program.run(result.value.program, channel) }
+          return { done: false, value: Steps.run(result.value, channel) }
         }
         if (isProgram(result.value)) throw new Error(withoutStar)
         return { done: false, value: Effect.isEffect(result.value) ? result.value : notAStep }
