@@ -157,6 +157,7 @@ export const make = Effect.fnUntraced(function*(
   // As the former, without an Effect around it that prepares the message.
   const publishOnce = (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
     Effect.callback<void, AmqpPublishError>((resume) => {
+      Program.warnOfOutsider("AmqpPublisher.publish")
       const job = new PublishOne(publishing, prepare(message), defaults.toOptions(options), resume)
       publishing.submit(job)
       return Effect.sync(() => publishing.withdraw(job))

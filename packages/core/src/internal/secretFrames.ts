@@ -5,7 +5,7 @@
  * The buffer that all other frames are encoded into lives as long as its session, and what was sent stays in it.
  */
 import { ByteWriter } from "../protocol/ByteWriter.ts"
-import { encodeMethodFrame } from "../protocol/frames.ts"
+import { encodeMethodFrameAlone } from "../protocol/frames.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 
 /** Most secrets and all first frames fit in, in bytes. */
@@ -18,7 +18,7 @@ export class SecretFrames {
   /** A method of channel 0 as a frame. Throws an `EncodeError`. */
   encode(method: Method): Uint8Array {
     const writer = new ByteWriter(bufferSize)
-    encodeMethodFrame(writer, 0, method)
+    encodeMethodFrameAlone(writer, 0, method)
     writer.commit()
     const [frame] = writer.take()
     return frame

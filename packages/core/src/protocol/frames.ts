@@ -48,6 +48,17 @@ export const encodeMethodFrame = (writer: ByteWriter, channel: number, method: M
   if ("arguments" in method || "clientProperties" in method || "serverProperties" in method) {
     return encodeDraftedMethod(writer, channel, method)
   }
+  encodeMethodFrameAlone(writer, channel, method)
+}
+
+/**
+ * As {@link encodeMethodFrame}, for a writer that nothing else writes to: tables are written to it at once, so that their bytes are in no
+ * other buffer.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeMethodFrameAlone = (writer: ByteWriter, channel: number, method: Method): void => {
   writer.octet(FrameType.method)
   writer.short(channel, "channel")
   const mark = writer.reserve(4)
