@@ -132,8 +132,8 @@ export class Broker implements ConnectionHost {
     }
   }
 
-  /** What is done may defer more. */
-  private runDeferred(): void {
+  /** Does now what was to be done at the end of the step; that may defer more. */
+  runDeferred(): void {
     for (let action = this.deferred.shift(); action !== undefined; action = this.deferred.shift()) action()
   }
 }

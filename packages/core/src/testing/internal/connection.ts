@@ -58,6 +58,7 @@ export interface ServerOptions {
 
 /** What a connection needs of its broker. */
 export interface ConnectionHost {
+  runDeferred(): void
   readonly timers: Timers
   readonly directReplies: DirectReplies
   readonly options: ServerOptions
@@ -402,6 +403,10 @@ export class ServerConnection implements ChannelsHost {
 
   channelRefused(channel: number, { replyCode, replyText }: CloseReason): void {
     this.host.refused({ connection: this.id, channel, replyCode, replyText })
+  }
+
+  deliverDeferred(): void {
+    this.host.runDeferred()
   }
 
   sendChannelClose(number: number, { replyCode, replyText }: CloseReason, ids: MethodIds): void {

@@ -32,6 +32,8 @@ export interface ChannelsHost extends ChannelHost {
   end(): void
   /** A channel is closed for an error of the client's. */
   channelRefused(number: number, reason: CloseReason): void
+  /** Has queues deliver now what they would at the end of the step. */
+  deliverDeferred(): void
   sendChannelClose(number: number, reason: CloseReason, ids: MethodIds): void
   /** The client published. */
   published(): void
@@ -133,6 +135,7 @@ export class ConnectionChannels {
     const channel = this.open.get(number)
     this.open.delete(number)
     channel?.end()
+    this.host.deliverDeferred()
     this.host.fail(reason, ids)
   }
 
