@@ -77,7 +77,10 @@ export interface Options {
    * RabbitMQ's too.
    */
   readonly channelMax?: number | undefined
-  /** The largest message body that is accepted, in bytes; larger ones are dropped as they come. Default: 16 MiB. */
+  /**
+   * The largest message body that is accepted, in bytes; larger ones are dropped as they come, and what becomes of the message is up to who
+   * asked for it: see `onOversized` of `AmqpConsumer.Options`. Default: 128 MiB, as much as `maxPublishSize`.
+   */
   readonly maxBodySize?: number | undefined
   /**
    * The largest message body that is sent, in bytes; a larger one fails before anything of it is sent. Default: 128 MiB, which
@@ -233,7 +236,7 @@ const resolve = (
   transport: internal.TransportProtection | undefined
 ): Effect.Effect<SessionOptions, AmqpConnectionError> => {
   const heartbeatSeconds = Duration.toSeconds(options.heartbeat ?? "60 seconds")
-  const { channelMax = 2047, frameMax = 131072, maxBodySize = 16 * 1024 * 1024 } = options
+  const { channelMax = 2047, frameMax = 131072, maxBodySize = 128 * 1024 * 1024 } = options
   const { credentials = guest, maxIdleChannels = 8, maxPublishSize = 128 * 1024 * 1024 } = options
   if (!integerIn(heartbeatSeconds, 0, 65535)) return invalid("heartbeat: must be whole seconds from 0 to 65535")
   if (frameMax !== 0 && !integerIn(frameMax, 8192, 0xffffffff)) {

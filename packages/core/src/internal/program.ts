@@ -95,6 +95,10 @@ export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A,
   // The interface's type-level properties have no runtime counterpart of that type.
   new Program(run) as unknown as AmqpChannel<A, E, R>
 
+/** Whether a value is a program. */
+export const isProgram = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && Program.has(value)
+
 /** Runs a program, or an Effect as it is, on a channel. */
 export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> =>
   // A `Program` is what `make` disguised; everything else of type `Step` is an Effect.

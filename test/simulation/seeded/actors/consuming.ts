@@ -96,8 +96,8 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
       return AmqpConsumer.serve(plan.queues, handler, serveOptions)
     case "layer":
       return Effect.scoped(Effect.gen(function*() {
-        const ended = yield* Deferred.make<never, AmqpChannelError | AmqpConsumerCancelled>()
-        const onEnd = (error: AmqpChannelError | AmqpConsumerCancelled) => Deferred.fail(ended, error)
+        const ended = yield* Deferred.make<never, AmqpConsumer.ServeError>()
+        const onEnd = (error: AmqpConsumer.ServeError) => Deferred.fail(ended, error)
         yield* Layer.build(AmqpConsumer.layerServe(plan.queues, handler, { ...serveOptions, onEnd }))
         yield* Deferred.await(ended)
       }))
