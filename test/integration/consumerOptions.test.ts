@@ -336,8 +336,13 @@ describe("serve with decoded values", () => {
             })
         })
         : AmqpConsumer.serve(
-          queue,
-          AmqpDelivery.decoded(Order, handler, onDecodeError === undefined ? {} : { onDecodeError })
+          // Described, so that the default policy knows where to.
+          onDecodeError === undefined
+            ? AmqpQueue.classic(queue, { deadLetterExchange: "", deadLetterRoutingKey: dead })
+            : queue,
+          onDecodeError === undefined
+            ? AmqpDelivery.decoded(Order, handler)
+            : AmqpDelivery.decoded(Order, handler, { onDecodeError })
         )
       yield* fork(serve)
       yield* fill(queue, ...unreadable, AmqpMessage.json({ id: 7 }))

@@ -39,16 +39,32 @@ const delivery = (
   )
 }
 
+const Order = Schema.Struct({ id: Schema.Int })
+
+const handleOrder = ({ id }: typeof Order.Type) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, id))
+
+describe("the options of a decoded handler", () => {
+  for (
+    const [options, text] of [
+      [{ onDecodeErorr: "reject" }, /there is no "onDecodeErorr"; did you mean "onDecodeError"/],
+      [{ onDecodeError: "requeue" }, /onDecodeError: must be "fail" or "reject"/],
+      [{ redelivered: true }, /there is no "redelivered"/]
+    ] as const
+  ) {
+    it(`are checked: ${JSON.stringify(options)}`, () => {
+      // What JavaScript, or a variable of another type, may pass.
+      const given: object = options
+      assert.throws(() => AmqpDelivery.decoded(Order, handleOrder, given), text)
+    })
+  }
+})
+
 /** What the effect logs, each message in one text. */
 const logged = (effect: Effect.Effect<unknown>): Effect.Effect<ReadonlyArray<string>> => {
   const lines: Array<string> = []
   const logger = Logger.map(Logger.formatSimple, (line) => void lines.push(line))
   return Effect.as(Effect.provide(effect, Logger.layer([logger])), lines)
 }
-
-const Order = Schema.Struct({ id: Schema.Int })
-
-const handleOrder = ({ id }: typeof Order.Type) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, id))
 
 describe("a handler of decoded values", () => {
   it.effect("gets the value, and its delivery, and decides", () =>
@@ -62,31 +78,25 @@ describe("a handler of decoded values", () => {
     }))
 
   for (const body of ["{\"id\":\"x\"}", "{\"id\":1", ""]) {
-    it.effect(`has ${JSON.stringify(body)} dead-lettered, with a warning`, () =>
+    it.effect(`can have ${JSON.stringify(body)} rejected, with a warning that says no more than is true`, () =>
       Effect.gen(function*() {
-        const handler = AmqpDelivery.decoded(Order, () => Effect.die("it was called"))
+        const handler = AmqpDelivery.decoded(Order, () => Effect.die("it was called"), { onDecodeError: "reject" })
         let settlement: AmqpDelivery.Settlement<unknown> = AmqpDelivery.ack
         const lines = yield* logged(Effect.map(handler(delivery(body)), (settled) => (settlement = settled)))
         assert.strictEqual(settlement._tag, "Reject")
         assert.isUndefined(settlement.value)
         assert.lengthOf(lines, 1)
         assert.include(lines[0], "level=WARN")
-        assert.include(lines[0], "could not be decoded and is dead-lettered")
+        assert.include(lines[0], "could not be decoded and is rejected")
+        assert.notInclude(lines[0], "dead-letter")
+        assert.include(lines[0], "orders")
         if (body !== "") assert.notInclude(lines[0], body)
       }))
   }
 
-  it.effect("can have what it can't read requeued, but not for ever", () =>
+  it.effect("fails with what is wrong, and logs nothing, so that the failure policy decides", () =>
     Effect.gen(function*() {
-      const handler = AmqpDelivery.decoded(Order, handleOrder, { onDecodeError: "requeue" })
-      assert.strictEqual((yield* handler(delivery("?")))._tag, "Requeue")
-      assert.strictEqual((yield* handler(delivery("?", {}, { redelivered: true })))._tag, "Reject")
-      assert.deepStrictEqual(yield* handler(delivery("{\"id\":1}")), { _tag: "Ack", value: 1 })
-    }))
-
-  it.effect("can fail with what is wrong, and log nothing", () =>
-    Effect.gen(function*() {
-      const handler = AmqpDelivery.decoded(Order, handleOrder, { onDecodeError: "fail" })
+      const handler = AmqpDelivery.decoded(Order, handleOrder)
       assert.isEmpty(yield* logged(Effect.exit(handler(delivery("?")))))
       assert.strictEqual((yield* Effect.flip(handler(delivery("?")))).problem, "Json")
       assert.deepStrictEqual(yield* handler(delivery("{\"id\":1}")), { _tag: "Ack", value: 1 })
@@ -101,7 +111,7 @@ describe("a handler of decoded values", () => {
   it.effect("takes whatever the properties say when it is told to", () =>
     Effect.gen(function*() {
       const text = delivery("{\"id\":1}", { contentType: "text/plain" })
-      assert.strictEqual((yield* AmqpDelivery.decoded(Order, handleOrder)(text))._tag, "Reject")
+      assert.strictEqual((yield* Effect.flip(AmqpDelivery.decoded(Order, handleOrder)(text))).problem, "ContentType")
       const handler = AmqpDelivery.decoded(Order, handleOrder, { checkContentType: false })
       assert.deepStrictEqual(yield* handler(text), { _tag: "Ack", value: 1 })
     }))

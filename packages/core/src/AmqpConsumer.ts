@@ -9,7 +9,7 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
@@ -566,8 +566,7 @@ const start = <E, R, R2>(
     const instruments = Instruments.make(yield* AmqpTelemetry.Telemetry, session.options)
     const publish = yield* lazyPublisher
     const handling = makeHandling()
-    const described = resolved.queues.length === 1 ? resolved.queues[0] : undefined
-    const queueName = typeof described === "string" ? described : described?.name
+    let queueName: string | undefined
     const policy = (onFailure: OnFailure<E, R2>) => (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => {
       const { description, kind } = Received.sourceOf(delivery)
       // Handlers fail with `E`, and only described queues that users pass get here.
@@ -591,6 +590,7 @@ const start = <E, R, R2>(
     }, context)
     const subscription = yield* subscribe(session, resolved, makeReceived, serving)
     handling.channel = subscription.channel
+    if (subscription.queues.length === 1) queueName = subscription.queues[0]
     yield* Effect.uninterruptible(Effect.andThen(
       Effect.addFinalizer(() => serving.stop),
       Effect.sync(() => serving.begin(subscription))
@@ -647,12 +647,12 @@ export interface LayerServeOptions<in E, out R = never, out R2 = never> extends 
  *
  * When the consumer ends, so does the program: the fiber that the layer was built for is interrupted, such as that of `Layer.launch` or of
  * `Effect.provide`, the layers are taken down in order, and the program dies of the error. So a process that runs it by `runMain` ends with
- * the exit code 1. The option `onEnd` decides otherwise.
+ * the exit code 1. For layers that are merged it is the fiber that the connection was made for. The option `onEnd` decides otherwise.
  *
  * **Gotchas**
  *
- * A layer that is built by a fiber that ends with the building, such as that of a `ManagedRuntime`, has no program to end: then the error is
- * logged only, and it is up to `onEnd` to do more.
+ * A layer whose builder ends with the building, such as that of a `ManagedRuntime`, has no program to end: then the error is logged
+ * only, and it is up to `onEnd` to do more.
  *
  * **Example** (A worker that others are built upon)
  *
@@ -701,13 +701,14 @@ export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues 
 
 /** Ends the program that the current fiber builds a layer for. */
 const endProgram = Effect.gen(function*() {
-  const fibers = yield* Effect.withFiber((fiber) => Effect.succeed(ancestry(fiber)))
+  const { makers } = sessionOf(yield* AmqpConnection.AmqpConnection)
+  const fibers = yield* Effect.withFiber((fiber) => Effect.succeed([...ancestry(fiber), ...makers]))
   let reason: ServeError | undefined
   // What is interrupted seems to be meant. So that the program ends with the error, taking down the layer fails with it.
   yield* Effect.addFinalizer(() => reason === undefined ? Effect.void : Effect.die(reason))
   return (error: ServeError): Effect.Effect<void> =>
     Effect.andThen(
-      Effect.logFatal("A consumer has ended", error),
+      Effect.logFatal(`A consumer has ended, and its program with it: ${error.message}`, Cause.fail(error)),
       Effect.sync(() => {
         const program = fibers.find((fiber) => fiber.pollUnsafe() === undefined)
         if (program === undefined) return

@@ -300,9 +300,12 @@ const maxPauseMillis = 0x7fffffff
 
 const standardPauses: ReadonlyArray<Duration.Input> = [100, 400, 1600, 6400]
 
-/** A message that can't be read will not be readable later. */
+/** A message that can't be read will not be readable later, and a stream takes none back later either. */
 const mayHeal = (cause: Cause.Cause<unknown>): boolean =>
-  !cause.reasons.some((reason) => reason._tag === "Fail" && reason.error instanceof AmqpDecodeError)
+  !cause.reasons.some((reason) =>
+    (reason._tag === "Fail" && reason.error instanceof AmqpDecodeError) ||
+    (reason._tag === "Die" && reason.defect instanceof Settlements.StreamSettlement)
+  )
 
 const pauseOfList = (pauses: ReadonlyArray<Duration.Input>): DelayAfter => {
   const checked = pauses.map((pause) => Duration.millis(Validation.timeout("pauses", pause)))

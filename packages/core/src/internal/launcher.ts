@@ -1,6 +1,6 @@
 /**
- * The fiber that a layer is built for, such as that of `Layer.launch`: layers that are merged are built on fibers of their own, which end
- * with the building.
+ * The fiber that a layer is built for, such as that of `Layer.launch`. Layers that are merged are built on fibers of their own, which end
+ * with the building and know no parent; then the fiber that made the connection is the nearest that can be found.
  */
 import type * as Fiber from "effect/Fiber"
 

@@ -31,6 +31,7 @@ export class QueueKind {
   /** `undefined`: not known yet. */
   isStream: boolean | undefined
   private readonly probe: Effect.Effect<boolean | undefined>
+  private isDoubtful = false
 
   /** `probe` asks the broker whether it is a stream, and answers `undefined` when that can't be found out. */
   constructor(isStream: boolean | undefined, probe: Effect.Effect<boolean | undefined>) {
@@ -42,10 +43,14 @@ export class QueueKind {
    * Whether a message with these encoded properties may be rejected or requeued. `undefined`: only the broker knows, see `ask`.
    */
   mayRefuse(properties: Uint8Array): boolean | undefined {
-    if (this.isStream !== undefined) return !this.isStream
-    if (mayBeOfStream(properties)) return undefined
-    this.isStream = false
-    return true
+    if (this.isStream === undefined && !mayBeOfStream(properties)) this.isStream = false
+    return this.isStream === undefined ? undefined : !this.isStream
+  }
+
+  /** Takes note of a message that was delivered. */
+  note(properties: Uint8Array): void {
+    if (this.isStream !== undefined || this.isDoubtful) return
+    this.isDoubtful = this.mayRefuse(properties) === undefined
   }
 
   /** As `mayRefuse`, after asking the broker if need be. `false` where it can't be found out. */

@@ -282,7 +282,7 @@ export class Serving<R> implements Inbox<Received> {
     if (mayRefuse === true) return refuse()
     return Effect.flatMap(
       mayRefuse === false ? Effect.succeed(false) : Received.askMayRefuse(current),
-      (mayRefuse) => mayRefuse ? refuse() : this.failed(slot, Cause.die(new StreamSettlement(_tag)))
+      (mayRefuse) => mayRefuse ? refuse() : this.failed(slot, Cause.die(new Settlements.StreamSettlement(_tag)))
     )
   }
 
@@ -502,17 +502,6 @@ export class Serving<R> implements Inbox<Received> {
 // -----------------------------------------------------------------------------
 // mistakes of handlers, and logs
 // -----------------------------------------------------------------------------
-
-/** A handler wants to reject or requeue what a stream delivered. */
-export class StreamSettlement extends TypeError {
-  constructor(tag: string) {
-    super(
-      `A stream's message can't be ${tag === "Reject" ? "rejected" : "requeued"}: it stays in the stream anyway. ` +
-        "Return AmqpDelivery.ack to go on after it, and decide with onFailure what happens when a handler fails."
-    )
-    this.name = "StreamSettlement"
-  }
-}
 
 /** Code without types may return anything where an Effect belongs. */
 const checked = (returned: unknown, what: string): Unchecked<never> => {

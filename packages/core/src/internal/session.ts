@@ -26,6 +26,7 @@ import type { ChannelsHost } from "./channels.ts"
 import { Deadlines } from "./deadlines.ts"
 import { handshake } from "./handshake.ts"
 import { keepAlive } from "./heartbeat.ts"
+import { ancestry } from "./launcher.ts"
 import { Mailbox } from "./mailbox.ts"
 import { countsOf } from "./metrics.ts"
 import type { Counts, Sampled } from "./metrics.ts"
@@ -70,6 +71,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   username = ""
   expiresAt: number | undefined
   readonly secrets = new SecretUpdates(this)
+  /** The fiber that made the session, and those that waited for it, for consumers that end their program. */
+  makers: ReturnType<typeof ancestry> = []
   /** When the last bytes were read, in milliseconds of the clock. */
   lastRead = 0
 
@@ -502,6 +505,7 @@ export const make = Effect.fnUntraced(function*(
   const socket = yield* Socket.Socket
   const scope = yield* Effect.scope
   const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>())
+  session.makers = yield* Effect.withFiber((fiber) => Effect.succeed(ancestry(fiber)))
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),

@@ -42,3 +42,14 @@ export const isSettlement = (value: unknown): value is Settlement<unknown> =>
 /** Whether a value was made by `decide`. */
 export const isDecision = (value: unknown): value is Decision =>
   typeof value === "object" && value !== null && decisions.has(value)
+
+/** A handler wants to reject or requeue what a stream delivered. */
+export class StreamSettlement extends TypeError {
+  constructor(tag: string) {
+    super(
+      `A stream's message can't be ${tag === "Reject" ? "rejected" : "requeued"}: it stays in the stream anyway. ` +
+        "Return AmqpDelivery.ack to go on after it, and decide with onFailure what happens when a handler fails."
+    )
+    this.name = "StreamSettlement"
+  }
+}

@@ -154,6 +154,7 @@ export class Subscription<A extends Item> implements ConsumerSink {
     // The channel is about to be closed, which gives it back. By itself it would come again at once.
     if (this.inbox.isOver) return
     consumer.lastProperties = content.properties
+    if (consumer.kind.isStream === undefined) consumer.kind.note(content.properties)
     if (content.oversized) return this.oversized.handle(content, this.channel, consumer, this.noAck)
     this.inbox.offer(this.decode(content, this.channel, consumer))
     if (this.isUnlimited) this.count(sizeOf(content.bodySize, content.properties))

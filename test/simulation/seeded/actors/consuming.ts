@@ -1,7 +1,6 @@
 /** Consumes the queues of the run, and decides by what a message says. */
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import type { AmqpChannelError, AmqpConsumerCancelled } from "@effect-amqp/core/AmqpError"
 import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as Data from "effect/Data"
