@@ -2,6 +2,8 @@ import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import type { Acknowledgements } from "@effect-amqp/core/internal/acknowledgements"
 import { Delivery } from "@effect-amqp/core/internal/delivery"
+import { CurrentProgram } from "@effect-amqp/core/internal/program"
+import type { RunningProgram } from "@effect-amqp/core/internal/program"
 import { encodeProperties as encodeForWire } from "@effect-amqp/core/internal/properties"
 import { encodeProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
@@ -114,6 +116,73 @@ describe("a handler of decoded values", () => {
       assert.strictEqual((yield* Effect.flip(AmqpDelivery.decoded(Order, handleOrder)(text))).problem, "ContentType")
       const handler = AmqpDelivery.decoded(Order, handleOrder, { checkContentType: false })
       assert.deepStrictEqual(yield* handler(text), { _tag: "Ack", value: 1 })
+    }))
+})
+
+describe("a delivery within a channel program", () => {
+  const openDelivery = () => {
+    const settled: Array<string> = []
+    const own: object = {
+      ack: () => settled.push("ack") > 0,
+      nack: () => settled.push("nack") > 0,
+      reject: () => settled.push("reject") > 0
+    }
+    // All that a delivery calls.
+    const acknowledgements = own as Acknowledgements
+    const content = {
+      method: {
+        _tag: "basic.deliver",
+        consumerTag: "c",
+        deliveryTag: 1,
+        redelivered: false,
+        exchange: "",
+        routingKey: "q"
+      },
+      properties: new Uint8Array(2),
+      body: new Uint8Array(0),
+      bodySize: 0,
+      oversized: false
+    } as const
+    return { settled, acknowledgements, delivery: new Delivery(content, acknowledgements, { queue: "q", consumerTag: "c" }) }
+  }
+  const within = (acknowledgements: object, isRunning: boolean) => {
+    // What is asked of a program that runs.
+    const running = { runner: "transaction", channel: { acknowledgements }, isRunning } as unknown as RunningProgram
+    return Effect.provideService(CurrentProgram, running)
+  }
+  const ways = [
+    ["ack", (delivery: AmqpDelivery.AmqpDelivery) => delivery.ack],
+    ["nack", (delivery: AmqpDelivery.AmqpDelivery) => delivery.nack()],
+    ["reject", (delivery: AmqpDelivery.AmqpDelivery) => delivery.reject({ requeue: true })]
+  ] as const
+
+  for (const [name, settle] of ways) {
+    it.effect(`is settled by ${name} on its own channel only`, () =>
+      Effect.gen(function*() {
+        const { acknowledgements, delivery, settled } = openDelivery()
+        const exit = yield* Effect.exit(within({}, true)(settle(delivery)))
+        assert.include(String(exit), "A delivery of another channel can't be settled within AmqpChannel.transaction")
+        assert.deepStrictEqual(settled, [])
+        // On the channel of the program, after it, and without one.
+        yield* within(acknowledgements, true)(settle(delivery))
+        yield* within({}, false)(settle(delivery))
+        yield* settle(delivery)
+        assert.deepStrictEqual(settled, [name, name, name])
+      }))
+  }
+
+  it.effect("refuses options that it does not know, instead of settling it otherwise than meant", () =>
+    Effect.gen(function*() {
+      const { delivery, settled } = openDelivery()
+      for (const options of [{ requeu: false }, { requeue: "no" }, { multiple: true }]) {
+        // What JavaScript, or a variable of another type, may pass.
+        const given: object = options
+        for (const settle of [delivery.nack, delivery.reject]) {
+          const exit = yield* Effect.exit(settle(given))
+          assert.match(String(exit), /there is no "(?:requeu|multiple)"|requeue: must be true or false/)
+        }
+      }
+      assert.deepStrictEqual(settled, [])
     }))
 })
 

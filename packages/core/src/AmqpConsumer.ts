@@ -525,7 +525,7 @@ export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
 export const serveTransaction = <E, R, R2 = never>(
   queues: Queues<AmqpQueue<"classic" | "quorum">>,
   handler: TransactionHandler<E, R>,
-  options: TransactionOptions<E | AmqpChannelError, R2> = {}
+  options: TransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
 ): Effect.Effect<never, ServeError, AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2> =>
   untilEnd(startServingTransaction(queues, handler, options))
 
@@ -538,7 +538,7 @@ export const serveTransaction = <E, R, R2 = never>(
 export const startServingTransaction = <E, R, R2 = never>(
   queues: Queues<AmqpQueue<"classic" | "quorum">>,
   handler: TransactionHandler<E, R>,
-  options: TransactionOptions<E | AmqpChannelError, R2> = {}
+  options: TransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
 ): Effect.Effect<
   Effect.Effect<void, ServeError>,
   AmqpChannelError,

@@ -36,6 +36,8 @@ export class Acknowledgements {
   private lastTag = 0
   private due: Array<number> = []
   private deferred = false
+  /** Those that were settled since the transaction began, while one is noted. */
+  private journal: Array<number> | undefined
 
   /** `hasNack`: whether the broker knows `basic.nack`, an extension of RabbitMQ. */
   constructor(outbound: Outbound, channel: number, hasNack: boolean, counts: Counts) {
@@ -93,6 +95,7 @@ export class Acknowledgements {
     if (entry === -1) return false
     this.states[entry & this.mask] = isDue
     this.due.push(entry)
+    this.journal?.push(tag)
     this.counts.acknowledged++
     if (!this.deferred) {
       this.deferred = true
@@ -119,6 +122,33 @@ export class Acknowledgements {
     this.due = []
   }
 
+  /** From now on notes what is settled, for `handBackNoted`. */
+  beginJournal(): void {
+    this.journal = []
+  }
+
+  endJournal(): void {
+    this.journal = undefined
+  }
+
+  /** After a rollback, which the broker takes as if nothing was settled: hands back what was. Answers whether there was anything. */
+  handBackNoted(): boolean {
+    const { journal = [] } = this
+    this.journal = undefined
+    for (const deliveryTag of journal) {
+      const writer = this.outbound.writerOf(this.channel)
+      encodeMethodFrame(
+        writer,
+        this.channel,
+        this.hasNack
+          ? { _tag: "basic.nack", deliveryTag, multiple: false, requeue: true }
+          : { _tag: "basic.reject", deliveryTag, requeue: true }
+      )
+      this.outbound.commit(writer)
+    }
+    return journal.length > 0
+  }
+
   private refuse(method: BasicNack | BasicReject, tag: number): boolean {
     const entry = this.entryOf(tag)
     if (entry === -1) return false
@@ -127,6 +157,7 @@ export class Acknowledgements {
     this.flush()
     this.states[entry & this.mask] = isSettled
     this.advance()
+    this.journal?.push(tag)
     const writer = this.outbound.writerOf(this.channel)
     encodeMethodFrame(writer, this.channel, method)
     this.outbound.commit(writer)

@@ -52,6 +52,13 @@ const commit = (channel: Channel) =>
     channel.unconfirmed = false
   })
 
+/** Takes back what was published. What the program fetched and settled is open again for the broker, and goes back to its queue. */
+const rollback = (channel: Channel) =>
+  Effect.flatMap(
+    channel.request({ _tag: "tx.rollback" }),
+    () => channel.acknowledgements.handBackNoted() ? commit(channel) : Effect.void
+  )
+
 /** Runs a program. What it published is there for the commit that follows its settlement, or taken back. */
 const inTransaction = <R>(
   channel: Channel,
@@ -62,6 +69,7 @@ const inTransaction = <R>(
     const running: RunningProgram = { runner: "transaction", channel, isRunning: true }
     channel.programPublisher = publishes
     channel.returned = undefined
+    channel.acknowledgements.beginJournal()
     return runOn(program, channel).pipe(
       Effect.provideService(CurrentProgram, running),
       Effect.tap((settlement) =>
@@ -71,10 +79,12 @@ const inTransaction = <R>(
         running.isRunning = false
         channel.programPublisher = undefined
         const isSettled = Exit.isSuccess(exit) && Settlements.isSettlement(exit.value)
-        // What was settled and published is forgotten. The delivery itself is settled afterwards, by the policy.
-        return isSettled || channel.failure !== undefined
-          ? Effect.void
-          : Effect.ignore(channel.request({ _tag: "tx.rollback" }))
+        if (isSettled || channel.failure !== undefined) {
+          channel.acknowledgements.endJournal()
+          return Effect.void
+        }
+        // What was published is forgotten. The delivery itself is settled afterwards, by the policy.
+        return Effect.ignore(rollback(channel))
       })
     )
   })
