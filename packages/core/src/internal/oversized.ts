@@ -31,7 +31,7 @@ export class OversizedMessages {
     return Effect.gen(function*() {
       const scope = yield* Effect.scope
       const fork = Effect.runForkWith(yield* Effect.context())
-      return new OversizedMessages(session, policy, (effect) => fork(Effect.forkIn(effect, scope)))
+      return new OversizedMessages(session, policy, (effect) => fork(Effect.forkIn(effect, scope, { startImmediately: true })))
     })
   }
 
