@@ -216,6 +216,10 @@ describe("an ordered stop", () => {
         yield* peer.answer(1, "basic.ack")
         yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
         assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(2))
+        // A close right behind would have it counted.
+        const { passive } = yield* peer.expect("queue.declare")
+        assert.isTrue(passive)
+        yield* peer.send(1, declareOk("q"))
         yield* peer.closeChannel()
         yield* resultOf(stopping)
       }), { server: rabbitMq("4.3.6") }))
@@ -234,6 +238,7 @@ describe("an ordered stop", () => {
         yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
         assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(2))
         assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(3))
+        yield* peer.answer(1, "queue.declare", declareOk("q"))
         yield* peer.closeChannel()
         yield* resultOf(stopping)
       }), { server: rabbitMq("4.3.6") }))

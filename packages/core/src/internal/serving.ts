@@ -442,8 +442,10 @@ export class Serving<R> implements Inbox<Received> {
     let inOrder = rest
     if (subscription !== undefined && !this.isOver) {
       const cancel = Effect.andThen(subscription.cancel, Effect.sync(() => this.handBackRest(subscription)))
-      if (subscription.stopOrder.kind === "Cancel") inOrder = Effect.andThen(cancel, rest)
-      else if (subscription.stopOrder.kind === "DrainThenCancel") inOrder = Effect.andThen(rest, cancel)
+      const { kind, savesAttempts } = subscription.stopOrder
+      if (kind === "Cancel") inOrder = Effect.andThen(cancel, rest)
+      else if (kind === "DrainThenCancel") inOrder = Effect.andThen(rest, cancel)
+      if (savesAttempts) inOrder = Effect.andThen(inOrder, subscription.awaitHandedBack)
     }
     return Effect.andThen(
       this.drain(own, inOrder, this.options.drainTimeout),

@@ -257,15 +257,38 @@ export class Subscription<A extends Item> implements ConsumerSink {
     for (const tag of tags) acknowledgements.nack(tag, true)
   }
 
+  /**
+   * Waits until the broker has done what was handed back. RabbitMQ passes it on to the queue, and a channel that is closed behind it
+   * takes it along: then it is counted as an attempt after all. So the queues are asked for something first.
+   */
+  readonly awaitHandedBack: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.ignore(Effect.forEach(this.queues, (queue) =>
+      this.channel.request({
+        _tag: "queue.declare",
+        queue,
+        passive: true,
+        durable: false,
+        exclusive: false,
+        autoDelete: false,
+        noWait: false,
+        arguments: {}
+      }), { discard: true }))
+  )
+
   /** What the scope of a consumer without handlers does before it closes the channel. */
   readonly leave: Effect.Effect<void> = Effect.suspend(() => {
     const left = this.inbox.clear()
     this.taken(this.inboxBytes)
     if (left.length === 0 || this.noAck || !this.stopOrder.savesAttempts) return Effect.void
+    const handBack = Effect.sync(() =>
+      this.handBack([...left, ...this.inbox.clear()].map(({ deliveryTag }) => deliveryTag))
+    )
     return this.cancel.pipe(
+      Effect.andThen(handBack),
+      Effect.andThen(this.awaitHandedBack),
       Effect.interruptible,
       Effect.timeoutOption(this.session.options.closeTimeout),
-      Effect.andThen(Effect.sync(() => this.handBack([...left, ...this.inbox.clear()].map(({ deliveryTag }) => deliveryTag))))
+      Effect.asVoid
     )
   })
 
