@@ -162,11 +162,12 @@ describe("on a stream", () => {
     ["known by its name", (name: string) => name]
   ] as const
   // What compiles for a stream that is known by its name only, and for any in JavaScript.
-  const failures: ReadonlyArray<readonly [string, () => Effect.Effect<AmqpDelivery.Settlement<void, "Ack">, string>]> = [
-    ["fails", () => Effect.fail("no")],
-    ["wants to reject", () => Effect.succeed(AmqpDelivery.reject as AmqpDelivery.Settlement<void, "Ack">)],
-    ["wants to requeue", () => Effect.succeed(AmqpDelivery.requeue as AmqpDelivery.Settlement<void, "Ack">)]
-  ]
+  const failures: ReadonlyArray<readonly [string, () => Effect.Effect<AmqpDelivery.Settlement<void, "Ack">, string>]> =
+    [
+      ["fails", () => Effect.fail("no")],
+      ["wants to reject", () => Effect.succeed(AmqpDelivery.reject as AmqpDelivery.Settlement<void, "Ack">)],
+      ["wants to requeue", () => Effect.succeed(AmqpDelivery.requeue as AmqpDelivery.Settlement<void, "Ack">)]
+    ]
   for (const [kind, describeQueue] of kinds) {
     for (const [what, failure] of failures) {
       it.live(`${kind}, a message whose handler ${what} is skipped, and the connection goes on`, () =>

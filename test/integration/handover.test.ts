@@ -20,7 +20,12 @@ describe("a consumer that is stopped while another waits for its turn", () => {
     ["a quorum queue", (name) => AmqpQueue.quorum(name, { singleActiveConsumer: true }), {}, true],
     ["a classic queue", (name) => AmqpQueue.classic(name, { singleActiveConsumer: true }), {}, true],
     // RabbitMQ 4.3 hands back without counting only after a cancel, so there such a queue has to be described.
-    ["a classic queue that is known by its name", (name) => AmqpQueue.classic(name, { singleActiveConsumer: true }), {}, false]
+    [
+      "a classic queue that is known by its name",
+      (name) => AmqpQueue.classic(name, { singleActiveConsumer: true }),
+      {},
+      false
+    ]
   ]
   for (const [what, make, options, isDescribed] of kinds) {
     it.live(`leaves a single active successor of ${what} the old order, and its handlers never overlap`, () =>

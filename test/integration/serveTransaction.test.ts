@@ -112,16 +112,22 @@ describe("a consumer whose handlers are transactions", () => {
       const from = yield* declaredQueue()
       yield* fill(from, AmqpMessage.text("m"))
       const causes: Array<string> = []
-      const server = yield* fork(AmqpConsumer.serveTransaction(from, ({ text }) =>
-        AmqpChannel.publish(AmqpMessage.text(text), { ...toQueue(uniqueName("none")), mandatory: true }).pipe(
-          AmqpChannel.as(AmqpDelivery.ack)
-        ), {
-        onFailure: (cause) =>
-          Effect.sync(() => {
-            causes.push(Cause.pretty(cause))
-            return AmqpFailure.handBack("1 hour")
-          })
-      }))
+      const server = yield* fork(
+        AmqpConsumer.serveTransaction(
+          from,
+          ({ text }) =>
+            AmqpChannel.publish(AmqpMessage.text(text), { ...toQueue(uniqueName("none")), mandatory: true }).pipe(
+              AmqpChannel.as(AmqpDelivery.ack)
+            ),
+          {
+            onFailure: (cause) =>
+              Effect.sync(() => {
+                causes.push(Cause.pretty(cause))
+                return AmqpFailure.handBack("1 hour")
+              })
+          }
+        )
+      )
       yield* eventually(Effect.sync(() => causes), ({ length }) => length > 0)
       assert.include(causes[0], "NO_ROUTE")
       yield* Fiber.interrupt(server)
@@ -135,11 +141,13 @@ describe("a consumer whose handlers are transactions", () => {
       const from = yield* declaredQueue(options)
       yield* fill(from, AmqpMessage.text("m"))
       yield* fill(other, AmqpMessage.text("fetched"))
-      const server = yield* fork(AmqpConsumer.serveTransaction(AmqpQueue.classic(from, options), () =>
-        AmqpChannel.gen(function*() {
-          yield* AmqpQueue.get(other, () => Effect.succeed(AmqpDelivery.ack))
-          return yield* Effect.fail("no")
-        }), { onFailure: AmqpFailure.deadLetter }))
+      const server = yield* fork(
+        AmqpConsumer.serveTransaction(AmqpQueue.classic(from, options), () =>
+          AmqpChannel.gen(function*() {
+            yield* AmqpQueue.get(other, () => Effect.succeed(AmqpDelivery.ack))
+            return yield* Effect.fail("no")
+          }), { onFailure: AmqpFailure.deadLetter })
+      )
       yield* awaitMessages(dead, 1)
       yield* awaitMessages(from, 0)
       yield* awaitMessages(other, 1)
@@ -155,7 +163,8 @@ describe("a consumer whose handlers are transactions", () => {
       // What compiles in JavaScript.
       const handler = (() => undefined) as unknown as AmqpConsumer.TransactionHandler<never, never>
       yield* fork(AmqpConsumer.serveTransaction(from, handler, {
-        onFailure: (cause) => Effect.as(Effect.sync(() => causes.push(Cause.pretty(cause))), AmqpFailure.handBack("1 hour"))
+        onFailure: (cause) =>
+          Effect.as(Effect.sync(() => causes.push(Cause.pretty(cause))), AmqpFailure.handBack("1 hour"))
       }))
       yield* eventually(Effect.sync(() => causes), ({ length }) => length > 0)
       assert.include(causes[0], "The handler returned undefined instead of")

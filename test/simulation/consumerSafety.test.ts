@@ -42,8 +42,7 @@ describe("the options of consumers", () => {
     startServing: (options: object) => Effect.scoped(AmqpConsumer.startServing("q", acking, untyped(options))),
     serveTransaction: (options: object) =>
       AmqpConsumer.serveTransaction("q", () => assert.fail("it was called"), untyped(options)),
-    layerServe: (options: object) =>
-      Effect.scoped(Layer.build(AmqpConsumer.layerServe("q", acking, untyped(options)))),
+    layerServe: (options: object) => Effect.scoped(Layer.build(AmqpConsumer.layerServe("q", acking, untyped(options)))),
     "AmqpRpc.serve": (options: object) =>
       AmqpRpc.serve("q", () => Effect.succeed(AmqpMessage.text("")), untyped(options))
   }
@@ -92,9 +91,7 @@ describe("the options of consumers", () => {
       ] as const
     ) {
       it.effect(`${name} refuses ${JSON.stringify(options)}`, () =>
-        connected((peer) =>
-          Effect.andThen(isRefused(consumer(options), text), peer.expectNothing)
-        ))
+        connected((peer) => Effect.andThen(isRefused(consumer(options), text), peer.expectNothing)))
     }
   }
 
@@ -147,7 +144,10 @@ describe("a message that is larger than maxBodySize", () => {
             yield* peer.push(deliverBytes(1, consumerTag, 1, large), deliverBytes(1, consumerTag, 2, "small"))
             assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(2))
             yield* rest
-            assert.match(logged.join(), /A message of 11 bytes from the queue \\?"q\\?" is larger than maxBodySize, 10 bytes/)
+            assert.match(
+              logged.join(),
+              /A message of 11 bytes from the queue \\?"q\\?" is larger than maxBodySize, 10 bytes/
+            )
             assert.include(logged.join(), "level=ERROR")
             yield* TestClock.adjust("59999 millis")
             yield* peer.expectNothing
@@ -261,7 +261,14 @@ describe("what waits to be handled", () => {
           for (let tag = 1; tag <= 400; tag++) {
             yield* peer.push(contentBytes(
               1,
-              { _tag: "basic.deliver", consumerTag, deliveryTag: tag, redelivered: false, exchange: "", routingKey: "q" },
+              {
+                _tag: "basic.deliver",
+                consumerTag,
+                deliveryTag: tag,
+                redelivered: false,
+                exchange: "",
+                routingKey: "q"
+              },
               "",
               { headers: { header } }
             ))

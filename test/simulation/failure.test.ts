@@ -234,7 +234,14 @@ describe("the copy of a message whose handler failed", () => {
         for (const redelivered of [false, true]) {
           const deliveryTag = redelivered ? 2 : 1
           yield* peer.push(
-            methodBytes(2, { _tag: "basic.deliver", consumerTag, deliveryTag, redelivered, exchange: "", routingKey: "q" }),
+            methodBytes(2, {
+              _tag: "basic.deliver",
+              consumerTag,
+              deliveryTag,
+              redelivered,
+              exchange: "",
+              routingKey: "q"
+            }),
             // A table with a field of the type `z`, which does not exist.
             wire(`02 0002 00000016 003c 0000 0000000000000001 2000 00000004 01"a" "z" 00 ce`),
             bodyBytes(2, wire(`"m"`))

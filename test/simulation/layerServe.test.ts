@@ -132,7 +132,10 @@ describe("layerServe", () => {
           const [error] = Cause.prettyErrors(exit.cause)
           assert.isFalse(Cause.hasInterruptsOnly(exit.cause))
           assert.include(error.message, "The broker cancelled the consumer of the queue \"q\"")
-          assert.match(logged.splice(0).join(), /^Fatal: A consumer has ended, and its program with it: The broker cancelled the consumer of the queue "q"/)
+          assert.match(
+            logged.splice(0).join(),
+            /^Fatal: A consumer has ended, and its program with it: The broker cancelled the consumer of the queue "q"/
+          )
         }
       })
     ).pipe(Effect.provide(Logger.layer([logger])))

@@ -72,7 +72,7 @@ describe("a consumer whose handlers are all busy", () => {
   ]
   for (const [what, end, expected] of ends) {
     for (const concurrency of [1, 2, "unbounded"] as const) {
-      it.effect(`begins nothing more when ${what}, and fails within the drain timeout (concurrency ${concurrency})`, () =>
+      it.effect(`K1: begins nothing more when ${what}, and fails within the drain timeout (concurrency ${concurrency})`, () =>
         connected((peer) =>
           Effect.gen(function*() {
             const { handler, started } = gated()

@@ -74,8 +74,11 @@ describe("the standard failure policy", () => {
     ["returns a Promise", () => Promise.resolve(AmqpDelivery.ack)],
     ["returns a Promise that is rejected", () => Promise.reject(new Error("no"))],
     ["returns a settlement without an Effect", () => AmqpDelivery.ack],
-    ["yields what a message says", ({ text }: { readonly text: string } = { text: `{"_tag":"Ack"}` }) =>
-      Effect.sync(() => JSON.parse(text) as unknown)],
+    [
+      "yields what a message says",
+      ({ text }: { readonly text: string } = { text: `{"_tag":"Ack"}` }) =>
+        Effect.sync(() => JSON.parse(text) as unknown)
+    ],
     ["yields null", () => Effect.succeed(null)],
     ["yields undefined", () => Effect.void],
     ["yields a look-alike", () => Effect.succeed({ _tag: "Reject", value: undefined })],
@@ -84,7 +87,7 @@ describe("the standard failure policy", () => {
   ]
   for (const concurrency of [1, 3]) {
     for (const [what, handler] of failures) {
-      it.effect(`tries a handler that ${what} five times, with pauses, and keeps the message (concurrency ${concurrency})`, () =>
+      it.effect(`K5: tries a handler that ${what} five times, with pauses, and keeps the message (concurrency ${concurrency})`, () =>
         connected((peer) =>
           Effect.gen(function*() {
             const { calls, consumerTag, fiber } = yield* counting(peer, () => handler(), concurrency)
@@ -139,12 +142,13 @@ describe("the standard failure policy", () => {
       })
     ).pipe(silently))
 
-  it.effect("has a message with properties that can't be read handled as any other", () =>
+  it.effect("C9, K7: has a message with properties that can't be read handled as any other", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag } = yield* counting(
           peer,
-          ({ properties }) => Effect.succeed(properties.headers === undefined ? AmqpDelivery.ack : AmqpDelivery.requeue),
+          ({ properties }) =>
+            Effect.succeed(properties.headers === undefined ? AmqpDelivery.ack : AmqpDelivery.requeue),
           2
         )
         const method = { _tag: "basic.deliver", consumerTag, redelivered: true, exchange: "", routingKey: "q" } as const
@@ -300,7 +304,7 @@ describe("onFailure", () => {
   ]
   for (const concurrency of [1, 2]) {
     for (const [what, mistake] of mistakes) {
-      it.effect(`that ${what} leaves it to the standard policy, and is logged (concurrency ${concurrency})`, () => {
+      it.effect(`K5: that ${what} leaves it to the standard policy, and is logged (concurrency ${concurrency})`, () => {
         const { layer, logged } = logging()
         // As for handlers.
         const onFailure = mistake as AmqpFailure.OnFailure<unknown>

@@ -143,7 +143,11 @@ describe("a delivery within a channel program", () => {
       bodySize: 0,
       oversized: false
     } as const
-    return { settled, acknowledgements, delivery: new Delivery(content, acknowledgements, { queue: "q", consumerTag: "c" }) }
+    return {
+      settled,
+      acknowledgements,
+      delivery: new Delivery(content, acknowledgements, { queue: "q", consumerTag: "c" })
+    }
   }
   const within = (acknowledgements: object, isRunning: boolean) => {
     // What is asked of a program that runs.

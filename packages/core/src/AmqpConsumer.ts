@@ -567,16 +567,17 @@ const start = <E, R, R2>(
     const publish = yield* lazyPublisher
     const handling = makeHandling()
     let queueName: string | undefined
-    const policy = (onFailure: OnFailure<E, R2>) => (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => {
-      const { description, kind } = Received.sourceOf(delivery)
-      // Handlers fail with `E`, and only described queues that users pass get here.
-      return onFailure(cause as Cause.Cause<E>, delivery, {
-        attempt,
-        queue: description as AmqpQueue | undefined,
-        isStream: kind?.isStream === true,
-        publish
-      })
-    }
+    const policy =
+      (onFailure: OnFailure<E, R2>) => (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => {
+        const { description, kind } = Received.sourceOf(delivery)
+        // Handlers fail with `E`, and only described queues that users pass get here.
+        return onFailure(cause as Cause.Cause<E>, delivery, {
+          attempt,
+          queue: description as AmqpQueue | undefined,
+          isStream: kind?.isStream === true,
+          publish
+        })
+      }
     const context = Context.add(yield* Effect.context<R | R2>(), Instruments.ServedOperation, Instruments.process)
     const serving = new Serving<R | R2>({
       concurrency,

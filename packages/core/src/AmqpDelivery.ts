@@ -149,7 +149,9 @@ export const as: {
 } = dual(
   2,
   <A, Tag extends SettlementTag>(settlement: Settlement<unknown, Tag>, value: A): Settlement<A, Tag> => {
-    if (!Settlements.isSettlement(settlement)) throw new TypeError("AmqpDelivery.as: the first argument is not a settlement")
+    if (!Settlements.isSettlement(settlement)) {
+      throw new TypeError("AmqpDelivery.as: the first argument is not a settlement")
+    }
     return Settlements.make(settlement._tag, value)
   }
 )

@@ -266,7 +266,9 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
   consumerTag: Schema.String
 }) {
   override get message(): string {
-    return `The broker cancelled the consumer of the queue ${JSON.stringify(this.queue)}. It does not say why: the queue may ` +
+    return `The broker cancelled the consumer of the queue ${
+      JSON.stringify(this.queue)
+    }. It does not say why: the queue may ` +
       "have been deleted or be unavailable, or a message may not have been settled within the broker's consumer timeout"
   }
   /** Whether consuming again may succeed. */
@@ -288,7 +290,9 @@ export class AmqpConsumerStopped extends Schema.TaggedError<AmqpConsumerStopped>
   override get message(): string {
     const { cause } = this
     const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : "a failure that is no Error"
-    return `The consumer of the queue ${JSON.stringify(this.queue)} was stopped by its failure policy, after a handler failed: ${why}`
+    return `The consumer of the queue ${
+      JSON.stringify(this.queue)
+    } was stopped by its failure policy, after a handler failed: ${why}`
   }
   /** Whether consuming again may succeed. */
   get isRetryable(): boolean {

@@ -349,7 +349,9 @@ export const giveUp = <E = unknown>(options: GiveUpOptions<E> = {}): OnFailure<E
   Validation.knownKeys(options, ["holdFor", "describe"], "options of giveUp")
   const { describe = describeCause, holdFor = Settlements.defaultHoldMillis } = options
   const pause = Validation.timeout("holdFor", holdFor)
-  if (pause < 1) throw Validation.invalid("holdFor: must be at least 1 millisecond, or a message would go round without a pause")
+  if (pause < 1) {
+    throw Validation.invalid("holdFor: must be at least 1 millisecond, or a message would go round without a pause")
+  }
   const kept = handBack(pause)
   const stays = `stays in its queue, and is handed back in ${Duration.format(Duration.millis(pause))}`
   return (cause, delivery, failed) =>
@@ -357,7 +359,8 @@ export const giveUp = <E = unknown>(options: GiveUpOptions<E> = {}): OnFailure<E
       if (failed.isStream) return skip(cause, delivery, failed)
       const target = deadLetterTarget(delivery, failed)
       if (target === undefined) {
-        const hint = "No dead-letter target is known: describe the queue with a deadLetterExchange, or decide with onFailure"
+        const hint =
+          "No dead-letter target is known: describe the queue with a deadLetterExchange, or decide with onFailure"
         return Effect.as(logFailure(Effect.logError, `${stays}. ${hint}`, cause, delivery, failed), kept)
       }
       const where = `exchange ${JSON.stringify(target.exchange)}, routing key ${JSON.stringify(target.routingKey)}`
@@ -573,19 +576,20 @@ export const forward = <E = unknown, R = never>(
   options: CopyOptions<E, R> = {}
 ): OnFailure<E, R | AmqpPublisher> => {
   Validation.knownKeys(options, ["describe", "onCopyFailure"], "options of forward")
-  return (cause, delivery, failed) => Effect.suspend(() => {
-    const { exchange, routingKey = historyOf(delivery).routingKey } = typeof destination === "function"
-      ? destination(cause, delivery)
-      : destination
-    const where = `is forwarded to ${JSON.stringify(Topology.nameOf(exchange))} as ${JSON.stringify(routingKey)}`
-    return Effect.andThen(
-      logFailure(Effect.logError, where, cause, delivery, failed),
-      Effect.flatMap(
-        AmqpPublisher,
-        ({ publish }) => settleByCopy(publish, Effect.succeed({ exchange, routingKey }), cause, delivery, options)
+  return (cause, delivery, failed) =>
+    Effect.suspend(() => {
+      const { exchange, routingKey = historyOf(delivery).routingKey } = typeof destination === "function"
+        ? destination(cause, delivery)
+        : destination
+      const where = `is forwarded to ${JSON.stringify(Topology.nameOf(exchange))} as ${JSON.stringify(routingKey)}`
+      return Effect.andThen(
+        logFailure(Effect.logError, where, cause, delivery, failed),
+        Effect.flatMap(
+          AmqpPublisher,
+          ({ publish }) => settleByCopy(publish, Effect.succeed({ exchange, routingKey }), cause, delivery, options)
+        )
       )
-    )
-  })
+    })
 }
 
 // -----------------------------------------------------------------------------

@@ -481,7 +481,9 @@ export class Channel {
     this.host.counts.consumed++
     if (sink !== undefined) return sink.deliver(content)
     const consumer = JSON.stringify(content.method.consumerTag)
-    this.host.warn(`A message was delivered to the unknown consumer ${consumer} on channel ${this.number}, and is requeued`)
+    this.host.warn(
+      `A message was delivered to the unknown consumer ${consumer} on channel ${this.number}, and is requeued`
+    )
     this.handBack(content)
   }
 

@@ -37,7 +37,11 @@ export const resolve = (queues: Queues, options: ConsumerOptions): SubscriptionO
   const { autoAck } = options
   // What comes from JavaScript or a cast must not decide it by chance.
   if (autoAck !== undefined && typeof autoAck !== "boolean") throw Validation.invalid("autoAck: must be true or absent")
-  Validation.knownKeys(options, autoAck === true ? [...commonKeys, "autoAck"] : [...keys, "autoAck"], "options of a consumer")
+  Validation.knownKeys(
+    options,
+    autoAck === true ? [...commonKeys, "autoAck"] : [...keys, "autoAck"],
+    "options of a consumer"
+  )
   return make(queues, options, autoAck === true, defaultPrefetch)
 }
 
@@ -81,7 +85,8 @@ const make = (
   noAck: boolean,
   prefetchDefault: number
 ): SubscriptionOptions => {
-  const { consumerTag, exclusive = false, offset, onOversized = "deadLetter", prefetch = prefetchDefault, priority } = options
+  const { consumerTag, exclusive = false, offset, onOversized = "deadLetter", prefetch = prefetchDefault, priority } =
+    options
   if (typeof exclusive !== "boolean") throw Validation.invalid("exclusive: must be true or false")
   return {
     // `isArray` does not narrow a readonly array away.

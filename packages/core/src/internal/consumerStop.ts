@@ -32,7 +32,9 @@ export const stopOrderOf = (
   { exclusive, isTransactional, noAck, queues }: StopOptions
 ): StopOrder => {
   const countsNoNack = isSince(session, 4, 3)
-  if (noAck || exclusive || isTransactional || queues.some((queue) => typeof queue === "object" && isSingleActive(queue))) {
+  if (
+    noAck || exclusive || isTransactional || queues.some((queue) => typeof queue === "object" && isSingleActive(queue))
+  ) {
     return { kind: "Drain", savesAttempts: false }
   }
   if (queues.every((queue) => typeof queue === "object")) return { kind: "Cancel", savesAttempts: countsNoNack }

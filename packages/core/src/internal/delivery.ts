@@ -176,7 +176,9 @@ const foreign = (
   acknowledgements: Acknowledgements
 ): Effect.Effect<never> | undefined => {
   const program = fiber.getRef(CurrentProgram)
-  if (program === undefined || !program.isRunning || program.channel.acknowledgements === acknowledgements) return undefined
+  if (program === undefined || !program.isRunning || program.channel.acknowledgements === acknowledgements) {
+    return undefined
+  }
   return Effect.die(
     new TypeError(
       `A delivery of another channel can't be settled within AmqpChannel.${program.runner}: it would not be part of it. ` +
@@ -216,7 +218,12 @@ export class Delivery extends StreamDelivery {
     this.nack = (options) =>
       refusing(this, acknowledgements, options, () => Received.nack(this, acknowledgements, options?.requeue ?? true))
     this.reject = (options) =>
-      refusing(this, acknowledgements, options, () => Received.reject(this, acknowledgements, options?.requeue ?? false))
+      refusing(
+        this,
+        acknowledgements,
+        options,
+        () => Received.reject(this, acknowledgements, options?.requeue ?? false)
+      )
   }
 }
 

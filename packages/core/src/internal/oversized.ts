@@ -8,9 +8,9 @@ import type { Content } from "../protocol/ContentAssembler.ts"
 import type { BasicDeliver } from "../protocol/methods.generated.ts"
 import type { Channel } from "./channel.ts"
 import type { ConsumerSource } from "./delivery.ts"
-import { defaultHoldMillis } from "./settlement.ts"
 import { field } from "./queueKind.ts"
 import type { Session } from "./session.ts"
+import { defaultHoldMillis } from "./settlement.ts"
 import type { QueueDescription } from "./topology.ts"
 
 export type OversizedPolicy = "deadLetter" | "keep" | "reject"
@@ -31,7 +31,11 @@ export class OversizedMessages {
     return Effect.gen(function*() {
       const scope = yield* Effect.scope
       const fork = Effect.runForkWith(yield* Effect.context())
-      return new OversizedMessages(session, policy, (effect) => fork(Effect.forkIn(effect, scope, { startImmediately: true })))
+      return new OversizedMessages(
+        session,
+        policy,
+        (effect) => fork(Effect.forkIn(effect, scope, { startImmediately: true }))
+      )
     })
   }
 
@@ -78,7 +82,9 @@ const lost = (content: Content, source: ConsumerSource, limit: number) =>
   Effect.logError(sentence(content, source, limit, "and is lost: the consumer acknowledges automatically"))
 
 const sentence = ({ bodySize }: Content, { queue }: ConsumerSource, limit: number, fate: string): string =>
-  `A message of ${bodySize} bytes from the queue ${JSON.stringify(queue)} is larger than maxBodySize, ${limit} bytes, ${fate}`
+  `A message of ${bodySize} bytes from the queue ${
+    JSON.stringify(queue)
+  } is larger than maxBodySize, ${limit} bytes, ${fate}`
 
 /** The queue that rejected messages of a queue go to, where its description names one and no exchange is in between. */
 const deadLetterQueue = (description: QueueDescription | undefined, routingKey: string): string | undefined => {

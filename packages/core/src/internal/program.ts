@@ -96,8 +96,7 @@ export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A,
   new Program(run) as unknown as AmqpChannel<A, E, R>
 
 /** Whether a value is a program. */
-export const isProgram = (value: unknown): boolean =>
-  typeof value === "object" && value !== null && Program.has(value)
+export const isProgram = (value: unknown): boolean => typeof value === "object" && value !== null && Program.has(value)
 
 /** Runs a program, or an Effect as it is, on a channel. */
 export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> =>

@@ -254,7 +254,7 @@ export class Serving<R> implements Inbox<Received> {
     slot.current = undefined
     slot.attempt = 1
     slot.pause = 0
-    if (this.isStopping) for (const listener of Array.from(this.idleListeners)) listener()
+    if (this.isStopping) { for (const listener of Array.from(this.idleListeners)) listener() }
   }
 
   /** Waits for a time, or until the consumer stops. */
@@ -360,8 +360,10 @@ export class Serving<R> implements Inbox<Received> {
         return this.settle(slot, decision)
       case "Reject":
       case "Requeue":
-        return this.refuseOrSkip(current, (mayRefuse) =>
-          this.settle(slot, mayRefuse ? decision : Settlements.make("Ack", undefined)))
+        return this.refuseOrSkip(
+          current,
+          (mayRefuse) => this.settle(slot, mayRefuse ? decision : Settlements.make("Ack", undefined))
+        )
       case "TryAgain":
         return Effect.sync(() => {
           slot.attempt++
@@ -393,13 +395,16 @@ export class Serving<R> implements Inbox<Received> {
   ): Effect.Effect<void, never, R> {
     const mayRefuse = Received.mayRefuse(delivery)
     if (mayRefuse === true) return use(true)
-    return Effect.flatMap(mayRefuse === false ? Effect.succeed(false) : Received.askMayRefuse(delivery), (mayRefuse) =>
-      mayRefuse
-        ? use(true)
-        : Effect.andThen(
-          logAbout(delivery, "A stream's message can't be rejected or requeued, and is skipped", undefined),
-          use(false)
-        ))
+    return Effect.flatMap(
+      mayRefuse === false ? Effect.succeed(false) : Received.askMayRefuse(delivery),
+      (mayRefuse) =>
+        mayRefuse
+          ? use(true)
+          : Effect.andThen(
+            logAbout(delivery, "A stream's message can't be rejected or requeued, and is skipped", undefined),
+            use(false)
+          )
+    )
   }
 
   /** Keeps a message unsettled, and hands it back later. When the consumer stops it goes back with the others. */
@@ -519,7 +524,9 @@ const checked = (returned: unknown, what: string): Unchecked<never> => {
 
 const noSettlement = (value: unknown): TypeError =>
   new TypeError(
-    `The result is ${describe(value)} instead of a settlement. Only AmqpDelivery.ack, reject and requeue are settlements, ` +
+    `The result is ${
+      describe(value)
+    } instead of a settlement. Only AmqpDelivery.ack, reject and requeue are settlements, ` +
       "and what AmqpDelivery.as makes of them: a value that looks like one, such as one that was parsed from a message, is not."
   )
 

@@ -2,8 +2,8 @@
  * The consumers of one or more queues on one channel, and where what they are sent goes: into an inbox, in the batches in which it
  * was read.
  */
-import * as Effect from "effect/Effect"
 import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { AmqpChannelError, AmqpConsumerCancelled, NotSupported } from "../AmqpError.ts"

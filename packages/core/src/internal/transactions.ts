@@ -34,16 +34,17 @@ class Publishes implements ProgramPublisher {
 export const make = <R>(
   handler: (delivery: Received) => AmqpChannel<unknown, unknown, R>
 ): Handling<R> => {
-  const handling: { handle: Handling<R>["handle"]; commit: Effect.Effect<void, AmqpChannelError>; channel?: Channel } = {
-    handle: (delivery) => {
-      const program: unknown = handler(delivery)
-      const { channel } = handling
-      // What else it may be is the engine's to name.
-      if (!isProgram(program) || channel === undefined) return program as Effect.Effect<unknown, unknown, R>
-      return inTransaction(channel, program as AmqpChannel<unknown, unknown, R>)
-    },
-    commit: Effect.suspend(() => handling.channel === undefined ? Effect.void : commit(handling.channel))
-  }
+  const handling: { handle: Handling<R>["handle"]; commit: Effect.Effect<void, AmqpChannelError>; channel?: Channel } =
+    {
+      handle: (delivery) => {
+        const program: unknown = handler(delivery)
+        const { channel } = handling
+        // What else it may be is the engine's to name.
+        if (!isProgram(program) || channel === undefined) return program as Effect.Effect<unknown, unknown, R>
+        return inTransaction(channel, program as AmqpChannel<unknown, unknown, R>)
+      },
+      commit: Effect.suspend(() => handling.channel === undefined ? Effect.void : commit(handling.channel))
+    }
   return handling
 }
 
@@ -95,4 +96,3 @@ const commitMandatory = (channel: Channel): Effect.Effect<void, AmqpChannelError
     const { returned } = channel
     return returned === undefined ? Effect.void : Effect.fail(new AmqpChannelError({ reason: returned }))
   })
-

@@ -58,7 +58,9 @@ export const wholeNumber = (
 
 /** One of some texts. Types don't check what comes from JavaScript or a cast. */
 export const oneOf = <A extends string>(what: string, value: A, values: ReadonlyArray<A>): A => {
-  if (!values.includes(value)) throw invalid(`${what}: must be ${values.map((one) => JSON.stringify(one)).join(" or ")}`)
+  if (!values.includes(value)) {
+    throw invalid(`${what}: must be ${values.map((one) => JSON.stringify(one)).join(" or ")}`)
+  }
   return value
 }
 
