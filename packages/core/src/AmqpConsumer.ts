@@ -28,7 +28,7 @@ import * as AmqpPublisher from "./AmqpPublisher.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import * as ConsumerOptions from "./internal/consumerOptions.ts"
-import { Delivery, Received, StreamDelivery } from "./internal/delivery.ts"
+import { Delivery, Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
 import { ancestry } from "./internal/launcher.ts"
 import { Mailbox } from "./internal/mailbox.ts"
@@ -178,10 +178,8 @@ export interface AcknowledgingConsumer<out Delivery = AmqpDelivery.AmqpDelivery>
   readonly setPrefetch: (prefetch: number) => Effect.Effect<void, AmqpChannelError>
 }
 
-const makeDelivery: Decode<StreamDelivery> = (content, channel, source) =>
-  source.kind.isStream === true
-    ? new StreamDelivery(content, channel.acknowledgements, source)
-    : new Delivery(content, channel.acknowledgements, source)
+const makeDelivery: Decode<Received> = (content, channel, source) =>
+  new Delivery(content, channel.acknowledgements, source)
 
 const makeReceived: Decode<Received> = (content, _channel, source) => new Received(content, source)
 

@@ -76,7 +76,7 @@ export interface StreamDelivery extends ReceivedMessage {
  * part of the program, and that is a defect. Use `AmqpConsumer.serveTransaction`, or settle before or after the program.
  *
  * RabbitMQ ends the connection of a client that refuses a stream's message. `nack` and `reject` of one die with a `TypeError`, and send
- * nothing. A consumer of an `AmqpQueue.stream` gets a {@link StreamDelivery}, which has neither.
+ * nothing. The type of what a consumer of an `AmqpQueue.stream` gets, {@link StreamDelivery}, has neither.
  *
  * @category models
  * @since 0.1.0

@@ -196,25 +196,17 @@ const streamRefusal = Effect.suspend(() =>
   )
 )
 
-/** A message of a stream: all that can be said of it is that the next one may come. */
-export class StreamDelivery extends Received {
+/** A message that the broker waits to hear about. Of a stream it is no more than a way to say that the next one may come. */
+export class Delivery extends Received {
   readonly ack: Effect.Effect<boolean>
+  readonly nack: (options?: RequeueOption) => Effect.Effect<boolean>
+  readonly reject: (options?: RequeueOption) => Effect.Effect<boolean>
 
   constructor(content: Content<BasicDeliver | BasicGetOk>, acknowledgements: Acknowledgements, source: Source) {
     super(content, source)
     this.ack = Effect.withFiber((fiber) =>
       foreign(fiber, acknowledgements) ?? Effect.succeed(Received.ack(this, acknowledgements))
     )
-  }
-}
-
-/** A message that the broker waits to hear about. */
-export class Delivery extends StreamDelivery {
-  readonly nack: (options?: RequeueOption) => Effect.Effect<boolean>
-  readonly reject: (options?: RequeueOption) => Effect.Effect<boolean>
-
-  constructor(content: Content<BasicDeliver | BasicGetOk>, acknowledgements: Acknowledgements, source: Source) {
-    super(content, acknowledgements, source)
     this.nack = (options) =>
       refusing(this, acknowledgements, options, () => Received.nack(this, acknowledgements, options?.requeue ?? true))
     this.reject = (options) =>
