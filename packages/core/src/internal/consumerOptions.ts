@@ -64,7 +64,9 @@ export const resolveServing = (
   moreKeys: ReadonlyArray<string>,
   isTransactional: boolean
 ): ResolvedServing => {
-  if (options.autoAck !== undefined && options.autoAck !== false) {
+  // What comes from JavaScript or a cast may be anything.
+  const autoAck: unknown = options.autoAck
+  if (autoAck !== undefined && autoAck !== false) {
     throw Validation.invalid("autoAck: a consumer with a handler acknowledges by what the handler returns")
   }
   const known = [...keys, "autoAck", "drainTimeout", ...(isTransactional ? [] : ["concurrency"]), ...moreKeys]
