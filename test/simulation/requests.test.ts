@@ -103,7 +103,7 @@ describe("requests", () => {
         assert.isTrue(peer.isOpen)
       }), options))
 
-  it.effect("R2: a consumer that the broker made too late is cancelled, and what it was sent is given back", () =>
+  it.effect("R2: a consumer that the broker made too late ends with its channel, which gives back what it was sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(Stream.runDrain(AmqpConsumer.stream("q")))
@@ -111,7 +111,7 @@ describe("requests", () => {
         yield* peer.answer(1, "basic.qos", { _tag: "basic.qos-ok" })
         const { consumerTag } = yield* peer.expect("basic.consume")
         yield* TestClock.adjust("30 seconds")
-        assert.strictEqual((yield* peer.expect("basic.cancel")).consumerTag, consumerTag)
+        // RabbitMQ crashes the channel of a client that cancels a consumer before its consume-ok, and closes the channel then.
         yield* peer.push(
           methodBytes(1, { _tag: "basic.consume-ok", consumerTag }),
           deliverBytes(1, consumerTag, 1, "m")
@@ -238,12 +238,11 @@ describe("requests", () => {
         assert.deepStrictEqual(yield* resultOf(fiber), [Option.some("m"), Option.none()])
       }), options))
 
-  it.effect("R5: the broker's cancel may cross the client's", () =>
+  it.effect("R5: the broker's cancel may cross the client's close", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag, fiber } = yield* openConsumer(peer, Stream.runDrain(AmqpConsumer.stream("q")))
         const interrupting = yield* fork(Fiber.interrupt(fiber))
-        yield* peer.expect("basic.cancel", 1)
         yield* peer.send(1, { _tag: "basic.cancel", consumerTag, noWait: true })
         yield* peer.closeChannel()
         yield* resultOf(interrupting)
