@@ -231,8 +231,11 @@ const operations: ReadonlyArray<Operation> = [
     name: "serving in transactions",
     covers: ["AmqpConsumer.serveTransaction"],
     run: () =>
-      AmqpConsumer.serveTransaction(work, ({ text }) =>
-        AmqpChannel.as(AmqpChannel.publish(AmqpMessage.text(text), AmqpQueue.route("elsewhere")), AmqpDelivery.ack)),
+      AmqpConsumer.serveTransaction(
+        work,
+        ({ text }) =>
+          AmqpChannel.as(AmqpChannel.publish(AmqpMessage.text(text), AmqpQueue.route("elsewhere")), AmqpDelivery.ack)
+      ),
     isEndless: true,
     mayTake: true
   },
