@@ -22,7 +22,6 @@ import {
   fork,
   handedBack,
   openConsumer,
-  openPublisher,
   rejected,
   rest,
   resultOf
@@ -299,51 +298,4 @@ describe("what waits to be handled", () => {
         }
         assert.strictEqual(peer.bytesUnread, 0)
       }), { server: { frameMax: 0 }, client: { frameMax: 0 } }))
-})
-
-describe("a channel that is closing", () => {
-  it.effect("takes nothing more: what comes after fails at once, and sends nothing", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const deliveries: Array<AmqpDelivery.AmqpDelivery> = []
-        const scope = yield* Effect.scope
-        const consumer = yield* openConsumer(peer, AmqpConsumer.make("q"))
-        const { setPrefetch, stream } = yield* resultOf(consumer.fiber)
-        yield* Effect.forkIn(
-          Stream.runForEach(stream, (delivery) => Effect.sync(() => void deliveries.push(delivery))),
-          scope
-        )
-        yield* peer.push(deliverBytes(1, consumer.consumerTag, 1, "m"))
-        yield* rest
-        const changing = yield* fork(Effect.flip(setPrefetch(5)))
-        yield* peer.expect("basic.cancel", 1)
-        // The request takes too long, so the consumer gives its channel up.
-        yield* TestClock.adjust("30 seconds")
-        yield* peer.expect("channel.close", 1)
-        assert.strictEqual((yield* resultOf(changing)).reason._tag, "RequestTimeout")
-        const later = yield* fork(Effect.exit(setPrefetch(6)))
-        assert.isFalse(yield* deliveries[0].ack)
-        yield* peer.expectNothing
-        yield* resultOf(later)
-        yield* peer.send(1, { _tag: "channel.close-ok" })
-      })
-    ))
-
-  it.effect("fails what its owner begins before the broker has answered the close, and what waits for it", () =>
-    connected((peer, connection) =>
-      Effect.gen(function*() {
-        const publisher = yield* openPublisher(peer, 1)
-        const closing = yield* fork(Effect.void)
-        yield* resultOf(closing)
-        yield* peer.send(1, channelClose(406, "no"))
-        yield* peer.expect("channel.close-ok", 1)
-        assert.isFalse((yield* connection.state)._tag === "Closed")
-        const publish = yield* fork(publisher.publish(AmqpMessage.text("m"), { exchange: "", routingKey: "q" }))
-        yield* peer.openChannel(1)
-        yield* peer.answer(1, "confirm.select", { _tag: "confirm.select-ok" })
-        yield* peer.expectPublish("m", 1)
-        yield* peer.send(1, ack(1))
-        yield* resultOf(publish)
-      })
-    ))
 })

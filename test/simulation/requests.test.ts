@@ -250,6 +250,39 @@ describe("requests", () => {
         assert.isTrue(peer.isOpen)
       }), options))
 
+  it.effect("R7: what is begun on a channel that is closing fails at once, and sends nothing", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { channel, session } = yield* openShared(peer)
+        const waiting = yield* fork(Effect.flip(channel.request(purge("q"))))
+        yield* peer.expect("queue.purge", 1)
+        const closing = yield* fork(session.channels.close(channel))
+        yield* peer.expect("channel.close", 1)
+        // The broker has not answered yet.
+        assert.strictEqual(channel.state, "Closing")
+        assert.strictEqual((yield* resultOf(waiting)).reason._tag, "ChannelClosed")
+        let steps = 0
+        const begun = [
+          channel.request(purge("q")),
+          channel.get("q", false),
+          channel.step(() => steps++),
+          channel.confirmSelect,
+          channel.transactionSelect
+        ]
+        for (const effect of begun) {
+          const fiber = yield* fork(Effect.flip(Effect.asVoid(effect)))
+          assert.strictEqual((yield* resultOf(fiber)).reason._tag, "ChannelClosed")
+        }
+        assert.strictEqual(steps, 0)
+        // Whoever waits to publish hears of it, and does not wait for room.
+        assert.isTrue(channel.hasRoom)
+        assert.isFalse(channel.acknowledgements.ack(1))
+        assert.isFalse(channel.isClean)
+        yield* peer.expectNothing
+        yield* peer.send(1, { _tag: "channel.close-ok" })
+        yield* resultOf(closing)
+      }), options))
+
   it.effect("R7: concurrent closes of a channel send one frame, and all return", () =>
     connected((peer) =>
       Effect.gen(function*() {

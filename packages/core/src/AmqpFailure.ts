@@ -364,16 +364,19 @@ export const giveUp = <E = unknown>(options: GiveUpOptions<E> = {}): OnFailure<E
         return Effect.as(logFailure(Effect.logError, `${stays}. ${hint}`, cause, delivery, failed), kept)
       }
       const where = `exchange ${JSON.stringify(target.exchange)}, routing key ${JSON.stringify(target.routingKey)}`
-      return Effect.andThen(
-        logFailure(Effect.logError, `is dead-lettered (${where})`, cause, delivery, failed),
-        settleByCopy(failed.publish, Effect.succeed(target), cause, delivery, {
-          describe,
-          onCopyFailure: (error) =>
-            Effect.logError(`A message could not be dead-lettered (${where}), and ${stays}`, error).pipe(
-              Effect.annotateLogs(annotationsOf(delivery)),
-              Effect.as(kept)
-            )
-        })
+      return settleByCopy(failed.publish, Effect.succeed(target), cause, delivery, {
+        describe,
+        onCopyFailure: (error) => {
+          const fate = `could not be dead-lettered (${where}: ${error.message}), and ${stays}`
+          return Effect.as(logFailure(Effect.logError, fate, cause, delivery, failed), kept)
+        }
+      }).pipe(
+        // Not before it is true.
+        Effect.tap((decision) =>
+          decision === AmqpDelivery.ack
+            ? logFailure(Effect.logError, `is dead-lettered (${where})`, cause, delivery, failed)
+            : Effect.void
+        )
       )
     })
 }

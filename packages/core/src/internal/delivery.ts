@@ -213,6 +213,10 @@ const streamRefusal = Effect.suspend(() =>
   )
 )
 
+// One for all: an object for each acknowledgement is spared.
+const yes = Effect.succeed(true)
+const no = Effect.succeed(false)
+
 /** A message that the broker waits to hear about. Of a stream it is no more than a way to say that the next one may come. */
 export class Delivery extends Received {
   readonly ack: Effect.Effect<boolean>
@@ -222,7 +226,7 @@ export class Delivery extends Received {
   constructor(content: Content<BasicDeliver | BasicGetOk>, acknowledgements: Acknowledgements, source: Source) {
     super(content, source)
     this.ack = Effect.withFiber((fiber) =>
-      foreign(fiber, acknowledgements) ?? Effect.succeed(Received.ack(this, acknowledgements))
+      foreign(fiber, acknowledgements) ?? (Received.ack(this, acknowledgements) ? yes : no)
     )
     this.nack = (options) =>
       refusing(this, acknowledgements, options, () => Received.nack(this, acknowledgements, options?.requeue ?? true))
