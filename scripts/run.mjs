@@ -24,6 +24,7 @@ const tasks = {
   bench: [build, tool("node", "bench/src/main.ts")],
   simulate: [build, tool("node", "test/simulation/seeded/main.ts")],
   fuzz: [tool("node", "scripts/fuzz.ts")],
+  compare: [build, tool("node", "test/comparison/main.ts")],
   generate: [generate],
   check: [
     tool("tsc", "-b"),

@@ -28,7 +28,7 @@ export const readerOf: Record<Exclude<FieldType, "bit">, string> = {
 }
 
 /** Writes `value` to `writer`; `name` is what an error calls it. */
-export const writerOf = (type: Exclude<FieldType, "bit">, value: string, name: string): string => {
+export const writerOf = (type: Exclude<FieldType, "bit"> | "shorttext", value: string, name: string): string => {
   switch (type) {
     case "octet":
     case "short":
@@ -38,6 +38,8 @@ export const writerOf = (type: Exclude<FieldType, "bit">, value: string, name: s
       return `writer.longLong(${value}, "${name}")`
     case "shortstr":
       return `writer.shortString(${value}, "${name}")`
+    case "shorttext":
+      return `writer.shortText(${value}, "${name}")`
     case "longstr":
     case "text":
       return `writer.longString(${value})`
@@ -102,7 +104,10 @@ const emitType = (method: Method): string =>
 const emitEncoder = (method: Method): string => {
   const lines = grouped(method.fields).flatMap((group) => {
     if (!isRun(group)) {
-      if (!group.reserved) return [writerOf(nonBit(group.type), `method.${group.property}`, group.name)]
+      if (!group.reserved) {
+        const type = isAnyText(method, group) ? "shorttext" : nonBit(group.type)
+        return [writerOf(type, `method.${group.property}`, group.name)]
+      }
       if (group.type === "bit" || group.type === "table") throw new Error(`${method.tag}: no reserved ${group.type}`)
       return [emptyOf[group.type]]
     }
@@ -123,6 +128,13 @@ const emitEncoder = (method: Method): string => {
     "}"
   ].join("\n")
 }
+
+/**
+ * Whether a short string may be no UTF-8: RabbitMQ takes any bytes for a routing key that is published to, and closes the connection
+ * (501) for other names that a client sends. What a server sends is what it got from a client.
+ */
+const isAnyText = (method: Method, { name, type }: Field): boolean =>
+  type === "shortstr" && (method.sender !== "client" || (method.tag === "basic.publish" && name === "routing-key"))
 
 const nonBit = (type: FieldType): Exclude<FieldType, "bit"> => {
   if (type === "bit") throw new Error("a bit outside of a run")

@@ -33,12 +33,11 @@ const emitRead = (field: Field, index: number): string => {
 
 const emitWrite = (field: Field, index: number): Array<string> => {
   if (field.type === "bit") throw new Error(`${field.name}: a property is no bit`)
-  return [
-    `if (properties.${field.property} !== undefined) {`,
-    `  flags |= ${flagOf(index)}`,
-    `  ${writerOf(field.type, `properties.${field.property}`, field.name)}`,
-    "}"
-  ]
+  const value = `properties.${field.property}`
+  const write = field.type === "table"
+    ? `encodeTable(writer, ${value}, encodedHeaders)`
+    : writerOf(field.type === "shortstr" ? "shorttext" : field.type, value, field.name)
+  return [`if (${value} !== undefined) {`, `  flags |= ${flagOf(index)}`, `  ${write}`, "}"]
 }
 
 const indent = (lines: ReadonlyArray<string>, by: number): string =>
@@ -54,20 +53,39 @@ export const emitProperties = (properties: ReadonlyArray<Field>): string =>
  */
 import { ByteReader } from "./ByteReader.ts"
 import type { ByteWriter } from "./ByteWriter.ts"
-import { ReplyCode } from "./constants.ts"
 import { decodeTable, encodeTable } from "./fieldTable.ts"
-import type { FieldTable } from "./fieldTable.ts"
-import { ProtocolError } from "./ProtocolError.ts"
+import type { EncodedTable, FieldTable } from "./fieldTable.ts"
 
 /**
- * The properties of the class \`basic\`. Texts are short strings: at most 255 bytes of UTF-8.
+ * The properties of the class \`basic\`. Texts are short strings: at most 255 bytes. Bytes that are no UTF-8 are surrogates that stand
+ * for them (see \`utf8.ts\`).
  *
  * @category models
  * @since 0.1.0
  */
 export interface BasicProperties {
 ${properties.map(emitType).join("\n")}
+  /** What was received beyond the fourteen properties. */
+  readonly unknown?: UnknownProperties | undefined
 }
+
+/**
+ * Properties that the specification does not have: their flags, and their values, of which nobody knows where each of them ends.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface UnknownProperties {
+  /** The words of flags. Of the first one only the lowest two bits count: a fifteenth property, and whether a word follows. */
+  readonly flags: ReadonlyArray<number>
+  readonly values: Uint8Array
+}
+
+/** The flags that are of none of the fourteen properties. */
+const unknownFlags = 0x0003
+
+/** Says in a word of flags that another word follows (section 4.2.6.1 of the specification). */
+const continuation = 0x0001
 
 // Shared by all callers: a call runs to its end before the next one begins.
 const reader = new ByteReader()
@@ -76,19 +94,38 @@ const reader = new ByteReader()
  * Writes the flags and values of the properties: the end of a content header. What is \`undefined\` is left out; 0, \`""\` and
  * an empty table are values. Throws an \`EncodeError\` for a value out of its range.
  *
+ * **Details**
+ *
+ * \`encodedHeaders\` says how the headers were encoded that these are a copy of.
+ *
+ * **Gotchas**
+ *
+ * Reading headers may run a user's code, so the writer is a draft (see \`draft.ts\`) where they are a user's.
+ *
  * @category encoding
  * @since 0.1.0
  */
-export const encodeProperties = (writer: ByteWriter, properties: BasicProperties): void => {
+export const encodeProperties = (
+  writer: ByteWriter,
+  properties: BasicProperties,
+  encodedHeaders?: EncodedTable
+): void => {
+  const { unknown } = properties
   const mark = writer.reserve(2)
   let flags = 0
+  if (unknown !== undefined) {
+    const [first, ...others] = unknown.flags
+    flags = first & unknownFlags
+    for (const word of others) writer.short(word, "flags")
+  }
 ${indent(properties.flatMap(emitWrite), 2)}
+  if (unknown !== undefined) writer.bytes(unknown.values)
   writer.patchShort(mark, flags)
 }
 
 /**
- * Reads properties to the end of \`bytes\`. Every key is there, with \`undefined\` for a property that is not. Throws a
- * \`ProtocolError\` with code 502 for values that are too short or too long and for flags of no property.
+ * Reads properties to the end of \`bytes\`. Each of the fourteen keys is there, with \`undefined\` for a property that is not. Throws a
+ * \`ProtocolError\` with code 502 for values that are too short or too long.
  *
  * @category decoding
  * @since 0.1.0
@@ -96,14 +133,23 @@ ${indent(properties.flatMap(emitWrite), 2)}
 export const decodeProperties = (bytes: Uint8Array): BasicProperties => {
   reader.reset(bytes)
   const flags = reader.short()
-  // Bit 0 would announce further flags, and bit 1 a fifteenth property.
-  if ((flags & 0x0003) !== 0) {
-    throw new ProtocolError({ replyCode: ReplyCode.syntaxError, message: "a content header has flags of no property" })
-  }
+  const others = (flags & continuation) === 0 ? undefined : readFlags()
 ${indent(properties.map(emitRead), 2)}
+  const unknown = (flags & unknownFlags) === 0
+    ? undefined
+    : { flags: [flags & unknownFlags, ...others ?? []], values: reader.take(reader.remaining) }
   reader.expectEnd("the properties")
-  return {
+  const properties = {
 ${properties.map((field) => `    ${field.property}`).join(",\n")}
   }
+  return unknown === undefined ? properties : { ...properties, unknown }
+}
+
+/** Reads words of flags up to the last. */
+const readFlags = (): ReadonlyArray<number> => {
+  const words: Array<number> = []
+  do words.push(reader.short())
+  while ((words[words.length - 1] & continuation) !== 0)
+  return words
 }
 `

@@ -75,8 +75,8 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
       const batch = Array.from({ length: 50 }, (_, index) => ofSize(index === 20 ? maxMessageSize * 4 : index))
       const error = yield* Effect.flip(publishAll(batch, toQueue(queue)))
       assert.include(error.failures.map(({ index }) => index), 20)
-      for (const { error: failure } of error.failures) {
-        assertReason(assertReason(failure, "OutcomeUnknown").cause, "PreconditionFailed")
+      for (const { error: failure, index } of error.failures) {
+        assertReason(assertReason(failure, "OutcomeUnknown").cause, index === 20 ? "PreconditionFailed" : "ChannelLost")
       }
       assert.strictEqual(error.confirmed + error.failures.length, 50)
       assert.isAtLeast((yield* infoOf(queue)).messageCount, error.confirmed)

@@ -167,7 +167,7 @@ describe("a channel program", () => {
         yield* awaitMessages(queue, 1)
         assert.isTrue((yield* take(queue)).redelivered)
       }),
-      { channelMax: 1, maxIdleChannels: 0 }
+      { channelMax: 1, maxIdleChannels: 0, channelTimeout: "50 millis" }
     ))
 
   it.live("has a channel number of its own, which is used again after it", () =>
@@ -184,7 +184,7 @@ describe("a channel program", () => {
           for (let program = 0; program < 20; program++) yield* declare
         }
       }),
-      { channelMax: 2, maxIdleChannels: 0 }
+      { channelMax: 2, maxIdleChannels: 0, channelTimeout: "50 millis" }
     ))
 
   it.live.runIf(isAdministrable)("has a channel that the broker no longer lists when it was interrupted", () => {

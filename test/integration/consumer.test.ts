@@ -97,7 +97,7 @@ describe("a stream of deliveries", () => {
         const info = yield* awaitMessages(queue, 2)
         assert.strictEqual(info.consumerCount, 0)
       }),
-      { channelMax: 1, maxIdleChannels: 0 }
+      { channelMax: 1, maxIdleChannels: 0, channelTimeout: "50 millis" }
     ))
 
   it.live("K1: fails with AmqpConsumerCancelled when the queue is deleted", () =>

@@ -26,6 +26,7 @@ import {
   toQueue,
   uniqueName
 } from "../support/broker.ts"
+import { is4 } from "../support/brokerUnderTest.ts"
 
 const { run } = AmqpChannel
 
@@ -385,11 +386,14 @@ describe("an exchange", () => {
       yield* deleteUnused
     })))
 
-  it.live("of a type that the broker does not know ends the connection, with the broker's words", () =>
+  it.live("of a type that the broker does not know ends the connection, or since 4.0 the channel, with the broker's words", () =>
     connected(Effect.gen(function*() {
-      const exchange = AmqpExchange.make(uniqueName("exchange"), { type: "x-unheard-of" })
-      const { cause } = yield* failsWith(run(AmqpExchange.declare(exchange)), "ConnectionLost")
+      const exchange = AmqpExchange.make(uniqueName("exchange"), { pluginType: "x-unheard-of" })
+      const words = "unknown exchange type 'x-unheard-of'"
+      const declare = run(AmqpExchange.declare(exchange))
+      if (is4) return assert.include((yield* failsWith(declare, "PreconditionFailed")).message, words)
+      const { cause } = yield* failsWith(declare, "ConnectionLost")
       assertReason(cause, "CommandInvalid")
-      assert.include(cause.message, "unknown exchange type 'x-unheard-of'")
+      assert.include(cause.message, words)
     })))
 })

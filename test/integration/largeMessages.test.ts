@@ -7,6 +7,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { connected, connection, declaredQueue, failsWith, fork, infoOf, take, toQueue } from "../support/broker.ts"
+import { is4 } from "../support/brokerUnderTest.ts"
 
 const bytes = (megabytes: number): Uint8Array => {
   const body = new Uint8Array(megabytes * 1024 * 1024)
@@ -32,29 +33,33 @@ describe("a message of many megabytes", () => {
       }
     })))
 
-  it.live("lets small ones be confirmed, and requests be answered, one after another while it is on its way", () =>
-    connected(Effect.gen(function*() {
-      const queue = yield* declaredQueue()
-      const [one, other] = [yield* AmqpPublisher.make(), yield* AmqpPublisher.make()]
-      const large = yield* fork(one.publish(AmqpMessage.make(new Uint8Array(100 * 1024 * 1024)), toQueue(queue)))
-      let turns = 0
-      while (large.pollUnsafe() === undefined) {
-        yield* other.publish(AmqpMessage.text("small"), toQueue(queue))
-        yield* infoOf(queue)
-        turns++
-      }
-      yield* Fiber.join(large)
-      // Behind the whole message it would be one. The last may have waited for its end.
-      assert.isAtLeast(turns, 3)
-      assert.strictEqual((yield* infoOf(queue)).messageCount, turns + 1)
-    })))
+  // RabbitMQ 4.x takes no message that is large enough by default.
+  it.live.skipIf(is4)(
+    "lets small ones be confirmed, and requests be answered, one after another while it is on its way",
+    () =>
+      connected(Effect.gen(function*() {
+        const queue = yield* declaredQueue()
+        const [one, other] = [yield* AmqpPublisher.make(), yield* AmqpPublisher.make()]
+        const large = yield* fork(one.publish(AmqpMessage.make(new Uint8Array(100 * 1024 * 1024)), toQueue(queue)))
+        let turns = 0
+        while (large.pollUnsafe() === undefined) {
+          yield* other.publish(AmqpMessage.text("small"), toQueue(queue))
+          yield* infoOf(queue)
+          turns++
+        }
+        yield* Fiber.join(large)
+        // Behind the whole message it would be one. The last may have waited for its end.
+        assert.isAtLeast(turns, 3)
+        assert.strictEqual((yield* infoOf(queue)).messageCount, turns + 1)
+      }))
+  )
 
   it.live("is in its queue when its connection closes while it is on its way", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const began = yield* Deferred.make<void>()
       const publish = AmqpChannel.gen(function*() {
-        yield* AmqpChannel.publish(AmqpMessage.make(bytes(20)), toQueue(queue))
+        yield* AmqpChannel.publish(AmqpMessage.make(bytes(15)), toQueue(queue))
         yield* Deferred.succeed(began, undefined)
         return yield* Effect.never
       })
@@ -66,7 +71,7 @@ describe("a message of many megabytes", () => {
   it.live("leaves its connection well when the broker refuses its exchange while it is on its way", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
-      const publish = AmqpChannel.publish(AmqpMessage.make(bytes(20)), { exchange: "there is none", routingKey: "" })
+      const publish = AmqpChannel.publish(AmqpMessage.make(bytes(15)), { exchange: "there is none", routingKey: "" })
       yield* failsWith(AmqpChannel.run(publish), "NotFound")
       yield* AmqpChannel.run(AmqpQueue.declarePassive(queue))
     })))

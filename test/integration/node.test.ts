@@ -32,11 +32,11 @@ const connected = (options: NodeAmqp.Options) => Effect.provide(AmqpConnection, 
 
 const failureOf = (options: NodeAmqp.Options) => Effect.flip(Effect.scoped(Layer.build(NodeAmqp.layer(options))))
 
-/** The error of a connection that is not made, which must not show the password `secret` anywhere. */
+/** The error of a connection that is not made, which must not show the password `hunter2` anywhere. */
 const connectionFailureOf = (options: NodeAmqp.Options) =>
   Effect.map(failureOf(options), (error) => {
     for (const text of [error.message, String(error), inspect(error, { depth: 9 }), JSON.stringify(error)]) {
-      assert.notInclude(text, "secret")
+      assert.notInclude(text, "hunter2")
     }
     return error instanceof AmqpConnectionError ? error : assert.fail(String(error))
   })
@@ -59,6 +59,19 @@ const silentServer = Effect.acquireRelease(
   ),
   ({ server }) => Effect.sync(() => server.close())
 )
+
+/** Something that accepts connections, and does this with each. */
+const serverThat = (onConnection: (socket: net.Socket) => void) =>
+  Effect.acquireRelease(
+    Effect.callback<{ readonly port: number; readonly server: net.Server }>((resume) => {
+      const server = net.createServer((socket) => onConnection(socket.on("error", () => {})))
+      server.listen(0, "127.0.0.1", () => {
+        const { port } = server.address() as net.AddressInfo // a TCP server has no other kind
+        resume(Effect.succeed({ port, server }))
+      })
+    }),
+    ({ server }) => Effect.sync(() => server.close())
+  )
 
 describe("a connection on Node.js", () => {
   it.live("is made by a URL: a text, a redacted one or a parsed one", () =>
@@ -104,19 +117,77 @@ describe("a connection on Node.js", () => {
 
   it.live("takes credentials and virtual host of the options before those of the URL", () =>
     connected({
-      url: urlWith({ username: "nobody", password: Redacted.make("secret"), virtualHost: "nowhere" }),
+      url: urlWith({ username: "nobody", password: Redacted.make("hunter2"), virtualHost: "nowhere" }),
       credentials: { username, password },
       virtualHost
     }))
 
   it.live("fails with AuthenticationFailed for a wrong password", () =>
     Effect.gen(function*() {
-      const error = yield* connectionFailureOf({ url: urlWith({ password: Redacted.make("secret") }) })
+      const error = yield* connectionFailureOf({ url: urlWith({ password: Redacted.make("hunter2") }) })
       assert.strictEqual(error.reason._tag, "AuthenticationFailed")
       assert.isFalse(error.isRetryable)
       assert.include(error.message, `refused the credentials of user "${username}"`)
       assert.include(error.message, "ACCESS_REFUSED")
     }))
+
+  it.live("names the host, the step and a reason to look at for a server that hangs up without a word", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serverThat((socket) => socket.destroy())
+      const error = yield* connectionFailureOf({ url: `amqp://user:secret@127.0.0.1:${port}` })
+      assert.strictEqual(error.reason._tag, "SocketLost")
+      assert.include(error.message, `127.0.0.1:${port}`)
+      assert.include(error.message, "waiting for connection.start")
+      assert.include(error.message, "does this port want TLS (amqps://)")
+    }))
+
+  it.live("asks whether the port speaks TLS when a server hangs up in the TLS handshake", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serverThat((socket) => socket.once("data", () => socket.destroy()))
+      const error = yield* connectionFailureOf({ url: `amqps://user:secret@127.0.0.1:${port}` })
+      assert.strictEqual(error.reason._tag, "DialFailed")
+      assert.include(error.message, `127.0.0.1:${port}`)
+      assert.include(error.message, "does this port speak TLS?")
+    }))
+
+  it.live.skipIf(tls !== undefined)(
+    "is worth another attempt when the broker goes away in the middle of the login",
+    () =>
+      Effect.gen(function*() {
+        const { port } = yield* serverThat((client) => {
+          const upstream = net.connect(broker.port, host).on("error", () => {})
+          client.on("close", () => upstream.destroy())
+          client.once("data", (header) => {
+            upstream.write(header)
+            // The client's connection.start-ok.
+            client.once("data", () => client.destroy())
+          })
+          upstream.once("data", (start) => client.write(start))
+        })
+        const error = yield* connectionFailureOf({ url: `amqp://${username}:secret@127.0.0.1:${port}` })
+        assert.strictEqual(error.reason._tag, "SocketLost")
+        assert.isTrue(error.isRetryable)
+      })
+  )
+
+  for (
+    const [key, text] of [["heartBeat", "heartbeat"], ["uri", "there is no \"uri\""], ["tsl", "tls"], [
+      "vhost",
+      "virtualHost"
+    ]]
+  ) {
+    it.live(`refuses an option that it does not have: ${key}`, () =>
+      Effect.gen(function*() {
+        const options = { url: "amqp://user:secret@127.0.0.1:1", [key]: "x" }
+        const error = yield* connectionFailureOf(options)
+        assert.strictEqual(error.reason._tag, "InvalidArgument")
+        assert.include(error.message, key)
+        assert.include(error.message, text)
+        const layer = NodeAmqp.layerConfig({ url: Config.succeed("amqp://localhost:1"), [key]: Config.succeed("x") })
+        const fromConfig = yield* Effect.flip(Effect.provide(Effect.void, layer))
+        assert.include(fromConfig.message, key)
+      }))
+  }
 
   it.live("fails with VirtualHostRefused for a virtual host that is not there", () =>
     Effect.gen(function*() {
@@ -129,7 +200,7 @@ describe("a connection on Node.js", () => {
 
   it.live("fails with DialFailed for a port where nothing listens", () =>
     Effect.gen(function*() {
-      const error = yield* connectionFailureOf({ url: "amqp://user:secret@127.0.0.1:1" })
+      const error = yield* connectionFailureOf({ url: "amqp://user:hunter2@127.0.0.1:1" })
       assert.strictEqual(error.reason._tag, "DialFailed")
       assert.isTrue(error.isRetryable)
       assert.include(error.message, "ECONNREFUSED 127.0.0.1:1")
@@ -137,7 +208,7 @@ describe("a connection on Node.js", () => {
 
   it.live("fails with DialFailed for a name that does not resolve", () =>
     Effect.gen(function*() {
-      const error = yield* connectionFailureOf({ url: "amqp://user:secret@broker.invalid" })
+      const error = yield* connectionFailureOf({ url: "amqp://user:hunter2@broker.invalid" })
       assert.strictEqual(error.reason._tag, "DialFailed")
       assert.match(error.message, /(ENOTFOUND|EAI_AGAIN) broker\.invalid/)
     }))
@@ -146,7 +217,7 @@ describe("a connection on Node.js", () => {
     Effect.gen(function*() {
       const { closed, port } = yield* silentServer
       for (const timeout of [{ handshakeTimeout: "100 millis" }, { connectTimeout: "100 millis" }] as const) {
-        const failure = connectionFailureOf({ url: `amqp://user:secret@127.0.0.1:${port}`, ...timeout })
+        const failure = connectionFailureOf({ url: `amqp://user:hunter2@127.0.0.1:${port}`, ...timeout })
         const [elapsed, error] = yield* Effect.timed(failure)
         assert.strictEqual(error.reason._tag, "HandshakeTimeout")
         assert.isTrue(error.isRetryable)
@@ -160,7 +231,7 @@ describe("a connection on Node.js", () => {
     "S9: takes credentials of any characters; E6: what the user may not fails with AccessRefused and the broker's words",
     () =>
       Effect.gen(function*() {
-        const password = ":@/%+?#é secret"
+        const password = ":@/%+?#é hunter2"
         const name = yield* freshReader(password)
         const { host, port, tls, virtualHost } = Result.getOrThrow(AmqpUri.parse(administration().url))
         const uri = AmqpUri.make({ host, port, tls, virtualHost, username: name, password: Redacted.make(password) })
@@ -188,9 +259,9 @@ describe("a connection on Node.js", () => {
 
   it.live("fails with AmqpUriError for a URL that is not valid", () =>
     Effect.gen(function*() {
-      const error = yield* failureOf({ url: "amqp://user:secret@broker:port" })
+      const error = yield* failureOf({ url: "amqp://user:hunter2@broker:port" })
       assert.instanceOf(error, AmqpUri.AmqpUriError)
-      assert.notInclude(error.message, "secret")
+      assert.notInclude(error.message, "hunter2")
     }))
 
   it.live("fails with a ConfigError for a variable that is not set", () =>

@@ -3,7 +3,9 @@ import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import {
   assertReason,
@@ -53,6 +55,49 @@ describe("a publisher", () => {
         discard: true
       })
       assert.strictEqual((yield* infoOf(queue)).messageCount, 200)
+    })))
+
+  it.live("sends what another message took down with it again, and not the message that did", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const { publish } = yield* AmqpPublisher.make({ retry: Schedule.recurs(5) })
+      const results = yield* Effect.forEach(
+        Array(300).keys(),
+        (index) =>
+          Effect.result(
+            publish(
+              AmqpMessage.text(String(index)),
+              index % 100 === 50 ? { exchange: uniqueName("missing"), routingKey: "" } : toQueue(queue)
+            )
+          ),
+        { concurrency: "unbounded" }
+      )
+      for (const [index, result] of results.entries()) {
+        if (index % 100 !== 50) assert.isTrue(Result.isSuccess(result), String(index))
+        else if (Result.isSuccess(result)) assert.fail(`${index} was published`)
+        else {
+          assert.isFalse(result.failure.isRetryable)
+          const { cause } = assertReason(result.failure, "OutcomeUnknown")
+          assert.include(cause.reason, { _tag: "NotFound", method: "basic.publish" })
+        }
+      }
+      assert.isAtLeast((yield* infoOf(queue)).messageCount, 297)
+    })))
+
+  it.live("takes nothing down with it when the same message is tried again and again", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const { publish } = yield* AmqpPublisher.make({ retry: Schedule.recurs(3) })
+      const stubborn = yield* fork(
+        Effect.forever(Effect.ignore(publish(hello, { exchange: uniqueName("missing"), routingKey: "" })))
+      )
+      yield* Effect.forEach(
+        Array(500).keys(),
+        (index) => publish(AmqpMessage.text(String(index)), toQueue(queue)),
+        { concurrency: 50, discard: true }
+      )
+      yield* Fiber.interrupt(stubborn)
+      assert.isAtLeast((yield* infoOf(queue)).messageCount, 500)
     })))
 
   it.live("P7: fails with Nacked when the queue is full and refuses more", () =>
@@ -113,9 +158,16 @@ describe("a publisher", () => {
         { concurrency: "unbounded" }
       )
       let confirmed = 0
-      for (const result of results) {
-        if (Result.isSuccess(result)) confirmed++
-        else assertReason(assertReason(result.failure, "OutcomeUnknown").cause, "NotFound")
+      for (const [index, result] of results.entries()) {
+        if (Result.isSuccess(result)) {
+          confirmed++
+          continue
+        }
+        const { cause } = assertReason(result.failure, "OutcomeUnknown")
+        // The others did nothing wrong.
+        if (index === 100) assertReason(cause, "NotFound")
+        else assert.strictEqual(assertReason(cause, "ChannelLost").cause._tag, "NotFound")
+        assert.strictEqual(result.failure.isRetryable, index !== 100)
       }
       assert.isTrue(Result.isFailure(results[100]))
       const { messageCount } = yield* infoOf(queue)

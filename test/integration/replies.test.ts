@@ -1,5 +1,5 @@
 /**
- * What RabbitMQ 3.10 answers to methods, to the letter. The embedded broker has to answer the same.
+ * What RabbitMQ answers to methods, to the letter. The embedded broker has to answer the same, whichever version it is.
  */
 import { TypedField } from "@effect-amqp/core/protocol/fieldTable"
 import type { FieldTable, FieldValue } from "@effect-amqp/core/protocol/fieldTable"
@@ -21,7 +21,7 @@ import {
   unbindQueue
 } from "../support/calls.ts"
 import type { Step } from "../support/calls.ts"
-import { Conversations, isRabbitMQ310 } from "../support/conversation.ts"
+import { Conversations, versionAt } from "../support/conversation.ts"
 import { RawConnection } from "../support/rawConnection.ts"
 
 const conversations = new Conversations(brokerUrl)
@@ -69,9 +69,11 @@ const ofType = (type: "classic" | "quorum" | "stream", table: FieldTable = {}): 
 
 const withArguments = (table: FieldTable): Step => declareQueue("%q", { durable: true, arguments: table })
 
-const is310 = await isRabbitMQ310(brokerUrl)
+const version = await versionAt(brokerUrl)
+const isKnown = version !== undefined
+const is310 = version === "3.10"
 
-describe.runIf(is310)("an exchange", () => {
+describe.runIf(isKnown)("an exchange", () => {
   const x = declareExchange("%x")
   const y = declareExchange("%y")
   const headers = declareExchange("%x", { type: "headers" })
@@ -105,8 +107,10 @@ describe.runIf(is310)("an exchange", () => {
     )
   })
 
-  it("has a type that the broker knows, or the connection is closed", async () => {
-    const unknown = "connection: 503 COMMAND_INVALID - unknown exchange type 'nonsense'"
+  it("has a type that the broker knows, or the channel is closed, in 3.10 the connection", async () => {
+    const unknown = is310
+      ? "connection: 503 COMMAND_INVALID - unknown exchange type 'nonsense'"
+      : preconditionFailed("unknown exchange type 'nonsense'")
     await isAnswered(unknown, declareExchange("%x", { type: "nonsense" }))
     await isAnswered(unknown, declareExchange("", { type: "nonsense" }))
   })
@@ -227,7 +231,7 @@ describe.runIf(is310)("an exchange", () => {
   })
 })
 
-describe.runIf(is310)("a queue", () => {
+describe.runIf(isKnown)("a queue", () => {
   const x = declareExchange("%x")
   const q = declareQueue("%q")
   const isThere = declareQueue("%q", { passive: true })
@@ -336,10 +340,38 @@ describe.runIf(is310)("a queue", () => {
       isAnswered(inequivalent(type, "queue 'q'", received, current), withArguments(first), withArguments(second))
     await isAnswered(queueDeclared, withArguments({}), ofType("classic"))
     await isAnswered(queueDeclared, ofType("classic"), withArguments({}))
-    await differs("the value 'quorum' of type 'longstr'", "none", {}, { [type]: "quorum" })
-    await differs("the value 'nonsense' of type 'longstr'", "none", {}, { [type]: "nonsense" })
+    // Since 4.0 the type of a queue that is declared without one is noted.
+    const described = (value: string) => is310 ? `the value '${value}' of type 'longstr'` : `'${value}'`
+    const none = is310 ? "none" : "'classic'"
+    await differs(described("quorum"), none, {}, { [type]: "quorum" })
+    await differs(described("nonsense"), none, {}, { [type]: "nonsense" })
     await differs("'quorum'", "'classic'", { [type]: "classic" }, { [type]: "quorum" })
-    await differs("none", "the value 'quorum' of type 'longstr'", { [type]: "quorum" }, {})
+    await differs(none, described("quorum"), { [type]: "quorum" }, {})
+  })
+
+  it("is the same whatever integers its arguments are sent as, and with a time of that number", async () => {
+    const ttl = (value: FieldValue) => withArguments({ "x-message-ttl": value })
+    const integers = [
+      5,
+      TypedField.int8(5),
+      TypedField.uint8(5),
+      TypedField.int16(5),
+      TypedField.uint16(5),
+      TypedField.int32(5),
+      TypedField.uint32(5),
+      TypedField.int64(5)
+    ]
+    for (const value of integers) await isAnswered(queueDeclared, ttl(value), ttl(5), ttl(TypedField.timestamp(5)))
+    const differs = (received: string, value: FieldValue) =>
+      isAnswered(inequivalent("x-message-ttl", "queue 'q'", received, "'5'"), ttl(5), ttl(value))
+    await differs("'6'", 6)
+    await differs("'5.5'", 5.5)
+    await differs("'5'", "5")
+    await differs("'true'", true)
+    await differs("none", null)
+    await differs("'[{byte,5}]'", [5])
+    await differs(`'[{<<"a">>,byte,5}]'`, { a: 5 })
+    await isAnswered("connection: 541 INTERNAL_ERROR", ttl(5), ttl(TypedField.decimal(0, 5)))
   })
 
   it("that is exclusive is locked for other connections", async () => {
@@ -443,7 +475,40 @@ describe.runIf(is310)("a queue", () => {
   })
 })
 
-describe.runIf(is310)("an argument of a queue", () => {
+describe.runIf(isKnown)("a consumer", () => {
+  const q = declareQueue("%q")
+  const t = consume("%q")
+  const replies = consume("amq.rabbitmq.reply-to", { consumerTag: "r" })
+  const reused = "connection: 530 NOT_ALLOWED - attempt to reuse consumer tag 't'"
+
+  it("with a tag that its channel uses is refused for that before anything else", async () => {
+    await isAnswered(reused, q, t, t)
+    await isAnswered(reused, q, t, consume("%none"))
+    await isAnswered(reused, q, t, consume("%q", { exclusive: true }))
+    await isAnswered(reused, q, t, consume("%q", { arguments: { "x-priority": "high" } }))
+    await isAnswered(reused, q, t, consume("amq.rabbitmq.reply-to"))
+    await isAnswered(reused, q, t, consume("amq.rabbitmq.reply-to", { noAck: false }))
+    await isAnswered(reused, q, t, byOther(declareQueue("%x", { exclusive: true })), consume("%x"))
+  })
+
+  it("of the last queue needs one before its tag counts", async () => {
+    await isAnswered(reused, q, t, consume(""))
+    await isAnswered("404 NOT_FOUND - no previously declared queue", consume(""))
+  })
+
+  it("of replies is one for each channel, and its tag may be used again", async () => {
+    await isAnswered("basic.consume-ok r", replies)
+    await isAnswered(preconditionFailed("reply consumer already set"), replies, replies)
+    await isAnswered(
+      preconditionFailed("reply consumer cannot acknowledge"),
+      replies,
+      consume("amq.rabbitmq.reply-to", { noAck: false })
+    )
+    await isAnswered("basic.consume-ok r", q, replies, consume("%q", { consumerTag: "r" }))
+  })
+})
+
+describe.runIf(isKnown)("an argument of a queue", () => {
   const accepted = (table: FieldTable) => isAnswered(queueDeclared, withArguments(table))
   const refused = (name: string, problem: string, table: FieldTable) =>
     isAnswered(invalidArgument(name, `: ${problem}`), withArguments(table))
@@ -496,10 +561,30 @@ describe.runIf(is310)("an argument of a queue", () => {
     await refused("x-overflow", "invalid_overflow", { "x-overflow": "nonsense" })
     await refused("x-overflow", unacceptable, { "x-overflow": 1 })
     await accepted({ "x-queue-mode": "lazy" })
-    await refused("x-queue-mode", `"unsupported queue mode 'nonsense'"`, { "x-queue-mode": "nonsense" })
-    await refused("x-queue-mode", unacceptable, { "x-queue-mode": 1 })
+    // 4.3 knows no modes any more.
+    if (version === "4.3") await accepted({ "x-queue-mode": "nonsense" })
+    else {
+      await refused("x-queue-mode", `"unsupported queue mode 'nonsense'"`, { "x-queue-mode": "nonsense" })
+      await refused("x-queue-mode", unacceptable, { "x-queue-mode": 1 })
+    }
     await refused("x-queue-type", `"unsupported queue type 'nonsense'"`, { "x-queue-type": "nonsense" })
     await refused("x-queue-type", unacceptable, { "x-queue-type": 1 })
+  })
+
+  it("is the node of a mirrored queue, over which 3.10 fails when it is none, and 4.3 always", async () => {
+    const locator = "x-queue-master-locator"
+    for (const value of ["client-local", "min-masters", "random", "bogus", "", 1, true, null, [1], { a: 1 }]) {
+      const isKnown = typeof value === "string" && ["client-local", "min-masters", "random"].includes(value)
+      if (version === "4.0" || (is310 && isKnown)) await accepted({ [locator]: value })
+      else {
+        await isAnswered(
+          is310
+            ? "connection: 541 INTERNAL_ERROR"
+            : /^connection: 541 INTERNAL_ERROR - Feature `queue_master_locator` is deprecated\./,
+          withArguments({ [locator]: value })
+        )
+      }
+    }
   })
 
   it("is a boolean", async () => {
@@ -558,9 +643,12 @@ describe.runIf(is310)("an argument of a queue", () => {
         invalidArgument(name, ` of queue type rabbit_${type}_queue`),
         withArguments({ "x-queue-type": type, ...table })
       )
-    for (const name of ["x-delivery-limit", "x-max-age", "x-dead-letter-strategy", "x-queue-leader-locator"]) {
+    for (const name of ["x-delivery-limit", "x-max-age", "x-dead-letter-strategy"]) {
       await refusedFor("classic", name, { [name]: 1 })
     }
+    // Since 4.0 a classic queue knows this one.
+    if (is310) await refusedFor("classic", "x-queue-leader-locator", { "x-queue-leader-locator": "balanced" })
+    else await accepted({ "x-queue-leader-locator": "balanced" })
     for (const name of ["x-max-priority", "x-queue-mode", "x-max-age"]) await refusedFor("quorum", name, { [name]: 1 })
     for (const name of ["x-message-ttl", "x-overflow", "x-expires"]) await refusedFor("stream", name, { [name]: 1 })
     await refusedFor("stream", "x-message-ttl", { "x-message-ttl": 1, "x-max-length": 1 })
@@ -580,7 +668,7 @@ describe.runIf(is310)("an argument of a queue", () => {
   })
 })
 
-describe.runIf(is310)("a message", () => {
+describe.runIf(isKnown)("a message", () => {
   const q = declareQueue("%q")
 
   it("is published to an exchange that is there and takes messages", async () => {
@@ -633,8 +721,25 @@ describe.runIf(is310)("a message", () => {
     const user = `user_id property set to 'nobody' but authenticated user was '${
       decodeURIComponent(username) || "guest"
     }'`
-    await refused(user, { userId: "nobody", expiration: "a", headers })
+    const badExpiration = "invalid expiration 'a': no_integer"
+    await refused(is310 ? user : badExpiration, { userId: "nobody", expiration: "a" })
+    const badCopies = `invalid message: {unacceptable_type_in_header,"CC",byte}`
+    await refused(is310 ? user : badCopies, { userId: "nobody", headers })
+    await refused(user, { userId: "nobody" })
     await refused("fast reply consumer does not exist", { userId: "nobody", replyTo: "amq.rabbitmq.reply-to" })
+  })
+
+  it("has a delivery mode that is known, up to 3.10", async () => {
+    for (const deliveryMode of [1, 2]) await isAnswered("routed", q, publish("", "%q", { deliveryMode }))
+    for (const deliveryMode of [0, 3, 7, 255]) {
+      const refused = preconditionFailed(`invalid message: {delivery_mode_unknown,${deliveryMode}}`)
+      await isAnswered(is310 ? refused : "routed", q, publish("", "%q", { deliveryMode }))
+      await isAnswered(is310 ? refused : "basic.return", publish("", "%none", { deliveryMode }))
+    }
+    await isAnswered(
+      preconditionFailed(`invalid message: {unacceptable_type_in_header,"CC",byte}`),
+      publish("", "%q", { deliveryMode: 7, headers: { CC: 1 } })
+    )
   })
 
   it("goes to the alternate exchange only when nothing else is bound", async () => {

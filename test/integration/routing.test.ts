@@ -7,7 +7,7 @@ import * as Random from "effect/Random"
 import { afterAll } from "vitest"
 import { brokerUrl } from "../support/brokerUnderTest.ts"
 import { bindQueue, declareExchange, declareQueue, publish, purgeQueue } from "../support/calls.ts"
-import { Conversations, isRabbitMQ310 } from "../support/conversation.ts"
+import { Conversations, versionAt } from "../support/conversation.ts"
 import { headersMatch, topicMatches } from "../support/routingModel.ts"
 
 const conversations = new Conversations(brokerUrl)
@@ -71,7 +71,9 @@ const tableOf = (names: ReadonlyArray<string>): Effect.Effect<FieldTable> =>
 
 const many = <A>(length: number, make: Effect.Effect<A>) => Effect.all(Array.from({ length }, () => make))
 
-describe.runIf(await isRabbitMQ310(brokerUrl))("a message", () => {
+const version = await versionAt(brokerUrl)
+
+describe.runIf(version !== undefined)("a message", () => {
   it.live("comes from a topic exchange by what its key is made of", () =>
     Effect.gen(function*() {
       const bindings = yield* many(
@@ -105,10 +107,12 @@ describe.runIf(await isRabbitMQ310(brokerUrl))("a message", () => {
       })
     }).pipe(Random.withSeed(2)), 60_000)
 
-  it("has headers that are compared without regard to how they were sent", async () => {
-    const one = [1, TypedField.int64(1), TypedField.double(1), new Date(1000)]
+  it("has headers that are compared without regard to the number of their bytes, and up to 3.10 also of their types", async () => {
+    const integers = [1, TypedField.int64(1), TypedField.uint8(1)]
     const text = ["1", new TextEncoder().encode("1")]
-    const classes = [one, text, [true], [[1, "a"]], [[1, "b"]], [{ a: 1 }], [{ a: 2 }]]
+    // Since 4.0 a time in a header is no time in a binding.
+    const numbers = version === "3.10" ? [[...integers, TypedField.double(1), new Date(1000)]] : [integers]
+    const classes = [...numbers, text, [true], [[1, "a"]], [[1, "b"]], [{ a: 1 }], [{ a: 2 }]]
     const values = classes.flat()
     const same = (table: FieldTable) => ({ routingKey: "", arguments: table, headers: table })
     const all = classes.flatMap((each) => each.map((a) => same({ a })))

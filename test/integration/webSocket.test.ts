@@ -79,7 +79,7 @@ describe("a connection over a WebSocket", () => {
       yield* Effect.gen(function*() {
         const queue = yield* declaredQueue()
         const [one, other] = [yield* AmqpPublisher.make(), yield* AmqpPublisher.make()]
-        const large = yield* fork(one.publish(AmqpMessage.make(new Uint8Array(32 * 1024 * 1024)), toQueue(queue)))
+        const large = yield* fork(one.publish(AmqpMessage.make(new Uint8Array(16 * 1024 * 1024)), toQueue(queue)))
         yield* other.publish(AmqpMessage.text("small"), toQueue(queue))
         assert.isUndefined(large.pollUnsafe())
         yield* Fiber.join(large)

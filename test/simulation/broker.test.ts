@@ -199,7 +199,10 @@ describe("time", () => {
     withBroker((broker) =>
       Effect.gen(function*() {
         yield* (yield* connectionOf(broker)).stall("toBroker")
-        yield* Effect.repeat(TestClock.adjust("1 second"), { times: 26 })
+        // In the first interval it has said something: the handshake.
+        yield* Effect.repeat(TestClock.adjust("1 second"), { times: 28 })
+        assert.lengthOf(yield* broker.connections, 1)
+        yield* TestClock.adjust("1 second")
         assert.lengthOf(yield* broker.connections, 0)
       }), { heartbeat: "10 seconds" }))
 })

@@ -355,24 +355,29 @@ describe("ends", () => {
       })
     ))
 
-  it.effect("Q1: with all numbers in use opening a channel fails, and a number is used again once it is free", () =>
+  it.effect("Q1: with all numbers in use opening a channel fails in time, and a number is used again once it is free", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const first = yield* fork(hold)
         yield* peer.openChannel(1)
         yield* fork(hold)
         yield* peer.openChannel(2)
-        const refused = yield* reasonOf(yield* fork(declare("q")), "TooManyChannels")
+        const waiting = yield* fork(declare("q"))
+        yield* TestClock.adjust("9 seconds")
+        yield* assertWaits(waiting)
+        yield* TestClock.adjust("1 seconds")
+        const refused = yield* reasonOf(waiting, "TooManyChannels")
         assert.strictEqual(refused.limit, 2)
         assert.isTrue(refused.isRetryable)
         yield* peer.expectNothing
         const stopping = yield* fork(Fiber.interrupt(first))
         yield* peer.expect("channel.close", 1)
         // It is not free before the broker says so.
-        yield* reasonOf(yield* fork(declare("q")), "TooManyChannels")
+        const next = yield* fork(declare("q"))
+        yield* assertWaits(next)
+        yield* peer.expectNothing
         yield* peer.send(1, { _tag: "channel.close-ok" })
         yield* resultOf(stopping)
-        const next = yield* fork(declare("q"))
         yield* serveDeclare(peer, "q", 1)
         yield* resultOf(next)
       }), { server: { channelMax: 2 } }))
@@ -402,9 +407,10 @@ describe("ends", () => {
           yield* peer.expect("channel.open", 1)
           yield* giveUp(opening)
           yield* peer.expect("channel.close", 1)
-          yield* reasonOf(yield* fork(declare("q")), "TooManyChannels")
-          yield* peer.send(1, { _tag: "channel.open-ok" }, { _tag: "channel.close-ok" })
           const next = yield* fork(declare("q"))
+          yield* assertWaits(next)
+          yield* peer.expectNothing
+          yield* peer.send(1, { _tag: "channel.open-ok" }, { _tag: "channel.close-ok" })
           yield* serveDeclare(peer, "q", 1)
           yield* resultOf(next)
         }), { client: { requestTimeout: "30 seconds" }, server: { channelMax: 1 } }))

@@ -160,7 +160,7 @@ const assertOrderly = <A>(exit: Exit.Exit<A, unknown>): void => {
 }
 
 /** How many turns the broker has in a conversation that goes well. */
-const honestTurns = 70
+const honestTurns = 73
 
 const noFaults: Faults = { frames: [], bytes: [] }
 

@@ -187,7 +187,7 @@ describe("rabbitpy's tests", () => {
           arguments: { "x-custom": "yes" }
         })
         const exchange = AmqpExchange.make("x", {
-          type: "x-custom",
+          pluginType: "x-custom",
           durable: false,
           autoDelete: true,
           internal: true,

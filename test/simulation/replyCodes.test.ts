@@ -84,9 +84,13 @@ describe("reply codes", () => {
         const options: AmqpChannel.PublishOptions & { readonly immediate: boolean } = { ...toQueue, immediate: true }
         const fiber = yield* fork(AmqpChannel.run(AmqpChannel.publish(AmqpMessage.text("m"), options)))
         yield* peer.openChannel()
+        yield* peer.closeChannel()
+        assert.include((yield* reasonOf(fiber, "InvalidArgument")).description, "there is no \"immediate\"")
+        const other = yield* fork(AmqpChannel.run(AmqpChannel.publish(AmqpMessage.text("m"), toQueue)))
+        yield* peer.openChannel()
         assert.isFalse((yield* peer.expectPublish("m")).immediate)
         yield* peer.closeChannel()
-        yield* resultOf(fiber)
+        yield* resultOf(other)
       })
     ))
 

@@ -133,6 +133,28 @@ describe("credentials", () => {
       })
     ))
 
+  it.effect("whose password is a text, where no type looked, are refused, and an update of the secret too", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        // As a program in JavaScript has it.
+        const text = "plain-text-password" as unknown as Redacted.Redacted<string>
+        const fiber = yield* fork(dial(peer, { credentials: { username: "ann", password: text } }))
+        yield* peer.send(0, start())
+        const reason = yield* reasonOf(fiber, "CredentialsUnavailable")
+        assert.isFalse(reason.isRetryable)
+        assert.include(reason.description, "Redacted")
+        assertHides(reason, "plain-text-password")
+      })
+    ).pipe(Effect.andThen(renewing(tokens(), (peer, connection) =>
+      Effect.gen(function*() {
+        const text = "plain-text-password" as unknown as Redacted.Redacted<string>
+        const update = yield* fork(connection.updateSecret(text, ""))
+        const reason = yield* reasonOf(update, "InvalidArgument")
+        assertHides(reason, "plain-text-password")
+        yield* peer.expectNothing
+        assert.strictEqual((yield* connection.state)._tag, "Open")
+      })))))
+
   it.effect("whose expiry is no date are refused", () =>
     script((peer) =>
       Effect.gen(function*() {

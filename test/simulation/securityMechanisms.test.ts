@@ -132,7 +132,10 @@ describe("SASL mechanisms", () => {
 
   it.effect("PLAIN refuses what it cannot express", () =>
     Effect.forEach(
-      [{ username: "an\0n", password: Redacted.make("x") }, { username: "ann", password: Redacted.make("s3\0cret") }],
+      [{ username: "an\0n", password: Redacted.make("x") }, {
+        username: "ann",
+        password: Redacted.make("hunter\0two")
+      }],
       (credentials) =>
         script((peer) =>
           Effect.gen(function*() {
@@ -141,7 +144,7 @@ describe("SASL mechanisms", () => {
             const reason = yield* reasonOf(fiber, "MechanismFailed")
             assert.strictEqual(reason.mechanism, "PLAIN")
             assert.include(reason.description, "NUL")
-            assertHides(reason, "cret")
+            assertHides(reason, "hunter")
             yield* peer.expectNothing
           })
         )

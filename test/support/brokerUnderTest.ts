@@ -1,6 +1,7 @@
 /**
  * The broker that the tests of a file run against: RabbitMQ, or an embedded broker that the file has for itself.
  */
+import { versions } from "@effect-amqp/core/testing/internal/rules"
 import { afterAll, inject } from "vitest"
 import type { Administration } from "./administration.ts"
 import { startEmbeddedBroker } from "./embeddedBroker.ts"
@@ -9,9 +10,15 @@ import { administer } from "./rabbitmqAdministration.ts"
 /** Whether the tests of this file run against an embedded broker. */
 export const isEmbedded = inject("broker") === "the embedded broker"
 
+/** Which RabbitMQ the embedded one is to be: by default the one that CI has. */
+const embeddedVersion = versions.find((version) => version === process.env["EMBEDDED_VERSION"])
+
 /** The embedded one, which ends after the last test of the file. */
-const embedded = isEmbedded ? await startEmbeddedBroker() : undefined
+const embedded = isEmbedded ? await startEmbeddedBroker({ version: embeddedVersion }) : undefined
 if (embedded !== undefined) afterAll(embedded.stop)
+
+/** Whether the broker is RabbitMQ 4.x: the condition of what differs from 3.x. */
+export const is4 = (isEmbedded ? embeddedVersion ?? "" : inject("version")).startsWith("4.")
 
 const administrable = inject("administrableBroker")
 

@@ -82,7 +82,7 @@ export const publish = (exchange: string, routingKey: string, properties: BasicP
   properties
 })
 
-export const consume = (queue: string): Step => ({
+export const consume = (queue: string, options: Options<Methods.BasicConsume> = {}): Step => ({
   method: {
     _tag: "basic.consume",
     queue,
@@ -91,7 +91,8 @@ export const consume = (queue: string): Step => ({
     noAck: true,
     exclusive: false,
     noWait: false,
-    arguments: {}
+    arguments: {},
+    ...options
   }
 })
 

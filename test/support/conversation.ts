@@ -1,4 +1,6 @@
 /** Two connections to a broker that make calls, with names that each conversation has for itself. */
+import type { AmqpBroker } from "@effect-amqp/core/testing"
+import { versions } from "@effect-amqp/core/testing/internal/rules"
 import { deleteExchange, deleteQueue } from "./calls.ts"
 import type { Step } from "./calls.ts"
 import { RawConnection } from "./rawConnection.ts"
@@ -76,10 +78,13 @@ export class Conversations {
   }
 }
 
-/** Whether answers to the letter can be expected: from RabbitMQ 3.10, reached without TLS, and from the embedded broker. */
-export const isRabbitMQ310 = async (url: string): Promise<boolean> => {
-  if (!url.startsWith("amqp:")) return false
+/**
+ * Which RabbitMQ it is whose answers can be expected to the letter, also if the embedded broker is that: `undefined` for one that these
+ * tests don't know, and for one that is reached with TLS.
+ */
+export const versionAt = async (url: string): Promise<AmqpBroker.Version | undefined> => {
+  if (!url.startsWith("amqp:")) return undefined
   const connection = await RawConnection.open(url)
   await connection.close()
-  return connection.serverVersion.startsWith("3.10.")
+  return versions.find((version) => connection.serverVersion.startsWith(`${version}.`))
 }

@@ -16,6 +16,11 @@ typeOf(AmqpBroker.make({ mechanisms: ["PLAIN"] })).is<
 AmqpBroker.make({ mechanisms: [] })
 // @ts-expect-error a mechanism that the broker does not know
 AmqpBroker.make({ mechanisms: ["EXTERNAL"] })
+AmqpBroker.make({ version: "4.3" })
+// @ts-expect-error a version of RabbitMQ that the broker does not know
+AmqpBroker.make({ version: "3.9" })
+// @ts-expect-error a series and not a release
+NodeAmqpBroker.layer({ version: "4.0.5" })
 // @ts-expect-error a password is redacted
 AmqpBroker.layer({ users: { anna: { password: "secret" } } })
 

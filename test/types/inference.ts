@@ -172,6 +172,24 @@ typeOf(eitherFails.pipe(AmqpChannel.catchTags({ NoStock: ({ article }) => sendPr
 typeOf(eitherFails.pipe(AmqpChannel.catchTags({ NoStock: () => Effect.void, NoMoney: () => Effect.void }))).is<
   Program<1 | void, never, Db>
 >()
+// A case that may be missing catches nothing for certain.
+declare const maybe: {
+  readonly NoStock?: (error: NoStock) => AmqpChannel.AmqpChannel<2>
+  readonly NoMoney: ((error: NoMoney) => AmqpChannel.AmqpChannel<3>) | undefined
+}
+typeOf(AmqpChannel.catchTags(eitherFails, maybe)).is<Program<1 | 2 | 3, NoStock | NoMoney, Db>>()
+declare const oneForCertain: {
+  readonly NoStock: () => AmqpChannel.AmqpChannel<2>
+  readonly NoMoney?: () => AmqpChannel.AmqpChannel<3>
+}
+typeOf(eitherFails.pipe(AmqpChannel.catchTags(oneForCertain))).is<Program<1 | 2 | 3, NoMoney, Db>>()
+// The methods of a class are cases too.
+declare class Cases {
+  NoStock(error: NoStock): AmqpChannel.AmqpChannel<2>
+  NoMoney(error: NoMoney): AmqpChannel.AmqpChannel<3>
+}
+declare const cases: Cases
+typeOf(AmqpChannel.catchTags(eitherFails, cases)).is<Program<1 | 2 | 3, never, Db>>()
 // @ts-expect-error it does not fail with that
 AmqpChannel.catchTags(eitherFails, { NoSuchTag: () => cleanUp })
 // @ts-expect-error nor in a pipe
@@ -361,3 +379,13 @@ AmqpFailure.retry({ delays: demandingSchedule })
 AmqpFailure.retry({ delays: ["1 second"], otherwise: () => Effect.void })
 // @ts-expect-error nothing waits in a stream
 AmqpFailure.retry({ delays: ["1 second"], delayQueue: (queue) => AmqpQueue.stream(queue) })
+
+// -----------------------------------------------------------------------------
+// a step without a star
+// -----------------------------------------------------------------------------
+
+AmqpChannel.gen(function*() {
+  // @ts-expect-error the result of `yield` without a star has no type
+  const count: number = yield AmqpQueue.declarePassive("orders")
+  return count
+})

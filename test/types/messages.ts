@@ -4,6 +4,7 @@
 import type { AmqpError } from "@effect-amqp/core"
 import { AmqpChannel, AmqpConsumer, AmqpDelivery, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
 import type { AmqpConnection } from "@effect-amqp/core"
+import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
@@ -155,3 +156,15 @@ published.pipe(
     (reason) => Effect.sync(() => typeOf(reason).is<AmqpError.Returned>())
   )
 )
+
+// -----------------------------------------------------------------------------
+// the defaults of a publisher
+// -----------------------------------------------------------------------------
+
+AmqpPublisher.make({ defaults: { deliveryMode: "persistent", mandatory: true, headers: { source: "orders" } } })
+// @ts-expect-error the mode has a name
+AmqpPublisher.make({ defaults: { deliveryMode: 2 } })
+// @ts-expect-error an id is of one message
+AmqpPublisher.make({ defaults: { messageId: "1" } })
+// @ts-expect-error no property has this name
+AmqpPublisher.make({ defaults: { delivery_mode: "persistent" } })

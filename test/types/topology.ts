@@ -20,7 +20,7 @@ const handler = () => Effect.succeed(AmqpDelivery.ack)
 typeOf(classic).is<AmqpQueue.AmqpQueue<"classic">>()
 typeOf(quorum).is<AmqpQueue.AmqpQueue<"quorum">>()
 typeOf(stream).is<AmqpQueue.AmqpQueue<"stream">>()
-typeOf(replies).is<AmqpQueue.AmqpQueue<"classic">>()
+typeOf(replies).is<AmqpQueue.ServerNamedQueue>()
 // A binding changes nothing of that.
 typeOf(quorum.pipe(AmqpQueue.withBinding({ exchange: "events" }))).is<AmqpQueue.AmqpQueue<"quorum">>()
 
@@ -43,6 +43,9 @@ AmqpQueue.serverNamed({ exclusive: false })
 AmqpQueue.serverNamed("replies")
 
 AmqpQueue.quorum("orders", { deliveryLimit: 3, maxLength: 10, overflow: "reject-publish" })
+AmqpQueue.quorum("orders", { deliveryLimit: "unlimited", deadLetterQueue: classic })
+// @ts-expect-error there is one word for it
+AmqpQueue.quorum("orders", { deliveryLimit: "none" })
 // @ts-expect-error it is for everyone
 AmqpQueue.quorum("orders", { exclusive: true })
 // @ts-expect-error it stays when its last consumer is gone
@@ -98,7 +101,12 @@ classic.bindings.push({ exchange: "events", routingKey: "", arguments: {} })
 // exchanges and topologies
 // -----------------------------------------------------------------------------
 
-AmqpExchange.make("delayed", { type: "x-delayed-message", arguments: { "x-delayed-type": "direct" } })
+AmqpExchange.make("delayed", { pluginType: "x-delayed-message", arguments: { "x-delayed-type": "direct" } })
+AmqpExchange.make("events", { type: "topic" })
+// @ts-expect-error a type that not every broker has is said to be a plugin's
+AmqpExchange.make("delayed", { type: "x-delayed-message" })
+// @ts-expect-error it has one type
+AmqpExchange.make("delayed", { type: "topic", pluginType: "x-delayed-message" })
 // @ts-expect-error its type has to be said
 AmqpExchange.make("delayed", {})
 // @ts-expect-error unless the constructor's name says it
@@ -141,8 +149,81 @@ AmqpConsumer.stream(stream, { offset: "latest" })
 
 AmqpQueue.get(classic, handler)
 AmqpQueue.get(quorum, handler)
-AmqpQueue.getAutoAck(replies)
+AmqpQueue.getAutoAck("orders")
 // @ts-expect-error a stream gives no single messages
 AmqpQueue.get(stream, handler)
+// @ts-expect-error nor all of them
+AmqpQueue.getAll(stream, handler)
 // @ts-expect-error nor without an acknowledgement
 AmqpQueue.getAutoAck(stream)
+
+// -----------------------------------------------------------------------------
+// operations by the type of queue
+// -----------------------------------------------------------------------------
+
+AmqpQueue.purge("log")
+AmqpQueue.purge(quorum)
+// @ts-expect-error a stream can't be purged
+AmqpQueue.purge(stream)
+
+AmqpQueue.delete("orders", { ifEmpty: true })
+AmqpQueue.delete(classic, { ifUnused: true })
+AmqpQueue.delete(quorum)
+AmqpQueue.delete(stream)
+// @ts-expect-error a quorum queue is deleted without conditions
+AmqpQueue.delete(quorum, { ifUnused: true })
+// @ts-expect-error and a stream ignores them
+AmqpQueue.delete(stream, { ifEmpty: true })
+
+declare const anyQueue: AmqpQueue.AmqpQueue
+declare const queueOrName: string | AmqpQueue.AmqpQueue<"classic">
+AmqpQueue.delete(anyQueue)
+AmqpQueue.route(anyQueue)
+AmqpQueue.purge(queueOrName)
+// @ts-expect-error it may be a stream
+AmqpQueue.purge(anyQueue)
+
+// What needs the name of a queue is not offered for the description of one that the broker names.
+const bound = replies.pipe(AmqpQueue.withBinding({ exchange: "events" }))
+typeOf(bound).is<AmqpQueue.ServerNamedQueue>()
+AmqpQueue.declare(bound)
+// @ts-expect-error
+AmqpQueue.route(replies)
+// @ts-expect-error
+AmqpQueue.route(bound)
+// @ts-expect-error
+AmqpQueue.get(replies, handler)
+// @ts-expect-error
+AmqpQueue.getAutoAck(replies)
+// @ts-expect-error
+AmqpQueue.purge(replies)
+// @ts-expect-error
+AmqpQueue.delete(replies)
+// @ts-expect-error
+AmqpQueue.bind(replies, { exchange: "events" })
+// @ts-expect-error
+AmqpQueue.unbind(replies, { exchange: "events" })
+// @ts-expect-error
+AmqpQueue.declarePassive(replies)
+
+// -----------------------------------------------------------------------------
+// moving
+// -----------------------------------------------------------------------------
+
+AmqpQueue.move("orders.failed", "orders", { limit: 10, filter: ({ redelivered }) => redelivered })
+AmqpQueue.move(classic, quorum, { onProgress: ({ moved }) => Effect.log(moved) })
+AmqpQueue.move(quorum, stream)
+AmqpQueue.move(classic, { exchange: AmqpExchange.topic("events"), routingKey: "a" })
+AmqpQueue.move(classic, ({ routingKey }) => ({ exchange: "events", routingKey }), { dryRun: true })
+// @ts-expect-error a stream keeps its messages
+AmqpQueue.move(stream, classic)
+// @ts-expect-error it may be a stream
+AmqpQueue.move(anyQueue, classic)
+// @ts-expect-error the name of the queue is needed
+AmqpQueue.move(replies, classic)
+// @ts-expect-error a route has a key
+AmqpQueue.move(classic, { exchange: "events" })
+// @ts-expect-error there is no such option
+AmqpQueue.move(classic, quorum, { batchSize: 10 })
+// @ts-expect-error progress is an Effect
+AmqpQueue.move(classic, quorum, { onProgress: ({ moved }) => moved })

@@ -2,8 +2,7 @@ import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpEncoding from "@effect-amqp/core/AmqpEncoding"
 import * as AmqpEnvelope from "@effect-amqp/core/AmqpEnvelope"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import { decodeProperties, encodeProperties } from "@effect-amqp/core/internal/properties"
-import { encodeProperties as encodeWire } from "@effect-amqp/core/protocol/BasicProperties"
+import { decodeProperties, writeProperties } from "@effect-amqp/core/internal/properties"
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Context from "effect/Context"
@@ -17,7 +16,7 @@ import { shortText, written } from "./protocol/support.ts"
 /** A message as it arrives. */
 const delivered = ({ body, properties }: AmqpMessage.AmqpMessage): AmqpDelivery.ReceivedMessage => ({
   body,
-  properties: decodeProperties(written((writer) => encodeWire(writer, encodeProperties(properties)))),
+  properties: decodeProperties(written((writer) => writeProperties(writer, properties))),
   text: new TextDecoder().decode(body),
   exchange: "",
   routingKey: "orders",

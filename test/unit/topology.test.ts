@@ -18,6 +18,10 @@ const refusal = (make: () => unknown): string => {
   return assert.fail("it was made")
 }
 
+/** Options as they come from a variable of a looser type, or from JavaScript. */
+// oxlint-disable-next-line typescript/no-explicit-any
+const loose = (options: Readonly<Record<string, unknown>>): any => options
+
 const tooLong = "é".repeat(128)
 
 const { classic, quorum, serverNamed, stream } = AmqpQueue
@@ -25,7 +29,7 @@ const { direct, fanout, headers, topic } = AmqpExchange
 
 describe("a description", () => {
   it("has what its options say, and the defaults of a durable queue that stays", () => {
-    const { bindings, references, ...queue } = classic("q")
+    const { bindings, pipe: _pipe, references, ...queue } = classic("q") // oxlint-disable-line typescript/unbound-method
     assert.deepStrictEqual({ ...queue }, {
       type: "classic",
       name: "q",
@@ -115,7 +119,29 @@ describe("what no broker would take is refused when the description is made:", (
     ["a quorum queue without a name", () => quorum(""), "queue: must not be empty"],
     ["a stream without a name", () => stream(""), "queue: must not be empty"],
     ["an exchange without a name", () => direct(""), "exchange: must not be empty"],
-    ["an exchange without a type", () => AmqpExchange.make("x", { type: "" }), "type: must not be empty"],
+    [
+      "an exchange without a type",
+      () => AmqpExchange.make("x", loose({})),
+      `type: no broker has the exchange type "undefined"`
+    ],
+    ["an exchange of an empty type", () => AmqpExchange.make("x", loose({ type: "" })), `the exchange type ""`],
+    ["a typing error in a type", () => AmqpExchange.make("x", loose({ type: "topics" })), `did you mean "topic"?`],
+    ["a type in capitals", () => AmqpExchange.make("x", loose({ type: "Fanout" })), `did you mean "fanout"?`],
+    [
+      "a type of a plugin that is not said to be one",
+      () => AmqpExchange.make("x", loose({ type: "x-delayed-message" })),
+      "a type that a plugin adds is given as pluginType"
+    ],
+    [
+      "a type of a plugin without a name",
+      () => AmqpExchange.make("x", { pluginType: "" }),
+      "pluginType: must not be empty"
+    ],
+    [
+      "two types",
+      () => AmqpExchange.make("x", loose({ type: "topic", pluginType: "x-y" })),
+      "an exchange has one type"
+    ],
     ["a queue with a name over 255 bytes", () => classic(tooLong), "queue: a name holds at most 255 bytes"],
     ["an exchange with a name over 255 bytes", () => topic(tooLong), "exchange: a name holds at most 255 bytes"],
     ["a negative time to live", () => classic("q", { messageTtl: -1 }), "messageTtl: must be from 0 to 4294967295"],
@@ -132,6 +158,12 @@ describe("what no broker would take is refused when the description is made:", (
       "maxPriority: must be a whole number from 0 to 255"
     ],
     ["a negative delivery limit", () => quorum("q", { deliveryLimit: -1 }), "deliveryLimit: must be a whole number"],
+    [
+      "a delivery limit that is not a number",
+      () => quorum("q", loose({ deliveryLimit: "5" })),
+      "deliveryLimit: must be"
+    ],
+    ["a delivery limit that is infinite", () => quorum("q", { deliveryLimit: Infinity }), "deliveryLimit: must be"],
     ["a group of none", () => quorum("q", { initialGroupSize: 0 }), "initialGroupSize: must be a whole number from 1"],
     ["a stream on no node", () => stream("q", { initialGroupSize: 0 }), "initialGroupSize: must be a whole number"],
     ["a stream that keeps nothing for any time", () => stream("q", { maxAge: 0 }), "maxAge: must be from 1 seconds"],
@@ -161,6 +193,45 @@ describe("what no broker would take is refused when the description is made:", (
       () => quorum("q", { deadLetterStrategy: "at-least-once", deadLetterExchange: "x" }),
       `the overflow "reject-publish"`
     ],
+    [
+      "a dead-letter queue and an exchange",
+      () => classic("q", { deadLetterQueue: "dead", deadLetterExchange: "x" }),
+      "deadLetterQueue: stands for"
+    ],
+    [
+      "a dead-letter queue and a key",
+      () => quorum("q", { deadLetterQueue: "dead", deadLetterRoutingKey: "x" }),
+      "deadLetterQueue: stands for"
+    ],
+    [
+      "a dead-letter queue and an exchange by its own name",
+      () => classic("q", { deadLetterQueue: "dead", arguments: { "x-dead-letter-exchange": "x" } }),
+      "arguments: x-dead-letter-exchange is given by an option too"
+    ],
+    [
+      "a dead-letter queue that the broker names",
+      () => classic("q", { deadLetterQueue: serverNamed() }),
+      "deadLetterQueue: must not be empty"
+    ],
+    [
+      "a dead-letter queue without a name",
+      () => quorum("q", { deadLetterQueue: "" }),
+      "deadLetterQueue: must not be empty"
+    ],
+    ...(["bogus", "5", "", "0s", "-1s", "1.5s", 5, true] as const).map((maxAge) =>
+      [
+        `an x-max-age of ${JSON.stringify(maxAge)}, for which RabbitMQ may end the connection`,
+        () => stream("q", { arguments: { "x-max-age": maxAge } }),
+        "arguments: x-max-age must be a number and one of"
+      ] as const
+    ),
+    ...(["bogus", "", 1] as const).map((locator) =>
+      [
+        `an x-queue-master-locator of ${JSON.stringify(locator)}, for which RabbitMQ ends the connection`,
+        () => classic("q", { arguments: { "x-queue-master-locator": locator } }),
+        "arguments: x-queue-master-locator must be"
+      ] as const
+    ),
     [
       "an alternate exchange without a name",
       () => direct("x", { alternateExchange: "" }),
@@ -198,6 +269,101 @@ describe("what no broker would take is refused when the description is made:", (
     ]
   ]
   for (const [name, make, says] of cases) it(name, () => assert.include(refusal(make), says))
+})
+
+describe("options of another type of queue, and unknown ones, are refused by name also when they come from a variable:", () => {
+  const cases: ReadonlyArray<readonly [make: () => unknown, says: string]> = [
+    [() => quorum("q", loose({ exclusive: true })), `there is no "exclusive"; it is an option of classic queues`],
+    [() => quorum("q", loose({ autoDelete: true })), `there is no "autoDelete"; it is an option of classic queues`],
+    [() => quorum("q", loose({ durable: false })), `there is no "durable"; it is an option of classic queues`],
+    [() => quorum("q", loose({ maxPriority: 5 })), `there is no "maxPriority"; it is an option of classic queues`],
+    [() => quorum("q", loose({ maxAge: "1 day" })), `there is no "maxAge"; it is an option of stream queues`],
+    [() => stream("q", loose({ messageTtl: 1 })), `"messageTtl"; it is an option of classic and quorum queues`],
+    [() => stream("q", loose({ maxLength: 1 })), `"maxLength"; it is an option of classic and quorum queues`],
+    [() => stream("q", loose({ deadLetterExchange: "x" })), "options of a stream queue"],
+    [() => stream("q", loose({ deadLetterQueue: "x" })), "it is an option of classic and quorum queues"],
+    [() => stream("q", loose({ expires: 1 })), "it is an option of classic and quorum queues"],
+    [() => serverNamed(loose({ durable: true })), `"durable"; it is an option of classic queues`],
+    [() => serverNamed(loose({ exclusive: false })), "options of a server-named queue"],
+    [() => classic("q", loose({ deliveryLimit: 2 })), `"deliveryLimit"; it is an option of quorum queues`],
+    [() => classic("q", loose({ initialGroupSize: 2 })), "it is an option of quorum and stream queues"],
+    [() => classic("q", loose({ maxAge: "7 days" })), "it is an option of stream queues"],
+    [() => classic("q", loose({ messageTTL: 1 })), `did you mean "messageTtl"?`],
+    [() => quorum("q", loose({ delivery_limit: 1 })), `did you mean "deliveryLimit"?`],
+    [() => classic("q", loose({ ttl: 1 })), `there is no "ttl"; there are messageTtl`],
+    [() => direct("x", loose({ exclusive: true })), `there is no "exclusive"`],
+    [() => fanout("x", loose({ type: "topic" })), `there is no "type"`],
+    [() => topic("x", loose({ auto_delete: true })), `did you mean "autoDelete"?`],
+    [() => AmqpExchange.make("x", loose({ type: "topic", durabel: true })), `did you mean "durable"?`],
+    [
+      () => AmqpQueue.withBinding(classic("q"), loose({ exchange: "x", routingkey: "a" })),
+      `did you mean "routingKey"?`
+    ],
+    [() => AmqpQueue.withBinding(classic("q"), loose({ exchange: "x", source: "x" })), `there is no "source"`],
+    [() => AmqpExchange.withBinding(direct("x"), loose({ source: "x", exchange: "x" })), `there is no "exchange"`]
+  ]
+  for (const [make, says] of cases) it(String(make), () => assert.include(refusal(make), says))
+
+  it("but not what is undefined", () => {
+    assert.deepStrictEqual(quorum("q", loose({ exclusive: undefined, maxLength: 1 })), quorum("q", { maxLength: 1 }))
+  })
+})
+
+describe("a dead-letter queue", () => {
+  it("stands for the default exchange with its name as the key", () => {
+    for (const dead of ["dead", quorum("dead"), stream("dead")]) {
+      assert.include(classic("q", { deadLetterQueue: dead }).arguments, {
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "dead"
+      })
+    }
+    const options = {
+      deadLetterStrategy: "at-least-once",
+      overflow: "reject-publish",
+      deadLetterQueue: "dead"
+    } as const
+    assert.include(quorum("q", options).arguments, { "x-dead-letter-strategy": "at-least-once" })
+  })
+
+  it("is part of a topology when it is described, before the queue that needs it, and only once", () => {
+    const last = classic("last")
+    const dead = quorum("dead", { deadLetterQueue: last }).pipe(AmqpQueue.withBinding({ exchange: fanout("x") }))
+    const { exchanges, queues } = AmqpTopology.make(
+      classic("a", { deadLetterQueue: dead }),
+      classic("b", { deadLetterQueue: dead }),
+      last
+    )
+    assert.deepStrictEqual(queues.map(({ name }) => name), ["last", "dead", "a", "b"])
+    assert.deepStrictEqual(exchanges.map(({ name }) => name), ["x"])
+    assert.deepStrictEqual(AmqpTopology.make(classic("a", { deadLetterQueue: "dead" })).queues.length, 1)
+  })
+
+  it("may have the queue as its own dead-letter queue", () => {
+    const dead = classic("dead", { deadLetterQueue: "a", messageTtl: "1 minute" })
+    assert.deepStrictEqual(
+      AmqpTopology.make(classic("a", { deadLetterQueue: dead })).queues.map(({ name }) => name),
+      ["dead", "a"]
+    )
+    const cycle = { ...classic("a"), references: new Array<AmqpQueue.AmqpQueue>() }
+    cycle.references.push(classic("b", { deadLetterQueue: cycle }))
+    assert.deepStrictEqual(AmqpTopology.make(cycle).queues.map(({ name }) => name), ["b", "a"])
+  })
+
+  it("is refused when another description of its name differs", () => {
+    assert.include(
+      refusal(() => AmqpTopology.make(classic("a", { deadLetterQueue: quorum("dead") }), classic("dead"))),
+      `queue "dead" differ`
+    )
+  })
+})
+
+describe("a route", () => {
+  it("is refused for a queue without a name", () => {
+    const queue: AmqpQueue.AmqpQueue = serverNamed()
+    assert.include(refusal(() => AmqpQueue.route(queue)), "queue: must not be empty")
+    assert.include(refusal(() => AmqpQueue.route("")), "queue: must not be empty")
+    assert.deepStrictEqual(AmqpQueue.route(quorum("q")), { exchange: "", routingKey: "q" })
+  })
 })
 
 describe("a topology", () => {

@@ -16,14 +16,16 @@ import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Record from "effect/Record"
 import * as AmqpConnection from "./AmqpConnection.ts"
-import { AmqpChannelError, InvalidArgument } from "./AmqpError.ts"
+import { AmqpChannelError } from "./AmqpError.ts"
 import type { AmqpPublishAllError } from "./AmqpError.ts"
-import * as AmqpMessage from "./AmqpMessage.ts"
+import type * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel.ts"
+import type { Channels } from "./internal/channels.ts"
 import * as Program from "./internal/program.ts"
 import { ProgramConfirms } from "./internal/programConfirms.ts"
 import { sessionOf } from "./internal/session.ts"
 import * as Topology from "./internal/topology.ts"
+import * as Validation from "./internal/validation.ts"
 
 /**
  * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. Not an `Effect`: run it
@@ -79,6 +81,14 @@ export type Services<S> = S extends Program.AmqpChannel<unknown, unknown, infer 
 /**
  * Sequences channel operations and ordinary Effects, as `Effect.gen` does for Effects.
  *
+ * **Gotchas**
+ *
+ * As with `Effect.gen`, a step that fails ends the program where it stands: neither a `catch` nor a `finally` of the generator runs. Use
+ * {@link catchTag} and {@link ensuring}.
+ *
+ * The function has to return a new generator each time. One that another run has begun is refused with a defect, and so is a step that is
+ * yielded without a star, or that something other than the runner takes.
+ *
  * **Example** (Declaring a queue and publishing to it)
  *
  * ```ts
@@ -94,7 +104,7 @@ export type Services<S> = S extends Program.AmqpChannel<unknown, unknown, infer 
  * @since 0.1.0
  */
 export const gen = <S extends Step, A>(
-  body: () => Generator<S, A, never>
+  body: () => Generator<S, A, unknown>
 ): AmqpChannel<A, Error<S>, Services<S>> =>
   // The errors and services of a generator's steps are those that its type names.
   Program.make((channel) => Program.gen(body)(channel) as Effect.Effect<A, Error<S>, Services<S>>)
@@ -280,6 +290,9 @@ export const catchTag: {
 /**
  * Goes on with another step when the program fails with one of these tags; see {@link catchTag}.
  *
+ * A case may be optional or `undefined`: its errors may pass, and stay in the type. Cases may also be inherited, such as the methods
+ * of a class.
+ *
  * @category combinators
  * @since 0.1.0
  */
@@ -288,7 +301,7 @@ export const catchTags: {
     cases: Cases
   ): <A, R>(self: AmqpChannel<A, E, R>) => AmqpChannel<
     A | Success<CaseStep<Cases>>,
-    Exclude<E, { readonly _tag: keyof Cases }> | Error<CaseStep<Cases>>,
+    Exclude<E, { readonly _tag: CaughtTags<Cases> }> | Error<CaseStep<Cases>>,
     R | Services<CaseStep<Cases>>
   >
   <A, E, R, Cases extends CatchCases<E>>(
@@ -296,7 +309,7 @@ export const catchTags: {
     cases: Cases
   ): AmqpChannel<
     A | Success<CaseStep<Cases>>,
-    Exclude<E, { readonly _tag: keyof Cases }> | Error<CaseStep<Cases>>,
+    Exclude<E, { readonly _tag: CaughtTags<Cases> }> | Error<CaseStep<Cases>>,
     R | Services<CaseStep<Cases>>
   >
 } = dual(
@@ -307,25 +320,37 @@ export const catchTags: {
 
 const catchCases = <A, E, R>(
   self: AmqpChannel<A, E, R>,
-  cases: Readonly<Record<string, (error: never) => Step>>
+  cases: Readonly<Record<string, ((error: never) => Step) | undefined>>
 ): AmqpChannel<unknown, unknown, unknown> =>
   transform(
     self,
     (effect, channel) =>
       Effect.catch(effect, (error: unknown): Effect.Effect<unknown, unknown, unknown> => {
         const tag = typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : ""
+        if (!isCase(cases, tag)) return Effect.fail(error)
         // The case for a tag takes the errors with that tag.
-        return Object.hasOwn(cases, tag) ? Program.runOn(cases[tag](error as never), channel) : Effect.fail(error)
+        return Program.runOn(cases[tag]?.(error as never) ?? Effect.fail(error), channel)
       })
   )
 
+/** Whether there is a case for a tag, own or inherited. What every object inherits is none. */
+const isCase = (cases: Readonly<Record<string, unknown>>, tag: string): boolean =>
+  tag in cases && (Object.hasOwn(cases, tag) || !(tag in Object.prototype))
+
 type CatchCases<E> = {
-  readonly [K in E extends { readonly _tag: string } ? E["_tag"] : never]?: (
-    error: Extract<E, { readonly _tag: K }>
-  ) => Step
+  readonly [K in E extends { readonly _tag: string } ? E["_tag"] : never]?:
+    | ((error: Extract<E, { readonly _tag: K }>) => Step)
+    | undefined
 }
 
-type CaseStep<Cases> = { [K in keyof Cases]: Cases[K] extends (error: never) => infer S ? S : never }[keyof Cases]
+/** The tags that have a case for certain: one that may be missing catches nothing for certain. */
+type CaughtTags<Cases> = {
+  [K in keyof Cases]-?: undefined extends Cases[K] ? never : Cases[K] extends (error: never) => Step ? K : never
+}[keyof Cases]
+
+type CaseStep<Cases> = {
+  [K in keyof Cases]-?: NonNullable<Cases[K]> extends (error: never) => infer S ? S : never
+}[keyof Cases]
 
 /**
  * Runs a step when the program is over, however it ended. Without the broker when the channel is gone.
@@ -359,6 +384,8 @@ export const timeout: {
 
 // -----------------------------------------------------------------------------
 // runners
+//
+// What a program does with a publisher, an RPC client or another runner is not part of it: each of them uses a channel of its own.
 // -----------------------------------------------------------------------------
 
 /**
@@ -373,7 +400,7 @@ export const timeout: {
  * What the program published is not confirmed, but it succeeds only when the broker has closed the channel and had no
  * complaint: `NotFound` for an exchange that does not exist, `Returned` for a mandatory message that no queue took.
  *
- * The channel of a program that published nothing and left nothing behind is kept for the next one.
+ * The channel of a program that published nothing, fetched no message and left nothing else behind is kept for the next one.
  *
  * **Gotchas**
  *
@@ -385,8 +412,8 @@ export const timeout: {
 export const run = <A, E, R>(
   self: AmqpChannel<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
-  withChannel("plain", (channel) =>
-    Effect.flatMap(Program.runOn(self, channel), (value) =>
+  withChannel("run", (channel, program) =>
+    Effect.flatMap(program(self), (value) =>
       // How long the close takes is up to how much was published: the wait is not bounded, but can be interrupted.
       channel.unconfirmed ? Effect.flatMap(channel.close, () => refusalOr(channel, value)) : Effect.succeed(value)))
 
@@ -400,16 +427,21 @@ export const run = <A, E, R>(
  * of unknown outcome: it names each by its number among the program's publishes, from 0. A program that fails is not waited
  * for: what it published before is on its way.
  *
+ * **Gotchas**
+ *
+ * What another runner publishes within the program is that runner's: with {@link run} it is not confirmed. A warning is logged once per
+ * connection.
+ *
  * @category runners
  * @since 0.1.0
  */
 export const confirmed = <A, E, R>(
   self: AmqpChannel<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError | AmqpPublishAllError, R | AmqpConnection.AmqpConnection> =>
-  withChannel("confirm", (channel) => {
+  withChannel("confirmed", (channel, program) => {
     const confirms = new ProgramConfirms()
     channel.programPublisher = confirms
-    return Effect.tap(Program.runOn(self, channel), confirms.awaitAll)
+    return Effect.tap(program(self), confirms.awaitAll)
   })
 
 /**
@@ -421,21 +453,30 @@ export const confirmed = <A, E, R>(
  * What a program received and settled is part of it too, so a message can be moved: the handler of `AmqpQueue.get` may be a
  * program that publishes.
  *
- * Fails besides with what the broker says to the commit, and with `Returned` for a mandatory message that no queue took, in which
- * case the rest is committed. An interruption waits for a commit that has begun.
+ * Fails besides with what the broker says to the commit, and with `Returned` for a mandatory message that no queue took. An interruption
+ * waits for a commit that has begun.
  *
  * **Gotchas**
  *
+ * A transaction is about what the broker was told, and not about where messages end. RabbitMQ routes them at the commit: one that no queue
+ * takes is dropped, or returned when it is mandatory, and everything else is committed all the same, acknowledgements too. So a message
+ * that a transaction takes from a queue and publishes to one that is not there is lost. Use `AmqpQueue.move` to move messages: it
+ * acknowledges each when its copy is confirmed.
+ *
+ * Only what the program does with its own channel is part of it. A publisher, an RPC client, another runner or the `ack` of a
+ * consumer's delivery uses another channel, and happens even if the transaction is rolled back. For the first three a warning is logged,
+ * once per connection; the last is a defect.
+ *
  * RabbitMQ commits what goes to one queue as a whole; across queues, a broker that fails in the middle may have done a part.
  *
- * **Example** (Moving a message to another queue)
+ * **Example** (Handling a message and publishing what comes of it, both or neither)
  *
  * ```ts
  * import { AmqpChannel, AmqpDelivery, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
  *
- * const moveOne = AmqpChannel.transaction(
- *   AmqpQueue.get("orders", ({ body, properties }) =>
- *     AmqpChannel.publish(AmqpMessage.make(body, properties), AmqpQueue.route("archive")).pipe(
+ * const billOne = AmqpChannel.transaction(
+ *   AmqpQueue.get("orders", ({ text }) =>
+ *     AmqpChannel.publish(AmqpMessage.text(`bill for ${text}`), AmqpQueue.route("bills")).pipe(
  *       AmqpChannel.as(AmqpDelivery.ack)
  *     ))
  * )
@@ -449,35 +490,55 @@ export const transaction = <A, E, R>(
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
   withChannel(
     "transaction",
-    (channel) =>
-      Effect.flatMap(Program.runOn(self, channel), (value) =>
+    (channel, program) =>
+      Effect.flatMap(program(self), (value) =>
         Effect.flatMap(Effect.uninterruptible(channel.request({ _tag: "tx.commit" })), () => {
           channel.unconfirmed = false
           return refusalOr(channel, value)
         }))
   )
 
+const modes: Readonly<Record<Program.Runner, ChannelMode>> = {
+  run: "plain",
+  confirmed: "confirm",
+  transaction: "transaction"
+}
+
+/** Runs a step on the channel, for as long as which it is the fiber's current program. */
+type RunProgram = <A, E, R>(step: Step<A, E, R>) => Effect.Effect<A, E, R>
+
 const withChannel = <A, E, R>(
-  mode: ChannelMode,
-  use: (channel: Channel) => Effect.Effect<A, E, R>
+  runner: Program.Runner,
+  use: (channel: Channel, program: RunProgram) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
-  Effect.flatMap(
-    AmqpConnection.AmqpConnection,
-    (connection) => {
-      const { channels } = sessionOf(connection)
-      return Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(channels.lease(mode, restore), (channel) =>
-          Effect.flatMap(
-            Effect.exit(restore(Effect.suspend(() => use(channel)))),
-            (exit) =>
-              Effect.andThen(
-                // Closing the channel of a transaction without a commit rolls it back.
-                Exit.isSuccess(exit) ? channels.giveBack(channel) : channels.close(channel),
-                exit
-              )
-          ))
+  Effect.flatMap(AmqpConnection.AmqpConnection, (connection) => {
+    Program.warnOfOutsider(`AmqpChannel.${runner}`)
+    return useChannel(sessionOf(connection).channels, runner, use)
+  })
+
+const useChannel = <A, E, R>(
+  channels: Channels,
+  runner: Program.Runner,
+  use: (channel: Channel, program: RunProgram) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | AmqpChannelError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(channels.lease(modes[runner], restore), (channel) => {
+      const running = new Program.RunningProgram(runner, channel)
+      Program.setRunning(running, true)
+      const program: RunProgram = (step) =>
+        Effect.provideService(Program.runOn(step, channel), Program.CurrentProgram, running)
+      return Effect.flatMap(
+        Effect.exit(restore(Effect.suspend(() => use(channel, program)))),
+        (exit) => {
+          Program.setRunning(running, false)
+          return Effect.andThen(
+            // Closing the channel of a transaction without a commit rolls it back.
+            Exit.isSuccess(exit) ? channels.giveBack(channel) : channels.close(channel),
+            exit
+          )
+        }
       )
-    }
+    })
   )
 
 /** What the broker had against the publishes of a program, or the program's value. */
@@ -527,10 +588,10 @@ export const publish = (
   Program.make((channel) => {
     const send = channel.step(() => {
       const route = Topology.routeOf(options)
-      const properties = AmqpMessage.encodeProperties(message.properties)
+      const { body, properties } = message
       const { programPublisher } = channel
-      if (programPublisher === undefined) channel.publish(route, properties, message.body)
-      else programPublisher.publish(channel, route, properties, message.body)
+      if (programPublisher === undefined) channel.publish(route, properties, body)
+      else programPublisher.publish(channel, route, properties, body)
     })
     return Effect.suspend(() => mayPublish(channel) ? send : Effect.andThen(awaitPublishing(channel), send))
   })
@@ -557,17 +618,19 @@ const awaitPublishing = (channel: Channel): Effect.Effect<void> =>
 export const qos = (options: {
   readonly prefetchCount: number
   readonly global?: boolean | undefined
-}): AmqpChannel<void, AmqpChannelError> => {
-  const { global = false, prefetchCount } = options
-  if (!Number.isInteger(prefetchCount) || prefetchCount < 0 || prefetchCount > 65535) {
-    const description = "prefetchCount: must be a whole number from 0 (no limit) to 65535"
-    return fail(new AmqpChannelError({ reason: new InvalidArgument({ description }) }))
-  }
-  return Program.make((channel) => {
-    channel.isAltered = true
-    return Effect.asVoid(channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global }))
-  })
-}
+}): AmqpChannel<void, AmqpChannelError> =>
+  Program.make((channel) =>
+    Effect.flatMap(
+      Validation.attempt(() => {
+        const { global = false, prefetchCount } = Validation.knownKeys(options, ["prefetchCount", "global"])
+        return { global, prefetchCount: Validation.wholeNumber("prefetchCount", prefetchCount, 0, 65535) }
+      }),
+      ({ global, prefetchCount }) => {
+        channel.isAltered = true
+        return Effect.asVoid(channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global }))
+      }
+    )
+  )
 
 /**
  * Has the broker deliver everything again that this channel received and did not settle (`basic.recover`). RabbitMQ

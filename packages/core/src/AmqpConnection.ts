@@ -5,9 +5,13 @@
  * one reads, one writes, one keeps the heartbeat. Closing the scope closes the channels and the connection in order, each
  * step bounded in time. When the connection is lost, everything that uses it fails at once with the cause.
  *
- * What a broker can make the client keep in memory has limits: the size of a frame ({@link Options}: `frameMax`), of a message
- * (`maxBodySize`), and how deep field tables are nested (32, which is fixed). What exceeds the first and the last ends the
- * connection, and a message that is too large is dropped as it comes. No error, log or inspected value shows a password or token.
+ * What a broker can make the client keep in memory has limits: the size of a frame ({@link Options}: `frameMax`), of the properties
+ * of a message (`maxHeaderSize`), of its body (`maxBodySize`), and how deep field tables are nested (32, which is fixed). A frame or
+ * properties above their limit end the connection, a body above its limit is dropped as it comes, and tables that are nested deeper
+ * make reading the properties fail. No error, log or inspected value shows a password or token.
+ *
+ * Nothing that a program can reach leads to a password or token either, and the bytes of it are wiped when the broker has answered.
+ * A text that the program has itself, such as a URL, is the program's to keep.
  *
  * @since 0.1.0
  */
@@ -24,13 +28,14 @@ import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
-import { AmqpConnectionError, InvalidArgument } from "./AmqpError.ts"
+import { AmqpConnectionError } from "./AmqpError.ts"
 import type { CredentialsUnavailable } from "./AmqpError.ts"
 import * as AmqpSasl from "./AmqpSasl.ts"
 import { clientPropertiesOf, isTable } from "./internal/clientProperties.ts"
 import * as Session from "./internal/session.ts"
 import type { SessionOptions } from "./internal/sessionOptions.ts"
 import * as internal from "./internal/transport.ts"
+import * as Validation from "./internal/validation.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 
 export type { TransportProtection } from "./internal/transport.ts"
@@ -56,8 +61,8 @@ export interface Options {
    */
   readonly mechanisms?: NonEmptyReadonlyArray<AmqpSasl.Mechanism> | undefined
   /**
-   * How long before they expire credentials are asked for again, though never in the first half of what is left of their life.
-   * Default: 60 seconds.
+   * How long before they expire credentials are asked for again, though never in the first half of what is left of their life:
+   * finite, from 0. Default: 60 seconds.
    */
   readonly credentialsRefreshMargin?: Duration.Input | undefined
   /** Default: `/`. */
@@ -73,10 +78,22 @@ export interface Options {
    */
   readonly frameMax?: number | undefined
   /**
+   * The largest frame that is sent before the broker has said what it takes, in bytes from 4096 to 2^32 - 1. It is what a token,
+   * the user name and the client properties have to fit. Default: what AMQP 0-9-1 guarantees, 4096, and 8192 with RabbitMQ 4.1
+   * and later. A broker that is configured otherwise does not say so (RabbitMQ, `initial_frame_max`).
+   */
+  readonly initialFrameMax?: number | undefined
+  /**
    * The number of channels to ask for: 0 (no limit) to 65535; the smaller of both sides' is used. Default: 2047, which is
    * RabbitMQ's too.
    */
   readonly channelMax?: number | undefined
+  /**
+   * The largest content header (the properties and headers of a message) that is accepted where it is more than `frameMax`, in
+   * bytes with the 20 bytes around it. RabbitMQ sends a header as one frame of any size: dead-lettering adds `x-death`, and a
+   * message that had just fitted a frame no longer does. A larger one ends the connection. Default: 16 MiB.
+   */
+  readonly maxHeaderSize?: number | undefined
   /**
    * The largest message body that is accepted, in bytes; larger ones are dropped as they come, and what becomes of the message is up to who
    * asked for it: see `onOversized` of `AmqpConsumer.Options`. Default: 128 MiB, as much as `maxPublishSize`.
@@ -92,13 +109,24 @@ export interface Options {
    * Default: 8.
    */
   readonly maxIdleChannels?: number | undefined
-  /** For everything from the dial to the open connection. Default: 30 seconds. */
+  /**
+   * How long to wait for a channel while all that were negotiated are in use, from 0; `Infinity` is without end. After that the
+   * operation fails with `TooManyChannels`. Those that wait get a channel in their order. Default: 10 seconds.
+   */
+  readonly channelTimeout?: Duration.Input | undefined
+  /** For everything from the dial to the open connection, from 1 ms; `Infinity` sets no limit. Default: 30 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
-  /** For each answer of the broker during the handshake. Default: 10 seconds. */
+  /**
+   * For each answer of the broker during the handshake, and for the credentials, from 1 ms; `Infinity` sets no limit.
+   * Default: 10 seconds.
+   */
   readonly handshakeTimeout?: Duration.Input | undefined
-  /** For each answer of the broker to a request on a channel. Default: 30 seconds. */
+  /**
+   * For each answer of the broker to a request on a channel, from 1 ms; `Infinity` sets no limit. It goes on while the broker
+   * blocks the connection, as that may be for long. Default: 30 seconds.
+   */
   readonly requestTimeout?: Duration.Input | undefined
-  /** For the broker's answer when a channel or the connection is closed. Default: 5 seconds. */
+  /** For the broker's answer when a channel or the connection is closed: finite, from 0. Default: 5 seconds. */
   readonly closeTimeout?: Duration.Input | undefined
   /** What the broker's logs and management call this connection. It is the client property `connection_name`. */
   readonly connectionName?: string | undefined
@@ -117,8 +145,10 @@ export interface Options {
  * **Details**
  *
  * - `Open`: all is well.
- * - `Blocked`: the broker has no memory or disk for more messages (RabbitMQ, "Blocked Connection Notifications"), and publishers
- *   wait; `reason` is its own words. Everything else goes on.
+ * - `Blocked`: the broker is short of memory or disk, and this connection has published (RabbitMQ, "Blocked Connections"); `reason`
+ *   is the broker's text. RabbitMQ reads nothing more from it: publishers wait, requests fail with `RequestTimeout`, and
+ *   acknowledgements are not seen, so that consumers get what their prefetch allows and then nothing more. Heartbeats go on.
+ *   Connections that have not published are not blocked, which is why a program that does both is better off with two.
  * - `Closed`: it has ended, with this cause. Nothing comes after it.
  *
  * @category models
@@ -221,53 +251,73 @@ export class AmqpConnection extends Context.Service<AmqpConnection, {
  */
 export const Transport: Context.Reference<internal.TransportProtection | undefined> = internal.Transport
 
-const invalid = (description: string) =>
-  Effect.fail(new AmqpConnectionError({ reason: new InvalidArgument({ description }) }))
-
-const integerIn = (value: number, minimum: number, maximum: number): boolean =>
-  Number.isInteger(value) && value >= minimum && value <= maximum
+const optionKeys = Validation.keysOf<Options>({
+  credentials: true,
+  mechanisms: true,
+  credentialsRefreshMargin: true,
+  virtualHost: true,
+  heartbeat: true,
+  frameMax: true,
+  initialFrameMax: true,
+  channelMax: true,
+  maxHeaderSize: true,
+  maxBodySize: true,
+  maxPublishSize: true,
+  maxIdleChannels: true,
+  channelTimeout: true,
+  connectTimeout: true,
+  handshakeTimeout: true,
+  requestTimeout: true,
+  closeTimeout: true,
+  connectionName: true,
+  clientProperties: true,
+  locale: true
+})
 
 const defaultMechanisms: NonEmptyReadonlyArray<AmqpSasl.Mechanism> = [AmqpSasl.plain, AmqpSasl.amqplain]
 
 const guest: AmqpSasl.Credentials = { username: "guest", password: Redacted.make("guest") }
 
-const resolve = (
-  options: Options,
-  transport: internal.TransportProtection | undefined
-): Effect.Effect<SessionOptions, AmqpConnectionError> => {
-  const heartbeatSeconds = Duration.toSeconds(options.heartbeat ?? "60 seconds")
-  const { channelMax = 2047, frameMax = 131072, maxBodySize = 128 * 1024 * 1024 } = options
-  const { credentials = guest, maxIdleChannels = 8, maxPublishSize = 128 * 1024 * 1024 } = options
-  if (!integerIn(heartbeatSeconds, 0, 65535)) return invalid("heartbeat: must be whole seconds from 0 to 65535")
-  if (frameMax !== 0 && !integerIn(frameMax, 8192, 0xffffffff)) {
-    return invalid("frameMax: must be 0 (no limit) or whole bytes from 8192 to 4294967295")
-  }
-  if (!integerIn(channelMax, 0, 65535)) return invalid("channelMax: must be a whole number from 0 to 65535")
-  if (!integerIn(maxBodySize, 0, Number.MAX_SAFE_INTEGER)) return invalid("maxBodySize: must be whole bytes from 0")
-  if (!integerIn(maxIdleChannels, 0, 65535)) return invalid("maxIdleChannels: must be a whole number from 0 to 65535")
-  if (!integerIn(maxPublishSize, 0, Number.MAX_SAFE_INTEGER)) {
-    return invalid("maxPublishSize: must be whole bytes from 0")
-  }
-  return Effect.succeed({
+const mebibyte = 1024 * 1024
+
+/** The options, checked. Throws an `InvalidArgument`. */
+const resolve = (given: Options, transport: internal.TransportProtection | undefined): SessionOptions => {
+  const options = Validation.knownKeys(given, optionKeys, "AmqpConnection options")
+  const { credentials = guest, frameMax = 131072, initialFrameMax } = options
+  const heartbeat = Validation.duration("heartbeat", options.heartbeat ?? "60 seconds", 0, true)
+  return {
     credentials: Effect.isEffect(credentials) ? credentials : Effect.succeed(credentials),
     mechanisms: options.mechanisms ?? defaultMechanisms,
-    refreshMargin: Duration.fromInputUnsafe(options.credentialsRefreshMargin ?? "60 seconds"),
+    refreshMargin: Validation.duration(
+      "credentialsRefreshMargin",
+      options.credentialsRefreshMargin ?? "60 seconds",
+      0,
+      true
+    ),
     transport,
     virtualHost: options.virtualHost ?? "/",
     locale: options.locale ?? "en_US",
     clientProperties: clientPropertiesOf(options.connectionName, options.clientProperties),
-    heartbeatSeconds,
-    frameMax,
-    channelMax,
-    maxBodySize,
-    maxPublishSize,
-    maxIdleChannels,
-    connectTimeout: Duration.fromInputUnsafe(options.connectTimeout ?? "30 seconds"),
-    handshakeTimeout: Duration.fromInputUnsafe(options.handshakeTimeout ?? "10 seconds"),
-    requestTimeout: Duration.fromInputUnsafe(options.requestTimeout ?? "30 seconds"),
-    closeTimeout: Duration.fromInputUnsafe(options.closeTimeout ?? "5 seconds")
-  })
+    heartbeatSeconds: Validation.wholeNumber("heartbeat (in seconds)", Duration.toSeconds(heartbeat), 0, 65535),
+    frameMax: frameMax === 0 ? 0 : Validation.wholeNumber("frameMax (0, no limit, or bytes)", frameMax, 8192, maxFrame),
+    initialFrameMax: initialFrameMax === undefined
+      ? undefined
+      : Validation.wholeNumber("initialFrameMax", initialFrameMax, 4096, maxFrame),
+    channelMax: Validation.wholeNumber("channelMax", options.channelMax ?? 2047, 0, 65535),
+    maxHeaderSize: Validation.wholeNumber("maxHeaderSize", options.maxHeaderSize ?? 16 * mebibyte, 0),
+    maxBodySize: Validation.wholeNumber("maxBodySize", options.maxBodySize ?? 128 * mebibyte, 0),
+    maxPublishSize: Validation.wholeNumber("maxPublishSize", options.maxPublishSize ?? 128 * mebibyte, 0),
+    maxIdleChannels: Validation.wholeNumber("maxIdleChannels", options.maxIdleChannels ?? 8, 0, 65535),
+    channelTimeout: Validation.duration("channelTimeout", options.channelTimeout ?? "10 seconds", 0),
+    connectTimeout: Validation.duration("connectTimeout", options.connectTimeout ?? "30 seconds", 1),
+    handshakeTimeout: Validation.duration("handshakeTimeout", options.handshakeTimeout ?? "10 seconds", 1),
+    requestTimeout: Validation.duration("requestTimeout", options.requestTimeout ?? "30 seconds", 1),
+    closeTimeout: Validation.duration("closeTimeout", options.closeTimeout ?? "5 seconds", 0, true)
+  }
 }
+
+/** The largest size of a frame that connection.tune can name, in bytes. */
+const maxFrame = 0xffffffff
 
 /**
  * Connects, for as long as the scope lives.
@@ -319,7 +369,11 @@ const resolve = (
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpConnection["Service"], AmqpConnectionError, Scope.Scope | Socket.Socket> {
-  const sessionOptions = yield* resolve(options, yield* Transport)
+  const transport = yield* Transport
+  const sessionOptions = yield* Effect.mapError(
+    Validation.check(() => resolve(options, transport)),
+    (reason) => new AmqpConnectionError({ reason })
+  )
   const scope = yield* Effect.scope
   // The session has a scope of its own: when it is lost, its socket and fibers go at once, not with the connection.
   const sessionScope = yield* Scope.fork(scope)

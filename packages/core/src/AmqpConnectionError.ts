@@ -9,20 +9,34 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { replyReasons } from "./AmqpReply.ts"
 import type { ReplyReason } from "./AmqpReply.ts"
+import { readable } from "./internal/errors/readableError.ts"
+import { mayPass } from "./internal/errors/replyTexts.ts"
+import { nearestName } from "./internal/nearestName.ts"
+
+/** At most so many letters of an unknown key are repeated. */
+const shownKeyLength = 40
+
+/** ` at ADDRESS`, where it is known and not part of the text already. */
+const at = (peer: string | undefined, text = ""): string =>
+  peer === undefined || text.includes(peer) ? "" : ` at ${peer}`
 
 /**
- * No transport to the broker: refused, not resolvable, no TLS handshake, or not open in time. `description` says what the
- * platform said.
+ * There is no transport to the broker: the connection was refused, the name does not resolve, or the TLS handshake failed.
+ * `description` is the platform's text. `peer` is the address, where the transport tells it.
  *
  * @category errors
  * @since 0.1.0
  */
 export class DialFailed extends Schema.TaggedError<DialFailed>()("DialFailed", {
   description: Schema.String,
+  peer: Schema.optionalKey(Schema.String),
   cause: Schema.Defect()
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
-    return `Cannot reach the broker: ${this.description}`
+    return `Cannot reach the broker${at(this.peer, this.description)}: ${this.description}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
@@ -31,16 +45,23 @@ export class DialFailed extends Schema.TaggedError<DialFailed>()("DialFailed", {
 }
 
 /**
- * The server was silent for too long while the connection was made. `phase` is what the client waited for.
+ * The server was silent for too long while the connection was made. `phase` is what the client waited for: `the socket`,
+ * `the credentials`, or a method such as `connection.start`. `hint` is what to look at, if there is something.
  *
  * @category errors
  * @since 0.1.0
  */
 export class HandshakeTimeout extends Schema.TaggedError<HandshakeTimeout>()("HandshakeTimeout", {
-  phase: Schema.String
+  phase: Schema.String,
+  peer: Schema.optionalKey(Schema.String),
+  hint: Schema.optionalKey(Schema.String)
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
-    return `The broker did not answer in time: waited for ${this.phase}`
+    const hint = this.hint === undefined ? "" : `. ${this.hint}`
+    return `The broker${at(this.peer)} did not answer in time: waited for ${this.phase}${hint}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
@@ -58,6 +79,9 @@ export class AuthenticationFailed extends Schema.TaggedError<AuthenticationFaile
   username: Schema.String,
   replyText: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const whose = this.username === "" ? "" : ` of user ${JSON.stringify(this.username)}`
     return `The broker refused the credentials${whose}: ${this.replyText}`
@@ -78,6 +102,9 @@ export class NoCommonMechanism extends Schema.TaggedError<NoCommonMechanism>()("
   offered: Schema.Array(Schema.String),
   supported: Schema.Array(Schema.String)
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const offered = this.offered.length === 0 ? "no SASL mechanism" : `the SASL mechanisms ${this.offered.join(" ")}`
     return `The broker offers ${offered}; this client may use ${this.supported.join(" ")}`
@@ -99,6 +126,9 @@ export class MechanismFailed extends Schema.TaggedError<MechanismFailed>()("Mech
   mechanism: Schema.String,
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The SASL mechanism ${this.mechanism} failed: ${this.description}`
   }
@@ -122,6 +152,9 @@ export class CredentialsUnavailable extends Schema.TaggedError<CredentialsUnavai
   /** Whether the same operation may succeed when it is tried again. */
   isRetryable: Schema.Boolean.pipe(Schema.withConstructorDefault(Effect.succeed(true)))
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `There are no credentials for the broker: ${this.description}`
   }
@@ -137,6 +170,9 @@ export class CredentialsUnavailable extends Schema.TaggedError<CredentialsUnavai
 export class UpdateSecretFailed extends Schema.TaggedError<UpdateSecretFailed>()("UpdateSecretFailed", {
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The broker did not take the new secret: ${this.description}`
   }
@@ -147,21 +183,27 @@ export class UpdateSecretFailed extends Schema.TaggedError<UpdateSecretFailed>()
 }
 
 /**
- * The virtual host does not exist, or the user may not use it. `replyText` is the broker's answer.
+ * The virtual host does not exist, the user may not use it, or its limit of connections, or the user's, is reached. `replyCode`
+ * and `replyText` are the broker's answer. Retryable when a limit is reached, since others leave.
  *
  * @category errors
  * @since 0.1.0
  */
 export class VirtualHostRefused extends Schema.TaggedError<VirtualHostRefused>()("VirtualHostRefused", {
   virtualHost: Schema.String,
+  /** 402, 403, 404 or 530. */
+  replyCode: Schema.Int,
   replyText: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
-    return `The broker refused virtual host ${JSON.stringify(this.virtualHost)}: ${this.replyText}`
+    return `The broker refused virtual host ${JSON.stringify(this.virtualHost)}: ${this.replyCode} ${this.replyText}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
-    return false
+    return mayPass(this.replyCode, this.replyText)
   }
 }
 
@@ -175,6 +217,9 @@ export class ProtocolViolation extends Schema.TaggedError<ProtocolViolation>()("
   replyCode: Schema.Int,
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The peer broke the protocol: ${this.description}`
   }
@@ -193,6 +238,9 @@ export class ProtocolViolation extends Schema.TaggedError<ProtocolViolation>()("
 export class HeartbeatTimeout extends Schema.TaggedError<HeartbeatTimeout>()("HeartbeatTimeout", {
   intervalSeconds: Schema.Number
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The peer was silent for more than twice the heartbeat interval of ${this.intervalSeconds} s`
   }
@@ -203,17 +251,28 @@ export class HeartbeatTimeout extends Schema.TaggedError<HeartbeatTimeout>()("He
 }
 
 /**
- * The socket closed or failed without a close of the protocol.
+ * The socket closed or failed without a close of the protocol. `description` is the platform's text, `peer` the address where the
+ * transport tells it. `phase` is what the client waited for, when the connection was still being made, and `hint` what to look
+ * at then, if there is something.
  *
  * @category errors
  * @since 0.1.0
  */
 export class SocketLost extends Schema.TaggedError<SocketLost>()("SocketLost", {
   description: Schema.String,
+  peer: Schema.optionalKey(Schema.String),
+  phase: Schema.optionalKey(Schema.String),
+  hint: Schema.optionalKey(Schema.String),
   cause: Schema.Defect()
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
-    return `The connection was lost: ${this.description}`
+    const to = this.peer === undefined || this.description.includes(this.peer) ? "" : ` to ${this.peer}`
+    const when = this.phase === undefined ? "" : ` while it was being made, waiting for ${this.phase}`
+    const hint = this.hint === undefined ? "" : `. ${this.hint}`
+    return `The connection${to} was lost${when}: ${this.description}${hint}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
@@ -228,6 +287,9 @@ export class SocketLost extends Schema.TaggedError<SocketLost>()("SocketLost", {
  * @since 0.1.0
  */
 export class ConnectionClosed extends Schema.TaggedError<ConnectionClosed>()("ConnectionClosed", {}) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return "The connection is closed"
   }
@@ -246,6 +308,21 @@ export class ConnectionClosed extends Schema.TaggedError<ConnectionClosed>()("Co
 export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("InvalidArgument", {
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
+  /**
+   * For options that have a key which they can't have: names it, and the known one that is nearest. `what` is what the options are
+   * of. For packages that have options of their own on top of those of this one.
+   *
+   * @since 0.1.0
+   */
+  static unknownKey(what: string, key: string, known: ReadonlyArray<string>): InvalidArgument {
+    const shown = key.slice(0, shownKeyLength)
+    const nearest = nearestName(shown, known)
+    const hint = nearest === undefined ? `there are ${known.join(", ")}` : `did you mean ${JSON.stringify(nearest)}?`
+    return new InvalidArgument({ description: `${what}: there is no ${JSON.stringify(shown)}; ${hint}` })
+  }
   override get message(): string {
     return this.description
   }
@@ -303,6 +380,9 @@ export type ConnectionErrorReason =
 export class AmqpConnectionError extends Schema.TaggedError<AmqpConnectionError>()("AmqpConnectionError", {
   reason: Schema.Union(connectionReasons)
 }) {
+  static {
+    readable(this)
+  }
   override readonly cause: ConnectionErrorReason = this.reason
   override get message(): string {
     return this.reason.message

@@ -561,7 +561,8 @@ const start = <E, R, R2>(
       ConsumerOptions.resolveServing(queues, options, moreKeys, isTransactional)
     )
     const operation = yield* Instruments.ServedOperation
-    const instruments = Instruments.make(yield* AmqpTelemetry.Telemetry, session.options)
+    const telemetry = yield* AmqpTelemetry.Telemetry
+    const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, session.options))
     const publish = yield* lazyPublisher
     const handling = makeHandling()
     let queueName: string | undefined

@@ -21,9 +21,11 @@ import {
   replyReasons,
   RequestTimeout,
   Returned,
-  SendTimeout
+  SendTimeout,
+  ServerReply
 } from "./AmqpReply.ts"
 import type { ReplyReason } from "./AmqpReply.ts"
+import { readable } from "./internal/errors/readableError.ts"
 
 export * from "./AmqpConnectionError.ts"
 export * from "./AmqpReply.ts"
@@ -41,6 +43,9 @@ export * from "./AmqpReply.ts"
 export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("ConnectionLost", {
   cause: AmqpConnectionError
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return this.cause.message
   }
@@ -51,7 +56,8 @@ export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("Connec
 }
 
 /**
- * Every channel number that was negotiated is in use. `limit` is the negotiated `channel-max`.
+ * Every channel number that was negotiated was in use for as long as the connection's `channelTimeout`. `limit` is the negotiated
+ * `channel-max`.
  *
  * @category errors
  * @since 0.1.0
@@ -59,8 +65,42 @@ export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("Connec
 export class TooManyChannels extends Schema.TaggedError<TooManyChannels>()("TooManyChannels", {
   limit: Schema.Int
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
-    return `All ${this.limit} channels of the connection are in use`
+    return `All ${this.limit} channels of the connection are in use, and none was free in time (channelTimeout)`
+  }
+  /** Whether the same operation may succeed when it is tried again. */
+  get isRetryable(): boolean {
+    return true
+  }
+}
+
+/**
+ * The broker closed the channel that this operation shared with others, because of another one: a message to an exchange that does
+ * not exist takes down what else the publisher has in flight. `cause` is what the broker said about the other one.
+ *
+ * **Details**
+ *
+ * Retryable, as the operation itself did nothing wrong. Where the broker's text does not tell which message it was,
+ * `isCertain` is `false`, and each that was in flight gets this error: the publisher then sends one message at a time until it
+ * knows, so that the one that causes the close again fails with the broker's reason.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ChannelLost extends Schema.TaggedError<ChannelLost>()("ChannelLost", {
+  cause: Schema.Union(replyReasons),
+  /** Whether it is known that this operation did not cause it. */
+  isCertain: Schema.Boolean
+}) {
+  static {
+    readable(this)
+  }
+  override get message(): string {
+    const whose = this.isCertain ? "another operation" : "this or another operation"
+    return `The broker closed the channel because of ${whose}: ${this.cause.message}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
@@ -75,6 +115,9 @@ export class TooManyChannels extends Schema.TaggedError<TooManyChannels>()("TooM
  * @since 0.1.0
  */
 export class ChannelClosed extends Schema.TaggedError<ChannelClosed>()("ChannelClosed", {}) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return "The channel is closed"
   }
@@ -94,6 +137,9 @@ export class ChannelClosed extends Schema.TaggedError<ChannelClosed>()("ChannelC
 export class NotSupported extends Schema.TaggedError<NotSupported>()("NotSupported", {
   capability: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The broker has no capability ${this.capability}`
   }
@@ -105,6 +151,7 @@ export class NotSupported extends Schema.TaggedError<NotSupported>()("NotSupport
 
 const channelReasons = [
   ConnectionLost,
+  ChannelLost,
   RequestTimeout,
   TooManyChannels,
   ChannelClosed,
@@ -125,6 +172,7 @@ const channelReasons = [
  */
 export type ChannelErrorReason =
   | ConnectionLost
+  | ChannelLost
   | RequestTimeout
   | TooManyChannels
   | ChannelClosed
@@ -145,6 +193,9 @@ export type ChannelErrorReason =
 export class AmqpChannelError extends Schema.TaggedError<AmqpChannelError>()("AmqpChannelError", {
   reason: Schema.Union(channelReasons)
 }) {
+  static {
+    readable(this)
+  }
   override readonly cause: ChannelErrorReason = this.reason
   override get message(): string {
     return this.reason.message
@@ -169,8 +220,17 @@ export class AmqpChannelError extends Schema.TaggedError<AmqpChannelError>()("Am
 export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>()("OutcomeUnknown", {
   cause: AmqpChannelError
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
-    return `No word from the broker whether it has the message: ${this.cause.message}`
+    const { reason } = this.cause
+    if (!(reason instanceof ServerReply)) {
+      return `The message was sent, and its outcome is unknown: ${this.cause.message}`
+    }
+    return reason.method === "basic.deliver"
+      ? `The request was answered, and the reply is lost: ${this.cause.message}`
+      : `The broker closed the channel before it confirmed the message: ${this.cause.message}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
@@ -187,6 +247,9 @@ export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>()("Outcom
 export class NotSent extends Schema.TaggedError<NotSent>()("NotSent", {
   cause: AmqpChannelError
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The message was not sent: ${this.cause.message}`
   }
@@ -194,6 +257,23 @@ export class NotSent extends Schema.TaggedError<NotSent>()("NotSent", {
   get isRetryable(): boolean {
     return this.cause.isRetryable
   }
+}
+
+/** Which message, in brackets; where it went is part of some reasons already. */
+const described = (
+  { exchange, messageId, routingKey }: {
+    readonly exchange: string
+    readonly routingKey: string
+    readonly messageId?: string
+  },
+  reason: PublishErrorReason
+): string => {
+  const parts = reason._tag === "Returned" ? [] : [
+    exchange === "" ? "default exchange" : `exchange ${JSON.stringify(exchange)}`,
+    `routing key ${JSON.stringify(routingKey)}`
+  ]
+  if (messageId !== undefined) parts.push(`message id ${JSON.stringify(messageId)}`)
+  return parts.length === 0 ? "" : ` (${parts.join(", ")})`
 }
 
 /**
@@ -211,17 +291,29 @@ export type PublishErrorReason = Nacked | Returned | OutcomeUnknown | NotSent
  * @since 0.1.0
  */
 export class AmqpPublishError extends Schema.TaggedError<AmqpPublishError>()("AmqpPublishError", {
-  reason: Schema.Union([Nacked, Returned, OutcomeUnknown, NotSent])
+  reason: Schema.Union([Nacked, Returned, OutcomeUnknown, NotSent]),
+  /** Which message it was, where it was published alone. In a batch its index tells. */
+  target: Schema.optionalKey(Schema.Struct({
+    exchange: Schema.String,
+    routingKey: Schema.String,
+    messageId: Schema.optionalKey(Schema.String)
+  }))
 }) {
+  static {
+    readable(this)
+  }
   override readonly cause: PublishErrorReason = this.reason
   override get message(): string {
-    return this.reason.message
+    return `${this.reason.message}${this.target === undefined ? "" : described(this.target, this.reason)}`
   }
   /** Whether another attempt may succeed without any change. */
   get isRetryable(): boolean {
     return this.reason.isRetryable
   }
 }
+
+/** How many failures of a batch the text of its error names. */
+const shownFailures = 3
 
 /**
  * Some messages of a batch failed. `failures` names each by its index in the batch; all others that were taken from it, `confirmed`
@@ -238,10 +330,19 @@ export class AmqpPublishAllError extends Schema.TaggedError<AmqpPublishAllError>
   confirmed: Schema.Int,
   failures: Schema.NonEmptyArray(Schema.Struct({ index: Schema.Int, error: AmqpPublishError }))
 }) {
+  static {
+    readable(this)
+  }
+  override readonly cause: AmqpPublishError = this.failures[0].error
   override get message(): string {
     const { confirmed, failures, taken } = this
-    const counts = `${confirmed} are confirmed and ${failures.length} failed`
-    return `Of ${taken} messages taken from the batch ${counts}, the first: ${failures[0].error.message}`
+    const shown = failures.slice(0, shownFailures).map(({ error, index }) => `  ${index}: ${error.message}`)
+    const rest = failures.length - shown.length
+    return [
+      `${failures.length} of ${taken} messages failed, ${confirmed} are confirmed. By their index:`,
+      ...shown,
+      ...(rest === 0 ? [] : [`  and ${rest} more`])
+    ].join("\n")
   }
   /** Whether all that failed may succeed without any change. */
   get isRetryable(): boolean {
@@ -265,6 +366,9 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
   queue: Schema.String,
   consumerTag: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The broker cancelled the consumer of the queue ${
       JSON.stringify(this.queue)
@@ -297,6 +401,40 @@ export class AmqpConsumerStopped extends Schema.TaggedError<AmqpConsumerStopped>
   /** Whether consuming again may succeed. */
   get isRetryable(): boolean {
     return false
+  }
+}
+
+// -----------------------------------------------------------------------------
+// moving
+// -----------------------------------------------------------------------------
+
+/**
+ * A move ended before its time, or some messages could not be moved: `failed` of them, for the first of which `cause` says why. Of the
+ * `total` messages that were in the queue `from`, `moved` are at their target and gone from it, and all others are in it.
+ *
+ * When the connection or a channel was lost (`cause` is an `AmqpChannelError`), messages that were on their way may be in both places.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class AmqpMoveError extends Schema.TaggedError<AmqpMoveError>()("AmqpMoveError", {
+  from: Schema.String,
+  total: Schema.Int,
+  moved: Schema.Int,
+  skipped: Schema.Int,
+  failed: Schema.Int,
+  cause: Schema.Union([AmqpPublishError, AmqpChannelError, AmqpConsumerCancelled])
+}) {
+  override get message(): string {
+    const { cause, failed, from, moved, skipped, total } = this
+    const counts = `${moved} were moved, ${skipped} skipped and ${failed} failed`
+    return `Of ${total} messages in queue ${
+      JSON.stringify(from)
+    } ${counts}; those not moved stay in it. ${cause.message}`
+  }
+  /** Whether moving the rest may succeed without any change. */
+  get isRetryable(): boolean {
+    return this.cause.isRetryable
   }
 }
 
@@ -338,6 +476,9 @@ export class AmqpDecodeError extends Schema.TaggedError<AmqpDecodeError>()("Amqp
   part: Schema.Literals(["properties", "headers", "body", "message"]),
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The message can't be decoded: ${this.description}`
   }
@@ -364,6 +505,9 @@ export class AmqpEncodeError extends Schema.TaggedError<AmqpEncodeError>()("Amqp
   problem: Schema.Literals(["ContentEncoding", "Platform"]),
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The message can't be encoded: ${this.description}`
   }

@@ -11,6 +11,8 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type { AmqpChannel } from "./AmqpChannel.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
+import type { Channel } from "./internal/channel.ts"
+import { nearestName } from "./internal/nearestName.ts"
 import * as Program from "./internal/program.ts"
 import * as Topology from "./internal/topology.ts"
 import * as Validation from "./internal/validation.ts"
@@ -21,8 +23,15 @@ import type { FieldTable } from "./protocol/fieldTable.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * What an exchange is like: its type (`direct`, `fanout`, `topic`, `headers`, or `x-…` for one that a plugin of the broker
- * adds), its properties, the broker's extensions and the exchanges that route to it.
+ * The types of exchanges that every broker has.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ExchangeType = "direct" | "fanout" | "topic" | "headers"
+
+/**
+ * What an exchange is like: its type (an {@link ExchangeType}, or one that a plugin of the broker adds), its properties, the broker's extensions and the exchanges that route to it.
  *
  * @category models
  * @since 0.1.0
@@ -49,17 +58,44 @@ export interface Options {
 }
 
 /**
- * An exchange of any type, such as `x-delayed-message`.
+ * {@link Options} with the type of the exchange: one that every broker has, or by another option one that a plugin adds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type MakeOptions =
+  | Options & { readonly type: ExchangeType; readonly pluginType?: undefined }
+  | Options & { readonly pluginType: string; readonly type?: undefined }
+
+/**
+ * An exchange of any type. One that a plugin of the broker adds, such as `x-delayed-message`, is named by `pluginType`.
+ *
+ * **Gotchas**
+ *
+ * For the declaration of an exchange of a type that it does not know, RabbitMQ before 4.0 closes the whole connection (503
+ * `CommandInvalid`), with all channels on it. So `type` takes no other types than those that every broker has, and `pluginType` is for where
+ * the plugin is enabled.
+ *
+ * **Example** (An exchange of a plugin)
+ *
+ * ```ts
+ * import { AmqpExchange } from "@effect-amqp/core"
+ *
+ * const delayed = AmqpExchange.make("delayed", {
+ *   pluginType: "x-delayed-message",
+ *   arguments: { "x-delayed-type": "direct" }
+ * })
+ * ```
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (name: string, options: Options & { readonly type: string }): AmqpExchange => {
-  const { alternateExchange, arguments: table = {}, autoDelete = false, durable = true, internal = false, type } =
-    options
+export const make = (name: string, options: MakeOptions): AmqpExchange => {
+  Validation.knownKeys(options, ["type", "pluginType", ...optionKeys])
+  const { alternateExchange, arguments: table = {}, autoDelete = false, durable = true, internal = false } = options
   return Topology.describe({
     name: Validation.nonEmptyName("exchange", name),
-    type: Validation.nonEmptyName("type", type),
+    type: typeOf(options),
     durable,
     autoDelete,
     internal,
@@ -73,13 +109,37 @@ export const make = (name: string, options: Options & { readonly type: string })
   })
 }
 
+const optionKeys = ["durable", "autoDelete", "internal", "alternateExchange", "arguments"] as const
+
+const makeOf = (type: ExchangeType, name: string, options: Options = {}): AmqpExchange =>
+  make(name, { ...Validation.knownKeys(options, optionKeys), type })
+
+const exchangeTypes: ReadonlyArray<string> = ["direct", "fanout", "topic", "headers"]
+
+const typeOf = (options: MakeOptions): string => {
+  const { pluginType, type }: { readonly pluginType?: string | undefined; readonly type?: unknown } = options
+  if (pluginType !== undefined) {
+    if (type !== undefined) throw Validation.invalid("type, pluginType: an exchange has one type")
+    return Validation.nonEmptyName("pluginType", pluginType)
+  }
+  const given = typeof type === "string" ? type.slice(0, 40) : typeof type
+  if (exchangeTypes.includes(given)) return given
+  const nearest = nearestName(given, exchangeTypes)
+  const hint = nearest === undefined
+    ? `there are ${exchangeTypes.join(", ")}; a type that a plugin adds is given as pluginType`
+    : `did you mean ${JSON.stringify(nearest)}?`
+  throw Validation.invalid(
+    `type: no broker has the exchange type ${JSON.stringify(given)}; ${hint}`
+  )
+}
+
 /**
  * An exchange that routes to the queues that are bound with the message's routing key.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const direct = (name: string, options?: Options): AmqpExchange => make(name, { ...options, type: "direct" })
+export const direct = (name: string, options?: Options): AmqpExchange => makeOf("direct", name, options)
 
 /**
  * An exchange that routes to all queues that are bound to it.
@@ -87,7 +147,7 @@ export const direct = (name: string, options?: Options): AmqpExchange => make(na
  * @category constructors
  * @since 0.1.0
  */
-export const fanout = (name: string, options?: Options): AmqpExchange => make(name, { ...options, type: "fanout" })
+export const fanout = (name: string, options?: Options): AmqpExchange => makeOf("fanout", name, options)
 
 /**
  * An exchange that routes by patterns of words with dots between them, where `*` is one word and `#` any number of them.
@@ -95,7 +155,7 @@ export const fanout = (name: string, options?: Options): AmqpExchange => make(na
  * @category constructors
  * @since 0.1.0
  */
-export const topic = (name: string, options?: Options): AmqpExchange => make(name, { ...options, type: "topic" })
+export const topic = (name: string, options?: Options): AmqpExchange => makeOf("topic", name, options)
 
 /**
  * An exchange that routes by the message's headers: bindings name them in their arguments, and `x-match` says whether `all`
@@ -104,7 +164,7 @@ export const topic = (name: string, options?: Options): AmqpExchange => make(nam
  * @category constructors
  * @since 0.1.0
  */
-export const headers = (name: string, options?: Options): AmqpExchange => make(name, { ...options, type: "headers" })
+export const headers = (name: string, options?: Options): AmqpExchange => makeOf("headers", name, options)
 
 /**
  * A rule by which one exchange routes to another.
@@ -121,11 +181,13 @@ export interface Binding {
   readonly arguments?: FieldTable | undefined
 }
 
-const describeBinding = ({ arguments: table = {}, routingKey = "", source }: Binding): Topology.BindingDescription => ({
-  exchange: source,
-  routingKey,
-  arguments: table
-})
+const describeBinding = (binding: Binding): Topology.BindingDescription => {
+  const { arguments: table = {}, routingKey = "", source } = Validation.knownKeys(binding, bindingKeys, "binding")
+  Validation.nonEmptyName("source", Topology.nameOf(source))
+  return { exchange: source, routingKey: Validation.name("routingKey", routingKey), arguments: table }
+}
+
+const bindingKeys = ["source", "routingKey", "arguments"] as const
 
 /**
  * The same exchange with one more exchange that routes to it.
@@ -136,11 +198,11 @@ const describeBinding = ({ arguments: table = {}, routingKey = "", source }: Bin
 export const withBinding: {
   (binding: Binding): (self: AmqpExchange) => AmqpExchange
   (self: AmqpExchange, binding: Binding): AmqpExchange
-} = dual(2, (self: AmqpExchange, binding: Binding): AmqpExchange => {
-  Validation.nonEmptyName("source", Topology.nameOf(binding.source))
-  Validation.name("routingKey", binding.routingKey ?? "")
-  return Topology.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
-})
+} = dual(
+  2,
+  (self: AmqpExchange, binding: Binding): AmqpExchange =>
+    Topology.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+)
 
 // -----------------------------------------------------------------------------
 // operations
@@ -151,11 +213,7 @@ export const withBinding: {
  * that of a durable direct exchange.
  *
  * Fails with `PreconditionFailed` when it is there and is different, with `AccessRefused` when the user may not or the name
- * is one of the broker's own (`amq.…`).
- *
- * **Gotchas**
- *
- * For a type that it does not know RabbitMQ 3.10 closes the whole connection (503 `CommandInvalid`), with all channels on it.
+ * is one of the broker's own (`amq.…`). For a type that the broker does not know, see {@link make}.
  *
  * @category operations
  * @since 0.1.0
@@ -176,10 +234,10 @@ export const declare = (exchange: string | AmqpExchange): AmqpChannel<void, Amqp
  * @since 0.1.0
  */
 export const declarePassive = (exchange: string | AmqpExchange): AmqpChannel<void, AmqpChannelError> =>
-  Program.make((channel) =>
+  onExchange(exchange, (channel, name) =>
     Effect.asVoid(channel.request({
       _tag: "exchange.declare",
-      exchange: Topology.nameOf(exchange),
+      exchange: name,
       // The broker asks for a type, and does not compare it.
       type: typeof exchange === "string" ? "direct" : exchange.type,
       passive: true,
@@ -188,7 +246,22 @@ export const declarePassive = (exchange: string | AmqpExchange): AmqpChannel<voi
       internal: false,
       noWait: false,
       arguments: {}
-    }))
+    })))
+
+/** An operation on an exchange other than the default exchange, which allows none. */
+const onExchange = <A>(
+  exchange: string | AmqpExchange,
+  operation: (channel: Channel, name: string) => Effect.Effect<A, AmqpChannelError>
+): AmqpChannel<A, AmqpChannelError> =>
+  Program.make((channel) =>
+    Effect.flatMap(
+      Validation.attempt(() => {
+        const name = Topology.nameOf(exchange)
+        if (name !== "") return name
+        throw Validation.invalid("exchange: must not be empty; the default exchange can only be published to")
+      }),
+      (name) => operation(channel, name)
+    )
   )
 
 /**
@@ -199,9 +272,11 @@ export const declarePassive = (exchange: string | AmqpExchange): AmqpChannel<voi
  * @since 0.1.0
  */
 export const bind = (exchange: string | AmqpExchange, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
-  Program.make((channel) =>
-    Effect.asVoid(Topology.bindExchange(channel, Topology.nameOf(exchange), describeBinding(binding)))
-  )
+  onExchange(exchange, (channel, name) =>
+    Effect.flatMap(
+      Validation.attempt(() => describeBinding(binding)),
+      (binding) => Effect.asVoid(Topology.bindExchange(channel, name, binding))
+    ))
 
 /**
  * Takes a binding back (`exchange.unbind`). Succeeds when there was none.
@@ -210,15 +285,21 @@ export const bind = (exchange: string | AmqpExchange, binding: Binding): AmqpCha
  * @since 0.1.0
  */
 export const unbind = (exchange: string | AmqpExchange, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
-  Program.make((channel) =>
-    Effect.asVoid(channel.requestWith("exchange_exchange_bindings", {
-      _tag: "exchange.unbind",
-      destination: Topology.nameOf(exchange),
-      source: Topology.nameOf(binding.source),
-      routingKey: binding.routingKey ?? "",
-      noWait: false,
-      arguments: binding.arguments ?? {}
-    }))
+  onExchange(
+    exchange,
+    (channel, name) =>
+      Effect.flatMap(
+        Validation.attempt(() => describeBinding(binding)),
+        (binding) =>
+          Effect.asVoid(channel.requestWith("exchange_exchange_bindings", {
+            _tag: "exchange.unbind",
+            destination: name,
+            source: Topology.nameOf(binding.exchange),
+            routingKey: binding.routingKey,
+            noWait: false,
+            arguments: binding.arguments
+          }))
+      )
   )
 
 /**
@@ -232,13 +313,10 @@ const remove = (
   exchange: string | AmqpExchange,
   options: { readonly ifUnused?: boolean | undefined } = {}
 ): AmqpChannel<void, AmqpChannelError> =>
-  Program.make((channel) =>
-    Effect.asVoid(channel.request({
-      _tag: "exchange.delete",
-      exchange: Topology.nameOf(exchange),
-      ifUnused: options.ifUnused ?? false,
-      noWait: false
-    }))
-  )
+  onExchange(exchange, (channel, name) =>
+    Effect.flatMap(
+      Validation.attempt(() => Validation.knownKeys(options, ["ifUnused"]).ifUnused ?? false),
+      (ifUnused) => Effect.asVoid(channel.request({ _tag: "exchange.delete", exchange: name, ifUnused, noWait: false }))
+    ))
 
 export { remove as delete }

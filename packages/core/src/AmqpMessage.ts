@@ -23,11 +23,9 @@ import * as Stamp from "./internal/stamp.ts"
 
 export type { DecompressOptions, Encoded } from "./internal/decoding.ts"
 export type { Properties, RawProperties, ReceivedProperties } from "./internal/properties.ts"
+export type { UnknownProperties } from "./protocol/BasicProperties.ts"
 export { TypedField } from "./protocol/fieldTable.ts"
-export type { FieldTable, FieldType, FieldValue } from "./protocol/fieldTable.ts"
-
-/** @internal */
-export { decodeProperties, encodeProperties } from "./internal/properties.ts"
+export type { EncodedTable, FieldTable, FieldType, FieldValue } from "./protocol/fieldTable.ts"
 
 /**
  * A message to publish. The constructors make one that `console.log` and Effect's loggers show as {@link pretty} and not byte by
@@ -35,8 +33,11 @@ export { decodeProperties, encodeProperties } from "./internal/properties.ts"
  *
  * **Gotchas**
  *
- * The body is not copied when it is large: it must not change until the publish is confirmed, or, without confirms, until
- * the channel is closed.
+ * A body of 16 KiB or more is not copied: it must not change until the publish is confirmed, or, without confirms, until the channel
+ * is closed. If its buffer is transferred meanwhile, the publish fails and its channel ends. A body that is not a `Uint8Array` (a text, an
+ * array, an `ArrayBuffer`), or whose buffer is detached, is an `InvalidArgument`.
+ *
+ * The message is read when it is sent. Getters and the like in it may run then, also more than once; nothing of it is sent if one throws.
  *
  * @category models
  * @since 0.1.0
@@ -177,6 +178,9 @@ const withDefaults = (defaults: Properties, properties: Properties | undefined):
  * A message to publish, made of one that was received: the same body and the same properties, to which the ones given add.
  *
  * **Details**
+ *
+ * What is not replaced is sent byte for byte as it came: the types and the order of headers, texts that are not UTF-8, and properties that
+ * AMQP 0-9-1 does not have. To add a header, spread those that came: `{ headers: { ...delivery.properties.headers, attempt: 2 } }`.
  *
  * The property `userId` is left out, as RabbitMQ's federation leaves it out (RabbitMQ, "Validated User-ID"): the broker answers a
  * message that names another user than that of the connection with 406, and closes the channel. To keep it, give it.

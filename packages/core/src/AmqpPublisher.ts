@@ -9,27 +9,31 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
-import type * as Schedule from "effect/Schedule"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import { AmqpPublishAllError } from "./AmqpError.ts"
 import type { AmqpChannelError, AmqpPublishError } from "./AmqpError.ts"
-import * as AmqpMessage from "./AmqpMessage.ts"
+import type * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
-import type { Channel } from "./internal/channel.ts"
+import type { Channel, Route } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import * as Instruments from "./internal/instruments.ts"
+import * as Program from "./internal/program.ts"
+import { addDefaults } from "./internal/publishDefaults.ts"
+import type { Defaults } from "./internal/publishDefaults.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
-import { failureOf, notSent, resolveLimits, unencodable } from "./internal/publishing.ts"
-import type { Publishing, PublishJob } from "./internal/publishing.ts"
+import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing.ts"
+import type { Progress, Publishing, PublishJob, PublishTarget } from "./internal/publishing.ts"
 import { sessionOf } from "./internal/session.ts"
 import * as Stamp from "./internal/stamp.ts"
 import * as Topology from "./internal/topology.ts"
+import * as Validation from "./internal/validation.ts"
 
 /**
  * How a publisher limits itself.
@@ -40,17 +44,22 @@ import * as Topology from "./internal/topology.ts"
 export interface Options {
   /** The most messages that wait for their confirm at once, from 1. Further ones are not sent before. Default: 1024. */
   readonly maxInFlight?: number | undefined
-  /** No message is sent while the bodies that wait for their confirm have this many bytes, from 1. Default: 16 MiB. */
+  /**
+   * No message is sent while those that wait for their confirm hold this many bytes, from 1: their bodies and encoded properties.
+   * Default: 16 MiB.
+   */
   readonly maxInFlightBytes?: number | undefined
   /**
    * How long a message may wait until it is sent: while the limits are reached, the socket is full, an earlier message above
-   * 256 KiB is not all in it, or the broker asks publishers to pause; from 0, in milliseconds. After that the publish fails with
-   * `NotSent`, caused by a `SendTimeout` or a `ConnectionBlocked`. Default: without end.
+   * 256 KiB is not all in it, or the broker asks publishers to pause; from 0. After that the publish fails with `NotSent`, caused
+   * by a `SendTimeout` or a `ConnectionBlocked`. Default: `Infinity`, no limit.
    */
   readonly sendTimeout?: Duration.Input | undefined
   /**
-   * How long the confirm of a message may take once it is sent, from 1 millisecond. After that the publish fails with `OutcomeUnknown`, caused by a
-   * `ConfirmTimeout`. Default: as long as the connection lasts.
+   * How long the confirm of a message may take once it is handed to the transport, from 1 millisecond; `Infinity` sets no limit.
+   * After that the publish fails with `OutcomeUnknown`, caused by a `ConfirmTimeout`. Default: 60 seconds, not counting the time in
+   * which the broker blocks the connection and reads nothing, nor that in which a body above 256 KiB leaves. Quorum queues and
+   * streams without a majority of their nodes confirm nothing.
    */
   readonly confirmTimeout?: Duration.Input | undefined
   /**
@@ -60,12 +69,28 @@ export interface Options {
   readonly whenBlocked?: "wait" | "fail" | undefined
   /**
    * When `publish` tries again after an error that `isRetryable`, with the same message. After an `OutcomeUnknown` that may duplicate
-   * it: the broker has it at least once. Default: it does not.
+   * it: the broker has it at least once. When the attempts end and one of them had an unknown outcome, so has the publish.
+   *
+   * It stops when the connection is lost, since this publisher can't publish any more, and pauses for at least 50 ms where the
+   * message was not even sent. Default: it does not try again.
    */
   readonly retry?: Schedule.Schedule<unknown, AmqpPublishError> | undefined
   /** Whether messages get an id and a timestamp as they are published, where they have none; see `AmqpMessage.stamp`. Default: no. */
   readonly stamp?: AmqpMessage.StampOptions | undefined
+  /**
+   * Properties that messages get where they have none themselves, and whether publishes are `mandatory` where they don't say;
+   * headers are merged. `{ deliveryMode: "persistent" }` makes messages survive a restart of the broker in durable queues: by
+   * default messages are transient, also there. Default: none.
+   */
+  readonly defaults?: Defaults | undefined
 }
+
+export type {
+  /**
+   * What {@link Options} can have as `defaults`.
+   */
+  Defaults
+} from "./internal/publishDefaults.ts"
 
 /**
  * A publisher.
@@ -102,10 +127,11 @@ export class AmqpPublisher extends Context.Service<AmqpPublisher, {
  *
  * **Details**
  *
- * Fails as `AmqpChannel.run` does when it opens a channel, and with `InvalidArgument` for limits out of their range. When the
- * broker closes the channel, which it does when a message goes to an exchange that does not exist, the messages in flight fail
- * with `OutcomeUnknown` and its reason, and the next publish opens another channel. Closing the scope waits for the confirms
- * of what was sent, at most for the connection's `closeTimeout`.
+ * Fails as `AmqpChannel.run` does when it opens a channel, and with `InvalidArgument` for options that are out of their range or
+ * unknown. When the broker closes the channel, which it does when a message goes to an exchange that does not exist, the messages
+ * in flight fail with `OutcomeUnknown`, and the next publish opens another channel. The message that caused it has the broker's
+ * reason; the others have `ChannelLost`, and may be tried again. What goes to such an exchange later is sent alone, so that it takes
+ * nothing else down. Closing the scope waits for the confirms of what was sent, at most for the connection's `closeTimeout`.
  *
  * @category constructors
  * @since 0.1.0
@@ -113,57 +139,118 @@ export class AmqpPublisher extends Context.Service<AmqpPublisher, {
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpPublisher["Service"], AmqpChannelError, AmqpConnection.AmqpConnection | Scope.Scope> {
-  const limits = yield* resolveLimits(options)
+  const { defaults, limits } = yield* Validation.attempt(() => {
+    const known = Validation.knownKeys(options, optionKeys, "AmqpPublisher options")
+    return { limits: resolveLimits(known), defaults: addDefaults(known.defaults) }
+  })
   const session = sessionOf(yield* AmqpConnection.AmqpConnection)
   const publishing = yield* startPublishing(session, limits)
   const stamped = yield* stamper(options.stamp)
-  const publishOnce = (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
+  const prepare = (message: AmqpMessage.AmqpMessage) => stamped(defaults.toMessage(message))
+  const publishPrepared = (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
     Effect.callback<void, AmqpPublishError>((resume) => {
-      const job = new PublishOne(publishing, stamped(message), options, resume)
+      Program.warnOfOutsider("AmqpPublisher.publish")
+      const job = new PublishOne(publishing, message, options, resume)
       publishing.submit(job)
       return Effect.sync(() => publishing.withdraw(job))
     })
-  const { retry } = options
+  // As the former, without an Effect around it that prepares the message.
+  const publishOnce = (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
+    Effect.callback<void, AmqpPublishError>((resume) => {
+      Program.warnOfOutsider("AmqpPublisher.publish")
+      const job = new PublishOne(publishing, prepare(message), defaults.toOptions(options), resume)
+      publishing.submit(job)
+      return Effect.sync(() => publishing.withdraw(job))
+    })
+  const schedule = options.retry && unhurried(options.retry)
+  const publishRetried = schedule === undefined
+    ? publishPrepared
+    : (message: AmqpMessage.AmqpMessage, options: PublishOptions) => {
+      let unknown: AmqpPublishError | undefined
+      return publishPrepared(message, options).pipe(
+        Effect.retry({
+          schedule,
+          // A publisher that is over stays so: its connection is lost, or its scope has closed.
+          while: (error) => {
+            if (error.reason._tag === "OutcomeUnknown") unknown = error
+            return error.isRetryable && !publishing.isOver
+          }
+        }),
+        // That the last attempt came to nothing does not mean that the broker has nothing.
+        Effect.mapError((error) => tellsLess.has(error.reason._tag) ? unknown ?? error : error)
+      )
+    }
   const publishMany = (
     messages: Iterable<AmqpMessage.AmqpMessage>,
     options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions),
     prepare: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage
   ) =>
     Effect.suspend(() => {
-      const job = new PublishMany(publishing, messages, prepare, options)
+      Program.warnOfOutsider("AmqpPublisher.publishAll")
+      const optionsOf = typeof options === "function"
+        ? (message: AmqpMessage.AmqpMessage, index: number) => defaults.toOptions(options(message, index))
+        : constant(defaults.toOptions(options))
+      const job = new PublishMany(publishing, messages, prepare, optionsOf)
       return Effect.onInterrupt(job.run, () => Effect.sync(() => job.stop()))
     })
-  const publisher: AmqpPublisher["Service"] = {
-    publish: retry === undefined
-      ? publishOnce
-      // Stamped before it is tried, and not again, so that each attempt has the same id.
-      : (message, options) =>
-        Effect.suspend(() =>
-          Effect.retry(publishOnce(stamped(message), options), { schedule: retry, while: (error) => error.isRetryable })
-        ),
-    publishAll: (messages, options) => publishMany(messages, options, stamped)
+  const telemetry = yield* AmqpTelemetry.Telemetry
+  const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, session.options))
+  if (instruments === undefined) {
+    return {
+      publish: schedule === undefined
+        ? publishOnce
+        // Prepared before it is tried, and not again, so that each attempt has the same id.
+        : (message, options) => Effect.suspend(() => publishRetried(prepare(message), defaults.toOptions(options))),
+      publishAll: (messages, options) => publishMany(messages, options, prepare)
+    }
   }
-  const instruments = Instruments.make(yield* AmqpTelemetry.Telemetry, session.options)
-  if (instruments === undefined) return publisher
   return {
-    publish: (message, options) =>
-      Effect.suspend(() =>
-        instruments.send(
-          Instruments.publish,
-          stamped(message),
-          Topology.routeOf(options),
-          (message) => publisher.publish(message, options)
-        )
-      ),
+    publish: (message, given) =>
+      Effect.suspend(() => {
+        const options = defaults.toOptions(given)
+        const route = Topology.routeIfValid(options)
+        const publish = (message: AmqpMessage.AmqpMessage) => publishRetried(message, options)
+        const prepared = prepare(message)
+        return route === undefined
+          ? publish(prepared)
+          : instruments.send(Instruments.publish, prepared, route, publish)
+      }),
     publishAll: (messages, options) =>
       Effect.suspend(() =>
         instruments.sendMany(
           Instruments.publish,
-          typeof options === "function" ? undefined : Topology.routeOf(options),
-          (prepare) => publishMany(messages, options, (message) => prepare(stamped(message)))
+          typeof options === "function" ? undefined : Topology.routeIfValid(options),
+          (toSpan) => publishMany(messages, options, (message) => toSpan(prepare(message)))
         )
       )
   }
+})
+
+/** Reasons that say that the broker does not have the message: of one attempt, and not of those before it. */
+const tellsLess: ReadonlySet<string> = new Set(["NotSent", "Nacked"])
+
+const constant = <A>(value: A) => (): A => value
+
+/** The shortest pause before a message that was not sent is tried again, in milliseconds. */
+const leastPause = 50
+
+/** A schedule with a pause where nothing else takes time: a schedule without delays would keep the process busy. */
+const unhurried = (schedule: Schedule.Schedule<unknown, AmqpPublishError>) =>
+  Schedule.modifyDelay(
+    schedule,
+    ({ duration, input }) =>
+      Effect.succeed(input.reason._tag === "NotSent" ? Duration.max(duration, Duration.millis(leastPause)) : duration)
+  )
+
+const optionKeys = Validation.keysOf<Options>({
+  maxInFlight: true,
+  maxInFlightBytes: true,
+  sendTimeout: true,
+  confirmTimeout: true,
+  whenBlocked: true,
+  retry: true,
+  stamp: true,
+  defaults: true
 })
 
 /**
@@ -193,10 +280,10 @@ const stamper = (options: AmqpMessage.StampOptions | undefined) =>
 const send = (
   channel: Channel,
   { body, properties }: AmqpMessage.AmqpMessage,
-  route: PublishOptions,
+  route: Route,
   owner: PublishOwner,
   index: number
-): void => channel.publish(Topology.routeOf(route), AmqpMessage.encodeProperties(properties), body, owner, index)
+): void => channel.publish(route, properties, body, owner, index)
 
 class PublishOne implements PublishJob, PublishOwner {
   waitingSince = 0
@@ -217,22 +304,27 @@ class PublishOne implements PublishJob, PublishOwner {
     this.resume = resume
   }
 
-  send(channel: Channel): boolean {
+  private get target(): PublishTarget {
+    return targetOf(this.options, this.message.properties)
+  }
+
+  send(channel: Channel): Progress {
     try {
-      send(channel, this.message, this.options, this, 0)
+      const route = Topology.routeOf(this.options)
+      if (!this.publishing.admits(channel, route)) return "Waits"
+      send(channel, this.message, route, this, 0)
     } catch (thrown) {
-      this.resume(Effect.suspend(() => Effect.fail(unencodable(thrown))))
+      this.resume(Effect.suspend(() => Effect.fail(unencodable(thrown, this.target))))
     }
-    return false
+    return "Done"
   }
 
   refuse(error: AmqpChannelError): void {
-    this.resume(Effect.fail(notSent(error)))
+    this.resume(Effect.fail(notSent(error, this.target)))
   }
 
   settled(_index: number, outcome: Outcome): void {
-    const failure = failureOf(outcome)
-    this.resume(failure === undefined ? Effect.void : Effect.fail(failure))
+    this.resume(outcome === "Acked" ? Effect.void : Effect.fail(failureOf(outcome, this.target)))
     this.publishing.settled()
   }
 }
@@ -242,15 +334,24 @@ const failuresPerTurn = 100
 
 type Failure = AmqpPublishAllError["failures"][number]
 
+/** A message that was taken from a batch, with where it goes. */
+interface Taken {
+  readonly message: AmqpMessage.AmqpMessage
+  readonly options: PublishOptions
+  readonly index: number
+}
+
 class PublishMany implements PublishJob, PublishOwner {
   waitingSince = 0
   private readonly publishing: Publishing
   private readonly messages: Iterator<AmqpMessage.AmqpMessage>
-  private readonly stamped: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage
-  private readonly options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions)
+  private readonly prepare: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage
+  private readonly optionsOf: (message: AmqpMessage.AmqpMessage, index: number) => PublishOptions
   private resume: (effect: Effect.Effect<void, AmqpPublishAllError>) => void = () => {}
   private readonly failures: Array<Failure> = []
   private next = 0
+  /** Taken, and to be sent when nothing else is in flight. */
+  private held: Taken | undefined
   private isSent = false
   private inFlight = 0
   private confirmed = 0
@@ -258,13 +359,13 @@ class PublishMany implements PublishJob, PublishOwner {
   constructor(
     publishing: Publishing,
     messages: Iterable<AmqpMessage.AmqpMessage>,
-    stamped: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage,
-    options: PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions)
+    prepare: (message: AmqpMessage.AmqpMessage) => AmqpMessage.AmqpMessage,
+    optionsOf: (message: AmqpMessage.AmqpMessage, index: number) => PublishOptions
   ) {
     this.publishing = publishing
     this.messages = messages[Symbol.iterator]()
-    this.stamped = stamped
-    this.options = options
+    this.prepare = prepare
+    this.optionsOf = optionsOf
   }
 
   /** Sends the messages, or those that are left after a pause, and waits for the confirms. */
@@ -273,43 +374,57 @@ class PublishMany implements PublishJob, PublishOwner {
     this.publishing.submit(this)
   })
 
-  send(channel: Channel): boolean {
-    const { options } = this
+  send(channel: Channel): Progress {
     try {
+      const { held } = this
+      if (held !== undefined) {
+        this.held = undefined
+        return this.sendOne(channel, held.message, held.options, held.index)
+      }
       const { done, value: message } = this.messages.next()
       if (done === true) return this.finishSending()
       const index = this.next++
-      const route = typeof options === "function" ? options(message, index) : options
-      return this.sendOne(channel, this.stamped(message), route, index) || this.pause()
+      return this.sendOne(channel, this.prepare(message), this.optionsOf(message, index), index)
     } catch (thrown) {
       // The iterable or the function failed, so there is nothing to go on with.
       this.isSent = true
       this.resume(Effect.die(thrown))
-      return false
+      return "Done"
     }
   }
 
-  /** Answers whether the next one may follow without a pause. */
-  private sendOne(channel: Channel, message: AmqpMessage.AmqpMessage, route: PublishOptions, index: number): boolean {
+  private sendOne(
+    channel: Channel,
+    message: AmqpMessage.AmqpMessage,
+    options: PublishOptions,
+    index: number
+  ): Progress {
     try {
+      const route = Topology.routeOf(options)
+      if (!this.publishing.admits(channel, route)) {
+        this.held = { message, options, index }
+        return "Waits"
+      }
       send(channel, message, route, this, index)
       this.inFlight++
-      return true
+      return "More"
     } catch (thrown) {
-      return this.failures.push({ index, error: unencodable(thrown) }) % failuresPerTurn !== 0
+      const error = unencodable(thrown, targetOf(options, message.properties))
+      return this.failures.push({ index, error }) % failuresPerTurn === 0 ? this.pause() : "More"
     }
   }
 
   /** Leaves the line, and comes back to it when other fibers had their turn. */
-  private pause(): false {
+  private pause(): "Done" {
     this.resume(Effect.andThen(Effect.yieldNow, this.run))
-    return false
+    return "Done"
   }
 
   refuse(error: AmqpChannelError): void {
     try {
       // The others are not taken: there may be no end of them.
-      if (this.messages.next().done !== true) this.failures.push({ index: this.next++, error: notSent(error) })
+      if (this.held !== undefined) this.failures.push({ index: this.held.index, error: notSent(error) })
+      else if (this.messages.next().done !== true) this.failures.push({ index: this.next++, error: notSent(error) })
       this.finishSending()
       this.messages.return?.()
     } catch (thrown) {
@@ -319,10 +434,9 @@ class PublishMany implements PublishJob, PublishOwner {
   }
 
   settled(index: number, outcome: Outcome): void {
-    const failure = failureOf(outcome)
     this.inFlight--
-    if (failure === undefined) this.confirmed++
-    else this.failures.push({ index, error: failure })
+    if (outcome === "Acked") this.confirmed++
+    else this.failures.push({ index, error: failureOf(outcome) })
     this.finish()
     this.publishing.settled()
   }
@@ -334,10 +448,10 @@ class PublishMany implements PublishJob, PublishOwner {
     this.isSent = true
   }
 
-  private finishSending(): false {
+  private finishSending(): "Done" {
     this.isSent = true
     this.finish()
-    return false
+    return "Done"
   }
 
   private finish(): void {

@@ -13,17 +13,22 @@ import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import type * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel, Step } from "./AmqpChannel.ts"
+import * as AmqpConnection from "./AmqpConnection.ts"
 import type * as AmqpDelivery from "./AmqpDelivery.ts"
-import type { AmqpChannelError } from "./AmqpError.ts"
+import type { AmqpChannelError, AmqpMoveError } from "./AmqpError.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
 import type { Channel } from "./internal/channel.ts"
 import { Received } from "./internal/delivery.ts"
 import * as Fetching from "./internal/fetching.ts"
+import * as Moving from "./internal/moving.ts"
 import * as Program from "./internal/program.ts"
+import * as QueueOptions from "./internal/queueOptions.ts"
+import { optional } from "./internal/queueOptions.ts"
+import { sessionOf } from "./internal/session.ts"
 import * as Topology from "./internal/topology.ts"
 import * as Validation from "./internal/validation.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
-import type { FieldTable, FieldValue } from "./protocol/fieldTable.ts"
+import type { FieldTable } from "./protocol/fieldTable.ts"
 import type { BasicGetOk } from "./protocol/methods.generated.ts"
 
 // -----------------------------------------------------------------------------
@@ -51,6 +56,21 @@ export interface AmqpQueue<out Type extends QueueType = QueueType>
 }
 
 /**
+ * A queue that the broker names; see {@link serverNamed}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ServerNamedQueue extends AmqpQueue<"classic"> {
+  readonly name: ""
+}
+
+/** Operations on a queue need its name, and the description of a server-named queue has none. */
+type Named<Queue> = Queue extends { readonly name: "" }
+  ? "A server-named queue is known by the name that AmqpQueue.declare yields."
+  : Queue
+
+/**
  * What classic and quorum queues can be told. Times are sent as whole milliseconds, from the given minimum to 2^32 - 1.
  *
  * @category models
@@ -69,6 +89,11 @@ export interface MessageQueueOptions {
   readonly deadLetterExchange?: string | AmqpExchange | undefined
   /** The routing key they go with; needs `deadLetterExchange`. Default: their own. */
   readonly deadLetterRoutingKey?: string | undefined
+  /**
+   * The queue where they go, instead of the two options above: it stands for the default exchange and the routing key of that queue. One
+   * that is described is declared with this one.
+   */
+  readonly deadLetterQueue?: string | AmqpQueue | undefined
   /** Whether one consumer at a time gets messages, and another only when that one is gone. Default: `false`. */
   readonly singleActiveConsumer?: boolean | undefined
   /** Further extensions of the broker, by their own names (RabbitMQ, "Optional Queue Arguments"). */
@@ -112,10 +137,15 @@ export interface QuorumOptions extends MessageQueueOptions {
   /** What happens to a message that is too many: the oldest is dropped, or the new one refused. Default: `drop-head`. */
   readonly overflow?: "drop-head" | "reject-publish" | undefined
   /**
-   * How often a message may come back before it is dead-lettered, from 0 (RabbitMQ, "Poison Message Handling"). Default: the
-   * broker's, from RabbitMQ 4.0 on 20, before without end.
+   * How often a message may come back before it is dead-lettered, from 0 (RabbitMQ, "Poison Message Handling"). Without a target for
+   * dead letters it is dropped then. Default: the broker's, from RabbitMQ 4.0 on 20, before that no limit.
+   *
+   * What counts: a message that comes back when its consumer is gone, by `reject` with `requeue`, and up to RabbitMQ 4.2 by `nack`; also
+   * one that was only sent ahead and not looked at. From 4.3 on `nack` does not count.
+   *
+   * `"unlimited"` is for RabbitMQ 4.0 and later (it sends -1). A declaration on an older one is refused, as it would take that for 0.
    */
-  readonly deliveryLimit?: number | undefined
+  readonly deliveryLimit?: number | "unlimited" | undefined
   /**
    * Whether dead-lettering may lose messages. `at-least-once` needs `deadLetterExchange` and `overflow: "reject-publish"`.
    * Default: `at-most-once`.
@@ -148,32 +178,12 @@ export interface StreamOptions {
   readonly arguments?: FieldTable | undefined
 }
 
-const optional = <A, B>(value: A | undefined, f: (value: A) => B): B | undefined =>
-  value === undefined ? undefined : f(value)
-
-const messageQueueArguments = (options: MessageQueueOptions): Record<string, FieldValue | undefined> => {
-  const { deadLetterExchange, deadLetterRoutingKey, expires, maxLength, maxLengthBytes, messageTtl } = options
-  const hasDeadLetterExchange = deadLetterExchange !== undefined ||
-    options.arguments?.["x-dead-letter-exchange"] !== undefined
-  if (deadLetterRoutingKey !== undefined && !hasDeadLetterExchange) {
-    throw Validation.invalid("deadLetterRoutingKey: needs a deadLetterExchange")
-  }
-  return {
-    "x-message-ttl": optional(messageTtl, (ttl) => Validation.millis("messageTtl", ttl, 0)),
-    "x-expires": optional(expires, (expires) => Validation.millis("expires", expires, 1)),
-    "x-max-length": optional(maxLength, (length) => Validation.wholeNumber("maxLength", length, 0)),
-    "x-max-length-bytes": optional(maxLengthBytes, (bytes) => Validation.wholeNumber("maxLengthBytes", bytes, 0)),
-    "x-dead-letter-exchange": optional(
-      deadLetterExchange,
-      (exchange) => Validation.name("deadLetterExchange", Topology.nameOf(exchange))
-    ),
-    "x-dead-letter-routing-key": optional(deadLetterRoutingKey, (key) => Validation.name("deadLetterRoutingKey", key)),
-    "x-single-active-consumer": options.singleActiveConsumer === true ? true : undefined
-  }
-}
-
-const makeClassic = (name: string, options: ClassicOptions): AmqpQueue<"classic"> => {
+const makeClassic = <Name extends string>(
+  name: Name,
+  options: ClassicOptions
+): AmqpQueue<"classic"> & { readonly name: Name } => {
   const { autoDelete = false, durable = true, exclusive = false, maxPriority, overflow } = options
+  QueueOptions.checkArguments(options.arguments)
   return Topology.describe({
     type: "classic",
     name,
@@ -182,12 +192,12 @@ const makeClassic = (name: string, options: ClassicOptions): AmqpQueue<"classic"
     autoDelete,
     arguments: Validation.extend(options.arguments ?? {}, {
       "x-queue-type": "classic",
-      ...messageQueueArguments(options),
+      ...QueueOptions.messageQueueArguments(options),
       "x-overflow": overflow,
       "x-max-priority": optional(maxPriority, (priority) => Validation.wholeNumber("maxPriority", priority, 0, 255))
     }),
     bindings: [],
-    references: Topology.described(options.deadLetterExchange)
+    references: QueueOptions.referencesOf(options)
   })
 }
 
@@ -197,8 +207,10 @@ const makeClassic = (name: string, options: ClassicOptions): AmqpQueue<"classic"
  * @category constructors
  * @since 0.1.0
  */
-export const classic = (name: string, options: ClassicOptions = {}): AmqpQueue<"classic"> =>
-  makeClassic(Validation.nonEmptyName("queue", name), options)
+export const classic = (name: string, options: ClassicOptions = {}): AmqpQueue<"classic"> => {
+  QueueOptions.checkKeys("classic", options)
+  return makeClassic(Validation.nonEmptyName("queue", name), options)
+}
 
 /**
  * A classic queue whose name the broker makes up, for this connection alone: for replies, or for a subscriber that wants
@@ -212,8 +224,10 @@ export const classic = (name: string, options: ClassicOptions = {}): AmqpQueue<"
  * @category constructors
  * @since 0.1.0
  */
-export const serverNamed = (options: ServerNamedOptions = {}): AmqpQueue<"classic"> =>
-  makeClassic("", { ...options, durable: false, exclusive: true })
+export const serverNamed = (options: ServerNamedOptions = {}): ServerNamedQueue => {
+  QueueOptions.checkKeys("server-named", options)
+  return makeClassic("", { ...options, durable: false, exclusive: true })
+}
 
 /**
  * A queue that is replicated to several nodes (RabbitMQ, "Quorum Queues").
@@ -222,12 +236,22 @@ export const serverNamed = (options: ServerNamedOptions = {}): AmqpQueue<"classi
  * @since 0.1.0
  */
 export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"quorum"> => {
-  const { deadLetterStrategy, deliveryLimit, initialGroupSize, leaderLocator, overflow } = options
+  const {
+    deadLetterExchange,
+    deadLetterQueue,
+    deadLetterStrategy,
+    deliveryLimit,
+    initialGroupSize,
+    leaderLocator,
+    overflow
+  } = options
+  QueueOptions.checkKeys("quorum", options)
+  QueueOptions.checkArguments(options.arguments)
   if (
     deadLetterStrategy === "at-least-once" &&
-    (overflow !== "reject-publish" || options.deadLetterExchange === undefined)
+    (overflow !== "reject-publish" || (deadLetterExchange ?? deadLetterQueue) === undefined)
   ) {
-    const needs = `a deadLetterExchange and the overflow "reject-publish"`
+    const needs = `a deadLetterExchange or a deadLetterQueue, and the overflow "reject-publish"`
     throw Validation.invalid(`deadLetterStrategy: "at-least-once" needs ${needs}`)
   }
   return Topology.describe({
@@ -238,9 +262,9 @@ export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"qu
     autoDelete: false,
     arguments: Validation.extend(options.arguments ?? {}, {
       "x-queue-type": "quorum",
-      ...messageQueueArguments(options),
+      ...QueueOptions.messageQueueArguments(options),
       "x-overflow": overflow,
-      "x-delivery-limit": optional(deliveryLimit, (limit) => Validation.wholeNumber("deliveryLimit", limit, 0)),
+      "x-delivery-limit": optional(deliveryLimit, QueueOptions.deliveryLimit),
       "x-dead-letter-strategy": deadLetterStrategy,
       "x-quorum-initial-group-size": optional(
         initialGroupSize,
@@ -249,7 +273,7 @@ export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"qu
       "x-queue-leader-locator": leaderLocator
     }),
     bindings: [],
-    references: Topology.described(options.deadLetterExchange)
+    references: QueueOptions.referencesOf(options)
   })
 }
 
@@ -261,6 +285,8 @@ export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"qu
  */
 export const stream = (name: string, options: StreamOptions = {}): AmqpQueue<"stream"> => {
   const { initialGroupSize, leaderLocator, maxAge, maxLengthBytes, segmentSizeBytes } = options
+  QueueOptions.checkKeys("stream", options)
+  QueueOptions.checkArguments(options.arguments)
   return Topology.describe({
     type: "stream",
     name: Validation.nonEmptyName("queue", name),
@@ -301,13 +327,13 @@ export interface Binding {
   readonly arguments?: FieldTable | undefined
 }
 
-const describeBinding = (
-  { arguments: table = {}, exchange, routingKey = "" }: Binding
-): Topology.BindingDescription => ({
-  exchange,
-  routingKey,
-  arguments: table
-})
+const describeBinding = (binding: Binding): Topology.BindingDescription => {
+  const { arguments: table = {}, exchange, routingKey = "" } = Validation.knownKeys(binding, bindingKeys, "binding")
+  Validation.nonEmptyName("exchange", Topology.nameOf(exchange))
+  return { exchange, routingKey: Validation.name("routingKey", routingKey), arguments: table }
+}
+
+const bindingKeys = ["exchange", "routingKey", "arguments"] as const
 
 /**
  * The same queue with one more exchange that routes to it.
@@ -327,20 +353,21 @@ const describeBinding = (
  * @since 0.1.0
  */
 export const withBinding: {
-  (binding: Binding): <Type extends QueueType>(self: AmqpQueue<Type>) => AmqpQueue<Type>
-  <Type extends QueueType>(self: AmqpQueue<Type>, binding: Binding): AmqpQueue<Type>
-} = dual(2, <Type extends QueueType>(self: AmqpQueue<Type>, binding: Binding): AmqpQueue<Type> => {
-  Validation.nonEmptyName("exchange", Topology.nameOf(binding.exchange))
-  Validation.name("routingKey", binding.routingKey ?? "")
-  return Topology.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
-})
+  (binding: Binding): <Queue extends AmqpQueue>(self: Queue) => Queue
+  <Queue extends AmqpQueue>(self: Queue, binding: Binding): Queue
+} = dual(
+  2,
+  (self: AmqpQueue, binding: Binding): AmqpQueue =>
+    Topology.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+)
 
 // -----------------------------------------------------------------------------
 // operations
 // -----------------------------------------------------------------------------
 
 /**
- * The way to a queue for a publish: through the default exchange, which routes to the queue that the routing key names.
+ * The way to a queue for a publish: through the default exchange, which routes to the queue that the routing key names. Throws an
+ * `InvalidArgument` for a queue without a name: a {@link serverNamed} one is known by the name that {@link declare} yields.
  *
  * **Example** (Publishing to a queue)
  *
@@ -353,9 +380,11 @@ export const withBinding: {
  * @category constructors
  * @since 0.1.0
  */
-export const route = (queue: string | AmqpQueue): { readonly exchange: ""; readonly routingKey: string } => ({
+export const route = <Queue extends string | AmqpQueue>(
+  queue: Named<Queue>
+): { readonly exchange: ""; readonly routingKey: string } => ({
   exchange: "",
-  routingKey: Topology.nameOf(queue)
+  routingKey: Topology.checkedName(queue)
 })
 
 /**
@@ -381,7 +410,23 @@ const onQueue = <A, E, R>(
   queue: string | AmqpQueue,
   operation: (channel: Channel, name: string) => Effect.Effect<A, E, R>
 ): AmqpChannel<A, E | AmqpChannelError, R> =>
-  Program.make((channel) => Effect.flatMap(Topology.queueName(queue), (name) => operation(channel, name)))
+  Program.make((channel) =>
+    Effect.flatMap(Validation.attempt(() => Topology.checkedName(queue)), (name) => operation(channel, name))
+  )
+
+/** An operation that RabbitMQ answers for a stream by ending the whole connection (540). */
+const onMessageQueue = <A, E, R>(
+  queue: string | AmqpQueue,
+  what: string,
+  operation: (channel: Channel, name: string) => Effect.Effect<A, E, R>
+): AmqpChannel<A, E | AmqpChannelError, R> =>
+  onQueue(queue, (channel, name) =>
+    Effect.flatMap(
+      Validation.attempt(() => {
+        if (typeof queue === "object" && queue.type === "stream") throw Validation.invalid(`queue: a stream ${what}`)
+      }),
+      () => operation(channel, name)
+    ))
 
 /** A name alone says nothing of the type, which is then the virtual host's default. */
 const named = (name: string): Topology.QueueDescription => ({
@@ -419,19 +464,24 @@ export const declare = (queue: string | AmqpQueue): AmqpChannel<QueueInfo, AmqpC
  * @category operations
  * @since 0.1.0
  */
-export const declarePassive = (queue: string | AmqpQueue): AmqpChannel<QueueInfo, AmqpChannelError> =>
+export const declarePassive = <Queue extends string | AmqpQueue>(
+  queue: Named<Queue>
+): AmqpChannel<QueueInfo, AmqpChannelError> =>
   onQueue(queue, (channel, name) =>
     Effect.map(
-      channel.request({
-        _tag: "queue.declare",
-        queue: name,
-        passive: true,
-        durable: false,
-        exclusive: false,
-        autoDelete: false,
-        noWait: false,
-        arguments: {}
-      }),
+      Effect.andThen(
+        Validation.attempt(() => Topology.checkDeclaredName(name)),
+        channel.request({
+          _tag: "queue.declare",
+          queue: name,
+          passive: true,
+          durable: false,
+          exclusive: false,
+          autoDelete: false,
+          noWait: false,
+          arguments: {}
+        })
+      ),
       queueInfo
     ))
 
@@ -441,8 +491,15 @@ export const declarePassive = (queue: string | AmqpQueue): AmqpChannel<QueueInfo
  * @category operations
  * @since 0.1.0
  */
-export const bind = (queue: string | AmqpQueue, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
-  onQueue(queue, (channel, name) => Effect.asVoid(Topology.bindQueue(channel, name, describeBinding(binding))))
+export const bind = <Queue extends string | AmqpQueue>(
+  queue: Named<Queue>,
+  binding: Binding
+): AmqpChannel<void, AmqpChannelError> =>
+  onQueue(queue, (channel, name) =>
+    Effect.flatMap(
+      Validation.attempt(() => describeBinding(binding)),
+      (binding) => Effect.asVoid(Topology.bindQueue(channel, name, binding))
+    ))
 
 /**
  * Takes a binding back (`queue.unbind`). Succeeds when there was none.
@@ -450,58 +507,111 @@ export const bind = (queue: string | AmqpQueue, binding: Binding): AmqpChannel<v
  * @category operations
  * @since 0.1.0
  */
-export const unbind = (queue: string | AmqpQueue, binding: Binding): AmqpChannel<void, AmqpChannelError> =>
-  onQueue(queue, (channel, name) =>
-    Effect.asVoid(channel.request({
-      _tag: "queue.unbind",
-      queue: name,
-      exchange: Topology.nameOf(binding.exchange),
-      routingKey: binding.routingKey ?? "",
-      arguments: binding.arguments ?? {}
-    })))
+export const unbind = <Queue extends string | AmqpQueue>(
+  queue: Named<Queue>,
+  binding: Binding
+): AmqpChannel<void, AmqpChannelError> =>
+  onQueue(
+    queue,
+    (channel, name) =>
+      Effect.flatMap(Validation.attempt(() => describeBinding(binding)), (binding) =>
+        Effect.asVoid(channel.request({
+          _tag: "queue.unbind",
+          queue: name,
+          exchange: Topology.nameOf(binding.exchange),
+          routingKey: binding.routingKey,
+          arguments: binding.arguments
+        })))
+  )
 
 /**
- * Deletes the messages that are ready, not those a consumer has yet to settle (`queue.purge`), and yields how many.
+ * Deletes the messages that are ready, not those a consumer has yet to settle (`queue.purge`), and yields how many. A stream can't be
+ * purged: a description of one is refused.
+ *
+ * **Gotchas**
+ *
+ * For a stream that is only named, RabbitMQ closes the whole connection (540), with all channels on it.
  *
  * @category operations
  * @since 0.1.0
  */
-export const purge = (queue: string | AmqpQueue): AmqpChannel<number, AmqpChannelError> =>
-  onQueue(queue, (channel, name) =>
+export const purge = <Queue extends string | AmqpQueue<"classic" | "quorum">>(
+  queue: Named<Queue>
+): AmqpChannel<number, AmqpChannelError> =>
+  onMessageQueue(queue, "can't be purged", (channel, name) =>
     Effect.map(
       channel.request({ _tag: "queue.purge", queue: name, noWait: false }),
       ({ messageCount }) => messageCount
     ))
 
 /**
+ * Under which conditions a queue is deleted. For classic queues: a quorum queue knows no conditions, and a stream ignores them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DeleteOptions {
+  /** Only when it has no consumers. Default: `false`. */
+  readonly ifUnused?: boolean | undefined
+  /** Only when it has no messages that are ready. Default: `false`. */
+  readonly ifEmpty?: boolean | undefined
+}
+
+/**
  * Deletes a queue with its messages (`queue.delete`), and yields how many there were. Succeeds when there is no such queue.
  * Fails with `PreconditionFailed` when it has consumers or messages and an option says that it must not.
+ *
+ * **Gotchas**
+ *
+ * The options are for classic queues, and refused for a description of another type. For a quorum queue that is only named,
+ * RabbitMQ closes the whole connection (540); a stream is deleted whatever they say.
  *
  * @category operations
  * @since 0.1.0
  */
-const remove = (
-  queue: string | AmqpQueue,
-  options: { readonly ifUnused?: boolean | undefined; readonly ifEmpty?: boolean | undefined } = {}
-): AmqpChannel<number, AmqpChannelError> =>
-  onQueue(queue, (channel, name) =>
-    Effect.map(
-      channel.request({
-        _tag: "queue.delete",
-        queue: name,
-        ifUnused: options.ifUnused ?? false,
-        ifEmpty: options.ifEmpty ?? false,
-        noWait: false
-      }),
-      ({ messageCount }) => messageCount
-    ))
+const remove: {
+  <Queue extends string | AmqpQueue<"classic">>(
+    queue: Named<Queue>,
+    options?: DeleteOptions
+  ): AmqpChannel<number, AmqpChannelError>
+  <Queue extends string | AmqpQueue>(queue: Named<Queue>): AmqpChannel<number, AmqpChannelError>
+} = (queue: string | AmqpQueue, options: DeleteOptions = {}): AmqpChannel<number, AmqpChannelError> =>
+  onQueue(
+    queue,
+    (channel, name) =>
+      Effect.flatMap(Validation.attempt(() => deleteConditions(queue, options)), ({ ifEmpty, ifUnused }) =>
+        Effect.map(
+          channel.request({ _tag: "queue.delete", queue: name, ifUnused, ifEmpty, noWait: false }),
+          ({ messageCount }) => {
+            if (channel.queuesRead.has(name)) channel.queuesRead.set(name, "deleted")
+            return messageCount
+          }
+        ))
+  )
+
+const deleteConditions = (queue: string | AmqpQueue, options: DeleteOptions) => {
+  const { ifEmpty = false, ifUnused = false } = Validation.knownKeys(options, ["ifUnused", "ifEmpty"])
+  const isOtherType = typeof queue === "object" && queue.type !== "classic"
+  if (isOtherType && (ifEmpty || ifUnused)) {
+    throw Validation.invalid(`ifUnused, ifEmpty: a ${queue.type} queue is deleted without conditions`)
+  }
+  return { ifEmpty, ifUnused }
+}
 
 export { remove as delete }
 
 /**
  * Fetches a message, if there is one (`basic.get`), and settles it as the handler decides. Yields the settlement's value, or
- * `None` when the queue is empty. A handler that fails gives the message back to the queue. Fails with `ContentTooLarge` for a
- * message above the connection's `maxBodySize`, which is dead-lettered, or dropped when the queue has no dead-letter exchange.
+ * `None` when the queue is empty.
+ *
+ * **Details**
+ *
+ * A handler that fails gives the message back to the queue. So does one that returns anything but a settlement of `AmqpDelivery`, and
+ * then the program dies. A message above the connection's `maxBodySize` stays in the queue, and the program fails with
+ * `ContentTooLarge`. When the channel is gone by the time the handler ends, nothing is settled: the program fails with the reason, and the
+ * message is delivered again.
+ *
+ * A stream is refused: it gives no single messages.
  *
  * For a steady flow of messages an `AmqpConsumer` is much faster: this is a round trip for each.
  *
@@ -518,11 +628,17 @@ export { remove as delete }
  * @category operations
  * @since 0.1.0
  */
-export const get = <A, E, R>(
-  queue: string | AmqpQueue<"classic" | "quorum">,
+export const get = <A, E, R, Queue extends string | AmqpQueue<"classic" | "quorum">>(
+  queue: Named<Queue>,
   handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<AmqpDelivery.Settlement<A>, E, R>
 ): AmqpChannel<Option.Option<A>, E | AmqpChannelError, R> =>
-  onQueue(queue, (channel, name) => Fetching.fetch(channel, name, handleOn(channel, name, handler)))
+  onMessageQueue(
+    queue,
+    givesNoSingleMessages,
+    (channel, name) => Fetching.fetch(channel, name, handleOn(channel, name, handler))
+  )
+
+const givesNoSingleMessages = "gives no single messages; use an AmqpConsumer"
 
 const handleOn =
   <A, E, R>(channel: Channel, queue: string, handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<A, E, R>) =>
@@ -543,8 +659,8 @@ const fetchedFrom = (queue: string) => ({ queue, consumerTag: undefined })
  * **Details**
  *
  * Each message is handled once: one that the handler requeues goes back when all are handled. A handler that fails gives its
- * message back and ends the program with its error; what was handled before is settled. So does a `ContentTooLarge`, see
- * {@link get}.
+ * message back and ends the program with its error; what was handled before is settled. So does a message above the connection's
+ * `maxBodySize`, and all else that {@link get} fails with.
  *
  * **Gotchas**
  *
@@ -570,14 +686,16 @@ const fetchedFrom = (queue: string) => ({ queue, consumerTag: undefined })
  * @category operations
  * @since 0.1.0
  */
-export const getAll = <A, E, R>(
-  queue: string | AmqpQueue<"classic" | "quorum">,
+export const getAll = <A, E, R, Queue extends string | AmqpQueue<"classic" | "quorum">>(
+  queue: Named<Queue>,
   handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<AmqpDelivery.Settlement<A>, E, R>,
   options: { readonly limit?: number | undefined } = {}
 ): AmqpChannel<Array<A>, E | AmqpChannelError, R> =>
-  onQueue(queue, (channel, name) =>
+  onMessageQueue(queue, givesNoSingleMessages, (channel, name) =>
     Effect.flatMap(
-      Validation.attempt(() => optional(options.limit, (limit) => Validation.wholeNumber("limit", limit, 1))),
+      Validation.attempt(() =>
+        optional(Validation.knownKeys(options, ["limit"]).limit, (limit) => Validation.wholeNumber("limit", limit, 1))
+      ),
       (limit = Infinity) => Fetching.fetchAll(channel, name, limit, handleOn(channel, name, handler))
     ))
 
@@ -589,14 +707,172 @@ export const getAll = <A, E, R>(
  * @category operations
  * @since 0.1.0
  */
-export const getAutoAck = (
-  queue: string | AmqpQueue<"classic" | "quorum">
+export const getAutoAck = <Queue extends string | AmqpQueue<"classic" | "quorum">>(
+  queue: Named<Queue>
 ): AmqpChannel<Option.Option<AmqpDelivery.ReceivedMessage>, AmqpChannelError> =>
-  onQueue(
+  onMessageQueue(
     queue,
+    givesNoSingleMessages,
     (channel, name) =>
       Effect.map(
         Fetching.fetchAutoAck(channel, name),
         Option.map((content) => new Received(content, fetchedFrom(name)))
       )
   )
+
+// -----------------------------------------------------------------------------
+// moving
+// -----------------------------------------------------------------------------
+
+/**
+ * Where {@link move} publishes a message: a queue, or an exchange with a routing key.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type MoveTarget = string | AmqpQueue | {
+  readonly exchange: string | AmqpExchange
+  readonly routingKey: string
+}
+
+/**
+ * How far a move has come.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MoveProgress {
+  /** How many messages were ready in the queue when the move began. */
+  readonly total: number
+  /** How many are at their target, and gone from the queue. In a dry run: how many would be. */
+  readonly moved: number
+  /** How many the filter did not select. */
+  readonly skipped: number
+  /** How many could not be moved. They stay in the queue. */
+  readonly failed: number
+}
+
+/**
+ * How {@link move} moves.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MoveOptions<out R = never> {
+  /** The most messages that are moved, from 1. Default: no limit. */
+  readonly limit?: number | undefined
+  /** Which messages are moved. The others stay in the queue. Default: all. */
+  readonly filter?: ((message: AmqpDelivery.ReceivedMessage) => boolean) | undefined
+  /** Counts what would be moved, and moves nothing. Default: `false`. */
+  readonly dryRun?: boolean | undefined
+  /** Runs while messages are moved, at most ten times a second and when something has changed, and at the end. */
+  readonly onProgress?: ((progress: MoveProgress) => Effect.Effect<unknown, never, R>) | undefined
+  /**
+   * Whether messages lose the headers that count failures: those of `AmqpFailure` (`x-failure-…`), so that it begins anew, and those that
+   * the broker writes for dead letters (`x-death`, `x-first-death-…`, `x-last-death-…`). Default: `false`.
+   */
+  readonly resetFailures?: boolean | undefined
+  /** How many messages may fail before no further ones are taken, from 0; `Infinity` for any number. Default: 0. */
+  readonly maxFailures?: number | undefined
+  /** How many messages the broker sends ahead, from 1 to 20,000. They are held in memory. Default: 500. */
+  readonly prefetch?: number | undefined
+}
+
+/**
+ * Moves the messages of a queue, in their order, so that none can be lost: each is published as mandatory, and acknowledged when the broker
+ * has confirmed its copy. Succeeds when all that were selected are moved.
+ *
+ * **When to use**
+ *
+ * Use to give dead letters another try, to empty a queue that is to be deleted, or to take some messages out of a queue.
+ *
+ * **Details**
+ *
+ * It uses two channels of its own and moves thousands of messages per second. It ends when as many messages were looked at as the queue
+ * had ready at the start, or when the queue has no more since others have taken them. Messages that arrive meanwhile are not chased, and so
+ * neither are those that are dead-lettered back to the queue.
+ *
+ * A copy has the body and the properties of the message, byte for byte, except for what belongs to the place that it comes from: the
+ * headers `CC` and `BCC`, by which the broker would make further copies, `x-delivery-count` and `x-acquired-count`, which it writes
+ * itself, and a `userId` other than that of this connection, which it would refuse. An `expiration` starts anew.
+ *
+ * What is not moved goes back to its place in the queue when the move ends: what the filter did not select, what is above the connection's
+ * `maxBodySize`, what a queue refused (`Nacked`), and what no queue took (`Returned`). After the first message that failed no further ones
+ * are taken, unless `maxFailures` allows more. An interruption takes no further messages, waits for the confirms of those that are on their
+ * way, at most for the connection's `closeTimeout`, and gives the rest back: nothing is lost, and nothing is in both places but what was
+ * confirmed too late.
+ *
+ * Fails with an `AmqpMoveError`, which counts what was moved until then, and with an `AmqpChannelError` where nothing was done: `NotFound`
+ * when the queue or the target is not there, `InvalidArgument` for a queue that is its own target, for a stream, which keeps its
+ * messages, and for options that are out of range, `RequestTimeout` when the queue has messages and delivers none for 10 seconds, as one
+ * with a single active consumer that is another one.
+ *
+ * **Gotchas**
+ *
+ * Messages that are looked at and go back are `redelivered`, and a quorum queue with a delivery limit may count them. So does a dry run with
+ * a filter; without one it asks for the count and touches nothing.
+ *
+ * When the connection is lost, the copies of messages that were on their way may be at the target while the messages are in the queue again.
+ *
+ * `to` may be a function of the message. Whether its targets are there is found out by the first message, which then fails.
+ *
+ * **Example** (Giving the orders of one customer another try)
+ *
+ * ```ts
+ * import { AmqpQueue } from "@effect-amqp/core"
+ * import * as Effect from "effect/Effect"
+ *
+ * const retry = AmqpQueue.move("orders.failed", "orders", {
+ *   filter: ({ properties }) => properties.headers?.["customer"] === "acme",
+ *   limit: 1000,
+ *   resetFailures: true,
+ *   onProgress: ({ moved, total }) => Effect.log(`${moved} of ${total}`)
+ * })
+ * ```
+ *
+ * @category moving
+ * @since 0.1.0
+ */
+export const move = <Queue extends string | AmqpQueue<"classic" | "quorum">, R = never>(
+  from: Named<Queue>,
+  to: MoveTarget | ((message: AmqpDelivery.ReceivedMessage) => MoveTarget),
+  options: MoveOptions<R> = {}
+): Effect.Effect<MoveProgress, AmqpChannelError | AmqpMoveError, R | AmqpConnection.AmqpConnection> =>
+  Effect.gen(function*() {
+    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+    const request = yield* Validation.attempt(() => toMove(from, to, options))
+    return yield* Moving.move<R>(session, request, options.onProgress ?? (() => Effect.void))
+  })
+
+const toMove = (
+  from: string | AmqpQueue,
+  to: MoveTarget | ((message: AmqpDelivery.ReceivedMessage) => MoveTarget),
+  options: MoveOptions<unknown>
+): Moving.Move => {
+  const { dryRun, filter, limit = Infinity, maxFailures = 0, prefetch = 500, resetFailures } = Validation.knownKeys(
+    options,
+    ["limit", "filter", "dryRun", "onProgress", "resetFailures", "maxFailures", "prefetch"]
+  )
+  const queue = Validation.name("from", Topology.checkedName(from))
+  if (typeof from === "object" && from.type === "stream") throw Moving.isStream(queue)
+  const route = typeof to === "function" ? undefined : routeTo(to)
+  if (route?.exchange === "" && route.routingKey === queue) throw Moving.sameQueue(queue)
+  return {
+    from: queue,
+    target: route === undefined ? undefined : route.exchange === "" ? { queue: route.routingKey } : route,
+    routeOf: typeof to === "function" ? (message) => routeTo(to(message)) : () => route ?? routeTo(queue),
+    filter,
+    limit: limit === Infinity ? limit : Validation.wholeNumber("limit", limit, 1),
+    isDry: dryRun === true,
+    prefetch: Validation.wholeNumber("prefetch", prefetch, 1, Moving.maxPrefetch),
+    maxFailures: maxFailures === Infinity ? maxFailures : Validation.wholeNumber("maxFailures", maxFailures, 0),
+    resetFailures: resetFailures === true
+  }
+}
+
+/** Where a target is, by names. Throws an `InvalidArgument`. */
+const routeTo = (to: MoveTarget): { readonly exchange: string; readonly routingKey: string } => {
+  if (typeof to === "string" || !("routingKey" in to)) return { exchange: "", routingKey: Topology.checkedName(to) }
+  const exchange = Validation.name("exchange", Topology.nameOf(to.exchange))
+  return { exchange, routingKey: Validation.name("routingKey", to.routingKey) }
+}

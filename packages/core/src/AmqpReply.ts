@@ -1,11 +1,13 @@
 /**
- * What a server answers instead of doing what it was asked: the reply codes of AMQP 0-9-1, returned messages, nacks, nothing.
+ * What a server sends instead of doing what it was asked: the reply codes of AMQP 0-9-1, returned messages, nacks, nothing.
  *
  * Everything here is also exported by `AmqpError`, which is where to take it from.
  *
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { readable } from "./internal/errors/readableError.ts"
+import { mayPass } from "./internal/errors/replyTexts.ts"
 import { ReplyCode } from "./protocol/constants.ts"
 
 // -----------------------------------------------------------------------------
@@ -19,23 +21,23 @@ import { ReplyCode } from "./protocol/constants.ts"
  *
  * **Details**
  *
- * `isRetryable` by code, for the same operation without any change:
+ * `isRetryable` says whether the same operation may succeed without any change. By code:
  *
  * - `true`: 313 `NoConsumers`, 320 `ConnectionForced`, 405 `ResourceLocked`, 506 `ResourceError`. The cause lies with the broker
- *   or with others, and can pass.
+ *   or with other clients, and can pass.
  * - `false`: 311 `ContentTooLarge`, 312 `NoRoute`, 402 `InvalidPath`, 403 `AccessRefused`, 404 `NotFound`,
- *   406 `PreconditionFailed`, 530 `NotAllowed`, 540 `NotImplemented`. Somebody has to change a right, an entity, a limit or the
- *   request first.
+ *   406 `PreconditionFailed`, 530 `NotAllowed`, 540 `NotImplemented`. A right, an entity, a limit or the request has to change
+ *   first.
  * - `false`: 501 `FrameError`, 502 `SyntaxError`, 503 `CommandInvalid`, 504 `ChannelError`, 505 `UnexpectedFrame`. The client
  *   broke the protocol, and would again.
- * - `false`: 541 `InternalError`. It "may require intervention by an operator" (section 1.3), and RabbitMQ 4.3 answers so to
- *   what it no longer has.
- * - `false`: codes that nobody knows.
+ * - `false`: 541 `InternalError`. It "may require intervention by an operator" (section 1.3), and RabbitMQ 4.3 uses it for
+ *   features that it no longer has.
+ * - `false`: codes that the specification does not define.
  *
- * **Gotchas**
- *
- * RabbitMQ uses some codes for passing conditions too, told apart by its text only: 403 for a queue that somebody else consumes
- * exclusively, 404 for a queue whose node is down, 530 for a virtual host that is at its connection limit.
+ * RabbitMQ uses some codes for passing conditions too, which only its text tells apart, and then the text decides: 403 for a
+ * queue that another consumer has exclusively, 404 for a queue whose process or node is down, 406 for an acknowledgement that
+ * came too late, 530 for a connection limit that is reached, 541 for a virtual host that is down and for timeouts within a
+ * cluster. `docs/errors.md` lists the texts.
  *
  * @category models
  * @since 0.1.0
@@ -48,21 +50,17 @@ export abstract class ServerReply extends Schema.Error<ServerReply>("ServerReply
   /** The method that the server holds responsible, such as `queue.declare`; empty when it names none. */
   method: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `${this.method === "" ? "" : `${this.method}: `}${this.replyCode} ${this.replyText}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
-    return retryable.has(this.replyCode)
+    return mayPass(this.replyCode, this.replyText)
   }
 }
-
-const retryable: ReadonlySet<number> = new Set([
-  ReplyCode.noConsumers,
-  ReplyCode.connectionForced,
-  ReplyCode.resourceLocked,
-  ReplyCode.resourceError
-])
 
 /**
  * 311: the body is larger than the server or the queue takes. Closes the channel.
@@ -109,7 +107,8 @@ export class ConnectionForced extends ServerReply.extend<ConnectionForced>("Conn
 export class InvalidPath extends ServerReply.extend<InvalidPath>("InvalidPath")({ _tag: Schema.tag("InvalidPath") }) {}
 
 /**
- * 403: the user lacks a permission, or someone else uses a resource exclusively. Closes the channel.
+ * 403: the user lacks a permission, or another consumer has the queue exclusively. Closes the channel. Retryable in the latter
+ * case, since the queue is free when that consumer ends.
  *
  * @category errors
  * @since 0.1.0
@@ -119,7 +118,8 @@ export class AccessRefused extends ServerReply.extend<AccessRefused>("AccessRefu
 }) {}
 
 /**
- * 404: a queue, exchange or virtual host does not exist. Closes the channel.
+ * 404: a queue, exchange or virtual host does not exist, or the process or node that holds a queue is down. Closes the channel.
+ * Retryable in the latter case.
  *
  * @category errors
  * @since 0.1.0
@@ -138,7 +138,7 @@ export class ResourceLocked extends ServerReply.extend<ResourceLocked>("Resource
 
 /**
  * 406: an entity exists with other properties, a delivery tag is unknown, a message was not settled in time, or another
- * precondition does not hold. Closes the channel.
+ * precondition does not hold. Closes the channel. Retryable when a message was not settled in time: it is requeued.
  *
  * @category errors
  * @since 0.1.0
@@ -204,7 +204,8 @@ export class ResourceError extends ServerReply.extend<ResourceError>("ResourceEr
 }) {}
 
 /**
- * 530: the server does not allow it, for example a virtual host that does not exist. Closes the connection.
+ * 530: the server does not allow it, for example a virtual host that does not exist. Closes the connection. Retryable when a limit
+ * of connections or channels is reached.
  *
  * @category errors
  * @since 0.1.0
@@ -222,7 +223,8 @@ export class NotImplemented extends ServerReply.extend<NotImplemented>("NotImple
 }) {}
 
 /**
- * 541: something broke within the server, or it refuses what a newer version no longer has. Closes the connection.
+ * 541: something broke within the server, or it refuses what a newer version no longer has. Closes the connection. Retryable when
+ * a virtual host is down, or when something within a cluster timed out.
  *
  * @category errors
  * @since 0.1.0
@@ -349,6 +351,9 @@ export class Returned extends Schema.TaggedError<Returned>()("Returned", {
   exchange: Schema.String,
   routingKey: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const { exchange, replyCode, replyText, routingKey } = this
     return `The broker returned a message to ${
@@ -368,6 +373,9 @@ export class Returned extends Schema.TaggedError<Returned>()("Returned", {
  * @since 0.1.0
  */
 export class Nacked extends Schema.TaggedError<Nacked>()("Nacked", {}) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return "The broker did not accept the message (basic.nack)"
   }
@@ -387,6 +395,9 @@ export class Nacked extends Schema.TaggedError<Nacked>()("Nacked", {}) {
 export class ConnectionBlocked extends Schema.TaggedError<ConnectionBlocked>()("ConnectionBlocked", {
   description: Schema.String
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return `The broker takes no publishes: ${this.description}`
   }
@@ -400,17 +411,26 @@ export class ConnectionBlocked extends Schema.TaggedError<ConnectionBlocked>()("
 // answers that do not come
 // -----------------------------------------------------------------------------
 
+/** What a broker that blocks the connection does to what was sent to it. */
+const whileBlocked = (blocked: string | undefined): string =>
+  blocked === undefined ? "" : `: it blocks the connection (${blocked}), and reads nothing from it until it unblocks it`
+
 /**
- * The broker did not answer a request in time. The request may still take effect; its late answer is dropped.
+ * The broker did not answer a request in time. The request may still take effect; its late answer is dropped. `blocked` is the
+ * broker's reason when it blocked the connection meanwhile (`connection.blocked`): then it has not read the request.
  *
  * @category errors
  * @since 0.1.0
  */
 export class RequestTimeout extends Schema.TaggedError<RequestTimeout>()("RequestTimeout", {
-  method: Schema.String
+  method: Schema.String,
+  blocked: Schema.optionalKey(Schema.String)
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
-    return `${this.method}: the broker did not answer in time`
+    return `${this.method}: the broker did not answer in time${whileBlocked(this.blocked)}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {
@@ -425,6 +445,9 @@ export class RequestTimeout extends Schema.TaggedError<RequestTimeout>()("Reques
  * @since 0.1.0
  */
 export class SendTimeout extends Schema.TaggedError<SendTimeout>()("SendTimeout", {}) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     return "There was no room for the message in time"
   }
@@ -435,14 +458,20 @@ export class SendTimeout extends Schema.TaggedError<SendTimeout>()("SendTimeout"
 }
 
 /**
- * The broker did not confirm a message in time. It may have the message: publishing it again may duplicate it.
+ * The broker did not confirm a message in time. It may have the message: publishing it again may duplicate it. `blocked` is the
+ * broker's reason when it blocks the connection (`connection.blocked`).
  *
  * @category errors
  * @since 0.1.0
  */
-export class ConfirmTimeout extends Schema.TaggedError<ConfirmTimeout>()("ConfirmTimeout", {}) {
+export class ConfirmTimeout extends Schema.TaggedError<ConfirmTimeout>()("ConfirmTimeout", {
+  blocked: Schema.optionalKey(Schema.String)
+}) {
+  static {
+    readable(this)
+  }
   override get message(): string {
-    return "The broker did not confirm the message in time"
+    return `The broker did not confirm the message in time${whileBlocked(this.blocked)}`
   }
   /** Whether the same operation may succeed when it is tried again. */
   get isRetryable(): boolean {

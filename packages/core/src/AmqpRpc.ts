@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -15,27 +16,26 @@ import type { PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import * as AmqpConsumer from "./AmqpConsumer.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
-import {
-  AmqpChannelError,
-  AmqpDecodeError,
-  AmqpPublishError,
-  ContentTooLarge,
-  NotSupported,
-  OutcomeUnknown
-} from "./AmqpError.ts"
+import { AmqpChannelError, AmqpDecodeError, ContentTooLarge, NotSupported } from "./AmqpError.ts"
+import type { AmqpPublishError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
+import { innocent } from "./internal/blame.ts"
 import type { Channel, ConsumerSink } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
 import { Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
+import { Occasional } from "./internal/occasional.ts"
+import * as Program from "./internal/program.ts"
+import { addDefaults } from "./internal/publishDefaults.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
-import { failureOf, notSent, resolveLimits, unencodable } from "./internal/publishing.ts"
-import type { Publishing, PublishJob } from "./internal/publishing.ts"
+import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing.ts"
+import type { Progress, Publishing, PublishJob, PublishTarget } from "./internal/publishing.ts"
 import { sessionOf } from "./internal/session.ts"
 import * as Topology from "./internal/topology.ts"
+import * as Validation from "./internal/validation.ts"
 import { ReplyCode } from "./protocol/constants.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
 import type { BasicDeliver } from "./protocol/methods.generated.ts"
@@ -54,6 +54,15 @@ const replyQueue = "amq.rabbitmq.reply-to"
  * @since 0.1.0
  */
 export type ClientOptions = Omit<AmqpPublisher.Options, "stamp" | "retry">
+
+const clientOptionKeys = Validation.keysOf<ClientOptions>({
+  maxInFlight: true,
+  maxInFlightBytes: true,
+  sendTimeout: true,
+  confirmTimeout: true,
+  whenBlocked: true,
+  defaults: true
+})
 
 /**
  * A client of servers that answer requests. Any number of fibers may use it at once.
@@ -88,31 +97,34 @@ export const makeClient = Effect.fnUntraced(function*(
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Scope.Scope
 > {
-  const limits = yield* resolveLimits(options)
+  const { defaults, limits } = yield* Validation.attempt(() => {
+    const known = Validation.knownKeys(options, clientOptionKeys, "AmqpRpc client options")
+    return { limits: resolveLimits(known), defaults: addDefaults(known.defaults) }
+  })
   const session = sessionOf(yield* AmqpConnection.AmqpConnection)
-  const calls = new Calls()
+  const calls = new Calls(new Occasional(yield* Clock.Clock))
   const publishing = yield* startPublishing(session, limits, (channel) => calls.listen(channel))
   const call: AmqpRpcClient["Service"]["call"] = (request, options) =>
     Effect.callback((resume) => {
-      const call = new Call(calls, publishing, request, options, resume)
+      Program.warnOfOutsider("AmqpRpcClient.call")
+      const call = new Call(calls, publishing, defaults.toMessage(request), defaults.toOptions(options), resume)
       publishing.submit(call)
       return Effect.sync(() => {
         publishing.withdraw(call)
         calls.forget(call)
       })
     })
-  const instruments = Instruments.make(yield* AmqpTelemetry.Telemetry, session.options)
+  const telemetry = yield* AmqpTelemetry.Telemetry
+  const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, session.options))
   if (instruments === undefined) return { call }
   return {
     call: (request, options) =>
-      Effect.suspend(() =>
-        instruments.send(
-          Instruments.call,
-          request,
-          Topology.routeOf(options),
-          (request) => call(request, options)
-        )
-      )
+      Effect.suspend(() => {
+        const route = Topology.routeIfValid(options)
+        return route === undefined
+          ? call(request, options)
+          : instruments.send(Instruments.call, request, route, (request) => call(request, options))
+      })
   }
 })
 
@@ -137,7 +149,13 @@ class Calls implements ConsumerSink {
     return this.waiting.size > 0
   }
   private readonly waiting = new Map<string, Call>()
+  private readonly log: Occasional
+  private channel: Channel | undefined
   private next = 1
+
+  constructor(log: Occasional) {
+    this.log = log
+  }
 
   /** Replies come to the channel that published the request, and only while it consumes them. */
   listen(channel: Channel): Effect.Effect<unknown, AmqpChannelError> {
@@ -146,6 +164,7 @@ class Calls implements ConsumerSink {
       return Effect.fail(new AmqpChannelError({ reason: new NotSupported({ capability }) }))
     }
     const consumerTag = channel.consumerTag()
+    this.channel = channel
     channel.attach(consumerTag, this)
     return channel.request({
       _tag: "basic.consume",
@@ -159,10 +178,12 @@ class Calls implements ConsumerSink {
     })
   }
 
-  add(call: Call): string {
-    const id = String(this.next++)
+  nextId(): string {
+    return String(this.next++)
+  }
+
+  add(call: Call, id: string): void {
     this.waiting.set(id, call)
-    return id
   }
 
   forget(call: Call): void {
@@ -172,21 +193,33 @@ class Calls implements ConsumerSink {
   deliver(content: Content<BasicDeliver>): void {
     const reply = new Received(content, { queue: replyQueue, consumerTag: content.method.consumerTag })
     const call = this.waiting.get(correlationIdOf(reply))
-    // A reply to a call that nobody waits for any more, or to none at all.
-    if (call === undefined) return
+    if (call === undefined) return this.unmatched(reply)
     this.forget(call)
-    call.resume(content.oversized ? Effect.fail(tooLarge(content)) : Effect.succeed(reply))
+    call.resume(content.oversized ? Effect.fail(tooLarge(content, call.target)) : Effect.succeed(reply))
   }
 
   flush(): void {}
 
   cancelled(): void {}
 
+  /** The channel is gone. Calls whose request caused that have failed before: these were waiting for their replies. */
   failed(error: AmqpChannelError): void {
+    const cause = innocent(error, true)
     for (const [id, call] of this.waiting) {
       this.waiting.delete(id)
-      call.resume(Effect.fail(new AmqpPublishError({ reason: new OutcomeUnknown({ cause: error }) })))
+      call.resume(Effect.fail(failureOf(cause, call.target)))
     }
+  }
+
+  /** The reply to a call that has ended, or to none at all. Worth a word, but not one for each. */
+  private unmatched(reply: AmqpDelivery.ReceivedMessage): void {
+    const count = this.log.note()
+    if (count === undefined) return
+    const others = count === 1 ? "" : ` (and ${count - 1} more since the last warning)`
+    this.channel?.host.warn(
+      `A reply with correlation id ${JSON.stringify(correlationIdOf(reply))} matches no call${others}: ` +
+        "the call was interrupted or timed out, or was answered twice"
+    )
   }
 }
 
@@ -200,14 +233,19 @@ const correlationIdOf = (reply: AmqpDelivery.ReceivedMessage): string => {
 }
 
 /** A reply that is larger than the connection takes: the request was handled, and its result is lost. */
-const tooLarge = ({ bodySize }: Content<BasicDeliver>): AmqpPublishError => {
+const tooLarge = ({ bodySize }: Content<BasicDeliver>, target: PublishTarget): AmqpPublishError => {
   const reason = new ContentTooLarge({
     replyCode: ReplyCode.contentTooLarge,
     replyText: `the reply of ${bodySize} bytes is larger than the connection's maxBodySize`,
     method: "basic.deliver"
   })
-  return new AmqpPublishError({ reason: new OutcomeUnknown({ cause: new AmqpChannelError({ reason }) }) })
+  return failureOf(new AmqpChannelError({ reason }), target)
 }
+
+const mandatoryUnlessTold = (options: PublishOptions): PublishOptions => ({
+  ...options,
+  mandatory: options.mandatory ?? true
+})
 
 class Call implements PublishJob, PublishOwner {
   waitingSince = 0
@@ -232,35 +270,41 @@ class Call implements PublishJob, PublishOwner {
     this.resume = resume
   }
 
-  send(channel: Channel): boolean {
-    const correlationId = this.calls.add(this)
-    this.correlationId = correlationId
+  send(channel: Channel): Progress {
+    const correlationId = this.calls.nextId()
     try {
       const { body, properties } = this.request
+      const route = Topology.routeOf(mandatoryUnlessTold(this.options))
+      if (!this.publishing.admits(channel, route)) return "Waits"
+      this.correlationId = correlationId
+      this.calls.add(this, correlationId)
       channel.publish(
-        Topology.routeOf({ mandatory: true, ...this.options }),
-        AmqpMessage.encodeProperties({ ...properties, replyTo: replyQueue, correlationId }),
+        route,
+        { ...properties, replyTo: replyQueue, correlationId },
         body,
         this,
         0
       )
     } catch (thrown) {
       this.calls.forget(this)
-      this.resume(Effect.suspend(() => Effect.fail(unencodable(thrown))))
+      this.resume(Effect.suspend(() => Effect.fail(unencodable(thrown, this.target))))
     }
-    return false
+    return "Done"
+  }
+
+  get target(): PublishTarget {
+    return targetOf(this.options, this.request.properties)
   }
 
   refuse(error: AmqpChannelError): void {
-    this.resume(Effect.fail(notSent(error)))
+    this.resume(Effect.fail(notSent(error, this.target)))
   }
 
   settled(_index: number, outcome: Outcome): void {
-    const failure = failureOf(outcome)
-    // Confirmed is not answered; refused will never be.
-    if (failure !== undefined) {
+    // Confirmed does not mean answered: a refused request never will be.
+    if (outcome !== "Acked") {
       this.calls.forget(this)
-      this.resume(Effect.fail(failure))
+      this.resume(Effect.fail(failureOf(outcome, this.target)))
     }
     this.publishing.settled()
   }

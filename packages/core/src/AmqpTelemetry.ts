@@ -20,7 +20,7 @@ import * as AmqpMessage from "./AmqpMessage.ts"
 import * as TraceContext from "./internal/traceContext.ts"
 
 /**
- * What is recorded.
+ * What is recorded. An unknown option is an `InvalidArgument` of the publisher, client or server that is made with it.
  *
  * @category models
  * @since 0.1.0

@@ -35,8 +35,8 @@ export interface AmqpTopology {
  *
  * **Details**
  *
- * What a description refers to need not be named: exchanges in bindings, dead-letter and alternate exchanges come along when
- * they are described, and not only named.
+ * What a description refers to need not be named: exchanges in bindings, dead-letter queues, dead-letter and alternate exchanges come
+ * along when they are described, and not only named.
  *
  * **Example** (Orders, and what becomes of those that nobody can handle)
  *
@@ -58,10 +58,9 @@ export interface AmqpTopology {
  * @since 0.1.0
  */
 export const make = (...descriptions: ReadonlyArray<AmqpExchange | AmqpQueue>): AmqpTopology => {
-  const isQueue = (description: AmqpExchange | AmqpQueue): description is AmqpQueue => "exclusive" in description
   return Object.freeze(Topology.collect(
-    descriptions.filter((description): description is AmqpExchange => !isQueue(description)),
-    descriptions.filter(isQueue)
+    descriptions.filter((description): description is AmqpExchange => !Topology.isQueue(description)),
+    descriptions.filter((description) => Topology.isQueue(description))
   ))
 }
 

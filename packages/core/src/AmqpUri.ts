@@ -14,8 +14,11 @@ import * as Duration from "effect/Duration"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { InvalidArgument } from "./AmqpError.ts"
+import { readable } from "./internal/errors/readableError.ts"
 import { readParameters, wholeNumber } from "./internal/uriParameters.ts"
 import type { MechanismName, ParameterFields } from "./internal/uriParameters.ts"
+import * as Validation from "./internal/validation.ts"
 
 /**
  * A text that is not an AMQP URI.
@@ -35,6 +38,9 @@ export class AmqpUriError extends Schema.TaggedError<AmqpUriError>()(
     message: Schema.String
   }
 ) {
+  static {
+    readable(this)
+  }
   /**
    * Always `false`: the text has to be changed first.
    *
@@ -169,7 +175,7 @@ export interface Options {
  *
  * **Details**
  *
- * Fails with an {@link AmqpUriError} when a part is out of its range.
+ * Fails with an {@link AmqpUriError} when a part is out of its range, and for an unknown option.
  *
  * **Example** (A broker with TLS)
  *
@@ -193,11 +199,62 @@ export const make = (options: Options = {}): Result.Result<AmqpUri, AmqpUriError
   // Through the text, so that there is one place which knows the defaults and ranges.
   Result.flatMap(
     Result.try({
-      try: () => render(options, reveal),
-      catch: () => invalid("Uri", "a part of it has half a character (a lone surrogate), which UTF-8 cannot express")
+      try: () => render(checked(options), reveal),
+      catch: (thrown) =>
+        thrown instanceof AmqpUriError
+          ? thrown
+          : invalid("Uri", "a part of it has half a character (a lone surrogate), which UTF-8 cannot express")
     }),
     parse
   )
+
+const optionKeys = Validation.keysOf<Options>({
+  host: true,
+  port: true,
+  username: true,
+  password: true,
+  virtualHost: true,
+  heartbeat: true,
+  channelMax: true,
+  frameMax: true,
+  connectTimeout: true,
+  locale: true,
+  mechanisms: true,
+  tls: true
+})
+
+const tlsKeys = Validation.keysOf<TlsParameters>({
+  caFile: true,
+  caPath: true,
+  certFile: true,
+  keyFile: true,
+  passphrase: true,
+  dangerouslyAcceptAnyCertificate: true,
+  dangerouslyAcceptAnyHostname: true,
+  serverName: true
+})
+
+/** What the text could not say: unknown options, and times that are none. Throws an `AmqpUriError`. */
+const checked = (options: Options): Options => {
+  const { connectTimeout, heartbeat, tls } = options
+  check("Uri", () => {
+    Validation.knownKeys(options, optionKeys, "AmqpUri options")
+    if (tls !== undefined) Validation.knownKeys(tls, tlsKeys, "AmqpUri options: tls")
+  })
+  check("Query", () => {
+    if (heartbeat !== undefined) Validation.duration("heartbeat", heartbeat, 0, true)
+    if (connectTimeout !== undefined) Validation.duration("connectTimeout", connectTimeout, 1, true)
+  })
+  return options
+}
+
+const check = (part: AmqpUriError["part"], body: () => void): void => {
+  try {
+    body()
+  } catch (thrown) {
+    throw thrown instanceof InvalidArgument ? invalid(part, thrown.description) : thrown
+  }
+}
 
 /**
  * The whole URI, with the password.

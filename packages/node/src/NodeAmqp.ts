@@ -4,14 +4,14 @@
  * @since 0.1.0
  */
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
-import type { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
+import { AmqpConnectionError, InvalidArgument } from "@effect-amqp/core/AmqpError"
 import * as AmqpSasl from "@effect-amqp/core/AmqpSasl"
 import * as AmqpUri from "@effect-amqp/core/AmqpUri"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Redacted from "effect/Redacted"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
@@ -19,7 +19,7 @@ import * as net from "node:net"
 import * as tls from "node:tls"
 import * as dial from "./internal/dial.ts"
 import { addressOf, protectionOf } from "./internal/protection.ts"
-import { tlsOptions } from "./internal/tlsOptions.ts"
+import { tlsOptions, withoutKeys } from "./internal/tlsOptions.ts"
 
 /**
  * Options of `tls.connect`, on top of what an `amqps://` URL says and before it. Not among them is where to connect to,
@@ -35,8 +35,10 @@ import { tlsOptions } from "./internal/tlsOptions.ts"
  * @since 0.1.0
  */
 export interface TlsOptions
-  extends Omit<tls.ConnectionOptions, "host" | "port" | "path" | "socket" | "rejectUnauthorized">
+  extends Omit<tls.ConnectionOptions, "host" | "port" | "path" | "socket" | "rejectUnauthorized" | "passphrase">
 {
+  /** What `key` or `pfx` is encrypted with. Default: what the URL says. */
+  readonly passphrase?: string | Redacted.Redacted<string> | undefined
   /**
    * UNSAFE. Takes whatever certificate the server presents, for whatever host, so that whoever is on the way can pose as the
    * server, and have the password. In the terms of `tls.connect`, `rejectUnauthorized: false`. Default: what the URL says, where
@@ -70,9 +72,65 @@ export interface SocketOptions {
  */
 export interface Options extends SocketOptions, AmqpConnection.Options {}
 
+/** The compiler wants each key of the options, and no other. */
+const optionKeys = Object.keys(
+  {
+    url: true,
+    tls: true,
+    credentials: true,
+    mechanisms: true,
+    credentialsRefreshMargin: true,
+    virtualHost: true,
+    heartbeat: true,
+    frameMax: true,
+    initialFrameMax: true,
+    channelMax: true,
+    maxHeaderSize: true,
+    maxBodySize: true,
+    maxPublishSize: true,
+    maxIdleChannels: true,
+    channelTimeout: true,
+    connectTimeout: true,
+    handshakeTimeout: true,
+    requestTimeout: true,
+    closeTimeout: true,
+    connectionName: true,
+    clientProperties: true,
+    locale: true
+  } satisfies Record<keyof Options, true>
+)
+
+/** Refuses options that would be ignored: types don't find a wrong key in what comes from a variable or a spread. */
+const checkKeys = (options: object): Effect.Effect<void, AmqpConnectionError> => {
+  const unknown = Object.keys(options).find((key) => !optionKeys.includes(key))
+  return unknown === undefined
+    ? Effect.void
+    : Effect.fail(
+      new AmqpConnectionError({ reason: InvalidArgument.unknownKey("NodeAmqp options", unknown, optionKeys) })
+    )
+}
+
+const socketKeys = Object.keys({ url: true, tls: true } satisfies Record<keyof SocketOptions, true>)
+
+const checkSocketKeys = (options: object): Effect.Effect<void, AmqpUri.AmqpUriError> => {
+  const unknown = Object.keys(options).find((key) => !socketKeys.includes(key))
+  if (unknown === undefined) return Effect.void
+  const { message } = InvalidArgument.unknownKey("NodeAmqp socket options", unknown, socketKeys)
+  return Effect.fail(new AmqpUri.AmqpUriError({ part: "Uri", message }))
+}
+
+const parse = (url: SocketOptions["url"] | undefined): Result.Result<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> => {
+  if (url === undefined) {
+    return Result.fail(new AmqpUri.AmqpUriError({ part: "Uri", message: "There is no url among the options" }))
+  }
+  if (url instanceof AmqpUri.AmqpUri) return Result.succeed(url)
+  // A copy with other parts, such as `{ ...uri, virtualHost: "orders" }`, is no instance, and was not checked.
+  return typeof url === "string" || Redacted.isRedacted(url) ? AmqpUri.parse(url) : AmqpUri.make(url)
+}
+
 const parseUrl = ({ tls, url }: SocketOptions): Effect.Effect<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> =>
   Effect.flatMap(
-    Effect.fromResult(url instanceof AmqpUri.AmqpUri ? Result.succeed(url) : AmqpUri.parse(url)),
+    Effect.fromResult(parse(url)),
     (uri) =>
       tls === undefined || uri.tls !== undefined
         ? Effect.succeed(uri)
@@ -109,14 +167,26 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
     const connect = () => net.connect({ host, port, noDelay: true })
     return dial.makeSocket(name, Effect.succeed({ connect, readyEvent: "connect" }))
   }
-  const { dangerouslyAcceptAnyCertificate = uri.tls.dangerouslyAcceptAnyCertificate, ...more } = options
+  const { dangerouslyAcceptAnyCertificate = uri.tls.dangerouslyAcceptAnyCertificate, passphrase, ...more } = options
   return dial.makeSocket(
     name,
     Effect.map(tlsOptions(uri, uri.tls), (fromUri) => ({
-      // In any case, as else the environment variable NODE_TLS_REJECT_UNAUTHORIZED could turn it off; and last, as an object
-      // that was made elsewhere may have more than its type says.
-      connect: () =>
-        tls.connect({ ...fromUri, ...more, rejectUnauthorized: !dangerouslyAcceptAnyCertificate, host, port }),
+      connect: () => {
+        // Node.js would show the value in its error.
+        if (passphrase !== undefined && typeof passphrase !== "string" && !Redacted.isRedacted(passphrase)) {
+          throw new TypeError("passphrase: must be a string or a Redacted")
+        }
+        const given = passphrase === undefined
+          ? { ...fromUri, ...more }
+          : {
+            ...fromUri,
+            ...more,
+            passphrase: Redacted.isRedacted(passphrase) ? Redacted.value(passphrase) : passphrase
+          }
+        // In any case, as else the environment variable NODE_TLS_REJECT_UNAUTHORIZED could turn it off; and last, as an object
+        // that was made elsewhere may have more than its type says.
+        return tls.connect({ ...withoutKeys(given), rejectUnauthorized: !dangerouslyAcceptAnyCertificate, host, port })
+      },
       readyEvent: "secureConnect"
     }))
   )
@@ -132,7 +202,7 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
  * @since 0.1.0
  */
 export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, AmqpUri.AmqpUriError> =>
-  Layer.unwrap(Effect.map(parseUrl(options), (uri) =>
+  Layer.unwrap(Effect.map(Effect.andThen(checkSocketKeys(options), parseUrl(options)), (uri) =>
     Layer.merge(
       Layer.effect(Socket.Socket, makeSocket(uri, options.tls)),
       Layer.succeed(AmqpConnection.Transport, protectionOf(uri, options.tls?.dangerouslyAcceptAnyCertificate))
@@ -144,13 +214,14 @@ export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, 
  * **Details**
  *
  * Fails with an `AmqpUriError` when the URL is not valid, and then has not tried to connect; otherwise with the errors of
- * `AmqpConnection.make`, whose reason `DialFailed` has the words of Node.js and OpenSSL, and what to do about them.
+ * `AmqpConnection.make`, whose reason `DialFailed` has the words of Node.js and OpenSSL, and what to do about them. An unknown
+ * option is an `InvalidArgument`.
  *
  * `connection_timeout` or `timeout` in the URL is the option `connectTimeout`: it bounds not only the connection of TCP,
  * but all steps until the broker has opened the virtual host.
  *
  * A password that goes to another machine without TLS, or to a server that need not prove who it is, is warned about with
- * `Effect.logWarning`, once for each broker in the life of the process.
+ * `Effect.logWarning`, once for each broker, as long as the program logs to the same loggers.
  *
  * @category constructors
  * @since 0.1.0
@@ -162,9 +233,10 @@ export const make = (
   AmqpUri.AmqpUriError | AmqpConnectionError,
   Scope.Scope
 > =>
-  Effect.flatMap(parseUrl(options), (uri) =>
-    AmqpConnection.make({
-      ...options,
+  Effect.flatMap(Effect.andThen(checkKeys(options), parseUrl(options)), (uri) => {
+    const { tls, url: _url, ...connection } = options
+    return AmqpConnection.make({
+      ...connection,
       credentials: options.credentials ?? { username: uri.username, password: uri.password },
       virtualHost: options.virtualHost ?? uri.virtualHost,
       heartbeat: options.heartbeat ?? uri.heartbeat,
@@ -176,10 +248,11 @@ export const make = (
     }).pipe(
       Effect.provideService(
         AmqpConnection.Transport,
-        protectionOf(uri, options.tls?.dangerouslyAcceptAnyCertificate)
+        protectionOf(uri, tls?.dangerouslyAcceptAnyCertificate)
       ),
-      Effect.provideServiceEffect(Socket.Socket, makeSocket(uri, options.tls))
-    ))
+      Effect.provideServiceEffect(Socket.Socket, makeSocket(uri, tls))
+    )
+  })
 
 const mechanismsOf = ({ mechanisms = [] }: AmqpUri.AmqpUri) => {
   const found = mechanisms.map(AmqpSasl.fromName)
@@ -229,4 +302,11 @@ export const layerConfig = (
 ): Layer.Layer<
   AmqpConnection.AmqpConnection,
   Config.ConfigError | AmqpUri.AmqpUriError | AmqpConnectionError
-> => Layer.effect(AmqpConnection.AmqpConnection, Effect.flatMap(Config.unwrap(options), make))
+> =>
+  Layer.effect(
+    AmqpConnection.AmqpConnection,
+    Effect.andThen(
+      Config.isConfig(options) ? Effect.void : checkKeys(options),
+      Effect.flatMap(Config.unwrap(options), make)
+    )
+  )

@@ -18,10 +18,9 @@ import type * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
-import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+import type * as AmqpUri from "@effect-amqp/core/AmqpUri"
 import * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
-import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as NodeAmqp from "./NodeAmqp.ts"
 
@@ -42,9 +41,7 @@ export type Broker = NodeAmqp.Options | NodeAmqp.Options["url"]
 export type ConnectError = AmqpUri.AmqpUriError | AmqpError.AmqpConnectionError
 
 const toOptions = (broker: Broker): NodeAmqp.Options =>
-  typeof broker === "string" || Redacted.isRedacted(broker) || broker instanceof AmqpUri.AmqpUri
-    ? { url: broker }
-    : broker
+  typeof broker === "object" && "url" in broker ? broker : { url: broker }
 
 const connected = (broker: Broker) =>
 <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<

@@ -125,6 +125,21 @@ const operations: ReadonlyArray<Operation> = [
   ...inProgram("confirmed"),
   ...inProgram("transaction"),
   {
+    name: "a move",
+    covers: ["AmqpQueue.move"],
+    run: () => Effect.andThen(AmqpChannel.run(AmqpQueue.declare(passing)), AmqpQueue.move(work, passing)),
+    mayTake: true
+  },
+  {
+    name: "a move of messages that go back",
+    covers: ["AmqpQueue.move"],
+    run: () =>
+      Effect.andThen(
+        AmqpChannel.run(AmqpQueue.declare(passing)),
+        AmqpQueue.move(work, passing, { filter: () => false, prefetch: 1 })
+      )
+  },
+  {
     name: "a publisher",
     covers: ["AmqpPublisher.make"],
     run: () => AmqpPublisher.make({ confirmTimeout: "1 second", sendTimeout: "1 second" })

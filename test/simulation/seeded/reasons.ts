@@ -27,7 +27,8 @@ const ofFault = (fault: Fault): ReadonlyArray<string> => {
     case "CloseConnection":
       return [fault.replyCode === 320 ? "ConnectionForced" : "InternalError"]
     case "CloseChannel":
-      return [fault.replyCode === 404 ? "NotFound" : "PreconditionFailed"]
+      // A publisher hears that it was for this or another of its messages, where there are several.
+      return [fault.replyCode === 404 ? "NotFound" : "PreconditionFailed", "ChannelLost"]
     case "Hostile":
       return ["ProtocolViolation"]
     case "Block":

@@ -16,6 +16,8 @@ import * as os from "node:os"
 import * as path from "node:path"
 import * as tls from "node:tls"
 import { vi } from "vitest"
+import { instancesOf } from "../../support/heap.ts"
+import { assertHides, assertUnreachable } from "../../support/secrets.ts"
 import { issue } from "./certificates.ts"
 import type { Identity } from "./certificates.ts"
 
@@ -331,6 +333,37 @@ describe("a socket to a URL with TLS", () => {
       assert.match(wrong, /certfile.*keyfile.*password/)
     }))
 
+  it.live("takes a passphrase as an option, and keeps neither it nor the key where anything prints them", () =>
+    Effect.gen(function*() {
+      const { connections, port } = yield* serving(server, { ca: authority.cert, requestCert: true })
+      const passphrase = `passphrase-${crypto.randomUUID()}`
+      const key = crypto.createPrivateKey(client.key)
+        .export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase })
+        .toString()
+      const lines = key.split("\n")
+      for (const given of [passphrase, Redacted.make(passphrase)]) {
+        const options = { ca: authority.cert, cert: client.cert, key, passphrase: given }
+        const socket = yield* socketTo(`amqps://localhost:${port}`, options)
+        const { pull } = yield* socket.reader
+        yield* Effect.flatMap(socket.writer, ({ write }) => write("hello"))
+        yield* pull
+        const inUse = instancesOf(tls.TLSSocket)
+        assert.isAbove(inUse.length, connections.length, "that of the client is among them")
+        assertUnreachable({ inUse, socket }, passphrase, lines[1])
+      }
+      // As a program in JavaScript may have it: Node.js shows what it can't take.
+      const pin = 123_456_789
+      const unusable = yield* Effect.flip(
+        Effect.scoped(
+          Effect.flatMap(
+            socketTo(`amqps://localhost:${port}`, { passphrase: pin as unknown as string }),
+            ({ reader }) => reader
+          )
+        )
+      )
+      assertHides(unusable, String(pin))
+    }))
+
   it.live("S5: reads its files each time it connects", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(server)
@@ -414,11 +447,12 @@ describe("a socket to a URL with TLS", () => {
 })
 
 describe("the layer of a socket", () => {
-  it.live("provides a socket to a URL, given as a text, redacted or parsed", () =>
+  it.live("provides a socket to a URL, given as a text, redacted, parsed, or as a copy of one with other parts", () =>
     Effect.gen(function*() {
       const { port } = yield* tcpServer
       const url = `amqp://127.0.0.1:${port}`
-      for (const given of [url, Redacted.make(url), parsed(url)]) {
+      const copy = Object.assign({}, parsed("amqp://127.0.0.1:1"), { port })
+      for (const given of [url, Redacted.make(url), parsed(url), copy]) {
         const answer = Effect.flatMap(Socket.Socket, echo)
         assert.strictEqual(yield* Effect.provide(answer, NodeAmqp.layerSocket({ url: given })), "hello")
       }
@@ -441,7 +475,10 @@ describe("the layer of a socket", () => {
 
   it.effect("fails with an AmqpUriError for a URL that is not valid, and for TLS options without TLS", () =>
     Effect.gen(function*() {
-      for (const options of [{ url: "amqp://user:secret@broker:x" }, { url: "amqp://broker", tls: {} }]) {
+      const copy = Object.assign({}, parsed("amqp://user:secret@broker"), { port: 0 })
+      for (
+        const options of [{ url: "amqp://user:secret@broker:x" }, { url: copy }, { url: "amqp://broker", tls: {} }]
+      ) {
         const error = yield* Effect.flip(Effect.scoped(Layer.build(NodeAmqp.layerSocket(options))))
         assert.instanceOf(error, AmqpUri.AmqpUriError)
         assert.notInclude(error.message, "secret")

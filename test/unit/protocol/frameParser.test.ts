@@ -214,8 +214,27 @@ describe("FrameParser", () => {
     ])
   })
 
-  it("C11: a content header that is cut short is refused with 502", () => {
-    assertProtocolError(502, () => parse([wire("02 0001 00000004 003c 0000 ce")]))
+  it("C11: a content header that is cut short is refused with 501, whatever it begins with", () => {
+    for (const payload of [wire("003c 0000 0000000000000000 0000"), wire("0032 ffff ffffffffffffffff ffff")]) {
+      for (let length = 0; length < payload.length; length++) {
+        const frame = concat([Uint8Array.of(2, 0, 1, 0, 0, 0, length), payload.subarray(0, length), Uint8Array.of(206)])
+        assert.include(assertProtocolError(501, () => parse([frame])), `only ${length} bytes`)
+      }
+    }
+  })
+
+  it("C7: a method frame without room for the ids of a method is refused with 501", () => {
+    for (const channel of [0, 1]) {
+      for (let length = 0; length < 4; length++) {
+        const frame = concat([
+          Uint8Array.of(1, 0, channel, 0, 0, 0, length),
+          new Uint8Array(length),
+          Uint8Array.of(206)
+        ])
+        assert.include(assertProtocolError(501, () => parse([frame])), `only ${length} bytes`)
+      }
+    }
+    assertProtocolError(503, () => parse([wire("01 0001 00000004 00000000 ce")]))
   })
 
   it("C15: content on channel 0 is refused with 504", () => {

@@ -32,9 +32,29 @@ describe("properties", () => {
     }
   })
 
-  it("refuses flags of no property with 502", () => {
-    assertProtocolError(502, () => decodeProperties(wire("0001 0000")))
-    assertProtocolError(502, () => decodeProperties(wire("0002")))
+  for (
+    const [name, bytes] of [
+      ["a fifteenth property without a value", "0002"],
+      ["a fifteenth property", `8002 01"t" 05"value"`],
+      ["a second word of flags that has none", `8001 0000 01"t"`],
+      ["a second word of flags with values", `8001 8000 01"t" 04"more"`],
+      ["three words of flags", `a003 0001 ffff 0002 01"t" 00000004 01"k" "b" 05 00ff`]
+    ] as const
+  ) {
+    it(`keeps ${name}`, () => {
+      const properties = decodeProperties(wire(bytes))
+      assert.strictEqual(hex(encode(properties)), hex(wire(bytes)))
+      assert.strictEqual(
+        hex(encode({ ...properties, contentType: undefined, headers: undefined, unknown: undefined })),
+        "00 00"
+      )
+    })
+  }
+
+  it("refuses words of flags that do not end, or begin too late, with 502", () => {
+    assertProtocolError(502, () => decodeProperties(wire("0001")))
+    assertProtocolError(502, () => decodeProperties(wire("0001 0001")))
+    assertProtocolError(502, () => decodeProperties(wire("8001 8000")))
   })
 
   it("C19: a property out of its range is an error that names it", () => {

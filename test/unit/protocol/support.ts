@@ -136,7 +136,11 @@ export const signed64: Arbitrary.Arbitrary<number | bigint> = Arbitrary.map(
 const scalar: Arbitrary.Arbitrary<FieldValue> = oneOf<FieldValue>(
   text,
   signed64,
-  Arbitrary.filter(Arbitrary.schema(Schema.Number), (value) => !Number.isInteger(value) || Number.isSafeInteger(value)),
+  // What no broker takes is refused.
+  Arbitrary.filter(
+    Arbitrary.schema(Schema.Number),
+    (value) => Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value))
+  ),
   boolean,
   Arbitrary.Constant(null),
   // A plain copy of what may not be text.

@@ -5,6 +5,7 @@ import type { Message } from "@effect-amqp/core/testing/internal/message"
 import type {
   Consumer,
   Entry,
+  Posting,
   Queue,
   QueueDefinition,
   QueueHost,
@@ -12,6 +13,8 @@ import type {
 } from "@effect-amqp/core/testing/internal/queue"
 import { makeQueue } from "@effect-amqp/core/testing/internal/queues"
 import { Refusal } from "@effect-amqp/core/testing/internal/refusal"
+import { rulesOf } from "@effect-amqp/core/testing/internal/rules"
+import type { Rules, Version } from "@effect-amqp/core/testing/internal/rules"
 import type { Timers } from "@effect-amqp/core/testing/internal/timers"
 import { assert } from "@effect/vitest"
 
@@ -53,8 +56,27 @@ export class TestHost implements QueueHost {
   readonly deadLetters: Array<Message> = []
   readonly unused: Array<string> = []
 
-  deadLetter(message: Message): void {
+  readonly rules: Rules
+  /** What is done at the end of the step, if it doesn't end at once. */
+  readonly deferred: Array<() => void> | undefined
+
+  constructor(version: Version = "3.10", { steps = false }: { readonly steps?: boolean } = {}) {
+    this.rules = rulesOf(version)
+    this.deferred = steps ? [] : undefined
+  }
+
+  deadLetter(message: Message): Posting {
     this.deadLetters.push(message)
+    return "arrived"
+  }
+
+  defer(action: () => void): void {
+    if (this.deferred === undefined) action()
+    else this.deferred.push(action)
+  }
+
+  endStep(): void {
+    for (let action = this.deferred?.shift(); action !== undefined; action = this.deferred?.shift()) action()
   }
 
   onUnused(queue: Queue): void {

@@ -5,7 +5,9 @@
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import type { Method } from "@effect-amqp/core/protocol/methods.generated"
+import { addressed } from "@effect-amqp/core/testing/internal/messageHeaders"
 import type { Owner, Queue } from "@effect-amqp/core/testing/internal/queue"
+import { rulesOf } from "@effect-amqp/core/testing/internal/rules"
 import { VirtualHost } from "@effect-amqp/core/testing/internal/virtualHost"
 import { assert, describe, it } from "@effect/vitest"
 import * as calls from "../../support/calls.ts"
@@ -14,7 +16,7 @@ import { consume, ManualTimers, message, refusal, texts } from "./queueSupport.t
 /** A virtual host that one connection works with. */
 class Fixture {
   readonly timers = new ManualTimers()
-  readonly virtualHost = new VirtualHost("/", this.timers)
+  readonly virtualHost = new VirtualHost("/", this.timers, rulesOf("3.10"), (action) => action())
   readonly owner: Owner = { isOwner: true }
 
   queue(name: string, options: Parameters<typeof calls.declareQueue>[1] = {}): Queue {
@@ -32,7 +34,7 @@ class Fixture {
   }
 
   publish(exchange: string, routingKey: string, properties: BasicProperties = {}, text = "m") {
-    return this.virtualHost.publish({ ...message(text, properties), exchange, routingKey })
+    return this.virtualHost.publish(addressed({ ...message(text, properties), exchange, routingKey }))
   }
 
   get exchangeNames(): ReadonlyArray<string> {
@@ -175,26 +177,32 @@ describe("a message", () => {
     assert.deepStrictEqual(texts(dead.messages), ["to a"])
   })
 
-  it("that is dropped goes by the keys of its copies too, unless it is given another key", () => {
+  it("that is dropped goes by the keys of its copies and blind copies too, unless it is given another key", () => {
     const fixture = new Fixture()
     const dropping = (name: string, table: FieldTable) =>
       fixture.queue(name, { arguments: { "x-max-length": 0, "x-dead-letter-exchange": "dead", ...table } })
     fixture.exchange("dead", { type: "direct" })
-    const [own, copy, given] = ["own", "copy", "given"].map((name) => {
+    const queues = ["own", "copy", "blind", "given"].map((name) => {
       const queue = fixture.queue(name)
       fixture.bind("dead", name, name)
       return queue
     })
+    const found = () => queues.map(({ messages }) => texts(messages))
+    const headers = { CC: ["copy"], BCC: ["blind"] }
     fixture.exchange("x")
     dropping("plain", {})
     fixture.bind("x", "plain")
-    fixture.publish("x", "own", { headers: { CC: ["copy"] } }, "1")
-    assert.deepStrictEqual([own, copy, given].map(({ messages }) => texts(messages)), [["1"], ["1"], []])
+    fixture.publish("x", "own", { headers }, "1")
+    assert.deepStrictEqual(found(), [["1"], ["1"], ["1"], []])
+    const [, , blind] = queues
+    assert.notProperty(headersOf(blind), "BCC")
+    const deaths = headersOf(blind)?.["x-death"]
+    assert.deepInclude(Array.isArray(deaths) ? deaths[0] : undefined, { "routing-keys": ["own", "copy"] })
     dropping("keyed", { "x-dead-letter-routing-key": "given" })
     fixture.exchange("y")
     fixture.bind("y", "keyed")
-    fixture.publish("y", "own", { headers: { CC: ["copy"] } }, "2")
-    assert.deepStrictEqual([own, copy, given].map(({ messages }) => texts(messages)), [["1"], ["1"], ["2"]])
+    fixture.publish("y", "own", { headers }, "2")
+    assert.deepStrictEqual(found(), [["1"], ["1"], ["1"], ["2"]])
   })
 
   it("is refused by an exchange that is not there", () => {

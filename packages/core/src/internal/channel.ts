@@ -11,14 +11,13 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as AmqpError from "../AmqpError.ts"
-import type { BasicProperties } from "../protocol/BasicProperties.ts"
-import { encodeProperties } from "../protocol/BasicProperties.ts"
-import { ByteWriter } from "../protocol/ByteWriter.ts"
+import { bytesOf, isUnstable } from "../protocol/bytes.ts"
 import { frameOverhead, ReplyCode } from "../protocol/constants.ts"
 import { ContentAssembler } from "../protocol/ContentAssembler.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
-import { encodeHeaderFrame, encodeMethodFrame, encodeRawHeaderFrame } from "../protocol/frames.ts"
-import { methodName } from "../protocol/methods.generated.ts"
+import { draft } from "../protocol/draft.ts"
+import type { FieldTable } from "../protocol/fieldTable.ts"
+import { encodeDraftedHeaderFrame, encodeMethodFrame, referenceSize } from "../protocol/frames.ts"
 import type {
   BasicCancel,
   BasicCancelOk,
@@ -36,9 +35,12 @@ import { Acknowledgements } from "./acknowledgements.ts"
 import { ConfirmLedger, returnedOf } from "./confirms.ts"
 import type { MandatoryMessage, PublishOwner } from "./confirms.ts"
 import type { Deadlines } from "./deadlines.ts"
+import { responsibleMethod } from "./errors/replyTexts.ts"
 import { Mailbox } from "./mailbox.ts"
 import type { Counts } from "./metrics.ts"
 import type { Outbound } from "./outbound.ts"
+import { writeProperties } from "./properties.ts"
+import type { Properties } from "./properties.ts"
 import { mayBeOfStream } from "./queueKind.ts"
 import { RequestQueue, tagOf, unexpected } from "./requests.ts"
 import type { ChannelEvent, Request } from "./requests.ts"
@@ -59,7 +61,7 @@ export interface ProgramPublisher {
   readonly hasRoom: boolean
   readonly awaitRoom: Effect.Effect<void>
   /** Sends a message. Throws an `EncodeError`. */
-  publish(channel: Channel, route: Route, properties: BasicProperties, body: Uint8Array): void
+  publish(channel: Channel, route: Route, properties: Properties, body: Uint8Array): void
 }
 
 /** Where the deliveries of one consumer go. */
@@ -67,8 +69,10 @@ export interface ConsumerSink {
   readonly noAck: boolean
   /** Whether somebody waits for what it is sent, who may be needed to empty another sink. */
   readonly expectsReply: boolean
-  /** How many deliveries it holds that nobody has taken. */
+  /** How many deliveries it holds that were not taken. */
   readonly buffered: number
+  /** What it is, for logs. */
+  readonly label?: string
   deliver(content: Content<BasicDeliver>): void
   /** The deliveries of a socket read are over. */
   flush(): void
@@ -86,6 +90,8 @@ export interface ChannelHost {
   readonly maxBodySize: number
   /** The largest body that is sent, in bytes. */
   readonly maxPublishSize: number
+  /** What the broker says of itself. */
+  readonly serverProperties: FieldTable
   /** Whether the broker says that it has an extension, such as `consumer_priorities`. */
   supports(capability: string): boolean
   /** Logs something that nobody waits to hear. */
@@ -103,13 +109,8 @@ const isDelivery = (content: Content): content is Content<BasicDeliver> => conte
 
 const isReturn = (content: Content): content is Content<BasicReturn> => content.method._tag === "basic.return"
 
-const encodePropertyBytes = (properties: BasicProperties): Uint8Array => {
-  const writer = new ByteWriter(256)
-  encodeProperties(writer, properties)
-  writer.commit()
-  const [bytes] = writer.take()
-  return bytes
-}
+/** A header frame without properties, in bytes: class, weight, body size and flags. */
+const emptyHeaderSize = frameOverhead + 14
 
 const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 
@@ -135,6 +136,8 @@ export class Channel {
   unconfirmed = false
   /** Whether another program would notice that one ran on the channel before. */
   isAltered = false
+  /** The queues that messages were fetched from, and whether the channel deleted them since. */
+  readonly queuesRead = new Map<string, "there" | "deleted">()
   /** The first message that came back, on a channel that is not in confirm mode. */
   returned: AmqpError.Returned | undefined
   /** Done when the channel is `Closed`. */
@@ -159,7 +162,11 @@ export class Channel {
       host.supports("basic.nack"),
       host.counts
     )
-    this.requests = new RequestQueue(host.deadlines, (method) => this.sendRequest(method))
+    this.requests = new RequestQueue(
+      host.deadlines,
+      (method) => this.sendRequest(method),
+      (method) => this.timedOut(method)
+    )
   }
 
   // ---------------------------------------------------------------------------
@@ -209,6 +216,14 @@ export class Channel {
     return undefined
   }
 
+  private timedOut({ _tag: method }: SynchronousMethod): AmqpError.AmqpChannelError {
+    const { blocked } = this.host.outbound
+    if (blocked === undefined) return channelError(new AmqpError.RequestTimeout({ method }))
+    const message = this.host.outbound.noteTimeout(method)
+    if (message !== undefined) this.host.warn(message)
+    return channelError(new AmqpError.RequestTimeout({ method, blocked }))
+  }
+
   /** Sends a method that has no reply. Throws an `EncodeError`. */
   send(method: Method): void {
     this.acknowledgements.flush()
@@ -217,17 +232,47 @@ export class Channel {
 
   /**
    * Sends a message as one step, so that nothing of this channel can come between its frames. To be called only while
-   * `maySend`. In confirm mode `owner` hears what became of it. Throws an `EncodeError`, and then nothing was sent and no
-   * publish number was used.
+   * `maySend`. In confirm mode `owner` hears what became of it. Properties may be encoded already.
+   *
+   * All that is a user's is read before the first byte is written: reading may run their code (getters, proxies, iterators), which may
+   * do anything with this channel. Throws an `EncodeError`, why the channel is closed by then, or what that code throws; and then
+   * nothing was sent and no publish number was used.
    */
-  publish(route: Route, properties: BasicProperties, body: Uint8Array, owner?: PublishOwner, index = 0): void {
-    const { frameMax, maxPublishSize, outbound } = this.host
-    const writer = outbound.writerOf(this.number)
+  publish(
+    route: Route,
+    properties: Properties | Uint8Array,
+    body: Uint8Array,
+    owner?: PublishOwner,
+    index = 0
+  ): void {
     const { exchange, mandatory = false, routingKey } = route
-    if (body.length > maxPublishSize) {
-      throw new EncodeError({ message: `The body: ${body.length} bytes are more than the limit of ${maxPublishSize}` })
+    const start = draft.provisionalBytes
+    try {
+      if (properties instanceof Uint8Array) draft.bytes(properties)
+      else writeProperties(draft, properties)
+      const bytes = this.checkedBody(body)
+      // No code of the user's runs from here on.
+      if (this.failure !== undefined) throw this.failure
+      this.publishDrafted(exchange, routingKey, route, mandatory, start, bytes, owner, index)
+    } finally {
+      draft.truncate(start)
     }
-    let message: MandatoryMessage | undefined
+  }
+
+  /** Sends the message whose properties were drafted since `start`. */
+  private publishDrafted(
+    exchange: string,
+    routingKey: string,
+    route: Route,
+    mandatory: boolean,
+    start: number,
+    body: Uint8Array,
+    owner: PublishOwner | undefined,
+    index: number
+  ): void {
+    const { frameMax, outbound } = this.host
+    const writer = outbound.writerOf(this.number)
+    let headerSize = 0
     try {
       encodeMethodFrame(writer, this.number, {
         _tag: "basic.publish",
@@ -237,13 +282,9 @@ export class Channel {
         immediate: false
       })
       const methodSize = writer.provisionalBytes
-      if (mandatory && owner !== undefined) {
-        message = { exchange, routingKey, properties: encodePropertyBytes(properties), body }
-        encodeRawHeaderFrame(writer, this.number, body.length, message.properties)
-      } else {
-        encodeHeaderFrame(writer, this.number, body.length, properties)
-      }
-      this.checkFrameSize(writer.provisionalBytes - methodSize, "The properties")
+      encodeDraftedHeaderFrame(writer, this.number, body.length, draft, start)
+      headerSize = writer.provisionalBytes - methodSize
+      this.checkFrameSize(headerSize, "The properties")
     } catch (error) {
       writer.rollback()
       throw error
@@ -252,10 +293,23 @@ export class Channel {
     if (owner === undefined) {
       this.unconfirmed = true
     } else {
-      this.confirms?.add(owner, index, body.length, message)
+      const message: MandatoryMessage | undefined = mandatory
+        ? { exchange, routingKey, properties: draft.bytesSince(start), body }
+        : undefined
+      this.confirms?.add(owner, index, body.length, headerSize - emptyHeaderSize, route, message)
       this.host.expectReply()
     }
-    outbound.commitBody(writer, this.number, body, frameMax)
+    outbound.commitBody(writer, this.number, body, frameMax, this.confirms)
+  }
+
+  /** The bytes of a body, as they are sent. Bytes that may become fewer while they are sent are copied. */
+  private checkedBody(body: unknown): Uint8Array {
+    const bytes = bytesOf("The body", body)
+    const { maxPublishSize } = this.host
+    if (bytes.length > maxPublishSize) {
+      throw new EncodeError({ message: `The body: ${bytes.length} bytes are more than the limit of ${maxPublishSize}` })
+    }
+    return bytes.length >= referenceSize && isUnstable(bytes) ? bytes.slice() : bytes
   }
 
   /** Whether the broker owes an answer. */
@@ -330,6 +384,8 @@ export class Channel {
   }
 
   private localError(error: unknown): AmqpError.AmqpChannelError {
+    // What a user's code did while it was read closed the channel.
+    if (error instanceof AmqpError.AmqpChannelError) return error
     if (error instanceof EncodeError) {
       return channelError(new AmqpError.InvalidArgument({ description: error.message }))
     }
@@ -447,7 +503,7 @@ export class Channel {
       case "channel.close": {
         // Behind a large message that is on its way: no broker reads a method in the middle of one, whatever it makes of it.
         this.encodeMethod({ _tag: "channel.close-ok" })
-        const method = methodName(event.classId, event.methodId)
+        const method = responsibleMethod(event.classId, event.methodId)
         // Our own close, if it crossed this one, is answered before the number is free. And behind a large message nobody else may
         // use the number before the close-ok is written.
         if (this.state === "Open") this.host.outbound.whenInOrder(this.number, () => this.host.release(this))
@@ -464,14 +520,7 @@ export class Channel {
 
   /** Sends a consumer tag that the broker sent. */
   private sendBack(method: BasicCancel | BasicCancelOk): void {
-    try {
-      this.send(method)
-    } catch (error) {
-      if (!(error instanceof EncodeError)) throw error
-      // It fitted when it came, and has become longer: bytes that are no UTF-8 are U+FFFD by now.
-      const message = "a consumer tag is no UTF-8, and can't be sent back"
-      throw new ProtocolError({ replyCode: ReplyCode.syntaxError, message })
-    }
+    this.send(method)
   }
 
   private handleDelivery(content: Content<BasicDeliver>): void {

@@ -11,9 +11,14 @@ import { ReplyCode } from "../protocol/constants.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import type { BasicReturn } from "../protocol/methods.generated.ts"
 import { ProtocolError } from "../protocol/ProtocolError.ts"
+import { canBlame, judge } from "./blame.ts"
+import type { Judgement } from "./blame.ts"
+import type { InFlight } from "./errors/replyTexts.ts"
 import type { Counts } from "./metrics.ts"
 
-/** What became of a publish: the broker has it, refused it, gave it back, can't have it, or nobody knows. */
+type Route = Pick<InFlight, "exchange" | "routingKey">
+
+/** What became of a publish: the broker has it, refused it, returned it, can't have it, or it is unknown. */
 export type Outcome = "Acked" | "Nacked" | Returned | NotSent | AmqpChannelError
 
 /** Whoever waits for publishes; `index` is what it passed to `add`. */
@@ -32,8 +37,10 @@ export interface MandatoryMessage {
 export class ConfirmLedger {
   /** How many publishes are outstanding. */
   count = 0
-  /** Their bodies, in bytes. */
+  /** What they hold: their bodies and encoded properties, in bytes. */
   bytes = 0
+  /** Hears which publishes a close is about, before their owners do. */
+  onJudged: ((judgement: Judgement) => void) | undefined
 
   private readonly counts: Counts
   private oldest = 1
@@ -41,9 +48,12 @@ export class ConfirmLedger {
   private mask = 255
   private owners: Array<PublishOwner | undefined> = new Array(256).fill(undefined)
   private indexes = new Float64Array(256)
-  private sizes = new Float64Array(256)
+  private bodySizes = new Float64Array(256)
+  private propertySizes = new Float64Array(256)
+  private routes: Array<Route | undefined> = new Array(256).fill(undefined)
   private times: Float64Array | undefined
   private now: () => number = () => 0
+  private waitsForLeaving = false
   /** The mandatory ones that have not come back, and those that have, by their numbers. */
   private readonly mandatory = new Map<number, MandatoryMessage>()
   private readonly returned = new Map<number, Returned>()
@@ -53,17 +63,26 @@ export class ConfirmLedger {
     this.counts = counts
   }
 
-  /** Takes the next publish number for a message of `size` bytes. */
-  add(owner: PublishOwner, index: number, size: number, mandatory?: MandatoryMessage): void {
+  /** Takes the next publish number for a message; sizes are in bytes. */
+  add(
+    owner: PublishOwner,
+    index: number,
+    bodySize: number,
+    propertySize: number,
+    route: Route,
+    mandatory?: MandatoryMessage
+  ): void {
     if (this.next - this.oldest > this.mask) this.grow()
     if (mandatory !== undefined) this.mandatory.set(this.next, mandatory)
     const slot = this.next++ & this.mask
     this.owners[slot] = owner
     this.indexes[slot] = index
-    this.sizes[slot] = size
+    this.bodySizes[slot] = bodySize
+    this.propertySizes[slot] = propertySize
+    this.routes[slot] = route
     if (this.times !== undefined) this.times[slot] = this.now()
     this.count++
-    this.bytes += size
+    this.bytes += bodySize + propertySize
   }
 
   /** Handles `basic.ack` and `basic.nack`. A number that is not outstanding (any more) is ignored; 0 with `multiple` is all. */
@@ -111,14 +130,26 @@ export class ConfirmLedger {
     this.returned.set(found, returnedOf(method))
   }
 
-  /** When the oldest outstanding publish was sent; `undefined` when there is none. */
+  /** The last publish takes its time to leave. Returns what is to be called when it has, if that matters for its time. */
+  lastIsLeaving(): (() => void) | undefined {
+    if (!this.waitsForLeaving) return undefined
+    const number = this.next - 1
+    const note = (time: number): void => {
+      if (this.times !== undefined && number >= this.oldest) this.times[number & this.mask] = time
+    }
+    note(Infinity)
+    return () => note(this.now())
+  }
+
+  /** When the oldest outstanding publish was sent, `Infinity`: it is leaving; `undefined` when there is none. */
   get oldestTime(): number | undefined {
     return this.count === 0 ? undefined : this.times?.[this.oldest & this.mask]
   }
 
-  /** From now on the ledger notes when publishes are sent. */
-  noteTimes(now: () => number): void {
+  /** From now on the ledger notes when publishes are sent: when they are handed over, or large ones when they have left. */
+  noteTimes(now: () => number, waitsForLeaving: boolean): void {
     this.now = now
+    this.waitsForLeaving = waitsForLeaving
     this.times = new Float64Array(this.mask + 1)
   }
 
@@ -134,9 +165,32 @@ export class ConfirmLedger {
     this.settle(this.next - 1, false, outcome)
   }
 
-  /** Ends every outstanding publish. */
+  /** Ends every outstanding publish, as the channel is gone: each with what that says about it. */
   fail(error: AmqpChannelError): void {
+    if (this.count === 0 || !canBlame(error)) return this.settle(0, true, error)
+    const judgement = judge(error, this.inFlight(), this.onJudged !== undefined)
+    this.onJudged?.(judgement)
+    // Owners may do anything when they hear of it, but not publish here: the channel is gone.
+    const last = this.next - 1
+    for (let number = this.oldest; number <= last; number++) {
+      const publish = this.publishAt(number)
+      if (publish !== undefined) this.settleOne(number, judgement.outcomeOf(publish))
+    }
     this.settle(0, true, error)
+  }
+
+  private *inFlight(): Generator<InFlight> {
+    for (let number = this.oldest; number < this.next; number++) {
+      const publish = this.publishAt(number)
+      if (publish !== undefined) yield publish
+    }
+  }
+
+  private publishAt(number: number): InFlight | undefined {
+    const slot = number & this.mask
+    const route = this.routes[slot]
+    if (this.owners[slot] === undefined || route === undefined) return undefined
+    return { exchange: route.exchange, routingKey: route.routingKey, bodySize: this.bodySizes[slot] }
   }
 
   private settleOne(number: number, outcome: Outcome): void {
@@ -145,8 +199,9 @@ export class ConfirmLedger {
     // An owner that was settled before may have done anything, and a slot below the oldest is another publish's.
     if (owner === undefined || number < this.oldest) return
     this.owners[slot] = undefined
+    this.routes[slot] = undefined
     this.count--
-    this.bytes -= this.sizes[slot]
+    this.bytes -= this.bodySizes[slot] + this.propertySizes[slot]
     const index = this.indexes[slot]
     this.note(outcome)
     if (this.mandatory.size === 0 && this.returned.size === 0) return owner.settled(index, outcome)
@@ -167,19 +222,25 @@ export class ConfirmLedger {
     const size = (this.mask + 1) * 2
     const owners: Array<PublishOwner | undefined> = new Array(size).fill(undefined)
     const indexes = new Float64Array(size)
-    const sizes = new Float64Array(size)
+    const bodySizes = new Float64Array(size)
+    const propertySizes = new Float64Array(size)
+    const routes: Array<Route | undefined> = new Array(size).fill(undefined)
     const times = this.times && new Float64Array(size)
     for (let number = this.oldest; number < this.next; number++) {
       const from = number & this.mask
       const to = number & (size - 1)
       owners[to] = this.owners[from]
       indexes[to] = this.indexes[from]
-      sizes[to] = this.sizes[from]
+      bodySizes[to] = this.bodySizes[from]
+      propertySizes[to] = this.propertySizes[from]
+      routes[to] = this.routes[from]
       if (times !== undefined && this.times !== undefined) times[to] = this.times[from]
     }
     this.owners = owners
     this.indexes = indexes
-    this.sizes = sizes
+    this.bodySizes = bodySizes
+    this.propertySizes = propertySizes
+    this.routes = routes
     this.times = times
     this.mask = size - 1
   }

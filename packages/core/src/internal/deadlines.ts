@@ -6,6 +6,7 @@
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { monotonicMillis, sleepMillis } from "./time.ts"
 
 export interface Deadline {
   readonly done: boolean
@@ -27,7 +28,7 @@ export class Deadlines {
   /** Has `deadline.expire` called after the timeout unless it is `done` by then. */
   add(deadline: Deadline): void {
     this.dropDone()
-    this.entries.push({ at: this.clock.currentTimeMillisUnsafe() + this.timeoutMillis, deadline })
+    this.entries.push({ at: monotonicMillis(this.clock) + this.timeoutMillis, deadline })
     const wake = this.wake
     this.wake = undefined
     wake?.()
@@ -42,9 +43,9 @@ export class Deadlines {
         yield* this.awaitEntry
         continue
       }
-      const wait = first.at - this.clock.currentTimeMillisUnsafe()
+      const wait = first.at - monotonicMillis(this.clock)
       if (wait > 0) {
-        yield* Effect.sleep(wait)
+        yield* Effect.sleep(sleepMillis(wait))
         continue
       }
       this.head++

@@ -10,7 +10,8 @@ import { NodeInspectSymbol } from "effect/Inspectable"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import type { BasicDeliver, BasicGetOk } from "../protocol/methods.generated.ts"
 import type { Acknowledgements } from "./acknowledgements.ts"
-import { CurrentProgram } from "./program.ts"
+import { hideClass } from "./hideClass.ts"
+import { channelOf, CurrentProgram } from "./program.ts"
 import { decodeProperties } from "./properties.ts"
 import type { ReceivedProperties } from "./properties.ts"
 import type { QueueKind } from "./queueKind.ts"
@@ -27,6 +28,9 @@ export interface Source {
   /** Absent: it is not a stream. */
   readonly kind?: QueueKind
   readonly description?: QueueDescription | undefined
+  /** The properties that were decoded last: consecutive messages mostly have the same, and the parser hands over the same bytes. */
+  decodedBytes?: Uint8Array
+  decoded?: ReceivedProperties
 }
 
 /** A consumer, as its deliveries know it. */
@@ -50,15 +54,28 @@ interface RequeueOption {
 
 const decoder = new TextDecoder()
 
-// Consecutive messages mostly have the same properties, and then the parser hands over the same bytes.
-let lastBytes: Uint8Array | undefined
-let lastProperties: ReceivedProperties = {}
-
 // `Object.defineProperty` takes twice as long, for every message.
 const defineGetter: (this: object, name: string, get: () => unknown) => void = Reflect.get(
   Object.prototype,
   "__defineGetter__"
 )
+
+/** Properties that nobody can change, as they may be those of the next message too. */
+const frozen = (properties: ReceivedProperties): ReceivedProperties => {
+  const { headers } = properties
+  if (headers !== undefined) freeze(headers)
+  return Object.freeze(properties)
+}
+
+/** Freezes a table or an array with those in it. */
+const freeze = (table: object): void => {
+  for (const name in table) {
+    const value: unknown = Reflect.get(table, name)
+    // A view can't be frozen, and a Date would not be.
+    if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) freeze(value)
+  }
+  Object.freeze(table)
+}
 
 /** A message with nothing to settle. */
 export class Received {
@@ -91,11 +108,11 @@ export class Received {
 
   static decodeProperties(received: Received): ReceivedProperties {
     const bytes = received.#encodedProperties
-    if (lastBytes !== bytes) {
-      lastProperties = decodeProperties(bytes)
-      lastBytes = bytes
-    }
-    return lastProperties
+    const source = received.#source
+    if (source.decodedBytes === bytes && source.decoded !== undefined) return source.decoded
+    const properties = frozen(decodeProperties(bytes))
+    source.decodedBytes = bytes
+    return source.decoded = properties
   }
 
   /** What it takes while it is held, roughly, in bytes. */
@@ -176,7 +193,7 @@ const foreign = (
   acknowledgements: Acknowledgements
 ): Effect.Effect<never> | undefined => {
   const program = fiber.getRef(CurrentProgram)
-  if (program === undefined || !program.isRunning || program.channel.acknowledgements === acknowledgements) {
+  if (program === undefined || !program.isRunning || channelOf(program).acknowledgements === acknowledgements) {
     return undefined
   }
   return Effect.die(
@@ -253,3 +270,6 @@ const unknownOption = (options: RequeueOption | undefined): Effect.Effect<never>
     return Effect.die(mistake)
   }
 }
+
+hideClass(Received)
+hideClass(Delivery)

@@ -30,7 +30,13 @@ export interface HandshakeSession {
   readonly ended: Deferred.Deferred<never, AmqpError.AmqpConnectionError>
   readonly control: Mailbox<Method, AmqpError.AmqpConnectionError>
   sendProtocolHeader(): void
+  /** What the peer's silence is to be failed with. */
+  silent(phase: string): AmqpError.AmqpConnectionError
   sendControl(method: Method, maxFrameSize?: number): Effect.Effect<void, AmqpError.AmqpConnectionError>
+  /** As `sendControl`, for a method that holds a secret. */
+  sendSecret(method: Method, maxFrameSize?: number): Effect.Effect<void, AmqpError.AmqpConnectionError>
+  /** The broker has answered such a method. */
+  secretAnswered(): void
   tuned(tuning: Tuning): void
   closedByServer(close: MethodOf<"connection.close">): void
 }
@@ -52,7 +58,7 @@ const expect = <Tag extends Method["_tag"]>(
   }).pipe(
     Effect.timeoutOrElse({
       duration: options.handshakeTimeout,
-      orElse: () => fail(new AmqpError.HandshakeTimeout({ phase }))
+      orElse: () => Effect.fail(session.silent(phase))
     }),
     Effect.flatMap(([method, ...more]) => {
       // What comes with open-ok in one read is for the session; elsewhere it is wrong, which the next step finds.
@@ -82,7 +88,7 @@ const respond = (
     Effect.timeoutOrElse({
       duration: options.handshakeTimeout,
       orElse: () => {
-        const description = `it had no answer within ${Duration.format(options.handshakeTimeout)}`
+        const description = `it timed out after ${Duration.format(options.handshakeTimeout)}`
         return Effect.fail(new AmqpError.MechanismFailed({ mechanism, description }))
       }
     }),
@@ -101,7 +107,7 @@ const authenticate = Effect.fnUntraced(function*(
   mechanism: Mechanism
 ): Effect.fn.Return<MethodOf<"connection.tune">, AmqpError.AmqpConnectionError> {
   const { clientProperties, locale } = options
-  const maxFrameSize = firstFrameMax(session.serverProperties)
+  const maxFrameSize = options.initialFrameMax ?? firstFrameMax(session.serverProperties)
   session.mechanism = mechanism.name
   const credentials = Effect.tap(askCredentials(options), (credentials) =>
     Effect.sync(() => {
@@ -112,12 +118,13 @@ const authenticate = Effect.fnUntraced(function*(
   session.phase = "the credentials"
   let step = yield* respond(session, options, Effect.suspend(() => mechanism.start(credentials)))
   const response = Redacted.value(step.response)
-  yield* session.sendControl(
+  yield* session.sendSecret(
     { _tag: "connection.start-ok", clientProperties, mechanism: mechanism.name, response, locale },
     maxFrameSize
   )
   while (true) {
     const method = yield* expect(session, options, "connection.tune", ["connection.secure", "connection.tune"])
+    session.secretAnswered()
     if (method._tag === "connection.tune") return method
     const { answer } = step
     if (answer === undefined) {
@@ -126,7 +133,7 @@ const authenticate = Effect.fnUntraced(function*(
     }
     // A copy: the bytes that were received are not the mechanism's to keep.
     step = yield* respond(session, options, Effect.suspend(() => answer(method.challenge.slice())))
-    yield* session.sendControl(
+    yield* session.sendSecret(
       { _tag: "connection.secure-ok", response: Redacted.value(step.response) },
       maxFrameSize
     )
@@ -147,8 +154,7 @@ export const handshake = Effect.fnUntraced(function*(
   const mechanism = yield* chooseMechanism(options.mechanisms, start.mechanisms)
   const tune = yield* authenticate(session, options, mechanism)
   if (tune.frameMax !== 0 && tune.frameMax < frameMinSize) {
-    const description =
-      `the server asks for a frame-max of ${tune.frameMax} bytes; the least there is, is ${frameMinSize}`
+    const description = `the server asks for a frame-max of ${tune.frameMax} bytes; the minimum is ${frameMinSize}`
     return yield* fail(new AmqpError.ProtocolViolation({ replyCode: ReplyCode.notAllowed, description }))
   }
   const tuning: Tuning = {

@@ -9,18 +9,32 @@ import * as Effect from "effect/Effect"
 import * as AmqpError from "../AmqpError.ts"
 import { heartbeatFrame } from "../protocol/frames.ts"
 import type { Outbound } from "./outbound.ts"
+import { monotonicMillis, sleepMillis } from "./time.ts"
 
 /** A timer that is this late, in milliseconds, says that this process was held up, and then the peer may not be to blame. */
 const lateness = 1_000
 
+/** That the process was held up is logged at most once in this time, in milliseconds. */
+const logPause = 60_000
+
 export interface HeartbeatSession {
   readonly outbound: Outbound
   readonly failure: AmqpError.AmqpConnectionError | undefined
-  /** When the last bytes were read, in milliseconds of the clock. */
+  /** When the last bytes were read, in milliseconds of the monotonic clock. */
   lastRead: number
   /** Whether bytes that arrive are read: else nothing is known of the peer. */
   readonly mayRead: boolean
+  warn(message: string): void
   end(error: AmqpError.AmqpConnectionError): void
+}
+
+const heldUp = (millis: number, intervalSeconds: number): string => {
+  const seconds = (millis / 1000).toFixed(1)
+  const effect = millis >= intervalSeconds * 1_000
+    ? `longer than the heartbeat interval of ${intervalSeconds} s, so the broker may have closed the connection`
+    : `and no heartbeat was sent or noticed meanwhile (the interval is ${intervalSeconds} s)`
+  return `This process was blocked for ${seconds} s, ${effect}. ` +
+    "Look for synchronous work that keeps the event loop busy; a paused process or virtual machine looks the same."
 }
 
 /** The loop of the heartbeat fiber. */
@@ -30,14 +44,20 @@ export const keepAlive = (session: HeartbeatSession, intervalSeconds: number): E
     const clock = yield* Clock.Clock
     const half = intervalSeconds * 500
     const patience = intervalSeconds * 2_000
-    let now = clock.currentTimeMillisUnsafe()
+    let now = monotonicMillis(clock)
     let nextBeat = now + half
+    let lastLog = -Infinity
     session.lastRead = now
     while (session.failure === undefined) {
       const wake = Math.min(nextBeat, session.lastRead + patience)
-      yield* Effect.sleep(wake - now)
-      now = clock.currentTimeMillisUnsafe()
-      if (!session.mayRead || now - wake > lateness) session.lastRead = now
+      yield* Effect.sleep(sleepMillis(wake - now))
+      now = monotonicMillis(clock)
+      const late = now - wake
+      if (!session.mayRead || late > lateness) session.lastRead = now
+      if (late > lateness && now - lastLog >= logPause) {
+        lastLog = now
+        session.warn(heldUp(late, intervalSeconds))
+      }
       if (now - session.lastRead >= patience) {
         const reason = new AmqpError.HeartbeatTimeout({ intervalSeconds })
         return session.end(new AmqpError.AmqpConnectionError({ reason }))

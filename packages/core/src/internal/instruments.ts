@@ -16,6 +16,7 @@ import type { Properties } from "./properties.ts"
 import { serverAttributes } from "./serverAttributes.ts"
 import type { SessionOptions } from "./sessionOptions.ts"
 import * as TraceContext from "./traceContext.ts"
+import * as Validation from "./validation.ts"
 
 /** What is recorded. */
 export interface Settings {
@@ -28,10 +29,21 @@ export interface Settings {
 /** {@link Settings} as users give them. */
 type SettingOptions = { readonly [K in keyof Settings]?: Settings[K] | undefined }
 
-/** What records for a publisher, client or server; `undefined` when nothing does. */
+const settingKeys = Validation.keysOf<SettingOptions>({
+  spans: true,
+  propagation: true,
+  relation: true,
+  durations: true
+})
+
+/** What records for a publisher, client or server; `undefined` when nothing does. Throws an `InvalidArgument`. */
 export const make = (options: SettingOptions | undefined, session: SessionOptions): Instruments | undefined => {
   if (options === undefined) return undefined
+  Validation.knownKeys(options, settingKeys, "AmqpTelemetry options")
   const { durations = true, propagation = true, relation = "parent", spans = true } = options
+  if (relation !== "parent" && relation !== "link") {
+    throw Validation.invalid("AmqpTelemetry options: relation: must be \"parent\" or \"link\"")
+  }
   return new Instruments({ durations, propagation, relation, spans }, session)
 }
 
@@ -206,14 +218,14 @@ export class Instruments {
     const { durations } = this.settings
     return Effect.withFiber((fiber) => {
       const clock = fiber.getRef(Clock.Clock)
-      const start = clock.currentTimeNanosUnsafe()
+      const start = clock.monotonicTimeNanosUnsafe()
       return Effect.onExit(self, (exit) =>
         Effect.sync(() => {
           const error = Exit.isFailure(exit) ? errorType(exit.cause) : undefined
-          const end = clock.currentTimeNanosUnsafe()
+          const nanos = clock.monotonicTimeNanosUnsafe() - start
           if (error !== undefined) span?.attribute("error.type", error)
-          if (durations) this.record(operation, error, end - start, fiber)
-          span?.end(fiber.getRef(References.TracerTimingEnabled) ? end : 0n, exit)
+          if (durations) this.record(operation, error, nanos, fiber)
+          span?.end(fiber.getRef(References.TracerTimingEnabled) ? clock.currentTimeNanosUnsafe() : 0n, exit)
         }))
     })
   }

@@ -8,6 +8,7 @@
 import * as Effect from "effect/Effect"
 import { ByteWriter } from "../protocol/ByteWriter.ts"
 import { encodeBodyFrames } from "../protocol/frames.ts"
+import { salvage } from "./detached.ts"
 import { Lanes, turnBytes } from "./lanes.ts"
 import type { Counts } from "./metrics.ts"
 
@@ -32,6 +33,9 @@ export class Outbound {
   readonly blockedListeners = new Set<(reason: string | undefined) => void>()
 
   private readonly counts: Counts
+  private blockedBefore = 0
+  private blockedSince: number | undefined
+  private timedOutWhileBlocked = false
   private taken = 0
   private scheduled = false
   private closed = false
@@ -44,6 +48,8 @@ export class Outbound {
   private onLanesEmpty: (() => void) | undefined
   /** Called when somebody begins to wait for room. */
   onWaiting: () => void = () => {}
+  /** Called for a channel of which a message can't be sent to its end, as its bytes are gone. */
+  onLost: (channel: number) => void = () => {}
 
   constructor(counts: Counts) {
     this.counts = counts
@@ -51,7 +57,7 @@ export class Outbound {
 
   /** Where a channel encodes: behind its own large message while one is on its way. */
   writerOf(channel: number): ByteWriter {
-    return this.lanes.isEmpty ? this.writer : this.lanes.writerOf(channel) ?? this.writer
+    return this.lanes.isUnused ? this.writer : this.lanes.writerOf(channel) ?? this.writer
   }
 
   /** Makes what was encoded part of the output. */
@@ -64,13 +70,21 @@ export class Outbound {
   /**
    * Sends the body of a message whose method and header a channel encoded and did not yet commit. A large one goes in turns with
    * those of other channels, and must not change until it left the socket; until then the channel has no room for another.
+   * `confirms` are those that a large message is the last of.
    */
-  commitBody(writer: ByteWriter, channel: number, body: Uint8Array, frameMax: number): void {
-    if (body.length <= turnBytes) {
+  commitBody(
+    writer: ByteWriter,
+    channel: number,
+    body: Uint8Array,
+    frameMax: number,
+    confirms?: { lastIsLeaving(): (() => void) | undefined }
+  ): void {
+    // A second one goes whole: what was read for it may have sent the first one.
+    if (body.length <= turnBytes || this.lanes.has(channel)) {
       encodeBodyFrames(writer, channel, body, frameMax)
     } else {
       writer.commit()
-      this.lanes.add(channel, body, frameMax)
+      this.lanes.add(channel, body, frameMax, confirms?.lastIsLeaving())
     }
     this.commit(writer)
   }
@@ -121,7 +135,7 @@ export class Outbound {
   hasRoom(channel: number): boolean {
     if (this.closed) return true
     return this.blocked === undefined && this.taken + this.writer.pendingBytes < highWaterBytes &&
-      (this.lanes.isEmpty || !this.lanes.has(channel))
+      (this.lanes.isUnused || !this.lanes.has(channel))
   }
 
   /**
@@ -150,10 +164,27 @@ export class Outbound {
     }
   }
 
-  setBlocked(reason: string | undefined): void {
+  /** `at` is the monotonic time, in milliseconds. */
+  setBlocked(reason: string | undefined, at: number): void {
+    this.blockedBefore = this.blockedMillis(at)
+    this.blockedSince = reason === undefined ? undefined : at
     this.blocked = reason
+    this.timedOutWhileBlocked = false
     for (const listener of this.blockedListeners) listener(reason)
     this.releaseRoom()
+  }
+
+  /** For how long the broker has blocked the connection, all in all and until this monotonic time, in milliseconds. */
+  blockedMillis(now: number): number {
+    return this.blockedBefore + (this.blockedSince === undefined ? 0 : Math.max(0, now - this.blockedSince))
+  }
+
+  /** A request timed out while the broker blocks the connection. Returns what to log: one line for each time that it does. */
+  noteTimeout(method: string): string | undefined {
+    if (this.timedOutWhileBlocked) return undefined
+    this.timedOutWhileBlocked = true
+    return `${method} timed out because the broker blocks the connection (${this.blocked}): until that ends it reads nothing ` +
+      "that is sent there, neither requests nor acknowledgements. Publish on a connection of its own to keep others working."
   }
 
   /** Nothing is written any more; nobody waits any more. */
@@ -194,13 +225,22 @@ export class Outbound {
     })
   })
 
-  private take(): Array<Uint8Array> {
+  private take(): ReadonlyArray<Uint8Array> {
     const deferred = this.deferred
     this.deferred = []
     for (const one of deferred) one.flush()
-    if (this.hasTurns) this.lanes.moveTo(this.writer)
+    const lost = new Set<number>()
+    if (this.hasTurns) this.lanes.moveTo(this.writer, lost)
     this.taken = this.writer.pendingBytes
-    return this.writer.take()
+    const { chunks, sizes } = this.writer.takeWithSizes()
+    if (lost.size === 0 && chunks.every((chunk, index) => chunk.length === sizes[index])) return chunks
+    const { bytes, channels } = salvage(chunks, sizes)
+    for (const channel of [...lost, ...channels]) {
+      this.lanes.lose(channel)
+      this.onLost(channel)
+    }
+    this.taken = bytes.length
+    return bytes.length === 0 ? [] : [bytes]
   }
 
   private get hasTurns(): boolean {

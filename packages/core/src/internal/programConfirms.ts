@@ -3,25 +3,34 @@
  */
 import * as Effect from "effect/Effect"
 import { AmqpPublishAllError } from "../AmqpError.ts"
-import type { BasicProperties } from "../protocol/BasicProperties.ts"
 import type { Channel, ProgramPublisher, Route } from "./channel.ts"
-import type { Outcome, PublishOwner } from "./confirms.ts"
+import type { ConfirmLedger, Outcome, PublishOwner } from "./confirms.ts"
+import type { Properties } from "./properties.ts"
 import { failureOf } from "./publishing.ts"
 
 /** How many publishes a program may have in flight. */
 const maxInFlight = 1024
 
+/** No publish is sent while those in flight hold this many bytes. */
+const maxInFlightBytes = 16 * 1024 * 1024
+
 export class ProgramConfirms implements ProgramPublisher, PublishOwner {
   private readonly failures: Array<AmqpPublishAllError["failures"][number]> = []
   private next = 0
   private inFlight = 0
+  private ledger: ConfirmLedger | undefined
   private onSettled: (() => void) | undefined
 
   get hasRoom(): boolean {
-    return this.inFlight < maxInFlight
+    return this.inFlight < maxInFlight && (this.ledger?.bytes ?? 0) < maxInFlightBytes
   }
 
-  publish(channel: Channel, route: Route, properties: BasicProperties, body: Uint8Array): void {
+  private get isSettled(): boolean {
+    return this.inFlight === 0
+  }
+
+  publish(channel: Channel, route: Route, properties: Properties, body: Uint8Array): void {
+    this.ledger = channel.confirms
     channel.publish(route, properties, body, this, this.next)
     this.next++
     this.inFlight++
@@ -29,16 +38,15 @@ export class ProgramConfirms implements ProgramPublisher, PublishOwner {
 
   settled(index: number, outcome: Outcome): void {
     this.inFlight--
-    const error = failureOf(outcome)
-    if (error !== undefined) this.failures.push({ index, error })
+    if (outcome !== "Acked") this.failures.push({ index, error: failureOf(outcome) })
     this.onSettled?.()
   }
 
-  readonly awaitRoom: Effect.Effect<void> = Effect.suspend(() => this.awaitAtMost(maxInFlight - 1))
+  readonly awaitRoom: Effect.Effect<void> = this.awaitUntil("hasRoom")
 
   /** Waits until everything is confirmed. Fails when something was not. */
   readonly awaitAll: Effect.Effect<void, AmqpPublishAllError> = Effect.suspend(() =>
-    Effect.flatMap(this.awaitAtMost(0), () => {
+    Effect.flatMap(this.awaitUntil("isSettled"), () => {
       const [first, ...rest] = this.failures.toSorted((a, b) => a.index - b.index)
       return first === undefined
         ? Effect.void
@@ -52,11 +60,11 @@ export class ProgramConfirms implements ProgramPublisher, PublishOwner {
     })
   )
 
-  private awaitAtMost(inFlight: number): Effect.Effect<void> {
+  private awaitUntil(condition: "hasRoom" | "isSettled"): Effect.Effect<void> {
     return Effect.callback((resume) => {
-      if (this.inFlight <= inFlight) return resume(Effect.void)
+      if (this[condition]) return resume(Effect.void)
       this.onSettled = () => {
-        if (this.inFlight > inFlight) return
+        if (!this[condition]) return
         this.onSettled = undefined
         resume(Effect.void)
       }

@@ -5,12 +5,22 @@ import type * as DateTime from "effect/DateTime"
 import { isDateTime, toEpochMillis } from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as BasicProperties from "../protocol/BasicProperties.ts"
+import { bytesOf } from "../protocol/bytes.ts"
+import type { ByteWriter } from "../protocol/ByteWriter.ts"
+import { draft } from "../protocol/draft.ts"
+import { EncodedTable } from "../protocol/fieldTable.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import { EncodeError } from "../protocol/ProtocolError.ts"
 
 /**
  * The properties of a message (section 1.8.1 of the AMQP 0-9-1 reference). Texts hold at most 255 bytes of UTF-8. What is
  * absent or `undefined` is not sent; `0`, `""` and `{}` are.
+ *
+ * **Details**
+ *
+ * The texts of a received message may have come as bytes that are not UTF-8, such as the bytes of a hash. Each such byte is a lone
+ * surrogate in the text, from U+DC80 to U+DCFF, and is sent as that byte again: a correlation id is returned as it came. Any
+ * other lone surrogate is sent as U+FFFD.
  *
  * **Gotchas**
  *
@@ -55,26 +65,39 @@ export interface Properties {
 }
 
 /**
- * Properties as they are on the wire, where that is more than {@link Properties} can say. Each counts when the property of the
- * same name is absent.
+ * Properties as they are on the wire, where that is more than {@link Properties} can say.
  *
  * **Details**
  *
- * A received message has them only where the publisher sent such values: so nothing gets lost, also when the message is published
- * again with the properties that it came with.
+ * A received message has them only where the publisher sent such values. So nothing is lost when the message is published again with
+ * the properties that it came with, also if some of them or some of the headers were changed:
+ * `{ ...properties, headers: { ...properties.headers, attempt: 2 } }`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface RawProperties {
-  /** 0 to 255. Received when it is neither 1 (transient) nor 2 (persistent). */
+  /** 0 to 255. Received when it is neither 1 (transient) nor 2 (persistent). Counts when `deliveryMode` is absent. */
   readonly deliveryMode?: number | undefined
-  /** Received when it is no whole number of milliseconds up to 4,294,967,295; RabbitMQ refuses what is none. */
+  /**
+   * Received when it is not a whole number of milliseconds up to 4,294,967,295; RabbitMQ refuses what is not a number (406). Counts
+   * when `expiration` is absent.
+   */
   readonly expiration?: string | undefined
-  /** Seconds since 1970, 0 to 2^64 - 1. Received beyond the last that a `Date` holds, 8,640,000,000,000. */
+  /**
+   * Seconds since 1970, 0 to 2^64 - 1. Received beyond the last that a `Date` holds, 8,640,000,000,000. Counts when `timestamp` is
+   * absent.
+   */
   readonly timestamp?: number | bigint | undefined
   /** The fourteenth property, deprecated since 0-9-1. */
   readonly clusterId?: string | undefined
+  /**
+   * How the headers were encoded, as an opaque value. Received when their values don't tell: when a number is not of the type that it
+   * would be sent as, for example a 64-bit 5. Entries of `headers` that are still the same are sent byte for byte as they came.
+   */
+  readonly headers?: EncodedTable | undefined
+  /** What came beyond the properties of AMQP 0-9-1. It is sent again as it came. */
+  readonly unknown?: BasicProperties.UnknownProperties | undefined
 }
 
 /**
@@ -94,17 +117,48 @@ export interface ReceivedProperties extends Properties {
 // encoding
 // -----------------------------------------------------------------------------
 
-const wireProperties = new WeakMap<Properties, BasicProperties.BasicProperties>()
+/** The bytes of properties that can't change, such as those that every message of a schema has. */
+const encodings = new WeakMap<Properties, Uint8Array>()
 
-/** The properties as they go over the wire. Throws an `EncodeError`, and nothing else, for what can't. */
-export const encodeProperties = (properties: Properties): BasicProperties.BasicProperties => {
-  const known = wireProperties.get(properties)
-  if (known !== undefined) return known
+/**
+ * Writes properties as they go over the wire. The writer is a draft, since reading them may run a user's code. Throws an
+ * `EncodeError` for what can't be sent, and whatever that code throws.
+ */
+export const writeProperties = (writer: ByteWriter, properties: Properties): void => {
+  const known = encodings.get(properties)
+  if (known !== undefined) return writer.bytes(known)
+  const start = writer.provisionalBytes
+  BasicProperties.encodeProperties(writer, toWire(properties), properties.raw?.headers)
+  if (isConstant(properties)) encodings.set(properties, writer.bytesSince(start))
+}
+
+/** The bytes of properties, for whoever compares them. */
+export const encodedProperties = (properties: Properties): Uint8Array => {
+  const start = draft.provisionalBytes
+  try {
+    writeProperties(draft, properties)
+    return draft.bytesSince(start)
+  } finally {
+    draft.truncate(start)
+  }
+}
+
+/** Whether nothing of the properties can change. */
+const isConstant = (properties: Properties): boolean =>
+  Object.isFrozen(properties) &&
+  Object.values(Object.getOwnPropertyDescriptors(properties)).every((property) =>
+    "value" in property && (typeof property.value !== "object" || property.value === null)
+  )
+
+const toWire = (properties: Properties): BasicProperties.BasicProperties => {
+  if (typeof properties !== "object" || properties === null) {
+    throw new EncodeError({ message: "The properties: must be an object" })
+  }
   const { raw } = properties
   for (const name in properties) {
     if (!names.has(name)) throw new EncodeError({ message: `${name}: no property has this name` })
   }
-  const encoded: BasicProperties.BasicProperties = {
+  return {
     contentType: text("contentType", properties.contentType),
     contentEncoding: text("contentEncoding", properties.contentEncoding),
     headers: table(properties.headers),
@@ -120,13 +174,9 @@ export const encodeProperties = (properties: Properties): BasicProperties.BasicP
     type: text("type", properties.type),
     userId: text("userId", properties.userId),
     appId: text("appId", properties.appId),
-    clusterId: text("raw.clusterId", raw?.clusterId)
+    clusterId: text("raw.clusterId", raw?.clusterId),
+    unknown: raw?.unknown && unknown(raw.unknown)
   }
-  // Only what can't change may be remembered. Headers are remembered as the object they are.
-  if (raw === undefined && !(properties.timestamp instanceof Date) && Object.isFrozen(properties)) {
-    wireProperties.set(properties, encoded)
-  }
-  return encoded
 }
 
 const names: ReadonlySet<string> = new Set(
@@ -163,6 +213,11 @@ const table = (headers: FieldTable | undefined): FieldTable | undefined => {
   throw new EncodeError({ message: "headers: must be an object" })
 }
 
+const unknown = ({ flags, values }: BasicProperties.UnknownProperties): BasicProperties.UnknownProperties => {
+  if (!Array.isArray(flags)) throw new EncodeError({ message: "raw.unknown.flags: must be an array" })
+  return { flags, values: bytesOf("raw.unknown.values", values) }
+}
+
 const mode = (value: NonNullable<Properties["deliveryMode"]>): number => {
   switch (value) {
     case "transient":
@@ -177,7 +232,12 @@ const mode = (value: NonNullable<Properties["deliveryMode"]>): number => {
 /** RabbitMQ takes 32 bits. */
 const maxExpiration = 0xffffffff
 
+/** Durations that came in other digits than theirs, as `"007"`, with these digits. */
+const digitsOf = new WeakMap<Duration.Duration, string>()
+
 const encodeExpiration = (input: Duration.Input): string => {
+  const digits = Duration.isDuration(input) ? digitsOf.get(input) : undefined
+  if (digits !== undefined) return digits
   const millis = Math.ceil(toMillis(input))
   if (millis === Infinity) {
     throw new EncodeError({ message: "expiration: must be finite; leave it out for no expiration" })
@@ -219,12 +279,12 @@ const maxDateSeconds = 8_640_000_000_000
 export const decodeProperties = (bytes: Uint8Array): ReceivedProperties => {
   const wire = BasicProperties.decodeProperties(bytes)
   const { clusterId, deliveryMode, expiration, timestamp } = wire
-  const millis = expiration === undefined ? undefined : decodeExpiration(expiration)
+  const duration = expiration === undefined ? undefined : decodeExpiration(expiration)
   const date = typeof timestamp === "number" && timestamp <= maxDateSeconds ? new Date(timestamp * 1000) : undefined
-  const isRaw = clusterId !== undefined ||
-    (deliveryMode !== undefined && deliveryMode !== 1 && deliveryMode !== 2) ||
-    (expiration !== undefined && millis === undefined) ||
-    (timestamp !== undefined && date === undefined)
+  const isOtherMode = deliveryMode !== undefined && deliveryMode !== 1 && deliveryMode !== 2
+  const isOtherExpiration = expiration !== undefined && duration === undefined
+  const isOtherTimestamp = timestamp !== undefined && date === undefined
+  const headers = wire.headers && EncodedTable.of(wire.headers)
   return {
     contentType: wire.contentType,
     contentEncoding: wire.contentEncoding,
@@ -233,26 +293,32 @@ export const decodeProperties = (bytes: Uint8Array): ReceivedProperties => {
     priority: wire.priority,
     correlationId: wire.correlationId,
     replyTo: wire.replyTo,
-    expiration: millis === undefined ? undefined : Duration.millis(millis),
+    expiration: duration,
     messageId: wire.messageId,
     timestamp: date,
     type: wire.type,
     userId: wire.userId,
     appId: wire.appId,
-    raw: isRaw
+    raw: clusterId !== undefined || isOtherMode || isOtherExpiration || isOtherTimestamp || headers !== undefined ||
+        wire.unknown !== undefined
       ? {
-        deliveryMode: deliveryMode === 1 || deliveryMode === 2 ? undefined : deliveryMode,
-        expiration: millis === undefined ? expiration : undefined,
-        timestamp: date === undefined ? timestamp : undefined,
-        clusterId
+        deliveryMode: isOtherMode ? deliveryMode : undefined,
+        expiration: isOtherExpiration ? expiration : undefined,
+        timestamp: isOtherTimestamp ? timestamp : undefined,
+        clusterId,
+        ...(headers && { headers }),
+        ...(wire.unknown && { unknown: wire.unknown })
       }
       : undefined
   }
 }
 
-const decodeExpiration = (digits: string): number | undefined => {
+const decodeExpiration = (digits: string): Duration.Duration | undefined => {
   if (!/^\d+$/.test(digits)) return undefined
   const millis = Number(digits)
   // More than RabbitMQ takes would not be sent again.
-  return millis <= maxExpiration ? millis : undefined
+  if (millis > maxExpiration) return undefined
+  const duration = Duration.millis(millis)
+  if (String(millis) !== digits) digitsOf.set(duration, digits)
+  return duration
 }

@@ -10,9 +10,11 @@ import { AmqpChannelError, ChannelClosed, ConfirmTimeout } from "../AmqpError.ts
 import type { Channel } from "./channel.ts"
 import { lostChannel } from "./channels.ts"
 import type { ConfirmLedger } from "./confirms.ts"
+import type { Outbound } from "./outbound.ts"
 import { Publishing } from "./publishing.ts"
 import type { PublishLimits } from "./publishing.ts"
 import type { Session } from "./session.ts"
+import { sleepMillis, TurnClock } from "./time.ts"
 
 /** What else is to be done on each channel before it takes messages. */
 type Prepare = (channel: Channel) => Effect.Effect<unknown, AmqpChannelError>
@@ -28,7 +30,7 @@ export const startPublishing = (
   Effect.gen(function*() {
     const publishing = new Publishing(limits, session.outbound, yield* Clock.Clock)
     const opened = yield* Deferred.make<void, AmqpChannelError>()
-    const publisher: Publisher = { session, publishing, confirmTimeout: limits.confirmTimeout, prepare }
+    const publisher: Publisher = { session, publishing, limits, prepare }
     yield* Effect.forkScoped(keepOpen(publisher, opened), { startImmediately: true })
     if (limits.sendTimeout !== Infinity) yield* Effect.forkScoped(publishing.expireLine, { startImmediately: true })
     // Before the fiber above is interrupted, which waits for what is in flight.
@@ -40,7 +42,7 @@ export const startPublishing = (
 interface Publisher {
   readonly session: Session
   readonly publishing: Publishing
-  readonly confirmTimeout: number
+  readonly limits: PublishLimits
   readonly prepare: Prepare
 }
 
@@ -62,7 +64,7 @@ const keepOpen = (publisher: Publisher, opened: Deferred.Deferred<void, AmqpChan
 
 /** One channel, from its opening to its end. `onOpen` runs when it takes messages. */
 const useChannel = (
-  { confirmTimeout, prepare, publishing, session }: Publisher,
+  { limits, prepare, publishing, session }: Publisher,
   onOpen: Effect.Effect<unknown>
 ) =>
   Effect.scoped(Effect.gen(function*() {
@@ -73,24 +75,33 @@ const useChannel = (
       publishing.detach()
       return Effect.timeoutOption(Effect.interruptible(ledger.awaitEmpty), session.options.closeTimeout)
     })
-    if (confirmTimeout !== Infinity) {
-      yield* Effect.forkScoped(expireConfirms(ledger, confirmTimeout), { startImmediately: true })
+    if (limits.confirmTimeout !== Infinity) {
+      yield* Effect.forkScoped(expireConfirms(ledger, limits, session.outbound), { startImmediately: true })
     }
     publishing.attach(channel)
     yield* onOpen
     yield* Deferred.await(channel.ended)
   }))
 
+/** How long the fiber below sleeps at least while the broker blocks the connection, in milliseconds. */
+const blockedPause = 1_000
+
 /** Gives up on confirms that do not come in time. */
-const expireConfirms = (ledger: ConfirmLedger, confirmTimeout: number) =>
+const expireConfirms = (ledger: ConfirmLedger, { confirmTimeout, countsBlocked }: PublishLimits, outbound: Outbound) =>
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
-    const error = new AmqpChannelError({ reason: new ConfirmTimeout() })
-    ledger.noteTimes(() => clock.currentTimeMillisUnsafe())
+    const turns = new TurnClock(clock)
+    // A clock that stands still while the broker reads nothing, where that time does not count.
+    const now = countsBlocked ? () => turns.millis : () => turns.millis - outbound.blockedMillis(turns.millis)
+    ledger.noteTimes(now, !countsBlocked)
     while (true) {
-      const now = clock.currentTimeMillisUnsafe()
-      ledger.expire(now - confirmTimeout, error)
+      const time = now()
+      if ((ledger.oldestTime ?? Infinity) <= time - confirmTimeout) {
+        const reason = new ConfirmTimeout(outbound.blocked === undefined ? {} : { blocked: outbound.blocked })
+        ledger.expire(time - confirmTimeout, new AmqpChannelError({ reason }))
+      }
       // One that is sent while this sleeps is due after it.
-      yield* Effect.sleep((ledger.oldestTime ?? now) + confirmTimeout - now)
+      const left = Math.min((ledger.oldestTime ?? time) + confirmTimeout - time, confirmTimeout)
+      yield* Effect.sleep(sleepMillis(outbound.blocked === undefined ? left : Math.max(left, blockedPause)))
     }
   })

@@ -5,24 +5,33 @@
  * whatever makes room: a confirm, the socket, a new channel. Nothing here runs on a fiber of its own.
  */
 import type * as Clock from "effect/Clock"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Predicate from "effect/Predicate"
 import * as AmqpError from "../AmqpError.ts"
 import { EncodeError } from "../protocol/ProtocolError.ts"
-import type { Channel } from "./channel.ts"
+import type { Channel, Route } from "./channel.ts"
 import type { Outcome } from "./confirms.ts"
 import type { Outbound } from "./outbound.ts"
+import type { Properties } from "./properties.ts"
+import { Suspicion } from "./suspicion.ts"
+import { monotonicMillis, sleepMillis } from "./time.ts"
 import * as Validation from "./validation.ts"
 
 /** One or many messages of one caller. */
 export interface PublishJob {
-  /** Since when it is waiting for its turn, in milliseconds of the clock. */
+  /** Since when it is waiting for its turn, in milliseconds of the monotonic clock. */
   waitingSince: number
-  /** Sends the next message that it has. Answers whether it has more. Throws nothing. */
-  send(channel: Channel): boolean
+  /**
+   * Sends the next message that it has, if `Publishing.admits` it. Returns whether that was the last one (`Done`), there are `More`,
+   * or the next one `Waits` until nothing else is in flight. Throws nothing.
+   */
+  send(channel: Channel): Progress
   /** Nothing more of it can be sent. */
   refuse(error: AmqpError.AmqpChannelError): void
 }
+
+export type Progress = "Done" | "More" | "Waits"
 
 export interface PublishLimits {
   readonly maxInFlight: number
@@ -31,6 +40,8 @@ export interface PublishLimits {
   readonly sendTimeout: number
   /** How long a confirm may take, in milliseconds. */
   readonly confirmTimeout: number
+  /** Whether that goes on while the broker asks publishers to pause and reads nothing, and while a large message leaves. */
+  readonly countsBlocked: boolean
   /** Whether jobs fail while the broker asks publishers to pause. */
   readonly failWhenBlocked: boolean
 }
@@ -43,19 +54,31 @@ interface LimitOptions {
   readonly whenBlocked?: "wait" | "fail" | undefined
 }
 
+/** How long a confirm may take by default, in milliseconds. A quorum queue without a majority confirms nothing. */
+const defaultConfirmTimeout = 60_000
+
+const timeout = (what: string, input: Duration.Input, minimum: number): number =>
+  Duration.toMillis(Validation.duration(what, input, minimum))
+
+const oneOf = <A extends string>(what: string, value: A, values: ReadonlyArray<A>): A => {
+  if (values.includes(value)) return value
+  throw Validation.invalid(`${what}: must be ${values.map((each) => JSON.stringify(each)).join(" or ")}`)
+}
+
 /** What the options say of limits, checked. */
-export const resolveLimits = (options: LimitOptions): Effect.Effect<PublishLimits, AmqpError.AmqpChannelError> =>
-  Validation.attempt(() => {
-    const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } =
-      options
-    return {
-      maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
-      maxInFlightBytes: Validation.wholeNumber("maxInFlightBytes", maxInFlightBytes, 1),
-      sendTimeout: sendTimeout === undefined ? Infinity : Validation.millis("sendTimeout", sendTimeout, 0),
-      confirmTimeout: confirmTimeout === undefined ? Infinity : Validation.millis("confirmTimeout", confirmTimeout, 1),
-      failWhenBlocked: whenBlocked === "fail"
-    }
-  })
+export const resolveLimits = (options: LimitOptions): PublishLimits => {
+  const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } = options
+  return {
+    maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
+    maxInFlightBytes: Validation.wholeNumber("maxInFlightBytes", maxInFlightBytes, 1),
+    sendTimeout: sendTimeout === undefined ? Infinity : timeout("sendTimeout", sendTimeout, 0),
+    confirmTimeout: confirmTimeout === undefined
+      ? defaultConfirmTimeout
+      : timeout("confirmTimeout", confirmTimeout, 1),
+    countsBlocked: confirmTimeout !== undefined,
+    failWhenBlocked: oneOf("whenBlocked", whenBlocked ?? "wait", ["wait", "fail"]) === "fail"
+  }
+}
 
 const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 
@@ -71,6 +94,7 @@ export class Publishing {
   private isPumping = false
   private pumpAgain = false
   private readonly waitingListeners = new Set<() => void>()
+  private readonly suspicion = new Suspicion()
 
   constructor(limits: PublishLimits, outbound: Outbound, clock: Clock.Clock) {
     this.limits = limits
@@ -79,15 +103,22 @@ export class Publishing {
     if (limits.failWhenBlocked) outbound.blockedListeners.add(this.onBlocked)
   }
 
+  /** Why nothing can be published any more, if so: nothing that was refused for that is worth trying again. */
+  get isOver(): boolean {
+    return this.failure !== undefined || this.channel?.failure?.reason._tag === "ConnectionLost"
+  }
+
   /** From now on messages go to this channel. */
   attach(channel: Channel): void {
     this.channel = channel
+    if (channel.confirms !== undefined) channel.confirms.onJudged = (judgement) => this.suspicion.note(judgement)
     this.pump()
   }
 
   /** The channel is gone; what is in line waits for the next one. */
   detach(): void {
     this.channel = undefined
+    this.suspicion.forgetAlone()
     this.forgetRoom?.()
     this.forgetRoom = undefined
   }
@@ -123,8 +154,8 @@ export class Publishing {
       yield* this.awaitWaiting
       // Whoever had a turn is at the end, so the first has waited for longest.
       const [first] = this.line
-      const left = first.waitingSince + this.limits.sendTimeout - this.clock.currentTimeMillisUnsafe()
-      if (left > 0) yield* Effect.sleep(left)
+      const left = first.waitingSince + this.limits.sendTimeout - monotonicMillis(this.clock)
+      if (left > 0) yield* Effect.sleep(sleepMillis(left))
       else if (this.line.delete(first)) first.refuse(this.waitError())
     }
   })
@@ -136,11 +167,12 @@ export class Publishing {
     if (this.line.size === 0) {
       let channel = this.openChannel()
       while (channel !== undefined) {
-        if (!job.send(channel)) return
-        channel = this.openChannel()
+        const progress = job.send(channel)
+        if (progress === "Done") return
+        channel = progress === "More" ? this.openChannel() : undefined
       }
     }
-    job.waitingSince = this.clock.currentTimeMillisUnsafe()
+    job.waitingSince = monotonicMillis(this.clock)
     this.line.add(job)
     const listeners = [...this.waitingListeners]
     this.waitingListeners.clear()
@@ -153,8 +185,19 @@ export class Publishing {
     this.line.delete(job)
   }
 
+  /**
+   * Whether a message may go to this route now. One that may close the channel goes alone, so that it takes nothing else down: it
+   * waits until nothing is in flight, and others wait until it is settled.
+   */
+  admits(channel: Channel, route: Route): boolean {
+    return !this.suspicion.has(route) || this.suspicion.goesAlone(route, channel.confirms?.count ?? 0)
+  }
+
   /** To be called when a publish was settled. */
   settled(): void {
+    if (this.suspicion.isAlone && this.channel?.confirms?.count === 0) {
+      this.suspicion.settled(this.channel.failure === undefined)
+    }
     if (this.line.size > 0) this.pump()
   }
 
@@ -181,15 +224,17 @@ export class Publishing {
     for (const job of this.line) {
       let channel = this.openChannel()
       if (channel === undefined) return
-      let hasMore = true
-      while (hasMore && channel !== undefined) {
-        hasMore = job.send(channel)
+      let progress: Progress = "More"
+      while (progress === "More" && channel !== undefined) {
+        progress = job.send(channel)
         channel = this.openChannel()
       }
+      // It keeps its place, and those behind it theirs.
+      if (progress === "Waits") return
       this.line.delete(job)
-      if (!hasMore) continue
+      if (progress === "Done") continue
       // It got its turn for some of its messages, and the others get theirs before it has another.
-      job.waitingSince = this.clock.currentTimeMillisUnsafe()
+      job.waitingSince = monotonicMillis(this.clock)
       this.line.add(job)
       return
     }
@@ -200,6 +245,7 @@ export class Publishing {
     const { channel } = this
     if (channel?.confirms === undefined || channel.failure !== undefined || !channel.maySend) return undefined
     const { bytes, count } = channel.confirms
+    if (count > 0 && this.suspicion.isAlone) return undefined
     return count < this.limits.maxInFlight && bytes < this.limits.maxInFlightBytes ? channel : undefined
   }
 
@@ -223,22 +269,38 @@ export class Publishing {
   }
 }
 
-const publishError = (reason: AmqpError.AmqpPublishError["reason"]) => new AmqpError.AmqpPublishError({ reason })
+/** Which message an error is about. */
+export type PublishTarget = NonNullable<AmqpError.AmqpPublishError["target"]>
+
+/** For errors: what can be said of where a message was to go, also when that is what is wrong. */
+export const targetOf = (
+  { exchange, routingKey }: { readonly exchange: unknown; readonly routingKey: unknown },
+  { messageId }: Properties
+): PublishTarget => ({
+  exchange: String(Predicate.hasProperty(exchange, "name") ? exchange.name : exchange),
+  routingKey: String(routingKey),
+  ...(typeof messageId === "string" ? { messageId } : {})
+})
+
+const publishError = (reason: AmqpError.AmqpPublishError["reason"], target: PublishTarget | undefined) =>
+  new AmqpError.AmqpPublishError({ reason, ...(target === undefined ? {} : { target }) })
 
 /** The message did not leave. */
-export const notSent = (cause: AmqpError.AmqpChannelError): AmqpError.AmqpPublishError =>
-  publishError(new AmqpError.NotSent({ cause }))
+export const notSent = (cause: AmqpError.AmqpChannelError, target?: PublishTarget): AmqpError.AmqpPublishError =>
+  publishError(new AmqpError.NotSent({ cause }), target)
 
-/** What became of a message that left, as an error; `undefined` when it is confirmed. */
-export const failureOf = (outcome: Outcome): AmqpError.AmqpPublishError | undefined => {
-  if (outcome === "Acked") return undefined
-  if (outcome === "Nacked") return publishError(new AmqpError.Nacked())
-  return publishError(outcome._tag === "AmqpChannelError" ? new AmqpError.OutcomeUnknown({ cause: outcome }) : outcome)
+/** What became of a message that left and was not confirmed. */
+export const failureOf = (outcome: Exclude<Outcome, "Acked">, target?: PublishTarget): AmqpError.AmqpPublishError => {
+  if (outcome === "Nacked") return publishError(new AmqpError.Nacked(), target)
+  return publishError(
+    outcome._tag === "AmqpChannelError" ? new AmqpError.OutcomeUnknown({ cause: outcome }) : outcome,
+    target
+  )
 }
 
-/** The error for a message that can't be encoded. Throws what is no such error. */
-export const unencodable = (thrown: unknown): AmqpError.AmqpPublishError => {
+/** The error for a message that can't be encoded, or whose channel was closed meanwhile. Throws what is no such error. */
+export const unencodable = (thrown: unknown, target?: PublishTarget): AmqpError.AmqpPublishError => {
+  if (thrown instanceof AmqpError.AmqpChannelError) return notSent(thrown, target)
   if (!(thrown instanceof EncodeError)) throw thrown
-  const reason = new AmqpError.InvalidArgument({ description: thrown.message })
-  return notSent(channelError(reason))
+  return notSent(channelError(new AmqpError.InvalidArgument({ description: thrown.message })), target)
 }

@@ -7,7 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import { isRedactable, redact } from "effect/Redactable"
 import { isRedacted } from "effect/Redacted"
-import { maxTableDepth, TypedField } from "../protocol/fieldTable.ts"
+import { EncodedTable, maxTableDepth, TypedField } from "../protocol/fieldTable.ts"
 import type { Properties } from "./properties.ts"
 
 /** What can be rendered: a message, with where it went when that is known. */
@@ -64,10 +64,15 @@ const propertiesOf = (message: Renderable): Json => {
   }
   const set: Record<string, Json> = {}
   for (const [name, value] of Object.entries(properties)) {
-    if (value !== undefined) define(set, name, json(value, 0))
+    if (value === undefined) continue
+    const shown = json(value, 0)
+    // How the headers were encoded says nothing to people, and mostly there is nothing else in it.
+    if (name !== "raw" || !isEmpty(shown)) define(set, name, shown)
   }
   return set
 }
+
+const isEmpty = (value: Json): boolean => typeof value === "object" && value !== null && Object.keys(value).length === 0
 
 const json = (input: unknown, depth: number): Json => {
   const value = isRedactable(input) ? redact(input) : input
@@ -113,7 +118,7 @@ const jsonObject = (value: object, depth: number): Json => {
   if (entries === undefined) return isRedacted(value) ? "<redacted>" : "[object]"
   const record: Record<string, Json> = {}
   for (const [key, item] of entries.slice(0, maxEntries)) {
-    if (item !== undefined) define(record, String(key), json(item, depth + 1))
+    if (item !== undefined && !(item instanceof EncodedTable)) define(record, String(key), json(item, depth + 1))
   }
   if (entries.length > maxEntries) record["…"] = more(entries.length)
   return record

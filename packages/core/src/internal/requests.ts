@@ -6,7 +6,7 @@
  * a channel in their order.
  */
 import * as Effect from "effect/Effect"
-import { AmqpChannelError, RequestTimeout } from "../AmqpError.ts"
+import type { AmqpChannelError } from "../AmqpError.ts"
 import { ReplyCode } from "../protocol/constants.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import { replyTags } from "../protocol/methods.generated.ts"
@@ -34,11 +34,18 @@ export class RequestQueue {
   private readonly deadlines: Deadlines
   /** Sends a method. Answers why it could not be sent. */
   private readonly send: (method: SynchronousMethod) => AmqpChannelError | undefined
+  /** What a request whose reply did not come in time fails with. */
+  private readonly timedOut: (method: SynchronousMethod) => AmqpChannelError
   private requests: Array<Request> = []
 
-  constructor(deadlines: Deadlines, send: (method: SynchronousMethod) => AmqpChannelError | undefined) {
+  constructor(
+    deadlines: Deadlines,
+    send: (method: SynchronousMethod) => AmqpChannelError | undefined,
+    timedOut: (method: SynchronousMethod) => AmqpChannelError
+  ) {
     this.deadlines = deadlines
     this.send = send
+    this.timedOut = timedOut
   }
 
   get isEmpty(): boolean {
@@ -60,7 +67,7 @@ export class RequestQueue {
         request.state = "Expired"
         request.resume = undefined
         this.sendNext()
-        resume?.(Effect.fail(new AmqpChannelError({ reason: new RequestTimeout({ method: method._tag }) })))
+        resume?.(Effect.fail(this.timedOut(method)))
       }
     }
     this.requests.push(request)

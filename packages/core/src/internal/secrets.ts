@@ -7,18 +7,20 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { AmqpConnectionError, CredentialsUnavailable, UpdateSecretFailed } from "../AmqpError.ts"
+import { AmqpConnectionError, CredentialsUnavailable, InvalidArgument, UpdateSecretFailed } from "../AmqpError.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import type { Deadlines } from "./deadlines.ts"
 import type { Credentials } from "./sasl.ts"
 import type { SessionOptions } from "./sessionOptions.ts"
+import { monotonicMillis, sleepMillis } from "./time.ts"
+import { warnOfExposure } from "./transport.ts"
 
 /** What updating the secret needs of a session. */
 export interface SecretHost {
   readonly options: SessionOptions
   readonly deadlines: Deadlines
   readonly failure: AmqpConnectionError | undefined
-  sendControl(method: Method): Effect.Effect<void, AmqpConnectionError>
+  sendSecret(method: Method): Effect.Effect<void, AmqpConnectionError>
   /** Has the reader go on, also when consumers have enough: an answer is due. */
   expectReply(): void
   /** Says goodbye and ends the session. */
@@ -51,24 +53,31 @@ export class SecretUpdates {
     return Effect.suspend(() => {
       const { failure } = this.host
       if (failure !== undefined) return Effect.fail(failure)
+      if (!Redacted.isRedacted(secret)) {
+        return Effect.fail(
+          new AmqpConnectionError({ reason: new InvalidArgument({ description: "secret: must be a Redacted" }) })
+        )
+      }
       const reply: Reply = Deferred.makeUnsafe()
       // Whoever stops waiting leaves the place in the queue: the broker's answer is for it.
       return Effect.andThen(Effect.uninterruptible(this.send(reply, secret, reason)), Deferred.await(reply))
-    })
+    }).pipe(
+      // A mechanism that does not reveal the password has not warned.
+      (update) => Effect.andThen(warnOfExposure(this.host.options.transport), update)
+    )
   }
 
   private send(reply: Reply, secret: Redacted.Redacted<string>, reason: string) {
-    const method: Method = {
-      _tag: "connection.update-secret",
-      newSecret: encoder.encode(Redacted.value(secret)),
-      reason
-    }
     return Effect.suspend(() => {
       const { host, waiting } = this
       // Before it is sent, so that nothing can come between.
       waiting.push(reply)
       return Effect.tapError(
-        host.sendControl(method),
+        host.sendSecret({
+          _tag: "connection.update-secret",
+          newSecret: encoder.encode(Redacted.value(secret)),
+          reason
+        }),
         () => Effect.sync(() => waiting.splice(waiting.indexOf(reply), 1))
       )
     }).pipe(Effect.andThen(Effect.sync(() => this.await(reply))))
@@ -116,13 +125,17 @@ export const askCredentials = (
     Effect.timeoutOrElse({
       duration: handshakeTimeout,
       orElse: () => {
-        const description = `who gives them did not answer within ${Duration.format(handshakeTimeout)}`
+        const description = `the credentials effect timed out after ${Duration.format(handshakeTimeout)}`
         return Effect.fail(new CredentialsUnavailable({ description }))
       }
     }),
     Effect.filterOrFail(
       (given) => !Number.isNaN(expiryOf(given)),
       () => new CredentialsUnavailable({ description: "their expiresAt is not a valid date", isRetryable: false })
+    ),
+    Effect.filterOrFail(
+      ({ password }) => Redacted.isRedacted(password),
+      () => new CredentialsUnavailable({ description: "their password is not a Redacted", isRetryable: false })
     )
   )
 
@@ -130,52 +143,65 @@ export const askCredentials = (
 const leastPause = 1_000
 /** The longest pause between attempts to get one, in milliseconds. */
 const longestPause = 30_000
-/** A day, in milliseconds: longer sleeps are taken in parts, as a timer can run for 24 days. */
-const longestSleep = 86_400_000
+/** How often a wait for an expiry looks at the wall clock, in milliseconds. */
+const longestSleep = 30_000
+
+/**
+ * How much is left until a point in time of the wall clock, in milliseconds.
+ *
+ * An expiry is of the wall clock by nature, and that may be set meanwhile. A program that computed the expiry from the life of
+ * the token is right by the monotonic clock whatever the wall clock says; one that has it from the token itself is right by the
+ * wall clock once that is set right. The smaller of both is at most too early, which does no harm.
+ */
+const timeUntil = (clock: Clock.Clock, at: number): () => number => {
+  const monotonicAt = monotonicMillis(clock) + at - clock.currentTimeMillisUnsafe()
+  return () => Math.min(monotonicAt - monotonicMillis(clock), at - clock.currentTimeMillisUnsafe())
+}
 
 /** Waits until it is time to renew what expires then: the margin before, but not in the first half of what is left. */
-const sleepUntilDue = (expiresAt: number, marginMillis: number): Effect.Effect<void> =>
+const sleepUntilDue = (left: () => number, marginMillis: number): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const now = yield* Clock.currentTimeMillis
-    const left = expiresAt - now
-    const due = now + Math.max(left - marginMillis, left / 2, leastPause)
-    for (let rest = due - now; rest > 0; rest = due - (yield* Clock.currentTimeMillis)) {
-      yield* Effect.sleep(Math.min(rest, longestSleep))
+    const life = left()
+    const early = life - Math.max(life - marginMillis, life / 2, leastPause)
+    for (let rest = life - early; rest > 0; rest = left() - early) {
+      yield* Effect.sleep(sleepMillis(Math.min(rest, longestSleep)))
     }
   })
 
 /** Asks until there is an answer, it is no use, or what there was has expired. */
 const askAgain = Effect.fnUntraced(function*(
   options: SessionOptions,
-  expiresAt: number
+  timeLeft: () => number
 ): Effect.fn.Return<Credentials, CredentialsUnavailable> {
   const ask = Effect.catchDefect(
     askCredentials(options),
     (cause) =>
       Effect.fail(
-        new CredentialsUnavailable({ description: "who gives them died", cause, isRetryable: false })
+        new CredentialsUnavailable({ description: "the credentials effect died", cause, isRetryable: false })
       )
   )
   for (let pause = leastPause;; pause = Math.min(pause * 2, longestPause)) {
     const answer = yield* Effect.result(ask)
     if (answer._tag === "Success") return answer.success
-    const left = expiresAt - (yield* Clock.currentTimeMillis)
+    const left = timeLeft()
     if (!answer.failure.isRetryable || left <= 0) return yield* Effect.fail(answer.failure)
     yield* Effect.logWarning(
       `${answer.failure.message}. What the AMQP connection has expires in ${Math.ceil(left / 1000)} s.`
     )
-    yield* Effect.sleep(Math.min(pause, left))
+    yield* Effect.sleep(sleepMillis(Math.min(pause, left)))
   }
 })
 
 /** The fiber that renews the secret of a session before it expires, as long as it does. Ends the session when it can't. */
 export const renewSecret = Effect.fnUntraced(
   function*(host: SecretHost, updates: SecretUpdates, firstExpiry: number) {
+    const clock = yield* Clock.Clock
     let expiresAt: number | undefined = firstExpiry
     while (expiresAt !== undefined) {
-      yield* sleepUntilDue(expiresAt, Duration.toMillis(host.options.refreshMargin))
+      const left = timeUntil(clock, expiresAt)
+      yield* sleepUntilDue(left, Duration.toMillis(host.options.refreshMargin))
       const credentials: Credentials = yield* Effect.mapError(
-        askAgain(host.options, expiresAt),
+        askAgain(host.options, left),
         (reason) => new AmqpConnectionError({ reason })
       )
       yield* updates.update(credentials.password, "the old one expires")

@@ -17,13 +17,16 @@ import type { FieldTable } from "../protocol/fieldTable.ts"
 import { FrameParser } from "../protocol/FrameParser.ts"
 import type { ContentHeader, FrameHandler } from "../protocol/FrameParser.ts"
 import { encodeMethodFrame } from "../protocol/frames.ts"
-import { hasContent, methodName } from "../protocol/methods.generated.ts"
+import { hasContent } from "../protocol/methods.generated.ts"
 import type { Method } from "../protocol/methods.generated.ts"
 import { EncodeError, ProtocolError, ProtocolMismatch } from "../protocol/ProtocolError.ts"
 import type { Channel, ConsumerSink } from "./channel.ts"
 import { Channels } from "./channels.ts"
 import type { ChannelsHost } from "./channels.ts"
+import { isTable } from "./clientProperties.ts"
+import { silent, socketLost, unreachable } from "./connectErrors.ts"
 import { Deadlines } from "./deadlines.ts"
+import { responsibleMethod } from "./errors/replyTexts.ts"
 import { handshake } from "./handshake.ts"
 import { keepAlive } from "./heartbeat.ts"
 import { ancestry } from "./launcher.ts"
@@ -32,9 +35,10 @@ import { countsOf } from "./metrics.ts"
 import type { Counts, Sampled } from "./metrics.ts"
 import { Outbound } from "./outbound.ts"
 import type { ChannelEvent } from "./requests.ts"
+import { SecretFrames } from "./secretFrames.ts"
 import { renewSecret, SecretUpdates, updateFailed } from "./secrets.ts"
 import type { SessionOptions, Tuning } from "./sessionOptions.ts"
-import { describeSocketError } from "./socketErrors.ts"
+import { monotonicMillis } from "./time.ts"
 
 /** What brokers refuse a virtual host with: it is not there, not this user's, or has its limit of connections. */
 const virtualHostCodes: ReadonlySet<number> = new Set([
@@ -47,10 +51,35 @@ const virtualHostCodes: ReadonlySet<number> = new Set([
 /** How large a frame a server may send before the tuning, in bytes, to a client that wants no limit. RabbitMQ's have 600. */
 const firstReceivedFrameMax = 131072
 
+/** How many methods of channel 0 wait to be handled: those of one read, or those that come while the handshake is busy. */
+const maxControlMethods = 256
+
+/** A reader that is paused for so long is worth a line in the log, in milliseconds. */
+const longPause = 10_000
+
+const pausedFor = ({ buffered, label }: ConsumerSink): string =>
+  `Nothing has been read from the AMQP connection for ${longPause / 1000} s: ${
+    label ?? "a consumer without acknowledgements"
+  } ` +
+  `holds ${buffered} messages that the program has not taken. Other consumers of the connection get nothing either. ` +
+  "Take them faster, or consume with acknowledgements and a prefetch count."
+
 /** What brokers refuse a new secret with. */
 const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, ReplyCode.notAllowed])
 
+/** Whether one side announces that it knows an extension of AMQP 0-9-1. */
+const announces = ({ capabilities }: FieldTable, capability: string): boolean =>
+  isTable(capabilities) && capabilities[capability] === true
+
 const connectionError = (reason: AmqpError.ConnectionErrorReason) => new AmqpError.AmqpConnectionError({ reason })
+
+/** The broker waits for the rest of a message, so its channel is of no use any more; its number stays taken. */
+const bodyLost = (): AmqpError.AmqpChannelError =>
+  new AmqpError.AmqpChannelError({
+    reason: new AmqpError.InvalidArgument({
+      description: "The body: its buffer was detached (transferred) before all of it was sent"
+    })
+  })
 
 export class Session implements FrameHandler, ChannelsHost, Sampled {
   readonly counts: Counts
@@ -73,16 +102,21 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   readonly secrets = new SecretUpdates(this)
   /** The fiber that made the session, and those that waited for it, for consumers that end their program. */
   makers: ReturnType<typeof ancestry> = []
-  /** When the last bytes were read, in milliseconds of the clock. */
+  /** When the last bytes were read, in milliseconds of the monotonic clock. */
   lastRead = 0
 
   private readonly scope: Scope.Scope
   private readonly clock: Clock.Clock
   private readonly services: Context.Context<never>
   private readonly parser: FrameParser
+  private readonly secretFrames = new SecretFrames()
   private readonly fullSinks = new Set<ConsumerSink>()
   private resumeReader: (() => void) | undefined
   private readonly touched = new Set<{ flush(): void }>()
+  private hasReceived = false
+  /** How often a consumer was full and is not any more. */
+  private pauses = 0
+  private isPauseWatched = false
   private closing = false
 
   constructor(options: SessionOptions, scope: Scope.Scope, clock: Clock.Clock, services: Context.Context<never>) {
@@ -95,6 +129,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
     this.channels = new Channels(this)
     // Room comes with what the peer says or takes, and it may take nothing before it is heard.
     this.outbound.onWaiting = () => this.expectReply()
+    this.outbound.onLost = (channel) => this.channels.find(channel)?.end(bodyLost())
     this.deadlines = new Deadlines(Duration.toMillis(options.requestTimeout), clock)
     // Until the tuning a server may send no frame above the size that we are about to ask for, and who asks for no limit does
     // not yet know whom.
@@ -158,6 +193,10 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
         const message = `${method._tag} arrived on channel 0`
         throw new ProtocolError({ replyCode: ReplyCode.channelError, message })
       }
+      if (this.control.size >= maxControlMethods) {
+        const message = `more than ${maxControlMethods} methods arrived on channel 0 that nothing asked for`
+        throw new ProtocolError({ replyCode: ReplyCode.resourceError, message })
+      }
       this.control.offer(method)
       this.touched.add(this.control)
       return
@@ -197,7 +236,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
 
   /** Decodes a whole read before it wakes anyone, and writes what they answered in one go. */
   private receive(chunks: ReadonlyArray<Uint8Array>): void {
-    this.lastRead = this.clock.currentTimeMillisUnsafe()
+    this.lastRead = monotonicMillis(this.clock)
+    this.hasReceived = true
     try {
       for (const chunk of chunks) {
         this.counts.bytesRead += chunk.length
@@ -229,10 +269,27 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
 
   pauseReading(sink: ConsumerSink): void {
     this.fullSinks.add(sink)
+    if (this.isPauseWatched) return
+    this.isPauseWatched = true
+    Effect.runForkWith(this.services)(Effect.forkIn(this.watchPause, this.scope, { startImmediately: true }))
   }
 
+  /** Warns of a reader that is paused for long, once for each time that it is. */
+  private readonly watchPause: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
+    const paused = this.pauses
+    yield* Effect.sleep(longPause)
+    this.isPauseWatched = false
+    const [sink] = this.fullSinks
+    if (sink === undefined || this.failure !== undefined) return
+    if (paused === this.pauses && !this.mayRead) this.warn(pausedFor(sink))
+    // It was resumed meanwhile, and is paused again.
+    else this.pauseReading(sink)
+  })
+
   resumeReading(sink: ConsumerSink): void {
-    if (this.fullSinks.delete(sink)) this.expectReply()
+    if (!this.fullSinks.delete(sink)) return
+    this.pauses++
+    this.expectReply()
   }
 
   warn(message: string): void {
@@ -278,10 +335,11 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
       case "connection.close-ok":
         return this.end(connectionError(new AmqpError.ConnectionClosed()))
       case "connection.blocked":
-        return this.outbound.setBlocked(method.reason)
+        return this.outbound.setBlocked(method.reason, monotonicMillis(this.clock))
       case "connection.unblocked":
-        return this.outbound.setBlocked(undefined)
+        return this.outbound.setBlocked(undefined, monotonicMillis(this.clock))
       case "connection.update-secret-ok":
+        this.secretAnswered()
         if (this.secrets.confirm()) return
     }
     this.violated(
@@ -298,18 +356,37 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
     method: Method,
     maxFrameSize = this.tuning.frameMax
   ): Effect.Effect<void, AmqpError.AmqpConnectionError> {
-    return Effect.suspend(() => {
+    return this.sendFrame(() => {
       const { writer } = this.outbound
+      encodeMethodFrame(writer, 0, method)
+      checkFrameSize(method, writer.provisionalBytes, maxFrameSize)
+    })
+  }
+
+  /** As `sendControl`, for a method that holds a secret and that the broker answers: `secretAnswered`. */
+  sendSecret(
+    method: Method,
+    maxFrameSize = this.tuning.frameMax
+  ): Effect.Effect<void, AmqpError.AmqpConnectionError> {
+    return this.sendFrame(() => {
+      const frame = this.secretFrames.encode(method)
+      checkFrameSize(method, frame.length, maxFrameSize)
+      this.secretFrames.sent(frame)
+      this.outbound.writer.appendReference(frame)
+    })
+  }
+
+  /** The broker has answered a method that held a secret. */
+  secretAnswered(): void {
+    this.secretFrames.answered()
+  }
+
+  private sendFrame(encode: () => void): Effect.Effect<void, AmqpError.AmqpConnectionError> {
+    return Effect.suspend(() => {
       try {
-        encodeMethodFrame(writer, 0, method)
-        const size = writer.provisionalBytes
-        if (maxFrameSize !== 0 && size > maxFrameSize) {
-          throw new EncodeError({
-            message: `${method._tag}: ${size - frameOverhead} bytes do not fit a frame of ${maxFrameSize} bytes`
-          })
-        }
+        encode()
       } catch (error) {
-        writer.rollback()
+        this.outbound.writer.rollback()
         if (!(error instanceof EncodeError)) throw error
         return Effect.fail(connectionError(new AmqpError.InvalidArgument({ description: error.message })))
       }
@@ -326,6 +403,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   tuned(tuning: Tuning): void {
     this.tuning = tuning
     this.parser.maxFrameSize = tuning.frameMax
+    this.parser.maxHeaderSize = this.options.maxHeaderSize
     this.channels.limit(tuning.channelMax)
   }
 
@@ -334,12 +412,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   // ---------------------------------------------------------------------------
 
   supports(capability: string): boolean {
-    const { capabilities } = this.serverProperties
-    // A broker without the table is none of RabbitMQ's kin, and may have an extension without saying so.
-    if (typeof capabilities !== "object" || capabilities === null || !(capability in capabilities)) {
-      return capabilities === undefined
-    }
-    return Reflect.get(capabilities, capability) === true
+    // A broker without the table is not related to RabbitMQ, and may have an extension without announcing it.
+    return this.serverProperties.capabilities === undefined || announces(this.serverProperties, capability)
   }
 
   release(channel: Channel): void {
@@ -375,7 +449,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
 
   closedByServer(close: Extract<Method, { readonly _tag: "connection.close" }>): void {
     this.sendNow({ _tag: "connection.close-ok" })
-    const method = methodName(close.classId, close.methodId)
+    const method = responsibleMethod(close.classId, close.methodId)
     this.end(this.closeError(AmqpError.replyReason({ ...close, method })))
   }
 
@@ -394,21 +468,32 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
       return connectionError(new AmqpError.AuthenticationFailed({ username, replyText }))
     }
     if (this.phase === "connection.open-ok" && virtualHostCodes.has(reason.replyCode)) {
-      return connectionError(new AmqpError.VirtualHostRefused({ virtualHost, replyText }))
+      const { replyCode } = reason
+      return connectionError(new AmqpError.VirtualHostRefused({ virtualHost, replyCode, replyText }))
     }
     return connectionError(reason)
   }
 
   private lost(error: Socket.SocketError): void {
     if (this.closing) return this.end(connectionError(new AmqpError.ConnectionClosed()))
-    if (this.phase === "connection.tune") {
+    if (this.phase === "connection.tune" && !this.sendsRefusals) {
       // Before RabbitMQ 3.2, and in other brokers, the socket closes without a word (the specification, section 4.10.1).
       const replyText = "the broker closed the socket after the credentials were sent"
       return this.end(
         connectionError(new AmqpError.AuthenticationFailed({ username: this.username, replyText }))
       )
     }
-    this.end(connectionError(new AmqpError.SocketLost({ description: describeSocketError(error), cause: error })))
+    this.end(socketLost(this.options.transport, this.phase, this.hasReceived, error))
+  }
+
+  /** Whether a broker that refuses the credentials says so with a close: both sides announce that they know it. */
+  private get sendsRefusals(): boolean {
+    return announces(this.serverProperties, "authentication_failure_close") &&
+      announces(this.options.clientProperties, "authentication_failure_close")
+  }
+
+  silent(phase: string): AmqpError.AmqpConnectionError {
+    return silent(this.options.transport, phase, this.hasReceived)
   }
 
   /** Runs one of the session's fibers. None may end by a defect of its own unnoticed: others wait for what it does. */
@@ -470,6 +555,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   end(error: AmqpError.AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
+    // Before those who wait hear of it, in this very step.
+    this.secretFrames.wipe()
     this.counts.sessions.delete(this)
     // What came before the end counts: a confirm that was read is a confirm.
     this.flushTouched()
@@ -481,20 +568,25 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   }
 }
 
+/** What of a connection stands for its session. A copy of the connection has it too. */
+interface WithSession {
+  readonly updateSecret: object
+}
+
 /** The sessions behind connections, where nothing that a program can reach leads to them. */
 const sessions = new WeakMap<object, Session>()
 
 /** Makes a session that of a connection. */
-export const register = (connection: object, session: Session): void => {
-  sessions.set(connection, session)
+export const register = ({ updateSecret }: WithSession, session: Session): void => {
+  sessions.set(updateSecret, session)
 }
 
 /** The session that the channels of a connection are opened in. */
-export const sessionOf = (connection: object): Session => {
-  const session = sessions.get(connection)
+export const sessionOf = ({ updateSecret }: WithSession): Session => {
+  const session = sessions.get(updateSecret)
   if (session !== undefined) return session
   throw new TypeError(
-    "The AmqpConnection was not made by AmqpConnection.make or AmqpConnection.layer; a copy of one is none"
+    "The AmqpConnection was not made by AmqpConnection.make or AmqpConnection.layer, and is no copy of one that was"
   )
 }
 
@@ -509,7 +601,7 @@ export const make = Effect.fnUntraced(function*(
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),
-      (error) => connectionError(new AmqpError.DialFailed({ description: describeSocketError(error), cause: error }))
+      (error) => unreachable(options.transport, error)
     )
     const writer = yield* socket.writer
     yield* session.fork(session.writeTo(writer))
@@ -519,8 +611,7 @@ export const make = Effect.fnUntraced(function*(
   yield* connect.pipe(
     Effect.timeoutOrElse({
       duration: options.connectTimeout,
-      orElse: () =>
-        Effect.fail(connectionError(new AmqpError.HandshakeTimeout({ phase: session.phase ?? "connection.open-ok" })))
+      orElse: () => Effect.fail(session.silent(session.phase ?? "connection.open-ok"))
     })
   )
   session.opened()
@@ -535,3 +626,10 @@ export const make = Effect.fnUntraced(function*(
   yield* Scope.addFinalizer(scope, session.close)
   return session
 })
+
+const checkFrameSize = ({ _tag }: Method, size: number, maxFrameSize: number): void => {
+  if (maxFrameSize === 0 || size <= maxFrameSize) return
+  throw new EncodeError({
+    message: `${_tag}: ${size - frameOverhead} bytes do not fit a frame of ${maxFrameSize} bytes`
+  })
+}

@@ -22,7 +22,10 @@ export interface SessionOptions {
   readonly clientProperties: FieldTable
   readonly heartbeatSeconds: number
   readonly frameMax: number
+  /** The largest frame that is sent before the tuning; absent: as the server's version says. */
+  readonly initialFrameMax: number | undefined
   readonly channelMax: number
+  readonly maxHeaderSize: number
   readonly maxBodySize: number
   readonly maxPublishSize: number
   readonly maxIdleChannels: number
@@ -30,6 +33,8 @@ export interface SessionOptions {
   readonly handshakeTimeout: Duration.Duration
   readonly requestTimeout: Duration.Duration
   readonly closeTimeout: Duration.Duration
+  /** How long to wait for a channel while all are in use. */
+  readonly channelTimeout: Duration.Duration
 }
 
 /** What both sides agreed on. `frameMax` in bytes, 0: no limit; `channelMax` 0: no limit; `heartbeatSeconds` 0: none. */

@@ -1,5 +1,6 @@
 /**
- * What a socket's errors say, in the platform's own words where it has some: "connect ECONNREFUSED 127.0.0.1:5672".
+ * What a socket's errors say, in the platform's own words where it has some: "connect ECONNREFUSED 127.0.0.1:5672". And what to
+ * look at when the peer says nothing, or nothing of AMQP.
  */
 import * as Predicate from "effect/Predicate"
 import type * as Socket from "effect/socket/Socket"
@@ -34,3 +35,9 @@ const describeCause = (cause: unknown, otherwise: string): string => {
   const message = Predicate.hasProperty(cause, "message") ? cause.message : undefined
   return typeof message === "string" && message !== "" ? message : otherwise
 }
+
+/** What to look at when a peer closed or stayed silent before it sent anything. */
+export const silenceHint = (isEncrypted: boolean | undefined): string =>
+  isEncrypted === true
+    ? "Nothing was received: is this the broker's port for AMQP over TLS?"
+    : "Nothing was received: does this port want TLS (amqps://), or does something other than AMQP listen on it?"

@@ -140,6 +140,10 @@ export class Subscription<A extends Item> implements ConsumerSink {
     if (before > maxInboxBytes && this.inboxBytes <= maxInboxBytes) this.channel.host.resumeReading(this)
   }
 
+  get label(): string {
+    return `the consumer of ${this.queues.map((queue) => `queue ${JSON.stringify(queue)}`).join(", ")}`
+  }
+
   // ---------------------------------------------------------------------------
   // what the channel fiber calls
   // ---------------------------------------------------------------------------

@@ -1,15 +1,17 @@
 /**
  * What exchanges, queues and bindings are to be like, and the conversation that declares them.
  *
- * Descriptions are immutable data. One may refer to others: a binding to its exchange, a queue to its dead-letter exchange.
- * Declaring it declares those first, each once.
+ * Descriptions are immutable data. One may refer to others: a binding to its exchange, a queue to its dead-letter exchange or
+ * its dead-letter queue. Declaring it declares those first, each once.
  */
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Pipeable from "effect/Pipeable"
+import { InvalidArgument } from "../AmqpError.ts"
 import type { AmqpChannelError } from "../AmqpError.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import type { QueueDeclareOk } from "../protocol/methods.generated.ts"
+import { EncodeError } from "../protocol/ProtocolError.ts"
 import type { Channel, Route } from "./channel.ts"
 import { attempt, invalid } from "./validation.ts"
 
@@ -35,8 +37,13 @@ export interface QueueDescription {
   readonly autoDelete: boolean
   readonly arguments: FieldTable
   readonly bindings: ReadonlyArray<BindingDescription>
-  readonly references: ReadonlyArray<ExchangeDescription>
+  /** The exchanges and queues that this one needs, apart from those in its bindings. */
+  readonly references: ReadonlyArray<ExchangeDescription | QueueDescription>
 }
+
+export const isQueue = <Queue extends QueueDescription>(
+  description: ExchangeDescription | Queue
+): description is Queue => "exclusive" in description
 
 /** Where a binding's messages come from, and which. */
 export interface BindingDescription {
@@ -45,30 +52,61 @@ export interface BindingDescription {
   readonly arguments: FieldTable
 }
 
-/** A description as users get it: frozen, with `pipe`. */
+/** A description as users get it: frozen, with `pipe`, which is its own so that a copy by spread has it too. */
 export const describe = <A extends object>(description: A): Readonly<A> & Pipeable.Pipeable =>
-  Object.freeze(Object.assign(Object.create(Pipeable.Prototype), description))
+  // It takes what it is called on, which each copy is.
+  Object.freeze({ ...description, pipe: Pipeable.Prototype.pipe }) // oxlint-disable-line typescript/unbound-method
 
 export const nameOf = (described: string | { readonly name: string }): string =>
   typeof described === "string" ? described : described.name
 
-/** The name of a queue for an operation on it. To an empty one brokers say that they mean the last queue of the channel. */
-export const queueName = (queue: string | { readonly name: string }): Effect.Effect<string, AmqpChannelError> =>
-  attempt(() => {
-    const name = nameOf(queue)
-    if (name === "") throw invalid("queue: must not be empty; a queue that the broker names is known by that name")
-    return name
-  })
+/**
+ * The name of a queue for an operation on it. To an empty one brokers say that they mean the last queue of the channel. Throws an
+ * `InvalidArgument`.
+ */
+export const checkedName = (queue: string | { readonly name: string }): string => {
+  const name = nameOf(queue)
+  if (name === "") throw invalid("queue: must not be empty; a queue that the broker names is known by that name")
+  return name
+}
 
-/** Where a message goes, by names. */
+/** Where a message goes, by names. Throws an `EncodeError` for options that are not those of a publish. */
 export const routeOf = (options: {
   readonly exchange: string | ExchangeDescription
   readonly routingKey: string
   readonly mandatory?: boolean | undefined
 }): Route => {
+  // As many comparisons as there are keys: this is done for each message.
+  for (const key in options) {
+    if (key !== "exchange" && key !== "routingKey" && key !== "mandatory") throw unknownRouteKey(key)
+  }
   const { exchange, mandatory, routingKey } = options
-  // The cast: what was compared is the exchange. An object for each message is spared where it can be.
-  return typeof exchange === "string" ? options as Route : { exchange: exchange.name, routingKey, mandatory }
+  if (typeof routingKey !== "string") throw new EncodeError({ message: "routingKey: must be a string" })
+  if (typeof exchange !== "string" && typeof nameIn(exchange) !== "string") {
+    throw new EncodeError({ message: "exchange: must be a name or an AmqpExchange; \"\" is the default exchange" })
+  }
+  if (mandatory !== undefined && typeof mandatory !== "boolean") {
+    throw new EncodeError({ message: "mandatory: must be true or false" })
+  }
+  // What was checked is what is sent, whatever the caller's object becomes meanwhile.
+  return { exchange: typeof exchange === "string" ? exchange : exchange.name, routingKey, mandatory }
+}
+
+/** As {@link routeOf}, or nothing: whoever publishes finds out what is wrong. */
+export const routeIfValid = (options: Parameters<typeof routeOf>[0]): Route | undefined => {
+  try {
+    return routeOf(options)
+  } catch {
+    return undefined
+  }
+}
+
+/** What types rule out, and a program in JavaScript passes. */
+const nameIn = (exchange: { readonly name?: unknown } | null | undefined): unknown => exchange?.name
+
+const unknownRouteKey = (key: string): EncodeError => {
+  const { message } = InvalidArgument.unknownKey("publish options", key, ["exchange", "routingKey", "mandatory"])
+  return new EncodeError({ message })
 }
 
 /** The exchanges that are described and not only named. */
@@ -80,27 +118,39 @@ const refersTo = ({ bindings, references }: ExchangeDescription | QueueDescripti
   ...described(...bindings.map(({ exchange }) => exchange))
 ]
 
-/** Exchanges and queues with all they refer to, each once. Throws an `InvalidArgument` for two of one name that differ. */
+/**
+ * Exchanges and queues with all they refer to, each once and after what it refers to. Throws an `InvalidArgument` for two of one name
+ * that differ.
+ */
 export const collect = <Queue extends QueueDescription>(
   exchanges: Iterable<ExchangeDescription>,
   queues: Iterable<Queue>
 ): { readonly exchanges: ReadonlyArray<ExchangeDescription>; readonly queues: ReadonlyArray<Queue> } => {
   const foundExchanges = new Map<string, ExchangeDescription>()
   const foundQueues: Array<Queue> = []
+  const seenQueues = new Map<string, Queue>()
+  const add = (description: ExchangeDescription | Queue): void =>
+    isQueue(description) ? addQueue(description) : addExchange(description)
+  // Users make queues by this package's constructors, which name a type, and so are those that they refer to.
+  const addReferences = (description: ExchangeDescription | Queue): void =>
+    (refersTo(description) as ReadonlyArray<ExchangeDescription | Queue>).forEach(add)
   const addExchange = (exchange: ExchangeDescription): void => {
     const found = foundExchanges.get(exchange.name)
     if (found !== undefined) return expectEqual("exchange", found, exchange)
     foundExchanges.set(exchange.name, exchange)
-    refersTo(exchange).forEach(addExchange)
+    addReferences(exchange)
+  }
+  const addQueue = (queue: Queue): void => {
+    // Of queues that the broker names, each is another one.
+    const found = queue.name === "" ? undefined : seenQueues.get(queue.name)
+    if (found !== undefined) return expectEqual("queue", found, queue)
+    // Before what it refers to, which may refer back to it.
+    seenQueues.set(queue.name, queue)
+    addReferences(queue)
+    foundQueues.push(queue)
   }
   for (const exchange of exchanges) addExchange(exchange)
-  for (const queue of queues) {
-    refersTo(queue).forEach(addExchange)
-    // Of queues that the broker names, each is another one.
-    const found = queue.name === "" ? undefined : foundQueues.find(({ name }) => name === queue.name)
-    if (found === undefined) foundQueues.push(queue)
-    else expectEqual("queue", found, queue)
-  }
+  for (const queue of queues) addQueue(queue)
   return { exchanges: [...foundExchanges.values()], queues: foundQueues }
 }
 
@@ -133,16 +183,45 @@ export const bindExchange = (channel: Channel, exchange: string, binding: Bindin
   })
 
 const declareQueue = (channel: Channel, queue: QueueDescription) =>
-  channel.request({
-    _tag: "queue.declare",
-    queue: queue.name,
-    passive: false,
-    durable: queue.durable,
-    exclusive: queue.exclusive,
-    autoDelete: queue.autoDelete,
-    noWait: false,
-    arguments: queue.arguments
-  })
+  Effect.andThen(
+    attempt(() => checkForServer(channel, queue)),
+    channel.request({
+      _tag: "queue.declare",
+      queue: queue.name,
+      passive: false,
+      durable: queue.durable,
+      exclusive: queue.exclusive,
+      autoDelete: queue.autoDelete,
+      noWait: false,
+      arguments: queue.arguments
+    })
+  )
+
+/** Refuses what this version of the broker would misunderstand, or end the whole connection for. */
+const checkForServer = ({ host }: Channel, { arguments: table, name }: QueueDescription): void => {
+  checkDeclaredName(name)
+  const argument = (name: string) => table instanceof Map ? table.get(name) : table[name]
+  const { product, version } = host.serverProperties
+  if (typeof product !== "string" || typeof version !== "string") return
+  if (!/^(?:RabbitMQ|effect-amqp)/.test(product)) return
+  const isOld = /^[0-3]\./.test(version)
+  // No limit is what a queue of an older one has without the argument.
+  if (isOld && Number(argument("x-delivery-limit")) < 0) {
+    throw invalid(
+      `deliveryLimit: RabbitMQ ${version} takes "unlimited" for 0; leave the option out, as it has no limit then`
+    )
+  }
+  if (!isOld && argument("x-queue-master-locator") !== undefined) {
+    throw invalid(`arguments: RabbitMQ ${version} has no x-queue-master-locator, but x-queue-leader-locator`)
+  }
+}
+
+/** A queue that RabbitMQ makes for replies has such a name. From 4.0 on its declaration ends the whole connection (541). */
+export const checkDeclaredName = (name: string): void => {
+  if (name.startsWith("amq.rabbitmq.reply-to.")) {
+    throw invalid(`queue: ${JSON.stringify(name)} is for direct replies: it can be published to, and not declared`)
+  }
+}
 
 export const bindQueue = (channel: Channel, queue: string, binding: BindingDescription) =>
   channel.request({
@@ -154,11 +233,14 @@ export const bindQueue = (channel: Channel, queue: string, binding: BindingDescr
     arguments: binding.arguments
   })
 
-/** Declares exchanges, then their bindings, then queues with theirs. Answers what the broker says of each queue. */
+/**
+ * Declares exchanges, then their bindings, then queues with theirs, all with what they refer to. Answers what the broker says of each of
+ * `queues`, in their order.
+ */
 export const declareAll = (
   channel: Channel,
   exchanges: Iterable<ExchangeDescription>,
-  queues: Iterable<QueueDescription>
+  queues: ReadonlyArray<QueueDescription>
 ): Effect.Effect<ReadonlyArray<QueueDeclareOk>, AmqpChannelError> =>
   Effect.gen(function*() {
     const all = yield* attempt(() => collect(exchanges, queues))
@@ -166,11 +248,13 @@ export const declareAll = (
     for (const exchange of all.exchanges) {
       for (const binding of exchange.bindings) yield* bindExchange(channel, exchange.name, binding)
     }
-    const declared: Array<QueueDeclareOk> = []
+    const answers = new Map<string, QueueDeclareOk>()
+    const nameless: Array<QueueDeclareOk> = []
     for (const queue of all.queues) {
       const answer = yield* declareQueue(channel, queue)
       for (const binding of queue.bindings) yield* bindQueue(channel, answer.queue, binding)
-      declared.push(answer)
+      if (queue.name === "") nameless.push(answer)
+      else answers.set(queue.name, answer)
     }
-    return declared
+    return queues.flatMap(({ name }) => (name === "" ? nameless.shift() : answers.get(name)) ?? [])
   })

@@ -4,11 +4,11 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { AmqpChannelError } from "../AmqpError.ts"
-import type { BasicProperties } from "../protocol/BasicProperties.ts"
 import type { Channel, ProgramPublisher, Route } from "./channel.ts"
 import type { Received } from "./delivery.ts"
-import { CurrentProgram, isProgram, runOn } from "./program.ts"
-import type { AmqpChannel, RunningProgram } from "./program.ts"
+import { CurrentProgram, isProgram, RunningProgram, runOn, setRunning } from "./program.ts"
+import type { AmqpChannel } from "./program.ts"
+import type { Properties } from "./properties.ts"
 import * as Settlements from "./settlement.ts"
 
 /** How messages are handled. `channel` is set before the first one comes. */
@@ -25,7 +25,7 @@ class Publishes implements ProgramPublisher {
   readonly awaitRoom = Effect.void
   hasMandatory = false
 
-  publish(channel: Channel, route: Route, properties: BasicProperties, body: Uint8Array): void {
+  publish(channel: Channel, route: Route, properties: Properties, body: Uint8Array): void {
     channel.publish(route, properties, body)
     if (route.mandatory === true) this.hasMandatory = true
   }
@@ -37,11 +37,12 @@ export const make = <R>(
   const handling: { handle: Handling<R>["handle"]; commit: Effect.Effect<void, AmqpChannelError>; channel?: Channel } =
     {
       handle: (delivery) => {
-        const program: unknown = handler(delivery)
+        const handled = handler(delivery)
+      const program: unknown = handled
         const { channel } = handling
         // What else it may be is the engine's to name.
         if (!isProgram(program) || channel === undefined) return program as Effect.Effect<unknown, unknown, R>
-        return inTransaction(channel, program as AmqpChannel<unknown, unknown, R>)
+        return inTransaction(channel, handled)
       },
       commit: Effect.suspend(() => handling.channel === undefined ? Effect.void : commit(handling.channel))
     }
@@ -67,7 +68,8 @@ const inTransaction = <R>(
 ): Effect.Effect<unknown, unknown, R> =>
   Effect.suspend(() => {
     const publishes = new Publishes()
-    const running: RunningProgram = { runner: "transaction", channel, isRunning: true }
+    const running = new RunningProgram("transaction", channel)
+    setRunning(running, true)
     channel.programPublisher = publishes
     channel.returned = undefined
     channel.acknowledgements.beginJournal()
@@ -77,7 +79,7 @@ const inTransaction = <R>(
         publishes.hasMandatory && Settlements.isSettlement(settlement) ? commitMandatory(channel) : Effect.void
       ),
       Effect.onExit((exit) => {
-        running.isRunning = false
+        setRunning(running, false)
         channel.programPublisher = undefined
         const isSettled = Exit.isSuccess(exit) && Settlements.isSettlement(exit.value)
         if (isSettled || channel.failure !== undefined) {

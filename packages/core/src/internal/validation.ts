@@ -5,12 +5,8 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { AmqpChannelError, InvalidArgument } from "../AmqpError.ts"
 import type { FieldTable, FieldValue } from "../protocol/fieldTable.ts"
-import { nearestName } from "./nearestName.ts"
 
 export const invalid = (description: string): InvalidArgument => new InvalidArgument({ description })
-
-/** At most so many letters of an unknown key are repeated. */
-const shownKeyLength = 40
 
 /**
  * Options whose keys are all known. Types don't find a wrong one in options that come from a variable or a spread, and it would
@@ -20,12 +16,17 @@ export const knownKeys = <O extends object>(options: O, keys: ReadonlyArray<keyo
   for (const key in options) {
     const known: ReadonlyArray<string> = keys
     if (known.includes(key)) continue
-    const nearest = nearestName(key.slice(0, shownKeyLength), keys)
-    const hint = nearest === undefined ? `there are ${keys.join(", ")}` : `did you mean ${JSON.stringify(nearest)}?`
-    throw invalid(`${what}: there is no ${JSON.stringify(key.slice(0, shownKeyLength))}; ${hint}`)
+    throw InvalidArgument.unknownKey(what, key, keys)
   }
   return options
 }
+
+/** The keys that a type of options has. The compiler wants each of them, and no other. */
+export const keysOf = <O extends object>(
+  keys: { readonly [K in keyof O & string]-?: true }
+): ReadonlyArray<keyof O & string> =>
+  // An object of that type, written as a literal, has these keys.
+  Object.keys(keys) as Array<keyof O & string>
 
 const encoder = new TextEncoder()
 
@@ -64,12 +65,56 @@ export const oneOf = <A extends string>(what: string, value: A, values: Readonly
   return value
 }
 
+const durationKeys: ReadonlySet<string> = new Set([
+  "weeks",
+  "days",
+  "hours",
+  "minutes",
+  "seconds",
+  "milliseconds",
+  "microseconds",
+  "nanoseconds"
+])
+
+/** The milliseconds of what may be a duration, NaN where it is none: `Duration` takes NaN and unknown units for zero. */
+const millisOf = (input: Duration.Input): number => {
+  if (typeof input === "object" && input !== null && !Duration.isDuration(input)) {
+    const isTuple = Array.isArray(input)
+    for (const [key, value] of Object.entries(input)) {
+      if (!(isTuple || durationKeys.has(key)) || typeof value !== "number" || Number.isNaN(value)) return Number.NaN
+    }
+    if (Object.keys(input).length === 0) return Number.NaN
+  }
+  if (Number.isNaN(input)) return Number.NaN
+  try {
+    return Duration.toMillis(Duration.fromInputUnsafe(input))
+  } catch {
+    return Number.NaN
+  }
+}
+
+/** A time from a minimum in milliseconds, that may be infinite unless `isFinite` says otherwise. */
+export const duration = (
+  what: string,
+  input: Duration.Input,
+  minimum: number,
+  isFinite = false
+): Duration.Duration => {
+  const value = millisOf(input)
+  if (value >= minimum && !(isFinite && value === Infinity)) return Duration.millis(value)
+  throw invalid(
+    `${what}: must be a ${
+      isFinite ? "finite " : ""
+    }time of ${minimum} ms or more, such as "5 seconds" or 5000 (milliseconds)`
+  )
+}
+
 /** What RabbitMQ takes as a time to live: 32 bits of milliseconds. */
 const maxMillis = 0xffffffff
 
 /** A time in whole milliseconds; parts of one are rounded up, so that a short time does not become none. */
 export const millis = (what: string, input: Duration.Input, minimum: number): number => {
-  const value = Number.isNaN(input) ? Number.NaN : Math.ceil(Duration.toMillis(input))
+  const value = Math.ceil(millisOf(input))
   if (!(value >= minimum && value <= maxMillis)) {
     throw invalid(`${what}: must be from ${minimum} to ${maxMillis} milliseconds`)
   }
@@ -96,7 +141,7 @@ const durationMillis = (input: Duration.Input): number => {
 
 /** A time in whole seconds, rounded up. */
 export const seconds = (what: string, input: Duration.Input, minimum: number): number => {
-  const value = Math.ceil(Duration.toSeconds(input))
+  const value = Math.ceil(millisOf(input) / 1000)
   if (!(value >= minimum && Number.isSafeInteger(value))) throw invalid(`${what}: must be from ${minimum} seconds`)
   return value
 }
@@ -116,13 +161,17 @@ export const extend = (
   return extended
 }
 
-/** What `body` answers, or the failure for the `InvalidArgument` that it throws. */
-export const attempt = <A>(body: () => A): Effect.Effect<A, AmqpChannelError> =>
+/** What `body` returns, or the `InvalidArgument` that it throws as a failure. */
+export const check = <A>(body: () => A): Effect.Effect<A, InvalidArgument> =>
   Effect.suspend(() => {
     try {
       return Effect.succeed(body())
     } catch (thrown) {
       if (!(thrown instanceof InvalidArgument)) throw thrown
-      return Effect.fail(new AmqpChannelError({ reason: thrown }))
+      return Effect.fail(thrown)
     }
   })
+
+/** As {@link check}, for operations on channels. */
+export const attempt = <A>(body: () => A): Effect.Effect<A, AmqpChannelError> =>
+  Effect.mapError(check(body), (reason) => new AmqpChannelError({ reason }))

@@ -7,13 +7,12 @@
  */
 import { ByteReader } from "./ByteReader.ts"
 import type { ByteWriter } from "./ByteWriter.ts"
-import { ReplyCode } from "./constants.ts"
 import { decodeTable, encodeTable } from "./fieldTable.ts"
-import type { FieldTable } from "./fieldTable.ts"
-import { ProtocolError } from "./ProtocolError.ts"
+import type { EncodedTable, FieldTable } from "./fieldTable.ts"
 
 /**
- * The properties of the class `basic`. Texts are short strings: at most 255 bytes of UTF-8.
+ * The properties of the class `basic`. Texts are short strings: at most 255 bytes. Bytes that are no UTF-8 are surrogates that stand
+ * for them (see `utf8.ts`).
  *
  * @category models
  * @since 0.1.0
@@ -47,7 +46,27 @@ export interface BasicProperties {
   readonly appId?: string | undefined
   /** Deprecated; RabbitMQ passes it on. */
   readonly clusterId?: string | undefined
+  /** What was received beyond the fourteen properties. */
+  readonly unknown?: UnknownProperties | undefined
 }
+
+/**
+ * Properties that the specification does not have: their flags, and their values, of which nobody knows where each of them ends.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface UnknownProperties {
+  /** The words of flags. Of the first one only the lowest two bits count: a fifteenth property, and whether a word follows. */
+  readonly flags: ReadonlyArray<number>
+  readonly values: Uint8Array
+}
+
+/** The flags that are of none of the fourteen properties. */
+const unknownFlags = 0x0003
+
+/** Says in a word of flags that another word follows (section 4.2.6.1 of the specification). */
+const continuation = 0x0001
 
 // Shared by all callers: a call runs to its end before the next one begins.
 const reader = new ByteReader()
@@ -56,23 +75,41 @@ const reader = new ByteReader()
  * Writes the flags and values of the properties: the end of a content header. What is `undefined` is left out; 0, `""` and
  * an empty table are values. Throws an `EncodeError` for a value out of its range.
  *
+ * **Details**
+ *
+ * `encodedHeaders` says how the headers were encoded that these are a copy of.
+ *
+ * **Gotchas**
+ *
+ * Reading headers may run a user's code, so the writer is a draft (see `draft.ts`) where they are a user's.
+ *
  * @category encoding
  * @since 0.1.0
  */
-export const encodeProperties = (writer: ByteWriter, properties: BasicProperties): void => {
+export const encodeProperties = (
+  writer: ByteWriter,
+  properties: BasicProperties,
+  encodedHeaders?: EncodedTable
+): void => {
+  const { unknown } = properties
   const mark = writer.reserve(2)
   let flags = 0
+  if (unknown !== undefined) {
+    const [first, ...others] = unknown.flags
+    flags = first & unknownFlags
+    for (const word of others) writer.short(word, "flags")
+  }
   if (properties.contentType !== undefined) {
     flags |= 0x8000
-    writer.shortString(properties.contentType, "content-type")
+    writer.shortText(properties.contentType, "content-type")
   }
   if (properties.contentEncoding !== undefined) {
     flags |= 0x4000
-    writer.shortString(properties.contentEncoding, "content-encoding")
+    writer.shortText(properties.contentEncoding, "content-encoding")
   }
   if (properties.headers !== undefined) {
     flags |= 0x2000
-    encodeTable(writer, properties.headers)
+    encodeTable(writer, properties.headers, encodedHeaders)
   }
   if (properties.deliveryMode !== undefined) {
     flags |= 0x1000
@@ -84,19 +121,19 @@ export const encodeProperties = (writer: ByteWriter, properties: BasicProperties
   }
   if (properties.correlationId !== undefined) {
     flags |= 0x0400
-    writer.shortString(properties.correlationId, "correlation-id")
+    writer.shortText(properties.correlationId, "correlation-id")
   }
   if (properties.replyTo !== undefined) {
     flags |= 0x0200
-    writer.shortString(properties.replyTo, "reply-to")
+    writer.shortText(properties.replyTo, "reply-to")
   }
   if (properties.expiration !== undefined) {
     flags |= 0x0100
-    writer.shortString(properties.expiration, "expiration")
+    writer.shortText(properties.expiration, "expiration")
   }
   if (properties.messageId !== undefined) {
     flags |= 0x0080
-    writer.shortString(properties.messageId, "message-id")
+    writer.shortText(properties.messageId, "message-id")
   }
   if (properties.timestamp !== undefined) {
     flags |= 0x0040
@@ -104,26 +141,27 @@ export const encodeProperties = (writer: ByteWriter, properties: BasicProperties
   }
   if (properties.type !== undefined) {
     flags |= 0x0020
-    writer.shortString(properties.type, "type")
+    writer.shortText(properties.type, "type")
   }
   if (properties.userId !== undefined) {
     flags |= 0x0010
-    writer.shortString(properties.userId, "user-id")
+    writer.shortText(properties.userId, "user-id")
   }
   if (properties.appId !== undefined) {
     flags |= 0x0008
-    writer.shortString(properties.appId, "app-id")
+    writer.shortText(properties.appId, "app-id")
   }
   if (properties.clusterId !== undefined) {
     flags |= 0x0004
-    writer.shortString(properties.clusterId, "cluster-id")
+    writer.shortText(properties.clusterId, "cluster-id")
   }
+  if (unknown !== undefined) writer.bytes(unknown.values)
   writer.patchShort(mark, flags)
 }
 
 /**
- * Reads properties to the end of `bytes`. Every key is there, with `undefined` for a property that is not. Throws a
- * `ProtocolError` with code 502 for values that are too short or too long and for flags of no property.
+ * Reads properties to the end of `bytes`. Each of the fourteen keys is there, with `undefined` for a property that is not. Throws a
+ * `ProtocolError` with code 502 for values that are too short or too long.
  *
  * @category decoding
  * @since 0.1.0
@@ -131,10 +169,7 @@ export const encodeProperties = (writer: ByteWriter, properties: BasicProperties
 export const decodeProperties = (bytes: Uint8Array): BasicProperties => {
   reader.reset(bytes)
   const flags = reader.short()
-  // Bit 0 would announce further flags, and bit 1 a fifteenth property.
-  if ((flags & 0x0003) !== 0) {
-    throw new ProtocolError({ replyCode: ReplyCode.syntaxError, message: "a content header has flags of no property" })
-  }
+  const others = (flags & continuation) === 0 ? undefined : readFlags()
   const contentType = (flags & 0x8000) !== 0 ? reader.shortString() : undefined
   const contentEncoding = (flags & 0x4000) !== 0 ? reader.shortString() : undefined
   const headers = (flags & 0x2000) !== 0 ? decodeTable(reader) : undefined
@@ -149,8 +184,11 @@ export const decodeProperties = (bytes: Uint8Array): BasicProperties => {
   const userId = (flags & 0x0010) !== 0 ? reader.shortString() : undefined
   const appId = (flags & 0x0008) !== 0 ? reader.shortString() : undefined
   const clusterId = (flags & 0x0004) !== 0 ? reader.shortString() : undefined
+  const unknown = (flags & unknownFlags) === 0
+    ? undefined
+    : { flags: [flags & unknownFlags, ...others ?? []], values: reader.take(reader.remaining) }
   reader.expectEnd("the properties")
-  return {
+  const properties = {
     contentType,
     contentEncoding,
     headers,
@@ -166,4 +204,13 @@ export const decodeProperties = (bytes: Uint8Array): BasicProperties => {
     appId,
     clusterId
   }
+  return unknown === undefined ? properties : { ...properties, unknown }
+}
+
+/** Reads words of flags up to the last. */
+const readFlags = (): ReadonlyArray<number> => {
+  const words: Array<number> = []
+  do words.push(reader.short())
+  while ((words[words.length - 1] & continuation) !== 0)
+  return words
 }

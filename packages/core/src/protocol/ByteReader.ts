@@ -8,6 +8,7 @@
  */
 import { ReplyCode } from "./constants.ts"
 import { ProtocolError } from "./ProtocolError.ts"
+import { decodeUtf8 } from "./utf8.ts"
 
 const empty = new Uint8Array(0)
 
@@ -57,7 +58,8 @@ const fromAscii = (bytes: Uint8Array, start: number, end: number): string => {
  * @since 0.1.0
  */
 export class ByteReader {
-  private bytes: Uint8Array = empty
+  /** What is read. */
+  bytes: Uint8Array = empty
   private position = 0
   private end = 0
   /** The cache is direct-mapped: a string replaces what was in its slot. */
@@ -76,6 +78,11 @@ export class ByteReader {
   /** How many bytes are left to read. */
   get remaining(): number {
     return this.end - this.position
+  }
+
+  /** Where the next byte is, in the bytes that are read. */
+  get offset(): number {
+    return this.position
   }
 
   /** Narrows the range to the next `length` bytes and answers the end to `leave` it with. */
@@ -158,8 +165,8 @@ export class ByteReader {
   }
 
   /**
-   * Text of at most 255 bytes, after its length in one byte. Bytes that are no UTF-8 become U+FFFD: a peer's odd consumer
-   * tag or routing key must not cost the connection.
+   * Text of at most 255 bytes, after its length in one byte. Bytes that are no UTF-8 become surrogates that stand for them (see
+   * `utf8.ts`): a peer's odd consumer tag or routing key must not cost the connection, and is passed on as it came.
    */
   shortString(): string {
     const length = this.octet()
@@ -169,7 +176,7 @@ export class ByteReader {
     const start = this.position
     const end = start + length
     this.position = end
-    if (length > cacheLimit) return this.decode(start, end)
+    if (length > cacheLimit) return decodeUtf8(this.view(start, end))
     // A sample of the bytes will do: names differ in their length, their first or their last characters.
     let hash = Math.imul(length, 31) + bytes[start]
     hash = Math.imul(hash, 31) + bytes[start + (length >> 1)]
@@ -183,7 +190,7 @@ export class ByteReader {
       while (index < length && cached[base + index] === bytes[start + index]) index++
       if (index === length) return this.cachedStrings[slot]
     }
-    const text = this.decode(start, end)
+    const text = isAscii(bytes, start, end) ? fromAscii(bytes, start, end) : decodeUtf8(this.view(start, end))
     for (let index = 0; index < length; index++) cached[base + index] = bytes[start + index]!
     this.cachedLengths[slot] = length
     this.cachedStrings[slot] = text
@@ -239,7 +246,7 @@ export class ByteReader {
     return this.decode(start, end, strict ? strictDecoder : lenientDecoder)
   }
 
-  private decode(start: number, end: number, decoder: TextDecoder = lenientDecoder): string {
+  private decode(start: number, end: number, decoder: TextDecoder): string {
     const bytes = this.bytes
     return end - start <= loopLimit && isAscii(bytes, start, end)
       ? fromAscii(bytes, start, end)

@@ -8,6 +8,7 @@
  * @since 0.1.0
  */
 import { EncodeError } from "./ProtocolError.ts"
+import { encodeUtf8, hasLoneSurrogate } from "./utf8.ts"
 
 const encoder = new TextEncoder()
 const empty = new Uint8Array(0)
@@ -20,8 +21,18 @@ const scratchBytes = new Uint8Array(scratch.buffer)
 const loopLimit = 64
 
 const outOfRange = (name: string, value: unknown, range: string): never => {
-  throw new EncodeError({ message: `${name}: ${String(value)} is not ${range}` })
+  // Types end where `any` begins, and what an object shows itself as may be anything, or throw.
+  const shown = typeof value === "number" || typeof value === "bigint"
+    ? String(value)
+    : `a value of type ${typeof value}`
+  throw new EncodeError({ message: `${name}: ${shown} is not ${range}` })
 }
+
+/** The longest short string, in bytes. */
+const shortLimit = 255
+
+/** Beyond this size a slab that was truncated to nothing is given up. */
+const keptSlab = 1024 * 1024
 
 /**
  * Writes AMQP's primitive values, big-endian, into slabs of memory.
@@ -43,6 +54,8 @@ export class ByteWriter {
   /** Everything before was handed out or is in `chunks`. */
   private start = 0
   private chunks: Array<Uint8Array> = []
+  /** How large each chunk was when it came: the buffer of a reference may be transferred. */
+  private sizes: Array<number> = []
   private chunkBytes = 0
 
   /** `slabSize` is in bytes; the first slab is allocated with the first value. */
@@ -137,21 +150,17 @@ export class ByteWriter {
     this.bytes(scratchBytes, 0, 8)
   }
 
-  /** A string of at most 255 bytes of UTF-8, after its length in one byte. A lone surrogate becomes U+FFFD. */
+  /** A name of at most 255 bytes of UTF-8, after its length in one byte. A lone surrogate has no UTF-8. */
   shortString(value: string, name: string = "short string"): void {
-    const length = value.length
-    // A UTF-16 unit takes at least a byte of UTF-8, so more than 255 of them never fit.
-    if (length > 255) this.tooLong(name)
-    if (this.position + length + 1 > this.slab.length) this.grow(length + 1)
-    const { position, slab } = this
-    slab[position] = length
-    let at = position + 1
-    for (let index = 0; index < length; index++) {
-      const code = value.charCodeAt(index)
-      if (code > 127) return this.shortUtf8(value, name)
-      slab[at++] = code
-    }
-    this.position = at
+    if (!this.shortAscii(value, name)) this.shortUtf8(value, name, false)
+  }
+
+  /**
+   * As `shortString`, for what may be any bytes: the surrogates that `ByteReader` reads for what is no UTF-8 are written as these
+   * bytes, and any other lone surrogate as U+FFFD.
+   */
+  shortText(value: string, name: string = "short string"): void {
+    if (!this.shortAscii(value, name)) this.shortUtf8(value, name, true)
   }
 
   /** Text as UTF-8, or bytes as they are, after their length in four bytes. */
@@ -243,6 +252,24 @@ export class ByteWriter {
     this.position = this.committed
   }
 
+  /** Forgets everything written since `provisionalBytes` was `size`. */
+  truncate(size: number): void {
+    this.position = this.committed + size
+    if (this.position > this.start || this.slab.length <= keptSlab) return
+    this.slab = empty
+    this.position = this.committed = this.start = 0
+  }
+
+  /** Copies what another writer wrote since its `provisionalBytes` was `size`. */
+  copySince(source: ByteWriter, size: number): void {
+    this.bytes(source.slab, source.committed + size, source.position)
+  }
+
+  /** What was written since `provisionalBytes` was `size`, as a copy. */
+  bytesSince(size: number): Uint8Array {
+    return this.slab.slice(this.committed + size, this.position)
+  }
+
   /**
    * Makes `bytes` the next part of the output without copying them; they must not change until they left the socket.
    *
@@ -253,8 +280,7 @@ export class ByteWriter {
   appendReference(bytes: Uint8Array): void {
     if (this.position !== this.committed) throw new Error("ByteWriter.appendReference needs a commit before it")
     this.cut()
-    this.chunks.push(bytes)
-    this.chunkBytes += bytes.length
+    this.push(bytes)
   }
 
   /** Committed bytes that `take` would hand out. */
@@ -269,11 +295,17 @@ export class ByteWriter {
 
   /** Hands out the committed bytes in order and forgets them. What is provisional stays. */
   take(): Array<Uint8Array> {
+    return this.takeWithSizes().chunks
+  }
+
+  /** As `take`, with the size that each chunk had when it was written: less is left of one whose buffer was transferred. */
+  takeWithSizes(): { readonly chunks: Array<Uint8Array>; readonly sizes: ReadonlyArray<number> } {
     this.cut()
-    const chunks = this.chunks
+    const { chunks, sizes } = this
     this.chunks = []
+    this.sizes = []
     this.chunkBytes = 0
-    return chunks
+    return { chunks, sizes }
   }
 
   /** Four bytes of which the caller knows the value to be right; only its low 32 bits count. */
@@ -287,25 +319,50 @@ export class ByteWriter {
     this.position = position + 4
   }
 
-  private shortUtf8(value: string, name: string): void {
-    if (this.position + 256 > this.slab.length) this.grow(256)
-    const at = this.position + 1
-    const { read, written } = encoder.encodeInto(value, this.slab.subarray(at, at + 255))
-    if (read < value.length) this.tooLong(name)
-    this.slab[this.position] = written
-    this.position = at + written
+  /** Writes a short string, and answers whether it was nothing but ASCII; if not, nothing is written. */
+  private shortAscii(value: string, name: string): boolean {
+    if (typeof value !== "string") throw new EncodeError({ message: `${name}: must be a string` })
+    const length = value.length
+    // A UTF-16 unit takes at least a byte of UTF-8, so more than 255 of them never fit.
+    if (length > shortLimit) this.tooLong(name)
+    if (this.position + length + 1 > this.slab.length) this.grow(length + 1)
+    const { position, slab } = this
+    slab[position] = length
+    let at = position + 1
+    for (let index = 0; index < length; index++) {
+      const code = value.charCodeAt(index)
+      if (code > 127) return false
+      slab[at++] = code
+    }
+    this.position = at
+    return true
+  }
+
+  private shortUtf8(value: string, name: string, mayBeEscaped: boolean): void {
+    if (!mayBeEscaped && hasLoneSurrogate(value)) {
+      throw new EncodeError({ message: `${name}: a lone surrogate (half a character) has no UTF-8` })
+    }
+    const bytes = encodeUtf8(value)
+    if (bytes.length > shortLimit) this.tooLong(name)
+    this.octet(bytes.length)
+    this.bytes(bytes)
   }
 
   private tooLong(name: string): never {
-    throw new EncodeError({ message: `${name}: a short string holds at most 255 bytes of UTF-8` })
+    throw new EncodeError({ message: `${name}: a short string holds at most ${shortLimit} bytes of UTF-8` })
   }
 
   /** Moves the committed bytes of the slab into `chunks`. */
   private cut(): void {
     if (this.committed === this.start) return
-    this.chunks.push(this.slab.subarray(this.start, this.committed))
-    this.chunkBytes += this.committed - this.start
+    this.push(this.slab.subarray(this.start, this.committed))
     this.start = this.committed
+  }
+
+  private push(chunk: Uint8Array): void {
+    this.chunks.push(chunk)
+    this.sizes.push(chunk.length)
+    this.chunkBytes += chunk.length
   }
 
   /** Replaces the slab by one with room for `size` more bytes; only the provisional bytes move. */

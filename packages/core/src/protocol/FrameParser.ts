@@ -50,6 +50,12 @@ const protocolHeaderSize = 8
 /** Class, weight and body size, before the properties. */
 const contentHeaderSize = 12
 
+/** The ids of a class and a method: a method frame has no less. */
+const minMethodPayload = 4
+
+/** A content header has at least one word of property flags. */
+const minHeaderPayload = contentHeaderSize + 2
+
 const frameError = (message: string): ProtocolError => new ProtocolError({ replyCode: ReplyCode.frameError, message })
 
 /**
@@ -68,6 +74,11 @@ const frameError = (message: string): ProtocolError => new ProtocolError({ reply
 export class FrameParser {
   /** The largest frame that is accepted, in bytes with its 8 bytes of overhead; 0 sets no limit. May change at any time. */
   maxFrameSize: number
+  /**
+   * The largest content header frame that is accepted, where that is more than `maxFrameSize`, in bytes with its overhead. RabbitMQ
+   * sends a header in one frame, also when the headers that it added (`x-death`) have made it larger than the negotiated frame-max.
+   */
+  maxHeaderSize = 0
 
   private readonly handler: FrameHandler
   private readonly reader = new ByteReader()
@@ -154,8 +165,11 @@ export class FrameParser {
     const payload = (bytes[position + 3] << 24 | bytes[position + 4] << 16 | bytes[position + 5] << 8 |
       bytes[position + 6]) >>> 0
     const size = payload + frameOverhead
-    if (size > this.maxFrameSize && this.maxFrameSize !== 0) {
-      throw frameError(`a frame of ${size} bytes exceeds the limit of ${this.maxFrameSize}`)
+    if (
+      size > this.maxFrameSize && this.maxFrameSize !== 0 && (type !== FrameType.header || size > this.maxHeaderSize)
+    ) {
+      const limit = type === FrameType.header ? Math.max(this.maxFrameSize, this.maxHeaderSize) : this.maxFrameSize
+      throw frameError(`a frame of ${size} bytes exceeds the limit of ${limit}`)
     }
     if (type === FrameType.heartbeat) {
       // Judged here, so that a payload is not waited for.
@@ -174,6 +188,7 @@ export class FrameParser {
     const channel = bytes[start + 1] << 8 | bytes[start + 2]
     const payload = start + frameHeaderSize
     if (type === FrameType.method) {
+      if (end - payload < minMethodPayload) throw tooShort("method", end - payload)
       this.reader.reset(bytes, payload, end)
       this.handler.onMethod(channel, decodeMethod(this.reader))
     } else if (type === FrameType.heartbeat) {
@@ -188,6 +203,7 @@ export class FrameParser {
   }
 
   private readHeader(bytes: Uint8Array, start: number, end: number): ContentHeader {
+    if (end - start < minHeaderPayload) throw tooShort("content header", end - start)
     const reader = this.reader
     reader.reset(bytes, start, end)
     const classId = reader.short()
@@ -231,6 +247,10 @@ export class FrameParser {
     throw frameError(`there is no frame type ${type}: this does not look like AMQP`)
   }
 }
+
+/** The frame is too short to be one of its type (501), whatever its values are (502). */
+const tooShort = (what: string, length: number): ProtocolError =>
+  frameError(`a ${what} frame has only ${length} bytes of payload`)
 
 const isText = (bytes: Uint8Array, position: number, text: string): boolean => {
   for (let index = 0; index < text.length; index++) {

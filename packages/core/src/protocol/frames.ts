@@ -11,11 +11,17 @@ import { encodeProperties } from "./BasicProperties.ts"
 import type { BasicProperties } from "./BasicProperties.ts"
 import type { ByteWriter } from "./ByteWriter.ts"
 import { basicClassId, frameEnd, frameOverhead, FrameType } from "./constants.ts"
+import { draft } from "./draft.ts"
 import { encodeMethod } from "./methods.generated.ts"
 import type { Method } from "./methods.generated.ts"
 
-/** From this size on, a piece of a body is handed over by reference and not copied. */
-const referenceSize = 16384
+/**
+ * From this size on, in bytes, a piece of a body is handed over by reference and not copied.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const referenceSize = 16384
 
 /** What a frame's size field can say. */
 const maxPayload = 0xffffffff
@@ -39,12 +45,41 @@ export const heartbeatFrame: Uint8Array = Uint8Array.of(FrameType.heartbeat, 0, 
  * @since 0.1.0
  */
 export const encodeMethodFrame = (writer: ByteWriter, channel: number, method: Method): void => {
+  if ("arguments" in method || "clientProperties" in method || "serverProperties" in method) {
+    return encodeDraftedMethod(writer, channel, method)
+  }
+  encodeMethodFrameAlone(writer, channel, method)
+}
+
+/**
+ * As {@link encodeMethodFrame}, for a writer that nothing else writes to: tables are written to it at once, so that their bytes are in no
+ * other buffer.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeMethodFrameAlone = (writer: ByteWriter, channel: number, method: Method): void => {
   writer.octet(FrameType.method)
   writer.short(channel, "channel")
   const mark = writer.reserve(4)
   encodeMethod(writer, method)
   writer.patchSize(mark)
   writer.octet(frameEnd)
+}
+
+/** A method with a table, which may be a user's: nothing is written before all of it was read. */
+const encodeDraftedMethod = (writer: ByteWriter, channel: number, method: Method): void => {
+  const start = draft.provisionalBytes
+  try {
+    encodeMethod(draft, method)
+    writer.octet(FrameType.method)
+    writer.short(channel, "channel")
+    writer.long(draft.provisionalBytes - start)
+    writer.copySince(draft, start)
+    writer.octet(frameEnd)
+  } finally {
+    draft.truncate(start)
+  }
 }
 
 /**
@@ -61,6 +96,26 @@ export const encodeHeaderFrame = (
 ): void => {
   const mark = beginHeader(writer, channel, bodySize)
   encodeProperties(writer, properties)
+  writer.patchSize(mark)
+  writer.octet(frameEnd)
+}
+
+/**
+ * Writes a content header frame with the properties that `encodeProperties` wrote into `source` since its `provisionalBytes` was
+ * `start`.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeDraftedHeaderFrame = (
+  writer: ByteWriter,
+  channel: number,
+  bodySize: number,
+  source: ByteWriter,
+  start: number
+): void => {
+  const mark = beginHeader(writer, channel, bodySize)
+  writer.copySince(source, start)
   writer.patchSize(mark)
   writer.octet(frameEnd)
 }

@@ -1217,7 +1217,7 @@ const writeConnectionOpenOk = (writer: ByteWriter): void => {
 const writeConnectionClose = (writer: ByteWriter, method: ConnectionClose): void => {
   writer.long(0x000a0032)
   writer.short(method.replyCode, "reply-code")
-  writer.shortString(method.replyText, "reply-text")
+  writer.shortText(method.replyText, "reply-text")
   writer.short(method.classId, "class-id")
   writer.short(method.methodId, "method-id")
 }
@@ -1228,7 +1228,7 @@ const writeConnectionCloseOk = (writer: ByteWriter): void => {
 
 const writeConnectionBlocked = (writer: ByteWriter, method: ConnectionBlocked): void => {
   writer.long(0x000a003c)
-  writer.shortString(method.reason, "reason")
+  writer.shortText(method.reason, "reason")
 }
 
 const writeConnectionUnblocked = (writer: ByteWriter): void => {
@@ -1268,7 +1268,7 @@ const writeChannelFlowOk = (writer: ByteWriter, method: ChannelFlowOk): void => 
 const writeChannelClose = (writer: ByteWriter, method: ChannelClose): void => {
   writer.long(0x00140028)
   writer.short(method.replyCode, "reply-code")
-  writer.shortString(method.replyText, "reply-text")
+  writer.shortText(method.replyText, "reply-text")
   writer.short(method.classId, "class-id")
   writer.short(method.methodId, "method-id")
 }
@@ -1354,7 +1354,7 @@ const writeQueueDeclare = (writer: ByteWriter, method: QueueDeclare): void => {
 
 const writeQueueDeclareOk = (writer: ByteWriter, method: QueueDeclareOk): void => {
   writer.long(0x0032000b)
-  writer.shortString(method.queue, "queue")
+  writer.shortText(method.queue, "queue")
   writer.long(method.messageCount, "message-count")
   writer.long(method.consumerCount, "consumer-count")
 }
@@ -1441,25 +1441,25 @@ const writeBasicConsume = (writer: ByteWriter, method: BasicConsume): void => {
 
 const writeBasicConsumeOk = (writer: ByteWriter, method: BasicConsumeOk): void => {
   writer.long(0x003c0015)
-  writer.shortString(method.consumerTag, "consumer-tag")
+  writer.shortText(method.consumerTag, "consumer-tag")
 }
 
 const writeBasicCancel = (writer: ByteWriter, method: BasicCancel): void => {
   writer.long(0x003c001e)
-  writer.shortString(method.consumerTag, "consumer-tag")
+  writer.shortText(method.consumerTag, "consumer-tag")
   writer.octet(method.noWait ? 1 : 0)
 }
 
 const writeBasicCancelOk = (writer: ByteWriter, method: BasicCancelOk): void => {
   writer.long(0x003c001f)
-  writer.shortString(method.consumerTag, "consumer-tag")
+  writer.shortText(method.consumerTag, "consumer-tag")
 }
 
 const writeBasicPublish = (writer: ByteWriter, method: BasicPublish): void => {
   writer.long(0x003c0028)
   writer.short(0)
   writer.shortString(method.exchange, "exchange")
-  writer.shortString(method.routingKey, "routing-key")
+  writer.shortText(method.routingKey, "routing-key")
   writer.octet(
     (method.mandatory ? 1 : 0) |
     (method.immediate ? 2 : 0)
@@ -1469,18 +1469,18 @@ const writeBasicPublish = (writer: ByteWriter, method: BasicPublish): void => {
 const writeBasicReturn = (writer: ByteWriter, method: BasicReturn): void => {
   writer.long(0x003c0032)
   writer.short(method.replyCode, "reply-code")
-  writer.shortString(method.replyText, "reply-text")
-  writer.shortString(method.exchange, "exchange")
-  writer.shortString(method.routingKey, "routing-key")
+  writer.shortText(method.replyText, "reply-text")
+  writer.shortText(method.exchange, "exchange")
+  writer.shortText(method.routingKey, "routing-key")
 }
 
 const writeBasicDeliver = (writer: ByteWriter, method: BasicDeliver): void => {
   writer.long(0x003c003c)
-  writer.shortString(method.consumerTag, "consumer-tag")
+  writer.shortText(method.consumerTag, "consumer-tag")
   writer.longLong(method.deliveryTag, "delivery-tag")
   writer.octet(method.redelivered ? 1 : 0)
-  writer.shortString(method.exchange, "exchange")
-  writer.shortString(method.routingKey, "routing-key")
+  writer.shortText(method.exchange, "exchange")
+  writer.shortText(method.routingKey, "routing-key")
 }
 
 const writeBasicGet = (writer: ByteWriter, method: BasicGet): void => {
@@ -1494,8 +1494,8 @@ const writeBasicGetOk = (writer: ByteWriter, method: BasicGetOk): void => {
   writer.long(0x003c0047)
   writer.longLong(method.deliveryTag, "delivery-tag")
   writer.octet(method.redelivered ? 1 : 0)
-  writer.shortString(method.exchange, "exchange")
-  writer.shortString(method.routingKey, "routing-key")
+  writer.shortText(method.exchange, "exchange")
+  writer.shortText(method.routingKey, "routing-key")
   writer.long(method.messageCount, "message-count")
 }
 

@@ -52,6 +52,8 @@ import type { BindingInfo, BrokerConnection, ExchangeInfo, QueueInfo } from "./i
 import { MemoryLink, memorySocket, refusedError } from "./internal/memoryLink.ts"
 import type { LinkOptions } from "./internal/memoryLink.ts"
 import type { RefusalInfo } from "./internal/refusal.ts"
+import { rulesOf, versions } from "./internal/rules.ts"
+import type { Rules, Version } from "./internal/rules.ts"
 import { serve } from "./internal/socketTransport.ts"
 import * as Timers from "./internal/timers.ts"
 
@@ -96,6 +98,11 @@ export interface Permissions {
  * @since 0.1.0
  */
 export interface Options {
+  /**
+   * Which RabbitMQ it behaves like: a series, of which it is the newest release that is known. What differs is listed in
+   * `docs/testing.md`. Default: `"3.10"`.
+   */
+  readonly version?: Version | undefined
   /** By name. Default: RabbitMQ's `guest` with the password `guest`. */
   readonly users?: Readonly<Record<string, User>> | undefined
   /** Their names, of at most 255 bytes each. Default: `/`. */
@@ -108,7 +115,7 @@ export interface Options {
   readonly frameMax?: number | undefined
   /** How many channels a connection may have, from 0 (no limit) to 65535. Default: 2047. */
   readonly channelMax?: number | undefined
-  /** The largest body that is taken, in bytes from 0. Default: 128 MiB, as in RabbitMQ 3.10. */
+  /** The largest body that is taken, in bytes from 0. Default: 128 MiB, as in RabbitMQ 3.10, or 16 MiB as in 4.x. */
   readonly maxMessageSize?: number | undefined
   /**
    * How long a client may keep a message unsettled until its channel is closed with 406 (RabbitMQ, "Delivery Acknowledgement
@@ -144,6 +151,7 @@ export type { Confirmation, LateConfirmation } from "./internal/confirms.ts"
 export type { BindingInfo, BrokerConnection, ChannelInfo, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
 export type { Direction } from "./internal/memoryLink.ts"
 export type { RefusalInfo } from "./internal/refusal.ts"
+export type { Version } from "./internal/rules.ts"
 
 /**
  * A message that was published.
@@ -206,9 +214,9 @@ export class AmqpBroker extends Context.Service<AmqpBroker, {
 }>()("@effect-amqp/core/testing/AmqpBroker") {}
 
 /** What RabbitMQ says of itself, as far as clients decide by it. */
-const serverPropertiesOf = (given: FieldTable = {}): FieldTable => ({
+const serverPropertiesOf = ({ serverVersion }: Rules, given: FieldTable = {}): FieldTable => ({
   product: "effect-amqp embedded broker",
-  version: "3.10.0",
+  version: serverVersion,
   platform: "Effect",
   information: "For tests and demonstrations",
   ...given,
@@ -230,14 +238,18 @@ const serverOptionsOf = (options: Options): ServerOptions => {
   const { channelMax = 2047, consumerTimeout = "30 minutes", frameMax = 131072, heartbeat = "60 seconds" } = options
   const consumerTimeoutMillis = Duration.toMillis(consumerTimeout)
   if (!(consumerTimeoutMillis >= 1)) throw Validation.invalid("consumerTimeout: must be from 1 millisecond")
+  const { version = "3.10" } = options
+  if (!versions.includes(version)) throw Validation.invalid(`version: must be one of ${versions.join(", ")}`)
+  const rules = rulesOf(version)
   if (frameMax !== 0) Validation.wholeNumber("frameMax", frameMax, frameMinSize, 2 ** 32 - 1)
   return {
-    serverProperties: serverPropertiesOf(options.serverProperties),
+    rules,
+    serverProperties: serverPropertiesOf(rules, options.serverProperties),
     mechanisms: options.mechanisms ?? ["PLAIN", "AMQPLAIN"],
     channelMax: Validation.wholeNumber("channelMax", channelMax, 0, 65535),
     frameMax,
     heartbeatSeconds: Validation.wholeNumber("heartbeat in seconds", Duration.toSeconds(heartbeat), 0, 65535),
-    maxMessageSize: Validation.wholeNumber("maxMessageSize", options.maxMessageSize ?? 128 * 1024 * 1024, 0),
+    maxMessageSize: Validation.wholeNumber("maxMessageSize", options.maxMessageSize ?? rules.maxMessageSize, 0),
     consumerTimeoutMillis
   }
 }
@@ -268,7 +280,8 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<AmqpBroker["Service"], never, Scope.Scope> {
   const broker = new Broker(serverOptionsOf(options), yield* Timers.make)
   const setUser = (name: string, { password, permissions }: User): void =>
-    void broker.users.set(name, { name, password: Redacted.value(password), permissions })
+    // A secret of the broker's own, as the caller's may be wiped.
+    void broker.users.set(name, { name, password: Redacted.make(Redacted.value(password)), permissions })
   for (const [name, user] of Object.entries(options.users ?? guest)) setUser(name, user)
   for (const name of options.virtualHosts ?? ["/"]) broker.addVirtualHost(Validation.name("virtualHosts", name))
 

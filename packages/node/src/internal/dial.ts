@@ -48,7 +48,8 @@ const open = (name: string, dial: Dial): Effect.Effect<net.Socket, Socket.Socket
       })
     )
     return yield* Effect.callback<net.Socket, Socket.SocketError>((resume) => {
-      const fail = (cause: Error) => resume(Effect.fail(openError(explain(name, cause))))
+      const step = dial.readyEvent === "secureConnect" ? "the TLS handshake" : undefined
+      const fail = (cause: Error) => resume(Effect.fail(openError(explain(name, cause, step))))
       let dialed: net.Socket
       try {
         dialed = dial.connect()

@@ -19,6 +19,11 @@ const hints: ReadonlyArray<readonly [code: RegExp, hint: string]> = [
     /^(SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_GET_ISSUER_CERT(_LOCALLY)?|UNABLE_TO_VERIFY_LEAF_SIGNATURE)$/,
     "the server's certificate is from an authority that is not known here; pass that one's certificate as cacertfile=..."
   ],
+  [
+    // A port without TLS answers the greeting of TLS by hanging up.
+    /^ECONNRESET during the TLS handshake$/,
+    "the peer hung up during the TLS handshake; does this port speak TLS? use amqp:// or the port for TLS, by default 5671"
+  ],
   [/^CERT_HAS_EXPIRED$/, "the server needs a new certificate"],
   [/^CERT_NOT_YET_VALID$/, "is the clock of this machine right?"],
   [
@@ -61,9 +66,13 @@ const describe = (error: Error): string => {
 /** The message of whatever was thrown. */
 export const messageOf = (thrown: unknown): string => thrown instanceof Error ? describe(thrown) : String(thrown)
 
-/** An error with the same cause whose message says what failed, why, and what to do about it. */
-export const explain = (what: string, cause: Error): Error => {
-  const code = property(cause, "code")
+/**
+ * An error with the same cause whose message says what failed, why, and what to do about it. `step` is what was under way, where
+ * the same code means something else then.
+ */
+export const explain = (what: string, cause: Error, step?: "the TLS handshake"): Error => {
+  const ownCode = property(cause, "code")
+  const code = step !== undefined && ownCode === "ECONNRESET" ? `${ownCode} during ${step}` : ownCode
   const hint = code === undefined ? undefined : hints.find(([pattern]) => pattern.test(code))?.[1]
   return new Error(`${what}: ${describe(cause)}${hint === undefined ? "" : ` (${hint})`}`, { cause })
 }

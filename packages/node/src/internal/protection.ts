@@ -26,7 +26,8 @@ export const protectionOf = (
   acceptsAnyCertificate = uri.tls?.dangerouslyAcceptAnyCertificate === true
 ): TransportProtection => {
   const peer = addressOf(uri)
-  if (isLoopback(uri.host)) return { peer, level: "Local" }
-  if (uri.tls === undefined) return { peer, level: "None" }
-  return { peer, level: acceptsAnyCertificate ? "Unverified" : "Verified" }
+  const isEncrypted = uri.tls !== undefined
+  if (isLoopback(uri.host)) return { peer, level: "Local", isEncrypted }
+  if (!isEncrypted) return { peer, level: "None", isEncrypted }
+  return { peer, level: acceptsAnyCertificate ? "Unverified" : "Verified", isEncrypted }
 }

@@ -7,6 +7,7 @@ import * as Redacted from "effect/Redacted"
 import * as fs from "node:fs/promises"
 import * as net from "node:net"
 import * as path from "node:path"
+import * as tls from "node:tls"
 import type { ConnectionOptions } from "node:tls"
 import { messageOf } from "./explain.ts"
 
@@ -77,3 +78,12 @@ export const tlsOptions = (uri: AmqpUri, parameters: TlsParameters): Effect.Effe
       ...(parameters.dangerouslyAcceptAnyHostname ? { checkServerIdentity: () => undefined } : {})
     }
   })
+
+/**
+ * The same options with the keys and their passphrase in a secure context, which shows nothing of them: a TLS socket keeps the
+ * options that it is made with as a property.
+ */
+export const withoutKeys = (options: ConnectionOptions): ConnectionOptions => {
+  const { cert: _cert, key: _key, passphrase: _passphrase, pfx: _pfx, ...others } = options
+  return { ...others, secureContext: options.secureContext ?? tls.createSecureContext(options) }
+}

@@ -150,7 +150,14 @@ class Solitary {
           this.take(delivery, "in a get that recovers")
           this.giveBack(delivery.text)
           return AmqpChannel.as(AmqpChannel.recover, AmqpDelivery.ack)
-        })
+        }).pipe(
+          // It could not be settled any more, which is no success.
+          AmqpChannel.catchTag(
+            "AmqpChannelError",
+            (error) =>
+              error.reason._tag === "InvalidArgument" ? AmqpChannel.succeed(undefined) : AmqpChannel.fail(error)
+          )
+        )
       case "Wait":
         return AmqpChannel.fromEffect(Effect.sleep(step.millis))
       case "Purge":

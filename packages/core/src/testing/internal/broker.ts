@@ -29,6 +29,8 @@ export class Broker implements ConnectionHost {
   private lastId = 0
   private depth = 0
   private readonly touched = new Set<ServerConnection>()
+  /** What is done at the end of the step. */
+  private deferred: Array<() => void> = []
 
   constructor(options: ServerOptions, timers: Timers) {
     this.timers = {
@@ -55,6 +57,11 @@ export class Broker implements ConnectionHost {
     }
   }
 
+  /** Does something at the end of the step. */
+  private readonly defer = (action: () => void): void => {
+    this.deferred.push(action)
+  }
+
   connect(transport: Transport): ServerConnection {
     const connection = new ServerConnection(++this.lastId, this, transport)
     this.connections.add(connection)
@@ -75,7 +82,9 @@ export class Broker implements ConnectionHost {
   }
 
   addVirtualHost(name: string): void {
-    if (!this.virtualHosts.has(name)) this.virtualHosts.set(name, new VirtualHost(name, this.timers))
+    if (!this.virtualHosts.has(name)) {
+      this.virtualHosts.set(name, new VirtualHost(name, this.timers, this.options.rules, this.defer))
+    }
   }
 
   deleteVirtualHost(name: string): void {
@@ -110,14 +119,21 @@ export class Broker implements ConnectionHost {
 
   private closeConnections(which: (connection: ServerConnection) => boolean, why: string): void {
     const refusal = new Refusal("connectionForced", why)
-    for (const connection of this.connections) if (which(connection)) connection.close(refusal, undefined)
+    for (const connection of this.connections) if (which(connection)) connection.close(refusal)
   }
 
   private flush(): void {
+    this.runDeferred()
     // The first of a set again and again: a flush may touch others, and itself.
     for (let [connection] = this.touched; connection !== undefined; [connection] = this.touched) {
       this.touched.delete(connection)
       connection.flush()
+      this.runDeferred()
     }
+  }
+
+  /** Does now what was to be done at the end of the step; that may defer more. */
+  runDeferred(): void {
+    for (let action = this.deferred.shift(); action !== undefined; action = this.deferred.shift()) action()
   }
 }

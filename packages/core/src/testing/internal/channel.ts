@@ -1,18 +1,21 @@
 /** A channel from the broker's side: its consumers, what it delivered, and its mode. */
-import { ContentAssembler } from "../../protocol/ContentAssembler.ts"
-import type { Content } from "../../protocol/ContentAssembler.ts"
-import type { ContentHeader } from "../../protocol/FrameParser.ts"
+import { frameEnd, FrameType } from "../../protocol/constants.ts"
 import type * as Methods from "../../protocol/methods.generated.ts"
 import { ChannelConsumer } from "./channelConsumer.ts"
 import type { DeliveringChannel } from "./channelConsumer.ts"
+import type { ReceivedContent } from "./channelFrames.ts"
 import { unless } from "./channelHost.ts"
 import type { ChannelHost } from "./channelHost.ts"
 import { Confirms } from "./confirms.ts"
+import { integerArgument } from "./consumerArguments.ts"
 import { replyQueue } from "./directReplies.ts"
 import type { ReplyReceiver } from "./directReplies.ts"
+import { GlobalPrefetch } from "./globalPrefetch.ts"
 import { readProperties } from "./message.ts"
 import type { Message } from "./message.ts"
 import { checkProperties } from "./messageChecks.ts"
+import { addressed } from "./messageHeaders.ts"
+import { takeBack, timeoutOf, tooLate } from "./overdueDeliveries.ts"
 import type { Entry, Queue } from "./queue.ts"
 import { Refusal } from "./refusal.ts"
 import { isTopologyMethod, TopologyMethods } from "./topologyMethods.ts"
@@ -25,7 +28,9 @@ type Settlement = "acknowledge" | "requeue" | "reject" | "release"
 /** What is done when the transaction is committed. */
 interface Transaction {
   readonly publishes: Array<{ readonly method: Methods.BasicPublish; readonly message: Message }>
-  readonly settlements: Array<{ readonly settlement: Settlement; readonly received: ReadonlyArray<Received> }>
+  readonly settlements: Array<
+    { readonly settlement: Settlement; readonly received: ReadonlyArray<Received>; readonly failed: boolean }
+  >
 }
 
 type Mode =
@@ -33,12 +38,15 @@ type Mode =
   | { readonly _tag: "Confirm"; readonly confirms: Confirms }
   | { readonly _tag: "Transaction"; transaction: Transaction }
 
+/** `access.request-ok` with ticket 1. The client's own codec does not know the class. */
+const accessGranted = (channel: number): Uint8Array =>
+  Uint8Array.of(FrameType.method, channel >> 8, channel & 255, 0, 0, 0, 6, 0, 30, 0, 11, 0, 1, frameEnd)
+
 const emptyTransaction = (): Transaction => ({ publishes: [], settlements: [] })
 
 export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   readonly number: number
   private readonly host: ChannelHost
-  private readonly assembler: ContentAssembler<Methods.BasicPublish>
   private readonly consumers = new Map<string, ChannelConsumer>()
   private readonly unacknowledged: Unacknowledged
   private mode: Mode = { _tag: "Plain" }
@@ -46,8 +54,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   private lastConsumerNumber = 0
   /** Of each consumer that is made from now on. */
   private prefetch = 0
-  /** Of the whole channel. */
-  private globalPrefetch = 0
+  private readonly globalPrefetch = new GlobalPrefetch()
   private resumptions = 0
   private readonly topology: TopologyMethods
   /** The consumer of direct replies, and the address of it. */
@@ -58,20 +65,10 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     this.number = number
     this.host = host
     this.topology = new TopologyMethods(host)
-    this.assembler = new ContentAssembler(host.maxMessageSize)
-    const { consumerTimeoutMillis: timeoutMillis, timers } = host
     this.unacknowledged = new Unacknowledged({
-      timers,
-      timeoutMillis,
-      onMissed: () =>
-        host.refuse(
-          new Refusal(
-            "preconditionFailed",
-            `delivery acknowledgement on channel ${number} timed out. Timeout value used: ${timeoutMillis} ms. ` +
-              "This timeout value can be configured, see consumers doc guide to learn more"
-          ),
-          number
-        )
+      timers: host.timers,
+      timeoutOf: (received) => timeoutOf(received, host.virtualHost.rules, host.consumerTimeoutMillis),
+      onMissed: (overdue) => this.onOverdue(overdue)
     })
   }
 
@@ -95,22 +92,17 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   // what the client sends
   // ---------------------------------------------------------------------------
 
-  onMethod(method: Methods.Method): void {
-    if (!this.assembler.idle) throw new Refusal("unexpectedFrame", `expected content, got ${method._tag} instead`)
-    if (method._tag === "basic.publish") {
-      if (method.immediate) throw new Refusal("notImplemented", "immediate=true")
-      return this.assembler.start(method)
-    }
+  /** Takes a method, and its content if it has one. */
+  onMethod(method: Methods.Method, content: ReceivedContent | undefined): void {
+    if (method._tag === "basic.publish" && content !== undefined) return this.onPublish(method, content)
     const answer = this.answer(method)
     if (answer !== undefined) this.send(answer)
   }
 
-  onHeader(header: ContentHeader): void {
-    this.onContent(this.assembler.header(header))
-  }
-
-  onBody(payload: Uint8Array): void {
-    this.onContent(this.assembler.body(payload))
+  /** Grants the access of AMQP 0-8's `access.request`, as RabbitMQ does, which checks permissions elsewhere. */
+  grantAccess(): void {
+    if (this.mode._tag === "Confirm") this.mode.confirms.flush()
+    this.host.sendBytes(accessGranted(this.number))
   }
 
   /** Does what a method asks for, and answers what to say, if it wants to be answered. */
@@ -134,7 +126,11 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
           this.unacknowledged.take(method.deliveryTag, method.multiple)
         )
       case "basic.reject":
-        return this.settle(method.requeue ? "requeue" : "reject", this.unacknowledged.take(method.deliveryTag, false))
+        return this.settle(
+          method.requeue ? "requeue" : "reject",
+          this.unacknowledged.take(method.deliveryTag, false),
+          true
+        )
       case "basic.recover":
       case "basic.recover-async":
         if (!method.requeue) throw new Refusal("notImplemented", "requeue=false")
@@ -163,8 +159,6 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
       case "channel.flow":
         if (!method.active) throw new Refusal("notImplemented", "active=false")
         return { _tag: "channel.flow-ok", active: true }
-      case "channel.open":
-        throw new Refusal("channelError", "second 'channel.open' seen")
       default:
         throw new Refusal("commandInvalid", "unimplemented method")
     }
@@ -174,24 +168,19 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   // publishing
   // ---------------------------------------------------------------------------
 
-  private onContent(content: Content<Methods.BasicPublish> | undefined): void {
-    if (content === undefined) return
-    const { bodySize, method } = content
+  private onPublish(method: Methods.BasicPublish, { body, bodySize, properties }: ReceivedContent): void {
     const { host } = this
-    if (content.oversized) {
+    if (method.immediate) throw new Refusal("notImplemented", "immediate=true")
+    if (bodySize > host.maxMessageSize) {
       throw new Refusal(
         "preconditionFailed",
         `message size ${bodySize} is larger than configured max size ${host.maxMessageSize}`
       )
     }
     host.authorize("write", "exchange", method.exchange)
-    const message = this.checked({
-      exchange: method.exchange,
-      routingKey: method.routingKey,
-      properties: readProperties(content.properties),
-      // A view would keep everything alive that was received with it.
-      body: content.body.slice()
-    })
+    this.virtualHost.checkPublish(method.exchange)
+    const { exchange, routingKey } = method
+    const message = this.checked({ exchange, routingKey, properties: readProperties(properties), body })
     if (this.mode._tag === "Transaction") this.mode.transaction.publishes.push({ method, message })
     else this.publish(method, message)
   }
@@ -199,20 +188,14 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   /** What RabbitMQ checks of a message, and its reply address filled in. */
   private checked(message: Message): Message {
     this.virtualHost.checkPublish(message.exchange)
-    const { replyTo, userId } = message.properties
+    const { replyTo } = message.properties
     const replies = replyTo === replyQueue ? this.replies : undefined
     if (replyTo === replyQueue && replies === undefined) {
       throw new Refusal("preconditionFailed", "fast reply consumer does not exist")
     }
-    if (userId !== undefined && userId !== this.host.username) {
-      throw new Refusal(
-        "preconditionFailed",
-        `user_id property set to '${userId}' but authenticated user was '${this.host.username}'`
-      )
-    }
-    checkProperties(message.properties)
-    if (replies === undefined) return message
-    return { ...message, properties: { ...message.properties, replyTo: replies.address } }
+    checkProperties(message.properties, this.host.username, this.virtualHost.rules)
+    if (replies === undefined) return addressed(message)
+    return addressed({ ...message, properties: { ...message.properties, replyTo: replies.address } })
   }
 
   private publish(method: Methods.BasicPublish, message: Message): void {
@@ -221,6 +204,8 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     const { accepted, routed } = isReply && host.directReplies.deliver(this.virtualHost, message)
       ? { accepted: true, routed: true }
       : this.virtualHost.publish(message)
+    // RabbitMQ waits for no queue, and so confirms an unroutable message alone and at once.
+    if (!routed && mode._tag === "Confirm") mode.confirms.flush()
     if (!routed && method.mandatory) {
       host.sendContent(this.number, {
         _tag: "basic.return",
@@ -232,14 +217,16 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     }
     if (mode._tag !== "Confirm") return
     mode.confirms.add(accepted ? host.confirmation(message) : "nack")
-    host.defer(mode.confirms)
+    if (routed) host.defer(mode.confirms)
+    else mode.confirms.flush()
   }
 
   private readonly confirm = (_tag: "basic.ack" | "basic.nack", deliveryTag: number, multiple: boolean): void => {
     if (this.ended) return
     this.host.send(
       this.number,
-      _tag === "basic.ack" ? { _tag, deliveryTag, multiple } : { _tag, deliveryTag, multiple, requeue: false }
+      // `requeue` has no meaning here; RabbitMQ leaves it at the method's default.
+      _tag === "basic.ack" ? { _tag, deliveryTag, multiple } : { _tag, deliveryTag, multiple, requeue: true }
     )
   }
 
@@ -257,45 +244,45 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
 
   private commit({ publishes, settlements }: Transaction): void {
     for (const { message, method } of publishes) this.publish(method, message)
-    for (const { received, settlement } of settlements) this.settleNow(settlement, received)
+    for (const { failed, received, settlement } of settlements) this.settleNow(settlement, received, failed)
   }
 
   // ---------------------------------------------------------------------------
   // consuming
   // ---------------------------------------------------------------------------
 
-  private qos(method: Methods.BasicQos): Methods.BasicQosOk {
+  private qos(given: Methods.BasicQos): Methods.BasicQosOk {
+    const method = { ...given, global: given.global && this.virtualHost.rules.limitsChannels }
     if (method.prefetchSize !== 0) {
       throw new Refusal("notImplemented", `prefetch_size!=0 (${method.prefetchSize})`)
     }
-    if (method.global) {
-      this.globalPrefetch = method.prefetchCount
-      this.resume()
-    } else {
-      this.prefetch = method.prefetchCount
-    }
+    // A limit of consumers ends that of the channel, as in RabbitMQ.
+    this.globalPrefetch.set(method.global ? method.prefetchCount : 0, this.unacknowledged.size)
+    if (!method.global) this.prefetch = method.prefetchCount
+    this.resume()
     return { _tag: "basic.qos-ok" }
   }
 
   private consume(method: Methods.BasicConsume): undefined {
+    const named = this.topology.naming(method)
+    // Before anything else. The consumer of replies is not among those that RabbitMQ looks at.
+    if (this.consumers.has(method.consumerTag)) {
+      throw new Refusal("notAllowed", `attempt to reuse consumer tag '${method.consumerTag}'`)
+    }
     const consumerTag = method.consumerTag === ""
       ? `amq.ctag-${this.number}.${++this.lastConsumerNumber}`
       : method.consumerTag
     if (method.queue === replyQueue) return this.consumeReplies({ ...method, consumerTag })
-    const named = this.topology.naming(method)
     this.host.authorize("read", "queue", named.queue)
     const queue = this.virtualHost.queue(named.queue, this.host)
-    if (this.consumers.has(consumerTag) || this.replies?.consumerTag === consumerTag) {
-      throw new Refusal("notAllowed", `attempt to reuse consumer tag '${consumerTag}'`)
-    }
-    const priority = method.arguments["x-priority"]
     const consumer = new ChannelConsumer(this, queue, {
       tag: consumerTag,
       noAck: method.noAck,
       exclusive: method.exclusive,
-      priority: typeof priority === "number" ? priority : 0,
+      priority: integerArgument(method.arguments, "x-priority") ?? 0,
       prefetch: this.prefetch,
-      globalPrefetch: this.globalPrefetch > 0,
+      globalPrefetch: this.globalPrefetch.isActive,
+      timeoutMillis: integerArgument(method.arguments, "x-consumer-timeout"),
       arguments: method.arguments
     })
     this.consumers.set(consumerTag, consumer)
@@ -323,8 +310,8 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   }
 
   private consumeReplies(method: Methods.BasicConsume): undefined {
-    if (this.replies !== undefined) throw new Refusal("preconditionFailed", "reply consumer already set")
     if (!method.noAck) throw new Refusal("preconditionFailed", "reply consumer cannot acknowledge")
+    if (this.replies !== undefined) throw new Refusal("preconditionFailed", "reply consumer already set")
     this.replies = { consumerTag: method.consumerTag, address: this.host.directReplies.register(this) }
     if (!method.noWait) this.send({ _tag: "basic.consume-ok", consumerTag: method.consumerTag })
   }
@@ -369,7 +356,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   }
 
   get hasCredit(): boolean {
-    return this.globalPrefetch === 0 || this.unacknowledged.size < this.globalPrefetch
+    return !this.globalPrefetch.isReached
   }
 
   deliver(consumer: ChannelConsumer, queue: Queue, entry: Entry): void {
@@ -378,6 +365,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     const deliveryTag = ++this.lastDeliveryTag
     if (!consumer.noAck) {
       consumer.unacknowledged++
+      if (queue.type === "classic") this.globalPrefetch.delivered()
       this.unacknowledged.add({ deliveryTag, queue, entry, consumer, at: this.host.timers.now() })
     }
     this.host.sendContent(this.number, {
@@ -420,23 +408,42 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   // settling
   // ---------------------------------------------------------------------------
 
-  private settle(settlement: Settlement, received: ReadonlyArray<Received>): undefined {
-    if (this.mode._tag === "Transaction") this.mode.transaction.settlements.push({ settlement, received })
-    else this.settleNow(settlement, received)
+  /** `failed`: by `basic.reject`, which RabbitMQ 4.3 takes for a failure. */
+  private settle(settlement: Settlement, received: ReadonlyArray<Received>, failed = false): undefined {
+    if (this.mode._tag === "Transaction") this.mode.transaction.settlements.push({ settlement, received, failed })
+    else this.settleNow(settlement, received, failed)
   }
 
-  private settleNow(settlement: Settlement, received: ReadonlyArray<Received>): void {
+  private settleNow(settlement: Settlement, received: ReadonlyArray<Received>, failed = false): void {
     const byQueue = new Map<Queue, Array<Entry>>()
+    let delivered = 0
     // Before the queues hear of it: they deliver to whoever has room by then.
-    for (const { consumer, entry, queue } of received) {
-      if (consumer !== undefined) consumer.unacknowledged--
+    for (const { consumer, deliveryTag, entry, queue } of received) {
+      if (consumer !== undefined && !consumer.overdue.delete(deliveryTag)) {
+        consumer.unacknowledged--
+        delivered++
+      }
       const entries = byQueue.get(queue)
       if (entries === undefined) byQueue.set(queue, [entry])
       else entries.push(entry)
     }
-    for (const [queue, entries] of byQueue) queue[settlement](entries)
-    if (this.globalPrefetch > 0) this.resume()
+    this.globalPrefetch.settled(delivered)
+    for (const [queue, entries] of byQueue) queue[settlement](entries, failed)
+    if (this.globalPrefetch.isActive) this.resume()
     else for (const queue of byQueue.keys()) queue.deliver()
+  }
+
+  /** The client keeps messages for too long. */
+  private onOverdue(overdue: ReadonlyArray<Received>): void {
+    const { consumerTimeoutMillis, notifiesCancel } = this.host
+    const timeoutMillis = this.virtualHost.rules.overdueConsumers === "the channel is closed"
+      ? consumerTimeoutMillis
+      : takeBack(overdue, (consumer) => {
+        if (!notifiesCancel || this.consumers.get(consumer.tag) !== consumer) return false
+        this.send({ _tag: "basic.cancel", consumerTag: consumer.tag, noWait: true })
+        return true
+      })
+    if (timeoutMillis !== undefined) this.host.refuse(tooLate(this.number, timeoutMillis), this.number)
   }
 
   // ---------------------------------------------------------------------------
@@ -449,10 +456,15 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     this.host.send(this.number, method)
   }
 
-  /** Ends what the channel has: its consumers first, so that none is given what is put back. */
-  end(): void {
+  /** Delivers nothing more. All channels of a connection stop before the first of them ends and puts its messages back. */
+  stop(): void {
     if (this.mode._tag === "Confirm") this.mode.confirms.flush()
     this.ended = true
+  }
+
+  /** Ends what the channel has: its consumers first, so that none is given what is put back. */
+  end(): void {
+    this.stop()
     this.endReplies()
     const consumers = [...this.consumers.values()]
     this.consumers.clear()

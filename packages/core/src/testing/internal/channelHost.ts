@@ -27,6 +27,8 @@ export interface ChannelHost extends Owner {
   confirmation(message: Message): Confirmation
   authorize(permission: Permission, kind: "exchange" | "queue", name: string): void
   send(channel: number, method: Methods.ServerMethod): void
+  /** Sends what is no method of this client's codec. */
+  sendBytes(bytes: Uint8Array): void
   sendContent(
     channel: number,
     method: Methods.BasicDeliver | Methods.BasicGetOk | Methods.BasicReturn,

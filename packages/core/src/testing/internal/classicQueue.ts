@@ -2,13 +2,19 @@
 import { MessageQueue } from "./messageQueue.ts"
 import type { StoredEntry } from "./messageQueue.ts"
 import type { Consumer, QueueDefinition, QueueHost } from "./queue.ts"
+import { integerOf } from "./queueArguments.ts"
 import { Refusal } from "./refusal.ts"
 
 export class ClassicQueue extends MessageQueue {
   readonly type = "classic"
+  protected readonly countsFailures: boolean
+  protected readonly expiresWhenFetched = true
+  private readonly maxPriority: number
 
   constructor(definition: QueueDefinition, host: QueueHost) {
     super(definition, host, "priority")
+    this.countsFailures = host.rules.countsFailures === "all queues"
+    this.maxPriority = integerOf(definition.arguments, "x-max-priority") ?? 0
   }
 
   protected checkConsumer(consumer: Consumer): void {
@@ -23,8 +29,29 @@ export class ClassicQueue extends MessageQueue {
     return this.limits.isExceeded({ length: this.ready.length + 1, bytes: this.ready.bytes + size })
   }
 
-  protected takeBack(entry: StoredEntry): boolean {
-    this.ready.putBack({ ...entry, redelivered: true, returns: entry.returns + 1 })
+  protected priorityOf(priority = 0): number {
+    return Math.min(priority, this.maxPriority)
+  }
+
+  protected override presented(entry: StoredEntry): StoredEntry {
+    return this.countsFailures && entry.failures > 0 ? { ...entry, redelivered: true } : entry
+  }
+
+  protected override presentedAtOnce(entry: StoredEntry): StoredEntry {
+    return entry
+  }
+
+  protected takeBack(entry: StoredEntry, failed: boolean): boolean {
+    this.ready.putBack({
+      ...entry,
+      redelivered: true,
+      returns: entry.returns + 1,
+      failures: entry.failures + (failed ? 1 : 0)
+    })
     return true
+  }
+
+  protected failuresWhenDropped({ failures }: StoredEntry, failed: boolean): number {
+    return failures + (failed ? 1 : 0)
   }
 }

@@ -46,7 +46,8 @@ export class Confirms {
     }
     this.flush()
     this.settled = ++this.published
-    if (confirmation === "nack") return this.send("basic.nack", this.settled, false)
+    // RabbitMQ sets `multiple` also for a single nack, if everything before it has been settled.
+    if (confirmation === "nack") return this.send("basic.nack", this.settled, !this.holds)
     this.holds = true
     if (confirmation === "hold") return
     const { settled } = this

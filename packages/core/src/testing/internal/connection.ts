@@ -1,20 +1,25 @@
 /** A connection from the broker's side: its handshake, its channels and its end. */
-import { frameMinSize, protocolHeader, ReplyCode } from "../../protocol/constants.ts"
+import { frameMinSize, FrameType, protocolHeader } from "../../protocol/constants.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
-import { FrameParser } from "../../protocol/FrameParser.ts"
 import { heartbeatFrame } from "../../protocol/frames.ts"
-import { methodIds } from "../../protocol/methods.generated.ts"
 import type * as Methods from "../../protocol/methods.generated.ts"
-import { ProtocolError } from "../../protocol/ProtocolError.ts"
-import { ServerChannel } from "./channel.ts"
-import type { ChannelHost } from "./channelHost.ts"
+import type { ServerChannel } from "./channel.ts"
+import { contentHeaderSize } from "./channelFrames.ts"
 import type { Confirmation } from "./confirms.ts"
+import { ConnectionChannels, internalError, malformedText } from "./connectionChannels.ts"
+import type { ChannelsHost, CloseReason } from "./connectionChannels.ts"
 import type { DirectReplies } from "./directReplies.ts"
-import { mechanisms } from "./login.ts"
+import { describeFrame, describeProblem } from "./erlangTerms.ts"
+import { FrameReader } from "./frameReader.ts"
+import { checkTune, isWrongLogin, logIn, versionOf } from "./handshake.ts"
+import { Heartbeats } from "./heartbeats.ts"
 import type { Message } from "./message.ts"
+import { idsOf, MethodReader, noMethod } from "./methodReader.ts"
+import type { MethodIds } from "./methodReader.ts"
 import { Outgoing } from "./outgoing.ts"
 import { Refusal } from "./refusal.ts"
 import type { RefusalInfo } from "./refusal.ts"
+import type { Rules } from "./rules.ts"
 import type { Timers } from "./timers.ts"
 import { authorize, mayOpen } from "./users.ts"
 import type { Permission, User } from "./users.ts"
@@ -37,6 +42,8 @@ export interface Transport {
 
 /** What a broker tells its clients, and lets them do. */
 export interface ServerOptions {
+  /** What differs between versions of RabbitMQ. */
+  readonly rules: Rules
   readonly serverProperties: FieldTable
   readonly mechanisms: ReadonlyArray<string>
   readonly channelMax: number
@@ -51,6 +58,7 @@ export interface ServerOptions {
 
 /** What a connection needs of its broker. */
 export interface ConnectionHost {
+  runDeferred(): void
   readonly timers: Timers
   readonly directReplies: DirectReplies
   readonly options: ServerOptions
@@ -65,53 +73,70 @@ export interface ConnectionHost {
   refused(refusal: RefusalInfo): void
 }
 
-/** What is expected next of the client. */
-type Phase = "header" | "start-ok" | "tune-ok" | "open" | "running" | "closing" | "closed"
+/** Where a connection is, in RabbitMQ's words where its texts have them. */
+type Phase =
+  | "header"
+  | "starting"
+  | "tuning"
+  | "opening"
+  | "running"
+  /** A close or its answer is sent: the client is to answer it, or to close the socket. */
+  | "closed"
+  /** Nothing is understood any more, and soon the socket is closed. */
+  | "deaf"
+  | "gone"
 
-/** How long a client may take to answer a close, in milliseconds. */
+/** How long the handshake may take, in milliseconds. */
+const handshakeTimeout = 10_000
+
+/** How long after an error of the handshake or of framing the socket is closed: RabbitMQ's way to slow attackers down. */
+const silentCloseDelay = 3000
+
+/** How long a closed connection waits for the client, in milliseconds, if the heartbeat's interval is not shorter. */
 const closeTimeout = 30_000
 
 const nothing = new Uint8Array(0)
 
-export class ServerConnection implements ChannelHost {
+export class ServerConnection implements ChannelsHost {
   readonly isOwner = true
   readonly id: number
   phase: Phase = "header"
   clientProperties: FieldTable = {}
-  readonly channels = new Map<number, ServerChannel>()
 
   private readonly host: ConnectionHost
   readonly transport: Transport
   private readonly outgoing: Outgoing
-  private readonly parser: FrameParser
+  private readonly reader: FrameReader
+  private readonly methods = new MethodReader()
   private header: Uint8Array = nothing
   private user: User | undefined
   private home: VirtualHost | undefined
-  private channelMax: number
-  /** Channels that the broker closed and the client has not yet said so. */
-  private readonly closingChannels = new Set<number>()
+  private readonly channelSet: ConnectionChannels
   /** Who flushes when the step ends. */
   private deferred = new Set<{ flush(): void }>()
   /** Whether it published ever: RabbitMQ holds up nobody who only consumes. */
   private hasPublished = false
   /** Whether nothing is read of the client, because it publishes what there is no room for. */
   isBlocked = false
-  private received = false
-  private sent = false
+  private heartbeats: Heartbeats | undefined
+  /** How long a closed connection waits for the client. */
+  private patienceMillis = silentCloseDelay
   private stopTimer: () => void = () => {}
 
   constructor(id: number, host: ConnectionHost, transport: Transport) {
     this.id = id
     this.host = host
     this.transport = transport
-    this.outgoing = new Outgoing(host.options.frameMax, () => host.touch(this))
-    this.channelMax = host.options.channelMax
-    this.parser = new FrameParser({
-      onMethod: (channel, method) => this.onMethod(channel, method),
-      onHeader: (channel, header) => this.onContent(channel, (open) => open.onHeader(header)),
-      onBody: (channel, payload) => this.onContent(channel, (open) => open.onBody(payload)),
-      onHeartbeat: () => {}
-    }, { maxFrameSize: frameMinSize * 2 })
+    this.outgoing = new Outgoing(host.options.frameMax, () => {
+      this.heartbeats?.sent()
+      host.touch(this)
+    })
+    this.channelSet = new ConnectionChannels(host.options.channelMax, this)
+    this.reader = new FrameReader(frameMinSize, {
+      onFrame: (type, channel, payload) => this.onFrame(type, channel, payload),
+      onUnreadable: (type, payload, problem) => this.onUnreadable(type, payload, problem)
+    })
+    this.endAfter(handshakeTimeout)
   }
 
   // ---------------------------------------------------------------------------
@@ -120,24 +145,19 @@ export class ServerConnection implements ChannelHost {
 
   /** Takes what the client sent. The bytes belong to the connection from now on. */
   receive(bytes: Uint8Array): void {
-    this.received = true
-    if (this.phase === "closed") return
+    this.heartbeats?.received()
+    if (this.phase === "gone" || this.phase === "deaf") return
     const rest = this.phase === "header" ? this.readHeader(bytes) : bytes
-    if (rest.length === 0) return
-    try {
-      this.parser.push(rest)
-    } catch (error) {
-      // After a malformed frame nothing can be told apart, so whatever comes then stands for the answer to the close.
-      if (this.phase === "closing") this.finish()
-      else this.refuse(error, 0)
-    }
+    if (rest.length > 0) this.reader.push(rest)
   }
 
   /** The way to the client is no more. */
   lost(): void {
-    if (this.phase === "closed") return
-    this.phase = "closed"
+    if (this.phase === "gone") return
+    this.phase = "gone"
     this.stopTimer()
+    this.heartbeats?.stop()
+    this.reader.stop()
     this.endChannels()
     this.host.ended(this)
   }
@@ -153,33 +173,29 @@ export class ServerConnection implements ChannelHost {
     this.deferred = new Set()
     for (const each of deferred) each.flush()
     const said = this.outgoing.take()
-    if (said.length > 0) {
-      this.sent = true
-      this.transport.send(said)
-    }
-    if (this.phase === "closed") this.transport.close()
+    if (said.length > 0) this.transport.send(said)
+    if (this.phase === "gone") this.transport.close()
   }
 
   private readHeader(bytes: Uint8Array): Uint8Array {
     const missing = protocolHeader.length - this.header.length
-    const header = new Uint8Array([...this.header, ...bytes.subarray(0, missing)])
-    this.header = header
-    if (header.some((byte, index) => byte !== protocolHeader[index])) {
+    this.header = Uint8Array.of(...this.header, ...bytes.subarray(0, missing))
+    if (this.header.length < protocolHeader.length) return nothing
+    const version = versionOf(this.header)
+    if (version === undefined) {
       this.outgoing.bytes(protocolHeader)
-      this.finish()
+      this.end()
       return nothing
     }
-    if (header.length === protocolHeader.length) {
-      this.phase = "start-ok"
-      this.send(0, {
-        _tag: "connection.start",
-        versionMajor: 0,
-        versionMinor: 9,
-        serverProperties: this.host.options.serverProperties,
-        mechanisms: this.host.options.mechanisms.join(" "),
-        locales: "en_US"
-      })
-    }
+    this.phase = "starting"
+    this.send(0, {
+      _tag: "connection.start",
+      versionMajor: version.major,
+      versionMinor: version.minor,
+      serverProperties: this.host.options.serverProperties,
+      mechanisms: this.host.options.mechanisms.join(" "),
+      locales: "en_US"
+    })
     return bytes.subarray(missing)
   }
 
@@ -187,129 +203,130 @@ export class ServerConnection implements ChannelHost {
   // frames
   // ---------------------------------------------------------------------------
 
-  private onMethod(number: number, method: Methods.Method): void {
-    if (this.phase === "closed") return
-    if (this.phase === "closing") {
-      if (method._tag === "connection.close-ok") this.finish()
-      else if (method._tag === "connection.close") this.sayClosed()
+  private onFrame(type: number, channel: number, payload: Uint8Array): void {
+    if (this.phase === "gone" || this.phase === "deaf") return
+    if (this.phase === "closed") {
+      if (channel === 0 && type === FrameType.method && payload.length >= 4) this.onMethodAfterClose(payload)
       return
     }
-    try {
-      if (number === 0) return this.onControl(method)
-      if (this.phase !== "running") {
-        throw new Refusal("commandInvalid", `unexpected method in connection state ${this.phase}`)
-      }
-      this.onChannelMethod(number, method)
-    } catch (error) {
-      this.refuse(error, number, method)
-    }
-    if (method._tag === "basic.publish" && !this.hasPublished) {
-      this.hasPublished = true
-      // Takes effect after this message: it comes within the bytes that are read already.
-      if (this.host.blockedReason !== undefined) this.block(this.host.blockedReason)
-    }
-  }
-
-  private onChannelMethod(number: number, method: Methods.Method): void {
-    const channel = this.channels.get(number)
-    if (channel === undefined) {
-      if (this.closingChannels.has(number)) {
-        if (method._tag === "channel.close-ok") this.closingChannels.delete(number)
-        else if (method._tag === "channel.close") this.send(number, { _tag: "channel.close-ok" })
+    if (channel !== 0 && this.phase !== "running") return this.unexpectedFrame(type, payload)
+    switch (type) {
+      case FrameType.method:
+        if (payload.length < 4) break
+        return channel === 0 ? this.onControl(payload) : this.channelSet.onMethod(channel, payload)
+      case FrameType.header:
+        if (payload.length < contentHeaderSize) break
+        if (channel === 0) return this.unexpectedFrame(type, payload)
+        return this.channelSet.onContentHeader(channel, payload)
+      case FrameType.body:
+        if (channel === 0) return this.unexpectedFrame(type, payload)
+        return this.channelSet.onBody(channel, payload)
+      case FrameType.heartbeat:
+        if (payload.length > 0) break
+        if (channel !== 0) this.unexpectedFrame(type, payload)
         return
-      }
-      if (method._tag !== "channel.open") throw new Refusal("channelError", "expected 'channel.open'")
-      if (this.channelMax !== 0 && this.channels.size >= this.channelMax) {
-        throw new Refusal(
-          "notAllowed",
-          `number of channels opened (${this.channels.size}) has reached the negotiated channel_max (${this.channelMax})`
-        )
-      }
-      this.channels.set(number, new ServerChannel(number, this))
-      return this.send(number, { _tag: "channel.open-ok" })
     }
-    if (method._tag === "channel.close") {
-      this.channels.delete(number)
-      channel.end()
-      return this.send(number, { _tag: "channel.close-ok" })
-    }
-    channel.onMethod(method)
+    this.fail(new Refusal("frameError", `${describeFrame(type, payload)}: unknown_frame`), noMethod)
   }
 
-  private onContent(number: number, take: (channel: ServerChannel) => void): void {
-    if (this.phase !== "running") return
-    const channel = this.channels.get(number)
-    if (channel === undefined) {
-      if (this.closingChannels.has(number)) return
-      return this.refuse(new Refusal("channelError", "expected 'channel.open'"), number)
+  private unexpectedFrame(type: number, payload: Uint8Array): void {
+    this.fail(new Refusal("unexpectedFrame", describeFrame(type, payload)), noMethod)
+  }
+
+  /** What comes after it can't be told apart. */
+  private onUnreadable(type: number, payload: Uint8Array, problem: ReadonlyArray<string | number>): void {
+    if (this.phase !== "closed") {
+      this.fail(new Refusal("frameError", describeProblem(type, payload, problem)), noMethod)
     }
-    try {
-      take(channel)
-    } catch (error) {
-      this.refuse(error, number, { _tag: "basic.publish" })
-    }
+    this.fallSilent()
   }
 
   // ---------------------------------------------------------------------------
   // channel 0
   // ---------------------------------------------------------------------------
 
-  private onControl(method: Methods.Method): void {
-    if (method._tag === "connection.close") return this.sayClosed()
+  private onControl(payload: Uint8Array): void {
+    const read = this.methods.read(payload)
+    const ids = idsOf(payload)
+    switch (read) {
+      case "unknown":
+        return this.end()
+      case "malformed":
+      case "malformed table":
+        return this.fail(internalError, noMethod)
+      case "malformed text":
+        return this.fail(malformedText(), ids)
+      case "access.request":
+      case "unimplemented":
+        return this.fail(this.unexpectedMethod(), ids)
+    }
+    try {
+      this.onControlMethod(read)
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      this.fail(error, ids)
+    }
+  }
+
+  private onControlMethod(method: Methods.Method): void {
     switch (this.phase) {
-      case "start-ok":
+      case "starting":
         if (method._tag === "connection.start-ok") return this.login(method)
         break
-      case "tune-ok":
+      case "tuning":
         if (method._tag === "connection.tune-ok") return this.tune(method)
         break
-      case "open":
+      case "opening":
         if (method._tag === "connection.open") return this.open(method.virtualHost)
         break
       case "running":
+        if (method._tag === "connection.close") return this.sayClosed()
         if (method._tag === "connection.update-secret") {
+          method.newSecret.fill(0)
           return this.send(0, { _tag: "connection.update-secret-ok" })
         }
     }
-    throw new Refusal("commandInvalid", `unexpected method in connection state ${this.phase}`)
+    throw this.unexpectedMethod()
+  }
+
+  private unexpectedMethod(): Refusal {
+    return new Refusal("channelError", `unexpected method in connection state ${this.phase}`)
+  }
+
+  /** Of a closed connection, the client may say so as often as it likes. */
+  private onMethodAfterClose(payload: Uint8Array): void {
+    const read = this.methods.read(payload)
+    if (read === "unknown") this.end()
+    if (typeof read === "string") return
+    if (read._tag === "connection.close-ok") this.end()
+    else if (read._tag === "connection.close") this.send(0, { _tag: "connection.close-ok" })
   }
 
   private login(method: Methods.ConnectionStartOk): void {
     this.clientProperties = method.clientProperties
-    const login = this.host.options.mechanisms.includes(method.mechanism) ? mechanisms.get(method.mechanism) : undefined
-    if (login === undefined) {
-      throw new Refusal("commandInvalid", `unknown authentication mechanism '${method.mechanism}'`)
-    }
-    const said = login(method.response)
-    const user = said === undefined ? undefined : this.host.user(said.username)
-    if (user === undefined || user.password !== said?.password) return this.refuseLogin(method.mechanism)
-    this.user = user
-    this.phase = "tune-ok"
-    const { channelMax, frameMax, heartbeatSeconds } = this.host.options
+    const { channelMax, frameMax, heartbeatSeconds, mechanisms } = this.host.options
+    this.user = logIn(method, mechanisms, (name) => this.host.user(name))
+    this.phase = "tuning"
     this.send(0, { _tag: "connection.tune", channelMax, frameMax, heartbeat: heartbeatSeconds })
   }
 
-  private refuseLogin(mechanism: string): void {
-    // Who doesn't say that it understands a close is left with a closed socket, as all were before RabbitMQ 3.2.
-    if (!this.supports("authentication_failure_close")) return this.finish()
-    this.close(
-      new Refusal(
-        "accessRefused",
-        `Login was refused using authentication mechanism ${mechanism}. For details see the broker logfile.`
-      ),
-      undefined
-    )
-  }
-
   private tune(method: Methods.ConnectionTuneOk): void {
-    const { channelMax, frameMax } = this.host.options
-    checkTuned("channel_max", method.channelMax, channelMax, 1)
-    checkTuned("frame_max", method.frameMax, frameMax, frameMinSize)
+    checkTune(method, this.host.options)
     this.outgoing.frameMax = method.frameMax
-    this.channelMax = method.channelMax
-    this.parser.maxFrameSize = method.frameMax
-    this.phase = "open"
-    if (method.heartbeat > 0) this.keepAlive(method.heartbeat * 500)
+    this.channelSet.maximum = method.channelMax
+    this.reader.frameMax = method.frameMax
+    this.phase = "opening"
+    const intervalMillis = method.heartbeat * 1000
+    this.patienceMillis = intervalMillis > 0 && intervalMillis < closeTimeout ? intervalMillis : closeTimeout
+    if (intervalMillis === 0) return
+    this.heartbeats = new Heartbeats({
+      timers: this.host.timers,
+      intervalMillis,
+      sendHeartbeat: () => this.outgoing.bytes(heartbeatFrame),
+      onSilence: () => {
+        if (this.phase !== "closed" && this.phase !== "deaf") this.end()
+      }
+    })
   }
 
   private open(name: string): void {
@@ -320,22 +337,8 @@ export class ServerConnection implements ChannelHost {
     }
     this.home = home
     this.phase = "running"
+    this.stopTimer()
     this.send(0, { _tag: "connection.open-ok" })
-  }
-
-  /** Each half interval: says something if nothing was said, and gives up a client that is silent for two intervals. */
-  private keepAlive(halfMillis: number): void {
-    let silent = 0
-    const beat = (): void => {
-      silent = this.received ? 0 : silent + 1
-      this.received = false
-      // A client that is not read may well have said something.
-      if (silent >= 4 && !this.isBlocked) return this.finish()
-      if (!this.sent) this.outgoing.bytes(heartbeatFrame)
-      this.sent = false
-      this.stopTimer = this.host.timers.schedule(halfMillis, beat)
-    }
-    this.stopTimer = this.host.timers.schedule(halfMillis, beat)
   }
 
   // ---------------------------------------------------------------------------
@@ -346,14 +349,21 @@ export class ServerConnection implements ChannelHost {
   block(reason: string): void {
     if (!this.hasPublished || this.phase !== "running" || this.isBlocked) return
     this.isBlocked = true
+    this.heartbeats?.pauseWatching()
     this.transport.pauseReading()
     if (this.supports("connection.blocked")) this.send(0, { _tag: "connection.blocked", reason: short(reason) })
   }
 
   unblock(): void {
     if (!this.isBlocked) return
-    this.isBlocked = false
     if (this.supports("connection.blocked")) this.send(0, { _tag: "connection.unblocked" })
+    this.readOn()
+  }
+
+  private readOn(): void {
+    if (!this.isBlocked) return
+    this.isBlocked = false
+    this.heartbeats?.resumeWatching()
     this.transport.resumeReading()
   }
 
@@ -363,36 +373,52 @@ export class ServerConnection implements ChannelHost {
   }
 
   /** Closes a channel with a code of the caller's. */
-  closeChannel(
-    number: number,
-    { replyCode, replyText }: { readonly replyCode: number; readonly replyText: string },
-    tag: Methods.MethodTag | undefined
-  ): void {
-    const channel = this.channels.get(number)
-    if (channel === undefined) return
-    this.channels.delete(number)
-    this.closingChannels.add(number)
-    channel.end()
-    this.send(number, { _tag: "channel.close", replyCode, replyText: short(replyText), ...idsOf(tag) })
+  closeChannel(number: number, reason: CloseReason): void {
+    this.channelSet.close(number, reason, noMethod)
   }
 
   /** Closes the connection, and waits for the client to say that it heard. */
-  close(reason: { readonly replyCode: number; readonly replyText: string }, tag: Methods.MethodTag | undefined): void {
-    if (this.phase === "closed" || this.phase === "closing") return
-    // The answer has to be read.
-    if (this.isBlocked) this.transport.resumeReading()
-    this.isBlocked = false
+  close({ replyCode, replyText }: CloseReason, ids: MethodIds = noMethod): void {
+    if (this.hasClosed) return
     this.endChannels()
-    this.phase = "closing"
-    const { replyCode, replyText } = reason
-    this.send(0, { _tag: "connection.close", replyCode, replyText: short(replyText), ...idsOf(tag) })
-    this.stopTimer()
-    this.stopTimer = this.host.timers.schedule(closeTimeout, () => this.finish())
+    this.phase = "closed"
+    this.send(0, { _tag: "connection.close", replyCode, replyText: short(replyText), ...ids })
+    this.endAfter(this.patienceMillis)
+    // The answer has to be read.
+    this.readOn()
   }
 
   // ---------------------------------------------------------------------------
   // what channels need
   // ---------------------------------------------------------------------------
+
+  /** The open ones. */
+  get channels(): ReadonlyMap<number, ServerChannel> {
+    return this.channelSet.open
+  }
+
+  refuse(refusal: Refusal, number: number): void {
+    this.channelSet.refuse(refusal, number, noMethod)
+  }
+
+  channelRefused(channel: number, { replyCode, replyText }: CloseReason): void {
+    this.host.refused({ connection: this.id, channel, replyCode, replyText })
+  }
+
+  deliverDeferred(): void {
+    this.host.runDeferred()
+  }
+
+  sendChannelClose(number: number, { replyCode, replyText }: CloseReason, ids: MethodIds): void {
+    this.send(number, { _tag: "channel.close", replyCode, replyText: short(replyText), ...ids })
+  }
+
+  published(): void {
+    if (this.hasPublished) return
+    this.hasPublished = true
+    // Takes effect after this message: it comes within the bytes that are read already.
+    if (this.host.blockedReason !== undefined) this.block(this.host.blockedReason)
+  }
 
   get username(): string {
     return this.user?.name ?? ""
@@ -466,46 +492,58 @@ export class ServerConnection implements ChannelHost {
   // the end
   // ---------------------------------------------------------------------------
 
-  /** Closes what an error concerns: the channel or the connection. */
-  refuse(error: unknown, number: number, method?: { readonly _tag: Methods.MethodTag }): void {
-    const refusal = error instanceof ProtocolError
-      ? new Refusal(codeNames.get(error.replyCode) ?? "internalError", error.message)
-      : error
-    if (!(refusal instanceof Refusal)) throw error
-    const { replyCode, replyText } = refusal
-    const channel = refusal.closesConnection ? undefined : this.channels.get(number)
-    this.host.refused({ connection: this.id, channel: channel?.number ?? 0, replyCode, replyText })
-    if (channel === undefined) return this.close(refusal, method?._tag)
-    this.closeChannel(number, refusal, method?._tag)
+  private get hasClosed(): boolean {
+    return this.phase === "closed" || this.phase === "deaf" || this.phase === "gone"
   }
 
+  /** Closes the connection for an error of the client's. In most of the handshake, the client is not told. */
+  fail(reason: CloseReason, ids: MethodIds): void {
+    if (this.hasClosed) return
+    const { replyCode, replyText } = reason
+    this.host.refused({ connection: this.id, channel: 0, replyCode, replyText })
+    if (this.phase === "running" || this.phase === "opening" && reason !== internalError) this.close(reason, ids)
+    else if (this.phase === "starting" && reason instanceof Refusal && isWrongLogin(reason)) this.refuseLogin(reason)
+    else this.fallSilent()
+  }
+
+  private refuseLogin(reason: Refusal): void {
+    // Who doesn't say that it understands a close is left with a closed socket, as all were before RabbitMQ 3.2.
+    if (this.supports("authentication_failure_close")) return this.close(reason)
+    this.phase = "closed"
+    this.endAfter(this.patienceMillis)
+  }
+
+  /** Understands nothing more, and closes the socket after a while. */
+  private fallSilent(): void {
+    this.phase = "deaf"
+    this.endAfter(silentCloseDelay)
+  }
+
+  /** Answers the client's close. RabbitMQ leaves it to the client to close the socket. */
   private sayClosed(): void {
     this.endChannels()
+    this.phase = "closed"
     this.send(0, { _tag: "connection.close-ok" })
-    this.finish()
+    this.endAfter(this.patienceMillis)
   }
 
   private endChannels(): void {
-    const channels = [...this.channels.values()]
-    this.channels.clear()
-    for (const channel of channels) channel.end()
+    this.channelSet.endAll()
     this.home?.ownerClosed(this)
   }
 
-  private finish(): void {
-    if (this.phase === "closed") return
+  private endAfter(milliseconds: number): void {
+    this.stopTimer()
+    this.stopTimer = this.host.timers.schedule(milliseconds, () => this.end())
+  }
+
+  /** Closes the socket. */
+  end(): void {
+    if (this.phase === "gone") return
     this.lost()
     this.host.touch(this)
   }
 }
-
-const codeNames: ReadonlyMap<number, keyof typeof ReplyCode> = new Map(
-  // The entries of a constant have its keys.
-  Object.entries(ReplyCode).map(([name, code]) => [code, name as keyof typeof ReplyCode])
-)
-
-const idsOf = (tag: Methods.MethodTag | undefined): { readonly classId: number; readonly methodId: number } =>
-  tag === undefined ? { classId: 0, methodId: 0 } : methodIds[tag]
 
 /** A text of the broker is a short string; RabbitMQ cuts what is longer, too. */
 const short = (text: string): string => {
@@ -513,21 +551,4 @@ const short = (text: string): string => {
   return encoded.length <= 255
     ? text
     : new TextDecoder().decode(encoded.subarray(0, 252)).replace(/\uFFFD$/u, "") + "..."
-}
-
-/** What the client answers to `connection.tune` keeps within what the server asked for; 0 stands for no limit. */
-const checkTuned = (name: string, value: number, maximum: number, minimum: number): void => {
-  if (maximum !== 0 && (value === 0 || value > maximum)) {
-    const shown = value === 0 ? "no limit" : value
-    throw new Refusal(
-      "notAllowed",
-      `negotiated ${name} = ${shown} is higher than the maximum allowed value (${maximum})`
-    )
-  }
-  if (value !== 0 && value < minimum) {
-    throw new Refusal(
-      "notAllowed",
-      `negotiated ${name} = ${value} is lower than the minimum allowed value (${minimum})`
-    )
-  }
 }

@@ -1,57 +1,69 @@
-/** Which arguments of `basic.consume` a queue refuses, as RabbitMQ 3.10 does. What it does not know it ignores. */
-import { TypedField } from "../../protocol/fieldTable.ts"
-import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
+/** Which arguments of `basic.consume` a queue refuses, as RabbitMQ does. What it does not know it ignores. */
+import type { FieldTable } from "../../protocol/fieldTable.ts"
+import { isInteger, show, termsOf } from "./fieldTerms.ts"
+import type { Term } from "./fieldTerms.ts"
 import type { QueueType } from "./queue.ts"
 import { Refusal } from "./refusal.ts"
+import type { Version } from "./rules.ts"
 
-const known: ReadonlyMap<string, ReadonlySet<QueueType>> = new Map([
-  ["x-priority", new Set<QueueType>(["classic", "quorum"])],
-  ["x-cancel-on-ha-failover", new Set<QueueType>(["classic"])],
-  ["x-stream-offset", new Set<QueueType>(["stream"])]
+type Check = (term: Term, fail: (problem: string) => never) => void
+
+interface Argument {
+  readonly types: ReadonlyArray<QueueType>
+  readonly versions: ReadonlyArray<Version>
+  readonly check: Check
+}
+
+const integer: Check = (term, fail) => {
+  if (!isInteger(term)) fail(`: "expected integer, got ${term.type}"`)
+}
+
+const known: ReadonlyMap<string, Argument> = new Map<string, Argument>([
+  ["x-priority", { types: ["classic", "quorum"], versions: ["3.10", "4.0", "4.3"], check: integer }],
+  ["x-cancel-on-ha-failover", {
+    types: ["classic"],
+    versions: ["3.10"],
+    check: (term, fail) => {
+      if (term.type !== "bool") fail(`: {unacceptable_type,${term.type}}`)
+    }
+  }],
+  ["x-consumer-timeout", {
+    types: ["quorum"],
+    versions: ["4.3"],
+    check: (term, fail) => {
+      integer(term, fail)
+      if (isInteger(term) && term.value < 0n) fail(`: {value_negative,${term.value}}`)
+    }
+  }],
+  ["x-stream-offset", { types: ["stream"], versions: ["3.10", "4.0", "4.3"], check: () => {} }]
 ])
 
 /** Throws a `Refusal`. `resource` is the queue as RabbitMQ's texts have it: `queue 'q' in vhost '/'`. */
-export const checkConsumerArguments = (type: QueueType, resource: string, table: FieldTable): void => {
-  for (const [key, types] of known) {
-    const value = table[key]
-    if (value === undefined) continue
-    if (!types.has(type)) throw invalid(key, resource, ` of queue type rabbit_${type}_queue`)
-    const field = fieldName(value)
-    if (key === "x-priority" && !integers.has(field)) {
-      throw invalid(key, resource, `: "expected integer, got ${field}"`)
-    }
-    if (key === "x-cancel-on-ha-failover" && field !== "bool") {
-      throw invalid(key, resource, `: {unacceptable_type,${field}}`)
-    }
+export const checkConsumerArguments = (
+  version: Version,
+  type: QueueType,
+  resource: string,
+  table: FieldTable
+): void => {
+  const terms = termsOf(table)
+  for (const [name, { check, types, versions }] of known) {
+    const term = terms.get(name)
+    if (term === undefined || !versions.includes(version)) continue
+    if (!types.includes(type)) throw invalid(name, resource, ` of queue type rabbit_${type}_queue`)
+    check(term, (problem) => {
+      throw invalid(name, resource, problem)
+    })
   }
 }
 
-export const invalidStreamOffset = (resource: string, value: FieldValue): Refusal => {
-  const text = typeof value === "string" ? `<<"${value}">>` : typeof value === "object" ? "_" : String(value)
-  return invalid("x-stream-offset", resource, `: {invalid_stream_offset_arg,{${fieldName(value)},${text}}}`)
+/** The whole number of an argument that has been checked. */
+export const integerArgument = (table: FieldTable, name: string): number | undefined => {
+  const term = table[name] === undefined ? undefined : termsOf(table).get(name)
+  return term !== undefined && isInteger(term) ? Number(term.value) : undefined
 }
 
-const invalid = (key: string, resource: string, why: string): Refusal =>
-  new Refusal("preconditionFailed", `invalid arg '${key}' for ${resource}${why}`)
+export const invalidStreamOffset = (resource: string, term: Term): Refusal =>
+  invalid("x-stream-offset", resource, `: {invalid_stream_offset_arg,{${term.type},<<"${show(term)}">>}}`)
 
-const integers: ReadonlySet<string> = new Set(["byte", "short", "signedint", "long"])
-
-/** RabbitMQ's name of the field type that a value has on the wire. */
-const fieldName = (value: FieldValue): string => {
-  if (value === null) return "void"
-  if (typeof value === "string") return "longstr"
-  if (typeof value === "boolean") return "bool"
-  if (typeof value === "bigint") return "long"
-  if (typeof value === "number") return numberName(value)
-  if (value instanceof Uint8Array) return "binary"
-  if (value instanceof Date) return "timestamp"
-  if (value instanceof TypedField) return value.type
-  return Array.isArray(value) ? "array" : "table"
-}
-
-const numberName = (value: number): string => {
-  if (!Number.isInteger(value)) return "double"
-  if (value >= -128 && value <= 127) return "byte"
-  if (value >= -32768 && value <= 32767) return "short"
-  return value >= -2147483648 && value <= 2147483647 ? "signedint" : "long"
-}
+const invalid = (name: string, resource: string, why: string): Refusal =>
+  new Refusal("preconditionFailed", `invalid arg '${name}' for ${resource}${why}`)

@@ -8,7 +8,7 @@ export class Consumers {
   /** In the order of their turns: by priority, and among equals who waited longest. */
   private line: Array<Consumer> = []
   private readonly succession: Succession | undefined
-  private active: Consumer | undefined
+  private activeOne: Consumer | undefined
 
   /** With a succession, one consumer gets all messages until it leaves (`x-single-active-consumer`). */
   constructor(succession: Succession | undefined) {
@@ -19,13 +19,19 @@ export class Consumers {
     return this.line.length
   }
 
+  /** Those that get messages. */
+  get active(): ReadonlyArray<Consumer> {
+    if (this.succession === undefined) return this.line
+    return this.activeOne === undefined ? [] : [this.activeOne]
+  }
+
   get isExclusive(): boolean {
     return this.line.some((consumer) => consumer.exclusive)
   }
 
   add(consumer: Consumer): void {
     this.line.splice(this.endOfTurns(consumer), 0, consumer)
-    if (this.succession !== undefined) this.active ??= consumer
+    if (this.succession !== undefined) this.activeOne ??= consumer
   }
 
   /** Answers whether it was there. */
@@ -33,21 +39,28 @@ export class Consumers {
     const index = this.line.indexOf(consumer)
     if (index === -1) return false
     this.line.splice(index, 1)
-    if (this.active === consumer) this.active = this.line[0]
+    if (this.activeOne === consumer) this.activeOne = this.line[0]
     return true
+  }
+
+  /** Has the single active consumer wait behind the others, if there are some. */
+  stepBack(consumer: Consumer): void {
+    if (this.activeOne !== consumer || this.line.length === 1) return
+    this.line = [...this.line.filter((other) => other !== consumer), consumer]
+    this.activeOne = this.line[0]
   }
 
   /** Removes and answers all. */
   clear(): ReadonlyArray<Consumer> {
     const all = this.line
     this.line = []
-    this.active = undefined
+    this.activeOne = undefined
     return all
   }
 
   /** The consumer that gets the next message, for which it is then the last of its priority to get another. */
   next(): Consumer | undefined {
-    if (this.succession !== undefined) return this.active?.isReady === true ? this.active : undefined
+    if (this.succession !== undefined) return this.activeOne?.isReady === true ? this.activeOne : undefined
     const index = this.line.findIndex((consumer) => consumer.isReady)
     if (index === -1) return undefined
     const consumer = this.line[index]

@@ -1,7 +1,8 @@
 /** What is declared again has to be what it was (RabbitMQ, "Queues: Declaration and Property Equivalence"). */
-import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
-import { equalFields, showField, typeName } from "./fields.ts"
-import { Refusal } from "./refusal.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
+import { isSame, show, termAt } from "./fieldTerms.ts"
+import type { Term } from "./fieldTerms.ts"
+import { crash, Refusal } from "./refusal.ts"
 
 /** An exchange or a queue as RabbitMQ's texts name it. */
 export type Named = `${"exchange" | "queue"} '${string}' in vhost '${string}'`
@@ -23,13 +24,15 @@ export const assertEqual = (
 export const assertEqualArguments = (
   what: Named,
   names: ReadonlyArray<string>,
-  received: FieldTable,
-  current: FieldTable
+  received: ReadonlyMap<string, Term>,
+  current: ReadonlyMap<string, Term>
 ): void => {
   for (const name of names) {
-    const one = received[name]
-    const other = current[name]
-    if (equalFields(one, other) || (name === "x-queue-type" && isClassic(one) && isClassic(other))) continue
+    const one = received.get(name)
+    const other = current.get(name)
+    if (one === other || (one !== undefined && other !== undefined && isSame(one, other, false))) continue
+    // RabbitMQ fails over an argument that has two parts.
+    if (one !== undefined && other !== undefined && (one.type === "decimal" || other.type === "decimal")) throw crash()
     const texts = one !== undefined && other !== undefined
       ? [quoted(one), quoted(other)]
       : [described(one), described(other)]
@@ -42,15 +45,12 @@ export const assertEqualArguments = (
 
 /** Checks an argument that names an exchange. */
 export const checkExchangeArgument = (what: Named, argument: string, table: FieldTable): void => {
-  const value = table[argument]
-  if (value === undefined || typeof value === "string") return
-  throw new Refusal("preconditionFailed", `invalid type '${typeName(value)}' for arg '${argument}' in ${what}`)
+  const term = termAt(table, argument)
+  if (term === undefined || term.type === "longstr") return
+  throw new Refusal("preconditionFailed", `invalid type '${term.type}' for arg '${argument}' in ${what}`)
 }
 
-/** The type of a queue that is declared without one. */
-const isClassic = (type: FieldValue | undefined): boolean => type === undefined || type === "classic"
+const quoted = (term: Term): string => term.type === "void" ? "none" : `'${show(term)}'`
 
-const quoted = (value: FieldValue): string => value === null ? "none" : `'${showField(value)}'`
-
-const described = (value: FieldValue | undefined): string =>
-  value === undefined ? "none" : `the value '${showField(value)}' of type '${typeName(value)}'`
+const described = (term: Term | undefined): string =>
+  term === undefined ? "none" : `the value '${show(term)}' of type '${term.type}'`

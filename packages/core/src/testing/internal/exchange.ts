@@ -1,9 +1,10 @@
 /** An exchange and the bindings from it: where a message goes next. */
 import type { FieldTable } from "../../protocol/fieldTable.ts"
-import { keyOf } from "./fields.ts"
+import { identityOf } from "./fieldTerms.ts"
 import type { Queue } from "./queue.ts"
 import { makeRouter } from "./routers.ts"
 import type { ExchangeType, Router } from "./routers.ts"
+import type { Rules } from "./rules.ts"
 
 export type Destination = Exchange | Queue
 
@@ -35,14 +36,14 @@ export class Exchange implements ExchangeDefinition {
   private readonly all = new Map<string, Binding>()
   private readonly router: Router<Destination>
 
-  constructor(definition: ExchangeDefinition) {
+  constructor(definition: ExchangeDefinition, rules: Rules) {
     this.name = definition.name
     this.type = definition.type
     this.durable = definition.durable
     this.autoDelete = definition.autoDelete
     this.internal = definition.internal
     this.arguments = definition.arguments
-    this.router = makeRouter(definition.type)
+    this.router = makeRouter(definition.type, rules)
   }
 
   /** The exchange that gets what this one has no binding for. */
@@ -103,5 +104,5 @@ export class Exchange implements ExchangeDefinition {
 
 const bindingKey = (destination: Destination, routingKey: string, table: FieldTable): string =>
   `${destination instanceof Exchange ? "exchange" : "queue"} ${JSON.stringify([destination.name, routingKey])} ${
-    keyOf(table)
+    identityOf(table)
   }`

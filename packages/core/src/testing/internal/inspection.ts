@@ -201,9 +201,9 @@ export const connectionOf = (
       messagesUnacknowledged: channel.unacknowledgedCount
     })),
     blocked: connection.isBlocked,
-    close: (replyCode, replyText) => step(() => connection.close(reasonOf(replyCode, replyText), undefined)),
+    close: (replyCode, replyText) => step(() => connection.close(reasonOf(replyCode, replyText))),
     closeChannel: (number, replyCode, replyText) =>
-      step(() => connection.closeChannel(number, reasonOf(replyCode, replyText), undefined)),
+      step(() => connection.closeChannel(number, reasonOf(replyCode, replyText))),
     cut: step(() => connection.transport.cut()),
     cutAfter: (direction, bytes) => step(() => link?.cutAfter(direction, Validation.wholeNumber("bytes", bytes, 0))),
     stall: (direction) => step(() => link?.stall(direction)),

@@ -14,9 +14,9 @@ const text = new TextDecoder()
 /** By the names that `connection.start` offers; `undefined`: the response says nothing that can be understood. */
 export const mechanisms: ReadonlyMap<string, (response: Uint8Array) => Login | undefined> = new Map([
   ["PLAIN", (response: Uint8Array) => {
-    // RFC 4616: an authorization identity that nobody uses, the user and the password.
-    const parts = text.decode(response).split("\0")
-    return parts.length === 3 ? { username: parts[1], password: parts[2] } : undefined
+    // RFC 4616: an authorization identity, which RabbitMQ wants to be empty, the user and the password.
+    const [identity, username, password, ...rest] = text.decode(response).split("\0")
+    return identity === "" && password !== undefined && rest.length === 0 ? { username, password } : undefined
   }],
   ["AMQPLAIN", (response: Uint8Array) => {
     const { LOGIN, PASSWORD } = tableWithoutLength(response) ?? {}

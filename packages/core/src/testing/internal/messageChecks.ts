@@ -1,15 +1,34 @@
 /** What RabbitMQ refuses of a message whose exchange may be published to. */
 import type { BasicProperties } from "../../protocol/BasicProperties.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
-import { typeName } from "./fields.ts"
+import { termAt } from "./fieldTerms.ts"
 import { Refusal } from "./refusal.ts"
+import type { Rules } from "./rules.ts"
 
 /** Ten years, in milliseconds. */
 const maxExpiration = 315_360_000_000
 
-export const checkProperties = ({ expiration, headers }: BasicProperties): void => {
+/** Throws for what RabbitMQ refuses of a user, in its order. */
+export const checkProperties = (properties: BasicProperties, username: string, rules: Rules): void => {
+  const { deliveryMode, expiration, headers, userId } = properties
+  if (rules.checksUserFirst) checkUser(userId, username)
   if (expiration !== undefined) checkExpiration(expiration)
   if (headers !== undefined) checkCopies(headers)
+  if (rules.refusesDeliveryModes) checkDeliveryMode(deliveryMode)
+  if (!rules.checksUserFirst) checkUser(userId, username)
+}
+
+const checkUser = (userId: string | undefined, username: string): void => {
+  if (userId === undefined || userId === username) return
+  throw new Refusal(
+    "preconditionFailed",
+    `user_id property set to '${userId}' but authenticated user was '${username}'`
+  )
+}
+
+const checkDeliveryMode = (mode: number | undefined): void => {
+  if (mode === undefined || mode === 1 || mode === 2) return
+  throw new Refusal("preconditionFailed", `invalid message: {delivery_mode_unknown,${mode}}`)
 }
 
 const checkExpiration = (text: string): void => {
@@ -26,12 +45,12 @@ const checkExpiration = (text: string): void => {
 
 /** The headers of sender-selected distribution are lists of routing keys. */
 const checkCopies = (headers: FieldTable): void => {
-  for (const header of ["CC", "BCC"]) {
-    const value = headers[header]
-    if (value === undefined || Array.isArray(value)) continue
+  for (const name of ["CC", "BCC"]) {
+    const term = termAt(headers, name)
+    if (term === undefined || term.type === "array") continue
     throw new Refusal(
       "preconditionFailed",
-      `invalid message: {unacceptable_type_in_header,"${header}",${typeName(value)}}`
+      `invalid message: {unacceptable_type_in_header,"${name}",${term.type}}`
     )
   }
 }

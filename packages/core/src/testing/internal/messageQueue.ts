@@ -1,6 +1,6 @@
 /**
  * A queue whose messages go to one consumer each and are gone when they are settled: what classic queues and quorum queues
- * have in common, as RabbitMQ 3.10 behaves.
+ * have in common.
  */
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { Alarm } from "./alarm.ts"
@@ -9,12 +9,14 @@ import { Consumers } from "./consumers.ts"
 import type { Succession } from "./consumers.ts"
 import { deadLetter } from "./deadLetters.ts"
 import type { DeathReason } from "./deadLetters.ts"
+import { DeferredDelivery } from "./deferredDelivery.ts"
 import { Limits } from "./limits.ts"
 import type { Message } from "./message.ts"
 import type { Consumer, Entry, Owner, Queue, QueueDefinition, QueueHost } from "./queue.ts"
 import { integerOf, textOf } from "./queueArguments.ts"
 import { ReadyMessages } from "./readyMessages.ts"
 import type { Placed } from "./readyMessages.ts"
+import type { Rules } from "./rules.ts"
 
 export interface StoredEntry extends Entry, Placed {
   /** The message as it was published. */
@@ -23,6 +25,15 @@ export interface StoredEntry extends Entry, Placed {
   readonly expiry: number
   /** How often it was put back. */
   readonly returns: number
+  /** How often it failed, here and where it was dead-lettered from, as far as that is counted. */
+  readonly failures: number
+}
+
+/** What somebody has. */
+interface Held {
+  readonly entry: StoredEntry
+  /** `undefined`: it was fetched by `basic.get`. */
+  readonly consumer: Consumer | undefined
 }
 
 export abstract class MessageQueue implements Queue {
@@ -38,12 +49,13 @@ export abstract class MessageQueue implements Queue {
   protected readonly limits: Limits
   /** As RabbitMQ's texts have it. */
   protected readonly resource: string
-  private readonly host: QueueHost
+  protected readonly host: QueueHost
+  protected readonly rules: Rules
   /** What was received and not settled. */
-  private readonly held = new Map<Entry, StoredEntry>()
+  protected readonly held = new Map<Entry, Held>()
+  private readonly delivery: DeferredDelivery
   private readonly timeToLive: number
-  private readonly maxPriority: number
-  private readonly deadLetterExchange: string | undefined
+  protected readonly deadLetterExchange: string | undefined
   private readonly deadLetterRoutingKey: string | undefined
   private readonly unusedFor: number
   private readonly messageAlarm: Alarm
@@ -61,11 +73,14 @@ export abstract class MessageQueue implements Queue {
     this.owner = definition.owner
     this.arguments = table
     this.host = host
+    this.rules = host.rules
+    this.delivery = new DeferredDelivery(host, () => {
+      if (!this.isDeleted) this.deliver()
+    })
     this.resource = `queue '${definition.name}' in vhost '${host.virtualHost}'`
     this.consumers = new Consumers(table["x-single-active-consumer"] === true ? succession : undefined)
     this.limits = new Limits(table)
     this.timeToLive = integerOf(table, "x-message-ttl") ?? Infinity
-    this.maxPriority = integerOf(table, "x-max-priority") ?? 0
     this.deadLetterExchange = textOf(table, "x-dead-letter-exchange")
     this.deadLetterRoutingKey = textOf(table, "x-dead-letter-routing-key")
     this.unusedFor = integerOf(table, "x-expires") ?? Infinity
@@ -78,8 +93,19 @@ export abstract class MessageQueue implements Queue {
   protected abstract checkConsumer(consumer: Consumer): void
   /** Whether a message of this size is more than it takes, if it is to refuse that. */
   protected abstract isFull(size: number): boolean
-  /** Puts an entry among the ready ones again. Answers `false` instead if that was done too often. */
-  protected abstract takeBack(entry: StoredEntry, released: boolean): boolean
+  /** The place of a message among those that are ready: the higher is delivered first. */
+  protected abstract priorityOf(priority: number | undefined): number
+  /**
+   * Puts an entry among the ready ones again; `released`: as its channel is closed. Answers `false` instead if that was done too
+   * often.
+   */
+  protected abstract takeBack(entry: StoredEntry, failed: boolean, released: boolean): boolean
+  /** How often a message has failed that a client drops. */
+  protected abstract failuresWhenDropped(entry: StoredEntry, failed: boolean): number
+  /** Whether this type of queue counts failures. */
+  protected abstract readonly countsFailures: boolean
+  /** Whether a message that is fetched makes place at once for one behind it that is too old. */
+  protected abstract readonly expiresWhenFetched: boolean
 
   get messageCount(): number {
     return this.ready.length
@@ -93,6 +119,11 @@ export abstract class MessageQueue implements Queue {
     return this.consumers.length
   }
 
+  get declared(): { readonly messageCount: number; readonly consumerCount: number } {
+    const { consumerCount, messageCount } = this
+    return { messageCount, consumerCount }
+  }
+
   get messages(): ReadonlyArray<Entry> {
     return this.ready.toArray()
   }
@@ -101,25 +132,26 @@ export abstract class MessageQueue implements Queue {
     const { body, properties } = message
     const { overflow } = this.limits
     if (overflow !== "drop-head" && this.isFull(body.length)) {
-      if (overflow === "reject-publish-dlx") this.bury(message, "maxlen")
+      if (overflow === "reject-publish-dlx") this.bury(message, "maxlen", message.failures ?? 0)
       return false
     }
     const entry: StoredEntry = {
       message,
       redelivered: false,
       published: message,
-      priority: Math.min(properties.priority ?? 0, this.maxPriority),
+      priority: this.priorityOf(properties.priority),
       place: this.placeAtEnd(),
       size: body.length,
       expiry: this.expiryOf(properties.expiration),
-      returns: 0
+      returns: 0,
+      failures: message.failures ?? 0
     }
     const consumer = this.ready.length === 0 ? this.consumerFor(entry) : undefined
     if (consumer === undefined) {
-      this.ready.push(entry)
+      this.ready.push(this.presented(entry))
       this.tidy()
     } else {
-      this.hand(consumer, entry)
+      this.hand(consumer, this.presentedAtOnce(entry))
       this.deliver()
     }
     return true
@@ -131,14 +163,14 @@ export abstract class MessageQueue implements Queue {
     const entry = this.ready.shift()
     if (entry === undefined) return undefined
     const received = this.inspected(entry)
-    if (!noAck) this.held.set(received, received)
-    this.dropExpired()
+    if (!noAck) this.held.set(received, { entry: received, consumer: undefined })
+    if (this.expiresWhenFetched) this.dropExpired()
     this.watch()
     return received
   }
 
   consume(consumer: Consumer): void {
-    checkConsumerArguments(this.type, this.resource, consumer.arguments)
+    checkConsumerArguments(this.rules.queueArguments, this.type, this.resource, consumer.arguments)
     this.checkConsumer(consumer)
     this.consumers.add(consumer)
     this.unusedAlarm.clear()
@@ -149,11 +181,11 @@ export abstract class MessageQueue implements Queue {
     if (!this.consumers.remove(consumer)) return
     this.touch()
     if (this.autoDelete && this.consumers.length === 0) return this.host.onUnused(this)
-    this.deliver()
+    this.deliverLater()
   }
 
   deliver(): void {
-    if (this.isDelivering) return
+    if (this.isDelivering || this.delivery.isRequested) return
     this.dropExpired()
     while (this.ready.length > 0) {
       const consumer = this.consumers.next()
@@ -165,6 +197,11 @@ export abstract class MessageQueue implements Queue {
     this.watch()
   }
 
+  /** Delivers at the end of the step. */
+  protected deliverLater(): void {
+    this.delivery.request()
+  }
+
   touch(): void {
     if (this.unusedFor === Infinity || this.isDeleted || this.consumers.length > 0) return
     this.unusedAlarm.set(this.host.timers.now() + this.unusedFor)
@@ -174,16 +211,26 @@ export abstract class MessageQueue implements Queue {
     for (const entry of entries) this.held.delete(entry)
   }
 
-  requeue(entries: ReadonlyArray<Entry>): void {
-    this.putBack(entries, false)
+  requeue(entries: ReadonlyArray<Entry>, failed = false): void {
+    this.putBack(entries, failed, false)
+    this.deliver()
   }
 
   release(entries: ReadonlyArray<Entry>): void {
-    this.putBack(entries, true)
+    this.putBack(entries, true, true)
+    this.deliverLater()
   }
 
-  reject(entries: ReadonlyArray<Entry>): void {
-    for (const { published } of this.unhold(entries)) this.bury(published, "rejected")
+  reject(entries: ReadonlyArray<Entry>, failed = false): void {
+    for (const entry of this.unhold(entries)) {
+      this.bury(entry.published, "rejected", this.failuresWhenDropped(entry, failed))
+    }
+  }
+
+  takeFrom(consumer: Consumer, entries: ReadonlyArray<Entry>): void {
+    this.putBack(entries, false, false)
+    if ([...this.held.values()].every((held) => held.consumer !== consumer)) this.consumers.stepBack(consumer)
+    this.deliverLater()
   }
 
   purge(): number {
@@ -193,13 +240,25 @@ export abstract class MessageQueue implements Queue {
     return count
   }
 
-  delete(): void {
+  delete(): number {
+    const { messageCount } = this
     this.isDeleted = true
     this.ready.clear()
     this.held.clear()
     this.messageAlarm.clear()
     this.unusedAlarm.clear()
-    for (const consumer of this.consumers.clear()) consumer.cancelled()
+    for (const consumer of this.consumers.clear()) this.host.defer(() => consumer.cancelled())
+    return messageCount
+  }
+
+  /** The entry with what is said of it before anybody has received it. */
+  protected presented(entry: StoredEntry): StoredEntry {
+    return entry
+  }
+
+  /** The same of an entry that goes to a consumer without having been in the queue. */
+  protected presentedAtOnce(entry: StoredEntry): StoredEntry {
+    return this.presented(entry)
   }
 
   /** What `basic.get` answers. */
@@ -224,7 +283,7 @@ export abstract class MessageQueue implements Queue {
   }
 
   private hand(consumer: Consumer, entry: StoredEntry): void {
-    if (!consumer.noAck) this.held.set(entry, entry)
+    if (!consumer.noAck) this.held.set(entry, { entry, consumer })
     const outer = this.isDelivering
     this.isDelivering = true
     try {
@@ -237,19 +296,23 @@ export abstract class MessageQueue implements Queue {
   private unhold(entries: ReadonlyArray<Entry>): Array<StoredEntry> {
     const found: Array<StoredEntry> = []
     for (const entry of entries) {
-      const stored = this.held.get(entry)
-      if (stored === undefined) continue
+      const held = this.held.get(entry)
+      if (held === undefined) continue
       this.held.delete(entry)
-      found.push(stored)
+      found.push(held.entry)
     }
     return found
   }
 
-  private putBack(entries: ReadonlyArray<Entry>, released: boolean): void {
-    const spent = this.unhold(entries).filter((entry) => !this.takeBack(entry, released))
-    for (const { published } of spent) this.bury(published, "delivery_limit")
+  protected putBack(entries: ReadonlyArray<Entry>, failed: boolean, released: boolean): void {
+    const spent = this.unhold(entries).filter((entry) => !this.takeBack(entry, failed, released))
+    for (const entry of spent) this.bury(entry.published, "delivery_limit", this.failuresAtLimit(entry, failed))
     this.tidy()
-    this.deliver()
+  }
+
+  /** How often a message has failed that was put back too often. */
+  protected failuresAtLimit({ failures }: StoredEntry, _failed: boolean): number {
+    return failures
   }
 
   /** After messages were added: drops what is too much and what is too old. */
@@ -258,35 +321,50 @@ export abstract class MessageQueue implements Queue {
       while (this.limits.isExceeded(this.ready)) {
         const entry = this.ready.shift()
         if (entry === undefined) break
-        this.bury(entry.published, "maxlen")
+        this.bury(entry.published, "maxlen", entry.failures)
       }
     }
     this.dropExpired()
     this.watch()
   }
 
-  private isExpired({ expiry }: StoredEntry): boolean {
+  protected isExpired({ expiry }: StoredEntry): boolean {
     return expiry !== Infinity && expiry <= this.host.timers.now()
   }
 
   /** Only what stands first expires: a message behind it may be older than it may be, as in RabbitMQ. */
-  private dropExpired(): void {
+  protected dropExpired(): void {
     for (let entry = this.ready.first; entry !== undefined && this.isExpired(entry); entry = this.ready.first) {
       this.ready.shift()
-      this.bury(entry.published, "expired")
+      this.expire(entry)
     }
   }
 
-  private watch(): void {
-    this.messageAlarm.set(this.ready.first?.expiry ?? Infinity)
+  protected expire({ failures, published }: StoredEntry): void {
+    this.bury(published, "expired", failures)
   }
 
-  private bury(message: Message, reason: DeathReason): void {
+  /** When the next message may have to be dropped. */
+  protected get nextExpiry(): number {
+    return this.ready.first?.expiry ?? Infinity
+  }
+
+  private watch(): void {
+    this.messageAlarm.set(this.nextExpiry)
+  }
+
+  private bury(message: Message, reason: DeathReason, failures: number): void {
     const exchange = this.deadLetterExchange
     if (exchange === undefined) return
     const time = this.host.timers.now()
-    this.host.deadLetter(
-      deadLetter(message, { reason, queue: this.name, time, exchange, routingKey: this.deadLetterRoutingKey })
-    )
+    const death = { reason, queue: this.name, time, exchange, routingKey: this.deadLetterRoutingKey }
+    const letter = deadLetter(message, death, this.rules)
+    if (letter === undefined) return
+    this.post(this.countsFailures ? { ...letter, failures } : letter)
+  }
+
+  /** Sends a dead letter to where it belongs. */
+  protected post(letter: Message): void {
+    this.host.deadLetter(letter)
   }
 }

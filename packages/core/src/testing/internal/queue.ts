@@ -1,6 +1,7 @@
 /** What a channel and a virtual host know of a queue, whatever its type, and what a queue knows of them. */
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import type { Message } from "./message.ts"
+import type { Rules } from "./rules.ts"
 import type { Timers } from "./timers.ts"
 
 /** A message in one queue. It is never changed: a message that is put back becomes another entry. */
@@ -49,12 +50,21 @@ export interface QueueDefinition {
   readonly arguments: FieldTable
 }
 
+/** What came of a dead letter: all queues have it, some refused it, or it belongs to none. */
+export type Posting = "arrived" | "refused" | "no queue"
+
 /** What a queue needs of the virtual host that it is in. */
 export interface QueueHost {
   readonly virtualHost: string
   readonly timers: Timers
-  /** Publishes a dead letter to the exchange and with the routing key that it has, but to no queue that closes a cycle. */
-  deadLetter(message: Message): void
+  readonly rules: Rules
+  /**
+   * Publishes a dead letter to the exchange and with the routing key that it has, but to no queue that closes a cycle and to none of
+   * those in `taken`, to which it adds the queues that took it.
+   */
+  deadLetter(message: Message, taken?: Set<Queue>): Posting
+  /** Does something at the end of the step, when all is done that the client has asked for so far. */
+  defer(action: () => void): void
   /** It lost its last consumer and is `auto-delete`, or nobody used it for `x-expires`: to be deleted, with its bindings. */
   onUnused(queue: Queue): void
 }
@@ -67,6 +77,8 @@ export interface QueueHost {
 export interface Queue extends QueueDefinition {
   /** Messages that nobody received; in a stream, all messages. */
   readonly messageCount: number
+  /** What `queue.declare-ok` says of the messages and consumers, which may be something else. */
+  readonly declared: { readonly messageCount: number; readonly consumerCount: number }
   /** Messages that were received and not settled. */
   readonly unacknowledgedCount: number
   readonly consumerCount: number
@@ -79,6 +91,7 @@ export interface Queue extends QueueDefinition {
   get(noAck: boolean): Entry | undefined
   /** Adds a consumer and delivers what it takes. Throws a `Refusal` for a consumer that it cannot have. */
   consume(consumer: Consumer): void
+  /** Removes a consumer. Whoever follows it is served at the end of the step. */
   cancel(consumer: Consumer): void
   /** Delivers to consumers that became ready. */
   deliver(): void
@@ -86,15 +99,21 @@ export interface Queue extends QueueDefinition {
   touch(): void
 
   acknowledge(entries: ReadonlyArray<Entry>): void
-  /** Puts back what a client asks to (`basic.nack`, `reject`, `recover`), marked as redelivered. */
-  requeue(entries: ReadonlyArray<Entry>): void
-  /** Puts back what a channel had that is closed, in the order that it had it in, marked as redelivered. */
+  /** Puts back what a client asks to, marked as redelivered. `failed`: by `basic.reject`, and not by `basic.nack` or `basic.recover`. */
+  requeue(entries: ReadonlyArray<Entry>, failed?: boolean): void
+  /**
+   * Puts back what a channel had that is closed, in the order that it had it in, marked as redelivered. It is delivered at the end of
+   * the step, when all that comes back with it is in its place.
+   */
   release(entries: ReadonlyArray<Entry>): void
-  /** Drops what was received, or sends it to the dead-letter exchange. */
-  reject(entries: ReadonlyArray<Entry>): void
+  /** Drops what was received, or sends it to the dead-letter exchange. `failed`: by `basic.reject`, and not by `basic.nack`. */
+  reject(entries: ReadonlyArray<Entry>, failed?: boolean): void
+
+  /** Takes back what a consumer kept for too long, to whom it gives nothing more for now. */
+  takeFrom(consumer: Consumer, entries: ReadonlyArray<Entry>): void
 
   /** Drops what nobody received, and answers how many that were. */
   purge(): number
-  /** Drops everything, cancels the consumers and ends the timers. */
-  delete(): void
+  /** Drops everything, ends the timers, and cancels the consumers at the end of the step. Answers what `queue.delete-ok` counts. */
+  delete(): number
 }

@@ -1,8 +1,10 @@
 /** The values of a queue's arguments, of which the virtual host has checked the types. */
+import { TypedField } from "../../protocol/fieldTable.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 
 export const integerOf = (table: FieldTable, key: string): number | undefined => {
-  const value = table[key]
+  const given = table[key]
+  const value = given instanceof TypedField ? given.value : given
   return typeof value === "number" || typeof value === "bigint" ? Number(value) : undefined
 }
 

@@ -15,8 +15,14 @@ export interface Placed {
  * before what is still there. Pushing and taking are O(1), putting back is O(log n).
  */
 export class ReadyMessages<A extends Placed> {
+  /** Whether the priorities 0 and 1 take turns, as in a quorum queue of RabbitMQ 4.0: two of the higher, and one of the lower. */
+  alternates = false
+  /** What goes before all that is in the lanes. */
+  private readonly front = new PlaceHeap<A>()
   /** By priority. */
   private readonly lanes: Array<Lane<A>> = []
+  /** How many were taken from the lanes since it was the turn of the lower. */
+  private turns = 0
   /** No lane above this priority has messages. */
   private top = -1
   private count = 0
@@ -32,35 +38,58 @@ export class ReadyMessages<A extends Placed> {
   }
 
   get first(): A | undefined {
-    return this.topLane()?.first
+    return this.front.first ?? this.firstPushed
+  }
+
+  /** The first one of those that `putBackFirst` has not put back. */
+  get firstPushed(): A | undefined {
+    return this.nextLane()?.first
   }
 
   push(item: A): void {
     this.laneFor(item).fresh.push(item)
   }
 
+  /** Puts an item back to its place among those of its priority. */
   putBack(item: A): void {
     this.laneFor(item).returned.push(item)
   }
 
+  /** Puts an item back before all others, whatever their priority, and to its place among those that are there. */
+  putBackFirst(item: A): void {
+    this.front.push(item)
+    this.count++
+    this.size += item.size
+  }
+
   shift(): A | undefined {
-    const item = this.topLane()?.shift()
-    if (item !== undefined) {
-      this.count--
-      this.size -= item.size
-    }
-    return item
+    return this.counted(this.front.shift()) ?? this.shiftPushed()
+  }
+
+  shiftPushed(): A | undefined {
+    const item = this.nextLane()?.shift()
+    if (item !== undefined) this.turns = this.turns === 2 ? 0 : this.turns + 1
+    return this.counted(item)
   }
 
   clear(): void {
+    this.front.clear()
     this.lanes.length = 0
     this.top = -1
     this.count = 0
     this.size = 0
   }
 
+  /** By priority: turns are not looked at. */
   toArray(): ReadonlyArray<A> {
-    return this.lanes.toReversed().flatMap((lane) => lane.toArray())
+    return [...this.front.toArray(), ...this.lanes.toReversed().flatMap((lane) => lane.toArray())]
+  }
+
+  private counted(item: A | undefined): A | undefined {
+    if (item === undefined) return undefined
+    this.count--
+    this.size -= item.size
+    return item
   }
 
   private laneFor({ priority, size }: A): Lane<A> {
@@ -69,6 +98,14 @@ export class ReadyMessages<A extends Placed> {
     this.size += size
     if (priority > this.top) this.top = priority
     return this.lanes[priority]
+  }
+
+  private nextLane(): Lane<A> | undefined {
+    const top = this.topLane()
+    if (!this.alternates || this.turns < 2 || this.top !== 1) return top
+    const lower = this.lanes[0]
+    // It is the lower one's turn, unless the higher one has waited longer.
+    return lower.first !== undefined && lower.first.place < (top?.first?.place ?? Infinity) ? lower : top
   }
 
   private topLane(): Lane<A> | undefined {
@@ -171,6 +208,10 @@ class PlaceHeap<A extends Placed> {
     }
     items[index] = last
     return first
+  }
+
+  clear(): void {
+    this.items.length = 0
   }
 
   toArray(): ReadonlyArray<A> {

@@ -17,9 +17,10 @@ export class Refusal extends Error {
   readonly replyCode: number
   readonly replyText: string
 
-  constructor(code: keyof typeof ReplyCode, explanation: string) {
+  constructor(code: keyof typeof ReplyCode, explanation?: string) {
     const replyCode = ReplyCode[code]
-    const replyText = `${replyName(replyCode)?.toUpperCase().replaceAll("-", "_")} - ${explanation}`
+    const name = `${replyName(replyCode)?.toUpperCase().replaceAll("-", "_")}`
+    const replyText = explanation === undefined ? name : `${name} - ${explanation}`
     super(replyText)
     this.replyCode = replyCode
     this.replyText = replyText
@@ -30,6 +31,9 @@ export class Refusal extends Error {
     return !channelCodes.has(this.replyCode)
   }
 }
+
+/** What RabbitMQ says when it fails over a request: a connection error without an explanation. */
+export const crash = (): Refusal => new Refusal("internalError")
 
 /**
  * Why the broker closed a channel, or a connection (`channel` 0): because of what its client asked for.

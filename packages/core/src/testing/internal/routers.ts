@@ -1,6 +1,7 @@
 /** How exchanges of each type find the bindings that a message matches. */
 import type { FieldTable } from "../../protocol/fieldTable.ts"
-import { headersMatcher } from "./headersMatch.ts"
+import { Headers, headersMatcher } from "./headersMatch.ts"
+import type { Rules } from "./rules.ts"
 import { matchesTopic, wordsOf } from "./topicPattern.ts"
 
 export const exchangeTypes = ["direct", "fanout", "topic", "headers"] as const
@@ -82,22 +83,28 @@ class TopicRouter<Destination> implements Router<Destination> {
 }
 
 class HeadersRouter<Destination> implements Router<Destination> {
-  private readonly matchers = new Map<Route<Destination>, (headers: FieldTable) => boolean>()
+  private readonly matchers = new Map<Route<Destination>, (headers: Headers) => boolean>()
+  private readonly rules: Rules
+
+  constructor(rules: Rules) {
+    this.rules = rules
+  }
 
   add(binding: Route<Destination>): void {
-    this.matchers.set(binding, headersMatcher(binding.arguments))
+    this.matchers.set(binding, headersMatcher(binding.arguments, this.rules))
   }
 
   remove(binding: Route<Destination>): void {
     this.matchers.delete(binding)
   }
 
-  find(_: ReadonlyArray<string>, headers: FieldTable, found: Set<Destination>): void {
+  find(_: ReadonlyArray<string>, table: FieldTable, found: Set<Destination>): void {
+    const headers = new Headers(table)
     for (const [{ destination }, matches] of this.matchers) if (matches(headers)) found.add(destination)
   }
 }
 
-export const makeRouter = <Destination>(type: ExchangeType): Router<Destination> => {
+export const makeRouter = <Destination>(type: ExchangeType, rules: Rules): Router<Destination> => {
   switch (type) {
     case "direct":
       return new DirectRouter()
@@ -106,6 +113,6 @@ export const makeRouter = <Destination>(type: ExchangeType): Router<Destination>
     case "topic":
       return new TopicRouter()
     case "headers":
-      return new HeadersRouter()
+      return new HeadersRouter(rules)
   }
 }

@@ -35,6 +35,12 @@ export class StreamLog {
     return this.items.length
   }
 
+  /** How many of the messages are older than a time, in milliseconds since 1970. */
+  lengthAt(time: number): number {
+    const index = this.items.findLastIndex((item) => item.time < time)
+    return index + 1
+  }
+
   /** The first offset that is kept. */
   get start(): number {
     return this.next - this.items.length

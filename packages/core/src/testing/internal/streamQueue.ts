@@ -1,12 +1,17 @@
 /** A stream (https://www.rabbitmq.com/docs/streams), as clients of AMQP 0-9-1 see it, with one message in each chunk. */
-import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { TypedField } from "../../protocol/fieldTable.ts"
 import { checkConsumerArguments, invalidStreamOffset } from "./consumerArguments.ts"
+import { isInteger, termAt, textIn } from "./fieldTerms.ts"
 import type { Message } from "./message.ts"
+import { withHeaders } from "./messageHeaders.ts"
 import type { Consumer, Entry, Owner, Queue, QueueDefinition, QueueHost } from "./queue.ts"
 import { intervalOf } from "./queueArguments.ts"
-import { Refusal } from "./refusal.ts"
+import { crash, Refusal } from "./refusal.ts"
 import { StreamLog } from "./streamLog.ts"
+
+/** How long the number of messages that `queue.declare-ok` says stays what it was, in milliseconds. */
+const countMillis = 5000
 
 /** A consumer and the offset of what it gets next. */
 interface Reader {
@@ -26,6 +31,7 @@ export class StreamQueue implements Queue {
   /** As RabbitMQ's texts have it. */
   private readonly resource: string
   private readonly log: StreamLog
+  private readonly created: number
   private readonly held = new Set<Entry>()
   private readers: ReadonlyArray<Reader> = []
   /** Whether a consumer is being called. What it makes ready is delivered after that, not within: a stack is finite. */
@@ -40,6 +46,7 @@ export class StreamQueue implements Queue {
     this.host = host
     this.resource = `queue '${definition.name}' in vhost '${host.virtualHost}'`
     this.log = new StreamLog(definition.arguments)
+    this.created = host.timers.now()
   }
 
   get messageCount(): number {
@@ -58,9 +65,17 @@ export class StreamQueue implements Queue {
     return this.log.toArray().map((message) => ({ message, redelivered: false }))
   }
 
+  /** RabbitMQ counts no consumers here, and counts messages only now and then. */
+  get declared(): { readonly messageCount: number; readonly consumerCount: number } {
+    const { host, log } = this
+    const age = host.timers.now() - this.created
+    const lastCount = this.created + age - age % countMillis
+    return { messageCount: log.lengthAt(lastCount), consumerCount: 0 }
+  }
+
   publish(message: Message): boolean {
-    const headers = { ...message.properties.headers, "x-stream-offset": TypedField.int64(this.log.end) }
-    this.log.append({ ...message, properties: { ...message.properties, headers } }, this.host.timers.now())
+    const stored = withHeaders(message, { "x-stream-offset": TypedField.int64(this.log.end) })
+    this.log.append(this.host.rules.streamsMarkTransient ? withDeliveryMode(stored) : stored, this.host.timers.now())
     this.deliver()
     return true
   }
@@ -70,15 +85,19 @@ export class StreamQueue implements Queue {
   }
 
   consume(consumer: Consumer): void {
-    checkConsumerArguments(this.type, this.resource, consumer.arguments)
+    const { rules } = this.host
+    checkConsumerArguments(rules.queueArguments, this.type, this.resource, consumer.arguments)
     if (consumer.prefetch === 0) {
-      throw new Refusal("preconditionFailed", `consumer prefetch count is not set for '${this.resource}'`)
+      const named = rules.namesStreams ? `stream ${this.resource}` : `'${this.resource}'`
+      throw new Refusal("preconditionFailed", `consumer prefetch count is not set for ${named}`)
     }
-    if (consumer.noAck) throw this.unsupported("automatic acknowledgement")
+    if (consumer.noAck) {
+      throw this.unsupported("automatic acknowledgement", rules.namesStreams ? "stream" : "stream queues")
+    }
     if (consumer.globalPrefetch) {
       throw new Refusal("notImplemented", `${this.resource} does not support global qos`)
     }
-    const offset = this.startOf(consumer.arguments["x-stream-offset"])
+    const offset = this.startOf(consumer.arguments)
     this.readers = [...this.readers, { consumer, offset }]
     this.deliver()
   }
@@ -121,16 +140,21 @@ export class StreamQueue implements Queue {
     throw this.unsupported("basic.nack and basic.reject")
   }
 
+  takeFrom(_consumer: Consumer, entries: ReadonlyArray<Entry>): void {
+    this.acknowledge(entries)
+  }
+
   purge(): number {
     throw this.unsupported("queue.purge")
   }
 
-  delete(): void {
+  delete(): number {
     const readers = this.readers
     this.readers = []
     this.held.clear()
     this.log.clear()
-    for (const { consumer } of readers) consumer.cancelled()
+    for (const { consumer } of readers) this.host.defer(() => consumer.cancelled())
+    return 0
   }
 
   /** Gives a reader its next message, if there is one and it takes it. */
@@ -148,21 +172,29 @@ export class StreamQueue implements Queue {
   }
 
   /** The offset to begin at. One beyond the end is waited for. */
-  private startOf(value: FieldValue | undefined): number {
+  private startOf(table: FieldTable): number {
     const { log } = this
-    if (value === undefined || value === "next") return log.end
-    if (value === "first") return log.start
-    if (value === "last") return Math.max(log.start, log.end - 1)
-    if (typeof value === "bigint" || (typeof value === "number" && Number.isInteger(value))) return Number(value)
-    if (value instanceof Date) return log.since(value.getTime())
-    // A timestamp that is no `Date` is one of a very far future.
-    if (value instanceof TypedField && value.type === "timestamp") return log.end
-    const interval = typeof value === "string" ? intervalOf(value) : undefined
-    if (interval === undefined) throw invalidStreamOffset(this.resource, value)
+    const term = termAt(table, "x-stream-offset")
+    const text = textIn(term)
+    if (term === undefined || text === "next") return log.end
+    if (text === "first") return log.start
+    if (text === "last") return Math.max(log.start, log.end - 1)
+    if (isInteger(term)) return Number(term.value)
+    if (term.type === "timestamp") return log.since(Number(term.value) * 1000)
+    // RabbitMQ fails over what is no text, and up to 4.0 over text without a number.
+    if (text === undefined || (!/^\d/.test(text) && this.host.rules.failsOverIntervals)) throw crash()
+    const interval = intervalOf(text)
+    if (interval === undefined) throw invalidStreamOffset(this.resource, term)
     return log.since(this.host.timers.now() - interval)
   }
 
-  private unsupported(what: string): Refusal {
-    return new Refusal("notImplemented", `${what} not supported by stream queues ${this.resource}`)
+  private unsupported(what: string, by = "stream queues"): Refusal {
+    return new Refusal("notImplemented", `${what} not supported by ${by} ${this.resource}`)
   }
 }
+
+/** RabbitMQ 4.x makes what it is not told to keep transient, though a stream keeps all. */
+const withDeliveryMode = (message: Message): Message =>
+  message.properties.deliveryMode === undefined
+    ? { ...message, properties: { ...message.properties, deliveryMode: 1 } }
+    : message

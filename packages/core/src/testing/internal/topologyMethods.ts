@@ -104,8 +104,7 @@ export class TopologyMethods {
     }
     const queue = this.host.virtualHost.declareQueue(method, this.host)
     this.lastQueue = queue.name
-    const { consumerCount, messageCount, name } = queue
-    return unless(method.noWait, { _tag: "queue.declare-ok", queue: name, messageCount, consumerCount })
+    return unless(method.noWait, { _tag: "queue.declare-ok", queue: queue.name, ...queue.declared })
   }
 
   /** The method with the queue that an empty name means. */

@@ -17,17 +17,22 @@ export interface Received {
 /** How long the client may keep a message unsettled (RabbitMQ, "Delivery Acknowledgement Timeout"). */
 export interface Deadline {
   readonly timers: Timers
-  /** `Infinity`: as long as it likes. */
-  readonly timeoutMillis: number
-  readonly onMissed: () => void
+  /** In milliseconds; `Infinity`: as long as it likes. */
+  readonly timeoutOf: (received: Received) => number
+  /** Called once with each message that is kept for longer. */
+  readonly onMissed: (overdue: ReadonlyArray<Received>) => void
 }
 
 export class Unacknowledged {
   /** In the order of the delivery tags. */
   private entries = new Map<number, Received>()
   private readonly deadline: Deadline
+  /** What was kept for too long. */
+  private missed: ReadonlySet<Received> = new Set()
   /** Ends the timer, of which there is one as long as there may be something to wait for. */
   private stopTimer: (() => void) | undefined
+  /** When the timer ends. */
+  private armed = Infinity
 
   constructor(deadline: Deadline) {
     this.deadline = deadline
@@ -39,7 +44,7 @@ export class Unacknowledged {
 
   add(received: Received): void {
     this.entries.set(received.deliveryTag, received)
-    if (this.stopTimer === undefined) this.watch(received)
+    this.watch(this.dueOf(received))
   }
 
   /** Takes out what a delivery tag names, `multiple`: with all before it; tag 0 names all there is. */
@@ -77,16 +82,32 @@ export class Unacknowledged {
     this.entries = new Map(all.map((each) => [each.deliveryTag, each]))
   }
 
-  /** The messages before this one are settled by now; when its time is up, the oldest that is left then counts. */
-  private watch({ at }: Received): void {
-    const { onMissed, timeoutMillis, timers } = this.deadline
-    if (timeoutMillis === Infinity) return
-    this.stopTimer = timers.schedule(at + timeoutMillis - timers.now(), () => {
-      this.stopTimer = undefined
-      const [oldest] = this.entries.values()
-      if (oldest === undefined) return
-      if (oldest.at + timeoutMillis <= timers.now()) onMissed()
-      else this.watch(oldest)
-    })
+  private dueOf(received: Received): number {
+    return received.at + this.deadline.timeoutOf(received)
+  }
+
+  private watch(due: number): void {
+    if (due >= this.armed) return
+    this.stopTimer?.()
+    this.armed = due
+    const { timers } = this.deadline
+    this.stopTimer = timers.schedule(due - timers.now(), () => this.ring())
+  }
+
+  private ring(): void {
+    this.armed = Infinity
+    this.stopTimer = undefined
+    const { onMissed, timers } = this.deadline
+    const { missed } = this
+    const overdue: Array<Received> = []
+    const all = [...this.entries.values()]
+    for (const received of all) {
+      if (missed.has(received)) continue
+      const due = this.dueOf(received)
+      if (due <= timers.now()) overdue.push(received)
+      else this.watch(due)
+    }
+    this.missed = new Set([...all.filter((received) => missed.has(received)), ...overdue])
+    if (overdue.length > 0) onMissed(overdue)
   }
 }

@@ -1,4 +1,5 @@
 /** Who may log in, and what they may do. */
+import type * as Redacted from "effect/Redacted"
 import { Refusal } from "./refusal.ts"
 
 /** RabbitMQ's `set_permissions` (RabbitMQ, "Access Control"). */
@@ -6,7 +7,7 @@ export type Permission = "configure" | "write" | "read"
 
 export interface User {
   readonly name: string
-  readonly password: string
+  readonly password: Redacted.Redacted<string>
   /** By virtual host, each of which refuses a user without any; `undefined`: everything everywhere. */
   readonly permissions: Readonly<Record<string, Readonly<Record<Permission, RegExp>>>> | undefined
 }

@@ -1,5 +1,5 @@
 /** A virtual host: its exchanges, queues and bindings, and the way of a message through them. */
-import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
 import type {
   ExchangeBind,
   ExchangeDeclare,
@@ -16,13 +16,15 @@ import { assertEqual, assertEqualArguments, checkExchangeArgument } from "./equi
 import type { Named } from "./equivalence.ts"
 import { Exchange } from "./exchange.ts"
 import type { Binding, Destination } from "./exchange.ts"
+import { termsOf } from "./fieldTerms.ts"
 import { checkMatch } from "./headersMatch.ts"
 import type { Message } from "./message.ts"
-import type { Owner, Queue } from "./queue.ts"
+import type { Owner, Posting, Queue } from "./queue.ts"
 import { assertEqualQueueArguments, checkDeclaration, checkServerNamed } from "./queueDeclaration.ts"
 import { makeQueue } from "./queues.ts"
 import { Refusal } from "./refusal.ts"
 import { exchangeTypes } from "./routers.ts"
+import type { Rules } from "./rules.ts"
 import type { Timers } from "./timers.ts"
 
 /** What came of a publish. */
@@ -45,19 +47,24 @@ const predeclared = [
 
 export class VirtualHost {
   readonly name: string
+  readonly rules: Rules
   private readonly timers: Timers
+  private readonly defer: (action: () => void) => void
   private readonly exchangesByName = new Map<string, Exchange>()
   private readonly queuesByName = new Map<string, Queue>()
   private lastGenerated = 0
 
-  constructor(name: string, timers: Timers) {
+  /** `defer` does something at the end of the step. */
+  constructor(name: string, timers: Timers, rules: Rules, defer: (action: () => void) => void) {
     this.name = name
     this.timers = timers
+    this.rules = rules
+    this.defer = defer
     for (const [exchange, type] of predeclared) {
       const internal = exchange === "amq.rabbitmq.trace"
       this.exchangesByName.set(
         exchange,
-        new Exchange({ name: exchange, type, durable: true, autoDelete: false, internal, arguments: {} })
+        new Exchange({ name: exchange, type, durable: true, autoDelete: false, internal, arguments: {} }, rules)
       )
     }
   }
@@ -87,21 +94,27 @@ export class VirtualHost {
       return void this.exchange(name)
     }
     const known = exchangeTypes.find((known) => known === type)
-    if (known === undefined) throw new Refusal("commandInvalid", `unknown exchange type '${type}'`)
+    if (known === undefined) {
+      const { unknownExchangeTypeClosesConnection } = this.rules
+      throw new Refusal(
+        unknownExchangeTypeClosesConnection ? "commandInvalid" : "preconditionFailed",
+        `unknown exchange type '${type}'`
+      )
+    }
     this.refuseDefault(name)
     const what = this.named("exchange", name)
     const current = this.exchangesByName.get(name)
     if (current === undefined) {
       this.refuseReserved("exchange", name)
       checkExchangeArgument(what, "alternate-exchange", method.arguments)
-      this.exchangesByName.set(name, new Exchange({ ...method, name, type: known }))
+      this.exchangesByName.set(name, new Exchange({ ...method, name, type: known }, this.rules))
       return
     }
     assertEqual(what, "type", type, current.type)
     assertEqual(what, "durable", durable, current.durable)
     assertEqual(what, "auto_delete", autoDelete, current.autoDelete)
     assertEqual(what, "internal", internal, current.internal)
-    assertEqualArguments(what, ["alternate-exchange"], method.arguments, current.arguments)
+    assertEqualArguments(what, ["alternate-exchange"], termsOf(method.arguments), termsOf(current.arguments))
   }
 
   deleteExchange(method: ExchangeDelete): void {
@@ -154,13 +167,13 @@ export class VirtualHost {
       this.refuseOthers(current, owner, method.exclusive)
       assertEqual(what, "durable", method.durable, current.durable)
       assertEqual(what, "auto_delete", method.autoDelete, current.autoDelete)
-      assertEqualQueueArguments(what, current.type, method.arguments, current.arguments)
+      assertEqualQueueArguments(this.rules, what, current.type, method.arguments, current.arguments)
       current.touch()
       return current
     }
     const queue = makeQueue({
       name,
-      type: checkDeclaration(what, method),
+      type: checkDeclaration(this.rules, what, method),
       durable: method.durable,
       autoDelete: method.autoDelete,
       owner: method.exclusive ? owner : undefined,
@@ -168,7 +181,9 @@ export class VirtualHost {
     }, {
       virtualHost: this.name,
       timers: this.timers,
-      deadLetter: (message) => this.deadLetter(message),
+      rules: this.rules,
+      defer: this.defer,
+      deadLetter: (message, taken) => this.deadLetter(message, taken),
       onUnused: (queue) => this.dropQueue(queue)
     })
     this.queuesByName.set(name, queue)
@@ -187,11 +202,12 @@ export class VirtualHost {
         `cannot delete ${what}. queue.delete operations with ${flag} flag set are not supported by quorum queues`
       )
     }
-    if (method.ifUnused && queue.consumerCount > 0) throw new Refusal("preconditionFailed", `${what} in use`)
-    if (method.ifEmpty && queue.messageCount > 0) throw new Refusal("preconditionFailed", `${what} not empty`)
-    const { messageCount } = queue
-    this.dropQueue(queue)
-    return messageCount
+    // RabbitMQ deletes a stream whatever the flags are.
+    if (queue.type === "classic") {
+      if (method.ifUnused && queue.consumerCount > 0) throw new Refusal("preconditionFailed", `${what} in use`)
+      if (method.ifEmpty && queue.messageCount > 0) throw new Refusal("preconditionFailed", `${what} not empty`)
+    }
+    return this.dropQueue(queue)
   }
 
   purgeQueue({ queue: name }: QueuePurge, owner: Owner): number {
@@ -252,17 +268,24 @@ export class VirtualHost {
   /** Gives a message to the queues that its exchange knows. */
   publish(message: Message): Routing {
     const queues = this.route(this.exchange(message.exchange), message)
-    const stored = withoutBlindCopies(message)
     let accepted = true
-    for (const queue of queues) accepted = queue.publish(stored) && accepted
+    for (const queue of queues) accepted = queue.publish(message) && accepted
     return { routed: queues.length > 0, accepted }
   }
 
-  private deadLetter(message: Message): void {
+  private deadLetter(message: Message, taken: Set<Queue> = new Set()): Posting {
     const exchange = this.exchangesByName.get(message.exchange)
-    if (exchange === undefined) return
-    const stored = withoutBlindCopies(message)
-    for (const queue of this.route(exchange, message)) if (!closesCycle(message, queue.name)) queue.publish(stored)
+    const queues = exchange === undefined
+      ? []
+      : this.route(exchange, message).filter((queue) => !closesCycle(message, queue.name))
+    if (queues.length === 0) return "no queue"
+    let arrived = true
+    for (const queue of queues) {
+      if (taken.has(queue)) continue
+      if (queue.publish(message)) taken.add(queue)
+      else arrived = false
+    }
+    return arrived ? "arrived" : "refused"
   }
 
   /** The queues that get a message, each once, whatever ways lead to it. */
@@ -316,11 +339,12 @@ export class VirtualHost {
     if (source.unbind(destination, method.routingKey, method.arguments)) this.dropIfUnused(source)
   }
 
-  private dropQueue(queue: Queue): void {
-    if (this.queuesByName.get(queue.name) !== queue) return
+  /** Answers how many messages it had. */
+  private dropQueue(queue: Queue): number {
+    if (this.queuesByName.get(queue.name) !== queue) return 0
     this.queuesByName.delete(queue.name)
     this.unbindEverywhere(queue)
-    queue.delete()
+    return queue.delete()
   }
 
   private dropExchange(exchange: Exchange): void {
@@ -375,16 +399,6 @@ export class VirtualHost {
 /** RabbitMQ drops line ends from the names in methods that change something. */
 const stripped = (name: string): string => name.replaceAll(/[\r\n]/g, "")
 
-const texts = (value: FieldValue | undefined): ReadonlyArray<string> =>
-  Array.isArray(value) ? value.filter((each): each is string => typeof each === "string") : []
-
-/** All keys that a message is routed by: RabbitMQ, "Sender-selected Distribution". */
-const routingKeysOf = ({ properties: { headers }, routingKey }: Message): ReadonlyArray<string> =>
-  headers === undefined ? [routingKey] : [routingKey, ...texts(headers["CC"]), ...texts(headers["BCC"])]
-
-const withoutBlindCopies = (message: Message): Message => {
-  const { headers } = message.properties
-  if (headers?.["BCC"] === undefined) return message
-  const { BCC: _, ...others } = headers
-  return { ...message, properties: { ...message.properties, headers: others } }
-}
+/** All keys that a message is routed by. */
+const routingKeysOf = ({ copies, routingKey }: Message): ReadonlyArray<string> =>
+  copies === undefined ? [routingKey] : [routingKey, ...copies]

@@ -1,0 +1,122 @@
+/**
+ * What the texts of brokers say beyond their reply codes. RabbitMQ uses one code for things that pass and for things that do
+ * not, told apart by the text alone; this is the one place that reads it. The texts are those of RabbitMQ 3.8 to 4.3
+ * (`rabbit_channel`, `rabbit_reader`, `rabbit_amqqueue` and the types of queues); `docs/errors.md` shows them to users.
+ *
+ * Patterns are anchored where names of users stand in the text, as a queue may be called "in exclusive use".
+ */
+import { ReplyCode } from "../../protocol/constants.ts"
+import { methodName } from "../../protocol/methods.generated.ts"
+
+/** The codes whose cause lies with the broker or with other clients, and can pass. */
+const passingCodes: ReadonlySet<number> = new Set([
+  ReplyCode.noConsumers,
+  ReplyCode.connectionForced,
+  ReplyCode.resourceLocked,
+  ReplyCode.resourceError
+])
+
+/** The texts that say something else than their code. The first that matches counts. */
+const exceptions: ReadonlyArray<readonly [replyCode: number, text: RegExp, passes: boolean]> = [
+  // Another consumer has the queue exclusively, until it ends.
+  [ReplyCode.accessRefused, / in exclusive use$/, true],
+  // The queue is there, and its process or node is not.
+  [ReplyCode.notFound, / process is stopped by supervisor$/, true],
+  [ReplyCode.notFound, /^NOT_FOUND - home node '.*' is down or inaccessible$/s, true],
+  [ReplyCode.notFound, /^NOT_FOUND - failed to perform operation on .* due to timeout$/s, true],
+  [ReplyCode.notFound, /^NOT_FOUND - failed to perform operation on .* may be stopping or being demoted$/s, true],
+  // What a kind of queue never allows.
+  [ReplyCode.resourceLocked, / queues? with single active consumer$/, false],
+  [ReplyCode.resourceLocked, /^RESOURCE_LOCKED - Cannot delete protected /, false],
+  // The consumer was too slow once; its messages are requeued.
+  [ReplyCode.preconditionFailed, /^PRECONDITION_FAILED - delivery acknowledgement on channel \d+ timed out/, true],
+  // Some queues did not take what was published in the transaction, as with a nack.
+  [ReplyCode.preconditionFailed, /^PRECONDITION_FAILED - partial tx completion$/, true],
+  [ReplyCode.preconditionFailed, / does not have a running replica on the local node$/, true],
+  // A limit that others reach and leave again.
+  [ReplyCode.notAllowed, / connection limit \(\d+\) is reached$/, true],
+  [ReplyCode.notAllowed, /: connection limit cannot be queried, timeout$/, true],
+  [ReplyCode.notAllowed, /^NOT_ALLOWED - number of channels opened .* has reached the /s, true],
+  // The broker is short of a majority, or something within it is about to be started again.
+  [ReplyCode.internalError, / vhost '.*' is down$/s, true],
+  [
+    ReplyCode.internalError,
+    /^INTERNAL_ERROR - (?:.* |)(?:timed out|due to (?:a )?timeout)(?:$| consuming from )/s,
+    true
+  ],
+  [ReplyCode.internalError, /^INTERNAL_ERROR - timed out consuming from /, true]
+]
+
+/** Whether what a broker said may be otherwise when the same thing is asked again, without any change. */
+export const mayPass = (replyCode: number, replyText: string): boolean => {
+  for (const [code, text, passes] of exceptions) {
+    if (code === replyCode && text.test(replyText)) return passes
+  }
+  return passingCodes.has(replyCode)
+}
+
+/** The method that a close holds responsible: empty when it names none, as both numbers are 0 then. */
+export const responsibleMethod = (classId: number, methodId: number): string =>
+  classId === 0 && methodId === 0 ? "" : methodId === 0 ? `class ${classId}` : methodName(classId, methodId)
+
+// -----------------------------------------------------------------------------
+// which publish a close is about
+// -----------------------------------------------------------------------------
+
+/** A publish that was in flight when its channel was closed. */
+export interface InFlight {
+  readonly exchange: string
+  readonly routingKey: string
+  /** In bytes. */
+  readonly bodySize: number
+}
+
+/** Says whether a close is about this publish. */
+export type IsBlamed = (publish: InFlight) => boolean
+
+/** RabbitMQ cuts long texts, and ends them with three dots. */
+const cut = /\.\.\.$/
+
+/** Whether a text begins so, as far as it goes. */
+const beginsWith = (text: string, beginning: string): boolean =>
+  text.startsWith(beginning) || (text.length > 200 && cut.test(text) && beginning.startsWith(text.replace(cut, "")))
+
+const exchangeName = (exchange: string): string => exchange === "" ? "amq.default" : exchange
+
+/** Texts that name the exchange, the routing key, or the size of the message. Before 4.0 "access to", since then "write access to". */
+const blames: ReadonlyArray<readonly [replyCode: number, beginnings: (publish: InFlight) => ReadonlyArray<string>]> = [
+  [ReplyCode.notFound, ({ exchange }) => [`NOT_FOUND - no exchange '${exchange}' in vhost '`]],
+  [
+    ReplyCode.accessRefused,
+    ({ exchange }) => [
+      `ACCESS_REFUSED - access to exchange '${exchangeName(exchange)}' in vhost '`,
+      `ACCESS_REFUSED - write access to exchange '${exchangeName(exchange)}' in vhost '`,
+      `ACCESS_REFUSED - cannot publish to internal exchange '${exchange}' in vhost '`
+    ]
+  ],
+  [
+    ReplyCode.accessRefused,
+    ({ exchange, routingKey }) => [
+      `ACCESS_REFUSED - access to topic '${routingKey}' in exchange '${exchange}' in vhost '`,
+      `ACCESS_REFUSED - write access to topic '${routingKey}' in exchange '${exchange}' in vhost '`
+    ]
+  ],
+  [
+    ReplyCode.preconditionFailed,
+    ({ bodySize }) => [
+      `PRECONDITION_FAILED - message size ${bodySize} is larger than max size `,
+      `PRECONDITION_FAILED - message size ${bodySize} is larger than configured max size `,
+      `PRECONDITION_FAILED - message size ${bodySize} larger than configured max size `
+    ]
+  ]
+]
+
+/** Which of the publishes in flight a close may be about, by its text. `undefined` when it does not tell. */
+export const blamedBy = (replyCode: number, replyText: string, publishes: Iterable<InFlight>): IsBlamed | undefined => {
+  for (const [code, beginnings] of blames) {
+    if (code !== replyCode) continue
+    const isBlamed: IsBlamed = (publish) => beginnings(publish).some((beginning) => beginsWith(replyText, beginning))
+    for (const publish of publishes) if (isBlamed(publish)) return isBlamed
+  }
+  return undefined
+}

@@ -1,0 +1,105 @@
+/** The same plan on both brokers, and whether they did the same. */
+import * as Effect from "effect/Effect"
+import type { Plan } from "./operations.ts"
+import { runPlan } from "./run.ts"
+import type { Step, Trace } from "./run.ts"
+import type { Endpoint } from "./stranger.ts"
+
+/** The broker that is right, and the one that is to be like it. */
+export interface Brokers {
+  readonly reference: Endpoint
+  readonly embedded: Endpoint
+}
+
+export interface Difference {
+  readonly plan: Plan
+  readonly reference: Trace
+  readonly embedded: Trace
+}
+
+/** `timing`: they differed once, and did the same when they were given more time. */
+export type Comparison = { readonly _tag: "Same" | "Timing" } | ({ readonly _tag: "Different" } & Difference)
+
+/** For how long nothing may come before the next operation, at first and when a run is repeated. */
+const quietMillis = 8
+
+const patientMillis = 30
+
+/** How often a run that differs is done again before that is reported. */
+const repetitions = 4
+
+let runs = 0
+
+/** No other run on the broker, of this process or another, has the same names. */
+const nextPrefix = (): string => `compare-${crypto.randomUUID().slice(0, 8)}-${++runs}-`
+
+export const stepText = ({ lines }: Step): string => lines.join("\n")
+
+const textOf = (trace: Trace): string => trace.map(stepText).join("\n\n")
+
+/** The first step that is not the same in both, from 0 on. */
+export const firstDifference = (a: Trace, b: Trace): number | undefined => {
+  for (let index = 0; index < Math.max(a.length, b.length); index++) {
+    if (a[index] === undefined || b[index] === undefined || stepText(a[index]) !== stepText(b[index])) return index
+  }
+  return undefined
+}
+
+/** One run on each. */
+export const runBoth = (
+  plan: Plan,
+  { embedded, reference }: Brokers,
+  quietMillis: number = patientMillis
+): Effect.Effect<Difference> =>
+  Effect.gen(function*() {
+    const options = { prefix: nextPrefix(), quietMillis }
+    const [onReference, onEmbedded] = yield* Effect.all(
+      [runPlan(plan, reference, options), runPlan(plan, embedded, options)],
+      { concurrency: 2 }
+    )
+    return { plan, reference: onReference, embedded: onEmbedded }
+  })
+
+const isSame = ({ embedded, reference }: Difference): boolean => firstDifference(reference, embedded) === undefined
+
+/** What kind of a difference it is: the methods, codes and texts that only one of the brokers sent, without names and contents. */
+export const kindOf = ({ embedded, reference }: Difference): string => {
+  const index = firstDifference(reference, embedded)
+  if (index === undefined) return "none"
+  const linesOf = (trace: Trace): ReadonlyArray<string> => trace[index]?.lines ?? []
+  const only = (lines: ReadonlyArray<string>, others: ReadonlyArray<string>): string => {
+    const line = lines.find((line) => !others.includes(line))
+    if (line === undefined) return "nothing"
+    const sent = line.slice(line.indexOf(": ") + 2)
+    // The codes are followed by texts, which begin with the name of the code.
+    return sent.includes(".close ") ? sent.replaceAll(/'[^']*'|\d+/g, "…") : sent.split(" ")[0]
+  }
+  return `${only(linesOf(reference), linesOf(embedded))} / ${only(linesOf(embedded), linesOf(reference))}`
+}
+
+/** Whether the brokers differ in a way of this kind. Looks once, so chance can be the reason. */
+export const differsLike = (kind: string, plan: Plan, brokers: Brokers): Effect.Effect<boolean> =>
+  Effect.map(runBoth(plan, brokers, quietMillis), (difference) => kindOf(difference) === kind)
+
+/**
+ * Runs the plan on both. Where chance decides, each broker may do this or that: they differ only if none of some runs of the one
+ * was like any of the other.
+ */
+export const comparePlan = (plan: Plan, brokers: Brokers): Effect.Effect<Comparison> =>
+  Effect.gen(function*() {
+    if (isSame(yield* runBoth(plan, brokers, quietMillis))) return { _tag: "Same" }
+    return yield* compareAgain(plan, brokers)
+  })
+
+const compareAgain = (plan: Plan, brokers: Brokers): Effect.Effect<Comparison> =>
+  Effect.gen(function*() {
+    const reference = new Set<string>()
+    const embedded = new Set<string>()
+    for (let repetition = 1;; repetition++) {
+      const difference = yield* runBoth(plan, brokers, patientMillis * repetition)
+      reference.add(textOf(difference.reference))
+      embedded.add(textOf(difference.embedded))
+      if ([...reference].some((text) => embedded.has(text))) return { _tag: "Timing" }
+      if (repetition === repetitions) return { _tag: "Different", ...difference }
+    }
+  })
