@@ -160,7 +160,7 @@ const assertOrderly = <A>(exit: Exit.Exit<A, unknown>): void => {
 }
 
 /** How many turns the broker has in a conversation that goes well. */
-const honestTurns = 73
+const honestTurns = 71
 
 const noFaults: Faults = { frames: [], bytes: [] }
 

@@ -1,7 +1,7 @@
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import type { Channel } from "@effect-amqp/core/internal/channel"
 import type { Acknowledgements } from "@effect-amqp/core/internal/acknowledgements"
+import type { Channel } from "@effect-amqp/core/internal/channel"
 import { Delivery } from "@effect-amqp/core/internal/delivery"
 import { CurrentProgram, RunningProgram } from "@effect-amqp/core/internal/program"
 import { writeProperties } from "@effect-amqp/core/internal/properties"

@@ -38,7 +38,7 @@ export const make = <R>(
     {
       handle: (delivery) => {
         const handled = handler(delivery)
-      const program: unknown = handled
+        const program: unknown = handled
         const { channel } = handling
         // What else it may be is the engine's to name.
         if (!isProgram(program) || channel === undefined) return program as Effect.Effect<unknown, unknown, R>
