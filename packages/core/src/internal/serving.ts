@@ -60,6 +60,8 @@ const CurrentSlot = Context.Reference<object | undefined>("@effect-amqp/core/Cur
 
 /** What is known of a fiber that handles messages. */
 class Slot<R> {
+  /** What stands for it where programs can see it. */
+  readonly token: object = Object.freeze({})
   /** What it works on. */
   current: Received | undefined
   /** How often the handler was called with it. */
@@ -204,7 +206,7 @@ export class Serving<R> implements Inbox<Received> {
   private run(slot: Slot<R>, work: Effect.Effect<void, never, R>): void {
     const fiber = this.fork(
       Effect.uninterruptible(work).pipe(
-        Effect.provideService(CurrentSlot, slot),
+        Effect.provideService(CurrentSlot, slot.token),
         // What was going on where the consumer was started is no business of the handlers.
         Effect.provideService(CurrentProgram, undefined)
       )
@@ -470,7 +472,7 @@ export class Serving<R> implements Inbox<Received> {
         for (const slot of Array.from(this.slots)) {
           if (slot.current === undefined) continue
           slot.isAbandoned = true
-          if (slot !== own) slot.fiber?.interruptUnsafe()
+          if (slot.token !== own) slot.fiber?.interruptUnsafe()
         }
       })
     )
@@ -479,7 +481,7 @@ export class Serving<R> implements Inbox<Received> {
   /** Waits until no slot but this one works on anything. */
   private awaitRest(own: object | undefined): Effect.Effect<void> {
     const isAtRest = () => {
-      for (const slot of this.slots) if (slot !== own && slot.current !== undefined) return false
+      for (const slot of this.slots) if (slot.token !== own && slot.current !== undefined) return false
       return true
     }
     return Effect.callback((resume) => {
