@@ -17,7 +17,7 @@ import { ContentAssembler } from "../protocol/ContentAssembler.ts"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import { draft } from "../protocol/draft.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
-import { encodeDraftedHeaderFrame, encodeMethodFrame, referenceSize } from "../protocol/frames.ts"
+import { encodeDraftedHeaderFrame, encodeMethodFrame, encodeRawHeaderFrame, referenceSize } from "../protocol/frames.ts"
 import type {
   BasicCancel,
   BasicCancelOk,
@@ -39,7 +39,7 @@ import { responsibleMethod } from "./errors/replyTexts.ts"
 import { Mailbox } from "./mailbox.ts"
 import type { Counts } from "./metrics.ts"
 import type { Outbound } from "./outbound.ts"
-import { writeProperties } from "./properties.ts"
+import { knownEncoding, writeProperties } from "./properties.ts"
 import type { Properties } from "./properties.ts"
 import { mayBeOfStream } from "./queueKind.ts"
 import { RequestQueue, tagOf, unexpected } from "./requests.ts"
@@ -245,31 +245,31 @@ export class Channel {
     owner?: PublishOwner,
     index = 0
   ): void {
-    const { exchange, mandatory = false, routingKey } = route
+    if (properties instanceof Uint8Array) {
+      return this.publishEncoded(route, properties, 0, this.checkedBody(body), owner, index)
+    }
+    const encoded = knownEncoding(properties)
+    if (encoded !== undefined) return this.publishEncoded(route, encoded, 0, this.checkedBody(body), owner, index)
     const start = draft.provisionalBytes
     try {
-      if (properties instanceof Uint8Array) draft.bytes(properties)
-      else writeProperties(draft, properties)
-      const bytes = this.checkedBody(body)
-      // No code of the user's runs from here on.
-      if (this.failure !== undefined) throw this.failure
-      this.publishDrafted(exchange, routingKey, route, mandatory, start, bytes, owner, index)
+      writeProperties(draft, properties)
+      this.publishEncoded(route, undefined, start, this.checkedBody(body), owner, index)
     } finally {
       draft.truncate(start)
     }
   }
 
-  /** Sends the message whose properties were drafted since `start`. */
-  private publishDrafted(
-    exchange: string,
-    routingKey: string,
+  /** Sends a message whose properties are encoded, or drafted since `start`. No code of the user's runs here. */
+  private publishEncoded(
     route: Route,
-    mandatory: boolean,
+    encoded: Uint8Array | undefined,
     start: number,
     body: Uint8Array,
     owner: PublishOwner | undefined,
     index: number
   ): void {
+    if (this.failure !== undefined) throw this.failure
+    const { exchange, mandatory = false, routingKey } = route
     const { frameMax, outbound } = this.host
     const writer = outbound.writerOf(this.number)
     let headerSize = 0
@@ -282,7 +282,8 @@ export class Channel {
         immediate: false
       })
       const methodSize = writer.provisionalBytes
-      encodeDraftedHeaderFrame(writer, this.number, body.length, draft, start)
+      if (encoded === undefined) encodeDraftedHeaderFrame(writer, this.number, body.length, draft, start)
+      else encodeRawHeaderFrame(writer, this.number, body.length, encoded)
       headerSize = writer.provisionalBytes - methodSize
       this.checkFrameSize(headerSize, "The properties")
     } catch (error) {
@@ -294,7 +295,7 @@ export class Channel {
       this.unconfirmed = true
     } else {
       const message: MandatoryMessage | undefined = mandatory
-        ? { exchange, routingKey, properties: draft.bytesSince(start), body }
+        ? { exchange, routingKey, properties: encoded ?? draft.bytesSince(start), body }
         : undefined
       this.confirms?.add(owner, index, body.length, headerSize - emptyHeaderSize, route, message)
       this.host.expectReply()

@@ -120,6 +120,9 @@ export interface ReceivedProperties extends Properties {
 /** The bytes of properties that can't change, such as those that every message of a schema has. */
 const encodings = new WeakMap<Properties, Uint8Array>()
 
+/** The bytes of properties that can't change and were encoded before. */
+export const knownEncoding = (properties: Properties): Uint8Array | undefined => encodings.get(properties)
+
 /**
  * Writes properties as they go over the wire. The writer is a draft, since reading them may run a user's code. Throws an
  * `EncodeError` for what can't be sent, and whatever that code throws.
