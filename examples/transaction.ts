@@ -1,8 +1,11 @@
 /**
- * Transactions: messages move from one queue to another, all of them or none.
+ * Transactions: what a program publishes and acknowledges happens as a whole, or not at all.
  *
- * A move fetches a message, publishes it to the other queue and acknowledges it. In a transaction the broker does the last two when
+ * The program fetches messages, publishes each to another queue and acknowledges it. In a transaction the broker does the last two when
  * the program has succeeded. When it fails in the middle, it is as if nothing had been fetched or published.
+ *
+ * Both queues are declared first: a transaction does not notice that no queue takes a message. To move messages where that may happen,
+ * there is `AmqpQueue.move`.
  */
 import { AmqpChannel, AmqpDelivery, AmqpMessage, AmqpQueue, AmqpTopology } from "@effect-amqp/core"
 import { NodeAmqp } from "@effect-amqp/node"
