@@ -300,6 +300,24 @@ describe("a move loses nothing:", () => {
       }
     })))
 
+  const noAnswers: Record<string, unknown> = {
+    "a promise": Promise.resolve(false),
+    "an Effect": Effect.succeed(false),
+    nothing: undefined
+  }
+  for (const [what, answer] of Object.entries(noAnswers)) {
+    it.live(`when its filter returns ${what}, which is no answer`, () =>
+      connected(Effect.gen(function*() {
+        const { from, to } = yield* fromAndTo(3)
+        // As JavaScript may, or a function that returns `any`.
+        const filter = (): boolean => answer as boolean
+        const exit = yield* Effect.exit(AmqpQueue.move(from, to, { filter }))
+        assert.include(String(exit), "filter: must return true or false")
+        yield* awaitMessages(from, 3)
+        assert.strictEqual(yield* depth(to), 0)
+      })))
+  }
+
   it.live("when it is interrupted at any point: nothing is in both places either", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(400)
@@ -427,7 +445,11 @@ describe("a move is refused", () => {
         [{ prefetch: Infinity }, "prefetch: must be"],
         [{ maxFailures: -1 }, "maxFailures: must be"],
         [{ dryrun: true }, `did you mean "dryRun"?`],
-        [{ batchSize: 3 }, `there is no "batchSize"`]
+        [{ batchSize: 3 }, `there is no "batchSize"`],
+        [{ dryRun: "true" }, "dryRun: must be true or false"],
+        [{ resetFailures: 1 }, "resetFailures: must be true or false"],
+        [{ filter: { customer: "acme" } }, "filter: must be a function"],
+        [{ onProgress: Effect.void }, "onProgress: must be a function"]
       ]
       for (const [options, says] of refused) {
         assert.include((yield* failsWith(AmqpQueue.move(from, to, options), "InvalidArgument")).message, says)
@@ -436,6 +458,7 @@ describe("a move is refused", () => {
       yield* failsWith(AmqpQueue.move(serverNamed, to), "InvalidArgument")
       yield* failsWith(AmqpQueue.move(from, serverNamed), "InvalidArgument")
       yield* failsWith(AmqpQueue.move(from, ""), "InvalidArgument")
+      yield* failsWith(AmqpQueue.move(from, { exchange: "", routingKey: "" }), "InvalidArgument")
       yield* failsWith(AmqpQueue.move(from, { exchange: "x", routingKey: "é".repeat(128) }), "InvalidArgument")
       assert.strictEqual(yield* depth(from), 1)
     })))

@@ -622,8 +622,11 @@ export const qos = (options: {
   Program.make((channel) =>
     Effect.flatMap(
       Validation.attempt(() => {
-        const { global = false, prefetchCount } = Validation.knownKeys(options, ["prefetchCount", "global"])
-        return { global, prefetchCount: Validation.wholeNumber("prefetchCount", prefetchCount, 0, 65535) }
+        const { global, prefetchCount } = Validation.knownKeys(options, ["prefetchCount", "global"])
+        return {
+          global: Validation.flag("global", global),
+          prefetchCount: Validation.wholeNumber("prefetchCount", prefetchCount, 0, 65535)
+        }
       }),
       ({ global, prefetchCount }) => {
         channel.isAltered = true

@@ -141,6 +141,10 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<AmqpPublisher["Service"], AmqpChannelError, AmqpConnection.AmqpConnection | Scope.Scope> {
   const { defaults, limits } = yield* Validation.attempt(() => {
     const known = Validation.knownKeys(options, optionKeys, "AmqpPublisher options")
+    Stamp.check(known.stamp)
+    if (known.retry !== undefined && !Schedule.isSchedule(known.retry)) {
+      throw Validation.invalid("retry: must be a Schedule")
+    }
     return { limits: resolveLimits(known), defaults: addDefaults(known.defaults) }
   })
   const session = sessionOf(yield* AmqpConnection.AmqpConnection)

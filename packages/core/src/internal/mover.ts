@@ -246,7 +246,9 @@ export class Mover {
     }
     try {
       const message = new Received(content, { queue: from, consumerTag: content.method.consumerTag })
-      const isSelected = filter === undefined || filter(message)
+      const isSelected: unknown = filter === undefined || filter(message)
+      // A promise or an Effect would count as true.
+      if (typeof isSelected !== "boolean") throw new TypeError("filter: must return true or false")
       if (isSelected && !isDry) return this.publish(source, content, routeOf(message))
       this.counts[isSelected ? "moved" : "skipped"]++
       source.hold()

@@ -8,7 +8,7 @@ import * as BasicProperties from "../protocol/BasicProperties.ts"
 import { bytesOf } from "../protocol/bytes.ts"
 import type { ByteWriter } from "../protocol/ByteWriter.ts"
 import { draft } from "../protocol/draft.ts"
-import { EncodedTable } from "../protocol/fieldTable.ts"
+import { EncodedTable, isTable } from "../protocol/fieldTable.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import { EncodeError } from "../protocol/ProtocolError.ts"
 
@@ -207,10 +207,8 @@ const text = (name: string, value: string | undefined): string | undefined => {
 }
 
 const table = (headers: FieldTable | undefined): FieldTable | undefined => {
-  if (headers === undefined || (typeof headers === "object" && headers !== null && !Array.isArray(headers))) {
-    return headers
-  }
-  throw new EncodeError({ message: "headers: must be an object" })
+  if (headers === undefined || isTable(headers)) return headers
+  throw new EncodeError({ message: "headers: must be a plain object" })
 }
 
 const unknown = ({ flags, values }: BasicProperties.UnknownProperties): BasicProperties.UnknownProperties => {
