@@ -400,12 +400,15 @@ export class AmqpMoveError extends Schema.TaggedError<AmqpMoveError>()("AmqpMove
   failed: Schema.Int,
   cause: Schema.Union([AmqpPublishError, AmqpChannelError, AmqpConsumerCancelled])
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const { cause, failed, from, moved, skipped, total } = this
-    const counts = `${moved} were moved, ${skipped} skipped and ${failed} failed`
+    const counts = `${moved} were moved, ${skipped} were skipped and ${failed} failed`
     return `Of ${total} messages in queue ${
       JSON.stringify(from)
-    } ${counts}; those not moved stay in it. ${cause.message}`
+    }, ${counts}; those not moved stay in it. ${cause.message}`
   }
   /** Whether moving the rest may succeed without any change. */
   get isRetryable(): boolean {
