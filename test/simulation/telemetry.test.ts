@@ -166,6 +166,7 @@ describe("a publisher", () => {
         const fiber = yield* fork(publish(AmqpMessage.text("a"), toQueue))
         const first = yield* peer.expectPublish("a")
         yield* peer.send(1, nack(1))
+        yield* TestClock.adjust("50 millis")
         const second = yield* peer.expectPublish("a")
         yield* peer.send(1, ack(2))
         yield* resultOf(fiber)
