@@ -85,9 +85,10 @@ describe("a value of properties, headers and a compressed body", () => {
   it.live("comes to the handler of a server, and what is none is dead-lettered", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
-      const queue = yield* declaredQueue({ deadLetterExchange: "", deadLetterRoutingKey: dead })
+      const options = { deadLetterExchange: "", deadLetterRoutingKey: dead }
+      const queue = yield* declaredQueue(options)
       const seen: Array<typeof OrderPlaced.Type> = []
-      yield* fork(AmqpConsumer.serve(queue, handling(seen), { concurrency: 4 }))
+      yield* fork(AmqpConsumer.serve(AmqpQueue.classic(queue, options), handling(seen), { concurrency: 4 }))
       const good = yield* message(1, "gzip")
       const bad = [
         AmqpMessage.make(good.body.subarray(1), good.properties),

@@ -39,7 +39,7 @@ const deletedDelays = (queue: string, ...delays: ReadonlyArray<number>) =>
 
 /** Serves a queue with a publisher of its own, until the scope closes. */
 const serving = <E, R>(
-  queue: string,
+  queue: string | AmqpQueue.AmqpQueue<"classic">,
   handler: AmqpConsumer.Handler<E, never>,
   onFailure: AmqpConsumer.OnFailure<E, R>,
   concurrency = 1
@@ -111,14 +111,15 @@ describe("a retry", () => {
       yield* awaitMessages(queue, 0)
     })))
 
-  it.live("ends with the dead-letter exchange of the queue", () =>
+  it.live("ends at the dead-letter target that the queue is described with", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
-      const queue = yield* declaredQueue({ deadLetterExchange: "", deadLetterRoutingKey: dead })
+      const options = { deadLetterExchange: "", deadLetterRoutingKey: dead }
+      const queue = yield* declaredQueue(options)
       yield* deletedDelays(queue, 20)
       const { handler, seen } = failing(Infinity)
       yield* serving(
-        queue,
+        AmqpQueue.classic(queue, options),
         handler,
         AmqpFailure.retry({ delays: Schedule.spaced(20).pipe(Schedule.upTo({ times: 2 })) })
       )
@@ -127,7 +128,7 @@ describe("a retry", () => {
       assert.lengthOf(seen, 3)
       const letter = yield* take(dead)
       assert.strictEqual(letter.text, "m")
-      assert.deepInclude(letter.properties.headers, { "x-failure-count": 2, "x-failure-queue": queue })
+      assert.deepInclude(letter.properties.headers, { "x-failure-count": 3, "x-failure-queue": queue })
       // In another queue nothing of it has failed yet.
       assert.strictEqual(AmqpFailure.historyOf(letter).count, 0)
       yield* awaitMessages(queue, 0)

@@ -7,6 +7,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
 import {
   awaitConsumers,
   awaitMessages,
@@ -109,14 +110,17 @@ describe("request and reply", () => {
       yield* Fiber.interrupt(calling)
     })))
 
-  it.live("rejects a request that names no queue for the reply", () =>
+  it.live("gives up a request that names no queue for the reply, where dead letters go", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
-      const queue = yield* declaredQueue({ deadLetterExchange: "", deadLetterRoutingKey: dead })
-      yield* shouting(queue)
+      const options = { deadLetterExchange: "", deadLetterRoutingKey: dead }
+      const queue = yield* declaredQueue(options)
+      yield* fork(AmqpRpc.serve(AmqpQueue.classic(queue, options), () => Effect.die("it was called")))
       const { publish } = yield* AmqpPublisher.make()
       yield* publish(AmqpMessage.text("to whom?"), toQueue(queue))
       yield* awaitMessages(dead, 1)
-      assert.strictEqual((yield* take(dead)).text, "to whom?")
-    })))
+      const letter = yield* take(dead)
+      assert.strictEqual(letter.text, "to whom?")
+      assert.include(letter.properties.headers?.["x-failure-error"], "no replyTo")
+    })).pipe(Effect.provide(Logger.layer([]))))
 })

@@ -245,34 +245,4 @@ describe("a consumer", () => {
         assert.isTrue(tags.includes("basic.cancel") || handled.includes("2"), "the message is lost")
       })
     ))
-
-  it.effect("K5: settles a message whose onFailure dies", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const serve = AmqpConsumer.serve("q", () => Effect.fail("no"), {
-          concurrency: 2,
-          onFailure: () => {
-            throw new Error("a mistake in onFailure")
-          }
-        })
-        const { consumerTag } = yield* openConsumer(peer, serve)
-        yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
-        yield* rest
-        const tags = yield* peer.takeTags
-        assert.include(tags, "basic.reject")
-      })
-    ))
-
-  it.effect("K10: the drain timeout holds although the broker does not answer the cancel", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const serve = AmqpConsumer.serve("q", () => Effect.never, { drainTimeout: "3 seconds" })
-        const { consumerTag, fiber } = yield* openConsumer(peer, serve)
-        yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
-        yield* fork(Fiber.interrupt(fiber))
-        yield* peer.expect("basic.cancel")
-        yield* TestClock.adjust("4 seconds")
-        assert.include(yield* peer.takeTags, "channel.close")
-      })
-    ))
 })

@@ -22,6 +22,7 @@ import {
   declareOk,
   deliverBytes,
   fork,
+  handedBack,
   methodBytes,
   nack,
   openConsumer,
@@ -127,7 +128,7 @@ describe("the copy of a message whose handler failed", () => {
           yield* TestClock.adjust("999 millis")
           yield* peer.expectNothing
           yield* TestClock.adjust("1 millis")
-          assert.deepStrictEqual(yield* peer.expect("basic.reject", 2), rejected(1, true))
+          assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(1))
           yield* assertWaits(fiber)
         })
       ))
@@ -143,7 +144,7 @@ describe("the copy of a message whose handler failed", () => {
         yield* peer.send(3, channelClose(406, "inequivalent arg"))
         yield* peer.expect("channel.close-ok", 3)
         yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(yield* peer.expect("basic.reject", 2), rejected(1, true))
+        assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(1))
       })
     ))
 
@@ -158,7 +159,7 @@ describe("the copy of a message whose handler failed", () => {
         yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
         yield* peer.expectNothing
         yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(yield* peer.expect("basic.reject", 2), rejected(1, true))
+        assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(1))
       })
     ))
 
@@ -182,12 +183,16 @@ describe("the copy of a message whose handler failed", () => {
       })
     ))
 
-  it.effect("that does not fit a frame has the original rejected, as it would never fit", () =>
+  it.effect("that does not fit a frame leaves the original in its queue, and the next try is a minute later", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
         yield* peer.push(deliverWith(consumerTag, 1, { large: "a".repeat(4000) }))
-        assert.deepStrictEqual(yield* peer.expect("basic.reject", 2), rejected(1, false))
+        yield* peer.expectNothing
+        yield* TestClock.adjust("59 seconds")
+        yield* peer.expectNothing
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(1))
       }), { server: { frameMax: 4096 } }))
 
   it.effect("is not waited for beyond the drain timeout when the consumer stops, and the original goes back", () =>
@@ -197,7 +202,6 @@ describe("the copy of a message whose handler failed", () => {
         yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
         yield* peer.expectPublish("m", 1)
         const stopping = yield* fork(Fiber.interrupt(fiber))
-        yield* peer.answer(2, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
         yield* TestClock.adjust("2999 millis")
         yield* peer.expectNothing
         yield* TestClock.adjust("1 millis")
@@ -216,7 +220,6 @@ describe("the copy of a message whose handler failed", () => {
         yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
         yield* peer.expectPublish("m", 1)
         const stopping = yield* fork(Fiber.interrupt(fiber))
-        yield* peer.answer(2, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
         yield* peer.send(1, ack(1))
         assert.deepStrictEqual(yield* peer.expect("basic.ack", 2), ack(1))
         yield* peer.closeChannel(2)
@@ -224,16 +227,17 @@ describe("the copy of a message whose handler failed", () => {
       })
     ))
 
-  it.effect("can't be made of properties that can't be read: the original goes back once and is then rejected", () =>
+  it.effect("can't be made of properties that can't be read: the original stays in its queue", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag } = yield* serving(peer, afterOneSecond)
-        for (const [index, redelivered] of [false, true].entries()) {
+        for (const redelivered of [false, true]) {
+          const deliveryTag = redelivered ? 2 : 1
           yield* peer.push(
             methodBytes(2, {
               _tag: "basic.deliver",
               consumerTag,
-              deliveryTag: index + 1,
+              deliveryTag,
               redelivered,
               exchange: "",
               routingKey: "q"
@@ -242,14 +246,18 @@ describe("the copy of a message whose handler failed", () => {
             wire(`02 0002 00000016 003c 0000 0000000000000001 2000 00000004 01"a" "z" 00 ce`),
             bodyBytes(2, wire(`"m"`))
           )
-          assert.deepStrictEqual(yield* peer.expect("basic.reject", 2), rejected(index + 1, !redelivered))
+          // The policy fails each time, and the default one has the handler tried again until it gives up.
+          yield* TestClock.adjust("9 seconds")
+          yield* peer.expectNothing
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(deliveryTag))
         }
       })
     ))
 })
 
 describe("the delays of a retry", () => {
-  /** Asserts in which delay queue a message with these headers waits; `undefined` when it is rejected. */
+  /** Asserts in which delay queue a message with these headers waits; `undefined` when it is given up, and stays in its queue. */
   const waitsIn = (
     delays: AmqpFailure.RetryOptions<unknown>["delays"],
     cases: ReadonlyArray<readonly [FieldTable, string | undefined]>
@@ -261,7 +269,9 @@ describe("the delays of a retry", () => {
         for (const [index, [headers, queue]] of cases.entries()) {
           yield* peer.push(deliverWith(consumerTag, index + 1, headers))
           if (queue === undefined) {
-            assert.deepStrictEqual(yield* peer.expect("basic.reject", 2), rejected(index + 1, false))
+            yield* peer.expectNothing
+            yield* TestClock.adjust("1 minute")
+            assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(index + 1))
             continue
           }
           if (queue !== "q") yield* declared(peer, queue)
@@ -272,7 +282,7 @@ describe("the delays of a retry", () => {
       })
     )
 
-  it.effect("are taken one after the other, and after the last one the message is rejected", () =>
+  it.effect("are taken one after the other, and after the last one the message is given up", () =>
     waitsIn(["1 second", 0, "1 minute"], [
       [{}, "retry.q.1000"],
       [failedBefore(1), "q"],

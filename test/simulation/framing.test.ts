@@ -96,7 +96,7 @@ const violations: ReadonlyArray<readonly [what: string, replyCode: number, ...by
       multiple: false
     })
   ],
-  ["a delivery tag that does not count up", 503, deliverBytes(3, "c", 2, "hello")]
+  ["a delivery tag of 0", 503, deliverBytes(3, "c", 0, "hello")]
 ]
 
 describe("framing", () => {
@@ -114,13 +114,13 @@ describe("framing", () => {
       ))
   }
 
-  it.effect("a message whose delivery tag does not count up is the end of whoever got it, too", () =>
+  it.effect("a message whose delivery tag is 0 is the end of whoever got it, too", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const get = yield* fork(AmqpChannel.run(AmqpQueue.get("q", () => AmqpChannel.succeed(AmqpDelivery.ack))))
         yield* peer.openChannel()
         yield* peer.expect("basic.get")
-        yield* peer.push(getOkBytes(1, "hello", 2))
+        yield* peer.push(getOkBytes(1, "hello", 0))
         const { cause } = yield* reasonOf(get, "ConnectionLost")
         assertReason(cause, "ProtocolViolation")
       })
@@ -190,7 +190,7 @@ describe("framing", () => {
         )
       const expected = yield* conversation(Infinity)
       assert.lengthOf(expected.received, 3)
-      assert.deepStrictEqual(expected.lastTags, ["basic.cancel", "channel.close"])
+      assert.deepStrictEqual(expected.lastTags, ["channel.close"])
       for (const readSize of [1, 2, 3, 7]) assert.deepStrictEqual(yield* conversation(readSize), expected)
     }))
 

@@ -1,6 +1,7 @@
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -11,6 +12,7 @@ import {
   assertWaits,
   connected,
   deliverBytes,
+  exitOf,
   failureOf,
   fork,
   gated,
@@ -20,6 +22,9 @@ import {
 import type { Peer } from "../support/scriptedPeer.ts"
 
 const acking = () => Effect.succeed(AmqpDelivery.ack)
+
+/** The end of the script's connection is not the end of its own program. */
+const ignoringItsEnd = { onEnd: () => Effect.void }
 
 /** Builds a layer whose consumer the broker has yet to accept. */
 const building = <A, E, R>(peer: Peer, layer: Layer.Layer<A, E, R>) =>
@@ -46,7 +51,7 @@ describe("layerServe", () => {
   it.effect("is built when the broker has accepted the consumer, and not before", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag, fiber } = yield* building(peer, AmqpConsumer.layerServe("q", acking))
+        const { consumerTag, fiber } = yield* building(peer, AmqpConsumer.layerServe("q", acking, ignoringItsEnd))
         yield* assertWaits(fiber)
         yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
         yield* resultOf(fiber)
@@ -79,7 +84,6 @@ describe("layerServe", () => {
         const { consumerTag, scope } = yield* built(peer, AmqpConsumer.layerServe("q", handler))
         yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
         const closing = yield* fork(Scope.close(scope, Exit.void))
-        yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
         yield* assertWaits(closing)
         yield* gate.open
         assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(1))
@@ -104,29 +108,48 @@ describe("layerServe", () => {
         yield* resultOf(closing)
         const second = yield* built(peer, layer)
         const stopping = yield* fork(Scope.close(second.scope, Exit.void))
-        yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag: second.consumerTag })
         yield* peer.closeChannel()
         yield* resultOf(stopping)
         assert.deepStrictEqual(ends, ["AmqpConsumerCancelled"])
       })
     ))
 
-  it.effect("logs as fatal what ended the consumer, unless onEnd says otherwise", () => {
+  it.effect("ends the program that it was built for, with what ended the consumer, logged as fatal", () => {
     const logged: Array<string> = []
     const logger = Logger.make(({ logLevel, message }) => {
       logged.push(`${logLevel}: ${String(message)}`)
     })
+    const layer = AmqpConsumer.layerServe("q", acking)
+    const programs = [Layer.launch(layer), Effect.provide(Effect.never, layer)]
     return connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag } = yield* built(peer, AmqpConsumer.layerServe("q", acking))
-        yield* cancelled(peer, consumerTag)
-        yield* peer.expectNothing
-        assert.lengthOf(logged, 1)
-        assert.match(logged[0], /^Fatal: A consumer has ended,.*the queue was deleted/)
-        yield* peer.hangUp
+        for (const program of programs) {
+          const { consumerTag, fiber } = yield* openConsumer(peer, Effect.exit(program))
+          yield* cancelled(peer, consumerTag)
+          yield* peer.closeChannel()
+          const exit = (yield* exitOf(fiber)) as Exit.Exit<Exit.Exit<never, unknown>>
+          if (!Exit.isFailure(exit)) return assert.fail("the program goes on")
+          const [error] = Cause.prettyErrors(exit.cause)
+          assert.isFalse(Cause.hasInterruptsOnly(exit.cause))
+          assert.include(error.message, "The broker cancelled the consumer of the queue \"q\"")
+          assert.match(
+            logged.splice(0).join(),
+            /^Fatal: A consumer has ended, and its program with it: The broker cancelled the consumer of the queue "q"/
+          )
+        }
       })
     ).pipe(Effect.provide(Logger.layer([logger])))
   })
+
+  it.effect("ends with the scope of whoever built it without ending its program", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { scope } = yield* built(peer, AmqpConsumer.layerServe("q", acking))
+        const closing = yield* fork(Scope.close(scope, Exit.void))
+        yield* peer.closeChannel()
+        yield* resultOf(closing)
+      })
+    ))
 })
 
 describe("startServing", () => {

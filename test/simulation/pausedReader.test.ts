@@ -35,8 +35,6 @@ const flood = (peer: Peer, channel: number, consumerTag: string, from: number, c
     yield* rest
   })
 
-const cancelOk = (consumerTag: string) => ({ _tag: "basic.cancel-ok", consumerTag }) as const
-
 describe("a reader that is paused", () => {
   it.effect("reads that the broker takes publishes again, so that a consumer that publishes can go on", () =>
     connected((peer) =>
@@ -61,7 +59,6 @@ describe("a reader that is paused", () => {
         yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
         yield* flood(peer, 1, consumerTag, 2)
         const stopping = yield* fork(Fiber.interrupt(fiber))
-        yield* peer.answer(1, "basic.cancel", cancelOk(consumerTag))
         yield* gate.open
         yield* peer.expect("basic.ack", 1)
         yield* peer.closeChannel(1)

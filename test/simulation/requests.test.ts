@@ -103,7 +103,7 @@ describe("requests", () => {
         assert.isTrue(peer.isOpen)
       }), options))
 
-  it.effect("R2: a consumer that the broker made too late is cancelled, and what it was sent is given back", () =>
+  it.effect("R2: a consumer that the broker made too late ends with its channel, which gives back what it was sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(Stream.runDrain(AmqpConsumer.stream("q")))
@@ -111,7 +111,7 @@ describe("requests", () => {
         yield* peer.answer(1, "basic.qos", { _tag: "basic.qos-ok" })
         const { consumerTag } = yield* peer.expect("basic.consume")
         yield* TestClock.adjust("30 seconds")
-        assert.strictEqual((yield* peer.expect("basic.cancel")).consumerTag, consumerTag)
+        // RabbitMQ crashes the channel of a client that cancels a consumer before its consume-ok, and closes the channel then.
         yield* peer.push(
           methodBytes(1, { _tag: "basic.consume-ok", consumerTag }),
           deliverBytes(1, consumerTag, 1, "m")
@@ -238,17 +238,49 @@ describe("requests", () => {
         assert.deepStrictEqual(yield* resultOf(fiber), [Option.some("m"), Option.none()])
       }), options))
 
-  it.effect("R5: the broker's cancel may cross the client's", () =>
+  it.effect("R5: the broker's cancel may cross the client's close", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag, fiber } = yield* openConsumer(peer, Stream.runDrain(AmqpConsumer.stream("q")))
         const interrupting = yield* fork(Fiber.interrupt(fiber))
-        yield* peer.expect("basic.cancel", 1)
         yield* peer.send(1, { _tag: "basic.cancel", consumerTag, noWait: true })
         yield* peer.closeChannel()
         yield* resultOf(interrupting)
         yield* peer.expectNothing
         assert.isTrue(peer.isOpen)
+      }), options))
+
+  it.effect("R7: what is begun on a channel that is closing fails at once, and sends nothing", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { channel, session } = yield* openShared(peer)
+        const waiting = yield* fork(Effect.flip(channel.request(purge("q"))))
+        yield* peer.expect("queue.purge", 1)
+        const closing = yield* fork(session.channels.close(channel))
+        yield* peer.expect("channel.close", 1)
+        // The broker has not answered yet.
+        assert.strictEqual(channel.state, "Closing")
+        assert.strictEqual((yield* resultOf(waiting)).reason._tag, "ChannelClosed")
+        let steps = 0
+        const begun = [
+          channel.request(purge("q")),
+          channel.get("q", false),
+          channel.step(() => steps++),
+          channel.confirmSelect,
+          channel.transactionSelect
+        ]
+        for (const effect of begun) {
+          const fiber = yield* fork(Effect.flip(Effect.asVoid(effect)))
+          assert.strictEqual((yield* resultOf(fiber)).reason._tag, "ChannelClosed")
+        }
+        assert.strictEqual(steps, 0)
+        // Whoever waits to publish hears of it, and does not wait for room.
+        assert.isTrue(channel.hasRoom)
+        assert.isFalse(channel.acknowledgements.ack(1))
+        assert.isFalse(channel.isClean)
+        yield* peer.expectNothing
+        yield* peer.send(1, { _tag: "channel.close-ok" })
+        yield* resultOf(closing)
       }), options))
 
   it.effect("R7: concurrent closes of a channel send one frame, and all return", () =>

@@ -27,7 +27,6 @@ import {
   openConsumer,
   openPublisher,
   reasonOf,
-  rejected,
   resultOf,
   toQueue
 } from "../support/scriptedPeer.ts"
@@ -438,7 +437,7 @@ describe("serve", () => {
       Effect.gen(function*() {
         const { consumerTag } = yield* openConsumer(peer, Effect.provide(serve, Logger.layer([logger])))
         yield* peer.push(delivery(consumerTag))
-        assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(1, true))
+        yield* peer.expectNothing
         const span = tracer.only("process q")
         assert.include(span.end, "none left")
         assert.strictEqual(span.attributes["error.type"], "OutOfStock")

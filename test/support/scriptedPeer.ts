@@ -439,7 +439,7 @@ export class Peer {
 
   /** Takes what a consumer says when it ends, and answers it. */
   closeConsumer(channel = 1): Effect.Effect<void> {
-    return Effect.andThen(this.expect("basic.cancel", channel), this.closeChannel(channel))
+    return this.closeChannel(channel)
   }
 
   /** Takes no more of the client's bytes. */
@@ -578,6 +578,14 @@ export const nack = (deliveryTag: number, multiple = false): MethodOf<"basic.nac
   deliveryTag,
   multiple,
   requeue: false
+})
+
+/** What gives a message back to its queue without counting it as refused. */
+export const handedBack = (deliveryTag: number): MethodOf<"basic.nack"> => ({
+  _tag: "basic.nack",
+  deliveryTag,
+  multiple: false,
+  requeue: true
 })
 
 export const rejected = (deliveryTag: number, requeue: boolean): MethodOf<"basic.reject"> => ({

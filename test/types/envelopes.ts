@@ -94,7 +94,7 @@ const handler = AmqpDelivery.decoded(
   { decompress: true, maxDecompressedSize: 1000, onDecodeError: "fail" }
 )
 typeOf(handler(delivery)).is<
-  Effect.Effect<AmqpDelivery.Settlement<readonly [number, string]>, AmqpError.AmqpDecodeError, Reading>
+  Effect.Effect<AmqpDelivery.Settlement<readonly [number, string], "Ack">, AmqpError.AmqpDecodeError, Reading>
 >()
 typeOf(AmqpQueue.get("q", handler)).is<
   AmqpChannel.AmqpChannel<
@@ -109,7 +109,7 @@ typeOf(AmqpConsumer.serve(
 )).is<
   Effect.Effect<
     never,
-    AmqpError.AmqpChannelError | AmqpError.AmqpConsumerCancelled,
+    AmqpConsumer.ServeError,
     AmqpConnection.AmqpConnection | Reading
   >
 >()

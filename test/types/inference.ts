@@ -319,23 +319,23 @@ typeOf(AmqpConsumer.stream("orders", { autoAck: true })).is<
 
 // A consumer goes on until it fails. The handler's errors are settled, not passed on.
 typeOf(AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack))).is<
-  Effect.Effect<never, ConsumerError, Connection | Mail>
+  Effect.Effect<never, AmqpConsumer.ServeError, Connection | Mail>
 >()
 typeOf(AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
   onFailure: (cause, delivery) => {
     typeOf(cause).is<Cause.Cause<NoMoney>>()
     return Effect.as(Db, delivery.redelivered ? AmqpDelivery.reject : AmqpDelivery.requeue)
   }
-})).is<Effect.Effect<never, ConsumerError, Connection | Mail | Db>>()
+})).is<Effect.Effect<never, AmqpConsumer.ServeError, Connection | Mail | Db>>()
 // Whoever starts one waits for its end, if at all.
 typeOf(AmqpConsumer.startServing("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack))).is<
-  Effect.Effect<Effect.Effect<void, ConsumerError>, ChannelError, Connection | Scope.Scope | Mail>
+  Effect.Effect<Effect.Effect<void, AmqpConsumer.ServeError>, ChannelError, Connection | Scope.Scope | Mail>
 >()
 // A layer fails with what the broker has against its consumer only.
 typeOf(AmqpConsumer.layerServe("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
   onFailure: () => Effect.as(Db, AmqpDelivery.reject),
   onEnd: (error) => {
-    typeOf(error).is<ConsumerError>()
+    typeOf(error).is<AmqpConsumer.ServeError>()
     return Effect.void
   }
 })).is<Layer.Layer<never, ChannelError, Connection | Mail | Db>>()
@@ -358,7 +358,7 @@ typeOf(AmqpFailure.retry({
 // What it needs is needed by whoever serves with it.
 typeOf(AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
   onFailure: AmqpFailure.retry({ delays: ["1 second"], otherwise: AmqpFailure.forward({ exchange: "failed" }) })
-})).is<Effect.Effect<never, ConsumerError, Connection | Publisher | Mail>>()
+})).is<Effect.Effect<never, AmqpConsumer.ServeError, Connection | Publisher | Mail>>()
 AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
   // The failures are those of the handler.
   onFailure: AmqpFailure.forward((cause: Cause.Cause<NoMoney>) => {

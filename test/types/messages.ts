@@ -83,16 +83,16 @@ typeOf(AmqpMessage.decode(Name)(autoAcked)).is<Effect.Effect<string, AmqpError.A
 declare const handle: (name: string) => Effect.Effect<AmqpDelivery.Settlement, "E", Handling>
 declare const measure: (name: string) => Effect.Effect<AmqpDelivery.Settlement<number>, "E", Handling>
 
-const rejecting = AmqpDelivery.decoded(Name, measure)
+const rejecting = AmqpDelivery.decoded(Name, measure, { onDecodeError: "reject", checkContentType: false })
 typeOf(rejecting(delivery)).is<Effect.Effect<AmqpDelivery.Settlement<number | undefined>, "E", Handling | Reading>>()
-const requeueing = AmqpDelivery.decoded(Name, measure, { onDecodeError: "requeue", checkContentType: false })
-typeOf(requeueing(delivery)).is<Effect.Effect<AmqpDelivery.Settlement<number | undefined>, "E", Handling | Reading>>()
-const failing = AmqpDelivery.decoded(Name, measure, { onDecodeError: "fail" })
-typeOf(failing(delivery))
-  .is<Effect.Effect<AmqpDelivery.Settlement<number>, "E" | AmqpError.AmqpDecodeError, Handling | Reading>>()
+type Failing = Effect.Effect<AmqpDelivery.Settlement<number>, "E" | AmqpError.AmqpDecodeError, Handling | Reading>
+typeOf(AmqpDelivery.decoded(Name, measure)(delivery)).is<Failing>()
+typeOf(AmqpDelivery.decoded(Name, measure, { onDecodeError: "fail" })(delivery)).is<Failing>()
+// @ts-expect-error that a message came before does not say that it was read before
+AmqpDelivery.decoded(Name, measure, { onDecodeError: "requeue" })
 
 type ConsumerServices = AmqpConnection.AmqpConnection | Handling | Reading
-type ConsumerError = AmqpError.AmqpChannelError | AmqpError.AmqpConsumerCancelled
+type ConsumerError = AmqpConsumer.ServeError
 
 typeOf(AmqpConsumer.serve("q", AmqpDelivery.decoded(Name, handle)))
   .is<Effect.Effect<never, ConsumerError, ConsumerServices>>()
@@ -100,7 +100,11 @@ typeOf(AmqpConsumer.serve("q", AmqpDelivery.decoded(Name, handle, { onDecodeErro
   .is<Effect.Effect<never, ConsumerError, ConsumerServices>>()
 AmqpConsumer.serve("q", AmqpDelivery.decoded(Order, ({ id }) => Effect.as(Effect.log(id), AmqpDelivery.ack)))
 typeOf(AmqpQueue.get("q", AmqpDelivery.decoded(Name, measure))).is<
-  AmqpChannel.AmqpChannel<Option.Option<number | undefined>, "E" | AmqpError.AmqpChannelError, Handling | Reading>
+  AmqpChannel.AmqpChannel<
+    Option.Option<number>,
+    "E" | AmqpError.AmqpChannelError | AmqpError.AmqpDecodeError,
+    Handling | Reading
+  >
 >()
 
 // @ts-expect-error the handler says nothing of the message

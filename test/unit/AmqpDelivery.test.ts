@@ -1,7 +1,9 @@
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import type { Acknowledgements } from "@effect-amqp/core/internal/acknowledgements"
+import type { Channel } from "@effect-amqp/core/internal/channel"
 import { Delivery } from "@effect-amqp/core/internal/delivery"
+import { CurrentProgram, RunningProgram } from "@effect-amqp/core/internal/program"
 import { writeProperties } from "@effect-amqp/core/internal/properties"
 import { encodeProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
@@ -39,16 +41,32 @@ const delivery = (
   )
 }
 
+const Order = Schema.Struct({ id: Schema.Int })
+
+const handleOrder = ({ id }: typeof Order.Type) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, id))
+
+describe("the options of a decoded handler", () => {
+  for (
+    const [options, text] of [
+      [{ onDecodeErorr: "reject" }, /there is no "onDecodeErorr"; did you mean "onDecodeError"/],
+      [{ onDecodeError: "requeue" }, /onDecodeError: must be "fail" or "reject"/],
+      [{ redelivered: true }, /there is no "redelivered"/]
+    ] as const
+  ) {
+    it(`are checked: ${JSON.stringify(options)}`, () => {
+      // What JavaScript, or a variable of another type, may pass.
+      const given: object = options
+      assert.throws(() => AmqpDelivery.decoded(Order, handleOrder, given), text)
+    })
+  }
+})
+
 /** What the effect logs, each message in one text. */
 const logged = (effect: Effect.Effect<unknown>): Effect.Effect<ReadonlyArray<string>> => {
   const lines: Array<string> = []
   const logger = Logger.map(Logger.formatSimple, (line) => void lines.push(line))
   return Effect.as(Effect.provide(effect, Logger.layer([logger])), lines)
 }
-
-const Order = Schema.Struct({ id: Schema.Int })
-
-const handleOrder = ({ id }: typeof Order.Type) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, id))
 
 describe("a handler of decoded values", () => {
   it.effect("gets the value, and its delivery, and decides", () =>
@@ -62,31 +80,25 @@ describe("a handler of decoded values", () => {
     }))
 
   for (const body of ["{\"id\":\"x\"}", "{\"id\":1", ""]) {
-    it.effect(`has ${JSON.stringify(body)} dead-lettered, with a warning`, () =>
+    it.effect(`can have ${JSON.stringify(body)} rejected, with a warning that says no more than is true`, () =>
       Effect.gen(function*() {
-        const handler = AmqpDelivery.decoded(Order, () => Effect.die("it was called"))
+        const handler = AmqpDelivery.decoded(Order, () => Effect.die("it was called"), { onDecodeError: "reject" })
         let settlement: AmqpDelivery.Settlement<unknown> = AmqpDelivery.ack
         const lines = yield* logged(Effect.map(handler(delivery(body)), (settled) => (settlement = settled)))
         assert.strictEqual(settlement._tag, "Reject")
         assert.isUndefined(settlement.value)
         assert.lengthOf(lines, 1)
         assert.include(lines[0], "level=WARN")
-        assert.include(lines[0], "could not be decoded and is dead-lettered")
+        assert.include(lines[0], "could not be decoded and is rejected")
+        assert.notInclude(lines[0], "dead-letter")
+        assert.include(lines[0], "orders")
         if (body !== "") assert.notInclude(lines[0], body)
       }))
   }
 
-  it.effect("can have what it can't read requeued, but not for ever", () =>
+  it.effect("fails with what is wrong, and logs nothing, so that the failure policy decides", () =>
     Effect.gen(function*() {
-      const handler = AmqpDelivery.decoded(Order, handleOrder, { onDecodeError: "requeue" })
-      assert.strictEqual((yield* handler(delivery("?")))._tag, "Requeue")
-      assert.strictEqual((yield* handler(delivery("?", {}, { redelivered: true })))._tag, "Reject")
-      assert.deepStrictEqual(yield* handler(delivery("{\"id\":1}")), { _tag: "Ack", value: 1 })
-    }))
-
-  it.effect("can fail with what is wrong, and log nothing", () =>
-    Effect.gen(function*() {
-      const handler = AmqpDelivery.decoded(Order, handleOrder, { onDecodeError: "fail" })
+      const handler = AmqpDelivery.decoded(Order, handleOrder)
       assert.isEmpty(yield* logged(Effect.exit(handler(delivery("?")))))
       assert.strictEqual((yield* Effect.flip(handler(delivery("?")))).problem, "Json")
       assert.deepStrictEqual(yield* handler(delivery("{\"id\":1}")), { _tag: "Ack", value: 1 })
@@ -101,9 +113,82 @@ describe("a handler of decoded values", () => {
   it.effect("takes whatever the properties say when it is told to", () =>
     Effect.gen(function*() {
       const text = delivery("{\"id\":1}", { contentType: "text/plain" })
-      assert.strictEqual((yield* AmqpDelivery.decoded(Order, handleOrder)(text))._tag, "Reject")
+      assert.strictEqual((yield* Effect.flip(AmqpDelivery.decoded(Order, handleOrder)(text))).problem, "ContentType")
       const handler = AmqpDelivery.decoded(Order, handleOrder, { checkContentType: false })
       assert.deepStrictEqual(yield* handler(text), { _tag: "Ack", value: 1 })
+    }))
+})
+
+describe("a delivery within a channel program", () => {
+  const openDelivery = () => {
+    const settled: Array<string> = []
+    const own: object = {
+      ack: () => settled.push("ack") > 0,
+      nack: () => settled.push("nack") > 0,
+      reject: () => settled.push("reject") > 0
+    }
+    // All that a delivery calls.
+    const acknowledgements = own as Acknowledgements
+    const content = {
+      method: {
+        _tag: "basic.deliver",
+        consumerTag: "c",
+        deliveryTag: 1,
+        redelivered: false,
+        exchange: "",
+        routingKey: "q"
+      },
+      properties: new Uint8Array(2),
+      body: new Uint8Array(0),
+      bodySize: 0,
+      oversized: false
+    } as const
+    return {
+      settled,
+      acknowledgements,
+      delivery: new Delivery(content, acknowledgements, { queue: "q", consumerTag: "c" })
+    }
+  }
+  const within = (acknowledgements: object, isRunning: boolean) => {
+    const channel: object = { acknowledgements }
+    // Nothing else of the channel is asked for.
+    const running = new RunningProgram("transaction", channel as Channel)
+    running.isRunning = isRunning
+    return Effect.provideService(CurrentProgram, running)
+  }
+  const ways = [
+    ["ack", (delivery: AmqpDelivery.AmqpDelivery) => delivery.ack],
+    ["nack", (delivery: AmqpDelivery.AmqpDelivery) => delivery.nack()],
+    ["reject", (delivery: AmqpDelivery.AmqpDelivery) => delivery.reject({ requeue: true })]
+  ] as const
+
+  for (const [name, settle] of ways) {
+    it.effect(`is settled by ${name} on its own channel only`, () =>
+      Effect.gen(function*() {
+        const { acknowledgements, delivery, settled } = openDelivery()
+        const exit = yield* Effect.exit(within({}, true)(settle(delivery)))
+        assert.include(String(exit), "A delivery of another channel can't be settled within AmqpChannel.transaction")
+        assert.deepStrictEqual(settled, [])
+        // On the channel of the program, after it, and without one.
+        yield* within(acknowledgements, true)(settle(delivery))
+        yield* within({}, false)(settle(delivery))
+        yield* settle(delivery)
+        assert.deepStrictEqual(settled, [name, name, name])
+      }))
+  }
+
+  it.effect("refuses options that it does not know, instead of settling it otherwise than meant", () =>
+    Effect.gen(function*() {
+      const { delivery, settled } = openDelivery()
+      for (const options of [{ requeu: false }, { requeue: "no" }, { multiple: true }]) {
+        // What JavaScript, or a variable of another type, may pass.
+        const given: object = options
+        for (const settle of [delivery.nack, delivery.reject]) {
+          const exit = yield* Effect.exit(settle(given))
+          assert.match(String(exit), /there is no "(?:requeu|multiple)"|requeue: must be true or false/)
+        }
+      }
+      assert.deepStrictEqual(settled, [])
     }))
 })
 

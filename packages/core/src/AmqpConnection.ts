@@ -94,7 +94,10 @@ export interface Options {
    * message that had just fitted a frame no longer does. A larger one ends the connection. Default: 16 MiB.
    */
   readonly maxHeaderSize?: number | undefined
-  /** The largest message body that is accepted, in bytes; larger ones are dropped as they come. Default: 16 MiB. */
+  /**
+   * The largest message body that is accepted, in bytes; larger ones are dropped as they come, and what becomes of the message is up
+   * to what asked for it: see `onOversized` of `AmqpConsumer.Options`. Default: 128 MiB, as much as `maxPublishSize`.
+   */
   readonly maxBodySize?: number | undefined
   /**
    * The largest message body that is sent, in bytes; a larger one fails before anything of it is sent. Default: 128 MiB, which
@@ -311,7 +314,7 @@ const resolve = (given: Options, transport: internal.TransportProtection | undef
       : Validation.wholeNumber("initialFrameMax", initialFrameMax, 4096, maxFrame),
     channelMax: Validation.wholeNumber("channelMax", options.channelMax ?? 2047, 0, 65535),
     maxHeaderSize: Validation.wholeNumber("maxHeaderSize", options.maxHeaderSize ?? 16 * mebibyte, 0),
-    maxBodySize: Validation.wholeNumber("maxBodySize", options.maxBodySize ?? 16 * mebibyte, 0),
+    maxBodySize: Validation.wholeNumber("maxBodySize", options.maxBodySize ?? 128 * mebibyte, 0),
     maxPublishSize: Validation.wholeNumber("maxPublishSize", options.maxPublishSize ?? 128 * mebibyte, 0),
     maxIdleChannels: Validation.wholeNumber("maxIdleChannels", options.maxIdleChannels ?? 8, 0, 65535),
     channelTimeout: Validation.duration("channelTimeout", options.channelTimeout ?? "10 seconds", 0),

@@ -1,35 +1,44 @@
 /**
  * Consumers: messages of queues, pushed by the broker.
  *
- * Each consumer owns a channel for as long as it runs. {@link stream} gives deliveries, which are settled by the program;
- * {@link serve} calls a handler, which decides by what it returns; {@link make} gives a handle, to stop the consumer or to
- * change its prefetch from elsewhere. When the scope closes, the stream ends or the fiber is interrupted, the consumer is
- * cancelled and its channel closed, and the broker gives what was not settled to others.
+ * Each consumer owns a channel for as long as it runs. {@link serve} calls a handler, which decides by what it returns, and goes by a
+ * failure policy when a handler fails; {@link serveTransaction} has handlers that publish and settle in one transaction. {@link stream}
+ * gives deliveries, which are settled by the program; {@link make} gives a handle, to stop the consumer or to change its prefetch from
+ * elsewhere. When the scope closes, the stream ends or the fiber is interrupted, the consumer stops in order and its channel is closed,
+ * and the broker gives what was not settled to others.
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
-import * as Duration from "effect/Duration"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
-import * as FiberSet from "effect/FiberSet"
 import * as Layer from "effect/Layer"
-import * as Pull from "effect/Pull"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
+import type { AmqpChannel, PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
-import * as AmqpDelivery from "./AmqpDelivery.ts"
-import type { AmqpChannelError, AmqpConsumerCancelled } from "./AmqpError.ts"
+import type * as AmqpDelivery from "./AmqpDelivery.ts"
+import type { AmqpChannelError, AmqpConsumerCancelled, AmqpConsumerStopped } from "./AmqpError.ts"
+import * as AmqpFailure from "./AmqpFailure.ts"
+import type * as AmqpMessage from "./AmqpMessage.ts"
+import * as AmqpPublisher from "./AmqpPublisher.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
+import * as ConsumerOptions from "./internal/consumerOptions.ts"
 import { Delivery, Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
+import { ancestry } from "./internal/launcher.ts"
+import { Mailbox } from "./internal/mailbox.ts"
+import { Serving } from "./internal/serving.ts"
 import { sessionOf } from "./internal/session.ts"
 import { subscribe } from "./internal/subscription.ts"
-import type { Decode, Subscription, SubscriptionOptions } from "./internal/subscription.ts"
+import type { Decode, SubscriptionError } from "./internal/subscription.ts"
+import * as Transactions from "./internal/transactions.ts"
 import * as Validation from "./internal/validation.ts"
-import type { FieldTable, FieldValue } from "./protocol/fieldTable.ts"
+import type { FieldTable } from "./protocol/fieldTable.ts"
 
 // -----------------------------------------------------------------------------
 // options
@@ -53,10 +62,17 @@ export type StreamOffset = "first" | "last" | "next" | number | bigint | Date | 
 export interface Options {
   /**
    * How many messages of each queue the broker sends ahead of their settlement (RabbitMQ, "Consumer Prefetch"): 0 to 65535; 0
-   * is no limit, and then the connection reads nothing more while 16 MiB wait to be handled. Default: 100.
+   * is no limit, and then the connection reads nothing more while 16 MiB wait to be handled. Otherwise the client holds as many
+   * messages in memory, of whatever size.
+   *
+   * Default: twice the concurrency for consumers with handlers (100 for `unbounded`), 100 for others.
+   *
+   * What was sent ahead comes back to the queue when the consumer stops, and quorum queues count that as an attempt: from RabbitMQ
+   * 4.0 on they drop or dead-letter a message after 20, unless `deliveryLimit` says otherwise. So many messages ahead and many
+   * restarts use messages up that no handler has seen.
    */
   readonly prefetch?: number | undefined
-  /** Whether nobody else may consume the queue meanwhile. Default: `false`. */
+  /** Whether no other consumer may consume the queue meanwhile. Default: `false`. */
   readonly exclusive?: boolean | undefined
   /** Whether it is preferred to others: those with a higher number get messages first. Default: 0 (RabbitMQ, "Consumer Priorities"). */
   readonly priority?: number | undefined
@@ -65,19 +81,34 @@ export interface Options {
    * of the client's making.
    */
   readonly consumerTag?: string | undefined
-  /** Where to begin in a stream. Default: `next`. */
+  /** Where to begin in a stream. Default: `next`. Brokers refuse it for other queues. */
   readonly offset?: StreamOffset | undefined
   /** Further extensions of the broker, by their own names. */
   readonly arguments?: FieldTable | undefined
+  /**
+   * What becomes of a message whose body is larger than the connection's `maxBodySize`. It is logged in any case, with its size and the
+   * limit, and no handler or stream gets it.
+   *
+   * - `deadLetter`: it is rejected where the queue is described with a dead-letter queue that is there (`deadLetterExchange: ""`), which
+   *   the broker is asked for. Otherwise it stays in the queue: it is held unsettled for a minute, and then handed back.
+   * - `keep`: it stays in the queue.
+   * - `reject`: it is rejected: the broker dead-letters it, or drops it where the queue has no dead-letter exchange.
+   *
+   * A message of a stream is skipped, and stays in the stream. Default: `deadLetter`.
+   */
+  readonly onOversized?: "deadLetter" | "keep" | "reject" | undefined
+  /** Acknowledging automatically is what {@link AutoAckOptions} are for, of {@link stream} and {@link make} only. */
+  readonly autoAck?: false | undefined
 }
 
 /**
- * How a consumer without acknowledgements consumes.
+ * How a consumer without acknowledgements consumes. The broker forgets a message as it sends it: what has arrived and was not handled is
+ * lost with the program, and so is a message larger than the connection's `maxBodySize`, which is logged.
  *
  * @category models
  * @since 0.1.0
  */
-export interface AutoAckOptions extends Omit<Options, "prefetch" | "offset"> {
+export interface AutoAckOptions extends Omit<Options, "prefetch" | "offset" | "onOversized" | "autoAck"> {
   readonly autoAck: true
 }
 
@@ -90,36 +121,25 @@ export interface AutoAckOptions extends Omit<Options, "prefetch" | "offset"> {
  */
 export type Queues<Queue extends AmqpQueue = AmqpQueue> = string | Queue | ReadonlyArray<string | Queue>
 
-interface AnyOptions extends Options {
-  readonly autoAck?: boolean | undefined
-}
+/** The elements of {@link Queues} that are described as streams. */
+type StreamsIn<Q extends Queues> = Extract<Q extends ReadonlyArray<infer Element> ? Element : Q, AmqpQueue<"stream">>
 
-const encodeOffset = (offset: StreamOffset): FieldValue => {
-  if (Duration.isDuration(offset)) return `${Validation.seconds("offset", offset, 1)}s`
-  if (typeof offset === "number") return Validation.wholeNumber("offset", offset, 0)
-  if (typeof offset === "bigint" && offset < 0n) throw Validation.invalid("offset: must be a whole number from 0")
-  if (offset instanceof Date && !(offset.getTime() >= 0)) {
-    throw Validation.invalid("offset: must be a time from 1970 on")
-  }
-  return offset
-}
+/**
+ * How messages of queues can be settled: those of a queue that is described as a stream can only be acknowledged.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SettlementOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? AmqpDelivery.SettlementTag : "Ack"
 
-const resolve = (queues: Queues, options: AnyOptions): SubscriptionOptions => {
-  const { autoAck = false, consumerTag, exclusive = false, offset, prefetch = 100, priority } = options
-  return {
-    queues: Array.isArray(queues) ? queues : [queues as string | AmqpQueue],
-    prefetch,
-    noAck: autoAck,
-    exclusive,
-    consumerTag,
-    arguments: Validation.extend(options.arguments ?? {}, {
-      "x-priority": priority === undefined
-        ? undefined
-        : Validation.wholeNumber("priority", priority, -(2 ** 31), 2 ** 31 - 1),
-      "x-stream-offset": offset === undefined ? undefined : encodeOffset(offset)
-    })
-  }
-}
+/**
+ * What a consumer of queues gets: those of a queue that is described as a stream can only be acknowledged.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type DeliveryOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? AmqpDelivery.AmqpDelivery
+  : AmqpDelivery.StreamDelivery
 
 // -----------------------------------------------------------------------------
 // consumers
@@ -149,7 +169,7 @@ export interface AmqpConsumer<out Delivery> {
  * @category models
  * @since 0.1.0
  */
-export interface AcknowledgingConsumer extends AmqpConsumer<AmqpDelivery.AmqpDelivery> {
+export interface AcknowledgingConsumer<out Delivery = AmqpDelivery.AmqpDelivery> extends AmqpConsumer<Delivery> {
   /**
    * Changes the prefetch, 0 to 65535. The broker applies a prefetch to consumers that are made later, so the consumers are made
    * anew on the same channel, with other consumer tags: what was delivered stays valid, a stream goes on where it was, and a
@@ -158,31 +178,29 @@ export interface AcknowledgingConsumer extends AmqpConsumer<AmqpDelivery.AmqpDel
   readonly setPrefetch: (prefetch: number) => Effect.Effect<void, AmqpChannelError>
 }
 
-const open = <Delivery>(
-  queues: Queues,
-  options: AnyOptions,
-  decode: Decode<Delivery>
-) =>
-  Effect.gen(function*() {
-    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
-    const resolved = yield* Validation.attempt(() => resolve(queues, options))
-    return yield* subscribe(session, resolved, decode)
-  })
-
-const makeDelivery: Decode<AmqpDelivery.AmqpDelivery> = (content, channel, source) =>
+const makeDelivery: Decode<Received> = (content, channel, source) =>
   new Delivery(content, channel.acknowledgements, source)
 
-const makeReceived: Decode<AmqpDelivery.ReceivedMessage> = (content, _channel, source) => new Received(content, source)
+const makeReceived: Decode<Received> = (content, _channel, source) => new Received(content, source)
 
-/** Opens a consumer whose deliveries are of the kind that the options ask for, as the signatures of `make` and `stream` say. */
-const openAny = (queues: Queues, options: AnyOptions) =>
-  options.autoAck === true
-    // Of such a consumer's deliveries nothing is used but what the narrower type has.
-    ? open(queues, options, makeReceived as typeof makeDelivery)
-    : open(queues, options, makeDelivery)
-
-const streamOf = (subscription: Subscription<AmqpDelivery.AmqpDelivery>) =>
-  Stream.fromPull(Effect.succeed(subscription.takeAll))
+const open = (queues: Queues, options: ConsumerOptions.ConsumerOptions) =>
+  Effect.gen(function*() {
+    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+    const resolved = yield* Validation.attempt(() => ConsumerOptions.resolve(queues, options))
+    const inbox = new Mailbox<Received, SubscriptionError | Cause.Done>()
+    const subscription = yield* subscribe(session, resolved, resolved.noAck ? makeReceived : makeDelivery, inbox)
+    yield* Effect.addFinalizer(() => subscription.leave)
+    const takeAll = Effect.suspend(() => {
+      subscription.taken(Infinity)
+      return inbox.takeAll
+    })
+    return {
+      queues: subscription.queues,
+      stream: Stream.fromPull(Effect.succeed(takeAll)),
+      setPrefetch: subscription.setPrefetch,
+      cancel: subscription.cancel
+    }
+  })
 
 /**
  * Starts a consumer, for as long as the scope lives; see {@link stream} for its errors.
@@ -191,8 +209,8 @@ const streamOf = (subscription: Subscription<AmqpDelivery.AmqpDelivery>) =>
  * @since 0.1.0
  */
 export const make: {
-  (queues: Queues, options?: Options & { readonly autoAck?: false | undefined }): Effect.Effect<
-    AcknowledgingConsumer,
+  <const Q extends Queues>(queues: Q, options?: Options): Effect.Effect<
+    AcknowledgingConsumer<DeliveryOf<Q>>,
     AmqpChannelError,
     AmqpConnection.AmqpConnection | Scope.Scope
   >
@@ -203,18 +221,18 @@ export const make: {
   >
 } = (
   queues: Queues,
-  options: AnyOptions = {}
+  options: Options | AutoAckOptions = {}
 ): Effect.Effect<
-  AcknowledgingConsumer,
+  AcknowledgingConsumer<never>,
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Scope.Scope
 > =>
-  Effect.map(openAny(queues, options), (subscription) => ({
-    queues: subscription.queues,
-    stream: streamOf(subscription),
-    setPrefetch: subscription.setPrefetch,
-    cancel: subscription.cancel(false)
-  }))
+  // What kind of deliveries there are is up to the queues and the options, as the signatures say.
+  open(queues, options) as Effect.Effect<
+    AcknowledgingConsumer<never>,
+    AmqpChannelError,
+    AmqpConnection.AmqpConnection | Scope.Scope
+  >
 
 /**
  * The deliveries of one queue or several, in the chunks in which they arrive.
@@ -257,8 +275,8 @@ export const make: {
  * @since 0.1.0
  */
 export const stream: {
-  (queues: Queues, options?: Options & { readonly autoAck?: false | undefined }): Stream.Stream<
-    AmqpDelivery.AmqpDelivery,
+  <const Q extends Queues>(queues: Q, options?: Options): Stream.Stream<
+    DeliveryOf<Q>,
     AmqpChannelError | AmqpConsumerCancelled,
     AmqpConnection.AmqpConnection
   >
@@ -269,28 +287,59 @@ export const stream: {
   >
 } = (
   queues: Queues,
-  options: AnyOptions = {}
+  options: Options | AutoAckOptions = {}
 ): Stream.Stream<
-  AmqpDelivery.AmqpDelivery,
+  never,
   AmqpChannelError | AmqpConsumerCancelled,
   AmqpConnection.AmqpConnection
-> => Stream.unwrap(Effect.map(openAny(queues, options), streamOf))
+> =>
+  // As for `make`.
+  Stream.unwrap(Effect.map(open(queues, options), ({ stream }) => stream)) as Stream.Stream<
+    never,
+    AmqpChannelError | AmqpConsumerCancelled,
+    AmqpConnection.AmqpConnection
+  >
 
 // -----------------------------------------------------------------------------
 // serving
 // -----------------------------------------------------------------------------
 
 /**
- * Says what is to become of a message whose handler failed, died or was interrupted; `AmqpFailure` has some of these.
+ * Says what is to become of a message whose handler failed; see `AmqpFailure`, which has some of these.
  *
  * @category models
  * @since 0.1.0
  */
-export interface OnFailure<in E, out R = never> {
-  (
-    cause: Cause.Cause<E>,
-    delivery: AmqpDelivery.ReceivedMessage
-  ): Effect.Effect<AmqpDelivery.Settlement, never, R>
+export type OnFailure<E, R = never> = AmqpFailure.OnFailure<E, R>
+
+/**
+ * Why {@link serve} ends: the channel or the connection was lost, the broker ended the consumer, or a failure policy did.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ServeError = AmqpChannelError | AmqpConsumerCancelled | AmqpConsumerStopped
+
+/**
+ * How {@link serveTransaction} serves.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TransactionOptions<in E, out R = never> extends Options {
+  /**
+   * What becomes of a message whose handler fails, dies, is interrupted, or returns something else than an Effect of a settlement.
+   * Default: `AmqpFailure.retryInPlace()`: the handler is called again, five times in all, with pauses of 100 ms to 6.4 s. Then the
+   * message goes to the dead-letter target that its queue is described with. Where there is none, or it can't be reached, the message
+   * stays in its queue, and comes back after a minute. Each failure is logged. A policy that fails itself is logged, and the
+   * default decides.
+   */
+  readonly onFailure?: OnFailure<E, R> | undefined
+  /**
+   * How long the handlers that run may go on when the consumer stops or has ended, from 0 to 24 days or `Infinity`; after that they are
+   * interrupted. Default: 10 seconds.
+   */
+  readonly drainTimeout?: Duration.Input | undefined
 }
 
 /**
@@ -299,17 +348,9 @@ export interface OnFailure<in E, out R = never> {
  * @category models
  * @since 0.1.0
  */
-export interface ServeOptions<in E, out R = never> extends Options {
+export interface ServeOptions<in E, out R = never> extends TransactionOptions<E, R> {
   /** How many messages are handled at once, from 1, or as many as the prefetch. With 1 they are handled in their order. Default: 1. */
   readonly concurrency?: number | "unbounded" | undefined
-  /**
-   * What becomes of a message whose handler fails, dies or is interrupted; `AmqpFailure` can try again after a delay, and forward.
-   * Default: it is logged, and goes back into the queue the first time; when it fails again it is dead-lettered, so that a
-   * message nobody can handle does not go round for ever. A policy that dies itself is logged and leaves it to the default.
-   */
-  readonly onFailure?: OnFailure<E, R> | undefined
-  /** How long the handlers that run may go on when the consumer stops; after that they are interrupted. Default: 10 seconds. */
-  readonly drainTimeout?: Duration.Input | undefined
 }
 
 /**
@@ -318,42 +359,59 @@ export interface ServeOptions<in E, out R = never> extends Options {
  * @category models
  * @since 0.1.0
  */
-export interface HandlerSettlement<_Hint extends string> extends AmqpDelivery.Settlement {}
+export interface HandlerSettlement<
+  _Hint extends string,
+  out Tag extends AmqpDelivery.SettlementTag = AmqpDelivery.SettlementTag
+> extends AmqpDelivery.Settlement<void, Tag> {}
 
 /**
- * Handles a message, and says what is to become of it by what it returns.
+ * Handles a message, and says what is to become of it by what it returns. `Tag`: of a stream, only `ack` can be returned.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Handler<out E, out R> {
+export interface Handler<
+  out E,
+  out R,
+  out Tag extends AmqpDelivery.SettlementTag = AmqpDelivery.SettlementTag
+> {
   (
     delivery: AmqpDelivery.ReceivedMessage
-  ): Effect.Effect<HandlerSettlement<"A handler returns AmqpDelivery.ack, reject or requeue">, E, R>
+  ): Effect.Effect<HandlerSettlement<"A handler returns AmqpDelivery.ack, reject or requeue", Tag>, E, R>
 }
 
-const logAndRetryOnce = (
-  cause: Cause.Cause<unknown>,
-  { exchange, redelivered, routingKey }: AmqpDelivery.ReceivedMessage
-): Effect.Effect<AmqpDelivery.Settlement> =>
-  Effect.logError(`A message was not handled and is ${redelivered ? "rejected" : "requeued"}`, cause).pipe(
-    Effect.annotateLogs({ exchange, routingKey }),
-    Effect.as(redelivered ? AmqpDelivery.reject : AmqpDelivery.requeue)
-  )
+/**
+ * Handles a message by a program on the consumer's channel, and says what is to become of it by what the program yields.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TransactionHandler<out E, out R> {
+  (
+    delivery: AmqpDelivery.ReceivedMessage
+  ): AmqpChannel<HandlerSettlement<"A handler returns AmqpDelivery.ack, reject or requeue">, E, R>
+}
 
 /**
- * Handles the messages of one queue or several until the fiber is interrupted or the consumer fails; see {@link stream} for the
+ * Handles the messages of one queue or several until the fiber is interrupted or the consumer ends; see {@link stream} for the
  * errors.
  *
  * **Details**
  *
- * The handler decides by what it returns: `AmqpDelivery.ack`, `reject` or `requeue`. Forgetting to does not compile. Its
- * failure does not end the consumer, see `onFailure`.
+ * The handler decides by what it returns: `AmqpDelivery.ack`, `reject` or `requeue`. Forgetting to does not compile, and a value that is
+ * no settlement of this package is a failure. What a handler acquires in its scope is released when it has ended, before the settlement is
+ * sent.
+ *
+ * A handler that fails does not end the consumer, see `onFailure`.
  *
  * With a prefetch of 1 a message goes to the worker that is free (fair dispatch).
  *
- * When the fiber is interrupted or the consumer fails, it stops in order: the broker is told to deliver no more, the handlers
- * that run may finish within `drainTimeout`, what they decide is sent, and messages that no handler had begun with go back.
+ * When the fiber is interrupted, it stops in order: no handler begins any more, those that run may finish within `drainTimeout`, what
+ * they decide is sent, and messages that no handler had begun with go back. Of a queue with a single active consumer, and of an
+ * exclusive consumer, the next consumer gets them in their old order, and only when the handlers have ended.
+ *
+ * When the connection or the channel is lost or the broker cancels the consumer, no handler begins any more either. Those that run may
+ * finish within `drainTimeout`, though their settlements can't be sent any more, and then this fails with the cause.
  *
  * **Example** (A worker that handles ten orders at once)
  *
@@ -364,35 +422,25 @@ const logAndRetryOnce = (
  * const worker = AmqpConsumer.serve(
  *   "orders",
  *   (delivery) => Effect.as(Effect.log(delivery.text), AmqpDelivery.ack),
- *   { prefetch: 20, concurrency: 10 }
+ *   { concurrency: 10 }
  * )
  * ```
  *
  * @category running
  * @since 0.1.0
  */
-export const serve = <E, R, R2 = never>(
-  queues: Queues,
-  handler: Handler<E, R>,
+export const serve = <E, R, R2 = never, const Q extends Queues = Queues>(
+  queues: Q,
+  handler: Handler<E, R, SettlementOf<Q>>,
   options: ServeOptions<E, R2> = {}
-): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> =>
-  serveAs(Instruments.process, queues, handler, options)
+): Effect.Effect<never, ServeError, AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2> =>
+  untilEnd(startServing(queues, handler, options))
 
-/**
- * What {@link serve} does, under the name that telemetry has for it.
- *
- * @internal
- */
-export const serveAs = <E, R, R2>(
-  operation: Instruments.Operation,
-  queues: Queues,
-  handler: Handler<E, R>,
-  options: ServeOptions<E, R2>
-): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> =>
-  Effect.scoped(
-    // The loop ends by itself with an error only.
-    Effect.flatMap(startServingAs(operation, queues, handler, options), (ended) => Effect.andThen(ended, Effect.never))
-  )
+/** The end of a consumer is an error, or the fiber is interrupted. */
+const untilEnd = <R>(
+  start: Effect.Effect<Effect.Effect<void, ServeError>, AmqpChannelError, R>
+): Effect.Effect<never, ServeError, Exclude<R, Scope.Scope>> =>
+  Effect.scoped(Effect.flatMap(start, (ended) => Effect.andThen(ended, Effect.never)))
 
 /**
  * Starts to serve, for as long as the scope lives: succeeds when the broker has accepted the consumers, and fails as {@link stream}
@@ -401,11 +449,12 @@ export const serveAs = <E, R, R2>(
  *
  * **Details**
  *
- * See {@link serve} for what is served, and for the order in which it stops when the scope closes.
+ * See {@link serve} for what is served, and for the order in which it stops when the scope closes. A handler may close that scope: its
+ * own end is not waited for.
  *
  * **Gotchas**
  *
- * A consumer that fails later is silent to those who do not wait for its end.
+ * A consumer that ends later is silent to those who do not wait for its end.
  *
  * **Example** (Work that begins when the consumer has)
  *
@@ -424,88 +473,153 @@ export const serveAs = <E, R, R2>(
  * @category running
  * @since 0.1.0
  */
-export const startServing = <E, R, R2 = never>(
-  queues: Queues,
-  handler: Handler<E, R>,
+export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
+  queues: Q,
+  handler: Handler<E, R, SettlementOf<Q>>,
   options: ServeOptions<E, R2> = {}
 ): Effect.Effect<
-  Effect.Effect<void, AmqpChannelError | AmqpConsumerCancelled>,
+  Effect.Effect<void, ServeError>,
   AmqpChannelError,
-  AmqpConnection.AmqpConnection | Scope.Scope | R | R2
-> => startServingAs(Instruments.process, queues, handler, options)
+  AmqpConnection.AmqpConnection | Scope.Scope | Exclude<R, Scope.Scope> | R2
+> => start(queues, options, ["onFailure"], () => ({ handle: handler, commit: undefined }), false)
 
-const startServingAs = <E, R, R2>(
-  operation: Instruments.Operation,
-  queues: Queues,
-  handler: Handler<E, R>,
-  options: ServeOptions<E, R2>
+/**
+ * As {@link serve}, with handlers that are channel programs: each runs in a transaction on the consumer's own channel, one after the other.
+ * What it publishes and its settlement are committed together, or nothing of it is.
+ *
+ * **When to use**
+ *
+ * Use to pass messages on without losing or doubling any: a message that was handled is settled if and only if what its handler published
+ * is in its queues (section 1.9 of the AMQP 0-9-1 reference; RabbitMQ, "Transactions"). Each message costs a round trip for its commit.
+ *
+ * **Details**
+ *
+ * A handler that fails has what it published taken back, and then `onFailure` decides. Its settlement has a commit of its own. When the
+ * program ends or the connection is lost before the commit, the message comes back, and nothing of what was published is there.
+ *
+ * A mandatory message that no queue takes fails the handler with the reason `Returned`. RabbitMQ finds that out at the commit, when
+ * everything else is in its queues. So what a handler publishes as mandatory is committed before its settlement, and is there twice when
+ * the connection is lost between the two.
+ *
+ * **Gotchas**
+ *
+ * RabbitMQ commits what goes to one queue as a whole; a broker that fails in the middle of a commit across queues may have done a part
+ * of it. Publishers and other runners within the program have channels of their own, and are not part of it.
+ *
+ * **Example** (Splitting an order without losing or doubling an item)
+ *
+ * ```ts
+ * import { AmqpChannel, AmqpConsumer, AmqpDelivery, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
+ *
+ * const worker = AmqpConsumer.serveTransaction("orders", ({ text }) =>
+ *   AmqpChannel.forEach(text.split(","), (item) => AmqpChannel.publish(AmqpMessage.text(item), AmqpQueue.route("items"))).pipe(
+ *     AmqpChannel.as(AmqpDelivery.ack)
+ *   ))
+ * ```
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const serveTransaction = <E, R, R2 = never>(
+  queues: Queues<AmqpQueue<"classic" | "quorum">>,
+  handler: TransactionHandler<E, R>,
+  options: TransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
+): Effect.Effect<never, ServeError, AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2> =>
+  untilEnd(startServingTransaction(queues, handler, options))
+
+/**
+ * As {@link startServing}, with the handlers of {@link serveTransaction}.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const startServingTransaction = <E, R, R2 = never>(
+  queues: Queues<AmqpQueue<"classic" | "quorum">>,
+  handler: TransactionHandler<E, R>,
+  options: TransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
 ): Effect.Effect<
-  Effect.Effect<void, AmqpChannelError | AmqpConsumerCancelled>,
+  Effect.Effect<void, ServeError>,
   AmqpChannelError,
-  AmqpConnection.AmqpConnection | Scope.Scope | R | R2
-> => {
-  const { concurrency = 1, drainTimeout = "10 seconds", onFailure = logAndRetryOnce } = options
-  type Handled = Effect.Effect<AmqpDelivery.Settlement, E, R>
-  const settle = (delivery: AmqpDelivery.AmqpDelivery, handled: Handled): Effect.Effect<unknown, never, R | R2> =>
-    handled.pipe(
-      Effect.matchCauseEffect({
-        onSuccess: Effect.succeed,
-        onFailure: (cause) =>
-          // A policy that fails itself must not keep the message.
-          Effect.catchCause(
-            Effect.suspend(() => onFailure(cause, delivery)),
-            (cause) => logAndRetryOnce(cause, delivery)
-          )
-      }),
-      Effect.flatMap(({ _tag }) => _tag === "Ack" ? delivery.ack : delivery.reject({ requeue: _tag === "Requeue" }))
-    )
-  return Effect.gen(function*() {
-    const permits = yield* Effect.map(Validation.attempt(() => concurrencyLimit(concurrency)), Semaphore.makeUnsafe)
-    const subscription = yield* open(queues, options, makeDelivery)
+  AmqpConnection.AmqpConnection | Scope.Scope | Exclude<R, Scope.Scope> | R2
+> => start(queues, options, ["onFailure"], () => Transactions.make(handler), true)
+
+/** What serves is the same for all: the signatures above say what is handled how. */
+const start = <E, R, R2>(
+  queues: Queues,
+  options: ServeOptions<E, R2>,
+  moreKeys: ReadonlyArray<string>,
+  makeHandling: () => Transactions.Handling<R>,
+  isTransactional: boolean
+): Effect.Effect<
+  Effect.Effect<void, ServeError>,
+  AmqpChannelError,
+  AmqpConnection.AmqpConnection | Scope.Scope | Exclude<R, Scope.Scope> | R2
+> =>
+  Effect.gen(function*() {
     const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+    const { concurrency, drainTimeout, subscription: resolved } = yield* Validation.attempt(() =>
+      ConsumerOptions.resolveServing(queues, options, moreKeys, isTransactional)
+    )
+    const operation = yield* Instruments.ServedOperation
     const telemetry = yield* AmqpTelemetry.Telemetry
     const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, session.options))
-    const queue = subscription.queues.length === 1 ? subscription.queues[0] : undefined
-    const handle = (delivery: AmqpDelivery.AmqpDelivery) => {
-      const handled = Effect.suspend(() => handler(delivery))
-      return instruments === undefined
-        ? settle(delivery, handled)
-        : instruments.handle(operation, delivery, queue, handled, (handled) => settle(delivery, handled))
-    }
-    const handlers = yield* FiberSet.make()
-    const serving = { isStopping: false }
-    const handleInFiber = (delivery: AmqpDelivery.AmqpDelivery) =>
-      Effect.andThen(
-        permits.take(1),
-        Effect.suspend(() =>
-          serving.isStopping
-            ? Effect.void
-            : FiberSet.run(handlers, Effect.ensuring(handle(delivery), permits.release(1)))
-        )
-      )
-    const start = concurrency === 1 ? handle : handleInFiber
-    const loop = Effect.gen(function*() {
-      while (!serving.isStopping) {
-        for (const delivery of yield* subscription.takeAll) {
-          // What is left goes back when the channel is closed.
-          if (serving.isStopping) break
-          yield* start(delivery)
-        }
+    const publish = yield* lazyPublisher
+    const handling = makeHandling()
+    let queueName: string | undefined
+    const policy =
+      (onFailure: OnFailure<E, R2>) => (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => {
+        const { description, kind } = Received.sourceOf(delivery)
+        // Handlers fail with `E`, and only described queues that users pass get here.
+        return onFailure(cause as Cause.Cause<E>, delivery, {
+          attempt,
+          queue: description as AmqpQueue | undefined,
+          isStream: kind?.isStream === true,
+          publish
+        })
       }
-    })
-    // Neither the loop nor the handlers are interrupted with this fiber: they are stopped in order.
-    const looping = yield* FiberSet.run(handlers, Effect.exit(Pull.catchDone(loop, () => Effect.void)))
-    yield* Effect.addFinalizer(() => {
-      serving.isStopping = true
-      return Effect.andThen(subscription.cancel(true), FiberSet.awaitEmpty(handlers)).pipe(
-        Effect.interruptible,
-        Effect.timeoutOption(drainTimeout)
+    const context = Context.add(yield* Effect.context<R | R2>(), Instruments.ServedOperation, Instruments.process)
+    const serving = new Serving<R | R2>({
+      concurrency,
+      drainTimeout,
+      handle: handling.handle,
+      commit: handling.commit,
+      onFailure: policy(options.onFailure ?? AmqpFailure.standard),
+      fallback: policy(AmqpFailure.standard),
+      inSpan: instruments &&
+        ((delivery, handled, settle) => instruments.handle(operation, delivery, queueName, handled, settle))
+    }, context)
+    const subscription = yield* subscribe(session, resolved, makeReceived, serving)
+    handling.channel = subscription.channel
+    if (subscription.queues.length === 1) queueName = subscription.queues[0]
+    yield* Effect.uninterruptible(Effect.andThen(
+      Effect.addFinalizer(() => serving.stop),
+      Effect.sync(() => serving.begin(subscription))
+    ))
+    return Deferred.await(serving.ended)
+    // The scope of each message is the engine's affair.
+  }) as ReturnType<typeof start<E, R, R2>>
+
+/** Publishes by a publisher that is opened with the first message, and closed after the consumer. */
+const lazyPublisher = Effect.gen(function*() {
+  const connection = yield* AmqpConnection.AmqpConnection
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  const opening = Semaphore.makeUnsafe(1)
+  let opened: AmqpPublisher.AmqpPublisher["Service"] | undefined
+  const open = Effect.suspend(() => {
+    if (opened !== undefined) return Effect.succeed(opened)
+    return AmqpPublisher.make().pipe(
+      Effect.provideService(AmqpConnection.AmqpConnection, connection),
+      Scope.provide(scope),
+      Effect.tap((publisher) =>
+        Effect.sync(() => {
+          opened = publisher
+        })
       )
-    })
-    // What is interrupted is the loop only, when it did not stop in time.
-    return Effect.flatMap(Fiber.await(looping), (exit) => exit._tag === "Success" ? exit.value : Effect.void)
+    )
   })
-}
+  return (message: AmqpMessage.AmqpMessage, options: PublishOptions) =>
+    Effect.flatMap(opening.withPermits(1)(open), (publisher) => publisher.publish(message, options))
+})
 
 /**
  * How {@link layerServe} serves.
@@ -515,12 +629,10 @@ const startServingAs = <E, R, R2>(
  */
 export interface LayerServeOptions<in E, out R = never, out R2 = never> extends ServeOptions<E, R> {
   /**
-   * What is done when the consumer fails after it has started: a layer that is built can't fail any more. Default: it is logged, at
-   * the level `Fatal`, and nothing is consumed from then on.
+   * What is done when the consumer ends after it has started: a layer that is built can't fail any more. Default: the error is logged, at
+   * the level `Fatal`, and the program that the layer was built for is interrupted and ends with the error, see {@link layerServe}.
    */
-  readonly onEnd?:
-    | ((error: AmqpChannelError | AmqpConsumerCancelled) => Effect.Effect<unknown, never, R2>)
-    | undefined
+  readonly onEnd?: ((error: ServeError) => Effect.Effect<unknown, never, R2>) | undefined
 }
 
 /**
@@ -529,8 +641,18 @@ export interface LayerServeOptions<in E, out R = never, out R2 = never> extends 
  *
  * **When to use**
  *
- * Use for a worker beside others in one program, so that what is built on top finds it consuming. To have the program end when
- * the consumer does, run {@link serve} or {@link startServing} instead.
+ * Use for a worker beside others in one program, so that what is built on top finds it consuming.
+ *
+ * **Details**
+ *
+ * When the consumer ends, so does the program: the fiber that the layer was built for is interrupted, such as that of `Layer.launch` or of
+ * `Effect.provide`, the layers are taken down in order, and the program dies of the error. So a process that runs it by `runMain` ends with
+ * the exit code 1. For layers that are merged it is the fiber that the connection was made for. The option `onEnd` decides otherwise.
+ *
+ * **Gotchas**
+ *
+ * A layer whose builder ends with the building, such as that of a `ManagedRuntime`, has no program to end: then the error is logged
+ * only, and it is up to `onEnd` to do more.
  *
  * **Example** (A worker that others are built upon)
  *
@@ -555,26 +677,43 @@ export interface LayerServeOptions<in E, out R = never, out R2 = never> extends 
  * @category layers
  * @since 0.1.0
  */
-export const layerServe = <E, R, R2 = never, R3 = never>(
-  queues: Queues,
-  handler: Handler<E, R>,
+export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues = Queues>(
+  queues: Q,
+  handler: Handler<E, R, SettlementOf<Q>>,
   options: LayerServeOptions<E, R2, R3> = {}
 ): Layer.Layer<
   never,
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Exclude<R | R2 | R3, Scope.Scope>
-> => {
-  const { onEnd = logEnd } = options
-  return Layer.effectDiscard(
-    Effect.flatMap(
-      startServing(queues, handler, options),
-      (ended) => Effect.forkScoped(Effect.catch(ended, (error) => onEnd(error)))
+> =>
+  Layer.effectDiscard(Effect.gen(function*() {
+    const { onEnd = yield* endProgram } = options
+    const ended = yield* start<E, R, R2>(
+      queues,
+      options,
+      ["onFailure", "onEnd"],
+      () => ({ handle: handler, commit: undefined }),
+      false
     )
-  )
-}
+    // Not a child of the fiber that builds, which may end at once.
+    yield* Effect.forkScoped(Effect.catch(ended, (error) => onEnd(error)))
+  }))
 
-const logEnd = (error: AmqpChannelError | AmqpConsumerCancelled): Effect.Effect<void> =>
-  Effect.logFatal("A consumer has ended", error)
-
-const concurrencyLimit = (concurrency: number | "unbounded"): number =>
-  concurrency === "unbounded" ? Infinity : Validation.wholeNumber("concurrency", concurrency, 1)
+/** Ends the program that the current fiber builds a layer for. */
+const endProgram = Effect.gen(function*() {
+  const { makers } = sessionOf(yield* AmqpConnection.AmqpConnection)
+  const fibers = yield* Effect.withFiber((fiber) => Effect.succeed([...ancestry(fiber), ...makers]))
+  let reason: ServeError | undefined
+  // What is interrupted seems to be meant. So that the program ends with the error, taking down the layer fails with it.
+  yield* Effect.addFinalizer(() => reason === undefined ? Effect.void : Effect.die(reason))
+  return (error: ServeError): Effect.Effect<void> =>
+    Effect.andThen(
+      Effect.logFatal(`A consumer has ended, and its program with it: ${error.message}`, Cause.fail(error)),
+      Effect.sync(() => {
+        const program = fibers.find((fiber) => fiber.pollUnsafe() === undefined)
+        if (program === undefined) return
+        reason = error
+        program.interruptUnsafe()
+      })
+    )
+})

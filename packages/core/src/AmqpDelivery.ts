@@ -10,7 +10,9 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
+import { annotationsOf } from "./internal/delivery.ts"
 import * as Settlements from "./internal/settlement.ts"
+import * as Validation from "./internal/validation.ts"
 
 /**
  * A message that was received, and has nothing to settle: a handler settles it by what it returns, or the broker regards it as
@@ -43,18 +45,43 @@ export interface ReceivedMessage {
 }
 
 /**
+ * A message of a stream. It stays in the stream whatever is said of it; to acknowledge it makes room for the next one in the prefetch.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface StreamDelivery extends ReceivedMessage {
+  /**
+   * The broker may send the next one (`basic.ack`). Answers `true` once, and `false` when it was called before or the channel that the
+   * message came on is gone.
+   */
+  readonly ack: Effect.Effect<boolean>
+}
+
+/**
  * A message that the broker waits to hear about.
  *
  * **Details**
  *
  * `ack`, `nack` and `reject` settle it, once: the first answers `true`, each further one `false` and sends nothing. All
- * answer `false` when the channel it came on is gone, as the broker has then given the message back to its queue. Acks
- * that are due at the same time go out as one.
+ * answer `false` when the channel it came on is gone or the broker ended the consumer, as the broker has then given the message back to
+ * its queue. Acks that are due at the same time go out as one.
+ *
+ * A message that comes back to a quorum queue counts towards its delivery limit, whichever way it comes back. From RabbitMQ 4.3 on `nack`
+ * with `requeue` does not count, and `reject` with `requeue` does.
+ *
+ * **Gotchas**
+ *
+ * Within a channel program (`AmqpChannel.run`, `confirmed`, `transaction`) a delivery of another channel can't be settled: it would not be
+ * part of the program, and that is a defect. Use `AmqpConsumer.serveTransaction`, or settle before or after the program.
+ *
+ * RabbitMQ ends the connection of a client that refuses a stream's message. `nack` and `reject` of one die with a `TypeError`, and send
+ * nothing. The type of what a consumer of an `AmqpQueue.stream` gets, {@link StreamDelivery}, has neither.
  *
  * @category models
  * @since 0.1.0
  */
-export interface AmqpDelivery extends ReceivedMessage {
+export interface AmqpDelivery extends StreamDelivery {
   /** The message was handled: the broker forgets it (`basic.ack`). */
   readonly ack: Effect.Effect<boolean>
   /** It was not (`basic.nack`). `requeue`, by default `true`, puts it back into the queue; else it is dead-lettered. */
@@ -64,13 +91,23 @@ export interface AmqpDelivery extends ReceivedMessage {
 }
 
 /**
- * What is to become of a delivery, with a value for whoever asked: {@link ack}, {@link reject} or {@link requeue}.
+ * The ways in which a delivery can be settled.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Settlement<out A = void> {
-  readonly _tag: "Ack" | "Reject" | "Requeue"
+export type SettlementTag = "Ack" | "Reject" | "Requeue"
+
+/**
+ * What is to become of a delivery, with a value for whoever asked: {@link ack}, {@link reject} or {@link requeue}. Only these, and what
+ * {@link as} makes of them, are settlements: at run time a value of the same shape is not. The type of `ack` says what it is, and that
+ * of the others only that they are settlements: so a handler may return one or the other, and one for a stream only `ack`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Settlement<out A = void, out Tag extends SettlementTag = SettlementTag> {
+  readonly _tag: Tag
   readonly value: A
 }
 
@@ -80,11 +117,11 @@ export interface Settlement<out A = void> {
  * @category constructors
  * @since 0.1.0
  */
-export const ack: Settlement = Settlements.make("Ack", undefined)
+export const ack: Settlement<void, "Ack"> = Settlements.make("Ack", undefined)
 
 /**
  * The message can't be handled: the broker dead-letters it, or drops it when the queue has no dead-letter exchange
- * (`basic.reject`).
+ * (`basic.reject`). Not for messages of streams.
  *
  * @category constructors
  * @since 0.1.0
@@ -92,8 +129,8 @@ export const ack: Settlement = Settlements.make("Ack", undefined)
 export const reject: Settlement = Settlements.make("Reject", undefined)
 
 /**
- * Somebody else, or the same consumer later, shall handle the message: it goes back into the queue (`basic.reject` with
- * `requeue`).
+ * Another consumer, or the same one at once, shall handle the message: it goes back into the queue (`basic.reject` with
+ * `requeue`). Quorum queues count that towards their delivery limit. Not for messages of streams.
  *
  * @category constructors
  * @since 0.1.0
@@ -107,9 +144,17 @@ export const requeue: Settlement = Settlements.make("Requeue", undefined)
  * @since 0.1.0
  */
 export const as: {
-  <A>(value: A): (settlement: Settlement<unknown>) => Settlement<A>
-  <A>(settlement: Settlement<unknown>, value: A): Settlement<A>
-} = dual(2, <A>({ _tag }: Settlement<unknown>, value: A): Settlement<A> => Settlements.make(_tag, value))
+  <A>(value: A): <Tag extends SettlementTag>(settlement: Settlement<unknown, Tag>) => Settlement<A, Tag>
+  <A, Tag extends SettlementTag>(settlement: Settlement<unknown, Tag>, value: A): Settlement<A, Tag>
+} = dual(
+  2,
+  <A, Tag extends SettlementTag>(settlement: Settlement<unknown, Tag>, value: A): Settlement<A, Tag> => {
+    if (!Settlements.isSettlement(settlement)) {
+      throw new TypeError("AmqpDelivery.as: the first argument is not a settlement")
+    }
+    return Settlements.make(settlement._tag, value)
+  }
+)
 
 // -----------------------------------------------------------------------------
 // decoding
@@ -123,15 +168,17 @@ export const as: {
  */
 export interface DecodedOptions extends AmqpMessage.DecodeOptions {
   /**
-   * - `reject`: the message is dead-lettered, or dropped when the queue has no dead-letter exchange. A warning is logged.
-   * - `requeue`: it goes back into the queue the first time, for a consumer that can read it; when it was redelivered it is
-   *   dead-lettered, so that a message nobody can read does not go round for ever. A warning is logged.
-   * - `fail`: the handler fails with the error, and `onFailure` of `AmqpConsumer.serve` decides.
+   * - `fail`: the handler fails with the `AmqpDecodeError`, and the failure policy of `AmqpConsumer.serve` decides. By default that
+   *   gives such a message up at once: it goes to the dead-letter target of its queue where one is known, and else stays in the queue.
+   * - `reject`: a warning is logged and the message is rejected: the broker dead-letters it, or drops it when the queue has no
+   *   dead-letter exchange.
    *
-   * Default: `reject`.
+   * Default: `fail`.
    */
-  readonly onDecodeError?: "reject" | "requeue" | "fail" | undefined
+  readonly onDecodeError?: "fail" | "reject" | undefined
 }
+
+const decodedKeys = ["checkContentType", "decompress", "maxDecompressedSize", "onDecodeError"] as const
 
 /**
  * Makes a handler of deliveries, for `AmqpConsumer.serve` and `AmqpQueue.get`, from a handler of the values in them; see
@@ -139,7 +186,8 @@ export interface DecodedOptions extends AmqpMessage.DecodeOptions {
  *
  * **Details**
  *
- * The settlement of a message that can't be read has the value `undefined`, unless the option says `fail`.
+ * A handler of a message that can't be read fails with an `AmqpDecodeError`. With the option `reject` it succeeds instead, with a
+ * settlement whose value is `undefined`. Throws an `InvalidArgument` for options that are not known.
  *
  * **Example** (Handling orders)
  *
@@ -160,43 +208,42 @@ export interface DecodedOptions extends AmqpMessage.DecodeOptions {
  * @since 0.1.0
  */
 export const decoded: {
-  <S extends AmqpMessage.Content, A, E, R>(
+  <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
     schema: S,
-    handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A>, E, R>,
-    options: DecodedOptions & { readonly onDecodeError: "fail" }
+    handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
+    options?: DecodedOptions & { readonly onDecodeError?: "fail" | undefined }
   ): (
     delivery: ReceivedMessage
-  ) => Effect.Effect<Settlement<A>, E | AmqpDecodeError, R | S["DecodingServices"]>
-  <S extends AmqpMessage.Content, A, E, R>(
+  ) => Effect.Effect<Settlement<A, Tag>, E | AmqpDecodeError, R | S["DecodingServices"]>
+  <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
     schema: S,
-    handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A>, E, R>,
-    options?: DecodedOptions & { readonly onDecodeError?: "reject" | "requeue" | undefined }
-  ): (delivery: ReceivedMessage) => Effect.Effect<Settlement<A | undefined>, E, R | S["DecodingServices"]>
-} = <S extends AmqpMessage.Content, A, E, R>(
+    handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
+    options: DecodedOptions & { readonly onDecodeError: "reject" }
+  ): (
+    delivery: ReceivedMessage
+  ) => Effect.Effect<Settlement<A | undefined>, E, R | S["DecodingServices"]>
+} = <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
   schema: S,
-  handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A>, E, R>,
-  options?: DecodedOptions
+  handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
+  options: DecodedOptions = {}
 ) => {
-  const onDecodeError = options?.onDecodeError ?? "reject"
-  const decode = AmqpMessage.decode(schema, options)
-  const refuse = (delivery: ReceivedMessage, error: AmqpDecodeError) =>
-    onDecodeError === "fail" ? Effect.fail(error) : settleUnreadable(delivery, onDecodeError, error)
+  const { onDecodeError = "fail", ...decodeOptions } = Validation.knownKeys(options, decodedKeys, "options of decoded")
+  Validation.oneOf("onDecodeError", onDecodeError, ["fail", "reject"])
+  const decode = AmqpMessage.decode(schema, decodeOptions)
   return (delivery: ReceivedMessage) =>
     Effect.matchEffect(decode(delivery), {
       onSuccess: (value) => handler(value, delivery),
       // The signatures name what this can do with the option that they are for, which is less than what it can do.
-      onFailure: (error) => refuse(delivery, error) as Effect.Effect<never>
+      onFailure: (error) =>
+        (onDecodeError === "fail" ? Effect.fail(error) : rejectUnreadable(delivery, error)) as Effect.Effect<never>
     })
 }
 
-const settleUnreadable = (
-  { redelivered }: ReceivedMessage,
-  onDecodeError: "reject" | "requeue",
+const rejectUnreadable = (
+  delivery: ReceivedMessage,
   error: AmqpDecodeError
-): Effect.Effect<Settlement<undefined>> => {
-  const isRequeued = onDecodeError === "requeue" && !redelivered
-  return Effect.as(
-    Effect.logWarning(`A message could not be decoded and is ${isRequeued ? "requeued" : "dead-lettered"}`, error),
-    as(isRequeued ? requeue : reject, undefined)
+): Effect.Effect<Settlement> =>
+  Effect.logWarning("A message could not be decoded and is rejected", error).pipe(
+    Effect.annotateLogs(annotationsOf(delivery)),
+    Effect.as(reject)
   )
-}

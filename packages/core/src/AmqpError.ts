@@ -355,8 +355,9 @@ export class AmqpPublishAllError extends Schema.TaggedError<AmqpPublishAllError>
 // -----------------------------------------------------------------------------
 
 /**
- * The broker ended the consumer (`basic.cancel`): its queue was deleted, or the node that holds it is gone (RabbitMQ,
- * "Consumer Cancel Notification").
+ * The broker ended the consumer (`basic.cancel`; RabbitMQ, "Consumer Cancel Notification"). It does not say why: the queue may have been
+ * deleted, the node that holds it may be down, or a message may have waited too long for its settlement (from RabbitMQ 4.3 on, "Delivery
+ * Acknowledgement Timeout"). It has taken back what was delivered and not settled, so settling that answers `false`.
  *
  * @category errors
  * @since 0.1.0
@@ -369,13 +370,37 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
     readable(this)
   }
   override get message(): string {
-    return `The broker cancelled the consumer of queue ${
+    return `The broker cancelled the consumer of the queue ${
       JSON.stringify(this.queue)
-    }: the queue was deleted or is unavailable`
+    }. It does not say why: the queue may ` +
+      "have been deleted or be unavailable, or a message may not have been settled within the broker's consumer timeout"
   }
   /** Whether consuming again may succeed. */
   get isRetryable(): boolean {
     return true
+  }
+}
+
+/**
+ * A failure policy ended the consumer (`AmqpFailure.stop`), because a handler failed with `cause`. The message is back in its queue.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class AmqpConsumerStopped extends Schema.TaggedError<AmqpConsumerStopped>()("AmqpConsumerStopped", {
+  queue: Schema.String,
+  cause: Schema.Defect()
+}) {
+  override get message(): string {
+    const { cause } = this
+    const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : "a failure that is no Error"
+    return `The consumer of the queue ${
+      JSON.stringify(this.queue)
+    } was stopped by its failure policy, after a handler failed: ${why}`
+  }
+  /** Whether consuming again may succeed. */
+  get isRetryable(): boolean {
+    return false
   }
 }
 

@@ -1,13 +1,14 @@
 /**
  * What becomes of a message whose handler failed: values for the option `onFailure` of `AmqpConsumer.serve`.
  *
- * {@link retry} has the message handled again after a delay, {@link forward} sends it somewhere else, {@link reject} leaves it to
- * the dead-letter exchange of its queue.
+ * {@link retryInPlace} calls the handler again after a pause, {@link retry} has the message come back after a delay, {@link deadLetter} and
+ * {@link forward} send it somewhere else, {@link reject} leaves it to the broker, {@link stop} ends the consumer. Without a policy it is
+ * {@link standard}. None of these drops a message but `reject`, where a queue has no dead-letter exchange, and none goes by `redelivered`,
+ * which says that a message was sent before, and not that a handler had it.
  *
- * What is tried again or forwarded is a copy. It is published mandatory and confirmed, by the `AmqpPublisher` that is provided to the
- * consumer, and only then the original is acknowledged. So the message is in some queue at any time. When the copy fails, or the
- * program ends meanwhile, the original is still there. It may come twice, when the broker has taken the copy and its word was
- * lost; it does not get lost.
+ * What is dead-lettered, forwarded or comes back after a delay is a copy. It is published mandatory and confirmed, and only then the original
+ * is acknowledged. So the message is in some queue at any time. When the copy fails, or the program ends meanwhile, the original is still
+ * there. It may come twice, when the broker has taken the copy and its answer was lost; it does not get lost.
  *
  * @since 0.1.0
  */
@@ -19,15 +20,107 @@ import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import * as AmqpChannel from "./AmqpChannel.ts"
 import type { AmqpConnection } from "./AmqpConnection.ts"
-import type { OnFailure } from "./AmqpConsumer.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
-import { AmqpChannelError, AmqpPublishError, ConfirmTimeout, OutcomeUnknown } from "./AmqpError.ts"
+import { AmqpChannelError, AmqpDecodeError, AmqpPublishError, ConfirmTimeout, OutcomeUnknown } from "./AmqpError.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import { AmqpPublisher } from "./AmqpPublisher.ts"
 import * as AmqpQueue from "./AmqpQueue.ts"
+import { annotationsOf } from "./internal/delivery.ts"
+import { field } from "./internal/queueKind.ts"
+import * as Settlements from "./internal/settlement.ts"
 import * as Topology from "./internal/topology.ts"
 import * as Validation from "./internal/validation.ts"
+
+// -----------------------------------------------------------------------------
+// policies
+// -----------------------------------------------------------------------------
+
+/**
+ * What a policy knows besides the cause and the message.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface FailedAttempt {
+  /** How often the handler was called with this delivery, from 1: once more with each {@link tryAgain}. */
+  readonly attempt: number
+  /** The queue that the message came from, as it was described; `undefined` when the consumer was given its name only. */
+  readonly queue: AmqpQueue.AmqpQueue | undefined
+  /** Whether that is a stream, whose messages can be acknowledged and nothing else. `false` also where it is not known. */
+  readonly isStream: boolean
+  /** Publishes by a publisher of the consumer's own, which is opened with the first message. Succeeds when the broker has confirmed. */
+  readonly publish: (
+    message: AmqpMessage.AmqpMessage,
+    options: AmqpChannel.PublishOptions
+  ) => Effect.Effect<void, AmqpPublishError | AmqpChannelError>
+}
+
+/**
+ * What a policy may decide besides a settlement: {@link tryAgain}, {@link handBack} or {@link endConsumer}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Decision = Settlements.Decision
+
+/**
+ * Says what is to become of a message whose handler failed. On a stream whatever is not an acknowledgement, {@link tryAgain} or
+ * {@link endConsumer} skips the message.
+ *
+ * **Example** (A policy of one's own, made of others)
+ *
+ * ```ts
+ * import { AmqpFailure } from "@effect-amqp/core"
+ * import * as Cause from "effect/Cause"
+ * import * as Effect from "effect/Effect"
+ *
+ * const onFailure: AmqpFailure.OnFailure<Error> = (cause, delivery, failed) =>
+ *   Cause.hasDies(cause)
+ *     ? AmqpFailure.deadLetter(cause, delivery, failed)
+ *     : Effect.succeed(AmqpFailure.tryAgain("5 seconds"))
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface OnFailure<in E, out R = never> {
+  (
+    cause: Cause.Cause<E>,
+    delivery: AmqpDelivery.ReceivedMessage,
+    failed: FailedAttempt
+  ): Effect.Effect<AmqpDelivery.Settlement | Decision, never, R>
+}
+
+/**
+ * The handler is called with the same delivery again after a pause, from 0 to 24 days. Meanwhile the message keeps its slot, so with a
+ * concurrency of 1 the order is kept. When the consumer stops, the pause ends and the message goes back. Throws an `InvalidArgument`.
+ *
+ * Stay below the time in which the broker wants a delivery settled, which is half an hour for RabbitMQ (`consumer_timeout`).
+ *
+ * @category decisions
+ * @since 0.1.0
+ */
+export const tryAgain = (pause: Duration.Input): Decision =>
+  Settlements.decide({ _tag: "TryAgain", pause: Validation.timeout("pause", pause) })
+
+/**
+ * The message is held without a slot for a pause, from 0 to 24 days, and then handed back to its queue (`basic.nack` with `requeue`).
+ * Meanwhile it counts towards the prefetch. When the consumer stops, it goes back with the others. Throws an `InvalidArgument`.
+ *
+ * @category decisions
+ * @since 0.1.0
+ */
+export const handBack = (pause: Duration.Input): Decision =>
+  Settlements.decide({ _tag: "HandBack", pause: Validation.timeout("pause", pause) })
+
+/**
+ * The consumer ends with an `AmqpConsumerStopped`, and the message goes back.
+ *
+ * @category decisions
+ * @since 0.1.0
+ */
+export const endConsumer: Decision = Settlements.decide({ _tag: "Stop" })
 
 // -----------------------------------------------------------------------------
 // what a copy says of the failure
@@ -108,13 +201,225 @@ export const historyOf = (delivery: AmqpDelivery.ReceivedMessage): History => {
 // -----------------------------------------------------------------------------
 
 /**
- * Logs the failure and rejects the message: the broker dead-letters it, or drops it when its queue has no dead-letter exchange.
+ * Logs the failure and rejects the message: the broker dead-letters it, or drops it when its queue has no dead-letter exchange. A message of
+ * a stream is skipped.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const reject: OnFailure<unknown> = (cause, delivery) =>
-  Effect.as(logFailure(Effect.logError, "is rejected", cause, delivery), AmqpDelivery.reject)
+export const reject: OnFailure<unknown> = (cause, delivery, failed) =>
+  failed.isStream
+    ? skip(cause, delivery, failed)
+    : Effect.as(logFailure(Effect.logError, "is rejected", cause, delivery, failed), AmqpDelivery.reject)
+
+/**
+ * Logs the failure and acknowledges the message. In a stream it stays, and the consumer goes on after it; from other queues it is gone.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const skip: OnFailure<unknown> = (cause, delivery, failed) =>
+  Effect.as(
+    logFailure(
+      Effect.logError,
+      failed.isStream ? "is skipped; it stays in the stream" : "is acknowledged, and thereby dropped",
+      cause,
+      delivery,
+      failed
+    ),
+    AmqpDelivery.ack
+  )
+
+/**
+ * Logs the failure and ends the consumer with an `AmqpConsumerStopped`. The message goes back to its queue.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const stop: OnFailure<unknown> = (cause, delivery, failed) =>
+  Effect.as(logFailure(Effect.logError, "ends the consumer", cause, delivery, failed), endConsumer)
+
+/**
+ * How {@link retryInPlace} tries again.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RetryInPlaceOptions<in E, out R = never> {
+  /**
+   * The pauses between two calls of the handler, each from 0 to 24 days: there is one call more than there are pauses. A schedule may be
+   * without end. Default: 100 ms, 400 ms, 1.6 s and 6.4 s, so five calls in 8.5 s.
+   */
+  readonly pauses?: ReadonlyArray<Duration.Input> | Schedule.Schedule<unknown> | undefined
+  /** Whether another try may help. Default: not for a cause that contains an `AmqpDecodeError`. */
+  readonly while?: ((cause: Cause.Cause<E>) => boolean) | undefined
+  /** What is done after the last try. Default: {@link deadLetter}. */
+  readonly otherwise?: OnFailure<E, R> | undefined
+}
+
+/**
+ * Calls the handler again, after pauses, and then does something else. The message keeps its slot meanwhile, so with a concurrency of 1
+ * the order is kept; see {@link tryAgain}. Each failure is logged. Throws an `InvalidArgument`.
+ *
+ * **Details**
+ *
+ * The tries are counted in this process, for this delivery. When the consumer stops the message goes back to its queue, and the
+ * next one begins to count anew.
+ *
+ * **Example** (Three tries, and then into a queue of what has failed)
+ *
+ * ```ts
+ * import { AmqpFailure, AmqpQueue } from "@effect-amqp/core"
+ *
+ * const onFailure = AmqpFailure.retryInPlace({
+ *   pauses: ["1 second", "10 seconds"],
+ *   otherwise: AmqpFailure.forward(AmqpQueue.route("orders.failed"))
+ * })
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const retryInPlace = <E = unknown, R = never>(options: RetryInPlaceOptions<E, R> = {}): OnFailure<E, R> => {
+  Validation.knownKeys(options, ["pauses", "while", "otherwise"], "options of retryInPlace")
+  const { otherwise = deadLetter, pauses = standardPauses, while: isWorthwhile = mayHeal } = options
+  const pauseAfter = Schedule.isSchedule(pauses) ? delayOfSchedule(pauses, maxPauseMillis) : pauseOfList(pauses)
+  const count = Schedule.isSchedule(pauses) ? "" : ` of ${pauses.length + 1}`
+  return (cause, delivery, failed) =>
+    Effect.suspend(() => isWorthwhile(cause) ? pauseAfter(failed.attempt) : Effect.succeed(undefined)).pipe(
+      Effect.flatMap((pause) => {
+        if (pause === undefined) return otherwise(cause, delivery, failed)
+        const fate = `is tried again in ${Duration.format(pause)} (try ${failed.attempt}${count} failed)`
+        return Effect.as(logFailure(Effect.logWarning, fate, cause, delivery, failed), tryAgain(pause))
+      })
+    )
+}
+
+/** What timers take. */
+const maxPauseMillis = 0x7fffffff
+
+const standardPauses: ReadonlyArray<Duration.Input> = [100, 400, 1600, 6400]
+
+/** A message that can't be read will not be readable later, and a stream takes none back later either. */
+const mayHeal = (cause: Cause.Cause<unknown>): boolean =>
+  !cause.reasons.some((reason) =>
+    (reason._tag === "Fail" && reason.error instanceof AmqpDecodeError) ||
+    (reason._tag === "Die" && reason.defect instanceof Settlements.StreamSettlement)
+  )
+
+const pauseOfList = (pauses: ReadonlyArray<Duration.Input>): DelayAfter => {
+  const checked = pauses.map((pause) => Duration.millis(Validation.timeout("pauses", pause)))
+  return (failures) => Effect.succeed(checked[failures - 1])
+}
+
+/**
+ * How {@link giveUp} gives a message up.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface GiveUpOptions<in E> {
+  /**
+   * How long a message that can't be given up is held before it is handed back to its queue, from 1 ms to 24 days. Default: 1 minute.
+   */
+  readonly holdFor?: Duration.Input | undefined
+  /** What the header `x-failure-error` says; see {@link CopyOptions}. */
+  readonly describe?: ((cause: Cause.Cause<E>) => string) | undefined
+}
+
+/**
+ * Gives a message up, but only to a place that is known to be there.
+ *
+ * **Details**
+ *
+ * Where the queue is described with a dead-letter exchange, a copy goes there, with the `deadLetterRoutingKey` or the routing key that the
+ * message was first published with, made as {@link retry} makes it. The copy is mandatory and confirmed, and then the original is
+ * acknowledged.
+ *
+ * Where no target is known, or no queue takes the copy, or it fails, the message stays in its queue: it is held unsettled for
+ * `holdFor` without a slot, and then handed back, so that it is tried again. While it is held it counts towards the prefetch: a consumer
+ * that holds as many as its prefetch gets no others until the first goes back. The log says so each time.
+ *
+ * A message of a stream is skipped: it stays in the stream. Throws an `InvalidArgument`.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const giveUp = <E = unknown>(options: GiveUpOptions<E> = {}): OnFailure<E> => {
+  Validation.knownKeys(options, ["holdFor", "describe"], "options of giveUp")
+  const { describe = describeCause, holdFor = Settlements.defaultHoldMillis } = options
+  const pause = Validation.timeout("holdFor", holdFor)
+  if (pause < 1) {
+    throw Validation.invalid("holdFor: must be at least 1 millisecond, or a message would go round without a pause")
+  }
+  const kept = handBack(pause)
+  const stays = `stays in its queue, and is handed back in ${Duration.format(Duration.millis(pause))}`
+  return (cause, delivery, failed) =>
+    Effect.suspend((): Effect.Effect<AmqpDelivery.Settlement | Decision> => {
+      if (failed.isStream) return skip(cause, delivery, failed)
+      const target = deadLetterTarget(delivery, failed)
+      if (target === undefined) {
+        const hint =
+          "No dead-letter target is known: describe the queue with a deadLetterExchange, or decide with onFailure"
+        return Effect.as(logFailure(Effect.logError, `${stays}. ${hint}`, cause, delivery, failed), kept)
+      }
+      const where = `exchange ${JSON.stringify(target.exchange)}, routing key ${JSON.stringify(target.routingKey)}`
+      return settleByCopy(failed.publish, Effect.succeed(target), cause, delivery, {
+        describe,
+        onCopyFailure: (error) => {
+          const fate = `could not be dead-lettered (${where}: ${error.message}), and ${stays}`
+          return Effect.as(logFailure(Effect.logError, fate, cause, delivery, failed), kept)
+        }
+      }).pipe(
+        // Not before it is true.
+        Effect.tap((decision) =>
+          decision === AmqpDelivery.ack
+            ? logFailure(Effect.logError, `is dead-lettered (${where})`, cause, delivery, failed)
+            : Effect.void
+        )
+      )
+    })
+}
+
+/** Where messages of a queue go when they are given up, if its description says it. */
+const deadLetterTarget = (
+  delivery: AmqpDelivery.ReceivedMessage,
+  { queue }: FailedAttempt
+): { readonly exchange: string; readonly routingKey: string } | undefined => {
+  if (queue === undefined) return undefined
+  const exchange = field(queue.arguments, "x-dead-letter-exchange")
+  if (typeof exchange !== "string") return undefined
+  const key = field(queue.arguments, "x-dead-letter-routing-key")
+  const routingKey = typeof key === "string" ? key : originalRoutingKey(delivery)
+  // Back into the queue that it came from it would fail again, and that without a pause.
+  return exchange === "" && (routingKey === delivery.queue || routingKey === "") ? undefined : { exchange, routingKey }
+}
+
+/** Properties may be malformed, and then nothing of an earlier failure is known. */
+const originalRoutingKey = (delivery: AmqpDelivery.ReceivedMessage): string => {
+  try {
+    return historyOf(delivery).routingKey
+  } catch {
+    return delivery.routingKey
+  }
+}
+
+/**
+ * {@link giveUp} with its defaults.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const deadLetter: OnFailure<unknown> = (cause, delivery, failed) => givingUp(cause, delivery, failed)
+
+/**
+ * What `AmqpConsumer.serve` does unless told otherwise: {@link retryInPlace} with its defaults. The handler is called up to five times,
+ * and then the message is given up, see {@link giveUp}.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const standard: OnFailure<unknown> = (cause, delivery, failed) => retryingInPlace(cause, delivery, failed)
 
 /**
  * How copies are made, and what is done when one can't be.
@@ -130,15 +435,15 @@ export interface CopyOptions<in E, out R = never> {
   readonly describe?: ((cause: Cause.Cause<E>) => string) | undefined
   /**
    * What becomes of the original when its copy failed: no queue took it (`Returned`), the broker refused it or gave no word within a
-   * minute, or the delay queue could not be declared. Default: it is logged, and a second later the original is requeued, so
-   * that nothing gets lost. A copy that is no valid message (`InvalidArgument`), mostly as its headers do not fit a frame, would
-   * fail for ever: then the original is rejected.
+   * minute, or the delay queue could not be declared. Default: it is logged, and a second later the original is handed back, so
+   * that nothing gets lost; a minute later when the copy is no valid message (`InvalidArgument`), mostly as its headers do not fit a
+   * frame, since the next copy will not be either.
    */
   readonly onCopyFailure?:
     | ((
       error: AmqpPublishError | AmqpChannelError,
       delivery: AmqpDelivery.ReceivedMessage
-    ) => Effect.Effect<AmqpDelivery.Settlement, never, R>)
+    ) => Effect.Effect<AmqpDelivery.Settlement | Decision, never, R>)
     | undefined
 }
 
@@ -155,7 +460,7 @@ export interface RetryOptions<in E, out R = never, out R2 = never> extends CopyO
    * delays are cut to that range. It is asked for a thousand at most: after that the last one is repeated, without end.
    */
   readonly delays: ReadonlyArray<Duration.Input> | Schedule.Schedule<unknown>
-  /** What is done after the last one. Default: {@link reject}. */
+  /** What is done after the last one. Default: {@link deadLetter}. */
   readonly otherwise?: OnFailure<E, R2> | undefined
   /** The queue in which messages of a queue wait for a time. Default: {@link delayQueue}. */
   readonly delayQueue?:
@@ -170,7 +475,7 @@ export interface RetryOptions<in E, out R = never, out R2 = never> extends CopyO
  *
  * The copy goes into a delay queue, which is declared each time and dead-letters what it holds back to the queue that the message came
  * from. For a delay of 0 it goes to the end of that queue at once. Meanwhile the consumer handles other messages: the order of the
- * messages is not kept. Where it matters, have the handler try again, with `Effect.retry`.
+ * messages is not kept. Where it matters, use {@link retryInPlace}.
  *
  * The copy has the body, the properties and the headers of the original, and the {@link headers} of this module. Left out are the
  * `expiration`, as dead letters have none; the `userId`, as brokers take only that of who publishes; the headers `CC` and `BCC`, which would
@@ -211,20 +516,27 @@ export interface RetryOptions<in E, out R = never, out R2 = never> extends CopyO
 export const retry = <E = unknown, R = never, R2 = never>(
   options: RetryOptions<E, R, R2>
 ): OnFailure<E, R | R2 | AmqpPublisher | AmqpConnection> => {
-  const { delayQueue: delayQueueOf = delayQueue, delays, otherwise = reject } = options
-  const delayAfter = Schedule.isSchedule(delays) ? delayOfSchedule(delays) : delayOfList(delays)
-  return (cause, delivery) =>
+  Validation.knownKeys(
+    options,
+    ["delays", "otherwise", "delayQueue", "describe", "onCopyFailure"],
+    "options of retry"
+  )
+  const { delayQueue: delayQueueOf = delayQueue, delays, otherwise = deadLetter } = options
+  const delayAfter = Schedule.isSchedule(delays) ? delayOfSchedule(delays, maxDelayMillis) : delayOfList(delays)
+  return (cause, delivery, failed) =>
     Effect.gen(function*() {
-      const delay = yield* delayAfter(historyOf(delivery).count + 1)
-      if (delay === undefined) return yield* otherwise(cause, delivery)
-      yield* logFailure(Effect.logWarning, `is tried again in ${Duration.format(delay)}`, cause, delivery)
+      // A copy would come to all who read the stream.
+      const delay = failed.isStream ? undefined : yield* delayAfter(historyOf(delivery).count + 1)
+      if (delay === undefined) return yield* otherwise(cause, delivery, failed)
+      yield* logFailure(Effect.logWarning, `is tried again in ${Duration.format(delay)}`, cause, delivery, failed)
       const route = Duration.isZero(delay)
         ? Effect.succeed(AmqpQueue.route(delivery.queue))
         : Effect.flatMap(
           Validation.attempt(() => delayQueueOf(delivery.queue, delay)),
           (queue) => Effect.as(AmqpChannel.run(AmqpQueue.declare(queue)), AmqpQueue.route(queue))
         )
-      return yield* settleByCopy(route, cause, delivery, options)
+      const { publish } = yield* AmqpPublisher
+      return yield* settleByCopy(publish, route, cause, delivery, options)
     })
 }
 
@@ -265,18 +577,23 @@ export interface Destination {
 export const forward = <E = unknown, R = never>(
   destination: Destination | ((cause: Cause.Cause<E>, delivery: AmqpDelivery.ReceivedMessage) => Destination),
   options: CopyOptions<E, R> = {}
-): OnFailure<E, R | AmqpPublisher> =>
-(cause, delivery) =>
-  Effect.suspend(() => {
-    const { exchange, routingKey = historyOf(delivery).routingKey } = typeof destination === "function"
-      ? destination(cause, delivery)
-      : destination
-    const where = `is forwarded to ${JSON.stringify(Topology.nameOf(exchange))} as ${JSON.stringify(routingKey)}`
-    return Effect.andThen(
-      logFailure(Effect.logError, where, cause, delivery),
-      settleByCopy(Effect.succeed({ exchange, routingKey }), cause, delivery, options)
-    )
-  })
+): OnFailure<E, R | AmqpPublisher> => {
+  Validation.knownKeys(options, ["describe", "onCopyFailure"], "options of forward")
+  return (cause, delivery, failed) =>
+    Effect.suspend(() => {
+      const { exchange, routingKey = historyOf(delivery).routingKey } = typeof destination === "function"
+        ? destination(cause, delivery)
+        : destination
+      const where = `is forwarded to ${JSON.stringify(Topology.nameOf(exchange))} as ${JSON.stringify(routingKey)}`
+      return Effect.andThen(
+        logFailure(Effect.logError, where, cause, delivery, failed),
+        Effect.flatMap(
+          AmqpPublisher,
+          ({ publish }) => settleByCopy(publish, Effect.succeed({ exchange, routingKey }), cause, delivery, options)
+        )
+      )
+    })
+}
 
 // -----------------------------------------------------------------------------
 // delays
@@ -355,7 +672,7 @@ const delayOfList = (delays: ReadonlyArray<Duration.Input>): DelayAfter => {
 const maxSteps = 1000
 
 /** A schedule keeps no state between messages: it is stepped from its beginning, as if nothing but its delays took time. */
-const delayOfSchedule = (schedule: Schedule.Schedule<unknown>): DelayAfter => (failures) =>
+const delayOfSchedule = (schedule: Schedule.Schedule<unknown>, maximum: number): DelayAfter => (failures) =>
   Effect.gen(function*() {
     const step = yield* Schedule.toStep(schedule)
     let now = yield* Clock.currentTimeMillis
@@ -363,7 +680,7 @@ const delayOfSchedule = (schedule: Schedule.Schedule<unknown>): DelayAfter => (f
     for (let count = Math.min(failures, maxSteps); count > 0; count--) {
       now += delay
       const [, duration] = yield* step(now, undefined)
-      delay = Math.min(Math.ceil(Duration.toMillis(duration)), maxDelayMillis)
+      delay = Math.min(Math.ceil(Duration.toMillis(duration)), maximum)
     }
     return Duration.millis(delay)
   }).pipe(Pull.catchDone(() => Effect.succeed(undefined)))
@@ -380,15 +697,15 @@ const maxErrorLength = 512
 
 /** Publishes the copy, when it is known where to, and settles the original by what became of the copy. */
 const settleByCopy = <E, R, R2>(
+  publish: FailedAttempt["publish"],
   route: Effect.Effect<AmqpChannel.PublishOptions, AmqpChannelError, R2>,
   cause: Cause.Cause<E>,
   delivery: AmqpDelivery.ReceivedMessage,
   { describe = describeCause, onCopyFailure = requeueLater }: CopyOptions<E, R>
-): Effect.Effect<AmqpDelivery.Settlement, never, R | R2 | AmqpPublisher> =>
+): Effect.Effect<AmqpDelivery.Settlement | Decision, never, R | R2> =>
   Effect.gen(function*() {
-    const publisher = yield* AmqpPublisher
     const copy = copyOf(delivery, describe(cause).slice(0, maxErrorLength))
-    yield* publisher.publish(copy, { ...(yield* route), mandatory: true })
+    yield* publish(copy, { ...(yield* route), mandatory: true })
     return AmqpDelivery.ack
   }).pipe(
     Effect.timeoutOrElse({ duration: copyTimeout, orElse: () => Effect.fail(noWordInTime()) }),
@@ -432,24 +749,34 @@ const describeCause = (cause: Cause.Cause<unknown>): string => {
 const requeueLater = (
   error: AmqpPublishError | AmqpChannelError,
   delivery: AmqpDelivery.ReceivedMessage
-): Effect.Effect<AmqpDelivery.Settlement> => {
+): Effect.Effect<Decision> => {
   const isInvalid = error._tag === "AmqpPublishError" && error.reason._tag === "NotSent" &&
     error.reason.cause.reason._tag === "InvalidArgument"
-  const log = Effect.annotateLogs(
-    Effect.logError(`The copy of a message failed, and the original is ${isInvalid ? "rejected" : "requeued"}`, error),
-    placeOf(delivery)
+  // At once it would be handled, fail and be copied again as fast as it can.
+  const pause = isInvalid ? Settlements.defaultHoldMillis : 1000
+  const fate = `stays in its queue, and is handed back in ${Duration.format(Duration.millis(pause))}`
+  return Effect.logError(`The copy of a message failed, and the original ${fate}`, error).pipe(
+    Effect.annotateLogs(annotationsOf(delivery)),
+    Effect.as(handBack(pause))
   )
-  return isInvalid
-    ? Effect.as(log, AmqpDelivery.reject)
-    // At once it would be handled, fail and be copied again as fast as it can.
-    : Effect.as(Effect.andThen(log, Effect.sleep("1 second")), AmqpDelivery.requeue)
 }
-
-const placeOf = ({ exchange, queue, routingKey }: AmqpDelivery.ReceivedMessage) => ({ queue, exchange, routingKey })
 
 const logFailure = (
   log: typeof Effect.logError,
   fate: string,
   cause: Cause.Cause<unknown>,
-  delivery: AmqpDelivery.ReceivedMessage
-): Effect.Effect<void> => Effect.annotateLogs(log(`A message was not handled and ${fate}`, cause), placeOf(delivery))
+  delivery: AmqpDelivery.ReceivedMessage,
+  { attempt }: FailedAttempt
+): Effect.Effect<void> => {
+  const annotations = annotationsOf(delivery)
+  const { messageId } = annotations
+  const which = messageId === undefined ? "" : ` ${JSON.stringify(messageId)}`
+  return Effect.annotateLogs(
+    log(`The message${which} from the queue ${JSON.stringify(delivery.queue)} was not handled and ${fate}`, cause),
+    { ...annotations, attempt }
+  )
+}
+
+// Made once, and below what they are made of.
+const givingUp = giveUp()
+const retryingInPlace = retryInPlace()

@@ -16,10 +16,11 @@ import type { PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import * as AmqpConsumer from "./AmqpConsumer.ts"
 import * as AmqpDelivery from "./AmqpDelivery.ts"
-import { AmqpChannelError, ContentTooLarge, NotSupported } from "./AmqpError.ts"
-import type { AmqpConsumerCancelled, AmqpPublishError } from "./AmqpError.ts"
+import { AmqpChannelError, AmqpDecodeError, ContentTooLarge, NotSupported } from "./AmqpError.ts"
+import type { AmqpPublishError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
+import type { AmqpQueue } from "./AmqpQueue.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import { innocent } from "./internal/blame.ts"
 import type { Channel, ConsumerSink } from "./internal/channel.ts"
@@ -320,9 +321,9 @@ class Call implements PublishJob, PublishOwner {
  *
  * The handler returns the reply, which goes to the queue that the request's `replyTo` names, with its `correlationId`. The
  * request is acknowledged when the broker has confirmed the reply. A handler that fails sends no reply, so a refusal that the client
- * should hear of is best a reply too. A handler that fails, or a reply that can't be published, is
- * what `onFailure` is for: by default the request goes back the first time and is dead-lettered when it fails again. A request
- * without `replyTo` is rejected with a warning.
+ * should hear of is best a reply too. A handler that fails, a reply that can't be published, and a request without `replyTo` (an
+ * `AmqpDecodeError`) are what `onFailure` is for: by default a handler is called up to five times, and then the request is given up as
+ * `AmqpFailure.giveUp` says.
  *
  * **Example** (A server that shouts)
  *
@@ -341,20 +342,22 @@ class Call implements PublishJob, PublishOwner {
  * @since 0.1.0
  */
 export const serve = <E, R, R2 = never>(
-  queues: AmqpConsumer.Queues,
+  queues: AmqpConsumer.Queues<AmqpQueue<"classic" | "quorum">>,
   handler: (request: AmqpDelivery.ReceivedMessage) => Effect.Effect<AmqpMessage.AmqpMessage, E, R>,
-  options: AmqpConsumer.ServeOptions<E | AmqpPublishError, R2> = {}
-): Effect.Effect<never, AmqpChannelError | AmqpConsumerCancelled, AmqpConnection.AmqpConnection | R | R2> =>
+  options: AmqpConsumer.ServeOptions<E | AmqpPublishError | AmqpDecodeError, R2> = {}
+): Effect.Effect<
+  never,
+  AmqpConsumer.ServeError,
+  AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2
+> =>
   Effect.scoped(Effect.gen(function*() {
     // The reply is part of what the span of the request covers.
     const publisher = yield* Effect.provideService(AmqpPublisher.make(), AmqpTelemetry.Telemetry, undefined)
     const answer = (
       request: AmqpDelivery.ReceivedMessage
-    ): Effect.Effect<AmqpDelivery.Settlement, E | AmqpPublishError, R> => {
+    ): Effect.Effect<AmqpDelivery.Settlement<void, "Ack">, E | AmqpPublishError | AmqpDecodeError, R> => {
       const { correlationId, replyTo } = request.properties
-      if (replyTo === undefined) {
-        return Effect.as(Effect.logWarning("A request without reply-to is rejected", request), AmqpDelivery.reject)
-      }
+      if (replyTo === undefined) return Effect.fail(withoutReplyTo)
       return handler(request).pipe(
         Effect.flatMap(({ body, properties }) =>
           publisher.publish(AmqpMessage.make(body, { ...properties, correlationId }), {
@@ -365,5 +368,15 @@ export const serve = <E, R, R2 = never>(
         Effect.as(AmqpDelivery.ack)
       )
     }
-    return yield* AmqpConsumer.serveAs(Instruments.serve, queues, answer, options)
+    return yield* Effect.provideService(
+      AmqpConsumer.serve(queues, answer, options),
+      Instruments.ServedOperation,
+      Instruments.serve
+    )
   }))
+
+const withoutReplyTo = new AmqpDecodeError({
+  problem: "Properties",
+  part: "properties",
+  description: "the request has no replyTo, so nothing can be answered"
+})

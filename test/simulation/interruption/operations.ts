@@ -218,7 +218,7 @@ const operations: ReadonlyArray<Operation> = [
   },
   {
     name: "serving one by one",
-    covers: ["AmqpConsumer.serve", "AmqpConsumer.serveAs"],
+    covers: ["AmqpConsumer.serve"],
     run: () => AmqpConsumer.serve(work, handler),
     isEndless: true,
     mayTake: true
@@ -241,6 +241,50 @@ const operations: ReadonlyArray<Operation> = [
     covers: ["AmqpConsumer.startServing"],
     run: () => Effect.andThen(AmqpConsumer.startServing(work, handler), Effect.sleep("5 millis")),
     mayTake: true
+  },
+  {
+    name: "serving in transactions",
+    covers: ["AmqpConsumer.serveTransaction"],
+    run: () =>
+      AmqpConsumer.serveTransaction(
+        work,
+        ({ text }) =>
+          AmqpChannel.as(AmqpChannel.publish(AmqpMessage.text(text), AmqpQueue.route("elsewhere")), AmqpDelivery.ack)
+      ),
+    isEndless: true,
+    mayTake: true
+  },
+  {
+    name: "serving in transactions from a scope",
+    covers: ["AmqpConsumer.startServingTransaction"],
+    run: () =>
+      Effect.andThen(
+        AmqpConsumer.startServingTransaction(work, () => AmqpChannel.succeed(AmqpDelivery.ack)),
+        Effect.sleep("5 millis")
+      ),
+    mayTake: true
+  },
+  {
+    name: "serving and trying again in place",
+    covers: ["AmqpFailure.retryInPlace", "AmqpFailure.standard", "AmqpFailure.skip"],
+    run: () =>
+      AmqpConsumer.serve(work, failing, {
+        concurrency: 2,
+        onFailure: AmqpFailure.retryInPlace({ pauses: [1, 1], otherwise: AmqpFailure.skip })
+      }),
+    isEndless: true,
+    mayTake: true
+  },
+  {
+    name: "serving and giving up where nothing takes it",
+    covers: ["AmqpFailure.giveUp", "AmqpFailure.deadLetter"],
+    run: () => AmqpConsumer.serve(work, failing, { onFailure: AmqpFailure.giveUp({ holdFor: "2 millis" }) }),
+    isEndless: true
+  },
+  {
+    name: "serving until the first failure",
+    covers: ["AmqpFailure.stop"],
+    run: () => Effect.ignore(AmqpConsumer.serve(work, failing, { onFailure: AmqpFailure.stop }))
   },
   {
     name: "the layer of a server",

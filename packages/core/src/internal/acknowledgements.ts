@@ -4,6 +4,9 @@
  * Acks of one turn are held back until the turn's write. By then the run that reaches down to the oldest open delivery goes
  * out as one `basic.ack` with `multiple`: everything below it is settled, so the broker can take it for nothing else. Acks
  * above a gap go out one by one. On RabbitMQ 3.10 merging them raised the throughput of consuming 1.7 times.
+ *
+ * Delivery tags are the server's. They grow, and mostly by one, so a delivery is found where its tag says; where tags were left
+ * out it is searched for. What is kept is an entry for each delivery from the oldest open one, never one for a tag that was left out.
  */
 import type { ByteWriter } from "../protocol/ByteWriter.ts"
 import { ReplyCode } from "../protocol/constants.ts"
@@ -22,15 +25,19 @@ export class Acknowledgements {
   private readonly channel: number
   private readonly hasNack: boolean
   private readonly counts: Counts
-  /** The oldest delivery tag that may be open; everything below is settled. */
-  private base = 1
-  /** One above the newest delivery tag. */
-  private next = 1
-  /** The state of each tag from `base` to `next`, at `tag & mask`. */
+  /** Entries are numbered as they come. `base` is the oldest that may be open; everything below is settled. */
+  private base = 0
+  /** One above the newest entry. */
+  private next = 0
+  /** The tag and the state of each entry from `base` to `next`, at `entry & mask`. */
+  private tags = new Float64Array(64)
   private states = new Uint8Array(64)
   private mask = 63
+  private lastTag = 0
   private due: Array<number> = []
   private deferred = false
+  /** Those that were settled since the transaction began, while one is noted. */
+  private journal: Array<number> | undefined
 
   /** `hasNack`: whether the broker knows `basic.nack`, an extension of RabbitMQ. */
   constructor(outbound: Outbound, channel: number, hasNack: boolean, counts: Counts) {
@@ -45,41 +52,50 @@ export class Acknowledgements {
     return this.base < this.next
   }
 
-  /** How many deliveries are open. Looks at each, so it is nothing to ask for per message. */
+  /** How many deliveries are open. O(n): do not call per message. */
   get openCount(): number {
     let count = 0
-    for (let tag = this.base; tag < this.next; tag++) if (this.states[tag & this.mask] === isOpen) count++
+    for (let entry = this.base; entry < this.next; entry++) if (this.states[entry & this.mask] === isOpen) count++
     return count
   }
 
-  /** Notes a delivery. Throws a `ProtocolError` when the tags don't count up by one. */
-  delivered(tag: number | bigint): void {
-    const { next } = this
-    // A number, since a count that starts at 1 does not reach 2^53.
-    if (tag !== next) {
-      throw new ProtocolError({
-        replyCode: ReplyCode.commandInvalid,
-        message: `delivery tag ${tag} arrived on channel ${this.channel} where ${next} was due`
-      })
+  /** The tags of those that are open, in their order. O(n): do not call per message. */
+  openTags(): Array<number> {
+    const tags: Array<number> = []
+    for (let entry = this.base; entry < this.next; entry++) {
+      if (this.states[entry & this.mask] === isOpen) tags.push(this.tags[entry & this.mask])
     }
-    this.next = next + 1
-    if (this.next - this.base > this.states.length) this.grow()
-    this.states[next & this.mask] = isOpen
+    return tags
   }
 
-  /** Notes a delivery that is settled as it comes. RabbitMQ gives direct replies the tag 1, whatever came before. */
-  deliveredSettled(tag: number | bigint): void {
-    if (tag !== this.next) return
-    this.delivered(tag)
-    this.states[tag & this.mask] = isSettled
-    this.advance()
+  /** Notes a delivery. Throws a `ProtocolError` for a tag that is not above those before. */
+  delivered(tag: number | bigint): void {
+    const number = Number(tag)
+    if (!(number > this.lastTag && number <= Number.MAX_SAFE_INTEGER)) {
+      throw new ProtocolError({
+        replyCode: ReplyCode.commandInvalid,
+        message: `delivery tag ${tag} arrived on channel ${this.channel} after ${this.lastTag}`
+      })
+    }
+    this.lastTag = number
+    if (this.next - this.base === this.states.length) this.grow()
+    const slot = this.next++ & this.mask
+    this.tags[slot] = number
+    this.states[slot] = isOpen
+  }
+
+  /** Whether the delivery with this tag is open. */
+  isOpen(tag: number): boolean {
+    return this.entryOf(tag) !== -1
   }
 
   /** `false` when the tag is not open. */
   ack(tag: number): boolean {
-    if (!this.isOpen(tag)) return false
-    this.states[tag & this.mask] = isDue
-    this.due.push(tag)
+    const entry = this.entryOf(tag)
+    if (entry === -1) return false
+    this.states[entry & this.mask] = isDue
+    this.due.push(entry)
+    this.journal?.push(tag)
     this.counts.acknowledged++
     if (!this.deferred) {
       this.deferred = true
@@ -92,12 +108,12 @@ export class Acknowledgements {
   nack(tag: number, requeue: boolean): boolean {
     // For a single delivery it comes to the same.
     if (!this.hasNack) return this.reject(tag, requeue)
-    return this.refuse(tag, { _tag: "basic.nack", deliveryTag: tag, multiple: false, requeue })
+    return this.refuse({ _tag: "basic.nack", deliveryTag: tag, multiple: false, requeue }, tag)
   }
 
   /** As `nack`, with the method that every broker has. */
   reject(tag: number, requeue: boolean): boolean {
-    return this.refuse(tag, { _tag: "basic.reject", deliveryTag: tag, requeue })
+    return this.refuse({ _tag: "basic.reject", deliveryTag: tag, requeue }, tag)
   }
 
   /**
@@ -107,14 +123,14 @@ export class Acknowledgements {
   requeueAll(): void {
     this.flush()
     if (!this.hasNack) {
-      for (let tag = this.base; tag < this.next; tag++) this.reject(tag, true)
+      for (const tag of this.openTags()) this.reject(tag, true)
       return
     }
     const count = this.openCount
     if (count === 0) return
     this.counts.requeued += count
     const writer = this.outbound.writerOf(this.channel)
-    const deliveryTag = this.next - 1
+    const deliveryTag = this.lastTag
     encodeMethodFrame(writer, this.channel, { _tag: "basic.nack", deliveryTag, multiple: true, requeue: true })
     this.outbound.commit(writer)
     this.close()
@@ -126,13 +142,42 @@ export class Acknowledgements {
     this.due = []
   }
 
-  private refuse(tag: number, method: BasicNack | BasicReject): boolean {
-    if (!this.isOpen(tag)) return false
+  /** From now on notes what is settled, for `handBackNoted`. */
+  beginJournal(): void {
+    this.journal = []
+  }
+
+  endJournal(): void {
+    this.journal = undefined
+  }
+
+  /** After a rollback, which the broker takes as if nothing was settled: hands back what was. Answers whether there was anything. */
+  handBackNoted(): boolean {
+    const { journal = [] } = this
+    this.journal = undefined
+    for (const deliveryTag of journal) {
+      const writer = this.outbound.writerOf(this.channel)
+      encodeMethodFrame(
+        writer,
+        this.channel,
+        this.hasNack
+          ? { _tag: "basic.nack", deliveryTag, multiple: false, requeue: true }
+          : { _tag: "basic.reject", deliveryTag, requeue: true }
+      )
+      this.outbound.commit(writer)
+    }
+    return journal.length > 0
+  }
+
+  private refuse(method: BasicNack | BasicReject, tag: number): boolean {
+    const entry = this.entryOf(tag)
+    if (entry === -1) return false
     if (method.requeue) this.counts.requeued++
     else this.counts.rejected++
     this.flush()
-    this.states[tag & this.mask] = isSettled
+    this.states[entry & this.mask] = isSettled
     this.advance()
+    this.journal?.push(tag)
     const writer = this.outbound.writerOf(this.channel)
     encodeMethodFrame(writer, this.channel, method)
     this.outbound.commit(writer)
@@ -156,20 +201,40 @@ export class Acknowledgements {
       this.base++
     }
     if (merged > 0) this.writeAck(writer, last, merged > 1)
-    for (const tag of due) {
-      if (tag < this.base) continue
-      this.states[tag & this.mask] = isSettled
-      this.writeAck(writer, tag, false)
+    for (const entry of due) {
+      if (entry < this.base) continue
+      this.states[entry & this.mask] = isSettled
+      this.writeAck(writer, entry, false)
     }
     this.outbound.commit(writer)
   }
 
-  private writeAck(writer: ByteWriter, deliveryTag: number, multiple: boolean): void {
+  private writeAck(writer: ByteWriter, entry: number, multiple: boolean): void {
+    const deliveryTag = this.tags[entry & this.mask]
     encodeMethodFrame(writer, this.channel, { _tag: "basic.ack", deliveryTag, multiple })
   }
 
-  private isOpen(tag: number): boolean {
-    return tag >= this.base && tag < this.next && this.states[tag & this.mask] === isOpen
+  /** The entry of an open delivery, or -1. */
+  private entryOf(tag: number): number {
+    const { base, mask, next, tags } = this
+    if (base === next) return -1
+    // Where none were left out since the oldest one.
+    const guess = base + tag - tags[base & mask]
+    const entry = guess < next && tags[guess & mask] === tag ? guess : this.search(tag)
+    return entry >= base && this.states[entry & mask] === isOpen ? entry : -1
+  }
+
+  private search(tag: number): number {
+    let low = this.base
+    let high = this.next - 1
+    while (low <= high) {
+      const middle = Math.floor((low + high) / 2)
+      const found = this.tags[middle & this.mask]
+      if (found === tag) return middle
+      if (found < tag) low = middle + 1
+      else high = middle - 1
+    }
+    return -1
   }
 
   private advance(): void {
@@ -177,10 +242,16 @@ export class Acknowledgements {
   }
 
   private grow(): void {
-    const states = new Uint8Array(this.states.length * 2)
-    const mask = states.length - 1
-    for (let tag = this.base; tag < this.next - 1; tag++) states[tag & mask] = this.states[tag & this.mask]
+    const { mask } = this
+    const size = (mask + 1) * 2
+    const states = new Uint8Array(size)
+    const tags = new Float64Array(size)
+    for (let entry = this.base; entry < this.next; entry++) {
+      states[entry & (size - 1)] = this.states[entry & mask]
+      tags[entry & (size - 1)] = this.tags[entry & mask]
+    }
     this.states = states
-    this.mask = mask
+    this.tags = tags
+    this.mask = size - 1
   }
 }

@@ -41,6 +41,7 @@ import type { Counts } from "./metrics.ts"
 import type { Outbound } from "./outbound.ts"
 import { writeProperties } from "./properties.ts"
 import type { Properties } from "./properties.ts"
+import { mayBeOfStream } from "./queueKind.ts"
 import { RequestQueue, tagOf, unexpected } from "./requests.ts"
 import type { ChannelEvent, Request } from "./requests.ts"
 
@@ -438,7 +439,10 @@ export class Channel {
     this.sinks.set(consumerTag, sink)
   }
 
-  /** Ends a consumer without waiting for the broker's word. What is on its way still goes to its sink. */
+  /**
+   * Ends a consumer that the broker has started, without waiting for its answer. What is on its way still goes to its sink. RabbitMQ 3.10
+   * and 4.0 crash the channel of a client that cancels a consumer before its consume-ok and then closes the channel.
+   */
   cancelConsumer(consumerTag: string): void {
     if (this.state === "Open") this.send({ _tag: "basic.cancel", consumerTag, noWait: true })
   }
@@ -500,8 +504,9 @@ export class Channel {
         // Behind a large message that is on its way: no broker reads a method in the middle of one, whatever it makes of it.
         this.encodeMethod({ _tag: "channel.close-ok" })
         const method = responsibleMethod(event.classId, event.methodId)
-        // Our own close, if it crossed this one, is answered before the number is free.
-        if (this.state === "Open") this.host.release(this)
+        // Our own close, if it crossed this one, is answered before the number is free. And behind a large message nobody else may
+        // use the number before the close-ok is written.
+        if (this.state === "Open") this.host.outbound.whenInOrder(this.number, () => this.host.release(this))
         return this.end(channelError(AmqpError.replyReason({ ...event, method })))
       }
       case "channel.close-ok":
@@ -520,11 +525,20 @@ export class Channel {
 
   private handleDelivery(content: Content<BasicDeliver>): void {
     const sink = this.sinks.get(content.method.consumerTag)
-    if (sink?.noAck === true) this.acknowledgements.deliveredSettled(content.method.deliveryTag)
-    else this.acknowledgements.delivered(content.method.deliveryTag)
+    // What needs no acknowledgement is not noted. RabbitMQ gives all direct replies the tag 1, whatever came before.
+    if (sink?.noAck !== true) this.acknowledgements.delivered(content.method.deliveryTag)
     this.host.counts.consumed++
-    // Without a sink it is of a consumer that was cancelled meanwhile: closing the channel gives the message back.
-    sink?.deliver(content)
+    if (sink !== undefined) return sink.deliver(content)
+    const consumer = JSON.stringify(content.method.consumerTag)
+    this.host.warn(
+      `A message was delivered to the unknown consumer ${consumer} on channel ${this.number}, and is requeued`
+    )
+    this.handBack(content)
+  }
+
+  /** Has the queue take a delivery back that nobody here takes. Not one of a stream, which would end the connection. */
+  handBack({ method, properties }: Content<BasicDeliver>): void {
+    if (!mayBeOfStream(properties)) this.acknowledgements.nack(Number(method.deliveryTag), true)
   }
 
   private handleReturn(content: Content<BasicReturn>): void {
@@ -548,7 +562,7 @@ export class Channel {
     if ("_tag" in event || event.method._tag !== "basic.get-ok" || method._tag !== "basic.get") return
     const { deliveryTag } = event.method
     this.host.counts.consumed++
-    if (method.noAck) return this.acknowledgements.deliveredSettled(deliveryTag)
+    if (method.noAck) return
     this.acknowledgements.delivered(deliveryTag)
     // Nobody waits for this message any more, so others shall have it.
     if (resume === undefined) this.acknowledgements.nack(Number(deliveryTag), true)
@@ -565,7 +579,7 @@ export class Channel {
       this.host.release(this)
       return this.end(closedHere)
     }
-    for (const consumerTag of this.sinks.keys()) this.send({ _tag: "basic.cancel", consumerTag, noWait: true })
+    // Its consumers are not cancelled first: they end with the channel, and what they hold goes back at once, in its old order.
     this.acknowledgements.flush()
     this.state = "Closing"
     this.encodeMethod({

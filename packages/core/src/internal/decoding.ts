@@ -117,8 +117,7 @@ export const compressionOf = (properties: Properties): Compression.Compression |
 export interface DecompressOptions {
   /**
    * The size of the decompressed body, in bytes, from 0; `Infinity` is no limit. What decompresses to more is a failure, and not
-   * decompressed any further. Default: 16,777,216 (16 MiB), as of the connection's `maxBodySize`, which bounds the compressed
-   * body.
+   * decompressed any further. Default: 16,777,216 (16 MiB). The compressed body is bounded by the connection's `maxBodySize`.
    */
   readonly maxDecompressedSize?: number | undefined
 }

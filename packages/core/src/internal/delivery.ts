@@ -5,14 +5,19 @@
  * other object. The channel that it came on is held where nothing reaches it.
  */
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import { NodeInspectSymbol } from "effect/Inspectable"
 import type { Content } from "../protocol/ContentAssembler.ts"
 import type { BasicDeliver, BasicGetOk } from "../protocol/methods.generated.ts"
 import type { Acknowledgements } from "./acknowledgements.ts"
 import { hideClass } from "./hideClass.ts"
+import { channelOf, CurrentProgram } from "./program.ts"
 import { decodeProperties } from "./properties.ts"
 import type { ReceivedProperties } from "./properties.ts"
+import type { QueueKind } from "./queueKind.ts"
 import * as Rendering from "./rendering.ts"
+import type { QueueDescription } from "./topology.ts"
+import * as Validation from "./validation.ts"
 
 /** Where messages come from: one object for all those of a consumer. */
 export interface Source {
@@ -21,7 +26,27 @@ export interface Source {
   /** The properties that were decoded last: consecutive messages mostly have the same, and the parser hands over the same bytes. */
   decodedBytes?: Uint8Array
   decoded?: ReceivedProperties
+  /** Whether the broker ended the consumer, and has taken back what was not settled. */
+  readonly isOver?: boolean
+  /** Absent: it is not a stream. */
+  readonly kind?: QueueKind
+  readonly description?: QueueDescription | undefined
 }
+
+/** A consumer, as its deliveries know it. */
+export interface ConsumerSource extends Source {
+  readonly consumerTag: string
+  readonly isOver: boolean
+  readonly kind: QueueKind
+  /** `undefined`: the queue is known by its name only. */
+  readonly description: QueueDescription | undefined
+}
+
+/** What a message takes, roughly, besides its body and its properties. */
+const overhead = 256
+
+/** What a message takes while it is held, roughly, in bytes. */
+export const sizeOf = (bodySize: number, properties: Uint8Array): number => bodySize + properties.length + overhead
 
 interface RequeueOption {
   readonly requeue?: boolean | undefined
@@ -90,6 +115,42 @@ export class Received {
     return source.decoded = properties
   }
 
+  /** What it takes while it is held, roughly, in bytes. */
+  static sizeOf(received: Received): number {
+    return sizeOf(received.body.length, received.#encodedProperties)
+  }
+
+  /** Whether it may be rejected or requeued. `undefined`: only the broker knows, see `askMayRefuse`. */
+  static mayRefuse(received: Received): boolean | undefined {
+    const { kind } = received.#source
+    return kind === undefined || kind.mayRefuse(received.#encodedProperties)
+  }
+
+  static askMayRefuse(received: Received): Effect.Effect<boolean> {
+    return received.#source.kind?.ask ?? Effect.succeed(true)
+  }
+
+  static sourceOf(received: Received): Source {
+    return received.#source
+  }
+
+  /** Whether nothing that is said of it means anything to the broker any more. */
+  static isOver(received: Received): boolean {
+    return received.#source.isOver === true
+  }
+
+  static ack(received: Received, acknowledgements: Acknowledgements): boolean {
+    return !Received.isOver(received) && acknowledgements.ack(received.deliveryTag)
+  }
+
+  static nack(received: Received, acknowledgements: Acknowledgements, requeue: boolean): boolean {
+    return !Received.isOver(received) && acknowledgements.nack(received.deliveryTag, requeue)
+  }
+
+  static reject(received: Received, acknowledgements: Acknowledgements, requeue: boolean): boolean {
+    return !Received.isOver(received) && acknowledgements.reject(received.deliveryTag, requeue)
+  }
+
   toString(): string {
     return Rendering.pretty("AmqpDelivery", this)
   }
@@ -112,7 +173,51 @@ const getProperties = function(this: Received): ReceivedProperties {
   return Received.decodeProperties(this)
 }
 
-/** A message that the broker waits to hear about. */
+/** What logs say of a message: where it comes from, and its id if it has one that can be read. */
+export const annotationsOf = (
+  received: Pick<Received, "queue" | "exchange" | "routingKey" | "properties">
+): Record<string, unknown> => {
+  const { exchange, queue, routingKey } = received
+  let messageId: string | undefined
+  try {
+    messageId = received.properties.messageId
+  } catch {
+    // They are malformed, which whoever reads them is told.
+  }
+  return { queue, ...(messageId === undefined ? {} : { messageId }), exchange, routingKey }
+}
+
+/** Why a delivery can't be settled here, as a defect: a program that runs on another channel would seem to take it along. */
+const foreign = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  acknowledgements: Acknowledgements
+): Effect.Effect<never> | undefined => {
+  const program = fiber.getRef(CurrentProgram)
+  if (program === undefined || !program.isRunning || channelOf(program).acknowledgements === acknowledgements) {
+    return undefined
+  }
+  return Effect.die(
+    new TypeError(
+      `A delivery of another channel can't be settled within AmqpChannel.${program.runner}: it would not be part of it. ` +
+        "Settle it before or after the program, or have it handled by AmqpConsumer.serveTransaction or AmqpQueue.get, " +
+        "whose handlers may be programs on the channel of the delivery."
+    )
+  )
+}
+
+const streamRefusal = Effect.suspend(() =>
+  Effect.die(
+    new TypeError(
+      "A stream's message can't be rejected or requeued: it stays in the stream anyway. Acknowledge it to go on after it."
+    )
+  )
+)
+
+// One for all: an object for each acknowledgement is spared.
+const yes = Effect.succeed(true)
+const no = Effect.succeed(false)
+
+/** A message that the broker waits to hear about. Of a stream it is no more than a way to say that the next one may come. */
 export class Delivery extends Received {
   readonly ack: Effect.Effect<boolean>
   readonly nack: (options?: RequeueOption) => Effect.Effect<boolean>
@@ -120,10 +225,49 @@ export class Delivery extends Received {
 
   constructor(content: Content<BasicDeliver | BasicGetOk>, acknowledgements: Acknowledgements, source: Source) {
     super(content, source)
-    const { deliveryTag } = this
-    this.ack = Effect.sync(() => acknowledgements.ack(deliveryTag))
-    this.nack = (options) => Effect.sync(() => acknowledgements.nack(deliveryTag, options?.requeue ?? true))
-    this.reject = (options) => Effect.sync(() => acknowledgements.reject(deliveryTag, options?.requeue ?? false))
+    this.ack = Effect.withFiber((fiber) =>
+      foreign(fiber, acknowledgements) ?? (Received.ack(this, acknowledgements) ? yes : no)
+    )
+    this.nack = (options) =>
+      refusing(this, acknowledgements, options, () => Received.nack(this, acknowledgements, options?.requeue ?? true))
+    this.reject = (options) =>
+      refusing(
+        this,
+        acknowledgements,
+        options,
+        () => Received.reject(this, acknowledgements, options?.requeue ?? false)
+      )
+  }
+}
+
+const refusing = (
+  delivery: Received,
+  acknowledgements: Acknowledgements,
+  options: RequeueOption | undefined,
+  refuse: () => boolean
+): Effect.Effect<boolean> =>
+  Effect.withFiber((fiber) => {
+    const mistake = foreign(fiber, acknowledgements) ?? unknownOption(options)
+    if (mistake !== undefined) return mistake
+    const mayRefuse = Received.mayRefuse(delivery)
+    if (mayRefuse === true) return Effect.succeed(refuse())
+    return Effect.flatMap(
+      mayRefuse === false ? Effect.succeed(false) : Received.askMayRefuse(delivery),
+      (mayRefuse) => mayRefuse ? Effect.sync(refuse) : streamRefusal
+    )
+  })
+
+/** A wrong key would settle the message the other way. */
+const unknownOption = (options: RequeueOption | undefined): Effect.Effect<never> | undefined => {
+  if (options === undefined) return undefined
+  try {
+    Validation.knownKeys(options, ["requeue"])
+    if (options.requeue !== undefined && typeof options.requeue !== "boolean") {
+      throw Validation.invalid("requeue: must be true or false")
+    }
+    return undefined
+  } catch (mistake) {
+    return Effect.die(mistake)
   }
 }
 

@@ -3,6 +3,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -63,6 +64,11 @@ export const publish: Operation = { name: "publish", type: "send", kind: "produc
 export const process: Operation = { name: "process", type: "process", kind: "consumer" }
 export const call: Operation = { name: "call", type: "send", kind: "client" }
 export const serve: Operation = { name: "serve", type: "process", kind: "server" }
+
+/** What a consumer with handlers does, as it is started: a server of requests is one that is called otherwise. */
+export const ServedOperation = Context.Reference<Operation>("@effect-amqp/core/ServedOperation", {
+  defaultValue: () => process
+})
 
 interface Sent {
   readonly body: Uint8Array

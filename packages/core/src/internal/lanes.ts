@@ -21,6 +21,8 @@ const slabBytes = 1024
 /** What a channel has still to send: a body, and what comes behind it. */
 class Lane {
   readonly behind = new ByteWriter(slabBytes)
+  /** Called when everything is in the writer. */
+  onMoved: (() => void) | undefined
   private readonly channel: number
   private readonly body: Uint8Array
   private readonly size: number
@@ -50,6 +52,7 @@ class Lane {
     if (end < this.body.length) return false
     this.onSent?.()
     for (const bytes of this.behind.take()) writer.appendReference(bytes)
+    this.onMoved?.()
     return true
   }
 }
@@ -79,6 +82,13 @@ export class Lanes {
   /** Whether a channel has a message that is not all in a write. */
   has(channel: number): boolean {
     return this.byChannel.has(channel) || this.lost.has(channel)
+  }
+
+  /** Calls `listener` when nothing of a channel is left here, or at once. */
+  whenMoved(channel: number, listener: () => void): void {
+    const lane = this.byChannel.get(channel)
+    if (lane === undefined) listener()
+    else lane.onMoved = listener
   }
 
   /** Where a channel with a lane writes. */

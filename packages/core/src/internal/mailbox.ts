@@ -40,9 +40,11 @@ export class Mailbox<A, E = never> {
     return this.failure !== undefined
   }
 
-  /** Forgets what was offered and not taken yet. */
-  clear(): void {
+  /** Forgets what was offered and not taken yet, and returns it. */
+  clear(): ReadonlyArray<A> {
+    const { items } = this
     this.items = []
+    return items
   }
 
   /** What was offered before is still taken; after that every take fails. */

@@ -94,6 +94,11 @@ export class Outbound {
     return this.lanes.has(channel)
   }
 
+  /** Calls `listener` when everything that the channel has sent comes before what others send from then on, or at once. */
+  whenInOrder(channel: number, listener: () => void): void {
+    this.lanes.whenMoved(channel, listener)
+  }
+
   /** Waits until all that is left of large messages is in a write. */
   readonly awaitLanes: Effect.Effect<void> = Effect.callback((resume) => {
     if (this.lanes.isEmpty || this.lanesStopped) return resume(Effect.void)

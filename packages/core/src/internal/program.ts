@@ -207,7 +207,8 @@ export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A,
   // The interface's type-level properties have no runtime counterpart of that type.
   new Program(run) as unknown as AmqpChannel<A, E, R>
 
-const isProgram = (value: unknown): value is Program<unknown, unknown, unknown> =>
+/** Whether a value is a program. */
+export const isProgram = (value: unknown): value is Program<unknown, unknown, unknown> =>
   typeof value === "object" && value !== null && Program.has(value)
 
 /** Runs a program, or an Effect as it is, on a channel. */

@@ -60,11 +60,6 @@ const defaultConfirmTimeout = 60_000
 const timeout = (what: string, input: Duration.Input, minimum: number): number =>
   Duration.toMillis(Validation.duration(what, input, minimum))
 
-const oneOf = <A extends string>(what: string, value: A, values: ReadonlyArray<A>): A => {
-  if (values.includes(value)) return value
-  throw Validation.invalid(`${what}: must be ${values.map((each) => JSON.stringify(each)).join(" or ")}`)
-}
-
 /** What the options say of limits, checked. */
 export const resolveLimits = (options: LimitOptions): PublishLimits => {
   const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } = options
@@ -76,7 +71,7 @@ export const resolveLimits = (options: LimitOptions): PublishLimits => {
       ? defaultConfirmTimeout
       : timeout("confirmTimeout", confirmTimeout, 1),
     countsBlocked: confirmTimeout !== undefined,
-    failWhenBlocked: oneOf("whenBlocked", whenBlocked ?? "wait", ["wait", "fail"]) === "fail"
+    failWhenBlocked: Validation.oneOf("whenBlocked", whenBlocked ?? "wait", ["wait", "fail"]) === "fail"
   }
 }
 

@@ -29,6 +29,7 @@ import { Deadlines } from "./deadlines.ts"
 import { responsibleMethod } from "./errors/replyTexts.ts"
 import { handshake } from "./handshake.ts"
 import { keepAlive } from "./heartbeat.ts"
+import { ancestry } from "./launcher.ts"
 import { Mailbox } from "./mailbox.ts"
 import { countsOf } from "./metrics.ts"
 import type { Counts, Sampled } from "./metrics.ts"
@@ -99,6 +100,8 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   username = ""
   expiresAt: number | undefined
   readonly secrets = new SecretUpdates(this)
+  /** The fiber that made the session, and those that waited for it, for consumers that end their program. */
+  makers: ReturnType<typeof ancestry> = []
   /** When the last bytes were read, in milliseconds of the monotonic clock. */
   lastRead = 0
 
@@ -594,6 +597,7 @@ export const make = Effect.fnUntraced(function*(
   const socket = yield* Socket.Socket
   const scope = yield* Effect.scope
   const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>())
+  session.makers = yield* Effect.withFiber((fiber) => Effect.succeed(ancestry(fiber)))
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),

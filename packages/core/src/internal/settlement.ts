@@ -1,24 +1,55 @@
 /**
- * What a handler decides. Only what is made here settles a delivery: a value that looks the same, such as one that was parsed
+ * What handlers and failure policies decide. Only what is made here counts: a value that looks the same, such as one that was parsed
  * from the body of a message, does not.
  */
 
 export type SettlementTag = "Ack" | "Reject" | "Requeue"
 
-export interface Settlement<out A> {
-  readonly _tag: SettlementTag
+export interface Settlement<out A, out Tag extends SettlementTag = SettlementTag> {
+  readonly _tag: Tag
   readonly value: A
 }
 
+/** What a failure policy may decide besides a settlement; `pause` is in milliseconds. */
+export type Decision =
+  | { readonly _tag: "TryAgain"; readonly pause: number }
+  | { readonly _tag: "HandBack"; readonly pause: number }
+  | { readonly _tag: "Stop" }
+
+/** How long a message that can't be handled now is held before it goes back into its queue: so long that there is no hot loop. */
+export const defaultHoldMillis = 60_000
+
 /** All that were made. */
 const settlements = new WeakSet<object>()
+const decisions = new WeakSet<object>()
 
-export const make = <A>(_tag: SettlementTag, value: A): Settlement<A> => {
+export const make = <A, Tag extends SettlementTag>(_tag: Tag, value: A): Settlement<A, Tag> => {
   const settlement = Object.freeze({ _tag, value })
   settlements.add(settlement)
   return settlement
 }
 
-/** Whether a value was made here. */
+/** Makes a decision. */
+export const decide = <A extends Decision>(decision: A): A => {
+  decisions.add(decision)
+  return Object.freeze(decision)
+}
+
+/** Whether a value was made by `make`. */
 export const isSettlement = (value: unknown): value is Settlement<unknown> =>
   typeof value === "object" && value !== null && settlements.has(value)
+
+/** Whether a value was made by `decide`. */
+export const isDecision = (value: unknown): value is Decision =>
+  typeof value === "object" && value !== null && decisions.has(value)
+
+/** A handler wants to reject or requeue what a stream delivered. */
+export class StreamSettlement extends TypeError {
+  constructor(tag: string) {
+    super(
+      `A stream's message can't be ${tag === "Reject" ? "rejected" : "requeued"}: it stays in the stream anyway. ` +
+        "Return AmqpDelivery.ack to go on after it, and decide with onFailure what happens when a handler fails."
+    )
+    this.name = "StreamSettlement"
+  }
+}

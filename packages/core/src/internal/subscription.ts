@@ -1,8 +1,7 @@
 /**
- * A consumer's inbox: what the broker delivers from one or more queues on one channel, handed over in the batches in which
- * it was read.
+ * The consumers of one or more queues on one channel, and where what they are sent goes: into an inbox, in the batches in which it
+ * was read.
  */
-import type { NonEmptyArray } from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
@@ -13,8 +12,16 @@ import type { Content } from "../protocol/ContentAssembler.ts"
 import type { FieldTable, FieldValue } from "../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../protocol/methods.generated.ts"
 import type { Channel, ConsumerSink } from "./channel.ts"
-import { Mailbox } from "./mailbox.ts"
+import { stopOrderOf } from "./consumerStop.ts"
+import type { StopOrder } from "./consumerStop.ts"
+import { sizeOf } from "./delivery.ts"
+import type { ConsumerSource } from "./delivery.ts"
+import { OversizedMessages } from "./oversized.ts"
+import type { OversizedPolicy } from "./oversized.ts"
+import { offsetKey } from "./queueKind.ts"
+import type { QueueKind } from "./queueKind.ts"
 import type { Session } from "./session.ts"
+import { kindOf } from "./streamProbe.ts"
 import * as Topology from "./topology.ts"
 import * as Validation from "./validation.ts"
 
@@ -28,6 +35,9 @@ export interface SubscriptionOptions {
   readonly exclusive: boolean
   readonly consumerTag: string | undefined
   readonly arguments: FieldTable
+  readonly onOversized: OversizedPolicy
+  /** Whether what is settled on the channel waits for a commit. */
+  readonly isTransactional: boolean
 }
 
 /**
@@ -36,39 +46,54 @@ export interface SubscriptionOptions {
  */
 const maxInboxBytes = 16 * 1024 * 1024
 
-/** The argument of a consumer of a stream, and the header of what it is sent (RabbitMQ, "Streams"). */
-const offsetKey = "x-stream-offset"
-
-/** A consumer, as its deliveries know it. */
-export interface ConsumerSource {
-  readonly queue: string
-  readonly consumerTag: string
-}
-
 interface ConsumerState extends ConsumerSource {
   /** Which of the queues it consumes. */
   readonly index: number
+  isOver: boolean
+  /** Whether the broker knows it. */
+  isStarted: boolean
   /** The encoded properties of the last message that it was sent. */
   lastProperties: Uint8Array | undefined
 }
 
-/** What a message takes besides its body, roughly. */
-const messageOverhead = 256
-
 /** Makes what is taken of what arrives. All messages of a consumer come with the same `source`. */
 export type Decode<A> = (content: Content<BasicDeliver>, channel: Channel, source: ConsumerSource) => A
 
-export class Subscription<A> implements ConsumerSink {
+/** Where what has arrived waits to be taken. */
+export interface Inbox<A> {
+  readonly size: number
+  /** Whether nothing more can be offered. */
+  readonly isOver: boolean
+  offer(item: A): void
+  /** The deliveries of a socket read are over. */
+  flush(): void
+  /** Forgets what was offered and not taken, and returns it. */
+  clear(): ReadonlyArray<A>
+  /** Nothing more comes, and why. */
+  fail(error: SubscriptionError | Cause.Done): void
+}
+
+/** An item of an inbox. */
+interface Item {
+  readonly deliveryTag: number
+}
+
+export class Subscription<A extends Item> implements ConsumerSink {
   readonly noAck: boolean
   readonly expectsReply = false
+  readonly channel: Channel
+  /** How it is to stop. */
+  readonly stopOrder: StopOrder
   /** The names of the queues, also of those that the broker named. */
   queues: ReadonlyArray<string> = []
-  private readonly channel: Channel
+  private readonly session: Session
   private readonly options: SubscriptionOptions
   private readonly decode: Decode<A>
-  private readonly inbox = new Mailbox<A, SubscriptionError | Cause.Done>()
+  private readonly inbox: Inbox<A>
+  private readonly oversized: OversizedMessages
   /** By consumer tag. */
   private readonly consumers = new Map<string, ConsumerState>()
+  private kinds: ReadonlyArray<QueueKind> = []
   /** Consumers are started, changed and ended by one fiber at a time. */
   private readonly changes = Semaphore.makeUnsafe(1)
   /** For each queue, where its consumer goes on when it is made anew, if it is one of a stream. */
@@ -79,12 +104,23 @@ export class Subscription<A> implements ConsumerSink {
   private isUnlimited: boolean
   private inboxBytes = 0
 
-  constructor(channel: Channel, options: SubscriptionOptions, decode: Decode<A>) {
+  constructor(
+    session: Session,
+    channel: Channel,
+    options: SubscriptionOptions,
+    decode: Decode<A>,
+    inbox: Inbox<A>,
+    oversized: OversizedMessages
+  ) {
+    this.session = session
     this.channel = channel
     this.options = options
     this.decode = decode
+    this.inbox = inbox
+    this.oversized = oversized
     this.noAck = options.noAck
     this.isUnlimited = options.noAck || options.prefetch === 0
+    this.stopOrder = stopOrderOf(session, options)
   }
 
   get buffered(): number {
@@ -95,33 +131,37 @@ export class Subscription<A> implements ConsumerSink {
     return `the consumer of ${this.queues.map((queue) => `queue ${JSON.stringify(queue)}`).join(", ")}`
   }
 
-  /** Everything that was delivered since the last call, at least one message. Fails with `Done` after `cancel`. */
-  readonly takeAll: Effect.Effect<NonEmptyArray<A>, SubscriptionError | Cause.Done> = Effect.suspend(() => {
-    const { inbox, inboxBytes } = this
-    if (inboxBytes === 0) return inbox.takeAll
-    this.inboxBytes = 0
-    if (inboxBytes > maxInboxBytes) this.channel.host.resumeReading(this)
-    return inbox.takeAll
-  })
+  /** Whether the inbox takes nothing more. */
+  get isOver(): boolean {
+    return this.inbox.isOver
+  }
+
+  /** So many bytes of the inbox were taken. */
+  taken(bytes: number): void {
+    if (this.inboxBytes === 0) return
+    const before = this.inboxBytes
+    this.inboxBytes = Math.max(0, before - bytes)
+    if (before > maxInboxBytes && this.inboxBytes <= maxInboxBytes) this.channel.host.resumeReading(this)
+  }
 
   // ---------------------------------------------------------------------------
   // what the channel fiber calls
   // ---------------------------------------------------------------------------
 
   deliver(content: Content<BasicDeliver>): void {
-    // Its body was dropped as it came, so nobody here can handle it. Where there is a dead-letter exchange it goes there.
-    if (content.oversized) {
-      const fate = this.noAck ? "lost" : "rejected"
-      this.channel.host.warn(`A message of ${content.bodySize} bytes is larger than maxBodySize, and is ${fate}`)
-      if (!this.noAck) this.channel.acknowledgements.reject(Number(content.method.deliveryTag), false)
+    const consumer = this.consumers.get(content.method.consumerTag)
+    if (consumer === undefined) {
+      // Nobody takes it: the broker ended the consumer of another queue, and this one was cancelled with it.
+      if (!this.noAck) this.channel.handBack(content)
       return
     }
-    const consumer = this.consumers.get(content.method.consumerTag)
-    // Without one the inbox is over, since the broker ended the consumer of another queue.
-    if (consumer === undefined) return
+    // The channel is about to be closed, which gives it back. By itself it would come again at once.
+    if (this.inbox.isOver) return
     consumer.lastProperties = content.properties
+    if (consumer.kind.isStream === undefined) consumer.kind.note(content.properties)
+    if (content.oversized) return this.oversized.handle(content, this.channel, consumer, this.noAck)
     this.inbox.offer(this.decode(content, this.channel, consumer))
-    if (this.isUnlimited) this.count(content.bodySize + messageOverhead)
+    if (this.isUnlimited) this.count(sizeOf(content.bodySize, content.properties))
   }
 
   private count(bytes: number): void {
@@ -135,15 +175,20 @@ export class Subscription<A> implements ConsumerSink {
   }
 
   cancelled(consumerTag: string): void {
-    const queue = this.consumers.get(consumerTag)?.queue ?? this.queues[0]
+    const consumer = this.consumers.get(consumerTag)
+    const queue = consumer?.queue ?? this.queues[0]
+    if (consumer !== undefined) consumer.isOver = true
     this.consumers.delete(consumerTag)
     // Those of the other queues would go on, and nobody takes what they are sent.
-    for (const tag of this.consumers.keys()) this.channel.cancelConsumer(tag)
+    for (const { consumerTag, isStarted } of this.consumers.values()) {
+      if (isStarted) this.channel.cancelConsumer(consumerTag)
+    }
     this.consumers.clear()
     this.inbox.fail(new AmqpConsumerCancelled({ queue, consumerTag }))
   }
 
   failed(error: AmqpChannelError): void {
+    for (const consumer of this.consumers.values()) consumer.isOver = true
     // The broker gives unsettled messages to others, but what it regards as settled exists only here.
     if (!this.noAck) this.inbox.clear()
     this.inbox.fail(error)
@@ -155,7 +200,7 @@ export class Subscription<A> implements ConsumerSink {
   // ---------------------------------------------------------------------------
 
   readonly start: Effect.Effect<void, AmqpChannelError> = Effect.gen({ self: this }, function*() {
-    const { prefetch, queues } = this.options
+    const { arguments: table, isTransactional, prefetch, queues } = this.options
     const names: Array<string> = []
     for (const queue of queues) {
       if (typeof queue === "string") {
@@ -166,6 +211,8 @@ export class Subscription<A> implements ConsumerSink {
       }
     }
     this.queues = names
+    this.kinds = names.map((name, index) => kindOf(this.session, queues[index], name, table))
+    if (isTransactional) yield* this.channel.transactionSelect
     if (!this.noAck) yield* this.qos(prefetch)
     yield* this.consume
   })
@@ -197,25 +244,57 @@ export class Subscription<A> implements ConsumerSink {
     )
   }
 
-  /** Ends the consumers. What has arrived is still taken, unless it is to be dropped; then the inbox is done. */
-  readonly cancel = (dropArrived: boolean): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      this.isStopping = true
-      if (dropArrived) this.drop()
-      return this.changes.withPermits(1)(Effect.ignore(this.stopConsuming))
-    }).pipe(
-      Effect.ensuring(Effect.sync(() => {
-        if (dropArrived) this.drop()
-        this.inbox.end(Cause.done())
-      }))
-    )
+  /** Ends the consumers: the broker delivers nothing more. What has arrived is still taken. */
+  readonly cancel: Effect.Effect<void> = Effect.suspend(() => {
+    this.isStopping = true
+    return this.changes.withPermits(1)(Effect.ignore(this.stopConsuming))
+  }).pipe(Effect.ensuring(Effect.sync(() => this.inbox.fail(Cause.Done()))))
 
-  /** Nobody takes what has arrived. */
-  private drop(): void {
-    this.inboxBytes = 0
-    this.inbox.clear()
-    this.channel.host.resumeReading(this)
+  /**
+   * Gives back what nobody works on: at once, where the broker gives it to others that way without counting it as an attempt. Closing
+   * the channel gives back everything else.
+   */
+  handBack(tags: Iterable<number>): void {
+    const { acknowledgements, failure } = this.channel
+    if (this.noAck || failure !== undefined || this.options.isTransactional) return
+    if (this.kinds.some(({ isStream }) => isStream !== false)) return
+    for (const tag of tags) acknowledgements.nack(tag, true)
   }
+
+  /**
+   * Waits until the broker has done what was handed back. RabbitMQ passes it on to the queue, and a channel that is closed behind it
+   * takes it along: then it is counted as an attempt after all. So the queues are asked for something first.
+   */
+  readonly awaitHandedBack: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.ignore(Effect.forEach(this.queues, (queue) =>
+      this.channel.request({
+        _tag: "queue.declare",
+        queue,
+        passive: true,
+        durable: false,
+        exclusive: false,
+        autoDelete: false,
+        noWait: false,
+        arguments: {}
+      }), { discard: true }))
+  )
+
+  /** What the scope of a consumer without handlers does before it closes the channel. */
+  readonly leave: Effect.Effect<void> = Effect.suspend(() => {
+    const left = this.inbox.clear()
+    this.taken(this.inboxBytes)
+    if (left.length === 0 || this.noAck || !this.stopOrder.savesAttempts) return Effect.void
+    const handBack = Effect.sync(() =>
+      this.handBack([...left, ...this.inbox.clear()].map(({ deliveryTag }) => deliveryTag))
+    )
+    return this.cancel.pipe(
+      Effect.andThen(handBack),
+      Effect.andThen(this.awaitHandedBack),
+      Effect.interruptible,
+      Effect.timeoutOption(this.session.options.closeTimeout),
+      Effect.asVoid
+    )
+  })
 
   private qos(prefetchCount: number) {
     return this.channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global: false })
@@ -224,32 +303,45 @@ export class Subscription<A> implements ConsumerSink {
   private readonly consume = Effect.suspend(() => {
     this.generation++
     return Effect.forEach(this.queues, (queue, index) => {
-      const { arguments: table, exclusive } = this.options
+      const { arguments: table, exclusive, queues } = this.options
+      const described = queues[index]
       const offset = this.offsets[index]
       const consumerTag = this.consumerTag(index)
-      // Before the request, since deliveries may come in the same read as its reply.
-      this.consumers.set(consumerTag, { index, queue, consumerTag, lastProperties: undefined })
-      this.channel.attach(consumerTag, this)
-      return this.channel.request({
-        _tag: "basic.consume",
+      const consumer: ConsumerState = {
+        index,
         queue,
         consumerTag,
-        noLocal: false,
-        noAck: this.noAck,
-        exclusive,
-        noWait: false,
-        arguments: offset === undefined ? table : { ...table, [offsetKey]: offset }
-      })
+        description: typeof described === "string" ? undefined : described,
+        kind: this.kinds[index],
+        isOver: false,
+        isStarted: false,
+        lastProperties: undefined
+      }
+      // Before the request, since deliveries may come in the same read as its reply.
+      this.consumers.set(consumerTag, consumer)
+      this.channel.attach(consumerTag, this)
+      return Effect.map(
+        this.channel.request({
+          _tag: "basic.consume",
+          queue,
+          consumerTag,
+          noLocal: false,
+          noAck: this.noAck,
+          exclusive,
+          noWait: false,
+          arguments: offset === undefined ? table : { ...table, [offsetKey]: offset }
+        }),
+        () => {
+          consumer.isStarted = true
+        }
+      )
     }, { discard: true })
   })
 
   /** A stream goes on after what was delivered of it. The header is one of other queues' messages too, when they come from one. */
   private noteOffsets(): void {
-    const { arguments: table, queues } = this.options
-    for (const { index, lastProperties } of this.consumers.values()) {
-      const queue = queues[index]
-      const isStream = offsetKey in table || (typeof queue === "object" && queue.type === "stream")
-      if (isStream && lastProperties !== undefined) {
+    for (const { index, kind, lastProperties } of this.consumers.values()) {
+      if (kind.isStream === true && lastProperties !== undefined) {
         this.offsets[index] = offsetAfter(lastProperties) ?? this.offsets[index]
       }
     }
@@ -301,10 +393,11 @@ const check = ({ consumerTag, noAck, prefetch, queues }: SubscriptionOptions): v
 }
 
 /** Starts a consumer on a channel of its own, for as long as the scope lives. */
-export const subscribe = <A>(
+export const subscribe = <A extends Item>(
   session: Session,
   options: SubscriptionOptions,
-  decode: Decode<A>
+  decode: Decode<A>,
+  inbox: Inbox<A>
 ): Effect.Effect<Subscription<A>, AmqpChannelError, Scope> =>
   Effect.gen(function*() {
     yield* Validation.attempt(() => check(options))
@@ -314,7 +407,8 @@ export const subscribe = <A>(
       )
     }
     const channel = yield* session.channels.scoped
-    const subscription = new Subscription(channel, options, decode)
+    const oversized = yield* OversizedMessages.make(session, options.onOversized)
+    const subscription = new Subscription(session, channel, options, decode, inbox, oversized)
     // The reader must not wait for a consumer that is gone.
     yield* Effect.addFinalizer(() => Effect.sync(() => channel.host.resumeReading(subscription)))
     yield* subscription.start

@@ -115,6 +115,14 @@ export const duration = (
   )
 }
 
+/** One of some texts. Types don't check what comes from JavaScript or a cast. */
+export const oneOf = <A extends string>(what: string, value: A, values: ReadonlyArray<A>): A => {
+  if (!values.includes(value)) {
+    throw invalid(`${what}: must be ${values.map((one) => JSON.stringify(one)).join(" or ")}`)
+  }
+  return value
+}
+
 /** What RabbitMQ takes as a time to live: 32 bits of milliseconds. */
 const maxMillis = 0xffffffff
 
@@ -124,6 +132,17 @@ export const millis = (what: string, input: Duration.Input, minimum: number): nu
   if (!(value >= minimum && value <= maxMillis)) {
     throw invalid(`${what}: must be from ${minimum} to ${maxMillis} milliseconds`)
   }
+  return value
+}
+
+/** What timers of the platform take: 31 bits of milliseconds, 24 days. */
+const maxTimerMillis = 0x7fffffff
+
+/** How long something may take or is to wait here, in milliseconds, from 0; where it may, also without end. */
+export const timeout = (what: string, input: Duration.Input, mayBeInfinite = false): number => {
+  const value = millisOf(input)
+  const isInRange = value >= 0 && (value <= maxTimerMillis || (mayBeInfinite && value === Infinity))
+  if (!isInRange) throw invalid(`${what}: must be a time from 0 to ${maxTimerMillis} milliseconds`)
   return value
 }
 

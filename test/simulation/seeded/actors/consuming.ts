@@ -1,7 +1,6 @@
 /** Consumes the queues of the run, and decides by what a message says. */
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import type { AmqpChannelError, AmqpConsumerCancelled } from "@effect-amqp/core/AmqpError"
 import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as Data from "effect/Data"
@@ -96,8 +95,8 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
       return AmqpConsumer.serve(plan.queues, handler, serveOptions)
     case "layer":
       return Effect.scoped(Effect.gen(function*() {
-        const ended = yield* Deferred.make<never, AmqpChannelError | AmqpConsumerCancelled>()
-        const onEnd = (error: AmqpChannelError | AmqpConsumerCancelled) => Deferred.fail(ended, error)
+        const ended = yield* Deferred.make<never, AmqpConsumer.ServeError>()
+        const onEnd = (error: AmqpConsumer.ServeError) => Deferred.fail(ended, error)
         yield* Layer.build(AmqpConsumer.layerServe(plan.queues, handler, { ...serveOptions, onEnd }))
         yield* Deferred.await(ended)
       }))

@@ -54,7 +54,9 @@ class Pipe {
   private budget: number
   /** Why nothing passes, while nothing does. */
   private readonly holds = new Set<Hold>()
-  private held: Array<Uint8Array> = []
+  /** What is held, in its order. What comes while it is let go comes behind it. */
+  private readonly held: Array<Uint8Array> = []
+  private isReleasing = false
   /** Bytes under way. */
   pending = 0
   private ended = false
@@ -86,10 +88,15 @@ class Pipe {
 
   release(hold: Hold): void {
     this.holds.delete(hold)
-    const { held } = this
-    this.held = []
-    // Each may lead to another hold, and then the rest is held again, in its order.
-    for (const bytes of held) this.arrive(bytes)
+    if (this.isReleasing) return
+    this.isReleasing = true
+    // Each may lead to another hold, or to an answer that has more sent.
+    while (this.holds.size === 0) {
+      const bytes = this.held.shift()
+      if (bytes === undefined) break
+      this.pass(bytes)
+    }
+    this.isReleasing = false
   }
 
   /** Lets so many more bytes pass, and then cuts the connection. */
@@ -105,10 +112,12 @@ class Pipe {
 
   private arrive(bytes: Uint8Array): void {
     if (this.ended) return
-    if (this.holds.size > 0) {
-      this.held.push(bytes)
-      return
-    }
+    if (this.holds.size > 0 || this.held.length > 0) this.held.push(bytes)
+    else this.pass(bytes)
+  }
+
+  private pass(bytes: Uint8Array): void {
+    if (this.ended) return
     this.pending -= bytes.length
     const passing = bytes.length <= this.budget ? bytes : bytes.subarray(0, this.budget)
     this.budget -= passing.length

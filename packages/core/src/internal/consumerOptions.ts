@@ -1,0 +1,120 @@
+/**
+ * The options of consumers, as users give them, made into those of a subscription. Throws an `InvalidArgument`.
+ */
+import * as Duration from "effect/Duration"
+import type { FieldTable, FieldValue } from "../protocol/fieldTable.ts"
+import type { OversizedPolicy } from "./oversized.ts"
+import type { SubscriptionOptions } from "./subscription.ts"
+import type { QueueDescription } from "./topology.ts"
+import * as Validation from "./validation.ts"
+
+export type StreamOffset = "first" | "last" | "next" | number | bigint | Date | Duration.Duration
+
+export interface ConsumerOptions {
+  readonly prefetch?: number | undefined
+  readonly exclusive?: boolean | undefined
+  readonly priority?: number | undefined
+  readonly consumerTag?: string | undefined
+  readonly offset?: StreamOffset | undefined
+  readonly arguments?: FieldTable | undefined
+  readonly onOversized?: OversizedPolicy | undefined
+  readonly autoAck?: boolean | undefined
+}
+
+type Queues = string | QueueDescription | ReadonlyArray<string | QueueDescription>
+
+const commonKeys = ["exclusive", "priority", "consumerTag", "arguments"] as const
+const keys = [...commonKeys, "prefetch", "offset", "onOversized"] as const
+
+/** How many messages are sent ahead to a consumer that handles so many at once: enough that no slot waits for the network. */
+const prefetchFor = (concurrency: number): number =>
+  concurrency === Infinity ? defaultPrefetch : Math.min(2 * concurrency, 65535)
+
+const defaultPrefetch = 100
+
+/** Of consumers whose deliveries are settled by the program, or by nobody. */
+export const resolve = (queues: Queues, options: ConsumerOptions): SubscriptionOptions => {
+  const { autoAck } = options
+  // What comes from JavaScript or a cast must not decide it by chance.
+  if (autoAck !== undefined && typeof autoAck !== "boolean") throw Validation.invalid("autoAck: must be true or absent")
+  Validation.knownKeys(
+    options,
+    autoAck === true ? [...commonKeys, "autoAck"] : [...keys, "autoAck"],
+    "options of a consumer"
+  )
+  return make(queues, options, autoAck === true, defaultPrefetch)
+}
+
+interface ServeOptions extends ConsumerOptions {
+  readonly concurrency?: number | "unbounded" | undefined
+  readonly drainTimeout?: Duration.Input | undefined
+}
+
+export interface ResolvedServing {
+  readonly subscription: SubscriptionOptions
+  readonly concurrency: number
+  /** In milliseconds. */
+  readonly drainTimeout: number
+}
+
+/** Of consumers with handlers, which always acknowledge. `moreKeys`: those that the caller knows. */
+export const resolveServing = (
+  queues: Queues,
+  options: ServeOptions,
+  moreKeys: ReadonlyArray<string>,
+  isTransactional: boolean
+): ResolvedServing => {
+  // What comes from JavaScript or a cast may be anything.
+  const autoAck: unknown = options.autoAck
+  if (autoAck !== undefined && autoAck !== false) {
+    throw Validation.invalid("autoAck: a consumer with a handler acknowledges by what the handler returns")
+  }
+  const known = [...keys, "autoAck", "drainTimeout", ...(isTransactional ? [] : ["concurrency"]), ...moreKeys]
+  // The keys of the caller's options are not this type's.
+  Validation.knownKeys<Record<string, unknown>>({ ...options }, known, "options of a consumer with a handler")
+  const { concurrency: limit = 1, drainTimeout = "10 seconds" } = options
+  const concurrency = limit === "unbounded" ? Infinity : Validation.wholeNumber("concurrency", limit, 1)
+  return {
+    subscription: { ...make(queues, options, false, prefetchFor(concurrency)), isTransactional },
+    concurrency,
+    drainTimeout: Validation.timeout("drainTimeout", drainTimeout, true)
+  }
+}
+
+const make = (
+  queues: Queues,
+  options: ConsumerOptions,
+  noAck: boolean,
+  prefetchDefault: number
+): SubscriptionOptions => {
+  const { consumerTag, exclusive = false, offset, onOversized = "deadLetter", prefetch = prefetchDefault, priority } =
+    options
+  if (typeof exclusive !== "boolean") throw Validation.invalid("exclusive: must be true or false")
+  return {
+    // `isArray` does not narrow a readonly array away.
+    queues: Array.isArray(queues) ? queues : [queues as string | QueueDescription],
+    prefetch,
+    noAck,
+    exclusive,
+    consumerTag,
+    arguments: Validation.extend(options.arguments ?? {}, {
+      "x-priority": priority === undefined
+        ? undefined
+        : Validation.wholeNumber("priority", priority, -(2 ** 31), 2 ** 31 - 1),
+      "x-stream-offset": offset === undefined ? undefined : encodeOffset(offset)
+    }),
+    onOversized: Validation.oneOf("onOversized", onOversized, ["deadLetter", "keep", "reject"]),
+    isTransactional: false
+  }
+}
+
+const encodeOffset = (offset: StreamOffset): FieldValue => {
+  if (Duration.isDuration(offset)) return `${Validation.seconds("offset", offset, 1)}s`
+  if (typeof offset === "number") return Validation.wholeNumber("offset", offset, 0)
+  if (typeof offset === "bigint" && offset < 0n) throw Validation.invalid("offset: must be a whole number from 0")
+  if (offset instanceof Date && !(offset.getTime() >= 0)) {
+    throw Validation.invalid("offset: must be a time from 1970 on")
+  }
+  if (typeof offset === "string") return Validation.oneOf("offset", offset, ["first", "last", "next"])
+  return offset
+}
