@@ -29,6 +29,7 @@ type Tag =
   | AmqpError.PublishErrorReason["_tag"]
   | "AmqpMoveError"
   | "AmqpConsumerCancelled"
+  | "AmqpConsumerStopped"
   | "AmqpDecodeError"
   | "AmqpEncodeError"
 
@@ -75,6 +76,7 @@ const reasons: Record<Exclude<Tag, AmqpError.ReplyReason["_tag"]>, ReadonlyArray
   ],
   AmqpMoveError: [moveError(channelError(connectionLost(socketLost))), moveError(channelError(notFound))],
   AmqpConsumerCancelled: [new AmqpError.AmqpConsumerCancelled({ queue: "", consumerTag: "" })],
+  AmqpConsumerStopped: [new AmqpError.AmqpConsumerStopped({ queue: "", cause: new Error() })],
   AmqpDecodeError: [new AmqpError.AmqpDecodeError({ problem: "Json", part: "body", description: "" })],
   AmqpEncodeError: [new AmqpError.AmqpEncodeError({ problem: "Platform", description: "" })]
 }

@@ -61,6 +61,11 @@ const errors: ReadonlyArray<readonly [string, Error, ReadonlyArray<string>]> = [
   ],
   ["a cancelled consumer", new AmqpError.AmqpConsumerCancelled({ queue: "jobs", consumerTag: "t" }), ["jobs"]],
   [
+    "a consumer that its policy stopped",
+    new AmqpError.AmqpConsumerStopped({ queue: "jobs", cause: new TypeError("no such order") }),
+    ["jobs", "TypeError: no such order"]
+  ],
+  [
     "a message that can't be decoded",
     new AmqpError.AmqpDecodeError({ problem: "Json", part: "body", description: "not JSON" }),
     ["not JSON"]

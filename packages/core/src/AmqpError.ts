@@ -391,6 +391,9 @@ export class AmqpConsumerStopped extends Schema.TaggedError<AmqpConsumerStopped>
   queue: Schema.String,
   cause: Schema.Defect()
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const { cause } = this
     const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : "a failure that is no Error"
