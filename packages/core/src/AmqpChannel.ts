@@ -333,7 +333,7 @@ const catchCases = <A, E, R>(
       })
   )
 
-/** Whether there is a case for a tag, own or inherited. What every object inherits is none. */
+/** Whether there is a case for a tag, own or inherited. What every object inherits is not one. */
 const isCase = (cases: Readonly<Record<string, unknown>>, tag: string): boolean =>
   tag in cases && (Object.hasOwn(cases, tag) || !(tag in Object.prototype))
 

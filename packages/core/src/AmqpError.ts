@@ -396,7 +396,7 @@ export class AmqpConsumerStopped extends Schema.TaggedError<AmqpConsumerStopped>
   }
   override get message(): string {
     const { cause } = this
-    const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : "a failure that is no Error"
+    const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : "a failure that is not an Error"
     return `The consumer of the queue ${
       JSON.stringify(this.queue)
     } was stopped by its failure policy, after a handler failed: ${why}`

@@ -436,7 +436,7 @@ export interface CopyOptions<in E, out R = never> {
   /**
    * What becomes of the original when its copy failed: no queue took it (`Returned`), the broker refused it or gave no word within a
    * minute, or the delay queue could not be declared. Default: it is logged, and a second later the original is handed back, so
-   * that nothing gets lost; a minute later when the copy is no valid message (`InvalidArgument`), mostly as its headers do not fit a
+   * that nothing gets lost; a minute later when the copy is not a valid message (`InvalidArgument`), mostly as its headers do not fit a
    * frame, since the next copy will not be either.
    */
   readonly onCopyFailure?:

@@ -174,7 +174,7 @@ export const make = Effect.fnUntraced(function*(
       return publishPrepared(message, options).pipe(
         Effect.retry({
           schedule,
-          // A publisher that is over stays so: its connection is lost, or its scope has closed.
+          // A publisher that has ended stays ended: its connection is lost, or its scope has closed.
           while: (error) => {
             if (error.reason._tag === "OutcomeUnknown") unknown = error
             return error.isRetryable && !publishing.isOver

@@ -32,7 +32,7 @@ const prefetchFor = (concurrency: number): number =>
 
 const defaultPrefetch = 100
 
-/** Of consumers whose deliveries are settled by the program, or by nobody. */
+/** Of consumers whose deliveries are settled by the program, or not at all. */
 export const resolve = (queues: Queues, options: ConsumerOptions): SubscriptionOptions => {
   const { autoAck } = options
   // What comes from JavaScript or a cast must not decide it by chance.

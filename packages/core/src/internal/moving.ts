@@ -59,7 +59,7 @@ const refuseStream = (session: Session, queue: string): Effect.Effect<void, Amqp
   }))
 
 /**
- * Moves messages. `report` hears of the progress while it changes, and at the end. Fails with an `AmqpChannelError` where nothing was done,
+ * Moves messages. `report` is told of the progress while it changes, and at the end. Fails with an `AmqpChannelError` where nothing was done,
  * and after that with an `AmqpMoveError`.
  */
 export const move = <R>(

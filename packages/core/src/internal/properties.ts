@@ -132,7 +132,7 @@ export const writeProperties = (writer: ByteWriter, properties: Properties): voi
   if (isConstant(properties)) encodings.set(properties, writer.bytesSince(start))
 }
 
-/** The bytes of properties, for whoever compares them. */
+/** The bytes of properties, to be compared. */
 export const encodedProperties = (properties: Properties): Uint8Array => {
   const start = draft.provisionalBytes
   try {

@@ -63,7 +63,7 @@ export const addDefaults = (given: Defaults | undefined): AddDefaults => {
     if (!(thrown instanceof EncodeError)) throw thrown
     throw new InvalidArgument({ description: `defaults: ${thrown.message}` })
   }
-  // Whoever changes the object later does not change messages.
+  // Changing the object later does not change messages.
   const defaults: Properties = {
     ...properties,
     ...(properties.headers && { headers: { ...Validation.record("headers", properties.headers) } })
@@ -95,7 +95,7 @@ const mergeProperties = (defaults: Properties, own: Properties): Properties => {
     // Keys of other names stay, so that they are refused when the message is encoded.
     if (value !== undefined) Object.assign(properties, { [key]: value })
   }
-  // What is no table stays, so that it is refused when the message is encoded.
+  // What is not a table stays, so that it is refused when the message is encoded.
   if (defaults.headers !== undefined && isTable(own.headers)) {
     properties.headers = { ...defaults.headers, ...Validation.record("headers", own.headers) }
   }

@@ -98,7 +98,7 @@ export const routeOf = (options: {
   return { exchange: typeof exchange === "string" ? exchange : exchange.name, routingKey, mandatory }
 }
 
-/** As {@link routeOf}, or nothing: whoever publishes finds out what is wrong. */
+/** As {@link routeOf}, or nothing: the publish reports what is wrong. */
 export const routeIfValid = (options: Parameters<typeof routeOf>[0]): Route | undefined => {
   try {
     return routeOf(options)

@@ -17,7 +17,7 @@ const headerName = "traceparent"
 /** The properties with a header that names the span. One that is there already stays, and so do those of no real span. */
 export const inject = (properties: Properties, span: Tracer.AnySpan): Properties => {
   const { headers = {} } = properties
-  // What is no table is refused when the message is encoded.
+  // What is not a table is refused when the message is encoded.
   if (!isTable(headers) || Context.get(span.annotations, Tracer.DisablePropagation)) return properties
   const given = record("headers", headers)
   return headerName in given ? properties : { ...properties, headers: { ...given, [headerName]: traceparent(span) } }

@@ -11,7 +11,7 @@ export const invalid = (description: string): InvalidArgument => new InvalidArgu
 
 /**
  * Options whose keys are all known. Types don't find a wrong one in options that come from a variable or a spread, and it would
- * be ignored without a word.
+ * be ignored silently.
  */
 export const knownKeys = <O extends object>(options: O, keys: ReadonlyArray<keyof O & string>, what = "options"): O => {
   if (typeof options !== "object" || options === null) throw invalid(`${what}: must be an object`)
@@ -82,7 +82,7 @@ const durationKeys: ReadonlySet<string> = new Set([
   "nanoseconds"
 ])
 
-/** The milliseconds of what may be a duration, NaN where it is none: `Duration` takes NaN and unknown units for zero. */
+/** The milliseconds of what may be a duration, NaN where it is not: `Duration` takes NaN and unknown units for zero. */
 const millisOf = (input: Duration.Input): number => {
   if (typeof input === "object" && input !== null && !Duration.isDuration(input)) {
     const isTuple = Array.isArray(input)
