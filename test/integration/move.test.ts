@@ -422,7 +422,13 @@ describe("a move is refused", () => {
       const described: AmqpQueue.AmqpQueue = stream
       // A description of which the type does not tell that it is one of a stream.
       const loose = described as AmqpQueue.AmqpQueue<"classic">
-      for (const move of [AmqpQueue.move(loose, to), AmqpQueue.move(stream.name, to)]) {
+      for (
+        const move of [
+          AmqpQueue.move(loose, to),
+          AmqpQueue.move(stream.name, to),
+          AmqpQueue.move(stream.name, to, { dryRun: true })
+        ]
+      ) {
         assert.include((yield* failsWith(move, "InvalidArgument")).message, "is a stream")
       }
       const publishing = yield* fork(

@@ -73,7 +73,9 @@ export const move = <R>(
       const target = yield* Scope.provide(session.channels.scoped, scope)
       const total = yield* readyIn(target, from)
       yield* checkTarget(target, request.target)
-      if (total === 0 || (request.isDry && request.filter === undefined)) {
+      const onlyCounts = request.isDry && request.filter === undefined
+      if (total > 0 && onlyCounts) yield* refuseStream(session, from)
+      if (total === 0 || onlyCounts) {
         return { total, moved: Math.min(total, request.limit), skipped: 0, failed: 0 }
       }
       yield* target.confirmSelect
