@@ -329,6 +329,9 @@ describe("a move loses nothing:", () => {
         yield* Fiber.interrupt(moving)
         const [left, moved] = [yield* textsIn(from), yield* textsIn(to)]
         assert.deepStrictEqual([...moved, ...left], texts(400), `after ${turns} turns`)
+        // What was looked at goes back, which the queue may not have seen yet.
+        yield* awaitMessages(to, moved.length)
+        yield* awaitMessages(from, left.length)
         yield* AmqpQueue.move(to, from)
         yield* AmqpChannel.run(AmqpQueue.purge(from))
         yield* fill(from, ...numbered(400))
