@@ -300,6 +300,24 @@ describe("a move loses nothing:", () => {
       }
     })))
 
+  const noAnswers: Record<string, unknown> = {
+    "a promise": Promise.resolve(false),
+    "an Effect": Effect.succeed(false),
+    nothing: undefined
+  }
+  for (const [what, answer] of Object.entries(noAnswers)) {
+    it.live(`when its filter returns ${what}, which is no answer`, () =>
+      connected(Effect.gen(function*() {
+        const { from, to } = yield* fromAndTo(3)
+        // As JavaScript may, or a function that returns `any`.
+        const filter = (): boolean => answer as boolean
+        const exit = yield* Effect.exit(AmqpQueue.move(from, to, { filter }))
+        assert.include(String(exit), "filter: must return true or false")
+        yield* awaitMessages(from, 3)
+        assert.strictEqual(yield* depth(to), 0)
+      })))
+  }
+
   it.live("when it is interrupted at any point: nothing is in both places either", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(400)
@@ -311,6 +329,9 @@ describe("a move loses nothing:", () => {
         yield* Fiber.interrupt(moving)
         const [left, moved] = [yield* textsIn(from), yield* textsIn(to)]
         assert.deepStrictEqual([...moved, ...left], texts(400), `after ${turns} turns`)
+        // What was looked at goes back, which the queue may not have seen yet.
+        yield* awaitMessages(to, moved.length)
+        yield* awaitMessages(from, left.length)
         yield* AmqpQueue.move(to, from)
         yield* AmqpChannel.run(AmqpQueue.purge(from))
         yield* fill(from, ...numbered(400))
@@ -404,7 +425,13 @@ describe("a move is refused", () => {
       const described: AmqpQueue.AmqpQueue = stream
       // A description of which the type does not tell that it is one of a stream.
       const loose = described as AmqpQueue.AmqpQueue<"classic">
-      for (const move of [AmqpQueue.move(loose, to), AmqpQueue.move(stream.name, to)]) {
+      for (
+        const move of [
+          AmqpQueue.move(loose, to),
+          AmqpQueue.move(stream.name, to),
+          AmqpQueue.move(stream.name, to, { dryRun: true })
+        ]
+      ) {
         assert.include((yield* failsWith(move, "InvalidArgument")).message, "is a stream")
       }
       const publishing = yield* fork(
@@ -427,7 +454,11 @@ describe("a move is refused", () => {
         [{ prefetch: Infinity }, "prefetch: must be"],
         [{ maxFailures: -1 }, "maxFailures: must be"],
         [{ dryrun: true }, `did you mean "dryRun"?`],
-        [{ batchSize: 3 }, `there is no "batchSize"`]
+        [{ batchSize: 3 }, `there is no "batchSize"`],
+        [{ dryRun: "true" }, "dryRun: must be true or false"],
+        [{ resetFailures: 1 }, "resetFailures: must be true or false"],
+        [{ filter: { customer: "acme" } }, "filter: must be a function"],
+        [{ onProgress: Effect.void }, "onProgress: must be a function"]
       ]
       for (const [options, says] of refused) {
         assert.include((yield* failsWith(AmqpQueue.move(from, to, options), "InvalidArgument")).message, says)
@@ -436,6 +467,7 @@ describe("a move is refused", () => {
       yield* failsWith(AmqpQueue.move(serverNamed, to), "InvalidArgument")
       yield* failsWith(AmqpQueue.move(from, serverNamed), "InvalidArgument")
       yield* failsWith(AmqpQueue.move(from, ""), "InvalidArgument")
+      yield* failsWith(AmqpQueue.move(from, { exchange: "", routingKey: "" }), "InvalidArgument")
       yield* failsWith(AmqpQueue.move(from, { exchange: "x", routingKey: "é".repeat(128) }), "InvalidArgument")
       assert.strictEqual(yield* depth(from), 1)
     })))

@@ -11,6 +11,7 @@ import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import {
   assertReason,
@@ -89,6 +90,140 @@ describe("a header that no broker takes", () => {
   }
 })
 
+/** What JavaScript, or `any`, passes for a table. Some would be sent as an empty one. */
+const noTables: Record<string, unknown> = {
+  "a Set": new Set(["bad"]),
+  "a date": new Date(),
+  "an array": ["bad"],
+  bytes: new Uint8Array(4),
+  "a text": "bad",
+  null: null,
+  "an instance of a class": new URLSearchParams({ bad: "1" }),
+  "an object with toJSON": new (class {
+    readonly bad = 1
+    toJSON() {
+      return {}
+    }
+  })(),
+  "a promise": Promise.resolve({ bad: 1 })
+}
+
+const untypedTable = (value: unknown): AmqpMessage.FieldTable => value as AmqpMessage.FieldTable
+
+describe("headers that are no table", () => {
+  for (const [name, value] of Object.entries(noTables)) {
+    it.live(`are an error, and nothing is sent: ${name}`, () =>
+      unnoticed(Effect.gen(function*() {
+        const queue = yield* declaredQueue()
+        const message = AmqpMessage.text("x", { headers: untypedTable(value) })
+        for (const options of [{}, { defaults: { headers: { region: "eu" } } }]) {
+          const publisher = yield* AmqpPublisher.make(options)
+          const notSent = assertReason(yield* Effect.flip(publisher.publish(message, toQueue(queue))), "NotSent")
+          assert.include(assertReason(notSent.cause, "InvalidArgument").message, "headers: must be a plain object")
+        }
+        yield* failsWith(AmqpChannel.run(AmqpChannel.publish(message, toQueue(queue))), "InvalidArgument")
+        const make = AmqpPublisher.make({ defaults: { headers: untypedTable(value) } })
+        assert.include((yield* failsWith(make, "InvalidArgument")).message, "headers")
+        assert.isTrue(Option.isNone(yield* AmqpChannel.run(AmqpQueue.getAutoAck(queue))))
+      })))
+  }
+})
+
+describe("arguments that are no table", () => {
+  for (const [name, value] of Object.entries(noTables)) {
+    it.live(`are an error of that call alone: ${name}`, () =>
+      unnoticed(Effect.gen(function*() {
+        const queue = yield* declaredQueue()
+        const table = untypedTable(value)
+        const descriptions = [
+          () => AmqpQueue.classic("q", { arguments: table }),
+          () => AmqpQueue.quorum("q", { arguments: table }),
+          () => AmqpQueue.stream("q", { arguments: table }),
+          () => AmqpExchange.direct("e", { arguments: table })
+        ]
+        // In options, `null` is no arguments.
+        if (value !== null) {
+          for (const describe of descriptions) assert.throws(describe, "arguments: must be a plain object")
+        }
+        const binding = { exchange: "amq.headers", arguments: table }
+        yield* failsWith(AmqpChannel.run(AmqpQueue.bind(queue, binding)), "InvalidArgument")
+        yield* failsWith(AmqpChannel.run(AmqpQueue.unbind(queue, binding)), "InvalidArgument")
+        if (value === null) return
+        const error = yield* Effect.flip(connected(Effect.void, { clientProperties: table }))
+        if (error._tag !== "AmqpConnectionError") return assert.fail(error._tag)
+        assertReason(error, "InvalidArgument")
+      })))
+  }
+})
+
+describe("an option that is neither true nor false", () => {
+  for (const value of ["false", "true", 0, 1, null, {}]) {
+    it.live(`is an error and no answer: ${JSON.stringify(value)}`, () =>
+      unnoticed(Effect.gen(function*() {
+        const queue = yield* declaredQueue()
+        // As from a configuration in JavaScript.
+        const flag = (name: string) => ({ [name]: value })
+        const descriptions = [
+          ...["durable", "exclusive", "autoDelete", "singleActiveConsumer"]
+            .map((name) => () => AmqpQueue.classic("q", flag(name))),
+          ...["durable", "autoDelete", "internal"].map((name) => () => AmqpExchange.direct("e", flag(name)))
+        ]
+        for (const describe of descriptions) assert.throws(describe, "must be true or false")
+        const refused = [
+          AmqpChannel.run(AmqpQueue.delete(queue, flag("ifEmpty"))),
+          AmqpChannel.run(AmqpQueue.delete(queue, flag("ifUnused"))),
+          AmqpChannel.run(AmqpExchange.delete(uniqueName("exchange"), flag("ifUnused"))),
+          AmqpChannel.run(AmqpChannel.qos({ prefetchCount: 1, ...flag("global") })),
+          AmqpQueue.move(queue, "amq.rabbitmq.reply-to.x", flag("dryRun")),
+          AmqpQueue.move(queue, "amq.rabbitmq.reply-to.x", flag("resetFailures")),
+          AmqpPublisher.make({ stamp: flag("messageId") }),
+          AmqpPublisher.make({ defaults: flag("mandatory") })
+        ]
+        for (const each of refused) {
+          assert.include((yield* failsWith(each, "InvalidArgument")).message, "must be true or false")
+        }
+      })))
+  }
+})
+
+describe("what is no name", () => {
+  const noNames: Record<string, unknown> = {
+    undefined: undefined,
+    null: null,
+    "a number": 5,
+    "an object": {},
+    "an array": ["q"],
+    "a name that is a number": { name: 5 },
+    "a symbol": Symbol("q"),
+    "a function": () => "q"
+  }
+  for (const [what, value] of Object.entries(noNames)) {
+    it.live(`is an error of that call alone: ${what}`, () =>
+      unnoticed(Effect.gen(function*() {
+        const queue = yield* declaredQueue()
+        const name = value as string
+        assert.throws(() => AmqpQueue.classic(name), "queue: must be a string")
+        assert.throws(() => AmqpExchange.direct(name), "exchange: must be a string")
+        const refused = [
+          AmqpChannel.run(AmqpQueue.declare(name)),
+          AmqpChannel.run(AmqpQueue.declarePassive(name)),
+          AmqpChannel.run(AmqpQueue.purge(name)),
+          AmqpChannel.run(AmqpQueue.delete(name)),
+          AmqpChannel.run(AmqpQueue.getAutoAck(name)),
+          AmqpChannel.run(AmqpQueue.bind(name, { exchange: "amq.topic" })),
+          AmqpChannel.run(AmqpQueue.bind(queue, { exchange: name })),
+          AmqpChannel.run(AmqpExchange.declare(name)),
+          AmqpChannel.run(AmqpExchange.delete(name)),
+          AmqpChannel.run(AmqpExchange.bind(name, { source: "amq.topic" })),
+          AmqpChannel.run(AmqpExchange.bind("amq.topic", { source: name })),
+          AmqpQueue.move(name, queue),
+          AmqpQueue.move(queue, { exchange: name, routingKey: "" })
+        ]
+        for (const each of refused) yield* failsWith(each, "InvalidArgument")
+      })))
+  }
+})
+
 describe("an argument that no broker takes", () => {
   for (const [name, table] of Object.entries(badTables)) {
     it.live(`is an error of that call alone: ${name}`, () =>
@@ -112,6 +247,19 @@ describe("a client property that no broker takes", () => {
         const error = yield* Effect.flip(connected(Effect.void, { clientProperties }))
         if (error._tag !== "AmqpConnectionError") return assert.fail(error._tag)
         assertReason(error, "InvalidArgument")
+      }))
+  }
+})
+
+describe("what is no SASL mechanism", () => {
+  for (const mechanisms of [[], ["PLAIN"], "PLAIN", [null], [{ name: "PLAIN" }], {}]) {
+    it.live(`is an error of the connection that is made with it: ${JSON.stringify(mechanisms)}`, () =>
+      Effect.gen(function*() {
+        // As from a configuration in JavaScript.
+        const options = { mechanisms: mechanisms as unknown as AmqpConnection.Options["mechanisms"] }
+        const error = yield* Effect.flip(connected(Effect.void, options))
+        if (error._tag !== "AmqpConnectionError") return assert.fail(error._tag)
+        assert.include(assertReason(error, "InvalidArgument").message, "mechanisms: must be a list")
       }))
   }
 })

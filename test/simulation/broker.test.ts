@@ -478,6 +478,8 @@ describe("users and virtual hosts", () => {
 })
 
 describe("options and arguments out of their range are defects that name them", () => {
+  const untyped = (options: unknown) => options as AmqpBroker.Options
+
   const defectOf = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>) =>
     Effect.map(
       Effect.exit(Effect.scoped(effect)),
@@ -493,7 +495,27 @@ describe("options and arguments out of their range are defects that name them", 
     ["heartbeat", { heartbeat: "65536 seconds" }],
     ["maxMessageSize", { maxMessageSize: 1.5 }],
     ["consumerTimeout", { consumerTimeout: 0 }],
-    ["virtualHosts", { virtualHosts: ["x".repeat(256)] }]
+    ["virtualHosts", { virtualHosts: ["x".repeat(256)] }],
+    // What types rule out, and JavaScript or a spread passes.
+    ["heartbeat", { heartbeat: Number.NaN }],
+    ["consumerTimeout", { consumerTimeout: Number.NaN }],
+    ["serverProperties", untyped({ serverProperties: new Set() })],
+    [`did you mean "version"`, untyped({ verison: "4.3" })],
+    ["must be an object", untyped(null)],
+    [`did you mean "password"`, untyped({ users: { ann: { pasword: Redacted.make("x") } } })],
+    ["a Redacted", untyped({ users: { ann: { password: "x" } } })],
+    [
+      `did you mean "configure"`,
+      untyped({ users: { ann: { password: Redacted.make("x"), permissions: { "/": { configre: /x/ } } } } })
+    ],
+    [
+      "write: must be a regular expression",
+      untyped({
+        users: {
+          ann: { password: Redacted.make("x"), permissions: { "/": { configure: /x/, write: "x", read: /x/ } } }
+        }
+      })
+    ]
   ])("of a broker: %s", ([name, options]) =>
     Effect.gen(function*() {
       assert.include(yield* defectOf(AmqpBroker.make(options)), name)
@@ -503,7 +525,9 @@ describe("options and arguments out of their range are defects that name them", 
     ["readSize", { readSize: 0 }],
     ["cutAfterSent", { cutAfterSent: -1 }],
     ["cutAfterReceived", { cutAfterReceived: Number.NaN }],
-    ["latency", { latency: "Infinity" }]
+    ["latency", { latency: "Infinity" }],
+    ["latency", { latency: Number.NaN }],
+    [`did you mean "latency"`, untyped({ latncy: 5 }) as AmqpBroker.NetworkOptions]
   ])("of the network: %s", ([name, network]) =>
     Effect.gen(function*() {
       const broker = yield* AmqpBroker.make()

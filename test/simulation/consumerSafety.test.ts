@@ -94,6 +94,18 @@ describe("the options of consumers", () => {
     }
   }
 
+  for (const name of ["serve", "startServing", "layerServe"]) {
+    for (const onFailure of ["requeue", AmqpDelivery.requeue, null]) {
+      it.effect(`${name} refuses a policy that is not a function: ${JSON.stringify(onFailure)}`, () =>
+        connected((peer) =>
+          Effect.andThen(
+            isRefused(serving[name]({ onFailure }), "onFailure: must be a function"),
+            peer.expectNothing
+          )
+        ))
+    }
+  }
+
   for (const [name, consumer] of Object.entries(taking)) {
     for (
       const [options, text] of [

@@ -1,6 +1,8 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import type * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { AmqpBroker } from "@effect-amqp/core/testing"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -325,6 +327,25 @@ describe("a publisher that retries", () => {
         assert.include(cause.reason, { _tag: "ConfirmTimeout", blocked: "low on memory" })
       })
     ))
+
+  it.effect("pauses between attempts while a queue refuses the message, also without delays in its schedule", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.AmqpBroker
+      yield* AmqpChannel.run(AmqpQueue.declare("q"))
+      let refused = 0
+      yield* broker.confirmWith(() => {
+        refused++
+        return "nack"
+      })
+      const publisher = yield* AmqpPublisher.make({ retry: Schedule.forever })
+      const publishing = yield* fork(publisher.publish(AmqpMessage.text("1"), AmqpQueue.route("q")))
+      yield* TestClock.adjust("1 seconds")
+      assert.isAtLeast(refused, 10)
+      assert.isAtMost(refused, 21)
+      yield* broker.confirmWith(() => "ack")
+      yield* TestClock.adjust("50 millis")
+      yield* resultOf(publishing)
+    }).pipe(Effect.scoped, Effect.provide(AmqpBroker.layer())))
 
   it.effect("pauses between attempts while the broker takes no publishes, also without delays in its schedule", () =>
     connected((peer) =>

@@ -155,6 +155,18 @@ describe("credentials", () => {
         assert.strictEqual((yield* connection.state)._tag, "Open")
       })))))
 
+  it.effect("whose redacted password is no text are refused", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const password = Redacted.make(5) as unknown as Redacted.Redacted<string>
+        const fiber = yield* fork(dial(peer, { credentials: { username: "ann", password } }))
+        yield* peer.send(0, start())
+        const reason = yield* reasonOf(fiber, "CredentialsUnavailable")
+        assert.isFalse(reason.isRetryable)
+        assert.include(reason.description, "Redacted string")
+      })
+    ))
+
   it.effect("whose expiry is no date are refused", () =>
     script((peer) =>
       Effect.gen(function*() {

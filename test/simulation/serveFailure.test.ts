@@ -371,6 +371,15 @@ describe("onFailure", () => {
       () => AmqpFailure.retry(wrong as AmqpFailure.RetryOptions<unknown>),
       /options of retry: there is no "delay"; did you mean "delays"/
     )
+    const untyped = (options: unknown) => options as AmqpFailure.RetryOptions<unknown>
+    assert.throws(() => AmqpFailure.retry(untyped({})), /delays: must be a list/)
+    assert.throws(() => AmqpFailure.retry(untyped({ delays: "1 second" })), /delays: must be a list/)
+    assert.throws(
+      () => AmqpFailure.retry(untyped({ delays: [], otherwise: "reject" })),
+      /otherwise: must be a function/
+    )
+    assert.throws(() => AmqpFailure.retryInPlace(untyped({ pauses: 5 })), /pauses: must be a list/)
+    assert.throws(() => AmqpFailure.retryInPlace(untyped({ otherwise: null })), /otherwise: must be a function/)
   })
 })
 

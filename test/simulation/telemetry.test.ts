@@ -165,6 +165,7 @@ describe("a publisher", () => {
         const fiber = yield* fork(publish(AmqpMessage.text("a"), toQueue))
         const first = yield* peer.expectPublish("a")
         yield* peer.send(1, nack(1))
+        yield* TestClock.adjust("50 millis")
         const second = yield* peer.expectPublish("a")
         yield* peer.send(1, ack(2))
         yield* resultOf(fiber)
@@ -188,6 +189,21 @@ describe("a publisher", () => {
       })
     ))
   })
+
+  it.effect("adds its header to headers that are a Map, and makes none of what is no table", () =>
+    recording().traced(connected((peer) =>
+      Effect.gen(function*() {
+        const { publish } = yield* on()(openPublisher(peer))
+        // As JavaScript may.
+        const message = (headers: unknown) => AmqpMessage.text("a", { headers: headers as AmqpMessage.FieldTable })
+        yield* fork(publish(message(new Map([["region", "eu"]])), toQueue))
+        const { properties } = yield* peer.expectPublish("a")
+        assert.strictEqual(properties.headers?.region, "eu")
+        assert.isString(properties.headers?.traceparent)
+        const refused = yield* Effect.flip(publish(message(new Set(["region"])), toQueue))
+        assert.include(refused.message, "headers: must be a plain object")
+      })
+    )))
 
   it.effect("names no span in a message with propagation turned off", () => {
     const tracer = recording()

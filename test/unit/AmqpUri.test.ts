@@ -406,6 +406,28 @@ describe("AmqpUri", () => {
     })
   }
 
+  // What JavaScript, or `any`, passes.
+  const untypedParts: ReadonlyArray<readonly [options: unknown, says: string]> = [
+    [null, "options: must be an object"],
+    ["amqp://localhost", "options: must be an object"],
+    [{ host: 5 }, "host: must be a string"],
+    [{ username: null }, "username: must be a string"],
+    [{ virtualHost: 5 }, "virtualHost: must be a string"],
+    [{ password: "plain" }, "password: must be a Redacted string"],
+    [{ password: Redacted.make(5) }, "password: must be a Redacted string"],
+    [{ tls: null }, "tls: must be an object"],
+    [{ tls: { caFile: ["a.pem"] } }, "tls: caFile: must be a string"],
+    [{ tls: { passphrase: "plain" } }, "tls: passphrase: must be a Redacted string"]
+  ]
+  for (const [options, says] of untypedParts) {
+    it(`says what is wrong with ${JSON.stringify(options)}`, () => {
+      const result = AmqpUri.make(options as AmqpUri.Options)
+      if (Result.isSuccess(result)) return assert.fail("made one")
+      assert.include(result.failure.message, says)
+      assert.notInclude(inspect(result, { depth: 9 }), "plain")
+    })
+  }
+
   const group = Arbitrary.schema(Schema.Literals(["", "0", "1", "ff", "ABCD", "12345", "g", "1.2.3.4", "1.2.3.256"]))
   const groups = Arbitrary.array(group, { minLength: 1, maxLength: 9 })
 

@@ -15,6 +15,8 @@ const rowsOf = (heading: string): ReadonlyArray<ReadonlyArray<string>> => {
 const connectionLost = (reason: AmqpError.ConnectionErrorReason) =>
   new AmqpError.ConnectionLost({ cause: new AmqpError.AmqpConnectionError({ reason }) })
 const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
+const moveError = (cause: AmqpError.AmqpMoveError["cause"]) =>
+  new AmqpError.AmqpMoveError({ from: "", total: 1, moved: 0, skipped: 0, failed: 1, cause })
 const socketLost = new AmqpError.SocketLost({ description: "", cause: undefined })
 const closed = new AmqpError.ConnectionClosed()
 const notFound = AmqpError.replyReason({ replyCode: 404, replyText: "NOT_FOUND", method: "" })
@@ -25,7 +27,9 @@ type Tag =
   | AmqpError.ConnectionErrorReason["_tag"]
   | AmqpError.ChannelErrorReason["_tag"]
   | AmqpError.PublishErrorReason["_tag"]
+  | "AmqpMoveError"
   | "AmqpConsumerCancelled"
+  | "AmqpConsumerStopped"
   | "AmqpDecodeError"
   | "AmqpEncodeError"
 
@@ -70,7 +74,9 @@ const reasons: Record<Exclude<Tag, AmqpError.ReplyReason["_tag"]>, ReadonlyArray
     new AmqpError.NotSent({ cause: channelError(new AmqpError.SendTimeout()) }),
     new AmqpError.NotSent({ cause: channelError(invalid) })
   ],
+  AmqpMoveError: [moveError(channelError(connectionLost(socketLost))), moveError(channelError(notFound))],
   AmqpConsumerCancelled: [new AmqpError.AmqpConsumerCancelled({ queue: "", consumerTag: "" })],
+  AmqpConsumerStopped: [new AmqpError.AmqpConsumerStopped({ queue: "", cause: new Error() })],
   AmqpDecodeError: [new AmqpError.AmqpDecodeError({ problem: "Json", part: "body", description: "" })],
   AmqpEncodeError: [new AmqpError.AmqpEncodeError({ problem: "Platform", description: "" })]
 }

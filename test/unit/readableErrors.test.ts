@@ -54,7 +54,17 @@ const errors: ReadonlyArray<readonly [string, Error, ReadonlyArray<string>]> = [
   ],
   ["one failure of a batch", batch(1), ["1 of 2 messages failed", "  0: ", "no exchange 'x'"]],
   ["many failures of a batch", batch(5000), ["5000 of 10000 messages failed", "  0: ", "  4: ", "and 4997 more"]],
+  [
+    "a move that was not completed",
+    new AmqpError.AmqpMoveError({ from: "jobs", total: 9, moved: 4, skipped: 0, failed: 1, cause: unknown }),
+    ["jobs", "4 were moved", "1 failed", "id-42", "no exchange 'x'"]
+  ],
   ["a cancelled consumer", new AmqpError.AmqpConsumerCancelled({ queue: "jobs", consumerTag: "t" }), ["jobs"]],
+  [
+    "a consumer that its policy stopped",
+    new AmqpError.AmqpConsumerStopped({ queue: "jobs", cause: new TypeError("no such order") }),
+    ["jobs", "TypeError: no such order"]
+  ],
   [
     "a message that can't be decoded",
     new AmqpError.AmqpDecodeError({ problem: "Json", part: "body", description: "not JSON" }),
@@ -115,6 +125,14 @@ describe("an error in a log", () => {
         }
       }))
   }
+
+  it("is readable whichever it is", () => {
+    const classes = Object.values<unknown>({ ...AmqpError, AmqpUriError })
+      .flatMap((value) => typeof value === "function" && value.prototype instanceof Error ? [value] : [])
+    assert.isAbove(classes.length, 40)
+    const { toJSON } = AmqpError.Nacked.prototype as { readonly toJSON?: unknown }
+    for (const { name, prototype } of classes) assert.strictEqual(Reflect.get(prototype, "toJSON"), toJSON, name)
+  })
 
   it("is one flat record, with the tags of its reason and its cause", () => {
     assert.deepStrictEqual(JSON.parse(JSON.stringify(unknown)), {

@@ -333,7 +333,7 @@ const catchCases = <A, E, R>(
       })
   )
 
-/** Whether there is a case for a tag, own or inherited. What every object inherits is none. */
+/** Whether there is a case for a tag, own or inherited. What every object inherits is not one. */
 const isCase = (cases: Readonly<Record<string, unknown>>, tag: string): boolean =>
   tag in cases && (Object.hasOwn(cases, tag) || !(tag in Object.prototype))
 
@@ -622,8 +622,11 @@ export const qos = (options: {
   Program.make((channel) =>
     Effect.flatMap(
       Validation.attempt(() => {
-        const { global = false, prefetchCount } = Validation.knownKeys(options, ["prefetchCount", "global"])
-        return { global, prefetchCount: Validation.wholeNumber("prefetchCount", prefetchCount, 0, 65535) }
+        const { global, prefetchCount } = Validation.knownKeys(options, ["prefetchCount", "global"])
+        return {
+          global: Validation.flag("global", global),
+          prefetchCount: Validation.wholeNumber("prefetchCount", prefetchCount, 0, 65535)
+        }
       }),
       ({ global, prefetchCount }) => {
         channel.isAltered = true

@@ -280,6 +280,12 @@ const guest: AmqpSasl.Credentials = { username: "guest", password: Redacted.make
 
 const mebibyte = 1024 * 1024
 
+const mechanismsOf = (given: Options["mechanisms"] = defaultMechanisms): NonEmptyReadonlyArray<AmqpSasl.Mechanism> => {
+  const mechanisms: ReadonlyArray<Partial<AmqpSasl.Mechanism> | null> = Array.isArray(given) ? given : []
+  if (mechanisms.length > 0 && mechanisms.every((each) => typeof each?.start === "function")) return given
+  throw Validation.invalid("mechanisms: must be a list of SASL mechanisms, such as [AmqpSasl.plain]")
+}
+
 /** The options, checked. Throws an `InvalidArgument`. */
 const resolve = (given: Options, transport: internal.TransportProtection | undefined): SessionOptions => {
   const options = Validation.knownKeys(given, optionKeys, "AmqpConnection options")
@@ -287,7 +293,7 @@ const resolve = (given: Options, transport: internal.TransportProtection | undef
   const heartbeat = Validation.duration("heartbeat", options.heartbeat ?? "60 seconds", 0, true)
   return {
     credentials: Effect.isEffect(credentials) ? credentials : Effect.succeed(credentials),
-    mechanisms: options.mechanisms ?? defaultMechanisms,
+    mechanisms: mechanismsOf(options.mechanisms),
     refreshMargin: Validation.duration(
       "credentialsRefreshMargin",
       options.credentialsRefreshMargin ?? "60 seconds",
@@ -297,7 +303,10 @@ const resolve = (given: Options, transport: internal.TransportProtection | undef
     transport,
     virtualHost: options.virtualHost ?? "/",
     locale: options.locale ?? "en_US",
-    clientProperties: clientPropertiesOf(options.connectionName, options.clientProperties),
+    clientProperties: clientPropertiesOf(
+      options.connectionName,
+      Validation.record("clientProperties", options.clientProperties ?? {})
+    ),
     heartbeatSeconds: Validation.wholeNumber("heartbeat (in seconds)", Duration.toSeconds(heartbeat), 0, 65535),
     frameMax: frameMax === 0 ? 0 : Validation.wholeNumber("frameMax (0, no limit, or bytes)", frameMax, 8192, maxFrame),
     initialFrameMax: initialFrameMax === undefined

@@ -99,7 +99,7 @@ export interface AmqpDelivery extends StreamDelivery {
 export type SettlementTag = "Ack" | "Reject" | "Requeue"
 
 /**
- * What is to become of a delivery, with a value for whoever asked: {@link ack}, {@link reject} or {@link requeue}. Only these, and what
+ * What is to become of a delivery, with a value for the caller: {@link ack}, {@link reject} or {@link requeue}. Only these, and what
  * {@link as} makes of them, are settlements: at run time a value of the same shape is not. The type of `ack` says what it is, and that
  * of the others only that they are settlements: so a handler may return one or the other, and one for a stream only `ack`.
  *

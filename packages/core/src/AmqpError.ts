@@ -391,9 +391,12 @@ export class AmqpConsumerStopped extends Schema.TaggedError<AmqpConsumerStopped>
   queue: Schema.String,
   cause: Schema.Defect()
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const { cause } = this
-    const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : "a failure that is no Error"
+    const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : "a failure that is not an Error"
     return `The consumer of the queue ${
       JSON.stringify(this.queue)
     } was stopped by its failure policy, after a handler failed: ${why}`
@@ -425,12 +428,15 @@ export class AmqpMoveError extends Schema.TaggedError<AmqpMoveError>()("AmqpMove
   failed: Schema.Int,
   cause: Schema.Union([AmqpPublishError, AmqpChannelError, AmqpConsumerCancelled])
 }) {
+  static {
+    readable(this)
+  }
   override get message(): string {
     const { cause, failed, from, moved, skipped, total } = this
-    const counts = `${moved} were moved, ${skipped} skipped and ${failed} failed`
+    const counts = `${moved} were moved, ${skipped} were skipped and ${failed} failed`
     return `Of ${total} messages in queue ${
       JSON.stringify(from)
-    } ${counts}; those not moved stay in it. ${cause.message}`
+    }, ${counts}; those not moved stay in it. ${cause.message}`
   }
   /** Whether moving the rest may succeed without any change. */
   get isRetryable(): boolean {

@@ -92,17 +92,17 @@ export type MakeOptions =
  */
 export const make = (name: string, options: MakeOptions): AmqpExchange => {
   Validation.knownKeys(options, ["type", "pluginType", ...optionKeys])
-  const { alternateExchange, arguments: table = {}, autoDelete = false, durable = true, internal = false } = options
+  const { alternateExchange, arguments: table = {} } = options
   return Topology.describe({
     name: Validation.nonEmptyName("exchange", name),
     type: typeOf(options),
-    durable,
-    autoDelete,
-    internal,
+    durable: Validation.flag("durable", options.durable, true),
+    autoDelete: Validation.flag("autoDelete", options.autoDelete),
+    internal: Validation.flag("internal", options.internal),
     arguments: Validation.extend(table, {
       "alternate-exchange": alternateExchange === undefined
         ? undefined
-        : Validation.nonEmptyName("alternateExchange", Topology.nameOf(alternateExchange))
+        : Validation.nonEmptyName("alternateExchange", Topology.nameOf(alternateExchange, "alternateExchange"))
     }),
     bindings: [],
     references: Topology.described(alternateExchange)
@@ -183,7 +183,7 @@ export interface Binding {
 
 const describeBinding = (binding: Binding): Topology.BindingDescription => {
   const { arguments: table = {}, routingKey = "", source } = Validation.knownKeys(binding, bindingKeys, "binding")
-  Validation.nonEmptyName("source", Topology.nameOf(source))
+  Validation.nonEmptyName("source", Topology.nameOf(source, "source"))
   return { exchange: source, routingKey: Validation.name("routingKey", routingKey), arguments: table }
 }
 
@@ -256,7 +256,7 @@ const onExchange = <A>(
   Program.make((channel) =>
     Effect.flatMap(
       Validation.attempt(() => {
-        const name = Topology.nameOf(exchange)
+        const name = Topology.nameOf(exchange, "exchange")
         if (name !== "") return name
         throw Validation.invalid("exchange: must not be empty; the default exchange can only be published to")
       }),
@@ -315,7 +315,7 @@ const remove = (
 ): AmqpChannel<void, AmqpChannelError> =>
   onExchange(exchange, (channel, name) =>
     Effect.flatMap(
-      Validation.attempt(() => Validation.knownKeys(options, ["ifUnused"]).ifUnused ?? false),
+      Validation.attempt(() => Validation.flag("ifUnused", Validation.knownKeys(options, ["ifUnused"]).ifUnused)),
       (ifUnused) => Effect.asVoid(channel.request({ _tag: "exchange.delete", exchange: name, ifUnused, noWait: false }))
     ))
 

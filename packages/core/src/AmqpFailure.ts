@@ -283,6 +283,8 @@ export interface RetryInPlaceOptions<in E, out R = never> {
 export const retryInPlace = <E = unknown, R = never>(options: RetryInPlaceOptions<E, R> = {}): OnFailure<E, R> => {
   Validation.knownKeys(options, ["pauses", "while", "otherwise"], "options of retryInPlace")
   const { otherwise = deadLetter, pauses = standardPauses, while: isWorthwhile = mayHeal } = options
+  Validation.callable("otherwise", otherwise)
+  Validation.callable("while", isWorthwhile)
   const pauseAfter = Schedule.isSchedule(pauses) ? delayOfSchedule(pauses, maxPauseMillis) : pauseOfList(pauses)
   const count = Schedule.isSchedule(pauses) ? "" : ` of ${pauses.length + 1}`
   return (cause, delivery, failed) =>
@@ -308,6 +310,7 @@ const mayHeal = (cause: Cause.Cause<unknown>): boolean =>
   )
 
 const pauseOfList = (pauses: ReadonlyArray<Duration.Input>): DelayAfter => {
+  if (!Array.isArray(pauses)) throw Validation.invalid("pauses: must be a list of times or a Schedule")
   const checked = pauses.map((pause) => Duration.millis(Validation.timeout("pauses", pause)))
   return (failures) => Effect.succeed(checked[failures - 1])
 }
@@ -436,7 +439,7 @@ export interface CopyOptions<in E, out R = never> {
   /**
    * What becomes of the original when its copy failed: no queue took it (`Returned`), the broker refused it or gave no word within a
    * minute, or the delay queue could not be declared. Default: it is logged, and a second later the original is handed back, so
-   * that nothing gets lost; a minute later when the copy is no valid message (`InvalidArgument`), mostly as its headers do not fit a
+   * that nothing gets lost; a minute later when the copy is not a valid message (`InvalidArgument`), mostly as its headers do not fit a
    * frame, since the next copy will not be either.
    */
   readonly onCopyFailure?:
@@ -522,6 +525,8 @@ export const retry = <E = unknown, R = never, R2 = never>(
     "options of retry"
   )
   const { delayQueue: delayQueueOf = delayQueue, delays, otherwise = deadLetter } = options
+  Validation.callable("otherwise", otherwise)
+  Validation.callable("delayQueue", delayQueueOf)
   const delayAfter = Schedule.isSchedule(delays) ? delayOfSchedule(delays, maxDelayMillis) : delayOfList(delays)
   return (cause, delivery, failed) =>
     Effect.gen(function*() {
@@ -660,6 +665,7 @@ export const delayQueue = (queue: string, delay: Duration.Input): AmqpQueue.Amqp
 type DelayAfter = (failures: number) => Effect.Effect<Duration.Duration | undefined>
 
 const delayOfList = (delays: ReadonlyArray<Duration.Input>): DelayAfter => {
+  if (!Array.isArray(delays)) throw Validation.invalid("delays: must be a list of times or a Schedule")
   const checked = delays.map((delay) => {
     const millis = Validation.millis("delays", delay, 0)
     if (millis > maxDelayMillis) throw Validation.invalid(`delays: must be at most ${maxDelayMillis} milliseconds`)

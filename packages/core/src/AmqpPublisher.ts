@@ -72,7 +72,7 @@ export interface Options {
    * it: the broker has it at least once. When the attempts end and one of them had an unknown outcome, so has the publish.
    *
    * It stops when the connection is lost, since this publisher can't publish any more, and pauses for at least 50 ms where the
-   * message was not even sent. Default: it does not try again.
+   * message was not even sent, or was refused (`Nacked`). Default: it does not try again.
    */
   readonly retry?: Schedule.Schedule<unknown, AmqpPublishError> | undefined
   /** Whether messages get an id and a timestamp as they are published, where they have none; see `AmqpMessage.stamp`. Default: no. */
@@ -141,6 +141,10 @@ export const make = Effect.fnUntraced(function*(
 ): Effect.fn.Return<AmqpPublisher["Service"], AmqpChannelError, AmqpConnection.AmqpConnection | Scope.Scope> {
   const { defaults, limits } = yield* Validation.attempt(() => {
     const known = Validation.knownKeys(options, optionKeys, "AmqpPublisher options")
+    Stamp.check(known.stamp)
+    if (known.retry !== undefined && !Schedule.isSchedule(known.retry)) {
+      throw Validation.invalid("retry: must be a Schedule")
+    }
     return { limits: resolveLimits(known), defaults: addDefaults(known.defaults) }
   })
   const session = sessionOf(yield* AmqpConnection.AmqpConnection)
@@ -170,7 +174,7 @@ export const make = Effect.fnUntraced(function*(
       return publishPrepared(message, options).pipe(
         Effect.retry({
           schedule,
-          // A publisher that is over stays so: its connection is lost, or its scope has closed.
+          // A publisher that has ended stays ended: its connection is lost, or its scope has closed.
           while: (error) => {
             if (error.reason._tag === "OutcomeUnknown") unknown = error
             return error.isRetryable && !publishing.isOver
@@ -231,15 +235,18 @@ const tellsLess: ReadonlySet<string> = new Set(["NotSent", "Nacked"])
 
 const constant = <A>(value: A) => (): A => value
 
-/** The shortest pause before a message that was not sent is tried again, in milliseconds. */
+/** The shortest pause before a message that the broker does not have is tried again, in milliseconds. */
 const leastPause = 50
 
-/** A schedule with a pause where nothing else takes time: a schedule without delays would keep the process busy. */
+/**
+ * A schedule with a pause where nothing else takes time: one without delays would keep this process busy, and for a full queue that
+ * refuses messages the broker too.
+ */
 const unhurried = (schedule: Schedule.Schedule<unknown, AmqpPublishError>) =>
   Schedule.modifyDelay(
     schedule,
     ({ duration, input }) =>
-      Effect.succeed(input.reason._tag === "NotSent" ? Duration.max(duration, Duration.millis(leastPause)) : duration)
+      Effect.succeed(tellsLess.has(input.reason._tag) ? Duration.max(duration, Duration.millis(leastPause)) : duration)
   )
 
 const optionKeys = Validation.keysOf<Options>({

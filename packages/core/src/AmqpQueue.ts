@@ -182,14 +182,14 @@ const makeClassic = <Name extends string>(
   name: Name,
   options: ClassicOptions
 ): AmqpQueue<"classic"> & { readonly name: Name } => {
-  const { autoDelete = false, durable = true, exclusive = false, maxPriority, overflow } = options
+  const { maxPriority, overflow } = options
   QueueOptions.checkArguments(options.arguments)
   return Topology.describe({
     type: "classic",
     name,
-    durable,
-    exclusive,
-    autoDelete,
+    durable: Validation.flag("durable", options.durable, true),
+    exclusive: Validation.flag("exclusive", options.exclusive),
+    autoDelete: Validation.flag("autoDelete", options.autoDelete),
     arguments: Validation.extend(options.arguments ?? {}, {
       "x-queue-type": "classic",
       ...QueueOptions.messageQueueArguments(options),
@@ -329,7 +329,7 @@ export interface Binding {
 
 const describeBinding = (binding: Binding): Topology.BindingDescription => {
   const { arguments: table = {}, exchange, routingKey = "" } = Validation.knownKeys(binding, bindingKeys, "binding")
-  Validation.nonEmptyName("exchange", Topology.nameOf(exchange))
+  Validation.nonEmptyName("exchange", Topology.nameOf(exchange, "exchange"))
   return { exchange, routingKey: Validation.name("routingKey", routingKey), arguments: table }
 }
 
@@ -590,7 +590,9 @@ const remove: {
   )
 
 const deleteConditions = (queue: string | AmqpQueue, options: DeleteOptions) => {
-  const { ifEmpty = false, ifUnused = false } = Validation.knownKeys(options, ["ifUnused", "ifEmpty"])
+  const known = Validation.knownKeys(options, ["ifUnused", "ifEmpty"])
+  const ifEmpty = Validation.flag("ifEmpty", known.ifEmpty)
+  const ifUnused = Validation.flag("ifUnused", known.ifUnused)
   const isOtherType = typeof queue === "object" && queue.type !== "classic"
   if (isOtherType && (ifEmpty || ifUnused)) {
     throw Validation.invalid(`ifUnused, ifEmpty: a ${queue.type} queue is deleted without conditions`)
@@ -849,10 +851,10 @@ const toMove = (
   to: MoveTarget | ((message: AmqpDelivery.ReceivedMessage) => MoveTarget),
   options: MoveOptions<unknown>
 ): Moving.Move => {
-  const { dryRun, filter, limit = Infinity, maxFailures = 0, prefetch = 500, resetFailures } = Validation.knownKeys(
-    options,
-    ["limit", "filter", "dryRun", "onProgress", "resetFailures", "maxFailures", "prefetch"]
-  )
+  const { dryRun, filter, limit = Infinity, maxFailures = 0, onProgress, prefetch = 500, resetFailures } = Validation
+    .knownKeys(options, ["limit", "filter", "dryRun", "onProgress", "resetFailures", "maxFailures", "prefetch"])
+  Validation.callable("filter", filter)
+  Validation.callable("onProgress", onProgress)
   const queue = Validation.name("from", Topology.checkedName(from))
   if (typeof from === "object" && from.type === "stream") throw Moving.isStream(queue)
   const route = typeof to === "function" ? undefined : routeTo(to)
@@ -863,16 +865,20 @@ const toMove = (
     routeOf: typeof to === "function" ? (message) => routeTo(to(message)) : () => route ?? routeTo(queue),
     filter,
     limit: limit === Infinity ? limit : Validation.wholeNumber("limit", limit, 1),
-    isDry: dryRun === true,
+    isDry: Validation.flag("dryRun", dryRun),
     prefetch: Validation.wholeNumber("prefetch", prefetch, 1, Moving.maxPrefetch),
     maxFailures: maxFailures === Infinity ? maxFailures : Validation.wholeNumber("maxFailures", maxFailures, 0),
-    resetFailures: resetFailures === true
+    resetFailures: Validation.flag("resetFailures", resetFailures)
   }
 }
 
 /** Where a target is, by names. Throws an `InvalidArgument`. */
 const routeTo = (to: MoveTarget): { readonly exchange: string; readonly routingKey: string } => {
-  if (typeof to === "string" || !("routingKey" in to)) return { exchange: "", routingKey: Topology.checkedName(to) }
-  const exchange = Validation.name("exchange", Topology.nameOf(to.exchange))
-  return { exchange, routingKey: Validation.name("routingKey", to.routingKey) }
+  if (typeof to !== "object" || to === null || !("exchange" in to)) {
+    return { exchange: "", routingKey: Validation.name("to", Topology.checkedName(to)) }
+  }
+  Validation.knownKeys(to, ["exchange", "routingKey"], "to")
+  const exchange = Validation.name("exchange", Topology.nameOf(to.exchange, "exchange"))
+  const checkKey = exchange === "" ? Validation.nonEmptyName : Validation.name
+  return { exchange, routingKey: checkKey("routingKey", to.routingKey) }
 }

@@ -211,7 +211,7 @@ class Calls implements ConsumerSink {
     }
   }
 
-  /** The reply to a call that has ended, or to none at all. Worth a word, but not one for each. */
+  /** The reply to a call that has ended, or to none at all. Worth a log line, but not one for each. */
   private unmatched(reply: AmqpDelivery.ReceivedMessage): void {
     const count = this.log.note()
     if (count === undefined) return

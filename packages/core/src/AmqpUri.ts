@@ -234,18 +234,31 @@ const tlsKeys = Validation.keysOf<TlsParameters>({
   serverName: true
 })
 
-/** What the text could not say: unknown options, and times that are none. Throws an `AmqpUriError`. */
+/** What the text could not say: unknown options, and values of other types. Throws an `AmqpUriError`. */
 const checked = (options: Options): Options => {
-  const { connectTimeout, heartbeat, tls } = options
   check("Uri", () => {
-    Validation.knownKeys(options, optionKeys, "AmqpUri options")
-    if (tls !== undefined) Validation.knownKeys(tls, tlsKeys, "AmqpUri options: tls")
+    const { host, password, tls, username, virtualHost } = Validation.knownKeys(options, optionKeys, "AmqpUri options")
+    for (const [name, text] of Object.entries({ host, username, virtualHost })) checkText(name, text)
+    checkSecret("password", password)
+    if (tls === undefined) return
+    const { caFile, caPath, certFile, keyFile, passphrase } = Validation.knownKeys(tls, tlsKeys, "AmqpUri options: tls")
+    for (const [name, text] of Object.entries({ caFile, caPath, certFile, keyFile })) checkText(`tls: ${name}`, text)
+    checkSecret("tls: passphrase", passphrase)
   })
+  const { connectTimeout, heartbeat } = options
   check("Query", () => {
     if (heartbeat !== undefined) Validation.duration("heartbeat", heartbeat, 0, true)
     if (connectTimeout !== undefined) Validation.duration("connectTimeout", connectTimeout, 1, true)
   })
   return options
+}
+
+const checkText = (name: string, value: unknown): void => {
+  if (value !== undefined && typeof value !== "string") throw Validation.invalid(`${name}: must be a string`)
+}
+
+const checkSecret = (name: string, value: unknown): void => {
+  if (value !== undefined && !isSecret(value)) throw Validation.invalid(`${name}: must be a Redacted string`)
 }
 
 const check = (part: AmqpUriError["part"], body: () => void): void => {
@@ -444,6 +457,8 @@ const parseQuery = (query: string, secure: boolean): Result.Result<ParameterFiel
     const fields = readParameters(pairs, secure)
     return typeof fields === "string" ? yield* fail("Query", fields) : fields
   })
+
+const isSecret = (value: unknown): boolean => Redacted.isRedacted(value) && typeof Redacted.value(value) === "string"
 
 const reveal = (secret: Redacted.Redacted<string>): string => encodeURIComponent(Redacted.value(secret))
 

@@ -176,6 +176,10 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
         if (passphrase !== undefined && typeof passphrase !== "string" && !Redacted.isRedacted(passphrase)) {
           throw new TypeError("passphrase: must be a string or a Redacted")
         }
+        // A text such as "false" would count as true.
+        if (typeof dangerouslyAcceptAnyCertificate !== "boolean") {
+          throw new TypeError("dangerouslyAcceptAnyCertificate: must be true or false")
+        }
         const given = passphrase === undefined
           ? { ...fromUri, ...more }
           : {

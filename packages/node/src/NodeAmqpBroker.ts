@@ -16,6 +16,7 @@
  *
  * @since 0.1.0
  */
+import { InvalidArgument } from "@effect-amqp/core/AmqpError"
 import { AmqpBroker } from "@effect-amqp/core/testing"
 import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
 import * as Effect from "effect/Effect"
@@ -40,7 +41,8 @@ export interface ListenOptions {
 /**
  * Serves the broker on a port until the scope ends, and answers where.
  *
- * Fails with a `SocketServerError` if the address can't be listened to: a port that is in use or is none, a host of another machine.
+ * Fails with a `SocketServerError` if the address can't be listened to: a port that is in use or is not a port, a host of another machine.
+ * An unknown option is a defect, as with `AmqpBroker.Options`.
  *
  * @category constructors
  * @since 0.1.0
@@ -53,6 +55,9 @@ export const listen = Effect.fnUntraced(function*(
   AmqpBroker.AmqpBroker | Scope.Scope
 > {
   const broker = yield* AmqpBroker.AmqpBroker
+  for (const key in options) {
+    if (key !== "host" && key !== "port") throw InvalidArgument.unknownKey("listen options", key, ["host", "port"])
+  }
   const { host = "127.0.0.1", port = 5672 } = options
   if (!(Number.isInteger(port) && port >= 0 && port <= 65535)) {
     const cause = new RangeError("a port is a whole number from 0 to 65535")
@@ -73,5 +78,8 @@ export const listen = Effect.fnUntraced(function*(
  */
 export const layer = (
   options: ListenOptions & AmqpBroker.Options = {}
-): Layer.Layer<AmqpBroker.AmqpBroker, SocketServer.SocketServerError> =>
-  Layer.effectDiscard(listen(options)).pipe(Layer.provideMerge(AmqpBroker.layerBroker(options)))
+): Layer.Layer<AmqpBroker.AmqpBroker, SocketServer.SocketServerError> => {
+  // An unknown key is the broker's to refuse.
+  const { host, port, ...brokerOptions } = options
+  return Layer.effectDiscard(listen({ host, port })).pipe(Layer.provideMerge(AmqpBroker.layerBroker(brokerOptions)))
+}

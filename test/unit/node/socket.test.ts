@@ -425,6 +425,16 @@ describe("a socket to a URL with TLS", () => {
       )
     }))
 
+  it.live("dangerouslyAcceptAnyCertificate is true or false, and nothing else that may be meant as no", () =>
+    Effect.gen(function*() {
+      const { port } = yield* serving(expired)
+      for (const value of ["false", "no", 1, 0, null, {}]) {
+        // As from a configuration in JavaScript.
+        const options = { dangerouslyAcceptAnyCertificate: value as unknown as boolean }
+        assert.include(yield* failureOf(`amqps://127.0.0.1:${port}`, options), "must be true or false")
+      }
+    }))
+
   it.live("dangerouslyAcceptAnyCertificate takes any certificate, and false takes it back from the URL", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(expired)

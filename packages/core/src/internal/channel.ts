@@ -232,7 +232,7 @@ export class Channel {
 
   /**
    * Sends a message as one step, so that nothing of this channel can come between its frames. To be called only while
-   * `maySend`. In confirm mode `owner` hears what became of it. Properties may be encoded already.
+   * `maySend`. In confirm mode `owner` is told what became of it. Properties may be encoded already.
    *
    * All that is a user's is read before the first byte is written: reading may run their code (getters, proxies, iterators), which may
    * do anything with this channel. Throws an `EncodeError`, why the channel is closed by then, or what that code throws; and then
@@ -537,7 +537,7 @@ export class Channel {
     this.handBack(content)
   }
 
-  /** Has the queue take a delivery back that nobody here takes. Not one of a stream, which would end the connection. */
+  /** Has the queue take a delivery back that no consumer here takes. Not one of a stream, which would end the connection. */
   handBack({ method, properties }: Content<BasicDeliver>): void {
     if (!mayBeOfStream(properties)) this.acknowledgements.nack(Number(method.deliveryTag), true)
   }

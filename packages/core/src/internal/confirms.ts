@@ -39,7 +39,7 @@ export class ConfirmLedger {
   count = 0
   /** What they hold: their bodies and encoded properties, in bytes. */
   bytes = 0
-  /** Hears which publishes a close is about, before their owners do. */
+  /** Is told which publishes a close is about, before their owners are. */
   onJudged: ((judgement: Judgement) => void) | undefined
 
   private readonly counts: Counts
@@ -170,7 +170,7 @@ export class ConfirmLedger {
     if (this.count === 0 || !canBlame(error)) return this.settle(0, true, error)
     const judgement = judge(error, this.inFlight(), this.onJudged !== undefined)
     this.onJudged?.(judgement)
-    // Owners may do anything when they hear of it, but not publish here: the channel is gone.
+    // Owners may do anything when they are told, but not publish here: the channel is gone.
     const last = this.next - 1
     for (let number = this.oldest; number <= last; number++) {
       const publish = this.publishAt(number)

@@ -32,7 +32,7 @@ const prefetchFor = (concurrency: number): number =>
 
 const defaultPrefetch = 100
 
-/** Of consumers whose deliveries are settled by the program, or by nobody. */
+/** Of consumers whose deliveries are settled by the program, or not at all. */
 export const resolve = (queues: Queues, options: ConsumerOptions): SubscriptionOptions => {
   const { autoAck } = options
   // What comes from JavaScript or a cast must not decide it by chance.
@@ -71,7 +71,9 @@ export const resolveServing = (
   }
   const known = [...keys, "autoAck", "drainTimeout", ...(isTransactional ? [] : ["concurrency"]), ...moreKeys]
   // The keys of the caller's options are not this type's.
-  Validation.knownKeys<Record<string, unknown>>({ ...options }, known, "options of a consumer with a handler")
+  const given: Readonly<Record<string, unknown>> = { ...options }
+  Validation.knownKeys(given, known, "options of a consumer with a handler")
+  for (const name of ["onFailure", "onEnd"]) Validation.callable(name, given[name])
   const { concurrency: limit = 1, drainTimeout = "10 seconds" } = options
   const concurrency = limit === "unbounded" ? Infinity : Validation.wholeNumber("concurrency", limit, 1)
   return {

@@ -60,7 +60,7 @@ const defineGetter: (this: object, name: string, get: () => unknown) => void = R
   "__defineGetter__"
 )
 
-/** Properties that nobody can change, as they may be those of the next message too. */
+/** Properties that can't be changed, as they may be those of the next message too. */
 const frozen = (properties: ReceivedProperties): ReceivedProperties => {
   const { headers } = properties
   if (headers !== undefined) freeze(headers)
@@ -182,7 +182,7 @@ export const annotationsOf = (
   try {
     messageId = received.properties.messageId
   } catch {
-    // They are malformed, which whoever reads them is told.
+    // They are malformed, which reading them reports.
   }
   return { queue, ...(messageId === undefined ? {} : { messageId }), exchange, routingKey }
 }

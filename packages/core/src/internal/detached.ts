@@ -2,7 +2,7 @@
  * Bodies whose buffer was transferred between their publish and their write.
  *
  * Large bodies are sent by reference, and a transferred buffer has no bytes any more: a frame would announce more than comes, and the broker
- * would take the next frames for the rest of it. Such a message is not sent to its end, as nobody has its bytes; and so its
+ * would take the next frames for the rest of it. Such a message is not sent to its end, as its bytes are gone; and so its
  * channel can't be used any more, while all others go on.
  */
 import { concat } from "../protocol/bytes.ts"

@@ -40,11 +40,16 @@ const settingKeys = Validation.keysOf<SettingOptions>({
 export const make = (options: SettingOptions | undefined, session: SessionOptions): Instruments | undefined => {
   if (options === undefined) return undefined
   Validation.knownKeys(options, settingKeys, "AmqpTelemetry options")
-  const { durations = true, propagation = true, relation = "parent", spans = true } = options
+  const { relation = "parent" } = options
   if (relation !== "parent" && relation !== "link") {
     throw Validation.invalid("AmqpTelemetry options: relation: must be \"parent\" or \"link\"")
   }
-  return new Instruments({ durations, propagation, relation, spans }, session)
+  const flag = (name: "durations" | "propagation" | "spans") =>
+    Validation.flag(`AmqpTelemetry options: ${name}`, options[name], true)
+  return new Instruments(
+    { durations: flag("durations"), propagation: flag("propagation"), relation, spans: flag("spans") },
+    session
+  )
 }
 
 /** Something that is done with messages. */

@@ -22,7 +22,7 @@ import { invalid } from "./validation.ts"
 /** What is to be moved, with all defaults. */
 export interface Move {
   readonly from: string
-  /** What has to be there before anything is moved, as far as that is known. */
+  /** What has to be there before anything is moved, where that is known. */
   readonly target: { readonly queue: string } | { readonly exchange: string } | undefined
   /** Throws an `InvalidArgument`. */
   readonly routeOf: (message: Received) => Route
@@ -197,7 +197,7 @@ export class Mover {
     // A stream, which a name does not tell, would be copied and stay as it is.
     if (this.received++ === 0) this.mayBeStream = hasHeader(content.properties, offsetHeader)
     this.receivedBytes += content.bodySize
-    // What came into the queue after the move began is none of its business.
+    // What came into the queue after the move began is left there.
     if (this.isStopping || this.taken + this.inbox.length >= this.total) source.hold()
     else this.inbox.push({ source, content })
   }
@@ -246,7 +246,9 @@ export class Mover {
     }
     try {
       const message = new Received(content, { queue: from, consumerTag: content.method.consumerTag })
-      const isSelected = filter === undefined || filter(message)
+      const isSelected: unknown = filter === undefined || filter(message)
+      // A promise or an Effect would count as true.
+      if (typeof isSelected !== "boolean") throw new TypeError("filter: must return true or false")
       if (isSelected && !isDry) return this.publish(source, content, routeOf(message))
       this.counts[isSelected ? "moved" : "skipped"]++
       source.hold()

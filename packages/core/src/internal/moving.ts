@@ -59,7 +59,7 @@ const refuseStream = (session: Session, queue: string): Effect.Effect<void, Amqp
   }))
 
 /**
- * Moves messages. `report` hears of the progress while it changes, and at the end. Fails with an `AmqpChannelError` where nothing was done,
+ * Moves messages. `report` is told of the progress while it changes, and at the end. Fails with an `AmqpChannelError` where nothing was done,
  * and after that with an `AmqpMoveError`.
  */
 export const move = <R>(
@@ -73,7 +73,9 @@ export const move = <R>(
       const target = yield* Scope.provide(session.channels.scoped, scope)
       const total = yield* readyIn(target, from)
       yield* checkTarget(target, request.target)
-      if (total === 0 || (request.isDry && request.filter === undefined)) {
+      const onlyCounts = request.isDry && request.filter === undefined
+      if (total > 0 && onlyCounts) yield* refuseStream(session, from)
+      if (total === 0 || onlyCounts) {
         return { total, moved: Math.min(total, request.limit), skipped: 0, failed: 0 }
       }
       yield* target.confirmSelect

@@ -8,7 +8,7 @@ import * as BasicProperties from "../protocol/BasicProperties.ts"
 import { bytesOf } from "../protocol/bytes.ts"
 import type { ByteWriter } from "../protocol/ByteWriter.ts"
 import { draft } from "../protocol/draft.ts"
-import { EncodedTable } from "../protocol/fieldTable.ts"
+import { EncodedTable, isTable } from "../protocol/fieldTable.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import { EncodeError } from "../protocol/ProtocolError.ts"
 
@@ -135,7 +135,7 @@ export const writeProperties = (writer: ByteWriter, properties: Properties): voi
   if (isConstant(properties)) encodings.set(properties, writer.bytesSince(start))
 }
 
-/** The bytes of properties, for whoever compares them. */
+/** The bytes of properties, to be compared. */
 export const encodedProperties = (properties: Properties): Uint8Array => {
   const start = draft.provisionalBytes
   try {
@@ -210,10 +210,8 @@ const text = (name: string, value: string | undefined): string | undefined => {
 }
 
 const table = (headers: FieldTable | undefined): FieldTable | undefined => {
-  if (headers === undefined || (typeof headers === "object" && headers !== null && !Array.isArray(headers))) {
-    return headers
-  }
-  throw new EncodeError({ message: "headers: must be an object" })
+  if (headers === undefined || isTable(headers)) return headers
+  throw new EncodeError({ message: "headers: must be a plain object" })
 }
 
 const unknown = ({ flags, values }: BasicProperties.UnknownProperties): BasicProperties.UnknownProperties => {

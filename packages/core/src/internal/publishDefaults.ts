@@ -2,7 +2,7 @@
  * What a publisher adds to its messages where they say nothing themselves.
  */
 import { InvalidArgument } from "../AmqpError.ts"
-import type { FieldTable } from "../protocol/fieldTable.ts"
+import { isTable } from "../protocol/fieldTable.ts"
 import { EncodeError } from "../protocol/ProtocolError.ts"
 import { Message } from "./message.ts"
 import { encodedProperties } from "./properties.ts"
@@ -56,17 +56,18 @@ const none: AddDefaults = { toMessage: (message) => message, toOptions: (options
 export const addDefaults = (given: Defaults | undefined): AddDefaults => {
   if (given === undefined) return none
   const { mandatory, ...properties } = Validation.knownKeys(given, keys, "defaults")
-  if (mandatory !== undefined && typeof mandatory !== "boolean") {
-    throw Validation.invalid("defaults: mandatory: must be true or false")
-  }
+  Validation.flag("defaults: mandatory", mandatory)
   try {
     encodedProperties(properties)
   } catch (thrown) {
     if (!(thrown instanceof EncodeError)) throw thrown
     throw new InvalidArgument({ description: `defaults: ${thrown.message}` })
   }
-  // Whoever changes the object later does not change messages.
-  const defaults: Properties = { ...properties, ...(properties.headers && { headers: entries(properties.headers) }) }
+  // Changing the object later does not change messages.
+  const defaults: Properties = {
+    ...properties,
+    ...(properties.headers && { headers: { ...Validation.record("headers", properties.headers) } })
+  }
   // Messages made of one text or one JSON value after another share their properties.
   const merged = new WeakMap<Properties, Properties>()
   const merge = (own: Properties): Properties => {
@@ -94,10 +95,9 @@ const mergeProperties = (defaults: Properties, own: Properties): Properties => {
     // Keys of other names stay, so that they are refused when the message is encoded.
     if (value !== undefined) Object.assign(properties, { [key]: value })
   }
-  if (defaults.headers !== undefined && own.headers !== undefined) {
-    properties.headers = { ...entries(defaults.headers), ...entries(own.headers) }
+  // What is not a table stays, so that it is refused when the message is encoded.
+  if (defaults.headers !== undefined && isTable(own.headers)) {
+    properties.headers = { ...defaults.headers, ...Validation.record("headers", own.headers) }
   }
   return properties
 }
-
-const entries = (table: FieldTable): FieldTable => table instanceof Map ? Object.fromEntries(table) : { ...table }

@@ -293,7 +293,7 @@ export const failureOf = (outcome: Exclude<Outcome, "Acked">, target?: PublishTa
   )
 }
 
-/** The error for a message that can't be encoded, or whose channel was closed meanwhile. Throws what is no such error. */
+/** The error for a message that can't be encoded, or whose channel was closed meanwhile. Throws anything else. */
 export const unencodable = (thrown: unknown, target?: PublishTarget): AmqpError.AmqpPublishError => {
   if (thrown instanceof AmqpError.AmqpChannelError) return notSent(thrown, target)
   if (!(thrown instanceof EncodeError)) throw thrown

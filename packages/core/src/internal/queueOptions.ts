@@ -34,6 +34,9 @@ const optionKeys: Readonly<Record<Kind, ReadonlyArray<string>>> = {
 
 /** Refuses options that the type of queue does not have, which types miss in options from a variable or a spread. */
 export const checkKeys = (kind: Kind, options: object): void => {
+  if (typeof options !== "object" || options === null) {
+    throw Validation.invalid(`options of a ${kind} queue: must be an object`)
+  }
   const known = optionKeys[kind]
   for (const [key, value] of Object.entries(options)) {
     if (known.includes(key) || value === undefined) continue
@@ -75,7 +78,7 @@ export const messageQueueArguments = (options: MessageQueueOptions): Record<stri
     "x-max-length-bytes": optional(maxLengthBytes, (bytes) => Validation.wholeNumber("maxLengthBytes", bytes, 0)),
     "x-dead-letter-exchange": exchange,
     "x-dead-letter-routing-key": routingKey,
-    "x-single-active-consumer": options.singleActiveConsumer === true ? true : undefined
+    "x-single-active-consumer": Validation.flag("singleActiveConsumer", options.singleActiveConsumer) ? true : undefined
   }
 }
 
@@ -89,7 +92,10 @@ const deadLettersOf = (
         "deadLetterQueue: stands for a deadLetterExchange and a deadLetterRoutingKey, which can't be given besides"
       )
     }
-    return { exchange: "", routingKey: Validation.nonEmptyName("deadLetterQueue", Topology.nameOf(deadLetterQueue)) }
+    return {
+      exchange: "",
+      routingKey: Validation.nonEmptyName("deadLetterQueue", Topology.nameOf(deadLetterQueue, "deadLetterQueue"))
+    }
   }
   const hasExchange = deadLetterExchange !== undefined || argument(table, "x-dead-letter-exchange") !== undefined
   if (deadLetterRoutingKey !== undefined && !hasExchange) {
@@ -98,7 +104,7 @@ const deadLettersOf = (
   return {
     exchange: optional(
       deadLetterExchange,
-      (exchange) => Validation.name("deadLetterExchange", Topology.nameOf(exchange))
+      (exchange) => Validation.name("deadLetterExchange", Topology.nameOf(exchange, "deadLetterExchange"))
     ),
     routingKey: optional(deadLetterRoutingKey, (key) => Validation.name("deadLetterRoutingKey", key))
   }

@@ -134,8 +134,8 @@ export const askCredentials = (
       () => new CredentialsUnavailable({ description: "their expiresAt is not a valid date", isRetryable: false })
     ),
     Effect.filterOrFail(
-      ({ password }) => Redacted.isRedacted(password),
-      () => new CredentialsUnavailable({ description: "their password is not a Redacted", isRetryable: false })
+      ({ password }) => Redacted.isRedacted(password) && typeof Redacted.value(password) === "string",
+      () => new CredentialsUnavailable({ description: "their password is not a Redacted string", isRetryable: false })
     )
   )
 

@@ -5,7 +5,7 @@
  * needed. A handler runs in its slot's fiber, so a message costs no fiber. The fibers of slots are detached and not interruptible but for the
  * handlers: they are stopped in order, when the scope of the consumer closes or when the consumer has ended.
  *
- * While handlers run, nobody waits for the subscription: it calls `fail` when it ends. Then nothing more is begun, the handlers that run may
+ * While handlers run, nothing waits for the subscription: it calls `fail` when it ends. Then nothing more is begun, the handlers that run may
  * finish within the drain timeout, and after that the end is told.
  */
 import * as Cause from "effect/Cause"
@@ -207,7 +207,7 @@ export class Serving<R> implements Inbox<Received> {
     const fiber = this.fork(
       Effect.uninterruptible(work).pipe(
         Effect.provideService(CurrentSlot, slot.token),
-        // What was going on where the consumer was started is no business of the handlers.
+        // The context in which the consumer was started does not concern the handlers.
         Effect.provideService(CurrentProgram, undefined)
       )
     )

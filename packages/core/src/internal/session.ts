@@ -555,7 +555,7 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   end(error: AmqpError.AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
-    // Before those who wait hear of it, in this very step.
+    // Before the waiting fibers are told, in this very step.
     this.secretFrames.wipe()
     this.counts.sessions.delete(this)
     // What came before the end counts: a confirm that was read is a confirm.
@@ -586,7 +586,7 @@ export const sessionOf = ({ updateSecret }: WithSession): Session => {
   const session = sessions.get(updateSecret)
   if (session !== undefined) return session
   throw new TypeError(
-    "The AmqpConnection was not made by AmqpConnection.make or AmqpConnection.layer, and is no copy of one that was"
+    "The AmqpConnection was not made by AmqpConnection.make or AmqpConnection.layer, and is not a copy of one that was"
   )
 }
 

@@ -6,16 +6,30 @@ import type * as Random from "effect/Random"
 import { Message } from "./message.ts"
 import type { Properties } from "./properties.ts"
 import { uuidV7 } from "./uuid.ts"
+import * as Validation from "./validation.ts"
 
 interface Stamped {
   readonly body: Uint8Array
   readonly properties: Properties
 }
 
+interface StampOptions {
+  readonly messageId?: boolean | undefined
+  readonly timestamp?: boolean | undefined
+}
+
+/** Throws an `InvalidArgument` for options that are unknown or neither true nor false. */
+export const check = (options: StampOptions | undefined): void => {
+  if (options === undefined) return
+  const { messageId, timestamp } = Validation.knownKeys(options, ["messageId", "timestamp"], "stamp")
+  Validation.flag("stamp: messageId", messageId)
+  Validation.flag("stamp: timestamp", timestamp)
+}
+
 /** The message with what it lacks, or the same message when it lacks nothing. */
 export const stamp = (
   message: Stamped,
-  options: { readonly messageId?: boolean | undefined; readonly timestamp?: boolean | undefined },
+  options: StampOptions,
   clock: Clock.Clock,
   random: Random.Random
 ): Stamped => {

@@ -151,11 +151,11 @@ export class Subscription<A extends Item> implements ConsumerSink {
   deliver(content: Content<BasicDeliver>): void {
     const consumer = this.consumers.get(content.method.consumerTag)
     if (consumer === undefined) {
-      // Nobody takes it: the broker ended the consumer of another queue, and this one was cancelled with it.
+      // No handler takes it: the broker ended the consumer of another queue, and this one was cancelled with it.
       if (!this.noAck) this.channel.handBack(content)
       return
     }
-    // The channel is about to be closed, which gives it back. By itself it would come again at once.
+    // The channel is about to be closed, which gives it back. Otherwise it would come again at once.
     if (this.inbox.isOver) return
     consumer.lastProperties = content.properties
     if (consumer.kind.isStream === undefined) consumer.kind.note(content.properties)
@@ -251,7 +251,7 @@ export class Subscription<A extends Item> implements ConsumerSink {
   }).pipe(Effect.ensuring(Effect.sync(() => this.inbox.fail(Cause.Done()))))
 
   /**
-   * Gives back what nobody works on: at once, where the broker gives it to others that way without counting it as an attempt. Closing
+   * Gives back what no handler works on: at once, where the broker gives it to others that way without counting it as an attempt. Closing
    * the channel gives back everything else.
    */
   handBack(tags: Iterable<number>): void {

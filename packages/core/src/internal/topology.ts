@@ -57,15 +57,21 @@ export const describe = <A extends object>(description: A): Readonly<A> & Pipeab
   // It takes what it is called on, which each copy is.
   Object.freeze({ ...description, pipe: Pipeable.Prototype.pipe }) // oxlint-disable-line typescript/unbound-method
 
-export const nameOf = (described: string | { readonly name: string }): string =>
-  typeof described === "string" ? described : described.name
+/** The name of an exchange or a queue. Throws an `InvalidArgument` for what is neither. */
+export const nameOf = (described: string | { readonly name: string }, what = "name"): string => {
+  if (typeof described === "string") return described
+  const name = nameIn(described)
+  // A function has a name too.
+  if (typeof described === "object" && typeof name === "string") return name
+  throw invalid(`${what}: must be a name or a description`)
+}
 
 /**
  * The name of a queue for an operation on it. To an empty one brokers say that they mean the last queue of the channel. Throws an
  * `InvalidArgument`.
  */
 export const checkedName = (queue: string | { readonly name: string }): string => {
-  const name = nameOf(queue)
+  const name = nameOf(queue, "queue")
   if (name === "") throw invalid("queue: must not be empty; a queue that the broker names is known by that name")
   return name
 }
@@ -92,7 +98,7 @@ export const routeOf = (options: {
   return { exchange: typeof exchange === "string" ? exchange : exchange.name, routingKey, mandatory }
 }
 
-/** As {@link routeOf}, or nothing: whoever publishes finds out what is wrong. */
+/** As {@link routeOf}, or nothing: the publish reports what is wrong. */
 export const routeIfValid = (options: Parameters<typeof routeOf>[0]): Route | undefined => {
   try {
     return routeOf(options)
@@ -135,12 +141,14 @@ export const collect = <Queue extends QueueDescription>(
   const addReferences = (description: ExchangeDescription | Queue): void =>
     (refersTo(description) as ReadonlyArray<ExchangeDescription | Queue>).forEach(add)
   const addExchange = (exchange: ExchangeDescription): void => {
+    expectDescription("exchange", exchange)
     const found = foundExchanges.get(exchange.name)
     if (found !== undefined) return expectEqual("exchange", found, exchange)
     foundExchanges.set(exchange.name, exchange)
     addReferences(exchange)
   }
   const addQueue = (queue: Queue): void => {
+    expectDescription("queue", queue)
     // Of queues that the broker names, each is another one.
     const found = queue.name === "" ? undefined : seenQueues.get(queue.name)
     if (found !== undefined) return expectEqual("queue", found, queue)
@@ -152,6 +160,11 @@ export const collect = <Queue extends QueueDescription>(
   for (const exchange of exchanges) addExchange(exchange)
   for (const queue of queues) addQueue(queue)
   return { exchanges: [...foundExchanges.values()], queues: foundQueues }
+}
+
+/** What JavaScript passes may have no more than a name. */
+const expectDescription = (what: string, description: { readonly references?: unknown } | null | undefined): void => {
+  if (!Array.isArray(description?.references)) throw invalid(`${what}: must be a name or a description`)
 }
 
 const expectEqual = <A extends { readonly name: string }>(what: string, found: A, other: A): void => {

@@ -27,7 +27,7 @@ export interface TransportProtection {
   readonly isEncrypted?: boolean | undefined
 }
 
-/** Whether the bytes are encrypted, as far as that is known. */
+/** Whether the bytes are encrypted, where that is known. */
 export const isEncrypted = (transport: TransportProtection | undefined): boolean | undefined =>
   transport?.isEncrypted ??
     (transport === undefined || transport.level === "Local" ? undefined : transport.level !== "None")

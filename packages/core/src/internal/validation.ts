@@ -4,15 +4,17 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { AmqpChannelError, InvalidArgument } from "../AmqpError.ts"
+import { isTable } from "../protocol/fieldTable.ts"
 import type { FieldTable, FieldValue } from "../protocol/fieldTable.ts"
 
 export const invalid = (description: string): InvalidArgument => new InvalidArgument({ description })
 
 /**
  * Options whose keys are all known. Types don't find a wrong one in options that come from a variable or a spread, and it would
- * be ignored without a word.
+ * be ignored silently.
  */
 export const knownKeys = <O extends object>(options: O, keys: ReadonlyArray<keyof O & string>, what = "options"): O => {
+  if (typeof options !== "object" || options === null) throw invalid(`${what}: must be an object`)
   for (const key in options) {
     const known: ReadonlyArray<string> = keys
     if (known.includes(key)) continue
@@ -30,8 +32,20 @@ export const keysOf = <O extends object>(
 
 const encoder = new TextEncoder()
 
+/** Yes or no. A text such as `"false"` would count as yes in one place and as no in another. */
+export const flag = (what: string, value: boolean | undefined, byDefault = false): boolean => {
+  if (value === undefined || typeof value === "boolean") return value ?? byDefault
+  throw invalid(`${what}: must be true or false`)
+}
+
+/** A function, where there is one. */
+export const callable = (what: string, value: unknown): void => {
+  if (value !== undefined && typeof value !== "function") throw invalid(`${what}: must be a function`)
+}
+
 /** A name of an entity: at most 255 bytes of UTF-8. */
 export const name = (what: string, value: string): string => {
+  if (typeof value !== "string") throw invalid(`${what}: must be a string`)
   if (value.length > 63 && encoder.encode(value).length > 255) {
     throw invalid(`${what}: a name holds at most 255 bytes of UTF-8`)
   }
@@ -68,7 +82,7 @@ const durationKeys: ReadonlySet<string> = new Set([
   "nanoseconds"
 ])
 
-/** The milliseconds of what may be a duration, NaN where it is none: `Duration` takes NaN and unknown units for zero. */
+/** The milliseconds of what may be a duration, NaN where it is not: `Duration` takes NaN and unknown units for zero. */
 const millisOf = (input: Duration.Input): number => {
   if (typeof input === "object" && input !== null && !Duration.isDuration(input)) {
     const isTuple = Array.isArray(input)
@@ -139,13 +153,18 @@ export const seconds = (what: string, input: Duration.Input, minimum: number): n
   return value
 }
 
+/** A table as a plain object, which a `Map` passes for without types. */
+export const record = (what: string, table: FieldTable): FieldTable => {
+  if (!isTable(table)) throw invalid(`${what}: must be a plain object`)
+  return table instanceof Map ? Object.fromEntries(table) : table
+}
+
 /** Adds the arguments that options stand for to those that were given by name. What is `undefined` is left out. */
 export const extend = (
   table: FieldTable,
   fromOptions: Readonly<Record<string, FieldValue | undefined>>
 ): FieldTable => {
-  const extended: Record<string, FieldValue> = {}
-  for (const [key, value] of table instanceof Map ? table : Object.entries(table)) extended[key] = value
+  const extended: Record<string, FieldValue | undefined> = { ...record("arguments", table) }
   for (const [key, value] of Object.entries(fromOptions)) {
     if (value === undefined) continue
     if (Object.hasOwn(extended, key)) throw invalid(`arguments: ${key} is given by an option too`)

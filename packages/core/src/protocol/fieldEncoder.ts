@@ -31,8 +31,11 @@ type Table = FieldTable | ReadonlyMap<string, FieldValue | undefined>
  * @category encoding
  * @since 0.1.0
  */
-export const encodeTable = (writer: ByteWriter, table: Table, encoded?: EncodedTable): void =>
+export const encodeTable = (writer: ByteWriter, table: Table, encoded?: EncodedTable): void => {
+  // Of anything else, a `Set` or a date for example, an empty table would be sent.
+  if (!isTable(table)) throw new EncodeError({ message: "a field table must be a plain object" })
   writeTable(writer, table, 1, EncodedTable.entriesOf(encoded))
+}
 
 const writeTable = (writer: ByteWriter, table: Table, depth: number, given?: Uint8Array): void => {
   if (depth > maxTableDepth) throw tooDeep()
@@ -206,8 +209,14 @@ const writeTyped = (writer: ByteWriter, key: string, field: TypedField): void =>
   }
 }
 
-/** Whether an object is made of keys and values only; by its prototype's prototype, as it may be of another realm. */
-const isTable = (value: object): value is Table => {
+/**
+ * Whether a value is made of keys and values only; by its prototype's prototype, as it may be of another realm.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isTable = (value: unknown): value is Table => {
+  if (typeof value !== "object" || value === null) return false
   if (value instanceof Map) return true
   const prototype: unknown = Object.getPrototypeOf(value)
   return prototype === null || Object.getPrototypeOf(prototype) === null
@@ -290,7 +299,7 @@ const writeItem = (
 const fits = (value: FieldValue, { type, value: decoded }: Item): boolean => {
   if (type === letter.A) return Array.isArray(value)
   if (typeof value !== "object" || value === null) return type !== letter.F && Object.is(value, decoded)
-  if (type === letter.F) return isTable(value) && !Array.isArray(value)
+  if (type === letter.F) return isTable(value)
   if (decoded instanceof Uint8Array) return value instanceof Uint8Array && areEqual(value, decoded)
   if (decoded instanceof Date) return value instanceof Date && value.getTime() === decoded.getTime()
   return decoded instanceof TypedField && value instanceof TypedField && Equal.equals(value, decoded)

@@ -4,7 +4,7 @@
  * @since 0.1.0
  */
 export { decodeTable } from "./fieldDecoder.ts"
-export { encodeTable } from "./fieldEncoder.ts"
+export { encodeTable, isTable } from "./fieldEncoder.ts"
 export { changeTable, EncodedTable } from "./fieldOrigin.ts"
 export { maxTableDepth, TypedField } from "./fieldValue.ts"
 export type { FieldTable, FieldType, FieldValue } from "./fieldValue.ts"

@@ -214,7 +214,7 @@ export class AmqpBroker extends Context.Service<AmqpBroker, {
 }>()("@effect-amqp/core/testing/AmqpBroker") {}
 
 /** What RabbitMQ says of itself, as far as clients decide by it. */
-const serverPropertiesOf = ({ serverVersion }: Rules, given: FieldTable = {}): FieldTable => ({
+const serverPropertiesOf = ({ serverVersion }: Rules, given: FieldTable): FieldTable => ({
   product: "effect-amqp embedded broker",
   version: serverVersion,
   platform: "Effect",
@@ -234,33 +234,74 @@ const serverPropertiesOf = ({ serverVersion }: Rules, given: FieldTable = {}): F
   }
 })
 
+const optionKeys = Validation.keysOf<Options>({
+  version: true,
+  users: true,
+  virtualHosts: true,
+  mechanisms: true,
+  heartbeat: true,
+  frameMax: true,
+  channelMax: true,
+  maxMessageSize: true,
+  consumerTimeout: true,
+  serverProperties: true
+})
+
+const networkKeys = Validation.keysOf<NetworkOptions>({
+  latency: true,
+  readSize: true,
+  cutAfterSent: true,
+  cutAfterReceived: true
+})
+
+const permissionKeys = Validation.keysOf<Permissions>({ configure: true, write: true, read: true })
+
+const checkUser = (name: string, user: User): User => {
+  const what = `user ${JSON.stringify(name)}`
+  const { password, permissions = {} } = Validation.knownKeys(user, ["password", "permissions"], what)
+  if (!Redacted.isRedacted(password)) throw Validation.invalid(`${what}: password: must be a Redacted`)
+  for (const [virtualHost, granted] of Object.entries(permissions)) {
+    const where = `${what}: permissions in ${JSON.stringify(virtualHost)}`
+    Validation.knownKeys(granted, permissionKeys, where)
+    for (const key of permissionKeys) {
+      if (!(granted[key] instanceof RegExp)) throw Validation.invalid(`${where}: ${key}: must be a regular expression`)
+    }
+  }
+  return user
+}
+
 const serverOptionsOf = (options: Options): ServerOptions => {
   const { channelMax = 2047, consumerTimeout = "30 minutes", frameMax = 131072, heartbeat = "60 seconds" } = options
-  const consumerTimeoutMillis = Duration.toMillis(consumerTimeout)
-  if (!(consumerTimeoutMillis >= 1)) throw Validation.invalid("consumerTimeout: must be from 1 millisecond")
+  const heartbeatInterval = Validation.duration("heartbeat", heartbeat, 0, true)
   const { version = "3.10" } = options
   if (!versions.includes(version)) throw Validation.invalid(`version: must be one of ${versions.join(", ")}`)
   const rules = rulesOf(version)
   if (frameMax !== 0) Validation.wholeNumber("frameMax", frameMax, frameMinSize, 2 ** 32 - 1)
   return {
     rules,
-    serverProperties: serverPropertiesOf(rules, options.serverProperties),
+    serverProperties: serverPropertiesOf(
+      rules,
+      Validation.record("serverProperties", options.serverProperties ?? {})
+    ),
     mechanisms: options.mechanisms ?? ["PLAIN", "AMQPLAIN"],
     channelMax: Validation.wholeNumber("channelMax", channelMax, 0, 65535),
     frameMax,
-    heartbeatSeconds: Validation.wholeNumber("heartbeat in seconds", Duration.toSeconds(heartbeat), 0, 65535),
+    heartbeatSeconds: Validation.wholeNumber("heartbeat in seconds", Duration.toSeconds(heartbeatInterval), 0, 65535),
     maxMessageSize: Validation.wholeNumber("maxMessageSize", options.maxMessageSize ?? rules.maxMessageSize, 0),
-    consumerTimeoutMillis
+    consumerTimeoutMillis: Duration.toMillis(Validation.duration("consumerTimeout", consumerTimeout, 1))
   }
 }
 
-const linkOptionsOf = ({ cutAfterReceived, cutAfterSent, latency = 0, readSize }: NetworkOptions): LinkOptions => {
-  const latencyMillis = Duration.toMillis(latency)
-  if (!Number.isFinite(latencyMillis)) throw Validation.invalid("latency: must be finite")
+const linkOptionsOf = (options: NetworkOptions): LinkOptions => {
+  const { cutAfterReceived, cutAfterSent, latency = 0, readSize } = Validation.knownKeys(
+    options,
+    networkKeys,
+    "network"
+  )
   const bytes = (what: string, value: number | undefined, minimum: number): number =>
     value === undefined ? Infinity : Validation.wholeNumber(what, value, minimum)
   return {
-    latencyMillis,
+    latencyMillis: Duration.toMillis(Validation.duration("latency", latency, 0, true)),
     readSize: bytes("readSize", readSize, 1),
     cutAfterSent: bytes("cutAfterSent", cutAfterSent, 0),
     cutAfterReceived: bytes("cutAfterReceived", cutAfterReceived, 0)
@@ -278,10 +319,15 @@ const guest: Readonly<Record<string, User>> = { guest: { password: Redacted.make
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpBroker["Service"], never, Scope.Scope> {
-  const broker = new Broker(serverOptionsOf(options), yield* Timers.make)
-  const setUser = (name: string, { password, permissions }: User): void =>
+  const broker = new Broker(
+    serverOptionsOf(Validation.knownKeys(options, optionKeys, "AmqpBroker options")),
+    yield* Timers.make
+  )
+  const setUser = (name: string, user: User): void => {
+    const { password, permissions } = checkUser(name, user)
     // A secret of the broker's own, as the caller's may be wiped.
-    void broker.users.set(name, { name, password: Redacted.make(Redacted.value(password)), permissions })
+    broker.users.set(name, { name, password: Redacted.make(Redacted.value(password)), permissions })
+  }
   for (const [name, user] of Object.entries(options.users ?? guest)) setUser(name, user)
   for (const name of options.virtualHosts ?? ["/"]) broker.addVirtualHost(Validation.name("virtualHosts", name))
 
@@ -354,10 +400,12 @@ export const layer = (
     readonly connection?: AmqpConnection.Options | undefined
     readonly network?: NetworkOptions | undefined
   } = {}
-): Layer.Layer<AmqpBroker | AmqpConnection.AmqpConnection, AmqpConnectionError> =>
-  Layer.effect(
+): Layer.Layer<AmqpBroker | AmqpConnection.AmqpConnection, AmqpConnectionError> => {
+  const { connection, network, ...brokerOptions } = options
+  return Layer.effect(
     AmqpConnection.AmqpConnection,
-    Effect.flatMap(AmqpBroker, (broker) => broker.connect(options.connection, options.network))
+    Effect.flatMap(AmqpBroker, (broker) => broker.connect(connection, network))
   ).pipe(
-    Layer.provideMerge(layerBroker(options))
+    Layer.provideMerge(layerBroker(brokerOptions))
   )
+}
