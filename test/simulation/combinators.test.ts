@@ -2,6 +2,7 @@ import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpBroker from "@effect-amqp/core/testing/AmqpBroker"
 import { assert, describe, it, layer } from "@effect/vitest"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 
 layer(AmqpBroker.layer())("steps that stand together", (it) => {
@@ -41,4 +42,15 @@ describe("an empty list of steps", () => {
       Effect.map(AmqpChannel.run(AmqpChannel.all([])), (yielded) => assert.deepStrictEqual(yielded, [])),
       AmqpBroker.layer()
     ))
+})
+
+describe("a time limit that is not a time", () => {
+  // The last one is what a typing error makes of "5 seconds".
+  it.each([Number.NaN, -1, "-5 seconds", "5 secnods"] as const)("is refused when the program is made: %s", (limit) => {
+    const duration: Duration.Input = limit as Duration.Input
+    assert.throws(
+      () => AmqpChannel.timeout(AmqpChannel.succeed(1), duration),
+      /duration: must be a time of 0 ms or more/
+    )
+  })
 })

@@ -369,7 +369,7 @@ export const ensuring: {
 
 /**
  * Ends the program after this time with a `TimeoutError`. A request that is under way keeps its place on the channel; its
- * late answer is dropped.
+ * late answer is dropped. Throws an `InvalidArgument` for a time that is negative or not a time.
  *
  * @category combinators
  * @since 0.1.0
@@ -379,7 +379,8 @@ export const timeout: {
   <A, E, R>(self: AmqpChannel<A, E, R>, duration: Duration.Input): AmqpChannel<A, E | Cause.TimeoutError, R>
 } = dual(
   2,
-  <A, E, R>(self: AmqpChannel<A, E, R>, duration: Duration.Input) => transform(self, Effect.timeout(duration))
+  <A, E, R>(self: AmqpChannel<A, E, R>, duration: Duration.Input) =>
+    transform(self, Effect.timeout(Validation.duration("duration", duration, 0)))
 )
 
 // -----------------------------------------------------------------------------
