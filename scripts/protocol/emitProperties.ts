@@ -70,7 +70,7 @@ ${properties.map(emitType).join("\n")}
 }
 
 /**
- * Properties that the specification does not have: their flags, and their values, of which nobody knows where each of them ends.
+ * Properties that the specification does not have: their flags, and their values, of which it is not known where each of them ends.
  *
  * @category models
  * @since 0.1.0

@@ -423,7 +423,10 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     channel.nackAll()
     await script.lineCount(5)
     await script.rest()
-    script.write("deleted", await channel.deleteQueue(queue))
+    const deleted = await channel.deleteQueue(queue)
+    // The client learns of both in one read or in two, and tells of them in one order or the other.
+    await script.lineCount(6)
+    script.write("deleted", deleted)
   },
 
   "queues that go with their last consumer, and with their connection": async (script) => {
