@@ -545,7 +545,7 @@ const groups: Record<string, Record<string, Case>> = {
     "a message's routing key": {
       in: "channel",
       send: [frame(1, 1, wire("003c 0028 0000 00 02 fffe 01")), header(0)],
-      expected: ["1: basic.return 312 NO_ROUTE  \uFFFD\uFFFD", "header 14", "open"]
+      expected: ["1: basic.return 312 NO_ROUTE  <ff><fe>", "header 14", "open"]
     },
     "within a table": {
       in: "channel",

@@ -49,6 +49,9 @@ export const methodFrame = (channel: number, method: Method): Uint8Array => {
   return Buffer.concat(writer.take())
 }
 
+/** The byte that a lone surrogate stands for, in hexadecimal. */
+const byteOf = (surrogate: string): string => `<${(surrogate.charCodeAt(0) & 0xff).toString(16)}>`
+
 const shown = (type: number, channel: number, payload: Uint8Array): string => {
   if (type === FrameType.heartbeat) return "heartbeat"
   if (type !== FrameType.method) return `${type === FrameType.header ? "header" : "body"} ${payload.length}`
@@ -64,6 +67,9 @@ const shown = (type: number, channel: number, payload: Uint8Array): string => {
       return `${on}${method._tag} ${method.replyCode} ${method.replyText} [${method.classId}, ${method.methodId}]`
     case "connection.start":
       return `connection.start ${method.versionMajor}-${method.versionMinor}`
+    case "basic.return":
+      // Bytes of a key that are not UTF-8 are told by the byte: they have to come back as they were sent.
+      return `${on}${Object.values(method).join(" ").replace(/[\uDC80-\uDCFF]/g, byteOf)}`
     default:
       return `${on}${Object.values(method).join(" ")}`
   }
