@@ -33,6 +33,7 @@ import { addDefaults } from "./internal/publishDefaults.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing.ts"
 import type { Progress, Publishing, PublishJob, PublishTarget } from "./internal/publishing.ts"
+import { checked } from "./internal/returned.ts"
 import { sessionOf } from "./internal/session.ts"
 import * as Topology from "./internal/topology.ts"
 import * as Validation from "./internal/validation.ts"
@@ -358,7 +359,7 @@ export const serve = <E, R, R2 = never>(
     ): Effect.Effect<AmqpDelivery.Settlement<void, "Ack">, E | AmqpPublishError | AmqpDecodeError, R> => {
       const { correlationId, replyTo } = request.properties
       if (replyTo === undefined) return Effect.fail(withoutReplyTo)
-      return handler(request).pipe(
+      return checked(handler(request), "handler").pipe(
         Effect.flatMap(({ body, properties }) =>
           publisher.publish(AmqpMessage.make(body, { ...properties, correlationId }), {
             exchange: "",
