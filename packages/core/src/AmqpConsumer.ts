@@ -21,7 +21,8 @@ import * as Stream from "effect/Stream"
 import type { AmqpChannel, PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import type * as AmqpDelivery from "./AmqpDelivery.ts"
-import type { AmqpChannelError, AmqpConsumerCancelled, AmqpConsumerStopped } from "./AmqpError.ts"
+import { AmqpChannelError } from "./AmqpError.ts"
+import type { AmqpConsumerCancelled, AmqpConsumerStopped } from "./AmqpError.ts"
 import * as AmqpFailure from "./AmqpFailure.ts"
 import type * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
@@ -32,6 +33,7 @@ import { Delivery, Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
 import { ancestry } from "./internal/launcher.ts"
 import { Mailbox } from "./internal/mailbox.ts"
+import { checked } from "./internal/returned.ts"
 import { Serving } from "./internal/serving.ts"
 import { sessionOf } from "./internal/session.ts"
 import { subscribe } from "./internal/subscription.ts"
@@ -687,7 +689,11 @@ export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues 
   AmqpConnection.AmqpConnection | Exclude<R | R2 | R3, Scope.Scope>
 > =>
   Layer.effectDiscard(Effect.gen(function*() {
-    const { onEnd = yield* endProgram } = options
+    const { onEnd } = options
+    if (onEnd !== undefined && typeof onEnd !== "function") {
+      return yield* Effect.fail(new AmqpChannelError({ reason: Validation.invalid("onEnd: must be a function") }))
+    }
+    const end = yield* endProgram
     const ended = yield* start<E, R, R2>(
       queues,
       options,
@@ -696,8 +702,22 @@ export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues 
       false
     )
     // Not a child of the fiber that builds, which may end at once.
-    yield* Effect.forkScoped(Effect.catch(ended, (error) => onEnd(error)))
+    yield* Effect.forkScoped(Effect.catch(ended, (error) => {
+      const logged = { queue: namesOf(queues) }
+      if (onEnd === undefined) return Effect.annotateLogs(end(error), logged)
+      // The end of a consumer is not lost with what was to be done about it.
+      const orEnd = (cause: Cause.Cause<unknown>) =>
+        Effect.andThen(Effect.logError("onEnd failed itself, and the program of the consumer ends", cause), end(error))
+      return Effect.catchCause(
+        Effect.suspend(() => checked(onEnd(error), "option onEnd")),
+        (cause) => Effect.annotateLogs(orEnd(cause), logged)
+      )
+    }))
   }))
+
+/** What logs call the queues of a consumer. */
+const namesOf = (queues: Queues): string =>
+  [queues].flat().map((queue) => typeof queue === "string" ? queue : queue.name).join(", ")
 
 /** Ends the program that the current fiber builds a layer for. */
 const endProgram = Effect.gen(function*() {
@@ -707,13 +727,18 @@ const endProgram = Effect.gen(function*() {
   // What is interrupted seems to be meant. So that the program ends with the error, taking down the layer fails with it.
   yield* Effect.addFinalizer(() => reason === undefined ? Effect.void : Effect.die(reason))
   return (error: ServeError): Effect.Effect<void> =>
-    Effect.andThen(
-      Effect.logFatal(`A consumer has ended, and its program with it: ${error.message}`, Cause.fail(error)),
-      Effect.sync(() => {
-        const program = fibers.find((fiber) => fiber.pollUnsafe() === undefined)
-        if (program === undefined) return
-        reason = error
-        program.interruptUnsafe()
-      })
-    )
+    Effect.suspend(() => {
+      const program = fibers.find((fiber) => fiber.pollUnsafe() === undefined)
+      const what = program === undefined
+        ? "A consumer has ended. Its program goes on, as the layer does not know it; decide what is done with the option onEnd"
+        : "A consumer has ended, and its program with it"
+      return Effect.andThen(
+        Effect.ignoreCause(Effect.logFatal(`${what}: ${error.message}`, Cause.fail(error))),
+        Effect.sync(() => {
+          if (program === undefined) return
+          reason = error
+          program.interruptUnsafe()
+        })
+      )
+    })
 })
