@@ -33,6 +33,12 @@ const acking = () => Effect.succeed(AmqpDelivery.ack)
 /** Options as they come from JavaScript, or from a variable of another type. */
 const untyped = (options: object) => options as AmqpConsumer.Options
 
+class InheritedAutoAck {
+  get autoAck() {
+    return true
+  }
+}
+
 type Consumer = (options: object) => Effect.Effect<unknown, unknown, AmqpConnection>
 
 describe("the options of consumers", () => {
@@ -94,15 +100,28 @@ describe("the options of consumers", () => {
     }
   }
 
+  for (const [name, consumer] of Object.entries({ ...serving, ...taking })) {
+    if (name === "AmqpRpc.serve") continue
+    it.effect(`${name} refuses an unknown key that is inherited`, () =>
+      connected((peer) =>
+        Effect.andThen(
+          isRefused(consumer(Object.create({ consumertag: "c" }) as object), "did you mean \"consumerTag\"?"),
+          peer.expectNothing
+        )
+      ))
+  }
+
   for (const [name, consumer] of Object.entries(taking)) {
     for (
       const [options, text] of [
         [{ autoAck: true, prefetch: 10 }, "there is no \"prefetch\""],
         [{ autoAck: "true" }, "autoAck: must be true or absent"],
+        [Object.create({ autoAck: true }) as object, "autoAck: must be a property of the options themselves"],
+        [new InheritedAutoAck(), "autoAck: must be a property of the options themselves"],
         [{ concurrency: 2 }, "there is no \"concurrency\""]
       ] as const
     ) {
-      it.effect(`${name} refuses ${JSON.stringify(options)}`, () =>
+      it.effect(`${name} refuses ${JSON.stringify(options)}: ${text}`, () =>
         connected((peer) => Effect.andThen(isRefused(consumer(options), text), peer.expectNothing)))
     }
   }

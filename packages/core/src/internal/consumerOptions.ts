@@ -37,6 +37,9 @@ export const resolve = (queues: Queues, options: ConsumerOptions): SubscriptionO
   const { autoAck } = options
   // What comes from JavaScript or a cast must not decide it by chance.
   if (autoAck !== undefined && typeof autoAck !== "boolean") throw Validation.invalid("autoAck: must be true or absent")
+  if (autoAck === true && !Object.hasOwn(options, "autoAck")) {
+    throw Validation.invalid("autoAck: must be a property of the options themselves, and not an inherited one")
+  }
   Validation.knownKeys(
     options,
     autoAck === true ? [...commonKeys, "autoAck"] : [...keys, "autoAck"],
@@ -71,7 +74,8 @@ export const resolveServing = (
   }
   const known = [...keys, "autoAck", "drainTimeout", ...(isTransactional ? [] : ["concurrency"]), ...moreKeys]
   // The keys of the caller's options are not this type's.
-  Validation.knownKeys<Record<string, unknown>>({ ...options }, known, "options of a consumer with a handler")
+  const all: object = options
+  Validation.knownKeys(all as Record<string, unknown>, known, "options of a consumer with a handler")
   const { concurrency: limit = 1, drainTimeout = "10 seconds" } = options
   const concurrency = limit === "unbounded" ? Infinity : Validation.wholeNumber("concurrency", limit, 1)
   return {
