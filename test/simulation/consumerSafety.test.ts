@@ -69,12 +69,6 @@ describe("the options of consumers", () => {
         connected((peer, connection) =>
           Effect.gen(function*() {
             const fiber = yield* fork(isRefused(consumer({ autoAck, prefetch: 10 }), "autoAck"))
-            // The reply publisher of a server is opened first.
-            if (name === "AmqpRpc.serve") {
-              yield* peer.openChannel()
-              yield* peer.answer(1, "confirm.select", { _tag: "confirm.select-ok" })
-              yield* peer.closeChannel()
-            }
             yield* resultOf(fiber)
             yield* peer.expectNothing
             assert.strictEqual(yield* connection.channelCount, 0)
@@ -84,7 +78,6 @@ describe("the options of consumers", () => {
   }
 
   for (const [name, consumer] of Object.entries({ ...serving, ...taking })) {
-    if (name === "AmqpRpc.serve") continue
     for (
       const [options, text] of [
         [{ prefech: 10 }, "there is no \"prefech\"; did you mean \"prefetch\"?"],
@@ -101,7 +94,6 @@ describe("the options of consumers", () => {
   }
 
   for (const [name, consumer] of Object.entries({ ...serving, ...taking })) {
-    if (name === "AmqpRpc.serve") continue
     it.effect(`${name} refuses an unknown key that is inherited`, () =>
       connected((peer) =>
         Effect.andThen(
@@ -124,6 +116,42 @@ describe("the options of consumers", () => {
       it.effect(`${name} refuses ${JSON.stringify(options)}: ${text}`, () =>
         connected((peer) => Effect.andThen(isRefused(consumer(options), text), peer.expectNothing)))
     }
+  }
+
+  for (const [what, options] of Object.entries({ null: null, "a number": 5, "an array": [], "a function": () => {} })) {
+    for (const [name, consumer] of Object.entries({ ...serving, ...taking })) {
+      it.effect(`${name} refuses options that are ${what}`, () =>
+        connected((peer) =>
+          Effect.andThen(isRefused(consumer(options as unknown as object), "must be an object"), peer.expectNothing)
+        ))
+    }
+  }
+
+  const noQueues = {
+    undefined,
+    null: null,
+    "a number": 5,
+    "an object": {},
+    "a list with a gap": ["a", undefined],
+    "a Date": new Date(0)
+  }
+  for (const [what, queues] of Object.entries(noQueues)) {
+    it.effect(`what is no queue is refused: ${what}`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          // As it may come from JavaScript.
+          const untypedQueues = queues as unknown as string
+          for (
+            const consumer of [
+              AmqpConsumer.serve(untypedQueues, acking),
+              Stream.runDrain(AmqpConsumer.stream(untypedQueues))
+            ]
+          ) {
+            yield* isRefused(consumer, "queue: must be a name, or a description")
+          }
+          yield* peer.expectNothing
+        })
+      ))
   }
 
   for (const [concurrency, prefetchCount] of [[1, 2], [10, 20], [40_000, 65_535], ["unbounded", 100]] as const) {

@@ -689,7 +689,7 @@ export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues 
   AmqpConnection.AmqpConnection | Exclude<R | R2 | R3, Scope.Scope>
 > =>
   Layer.effectDiscard(Effect.gen(function*() {
-    const { onEnd } = options
+    const { onEnd } = yield* Validation.attempt(() => ConsumerOptions.objectOf(options))
     if (onEnd !== undefined && typeof onEnd !== "function") {
       return yield* Effect.fail(new AmqpChannelError({ reason: Validation.invalid("onEnd: must be a function") }))
     }

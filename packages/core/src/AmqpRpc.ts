@@ -25,6 +25,7 @@ import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import { innocent } from "./internal/blame.ts"
 import type { Channel, ConsumerSink } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
+import * as ConsumerOptions from "./internal/consumerOptions.ts"
 import { Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
 import { Occasional } from "./internal/occasional.ts"
@@ -352,6 +353,7 @@ export const serve = <E, R, R2 = never>(
   AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2
 > =>
   Effect.scoped(Effect.gen(function*() {
+    yield* Validation.attempt(() => ConsumerOptions.resolveServing(queues, options, ["onFailure"], false))
     // The reply is part of what the span of the request covers.
     const publisher = yield* Effect.provideService(AmqpPublisher.make(), AmqpTelemetry.Telemetry, undefined)
     const answer = (

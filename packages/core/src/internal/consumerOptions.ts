@@ -34,7 +34,7 @@ const defaultPrefetch = 100
 
 /** Of consumers whose deliveries are settled by the program, or by nobody. */
 export const resolve = (queues: Queues, options: ConsumerOptions): SubscriptionOptions => {
-  const { autoAck } = options
+  const { autoAck } = objectOf(options)
   // What comes from JavaScript or a cast must not decide it by chance.
   if (autoAck !== undefined && typeof autoAck !== "boolean") throw Validation.invalid("autoAck: must be true or absent")
   if (autoAck === true && !Object.hasOwn(options, "autoAck")) {
@@ -68,7 +68,7 @@ export const resolveServing = (
   isTransactional: boolean
 ): ResolvedServing => {
   // What comes from JavaScript or a cast may be anything.
-  const autoAck: unknown = options.autoAck
+  const autoAck: unknown = objectOf(options).autoAck
   if (autoAck !== undefined && autoAck !== false) {
     throw Validation.invalid("autoAck: a consumer with a handler acknowledges by what the handler returns")
   }
@@ -94,9 +94,15 @@ const make = (
   const { consumerTag, exclusive = false, offset, onOversized = "deadLetter", prefetch = prefetchDefault, priority } =
     options
   if (typeof exclusive !== "boolean") throw Validation.invalid("exclusive: must be true or false")
+  // `isArray` does not narrow a readonly array away.
+  const list: ReadonlyArray<string | QueueDescription> = Array.isArray(queues)
+    ? queues
+    : [queues as string | QueueDescription]
+  if (!list.every(isQueue)) {
+    throw Validation.invalid("queue: must be a name, or a description such as AmqpQueue.classic makes")
+  }
   return {
-    // `isArray` does not narrow a readonly array away.
-    queues: Array.isArray(queues) ? queues : [queues as string | QueueDescription],
+    queues: list,
     prefetch,
     noAck,
     exclusive,
@@ -111,6 +117,17 @@ const make = (
     isTransactional: false
   }
 }
+
+/** What comes from JavaScript may be `null`, or something without keys. */
+export const objectOf = <O extends object>(options: O): O => {
+  const value: unknown = options
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return options
+  throw Validation.invalid("options of a consumer: must be an object")
+}
+
+const isQueue = (queue: unknown): boolean =>
+  typeof queue === "string" ||
+  (typeof queue === "object" && queue !== null && "name" in queue && "type" in queue && "arguments" in queue)
 
 const encodeOffset = (offset: StreamOffset): FieldValue => {
   if (Duration.isDuration(offset)) return `${Validation.seconds("offset", offset, 1)}s`

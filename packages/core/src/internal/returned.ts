@@ -30,7 +30,10 @@ export const describe = (value: unknown): string => {
 }
 
 /** Throws for what is no Promise, whatever its properties say. */
-const then: (this: unknown, ...handlers: ReadonlyArray<unknown>) => unknown = Reflect.get(Promise.prototype, "then")
+const then: (this: unknown, ...handlers: ReadonlyArray<unknown>) => unknown = Reflect.get<object, string>(
+  Promise.prototype,
+  "then"
+)
 
 /**
  * Whether it is a Promise, of this realm or another one. One that is rejected has its failure dropped: what is done is up to the policy, and
