@@ -92,7 +92,8 @@ export interface Options {
    * limit, and no handler or stream gets it.
    *
    * - `deadLetter`: it is rejected where the queue is described with a dead-letter queue that is there (`deadLetterExchange: ""`), which
-   *   the broker is asked for. Otherwise it stays in the queue: it is held unsettled for a minute, and then handed back.
+   *   the broker is asked for. Otherwise it stays in the queue: it is held unsettled for a minute, and then handed back. The broker drops
+   *   it when that dead-letter queue is full and rejects publishes (`overflow: "reject-publish"`).
    * - `keep`: it stays in the queue.
    * - `reject`: it is rejected: the broker dead-letters it, or drops it where the queue has no dead-letter exchange.
    *
@@ -330,7 +331,7 @@ export type ServeError = AmqpChannelError | AmqpConsumerCancelled | AmqpConsumer
  */
 export interface TransactionOptions<in E, out R = never> extends Options {
   /**
-   * What becomes of a message whose handler fails, dies, is interrupted, or returns something else than an Effect of a settlement.
+   * What becomes of a message whose handler fails, dies, is interrupted, or returns anything but an Effect of a settlement.
    * Default: `AmqpFailure.retryInPlace()`: the handler is called again, five times in all, with pauses of 100 ms to 6.4 s. Then the
    * message goes to the dead-letter target that its queue is described with. Where there is none, or it can't be reached, the message
    * stays in its queue, and comes back after a minute. Each failure is logged. A policy that fails itself is logged, and the
@@ -401,7 +402,7 @@ export interface TransactionHandler<out E, out R> {
  * **Details**
  *
  * The handler decides by what it returns: `AmqpDelivery.ack`, `reject` or `requeue`. Forgetting to does not compile, and a value that is
- * no settlement of this package is a failure. What a handler acquires in its scope is released when it has ended, before the settlement is
+ * not a settlement of this package is a failure. What a handler acquires in its scope is released when it has ended, before the settlement is
  * sent.
  *
  * A handler that fails does not end the consumer, see `onFailure`.
@@ -632,7 +633,8 @@ const lazyPublisher = Effect.gen(function*() {
 export interface LayerServeOptions<in E, out R = never, out R2 = never> extends ServeOptions<E, R> {
   /**
    * What is done when the consumer ends after it has started: a layer that is built can't fail any more. Default: the error is logged, at
-   * the level `Fatal`, and the program that the layer was built for is interrupted and ends with the error, see {@link layerServe}.
+   * the level `Fatal`, and the program that the layer was built for is interrupted and ends with the error, see {@link layerServe}. So it
+   * does, too, when `onEnd` fails itself, which is logged.
    */
   readonly onEnd?: ((error: ServeError) => Effect.Effect<unknown, never, R2>) | undefined
 }
@@ -653,8 +655,9 @@ export interface LayerServeOptions<in E, out R = never, out R2 = never> extends 
  *
  * **Gotchas**
  *
- * A layer whose builder ends with the building, such as that of a `ManagedRuntime`, has no program to end: then the error is logged
- * only, and it is up to `onEnd` to do more.
+ * A layer whose builder ends with the building, such as that of a `ManagedRuntime`, has no program to end: then the error is only
+ * logged, and it is up to `onEnd` to do more. The same holds for a layer that is merged with others and has a connection of its own. So
+ * merge first, and provide the connection to the whole.
  *
  * **Example** (A worker that others are built upon)
  *
