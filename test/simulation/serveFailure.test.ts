@@ -434,6 +434,20 @@ describe("onFailure", () => {
       () => AmqpFailure.retry(wrong as AmqpFailure.RetryOptions<unknown>),
       /options of retry: there is no "delay"; did you mean "delays"/
     )
+    // As code without types may call it.
+    for (const none of [null, 5, true, "fast"]) {
+      const options = none as unknown as object
+      assert.throws(() => AmqpFailure.retryInPlace(options), /options of retryInPlace: must be an object/)
+      assert.throws(() => AmqpFailure.giveUp(options), /options of giveUp: must be an object/)
+      assert.throws(() => AmqpFailure.retry(options as AmqpFailure.RetryOptions<unknown>), /options of retry: must be/)
+      const list = none as unknown as ReadonlyArray<number>
+      assert.throws(() => AmqpFailure.retryInPlace({ pauses: list }), /pauses: must be a list or a Schedule/)
+      assert.throws(() => AmqpFailure.retry({ delays: list }), /delays: must be a list or a Schedule/)
+    }
+    assert.throws(
+      () => AmqpFailure.forward({ exchang: "x" } as unknown as AmqpFailure.Destination),
+      /exchange: a destination has one/
+    )
   })
 })
 

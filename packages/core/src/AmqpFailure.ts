@@ -308,6 +308,7 @@ const mayHeal = (cause: Cause.Cause<unknown>): boolean =>
   )
 
 const pauseOfList = (pauses: ReadonlyArray<Duration.Input>): DelayAfter => {
+  if (!Array.isArray(pauses)) throw Validation.invalid("pauses: must be a list or a Schedule")
   const checked = pauses.map((pause) => Duration.millis(Validation.timeout("pauses", pause)))
   return (failures) => Effect.succeed(checked[failures - 1])
 }
@@ -595,6 +596,11 @@ export const forward = <E = unknown, R = never>(
   options: CopyOptions<E, R> = {}
 ): OnFailure<E, R | AmqpPublisher> => {
   Validation.knownKeys(options, ["describe", "onCopyFailure"], "options of forward")
+  if (typeof destination !== "function") {
+    // Of a route only these two count: what else it has is for a publish.
+    const { exchange }: { readonly exchange: unknown } = destination
+    if (exchange === undefined) throw Validation.invalid("exchange: a destination has one")
+  }
   return (cause, delivery, failed) =>
     Effect.suspend(() => {
       const { exchange, routingKey = historyOf(delivery).routingKey } = typeof destination === "function"
@@ -684,6 +690,7 @@ export const delayQueue = (queue: string, delay: Duration.Input): AmqpQueue.Amqp
 type DelayAfter = (failures: number) => Effect.Effect<Duration.Duration | undefined>
 
 const delayOfList = (delays: ReadonlyArray<Duration.Input>): DelayAfter => {
+  if (!Array.isArray(delays)) throw Validation.invalid("delays: must be a list or a Schedule")
   const checked = delays.map((delay) => {
     const millis = Validation.millis("delays", delay, 0)
     if (millis > maxDelayMillis) throw Validation.invalid(`delays: must be at most ${maxDelayMillis} milliseconds`)

@@ -13,6 +13,9 @@ export const invalid = (description: string): InvalidArgument => new InvalidArgu
  * be ignored without a word.
  */
 export const knownKeys = <O extends object>(options: O, keys: ReadonlyArray<keyof O & string>, what = "options"): O => {
+  const given: unknown = options
+  // What comes from JavaScript may be anything.
+  if (typeof given !== "object" || given === null) throw invalid(`${what}: must be an object`)
   for (const key in options) {
     const known: ReadonlyArray<string> = keys
     if (known.includes(key)) continue
