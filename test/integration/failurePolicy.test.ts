@@ -2,6 +2,7 @@ import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import { AmqpDecodeError } from "@effect-amqp/core/AmqpError"
+import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
 import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -14,6 +15,7 @@ import {
   connected,
   declaredQueue,
   eventually,
+  exchangeName,
   fill,
   fork,
   queueName,
@@ -92,6 +94,29 @@ describe("a message whose handler keeps failing", () => {
         yield* Fiber.interrupt(server)
         yield* awaitMessages(queue, 1)
         assert.strictEqual((yield* take(queue)).text, "poison")
+      })).pipe(silently))
+  }
+
+  for (const deadLetterRoutingKey of [undefined, "again"]) {
+    it.live(`does not go round in circles when its dead-letter target leads back to its queue (${deadLetterRoutingKey})`, () =>
+      connected(Effect.gen(function*() {
+        const exchange = AmqpExchange.fanout(yield* exchangeName)
+        const queue = AmqpQueue.classic(yield* queueName, { deadLetterExchange: exchange, deadLetterRoutingKey }).pipe(
+          AmqpQueue.withBinding({ exchange })
+        )
+        yield* AmqpChannel.run(AmqpQueue.declare(queue))
+        yield* fill(queue.name, AmqpMessage.text("poison"))
+        let handled = 0
+        const server = yield* fork(AmqpConsumer.serve(queue, () =>
+          Effect.suspend(() => {
+            handled++
+            return Effect.fail(unreadable)
+          })))
+        yield* eventually(Effect.sync(() => handled), (handled) => handled >= 2)
+        yield* Effect.sleep(200)
+        assert.strictEqual(handled, 2)
+        yield* Fiber.interrupt(server)
+        yield* awaitMessages(queue.name, 1)
       })).pipe(silently))
   }
 

@@ -11,6 +11,7 @@ import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
 import * as Stream from "effect/Stream"
 import {
+  awaitConsumers,
   awaitMessages,
   connected,
   declaredQueue,
@@ -18,6 +19,7 @@ import {
   fill,
   fork,
   infoOf,
+  queueName,
   take,
   toQueue,
   uniqueName
@@ -153,6 +155,48 @@ describe("a consumer whose handlers are transactions", () => {
       yield* awaitMessages(other, 1)
       yield* Fiber.interrupt(server)
       assert.strictEqual((yield* take(other)).text, "fetched")
+    })).pipe(silently))
+
+  it.live("commits what becomes of a message that is larger than maxBodySize, apart from what a handler takes back", () =>
+    connected(
+      Effect.gen(function*() {
+        const dead = yield* declaredQueue()
+        const queue = AmqpQueue.classic(yield* queueName, { deadLetterExchange: "", deadLetterRoutingKey: dead })
+        yield* AmqpChannel.run(AmqpQueue.declare(queue))
+        const server = yield* fork(AmqpConsumer.serveTransaction(
+          queue,
+          () =>
+            AmqpChannel.gen(function*() {
+              yield* Effect.sleep(50)
+              return yield* Effect.fail("no")
+            }),
+          { onFailure: () => Effect.succeed(AmqpFailure.tryAgain(50)) }
+        ))
+        yield* awaitConsumers(queue.name, 1)
+        yield* fill(queue.name, AmqpMessage.text("small"), AmqpMessage.text("x".repeat(2000)))
+        yield* awaitMessages(dead, 1)
+        yield* Fiber.interrupt(server)
+        yield* awaitMessages(queue.name, 1)
+      }),
+      { maxBodySize: 1000 }
+    ).pipe(silently))
+
+  it.live("passes nothing on of a handler that goes on with what is no Effect, and ends", () =>
+    connected(Effect.gen(function*() {
+      const [from, to] = [yield* declaredQueue(), yield* declaredQueue()]
+      yield* fill(from, AmqpMessage.text("1"), AmqpMessage.text("2"))
+      const error = yield* Effect.flip(AmqpConsumer.serveTransaction(
+        from,
+        (delivery) =>
+          delivery.text === "2" ? passOn(to)(delivery) : AmqpChannel.gen(function*() {
+            yield* passOn(to)(delivery)
+            yield* Effect.flatMap(Effect.void, (): Effect.Effect<void> => undefined as never)
+            return AmqpDelivery.ack
+          })
+      ))
+      assert.strictEqual(error._tag, "AmqpConsumerStopped")
+      yield* awaitMessages(from, 2)
+      assert.strictEqual((yield* infoOf(to)).messageCount, 0)
     })).pipe(silently))
 
   it.live("refuses a handler that is no program, and says so", () =>

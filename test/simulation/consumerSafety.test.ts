@@ -33,6 +33,12 @@ const acking = () => Effect.succeed(AmqpDelivery.ack)
 /** Options as they come from JavaScript, or from a variable of another type. */
 const untyped = (options: object) => options as AmqpConsumer.Options
 
+class InheritedAutoAck {
+  get autoAck() {
+    return true
+  }
+}
+
 type Consumer = (options: object) => Effect.Effect<unknown, unknown, AmqpConnection>
 
 describe("the options of consumers", () => {
@@ -63,12 +69,6 @@ describe("the options of consumers", () => {
         connected((peer, connection) =>
           Effect.gen(function*() {
             const fiber = yield* fork(isRefused(consumer({ autoAck, prefetch: 10 }), "autoAck"))
-            // The reply publisher of a server is opened first.
-            if (name === "AmqpRpc.serve") {
-              yield* peer.openChannel()
-              yield* peer.answer(1, "confirm.select", { _tag: "confirm.select-ok" })
-              yield* peer.closeChannel()
-            }
             yield* resultOf(fiber)
             yield* peer.expectNothing
             assert.strictEqual(yield* connection.channelCount, 0)
@@ -78,7 +78,6 @@ describe("the options of consumers", () => {
   }
 
   for (const [name, consumer] of Object.entries({ ...serving, ...taking })) {
-    if (name === "AmqpRpc.serve") continue
     for (
       const [options, text] of [
         [{ prefech: 10 }, "there is no \"prefech\"; did you mean \"prefetch\"?"],
@@ -106,17 +105,65 @@ describe("the options of consumers", () => {
     }
   }
 
+  for (const [name, consumer] of Object.entries({ ...serving, ...taking })) {
+    it.effect(`${name} refuses an unknown key that is inherited`, () =>
+      connected((peer) =>
+        Effect.andThen(
+          isRefused(consumer(Object.create({ consumertag: "c" }) as object), "did you mean \"consumerTag\"?"),
+          peer.expectNothing
+        )
+      ))
+  }
+
   for (const [name, consumer] of Object.entries(taking)) {
     for (
       const [options, text] of [
         [{ autoAck: true, prefetch: 10 }, "there is no \"prefetch\""],
         [{ autoAck: "true" }, "autoAck: must be true or absent"],
+        [Object.create({ autoAck: true }) as object, "autoAck: must be a property of the options themselves"],
+        [new InheritedAutoAck(), "autoAck: must be a property of the options themselves"],
         [{ concurrency: 2 }, "there is no \"concurrency\""]
       ] as const
     ) {
-      it.effect(`${name} refuses ${JSON.stringify(options)}`, () =>
+      it.effect(`${name} refuses ${JSON.stringify(options)}: ${text}`, () =>
         connected((peer) => Effect.andThen(isRefused(consumer(options), text), peer.expectNothing)))
     }
+  }
+
+  for (const [what, options] of Object.entries({ null: null, "a number": 5, "an array": [], "a function": () => {} })) {
+    for (const [name, consumer] of Object.entries({ ...serving, ...taking })) {
+      it.effect(`${name} refuses options that are ${what}`, () =>
+        connected((peer) =>
+          Effect.andThen(isRefused(consumer(options as unknown as object), "must be an object"), peer.expectNothing)
+        ))
+    }
+  }
+
+  const noQueues = {
+    undefined,
+    null: null,
+    "a number": 5,
+    "an object": {},
+    "a list with a gap": ["a", undefined],
+    "a Date": new Date(0)
+  }
+  for (const [what, queues] of Object.entries(noQueues)) {
+    it.effect(`what is no queue is refused: ${what}`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          // As it may come from JavaScript.
+          const untypedQueues = queues as unknown as string
+          for (
+            const consumer of [
+              AmqpConsumer.serve(untypedQueues, acking),
+              Stream.runDrain(AmqpConsumer.stream(untypedQueues))
+            ]
+          ) {
+            yield* isRefused(consumer, "queue: must be a name, or a description")
+          }
+          yield* peer.expectNothing
+        })
+      ))
   }
 
   for (const [concurrency, prefetchCount] of [[1, 2], [10, 20], [40_000, 65_535], ["unbounded", 100]] as const) {

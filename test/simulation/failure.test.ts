@@ -28,6 +28,7 @@ import {
   openConsumer,
   openPublisher,
   rejected,
+  rest,
   resultOf
 } from "../support/scriptedPeer.ts"
 import type { Peer } from "../support/scriptedPeer.ts"
@@ -36,15 +37,16 @@ import type { Peer } from "../support/scriptedPeer.ts"
 const serving = <R>(
   peer: Peer,
   onFailure: AmqpConsumer.OnFailure<string, R>,
-  handler: AmqpConsumer.Handler<string, never> = () => Effect.fail("no")
+  handler: AmqpConsumer.Handler<string, never> = () => Effect.fail("no"),
+  // The failures are meant.
+  loggers: ReadonlyArray<Logger.Logger<unknown, unknown>> = []
 ) =>
   Effect.gen(function*() {
     const publisher = yield* openPublisher(peer)
     const serve = AmqpConsumer.serve("q", handler, { onFailure, drainTimeout: "3 seconds" })
     const consumer = serve.pipe(
       Effect.provideService(AmqpPublisher, publisher),
-      // The failures are meant.
-      Effect.provide(Logger.layer([]))
+      Effect.provide(Logger.layer(loggers))
     )
     return yield* openConsumer(peer, consumer, 2)
   })
@@ -107,6 +109,37 @@ describe("the copy of a message whose handler failed", () => {
         assert.deepStrictEqual(handled, ["a", "b"])
       })
     ))
+
+  for (
+    const [what, answer, expected] of [
+      ["once it is there", ack(1), ["is forwarded (exchange \"\", routing key \"failed\")"]],
+      ["not when its copy is refused", nack(1), [
+        "could not be forwarded (exchange \"\", routing key \"failed\")",
+        "The copy of a message failed, and the original stays in its queue"
+      ]]
+    ] as const
+  ) {
+    it.effect(`is logged as forwarded ${what}`, () => {
+      const logged: Array<string> = []
+      const logger = Logger.make(({ message }) => void logged.push(String(message)))
+      return connected((peer) =>
+        Effect.gen(function*() {
+          const onFailure = AmqpFailure.forward(AmqpQueue.route("failed"))
+          const { consumerTag } = yield* serving(peer, onFailure, () => Effect.fail("no"), [logger])
+          yield* peer.push(deliverBytes(2, consumerTag, 1, "a"))
+          yield* peer.expectPublish("a", 1)
+          yield* peer.expectNothing
+          assert.isEmpty(logged)
+          yield* peer.send(1, answer)
+          yield* rest
+          yield* TestClock.adjust("1 second")
+          assert.lengthOf(logged, expected.length)
+          for (const [index, text] of expected.entries()) assert.include(logged[index], text)
+          yield* peer.next
+        })
+      )
+    })
+  }
 
   const misfortunes: ReadonlyArray<readonly [string, (peer: Peer) => Effect.Effect<unknown>]> = [
     ["is refused", (peer) => peer.send(1, nack(1))],

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import {
   ack,
@@ -114,13 +115,62 @@ describe("layerServe", () => {
       })
     ))
 
+  const mistakes: Record<string, () => unknown> = {
+    fails: () => Effect.fail("no"),
+    dies: () => Effect.die(new Error("no")),
+    "is interrupted": () => Effect.interrupt,
+    throws: () => {
+      throw new Error("no")
+    },
+    "returns nothing": () => undefined,
+    "returns a Promise that is rejected": () => Promise.reject(new Error("no"))
+  }
+  for (const [what, mistake] of Object.entries(mistakes)) {
+    it.effect(`ends the program that it was built for when onEnd ${what}`, () => {
+      const logged: Array<string> = []
+      const logger = Logger.make(({ logLevel, message }) => {
+        logged.push(`${logLevel}: ${String(message)}`)
+      })
+      return Effect.map(
+        Effect.exit(
+          connected((peer) =>
+            Effect.gen(function*() {
+              // As JavaScript may write it.
+              const onEnd = mistake as () => Effect.Effect<void>
+              const program = Layer.launch(AmqpConsumer.layerServe("q", acking, { onEnd }))
+              const { consumerTag, fiber } = yield* openConsumer(peer, program)
+              yield* cancelled(peer, consumerTag)
+              yield* peer.closeChannel()
+              return yield* exitOf(fiber)
+            })
+          )
+        ),
+        () => {
+          assert.include(logged[0], "onEnd failed itself")
+          assert.include(logged[1], "A consumer has ended, and its program with it")
+        }
+      ).pipe(Effect.provide(Logger.layer([logger])))
+    })
+  }
+
+  it.effect("refuses an onEnd that is no function, before anything is sent", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const options = { onEnd: "exit" } as object
+        const exit = yield* Effect.exit(Effect.scoped(Layer.build(AmqpConsumer.layerServe("q", acking, options))))
+        assert.include(String(exit), "onEnd: must be a function")
+        yield* peer.expectNothing
+      })
+    ))
+
   it.effect("ends the program that it was built for, with what ended the consumer, logged as fatal", () => {
     const logged: Array<string> = []
-    const logger = Logger.make(({ logLevel, message }) => {
+    const logger = Logger.make(({ fiber, logLevel, message }) => {
       logged.push(`${logLevel}: ${String(message)}`)
+      assert.deepInclude(fiber.getRef(References.CurrentLogAnnotations), { queue: "q" })
     })
     const layer = AmqpConsumer.layerServe("q", acking)
-    const programs = [Layer.launch(layer), Effect.provide(Effect.never, layer)]
+    const programs = [Layer.launch(layer), Effect.provide(Effect.never, layer), Layer.launch(Layer.mergeAll(layer))]
     return connected((peer) =>
       Effect.gen(function*() {
         for (const program of programs) {

@@ -94,6 +94,27 @@ describe("a consumer whose handlers are all busy", () => {
     }
   }
 
+  const stubborn = {
+    "can't be interrupted": Effect.as(Effect.uninterruptible(Effect.sleep("1 hour")), AmqpDelivery.ack),
+    "has a slow finalizer": Effect.andThen(Effect.addFinalizer(() => Effect.sleep("1 hour")), Effect.never)
+  }
+  for (const [what, handler] of Object.entries(stubborn)) {
+    it.effect(`waits for one drain timeout, and not for two, for a handler that ${what}`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          const serve = AmqpConsumer.serve("q", () => handler, { drainTimeout: "3 seconds" })
+          const { consumerTag, fiber } = yield* openConsumer(peer, serve)
+          yield* deliver(peer, consumerTag, 1)
+          yield* peer.send(1, { _tag: "basic.cancel", consumerTag, noWait: true })
+          yield* peer.expectNothing
+          yield* TestClock.adjust("3 seconds")
+          yield* peer.closeChannel()
+          assert.strictEqual((yield* failureOf(fiber))._tag, "AmqpConsumerCancelled")
+          yield* TestClock.adjust("2 hours")
+        })
+      ).pipe(Effect.provide(Logger.layer([]))))
+  }
+
   it.effect("fails as soon as the handlers have ended, whose settlements answer nothing any more", () => {
     const logged: Array<string> = []
     const logger = Logger.make(({ message }) => void logged.push(String(message)))

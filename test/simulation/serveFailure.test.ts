@@ -11,6 +11,7 @@ import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
+import { runInNewContext } from "node:vm"
 import { wire } from "../fixtures/wire.ts"
 import {
   ack,
@@ -33,6 +34,24 @@ import type { Peer } from "../support/scriptedPeer.ts"
 /** A handler as JavaScript may write it, or as `any` makes it compile. */
 const untyped = (handler: (delivery: AmqpDelivery.ReceivedMessage) => unknown) =>
   handler as AmqpConsumer.Handler<string, never>
+
+const revokedProxy = () => {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  return proxy
+}
+
+const unprintable = {
+  get name(): string {
+    throw new Error("no name")
+  },
+  get message(): string {
+    throw new Error("no message")
+  },
+  toString: () => {
+    throw new Error("no text")
+  }
+}
 
 const logging = () => {
   const logged: Array<{ readonly level: string; readonly text: string; readonly annotations: object }> = []
@@ -83,7 +102,13 @@ describe("the standard failure policy", () => {
     ["yields undefined", () => Effect.void],
     ["yields a look-alike", () => Effect.succeed({ _tag: "Reject", value: undefined })],
     ["yields a copy of a settlement", () => Effect.succeed({ ...AmqpDelivery.ack })],
-    ["yields what only a policy decides", () => Effect.succeed(AmqpFailure.handBack(0))]
+    ["yields what only a policy decides", () => Effect.succeed(AmqpFailure.handBack(0))],
+    ["yields a Promise that is rejected", () => Effect.sync(() => Promise.reject(new Error("no")))],
+    ["yields a Promise of another realm", () => Effect.sync(() => runInNewContext("Promise.reject(new Error('no'))"))],
+    ["yields a proxy that was revoked", () => Effect.sync(revokedProxy)],
+    ["returns a proxy that was revoked", revokedProxy],
+    ["goes on with what is no Effect", () => Effect.flatMap(Effect.void, () => undefined as never)],
+    ["fails with an error that can't be printed", () => Effect.fail(unprintable)]
   ]
   for (const concurrency of [1, 3]) {
     for (const [what, handler] of failures) {
@@ -194,6 +219,44 @@ describe("the standard failure policy", () => {
       })
     ).pipe(Effect.provide(layer))
   })
+
+  it.effect("goes on after a logger that dies of an error that can't be printed", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag, fiber } = yield* counting(
+          peer,
+          ({ text }) => text === "bad" ? Effect.fail(unprintable) : Effect.succeed(AmqpDelivery.ack)
+        )
+        yield* peer.push(deliverBytes(1, consumerTag, 1, "bad"), deliverBytes(1, consumerTag, 2, "good"))
+        yield* TestClock.adjust("9 seconds")
+        assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(2))
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(1))
+        yield* assertWaits(fiber)
+      })
+    ).pipe(Effect.provide(logging().layer)))
+
+  for (const concurrency of [1, 2]) {
+    it.effect(`goes on with a message whose fiber is interrupted during a pause (concurrency ${concurrency})`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+          const { calls, consumerTag } = yield* counting(peer, () =>
+            Effect.withFiber((fiber) => {
+              fibers.push(fiber)
+              return fibers.length === 1 ? Effect.fail("no") : Effect.succeed(AmqpDelivery.ack)
+            }), concurrency)
+          yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+          yield* TestClock.adjust("50 millis")
+          fibers[0]?.interruptUnsafe()
+          yield* TestClock.adjust("100 millis")
+          assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(1))
+          yield* peer.push(deliverBytes(1, consumerTag, 2, "next"))
+          assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(2))
+          assert.deepStrictEqual(calls, ["m", "m", "next"])
+        })
+      ).pipe(silently))
+  }
 
   it.effect("ends its pauses at an ordered stop, and the message goes back", () =>
     connected((peer) =>
@@ -380,6 +443,20 @@ describe("onFailure", () => {
     )
     assert.throws(() => AmqpFailure.retryInPlace(untyped({ pauses: 5 })), /pauses: must be a list/)
     assert.throws(() => AmqpFailure.retryInPlace(untyped({ otherwise: null })), /otherwise: must be a function/)
+    // As code without types may call it.
+    for (const none of [null, 5, true, "fast"]) {
+      const options = none as unknown as object
+      assert.throws(() => AmqpFailure.retryInPlace(options), /options of retryInPlace: must be an object/)
+      assert.throws(() => AmqpFailure.giveUp(options), /options of giveUp: must be an object/)
+      assert.throws(() => AmqpFailure.retry(options as AmqpFailure.RetryOptions<unknown>), /options of retry: must be/)
+      const list = none as unknown as ReadonlyArray<number>
+      assert.throws(() => AmqpFailure.retryInPlace({ pauses: list }), /pauses: must be a list or a Schedule/)
+      assert.throws(() => AmqpFailure.retry({ delays: list }), /delays: must be a list or a Schedule/)
+    }
+    assert.throws(
+      () => AmqpFailure.forward({ exchang: "x" } as unknown as AmqpFailure.Destination),
+      /exchange: a destination has one/
+    )
   })
 })
 

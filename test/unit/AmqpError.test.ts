@@ -151,3 +151,20 @@ it("each error prints its reason as its cause", () => {
   assert.include(printed, "AmqpChannelError: queue.declare: 406 PRECONDITION_FAILED")
   assert.include(printed, "[cause]: PreconditionFailed")
 })
+
+describe("a consumer that its policy stopped", () => {
+  const unreadable = new Error("x")
+  Object.defineProperty(unreadable, "message", {
+    get: () => {
+      throw new Error("no message")
+    }
+  })
+  it.each([
+    [new TypeError("no such order"), "TypeError: no such order"],
+    ["text", "a failure that is not an Error"],
+    [unreadable, "an error whose message can't be read"]
+  ])("says which failure it was, whatever a handler failed with: case %#", (cause, words) => {
+    const { message } = new AmqpError.AmqpConsumerStopped({ queue: "jobs", cause })
+    assert.match(message, new RegExp(`"jobs".*${words}$`))
+  })
+})

@@ -21,7 +21,8 @@ import * as Stream from "effect/Stream"
 import type { AmqpChannel, PublishOptions } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import type * as AmqpDelivery from "./AmqpDelivery.ts"
-import type { AmqpChannelError, AmqpConsumerCancelled, AmqpConsumerStopped } from "./AmqpError.ts"
+import { AmqpChannelError } from "./AmqpError.ts"
+import type { AmqpConsumerCancelled, AmqpConsumerStopped } from "./AmqpError.ts"
 import * as AmqpFailure from "./AmqpFailure.ts"
 import type * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
@@ -32,6 +33,7 @@ import { Delivery, Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
 import { ancestry } from "./internal/launcher.ts"
 import { Mailbox } from "./internal/mailbox.ts"
+import { checked } from "./internal/returned.ts"
 import { Serving } from "./internal/serving.ts"
 import { sessionOf } from "./internal/session.ts"
 import { subscribe } from "./internal/subscription.ts"
@@ -90,7 +92,8 @@ export interface Options {
    * limit, and no handler or stream gets it.
    *
    * - `deadLetter`: it is rejected where the queue is described with a dead-letter queue that is there (`deadLetterExchange: ""`), which
-   *   the broker is asked for. Otherwise it stays in the queue: it is held unsettled for a minute, and then handed back.
+   *   the broker is asked for. Otherwise it stays in the queue: it is held unsettled for a minute, and then handed back. The broker drops
+   *   it when that dead-letter queue is full and rejects publishes (`overflow: "reject-publish"`).
    * - `keep`: it stays in the queue.
    * - `reject`: it is rejected: the broker dead-letters it, or drops it where the queue has no dead-letter exchange.
    *
@@ -328,7 +331,7 @@ export type ServeError = AmqpChannelError | AmqpConsumerCancelled | AmqpConsumer
  */
 export interface TransactionOptions<in E, out R = never> extends Options {
   /**
-   * What becomes of a message whose handler fails, dies, is interrupted, or returns something else than an Effect of a settlement.
+   * What becomes of a message whose handler fails, dies, is interrupted, or returns anything but an Effect of a settlement.
    * Default: `AmqpFailure.retryInPlace()`: the handler is called again, five times in all, with pauses of 100 ms to 6.4 s. Then the
    * message goes to the dead-letter target that its queue is described with. Where there is none, or it can't be reached, the message
    * stays in its queue, and comes back after a minute. Each failure is logged. A policy that fails itself is logged, and the
@@ -399,7 +402,7 @@ export interface TransactionHandler<out E, out R> {
  * **Details**
  *
  * The handler decides by what it returns: `AmqpDelivery.ack`, `reject` or `requeue`. Forgetting to does not compile, and a value that is
- * no settlement of this package is a failure. What a handler acquires in its scope is released when it has ended, before the settlement is
+ * not a settlement of this package is a failure. What a handler acquires in its scope is released when it has ended, before the settlement is
  * sent.
  *
  * A handler that fails does not end the consumer, see `onFailure`.
@@ -630,7 +633,8 @@ const lazyPublisher = Effect.gen(function*() {
 export interface LayerServeOptions<in E, out R = never, out R2 = never> extends ServeOptions<E, R> {
   /**
    * What is done when the consumer ends after it has started: a layer that is built can't fail any more. Default: the error is logged, at
-   * the level `Fatal`, and the program that the layer was built for is interrupted and ends with the error, see {@link layerServe}.
+   * the level `Fatal`, and the program that the layer was built for is interrupted and ends with the error, see {@link layerServe}. So it
+   * does, too, when `onEnd` fails itself, which is logged.
    */
   readonly onEnd?: ((error: ServeError) => Effect.Effect<unknown, never, R2>) | undefined
 }
@@ -651,8 +655,9 @@ export interface LayerServeOptions<in E, out R = never, out R2 = never> extends 
  *
  * **Gotchas**
  *
- * A layer whose builder ends with the building, such as that of a `ManagedRuntime`, has no program to end: then the error is logged
- * only, and it is up to `onEnd` to do more.
+ * A layer whose builder ends with the building, such as that of a `ManagedRuntime`, has no program to end: then the error is only
+ * logged, and it is up to `onEnd` to do more. The same holds for a layer that is merged with others and has a connection of its own. So
+ * merge first, and provide the connection to the whole.
  *
  * **Example** (A worker that others are built upon)
  *
@@ -687,7 +692,11 @@ export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues 
   AmqpConnection.AmqpConnection | Exclude<R | R2 | R3, Scope.Scope>
 > =>
   Layer.effectDiscard(Effect.gen(function*() {
-    const { onEnd = yield* endProgram } = options
+    const { onEnd } = yield* Validation.attempt(() => ConsumerOptions.objectOf(options))
+    if (onEnd !== undefined && typeof onEnd !== "function") {
+      return yield* Effect.fail(new AmqpChannelError({ reason: Validation.invalid("onEnd: must be a function") }))
+    }
+    const end = yield* endProgram
     const ended = yield* start<E, R, R2>(
       queues,
       options,
@@ -696,8 +705,22 @@ export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues 
       false
     )
     // Not a child of the fiber that builds, which may end at once.
-    yield* Effect.forkScoped(Effect.catch(ended, (error) => onEnd(error)))
+    yield* Effect.forkScoped(Effect.catch(ended, (error) => {
+      const logged = { queue: namesOf(queues) }
+      if (onEnd === undefined) return Effect.annotateLogs(end(error), logged)
+      // The end of a consumer is not lost with what was to be done about it.
+      const orEnd = (cause: Cause.Cause<unknown>) =>
+        Effect.andThen(Effect.logError("onEnd failed itself, and the program of the consumer ends", cause), end(error))
+      return Effect.catchCause(
+        Effect.suspend(() => checked(onEnd(error), "option onEnd")),
+        (cause) => Effect.annotateLogs(orEnd(cause), logged)
+      )
+    }))
   }))
+
+/** What logs call the queues of a consumer. */
+const namesOf = (queues: Queues): string =>
+  [queues].flat().map((queue) => typeof queue === "string" ? queue : queue.name).join(", ")
 
 /** Ends the program that the current fiber builds a layer for. */
 const endProgram = Effect.gen(function*() {
@@ -707,13 +730,18 @@ const endProgram = Effect.gen(function*() {
   // What is interrupted seems to be meant. So that the program ends with the error, taking down the layer fails with it.
   yield* Effect.addFinalizer(() => reason === undefined ? Effect.void : Effect.die(reason))
   return (error: ServeError): Effect.Effect<void> =>
-    Effect.andThen(
-      Effect.logFatal(`A consumer has ended, and its program with it: ${error.message}`, Cause.fail(error)),
-      Effect.sync(() => {
-        const program = fibers.find((fiber) => fiber.pollUnsafe() === undefined)
-        if (program === undefined) return
-        reason = error
-        program.interruptUnsafe()
-      })
-    )
+    Effect.suspend(() => {
+      const program = fibers.find((fiber) => fiber.pollUnsafe() === undefined)
+      const what = program === undefined
+        ? "A consumer has ended. Its program goes on, as the layer does not know it; decide what is done with the option onEnd"
+        : "A consumer has ended, and its program with it"
+      return Effect.andThen(
+        Effect.ignoreCause(Effect.logFatal(`${what}: ${error.message}`, Cause.fail(error))),
+        Effect.sync(() => {
+          if (program === undefined) return
+          reason = error
+          program.interruptUnsafe()
+        })
+      )
+    })
 })

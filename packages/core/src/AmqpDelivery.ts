@@ -11,6 +11,7 @@ import { dual } from "effect/Function"
 import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import { annotationsOf } from "./internal/delivery.ts"
+import { checked } from "./internal/returned.ts"
 import * as Settlements from "./internal/settlement.ts"
 import * as Validation from "./internal/validation.ts"
 
@@ -232,7 +233,7 @@ export const decoded: {
   const decode = AmqpMessage.decode(schema, decodeOptions)
   return (delivery: ReceivedMessage) =>
     Effect.matchEffect(decode(delivery), {
-      onSuccess: (value) => handler(value, delivery),
+      onSuccess: (value) => checked(handler(value, delivery), "handler"),
       // The signatures name what this can do with the option that they are for, which is less than what it can do.
       onFailure: (error) =>
         (onDecodeError === "fail" ? Effect.fail(error) : rejectUnreadable(delivery, error)) as Effect.Effect<never>

@@ -395,15 +395,22 @@ export class AmqpConsumerStopped extends Schema.TaggedError<AmqpConsumerStopped>
     readable(this)
   }
   override get message(): string {
-    const { cause } = this
-    const why = cause instanceof Error ? `${cause.name}: ${cause.message}` : "a failure that is not an Error"
     return `The consumer of the queue ${
       JSON.stringify(this.queue)
-    } was stopped by its failure policy, after a handler failed: ${why}`
+    } was stopped by its failure policy, after a handler failed: ${describe(this.cause)}`
   }
   /** Whether consuming again may succeed. */
   get isRetryable(): boolean {
     return false
+  }
+}
+
+/** The error of a handler may be anything, also one whose message can't be read. */
+const describe = (cause: unknown): string => {
+  try {
+    return cause instanceof Error ? `${cause.name}: ${cause.message}` : "a failure that is not an Error"
+  } catch {
+    return "an error whose message can't be read"
   }
 }
 

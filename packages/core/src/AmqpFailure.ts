@@ -310,7 +310,7 @@ const mayHeal = (cause: Cause.Cause<unknown>): boolean =>
   )
 
 const pauseOfList = (pauses: ReadonlyArray<Duration.Input>): DelayAfter => {
-  if (!Array.isArray(pauses)) throw Validation.invalid("pauses: must be a list of times or a Schedule")
+  if (!Array.isArray(pauses)) throw Validation.invalid("pauses: must be a list or a Schedule")
   const checked = pauses.map((pause) => Duration.millis(Validation.timeout("pauses", pause)))
   return (failures) => Effect.succeed(checked[failures - 1])
 }
@@ -339,7 +339,7 @@ export interface GiveUpOptions<in E> {
  * message was first published with, made as {@link retry} makes it. The copy is mandatory and confirmed, and then the original is
  * acknowledged.
  *
- * Where no target is known, or no queue takes the copy, or it fails, the message stays in its queue: it is held unsettled for
+ * Where no target is known, or it leads back to the same queue, or no queue takes the copy, or the copy fails, the message stays in its queue: it is held unsettled for
  * `holdFor` without a slot, and then handed back, so that it is tried again. While it is held it counts towards the prefetch: a consumer
  * that holds as many as its prefetch gets no others until the first goes back. The log says so each time.
  *
@@ -360,13 +360,16 @@ export const giveUp = <E = unknown>(options: GiveUpOptions<E> = {}): OnFailure<E
   return (cause, delivery, failed) =>
     Effect.suspend((): Effect.Effect<AmqpDelivery.Settlement | Decision> => {
       if (failed.isStream) return skip(cause, delivery, failed)
+      const keep = (why: string) =>
+        Effect.as(logFailure(Effect.logError, `${stays}. ${why}`, cause, delivery, failed), kept)
       const target = deadLetterTarget(delivery, failed)
       if (target === undefined) {
-        const hint =
+        return keep(
           "No dead-letter target is known: describe the queue with a deadLetterExchange, or decide with onFailure"
-        return Effect.as(logFailure(Effect.logError, `${stays}. ${hint}`, cause, delivery, failed), kept)
+        )
       }
       const where = `exchange ${JSON.stringify(target.exchange)}, routing key ${JSON.stringify(target.routingKey)}`
+      if (cameBy(target, delivery)) return keep(`Its dead-letter target leads back to the same queue (${where})`)
       return settleByCopy(failed.publish, Effect.succeed(target), cause, delivery, {
         describe,
         onCopyFailure: (error) => {
@@ -396,6 +399,19 @@ const deadLetterTarget = (
   const routingKey = typeof key === "string" ? key : originalRoutingKey(delivery)
   // Back into the queue that it came from it would fail again, and that without a pause.
   return exchange === "" && (routingKey === delivery.queue || routingKey === "") ? undefined : { exchange, routingKey }
+}
+
+/** Whether a message that failed in this queue was sent to the target and came back: the next copy would, too, and that without a pause. */
+const cameBy = (
+  target: { readonly exchange: string; readonly routingKey: string },
+  delivery: AmqpDelivery.ReceivedMessage
+): boolean => {
+  if (delivery.exchange !== target.exchange || delivery.routingKey !== target.routingKey) return false
+  try {
+    return historyOf(delivery).count > 0
+  } catch {
+    return false
+  }
 }
 
 /** Properties may be malformed, and then nothing of an earlier failure is known. */
@@ -584,19 +600,32 @@ export const forward = <E = unknown, R = never>(
   options: CopyOptions<E, R> = {}
 ): OnFailure<E, R | AmqpPublisher> => {
   Validation.knownKeys(options, ["describe", "onCopyFailure"], "options of forward")
+  if (typeof destination !== "function") {
+    // Of a route only these two count: what else it has is for a publish.
+    const { exchange }: { readonly exchange: unknown } = destination
+    if (exchange === undefined) throw Validation.invalid("exchange: a destination has one")
+  }
   return (cause, delivery, failed) =>
     Effect.suspend(() => {
       const { exchange, routingKey = historyOf(delivery).routingKey } = typeof destination === "function"
         ? destination(cause, delivery)
         : destination
-      const where = `is forwarded to ${JSON.stringify(Topology.nameOf(exchange))} as ${JSON.stringify(routingKey)}`
-      return Effect.andThen(
-        logFailure(Effect.logError, where, cause, delivery, failed),
-        Effect.flatMap(
-          AmqpPublisher,
-          ({ publish }) => settleByCopy(publish, Effect.succeed({ exchange, routingKey }), cause, delivery, options)
-        )
-      )
+      const where = `exchange ${JSON.stringify(Topology.nameOf(exchange))}, routing key ${JSON.stringify(routingKey)}`
+      const { onCopyFailure = requeueLater } = options
+      // Not before it is true.
+      const log = (fate: string) => logFailure(Effect.logError, fate, cause, delivery, failed)
+      return Effect.flatMap(AmqpPublisher, ({ publish }) =>
+        settleByCopy<E, R, never>(
+          (copy, route) => Effect.tap(publish(copy, route), () => log(`is forwarded (${where})`)),
+          Effect.succeed({ exchange, routingKey }),
+          cause,
+          delivery,
+          {
+            ...options,
+            onCopyFailure: (error, delivery) =>
+              Effect.andThen(log(`could not be forwarded (${where})`), onCopyFailure(error, delivery))
+          }
+        ))
     })
 }
 
@@ -665,7 +694,7 @@ export const delayQueue = (queue: string, delay: Duration.Input): AmqpQueue.Amqp
 type DelayAfter = (failures: number) => Effect.Effect<Duration.Duration | undefined>
 
 const delayOfList = (delays: ReadonlyArray<Duration.Input>): DelayAfter => {
-  if (!Array.isArray(delays)) throw Validation.invalid("delays: must be a list of times or a Schedule")
+  if (!Array.isArray(delays)) throw Validation.invalid("delays: must be a list or a Schedule")
   const checked = delays.map((delay) => {
     const millis = Validation.millis("delays", delay, 0)
     if (millis > maxDelayMillis) throw Validation.invalid(`delays: must be at most ${maxDelayMillis} milliseconds`)
@@ -748,8 +777,12 @@ const isForBroker = (name: string): boolean =>
   /^(?:CC|BCC|x-death|x-(?:first|last)-death-.*|x-delivery-count|x-acquired-count|x-stream-offset)$/.test(name)
 
 const describeCause = (cause: Cause.Cause<unknown>): string => {
-  const [first] = Cause.prettyErrors(cause)
-  return first === undefined ? "" : `${first.name}: ${first.message}`
+  try {
+    const [first] = Cause.prettyErrors(cause)
+    return first === undefined ? "" : `${first.name}: ${first.message}`
+  } catch {
+    return "an error that can't be printed"
+  }
 }
 
 const requeueLater = (
@@ -777,9 +810,10 @@ const logFailure = (
   const annotations = annotationsOf(delivery)
   const { messageId } = annotations
   const which = messageId === undefined ? "" : ` ${JSON.stringify(messageId)}`
-  return Effect.annotateLogs(
-    log(`The message${which} from the queue ${JSON.stringify(delivery.queue)} was not handled and ${fate}`, cause),
-    { ...annotations, attempt }
+  const text = `The message${which} from the queue ${JSON.stringify(delivery.queue)} was not handled and ${fate}`
+  // An error that can't be printed must not decide what becomes of the message.
+  return Effect.annotateLogs(log(text, cause), { ...annotations, attempt }).pipe(
+    Effect.catchCause(() => Effect.ignoreCause(log(`${text}, by an error that can't be printed`)))
   )
 }
 

@@ -25,6 +25,7 @@ import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import { innocent } from "./internal/blame.ts"
 import type { Channel, ConsumerSink } from "./internal/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/confirms.ts"
+import * as ConsumerOptions from "./internal/consumerOptions.ts"
 import { Received } from "./internal/delivery.ts"
 import * as Instruments from "./internal/instruments.ts"
 import { Occasional } from "./internal/occasional.ts"
@@ -33,6 +34,7 @@ import { addDefaults } from "./internal/publishDefaults.ts"
 import { startPublishing } from "./internal/publisherChannel.ts"
 import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing.ts"
 import type { Progress, Publishing, PublishJob, PublishTarget } from "./internal/publishing.ts"
+import { checked } from "./internal/returned.ts"
 import { sessionOf } from "./internal/session.ts"
 import * as Topology from "./internal/topology.ts"
 import * as Validation from "./internal/validation.ts"
@@ -351,6 +353,7 @@ export const serve = <E, R, R2 = never>(
   AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2
 > =>
   Effect.scoped(Effect.gen(function*() {
+    yield* Validation.attempt(() => ConsumerOptions.resolveServing(queues, options, ["onFailure"], false))
     // The reply is part of what the span of the request covers.
     const publisher = yield* Effect.provideService(AmqpPublisher.make(), AmqpTelemetry.Telemetry, undefined)
     const answer = (
@@ -358,7 +361,7 @@ export const serve = <E, R, R2 = never>(
     ): Effect.Effect<AmqpDelivery.Settlement<void, "Ack">, E | AmqpPublishError | AmqpDecodeError, R> => {
       const { correlationId, replyTo } = request.properties
       if (replyTo === undefined) return Effect.fail(withoutReplyTo)
-      return handler(request).pipe(
+      return checked(handler(request), "handler").pipe(
         Effect.flatMap(({ body, properties }) =>
           publisher.publish(AmqpMessage.make(body, { ...properties, correlationId }), {
             exchange: "",

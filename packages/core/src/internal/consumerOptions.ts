@@ -34,9 +34,12 @@ const defaultPrefetch = 100
 
 /** Of consumers whose deliveries are settled by the program, or not at all. */
 export const resolve = (queues: Queues, options: ConsumerOptions): SubscriptionOptions => {
-  const { autoAck } = options
+  const { autoAck } = objectOf(options)
   // What comes from JavaScript or a cast must not decide it by chance.
   if (autoAck !== undefined && typeof autoAck !== "boolean") throw Validation.invalid("autoAck: must be true or absent")
+  if (autoAck === true && !Object.hasOwn(options, "autoAck")) {
+    throw Validation.invalid("autoAck: must be a property of the options themselves, and not an inherited one")
+  }
   Validation.knownKeys(
     options,
     autoAck === true ? [...commonKeys, "autoAck"] : [...keys, "autoAck"],
@@ -65,13 +68,14 @@ export const resolveServing = (
   isTransactional: boolean
 ): ResolvedServing => {
   // What comes from JavaScript or a cast may be anything.
-  const autoAck: unknown = options.autoAck
+  const autoAck: unknown = objectOf(options).autoAck
   if (autoAck !== undefined && autoAck !== false) {
     throw Validation.invalid("autoAck: a consumer with a handler acknowledges by what the handler returns")
   }
   const known = [...keys, "autoAck", "drainTimeout", ...(isTransactional ? [] : ["concurrency"]), ...moreKeys]
   // The keys of the caller's options are not this type's.
-  const given: Readonly<Record<string, unknown>> = { ...options }
+  const all: object = options
+  const given = all as Readonly<Record<string, unknown>>
   Validation.knownKeys(given, known, "options of a consumer with a handler")
   for (const name of ["onFailure", "onEnd"]) Validation.callable(name, given[name])
   const { concurrency: limit = 1, drainTimeout = "10 seconds" } = options
@@ -92,9 +96,15 @@ const make = (
   const { consumerTag, exclusive = false, offset, onOversized = "deadLetter", prefetch = prefetchDefault, priority } =
     options
   if (typeof exclusive !== "boolean") throw Validation.invalid("exclusive: must be true or false")
+  // `isArray` does not narrow a readonly array away.
+  const list: ReadonlyArray<string | QueueDescription> = Array.isArray(queues)
+    ? queues
+    : [queues as string | QueueDescription]
+  if (!list.every(isQueue)) {
+    throw Validation.invalid("queue: must be a name, or a description such as AmqpQueue.classic makes")
+  }
   return {
-    // `isArray` does not narrow a readonly array away.
-    queues: Array.isArray(queues) ? queues : [queues as string | QueueDescription],
+    queues: list,
     prefetch,
     noAck,
     exclusive,
@@ -109,6 +119,17 @@ const make = (
     isTransactional: false
   }
 }
+
+/** What comes from JavaScript may be `null`, or something without keys. */
+export const objectOf = <O extends object>(options: O): O => {
+  const value: unknown = options
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return options
+  throw Validation.invalid("options of a consumer: must be an object")
+}
+
+const isQueue = (queue: unknown): boolean =>
+  typeof queue === "string" ||
+  (typeof queue === "object" && queue !== null && "name" in queue && "type" in queue && "arguments" in queue)
 
 const encodeOffset = (offset: StreamOffset): FieldValue => {
   if (Duration.isDuration(offset)) return `${Validation.seconds("offset", offset, 1)}s`

@@ -15,25 +15,40 @@ import type { QueueDescription } from "./topology.ts"
 
 export type OversizedPolicy = "deadLetter" | "keep" | "reject"
 
+/** Settles a message between those that are handled; see `Serving`. */
+export type SettleBetween = (settle: () => boolean) => void
+
 export class OversizedMessages {
   private readonly session: Session
   private readonly policy: OversizedPolicy
+  private readonly settleBetween: SettleBetween
   private readonly run: (effect: Effect.Effect<unknown>) => unknown
 
-  private constructor(session: Session, policy: OversizedPolicy, run: (effect: Effect.Effect<unknown>) => unknown) {
+  private constructor(
+    session: Session,
+    policy: OversizedPolicy,
+    settleBetween: SettleBetween,
+    run: (effect: Effect.Effect<unknown>) => unknown
+  ) {
     this.session = session
     this.policy = policy
+    this.settleBetween = settleBetween
     this.run = run
   }
 
   /** What it does in the background ends with the scope. */
-  static make(session: Session, policy: OversizedPolicy): Effect.Effect<OversizedMessages, never, Scope> {
+  static make(
+    session: Session,
+    policy: OversizedPolicy,
+    settleBetween: SettleBetween
+  ): Effect.Effect<OversizedMessages, never, Scope> {
     return Effect.gen(function*() {
       const scope = yield* Effect.scope
       const fork = Effect.runForkWith(yield* Effect.context())
       return new OversizedMessages(
         session,
         policy,
+        settleBetween,
         (effect) => fork(Effect.forkIn(effect, scope, { startImmediately: true }))
       )
     })
@@ -58,22 +73,22 @@ export class OversizedMessages {
       const mayRefuse = source.kind.mayRefuse(content.properties) ?? (yield* source.kind.ask)
       if (!mayRefuse) {
         yield* Effect.logError(say("and is skipped; it stays in the stream"))
-        return acknowledgements.ack(tag)
+        return this.settleBetween(() => acknowledgements.ack(tag))
       }
       if (this.policy === "reject") {
         yield* Effect.logError(say("and is rejected, as the option onOversized says"))
-        return acknowledgements.reject(tag, false)
+        return this.settleBetween(() => acknowledgements.reject(tag, false))
       }
       const target = this.policy === "keep" ? undefined : deadLetterQueue(source.description, content.method.routingKey)
       if (target !== undefined && (yield* isThere(this.session, target))) {
         yield* Effect.logError(say(`and is rejected, to the dead-letter queue ${JSON.stringify(target)}`))
-        return acknowledgements.reject(tag, false)
+        return this.settleBetween(() => acknowledgements.reject(tag, false))
       }
       yield* Effect.logError(say(
         "and stays in its queue. Raise maxBodySize, describe the queue with a dead-letter queue, or decide with the option onOversized"
       ))
       yield* Effect.sleep(defaultHoldMillis)
-      return acknowledgements.nack(tag, true)
+      return this.settleBetween(() => acknowledgements.nack(tag, true))
     })
   }
 }

@@ -17,16 +17,15 @@ import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as AmqpError from "../AmqpError.ts"
 import { annotationsOf, Received } from "./delivery.ts"
-import { CurrentProgram, isProgram } from "./program.ts"
+import { CurrentProgram } from "./program.ts"
+import { checked, describe } from "./returned.ts"
+import type { Unchecked } from "./returned.ts"
 import * as Settlements from "./settlement.ts"
 import type { Decision, Settlement } from "./settlement.ts"
 import type { Inbox, Subscription, SubscriptionError } from "./subscription.ts"
 
 /** Why a consumer with handlers ends. */
 export type ServingError = SubscriptionError | AmqpError.AmqpConsumerStopped
-
-/** Effects of the user. What they fail or succeed with is not what a type says where `any` was involved. */
-type Unchecked<R> = Effect.Effect<unknown, unknown, R>
 
 type OnFailure<R> = (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => Unchecked<R>
 
@@ -69,6 +68,8 @@ class Slot<R> {
   /** How long it waits before it calls the handler again, in milliseconds. */
   pause = 0
   fiber: Fiber.Fiber<unknown> | undefined
+  /** Whether its handler runs. */
+  isHandling = false
   /** Whether it waits for nothing but time. */
   isPausing = false
   /** Whether its handler took too long to stop. */
@@ -188,7 +189,9 @@ export class Serving<R> implements Inbox<Received> {
     const slot = new Slot<R>()
     const handled = Effect.scoped(Effect.interruptible(Effect.suspend(() => {
       const { current } = slot
-      return current === undefined ? Effect.void : checked(this.options.handle(current), "handler")
+      if (current === undefined) return Effect.void
+      slot.isHandling = true
+      return checked(this.options.handle(current), "handler")
     }))) as Unchecked<R>
     const settle = (handled: Unchecked<R>): Effect.Effect<void, never, R> =>
       Effect.matchCauseEffect(handled, {
@@ -212,15 +215,47 @@ export class Serving<R> implements Inbox<Received> {
       )
     )
     slot.fiber = fiber
+    fiber.addObserver((exit) => {
+      if (!slot.hasLeft) this.replace(slot, exit)
+    })
+  }
+
+  /**
+   * The slot's fiber has ended although there is more to do. It was interrupted while it paused. Or it was given something that is no Effect,
+   * which ends a fiber on the spot. Without another slot the consumer would be deaf, and its message would stay unsettled.
+   */
+  private replace(slot: Slot<R>, exit: Exit.Exit<unknown>): void {
+    const { attempt, current, pause } = slot
+    slot.hasLeft = true
+    this.slots.delete(slot)
+    this.finish(slot)
+    if (current !== undefined && !slot.isAbandoned && !this.isStopping) {
+      const cause = Exit.isFailure(exit) ? exit.cause : Cause.empty
+      // What its handler has published can't be told from what the next one publishes. With the channel it is gone.
+      if (slot.isHandling && this.commit !== undefined) {
+        return this.fail(new AmqpError.AmqpConsumerStopped({ queue: current.queue, cause: Cause.squash(cause) }))
+      }
+      const heir = this.makeSlot()
+      heir.current = current
+      heir.attempt = attempt
+      heir.pause = pause
+      const next = slot.isHandling
+        ? this.failed(heir, cause)
+        // A pause goes on. What died is a policy, or what it logs with.
+        : Cause.hasInterruptsOnly(cause)
+        ? Effect.void
+        : this.apply(heir, { _tag: "HandBack", pause: Settlements.defaultHoldMillis }, cause)
+      this.run(heir, Effect.andThen(next, this.loop(heir)))
+    }
+    this.flush()
   }
 
   /** Takes one message after the other, until there is no more work for this fiber. */
   private loop(slot: Slot<R>): Effect.Effect<void, never, R> {
     const pausing = Effect.suspend(() => {
-      const { pause } = slot
-      slot.pause = 0
       slot.isPausing = true
-      return Effect.map(this.sleep(pause), () => {
+      return Effect.map(this.sleep(slot.pause), () => {
+        slot.pause = 0
         slot.isPausing = false
       })
     })
@@ -231,7 +266,7 @@ export class Serving<R> implements Inbox<Received> {
       while: () => {
         if (slot.hasLeft) return false
         if (this.isStopping) return this.leave(slot)
-        slot.job = slot.current === undefined ? this.jobs.shift() : undefined
+        slot.job = this.jobs.shift()
         if (slot.job !== undefined) return true
         slot.current ??= this.take()
         return slot.current !== undefined || this.idle.length < maxIdle || this.leave(slot)
@@ -269,6 +304,7 @@ export class Serving<R> implements Inbox<Received> {
   // ---------------------------------------------------------------------------
 
   private succeeded(slot: Slot<R>, value: unknown): Effect.Effect<void, never, R> {
+    slot.isHandling = false
     if (Settlements.isSettlement(value)) return this.settle(slot, value)
     return this.failed(slot, Cause.die(noSettlement(value)))
   }
@@ -301,6 +337,7 @@ export class Serving<R> implements Inbox<Received> {
   }
 
   private failed(slot: Slot<R>, cause: Cause.Cause<unknown>): Effect.Effect<void, never, R> {
+    slot.isHandling = false
     // The slot stops: the message goes back with the channel.
     if (slot.isAbandoned) return Effect.sync(() => this.finish(slot))
     return this.onFreshFiber(slot, cause, (slot) => this.decide(slot, cause))
@@ -412,16 +449,23 @@ export class Serving<R> implements Inbox<Received> {
   /** Keeps a message unsettled, and hands it back later. When the consumer stops it goes back with the others. */
   private hold(delivery: Received, millis: number): void {
     if (this.isStopping) return this.handBack(delivery)
-    const { commit } = this
     this.fork(Effect.map(this.sleep(millis), () => {
       const { subscription } = this
       if (this.isStopping || subscription === undefined) return
       const { acknowledgements } = subscription.channel
-      if (commit === undefined) return void Received.nack(delivery, acknowledgements, true)
-      // Between two messages: it must not become part of what another handler commits or takes back.
-      this.jobs.push(Effect.suspend(() => Received.nack(delivery, acknowledgements, true) ? commit : Effect.void))
-      this.flush()
+      this.settleBetween(() => Received.nack(delivery, acknowledgements, true))
     }))
+  }
+
+  /**
+   * Settles a message that no handler works on. In transaction mode that is done between two messages, with a commit of its own: it must not
+   * become part of what another handler commits or takes back.
+   */
+  settleBetween(settle: () => boolean): void {
+    const { commit } = this
+    if (commit === undefined) return void settle()
+    this.jobs.push(Effect.suspend(() => settle() ? commit : Effect.void))
+    this.flush()
   }
 
   private handBack(delivery: Received): void {
@@ -481,7 +525,9 @@ export class Serving<R> implements Inbox<Received> {
   /** Waits until no slot but this one works on anything. */
   private awaitRest(own: object | undefined): Effect.Effect<void> {
     const isAtRest = () => {
-      for (const slot of this.slots) if (slot.token !== own && slot.current !== undefined) return false
+      for (const { current, isAbandoned, token } of this.slots) {
+        if (token !== own && current !== undefined && !isAbandoned) return false
+      }
       return true
     }
     return Effect.callback((resume) => {
@@ -512,18 +558,6 @@ export class Serving<R> implements Inbox<Received> {
 // mistakes of handlers, and logs
 // -----------------------------------------------------------------------------
 
-/** Code without types may return anything where an Effect belongs. */
-const checked = (returned: unknown, what: string): Unchecked<never> => {
-  // Those of the user's code have the services they need: its type says so.
-  if (Effect.isEffect(returned)) return returned as Unchecked<never>
-  // What is done with the failure is up to the policy, and not to the process.
-  if (returned instanceof Promise) returned.catch(() => {})
-  const hint = isProgram(returned)
-    ? "a channel program: serve it with AmqpConsumer.serveTransaction, or run it with AmqpChannel.run"
-    : `${describe(returned)} instead of an Effect`
-  return Effect.die(new TypeError(`The ${what} returned ${hint}`))
-}
-
 const noSettlement = (value: unknown): TypeError =>
   new TypeError(
     `The result is ${
@@ -532,14 +566,6 @@ const noSettlement = (value: unknown): TypeError =>
       "and what AmqpDelivery.as makes of them: a value that looks like one, such as one that was parsed from a message, is not."
   )
 
-/** What a value is, without anything of its content: it may come from a message. */
-const describe = (value: unknown): string => {
-  if (value === null) return "null"
-  if (typeof value !== "object") return value === undefined ? "undefined" : `a ${typeof value}`
-  if (value instanceof Promise) return "a Promise"
-  return Array.isArray(value) ? "an array" : "an object"
-}
-
 const logUnsettled = (delivery: Received) =>
   logAbout(
     delivery,
@@ -547,8 +573,9 @@ const logUnsettled = (delivery: Received) =>
     undefined
   )
 
+/** A logger that dies, such as of an error that can't be printed, must not decide anything. */
 const logAbout = (delivery: Received, text: string, cause: Cause.Cause<unknown> | undefined): Effect.Effect<void> =>
-  Effect.annotateLogs(
+  Effect.ignoreCause(Effect.annotateLogs(
     cause === undefined ? Effect.logWarning(text) : Effect.logError(text, cause),
     annotationsOf(delivery)
-  )
+  ))

@@ -71,6 +71,8 @@ export interface Inbox<A> {
   clear(): ReadonlyArray<A>
   /** Nothing more comes, and why. */
   fail(error: SubscriptionError | Cause.Done): void
+  /** Settles a message that was not offered, when nothing else is being settled. Absent: at once. */
+  settleBetween?(settle: () => boolean): void
 }
 
 /** An item of an inbox. */
@@ -407,7 +409,10 @@ export const subscribe = <A extends Item>(
       )
     }
     const channel = yield* session.channels.scoped
-    const oversized = yield* OversizedMessages.make(session, options.onOversized)
+    const oversized = yield* OversizedMessages.make(session, options.onOversized, (settle) => {
+      if (inbox.settleBetween === undefined) settle()
+      else inbox.settleBetween(settle)
+    })
     const subscription = new Subscription(session, channel, options, decode, inbox, oversized)
     // The reader must not wait for a consumer that is gone.
     yield* Effect.addFinalizer(() => Effect.sync(() => channel.host.resumeReading(subscription)))

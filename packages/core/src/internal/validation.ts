@@ -14,7 +14,9 @@ export const invalid = (description: string): InvalidArgument => new InvalidArgu
  * be ignored silently.
  */
 export const knownKeys = <O extends object>(options: O, keys: ReadonlyArray<keyof O & string>, what = "options"): O => {
-  if (typeof options !== "object" || options === null) throw invalid(`${what}: must be an object`)
+  const given: unknown = options
+  // What comes from JavaScript may be anything.
+  if (typeof given !== "object" || given === null) throw invalid(`${what}: must be an object`)
   for (const key in options) {
     const known: ReadonlyArray<string> = keys
     if (known.includes(key)) continue
