@@ -6,11 +6,12 @@ export const root = fileURLToPath(new URL("../..", import.meta.url))
 
 /** A program that was started, and what came of it. */
 export interface Running {
-  /** Resolves when a line has been printed that is this one; rejects when the program ends without it. */
-  readonly printed: (line: string) => Promise<void>
+  /** Resolves when a line has been printed that is this one or matches; rejects when the program ends without it. */
+  readonly printed: (line: string | RegExp) => Promise<void>
   /** Resolves when the program has ended. */
   readonly ended: Promise<Ended>
   readonly kill: () => void
+  readonly signal: (name: NodeJS.Signals) => void
 }
 
 /** How a program ended. */
@@ -54,17 +55,20 @@ export const start = (
     // When everything that it printed has been read, too.
     child.on("close", (exitCode) => resolve({ exitCode, stdout, stderr, lingered: exited - lastOutput }))
   })
-  const printed = (line: string) =>
+  const printed = (line: string | RegExp) =>
     new Promise<void>((resolve, reject) => {
       const look = () => {
-        if (stdout.split("\n").slice(0, -1).includes(line)) resolve()
+        const lines = stdout.split("\n").slice(0, -1)
+        if (typeof line === "string" ? lines.includes(line) : lines.some((each) => line.test(each))) resolve()
       }
       listeners.add(look)
       look()
       ended.then(
-        ({ exitCode }) => reject(new Error(`ended with ${exitCode} before it printed "${line}":\n${stdout}${stderr}`)),
+        ({ exitCode }) =>
+          reject(new Error(`ended with ${exitCode} before it printed "${String(line)}":\n${stdout}${stderr}`)),
         reject
       )
     })
-  return { printed, ended, kill: () => child.kill("SIGKILL") }
+  const signal = (name: NodeJS.Signals): void => void child.kill(name)
+  return { printed, ended, kill: () => signal("SIGKILL"), signal }
 }
