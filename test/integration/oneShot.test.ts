@@ -37,7 +37,7 @@ describe("one-shot operations", () => {
       const name = uniqueName("queue")
       const [info] = yield* OneShot.declare(url, AmqpQueue.classic(name))
       assert.deepStrictEqual(info, { name, messageCount: 0, consumerCount: 0 })
-      yield* OneShot.publish(url, AmqpMessage.text("one"), { ...toQueue(name), mandatory: true })
+      yield* OneShot.publish(url, AmqpMessage.text("one"), toQueue(name))
       yield* OneShot.publishAll(url, [AmqpMessage.text("two"), AmqpMessage.text("three")], toQueue(name))
       assert.strictEqual(Option.getOrThrow(yield* OneShot.get(url, name)).text, "one")
       assert.strictEqual(yield* OneShot.deleteQueue(url, name), 2)
@@ -62,11 +62,14 @@ describe("one-shot operations", () => {
       assert.strictEqual(Option.getOrThrow(yield* OneShot.get(url, name)).text, "c")
     })))
 
-  it.live("fail when the message goes nowhere", () =>
-    failsWith(
-      OneShot.publish(url, AmqpMessage.text("lost"), { ...toQueue(uniqueName("none")), mandatory: true }),
-      "Returned"
-    ))
+  it.live("fail when the message goes nowhere, unless that is all right", () =>
+    Effect.gen(function*() {
+      const nowhere = toQueue(uniqueName("none"))
+      yield* failsWith(OneShot.publish(url, AmqpMessage.text("lost"), nowhere), "Returned")
+      const failed = yield* Effect.flip(OneShot.publishAll(url, [AmqpMessage.text("lost")], nowhere))
+      assert.include(failed.message, "returned")
+      yield* OneShot.publish(url, AmqpMessage.text("lost"), { ...nowhere, mandatory: false })
+    }))
 
   it.live("refuse an empty name before they connect", () =>
     Effect.forEach([

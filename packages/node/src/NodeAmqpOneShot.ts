@@ -86,8 +86,12 @@ export const run = <A, E, R>(
 ): Effect.Effect<A, E | AmqpError.AmqpChannelError | ConnectError, Exclude<R, AmqpConnection>> =>
   connected(broker)(AmqpChannel.run(program))
 
+// A script has no other way to notice that no queue took its message.
+const publisher = AmqpPublisher.make({ defaults: { mandatory: true } })
+
 /**
- * Publishes a message and waits for the broker's confirm; see `AmqpPublisher`.
+ * Publishes a message and waits for the broker's confirm; see `AmqpPublisher`. It is mandatory unless the options say otherwise: it
+ * fails with `Returned` when no queue takes it.
  *
  * @category operations
  * @since 0.1.0
@@ -98,11 +102,12 @@ export const publish = (
   options: AmqpChannel.PublishOptions
 ): Effect.Effect<void, AmqpError.AmqpPublishError | AmqpError.AmqpChannelError | ConnectError> =>
   connected(broker)(
-    Effect.scoped(Effect.flatMap(AmqpPublisher.make(), (publisher) => publisher.publish(message, options)))
+    Effect.scoped(Effect.flatMap(publisher, ({ publish }) => publish(message, options)))
   )
 
 /**
- * Publishes messages and waits until the broker has confirmed all; see `AmqpPublisher`.
+ * Publishes messages and waits until the broker has confirmed all; see `AmqpPublisher`. They are mandatory unless the options say
+ * otherwise.
  *
  * @category operations
  * @since 0.1.0
@@ -113,7 +118,7 @@ export const publishAll = (
   options: AmqpChannel.PublishOptions
 ): Effect.Effect<void, AmqpError.AmqpPublishAllError | AmqpError.AmqpChannelError | ConnectError> =>
   connected(broker)(
-    Effect.scoped(Effect.flatMap(AmqpPublisher.make(), (publisher) => publisher.publishAll(messages, options)))
+    Effect.scoped(Effect.flatMap(publisher, ({ publishAll }) => publishAll(messages, options)))
   )
 
 /**
