@@ -115,8 +115,7 @@ describe.each(encodings)("a body in %s", (encoding) => {
       assert.strictEqual(error.problem, "Size")
       assert.strictEqual(error.part, "body")
       assert.include(error.description, `the body of ${message.body.length} bytes decompresses to more than 99999`)
-      // What is no limit lets nothing pass.
-      for (const limit of [0, -1, NaN]) assert.strictEqual((yield* Effect.flip(limited(limit))).problem, "Size")
+      assert.strictEqual((yield* Effect.flip(limited(0))).problem, "Size")
       assert.lengthOf((yield* limited(Infinity)).body, 100_000)
       assert.isEmpty(
         (yield* AmqpEncoding.decompress({ maxDecompressedSize: 0 })(compressed(encoding, write(utf8(""))))).body

@@ -1,3 +1,4 @@
+import * as AmqpEncoding from "@effect-amqp/core/AmqpEncoding"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import { decodeProperties, writeProperties } from "@effect-amqp/core/internal/properties"
 import {
@@ -596,5 +597,38 @@ describe("the rendering of a message", () => {
     assert.include(shown, String.raw`    "a\nkey": 1`)
     assert.include(shown, "    __proto__: 2")
     assert.include(shown, "    INFO all is well")
+  })
+})
+
+describe("options that are wrong", () => {
+  const untyped = (options: unknown) => options as never
+  it.each([
+    ["decode", () => AmqpMessage.decode(Schema.Json, untyped({ decompres: true })), /did you mean "decompress"/],
+    [
+      "decode",
+      () => AmqpMessage.decode(Schema.Json, untyped({ decompress: "no" })),
+      /decompress: must be true or false/
+    ],
+    [
+      "decode",
+      () => AmqpMessage.decode(Schema.Json, { maxDecompressedSize: Number.NaN }),
+      /maxDecompressedSize: must be/
+    ],
+    ["decompress", () => AmqpEncoding.decompress(untyped({ maxSize: 1 })), /there is no "maxSize"/],
+    ["decompress", () => AmqpEncoding.decompress({ maxDecompressedSize: -1 }), /must be a number from 0/],
+    ["stamp", () => AmqpMessage.stamp(untyped({ messageid: true })), /did you mean "messageId"/],
+    ["stamp", () => AmqpMessage.stamp(untyped({ timestamp: 1 })), /timestamp: must be true or false/],
+    [
+      "pretty",
+      () => AmqpMessage.pretty(AmqpMessage.text(""), untyped({ maxBodysize: 1 })),
+      /did you mean "maxBodySize"/
+    ],
+    [
+      "pretty",
+      () => AmqpMessage.pretty(AmqpMessage.text(""), { maxBodySize: -1 }),
+      /maxBodySize: must be a number from 0/
+    ]
+  ])("are refused when they are given: %s, case %#", (_, use, words) => {
+    assert.throws(use, words)
   })
 })

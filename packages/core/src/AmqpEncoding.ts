@@ -13,6 +13,7 @@ import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import * as Compression from "./internal/compression.ts"
 import * as Decoding from "./internal/decoding.ts"
+import * as Validation from "./internal/validation.ts"
 
 /**
  * A content encoding that bodies are compressed in.
@@ -71,7 +72,7 @@ const failure = (problem: AmqpEncodeError["problem"], description: string): Effe
 
 /**
  * The same message with its body as it was before it was compressed, and without a content encoding. A message that is not
- * compressed is answered as it is.
+ * compressed is returned as it is. Throws an `InvalidArgument` for unknown options and a limit that is not a number from 0.
  *
  * **Details**
  *
@@ -105,9 +106,12 @@ const failure = (problem: AmqpEncodeError["problem"], description: string): Effe
  * @category decoding
  * @since 0.1.0
  */
-export const decompress =
-  (options: AmqpMessage.DecompressOptions = {}) =>
-  (message: AmqpMessage.Encoded): Effect.Effect<AmqpMessage.AmqpMessage, AmqpDecodeError> =>
+export const decompress = (
+  options: AmqpMessage.DecompressOptions = {}
+): (message: AmqpMessage.Encoded) => Effect.Effect<AmqpMessage.AmqpMessage, AmqpDecodeError> => {
+  const { maxDecompressedSize } = Validation.knownKeys(options, ["maxDecompressedSize"], "options of decompress")
+  Validation.limit("maxDecompressedSize", maxDecompressedSize)
+  return (message) =>
     Decoding.attempt(() => {
       const properties = Decoding.propertiesOf(message)
       const compression = Decoding.compressionOf(properties)
@@ -117,3 +121,4 @@ export const decompress =
         (body) => AmqpMessage.make(body, { ...properties, contentEncoding: undefined })
       )
     })
+}

@@ -20,6 +20,7 @@ import { Message } from "./internal/message.ts"
 import type { Properties } from "./internal/properties.ts"
 import * as Rendering from "./internal/rendering.ts"
 import * as Stamp from "./internal/stamp.ts"
+import * as Validation from "./internal/validation.ts"
 
 export type { DecompressOptions, Encoded } from "./internal/decoding.ts"
 export type { Properties, RawProperties, ReceivedProperties } from "./internal/properties.ts"
@@ -253,7 +254,8 @@ export interface DecodeOptions extends Decoding.DecompressOptions {
  *
  * **Details**
  *
- * Fails with an `AmqpDecodeError` whose `problem` and `part` tell what is wrong, and never dies of what a publisher sent. For a
+ * Throws an `InvalidArgument` for unknown options and values out of their range. The Effect fails with an `AmqpDecodeError` whose
+ * `problem` and `part` tell what is wrong, and never dies of what a publisher sent. For a
  * handler of deliveries see `AmqpDelivery.decoded`.
  *
  * **Example** (Reading an order)
@@ -284,7 +286,21 @@ export const decode = <S extends Content>(
   schema: S,
   options: DecodeOptions = {}
 ): (message: Encoded) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]> =>
-  AmqpEnvelope.isAmqpEnvelope(schema) ? Decoders.ofParts(schema, options) : Decoders.ofBody(schema, options)
+  AmqpEnvelope.isAmqpEnvelope(schema)
+    ? Decoders.ofParts(schema, checkedOptions(options))
+    : Decoders.ofBody(schema, checkedOptions(options))
+
+const checkedOptions = (options: DecodeOptions): DecodeOptions => {
+  const { checkContentType, decompress, maxDecompressedSize } = Validation.knownKeys(
+    options,
+    ["checkContentType", "decompress", "maxDecompressedSize"],
+    "options of decode"
+  )
+  Validation.flag("checkContentType", checkContentType)
+  Validation.flag("decompress", decompress)
+  Validation.limit("maxDecompressedSize", maxDecompressedSize)
+  return options
+}
 
 /**
  * The JSON in the body of a message, whatever it is; see {@link decode} for the errors.
@@ -320,7 +336,8 @@ export interface StampOptions {
  * **Details**
  *
  * The time is that of Effect's `Clock`, and the id is drawn from Effect's `Random`: under `TestClock` and `Random.withSeed` both
- * are the same in each run. An id is no secret.
+ * are the same in each run. An id is no secret. Throws an `InvalidArgument` for unknown options, and for values other than true and
+ * false.
  *
  * **Gotchas**
  *
@@ -344,11 +361,14 @@ export interface StampOptions {
  * @category combinators
  * @since 0.1.0
  */
-export const stamp = (options: StampOptions) => (message: AmqpMessage): Effect.Effect<AmqpMessage> =>
-  Effect.flatMap(
-    Effect.service(Random.Random),
-    (random) => Effect.map(Effect.service(Clock.Clock), (clock) => Stamp.stamp(message, options, clock, random))
-  )
+export const stamp = (options: StampOptions): (message: AmqpMessage) => Effect.Effect<AmqpMessage> => {
+  Stamp.check(options)
+  return (message) =>
+    Effect.flatMap(
+      Effect.service(Random.Random),
+      (random) => Effect.map(Effect.service(Clock.Clock), (clock) => Stamp.stamp(message, options, clock, random))
+    )
+}
 
 // -----------------------------------------------------------------------------
 // rendering
@@ -370,7 +390,8 @@ export interface Renderable extends Rendering.Renderable {}
  * A body that is printable UTF-8 is shown as text, others as hexadecimal digits. Shown are the first `maxBodySize` bytes of text
  * (default: 1024) and an eighth of that of other bytes; of texts in properties and headers 512 characters, of tables and arrays
  * 64 entries. What is cut is named with its full size. Controls are escaped, so that a message can't pretend to be a line of the
- * log. The content of `Redacted` values is not shown; what the body holds is.
+ * log. The content of `Redacted` values is not shown; what the body holds is. Throws an `InvalidArgument` for unknown options and a
+ * size that is not a number from 0.
  *
  * The messages of the constructors here and deliveries show themselves like this in `console.log` and in Effect's loggers.
  *
@@ -394,5 +415,8 @@ export interface Renderable extends Rendering.Renderable {}
  */
 export const pretty = (
   message: Renderable,
-  options?: { readonly maxBodySize?: number | undefined }
-): string => Rendering.pretty(message.deliveryTag === undefined ? "AmqpMessage" : "AmqpDelivery", message, options)
+  options: { readonly maxBodySize?: number | undefined } = {}
+): string => {
+  Validation.limit("maxBodySize", Validation.knownKeys(options, ["maxBodySize"], "options of pretty").maxBodySize)
+  return Rendering.pretty(message.deliveryTag === undefined ? "AmqpMessage" : "AmqpDelivery", message, options)
+}

@@ -101,6 +101,12 @@ const millisOf = (input: Duration.Input): number => {
   }
 }
 
+/** A size that is not to be exceeded: a number from 0, or `Infinity` for no limit. Absent is right. */
+export const limit = (what: string, value: unknown): void => {
+  if (value === undefined || (typeof value === "number" && value >= 0)) return
+  throw invalid(`${what}: must be a number from 0, or Infinity`)
+}
+
 /** A time from a minimum in milliseconds, that may be infinite unless `isFinite` says otherwise. */
 export const duration = (
   what: string,
