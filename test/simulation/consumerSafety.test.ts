@@ -2,6 +2,8 @@ import type { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import { TypedField } from "@effect-amqp/core/AmqpMessage"
+import type { FieldTable } from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpRpc from "@effect-amqp/core/AmqpRpc"
 import { assert, describe, it } from "@effect/vitest"
@@ -92,6 +94,59 @@ describe("the options of consumers", () => {
         connected((peer) => Effect.andThen(isRefused(consumer(options), text), peer.expectNothing)))
     }
   }
+
+  // RabbitMQ ends the whole connection for each of these.
+  const fatal: ReadonlyArray<FieldTable> = [
+    ...[
+      1.5,
+      -1,
+      true,
+      null,
+      [1],
+      {},
+      "bogus",
+      "-1D",
+      "1w",
+      "",
+      Number.NaN,
+      -1n,
+      new Uint8Array(1),
+      TypedField.double(5)
+    ]
+      .map((offset) => ({ "x-stream-offset": offset })),
+    { "x-credit": 1 },
+    { "x-credit": { credit: 1, drain: false } }
+  ]
+  for (const [name, consumer] of Object.entries({ ...serving, ...taking })) {
+    it.effect(`${name} refuses arguments for which RabbitMQ would end the connection`, () =>
+      connected((peer) =>
+        Effect.andThen(
+          Effect.forEach(fatal, (table) => isRefused(consumer({ arguments: table }), "arguments: x-")),
+          peer.expectNothing
+        )
+      ))
+  }
+
+  it.effect("are refused where the described queue has no use for them", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const log = AmqpQueue.stream("log")
+        const tables = { priority: { "x-priority": 1 }, offset: { "x-stream-offset": "first" } }
+        for (const options of [{ priority: 1 }, { arguments: tables.priority }].map((each) => each as object)) {
+          yield* isRefused(AmqpConsumer.serve(log, acking, options), "priority: the consumers of a stream have none")
+          yield* isRefused(
+            Stream.runDrain(AmqpConsumer.stream(["q", log], options)),
+            "priority: the consumers of a stream"
+          )
+        }
+        for (const queue of [AmqpQueue.classic("q"), AmqpQueue.quorum("q"), AmqpQueue.serverNamed()]) {
+          for (const options of [untyped({ offset: "first" }), untyped({ arguments: tables.offset })]) {
+            yield* isRefused(AmqpConsumer.serve(queue, acking, options), `offset: a ${queue.type} queue has none`)
+          }
+        }
+        yield* peer.expectNothing
+      })
+    ))
 
   for (const name of ["serve", "startServing", "layerServe"]) {
     for (const onFailure of ["requeue", AmqpDelivery.requeue, null]) {

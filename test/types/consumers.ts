@@ -79,6 +79,8 @@ AmqpConsumer.serve("q", acking, { onOversized: "drop" })
 const log = AmqpQueue.stream("log")
 const work = AmqpQueue.quorum("work")
 
+const prioritized = { priority: 1 }
+
 AmqpConsumer.serve(log, acking)
 // @ts-expect-error a stream takes nothing back
 AmqpConsumer.serve(log, () => Effect.succeed(AmqpDelivery.reject))
@@ -103,6 +105,16 @@ AmqpConsumer.stream(log).pipe(Stream.runForEach((delivery) => delivery.nack()))
 // @ts-expect-error whichever way
 AmqpConsumer.stream([log]).pipe(Stream.runForEach((delivery) => delivery.reject()))
 AmqpConsumer.stream(work).pipe(Stream.runForEach((delivery) => delivery.reject()))
+
+// @ts-expect-error consumers of a stream have no priority
+AmqpConsumer.serve(log, acking, { priority: 1 })
+// @ts-expect-error also from a variable
+AmqpConsumer.stream(log, prioritized)
+// @ts-expect-error also beside other queues, and as a layer
+AmqpConsumer.layerServe([work, log], acking, { priority: 1, concurrency: 2 })
+AmqpConsumer.serve(log, acking, { offset: "first" })
+AmqpConsumer.make(work, prioritized)
+AmqpConsumer.serve("by name", acking, { offset: "first", priority: 1 })
 
 // Handlers may return one settlement or another, on whatever way.
 declare const isValid: (text: string) => boolean

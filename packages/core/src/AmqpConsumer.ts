@@ -144,6 +144,15 @@ export type SettlementOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? Am
 export type DeliveryOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? AmqpDelivery.AmqpDelivery
   : AmqpDelivery.StreamDelivery
 
+/**
+ * What consumers of a described queue can't be told, by its type: those of a stream have no priority.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type OptionsOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? unknown
+  : { readonly priority?: undefined }
+
 // -----------------------------------------------------------------------------
 // consumers
 // -----------------------------------------------------------------------------
@@ -212,7 +221,7 @@ const open = (queues: Queues, options: ConsumerOptions.ConsumerOptions) =>
  * @since 0.1.0
  */
 export const make: {
-  <const Q extends Queues>(queues: Q, options?: Options): Effect.Effect<
+  <const Q extends Queues>(queues: Q, options?: Options & OptionsOf<Q>): Effect.Effect<
     AcknowledgingConsumer<DeliveryOf<Q>>,
     AmqpChannelError,
     AmqpConnection.AmqpConnection | Scope.Scope
@@ -278,7 +287,7 @@ export const make: {
  * @since 0.1.0
  */
 export const stream: {
-  <const Q extends Queues>(queues: Q, options?: Options): Stream.Stream<
+  <const Q extends Queues>(queues: Q, options?: Options & OptionsOf<Q>): Stream.Stream<
     DeliveryOf<Q>,
     AmqpChannelError | AmqpConsumerCancelled,
     AmqpConnection.AmqpConnection
@@ -435,7 +444,7 @@ export interface TransactionHandler<out E, out R> {
 export const serve = <E, R, R2 = never, const Q extends Queues = Queues>(
   queues: Q,
   handler: Handler<E, R, SettlementOf<Q>>,
-  options: ServeOptions<E, R2> = {}
+  options?: ServeOptions<E, R2> & OptionsOf<Q>
 ): Effect.Effect<never, ServeError, AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2> =>
   untilEnd(startServing(queues, handler, options))
 
@@ -479,12 +488,19 @@ const untilEnd = <R>(
 export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
   queues: Q,
   handler: Handler<E, R, SettlementOf<Q>>,
-  options: ServeOptions<E, R2> = {}
+  options?: ServeOptions<E, R2> & OptionsOf<Q>
 ): Effect.Effect<
   Effect.Effect<void, ServeError>,
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Scope.Scope | Exclude<R, Scope.Scope> | R2
-> => start(queues, options, ["onFailure"], () => ({ handle: handler, commit: undefined }), false)
+> =>
+  start(
+    queues,
+    options === undefined ? {} : options,
+    ["onFailure"],
+    () => ({ handle: handler, commit: undefined }),
+    false
+  )
 
 /**
  * As {@link serve}, with handlers that are channel programs: each runs in a transaction on the consumer's own channel, one after the other.
@@ -549,7 +565,7 @@ export const startServingTransaction = <E, R, R2 = never>(
 /** What serves is the same for all: the signatures above say what is handled how. */
 const start = <E, R, R2>(
   queues: Queues,
-  options: ServeOptions<E, R2>,
+  options: ServeOptions<E, R2> = {},
   moreKeys: ReadonlyArray<string>,
   makeHandling: () => Transactions.Handling<R>,
   isTransactional: boolean
@@ -685,21 +701,22 @@ export interface LayerServeOptions<in E, out R = never, out R2 = never> extends 
 export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues = Queues>(
   queues: Q,
   handler: Handler<E, R, SettlementOf<Q>>,
-  options: LayerServeOptions<E, R2, R3> = {}
+  options?: LayerServeOptions<E, R2, R3> & OptionsOf<Q>
 ): Layer.Layer<
   never,
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Exclude<R | R2 | R3, Scope.Scope>
 > =>
   Layer.effectDiscard(Effect.gen(function*() {
-    const { onEnd } = yield* Validation.attempt(() => ConsumerOptions.objectOf(options))
+    const serving: LayerServeOptions<E, R2, R3> = options === undefined ? {} : options
+    const { onEnd } = yield* Validation.attempt(() => ConsumerOptions.objectOf(serving))
     if (onEnd !== undefined && typeof onEnd !== "function") {
       return yield* Effect.fail(new AmqpChannelError({ reason: Validation.invalid("onEnd: must be a function") }))
     }
     const end = yield* endProgram
     const ended = yield* start<E, R, R2>(
       queues,
-      options,
+      serving,
       ["onFailure", "onEnd"],
       () => ({ handle: handler, commit: undefined }),
       false

@@ -1,8 +1,10 @@
 /**
  * The options of consumers, as users give them, made into those of a subscription. Throws an `InvalidArgument`.
  */
+import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
-import type { FieldTable, FieldValue } from "../protocol/fieldTable.ts"
+import { TypedField } from "../protocol/fieldTable.ts"
+import type { FieldTable, FieldType, FieldValue } from "../protocol/fieldTable.ts"
 import type { OversizedPolicy } from "./oversized.ts"
 import type { SubscriptionOptions } from "./subscription.ts"
 import type { QueueDescription } from "./topology.ts"
@@ -103,18 +105,20 @@ const make = (
   if (!list.every(isQueue)) {
     throw Validation.invalid("queue: must be a name, or a description such as AmqpQueue.classic makes")
   }
+  const table = Validation.extend(options.arguments ?? {}, {
+    "x-priority": priority === undefined
+      ? undefined
+      : Validation.wholeNumber("priority", priority, -(2 ** 31), 2 ** 31 - 1),
+    "x-stream-offset": offset === undefined ? undefined : encodeOffset(offset)
+  })
+  for (const queue of list) checkArguments(table, queue)
   return {
     queues: list,
     prefetch,
     noAck,
     exclusive,
     consumerTag,
-    arguments: Validation.extend(options.arguments ?? {}, {
-      "x-priority": priority === undefined
-        ? undefined
-        : Validation.wholeNumber("priority", priority, -(2 ** 31), 2 ** 31 - 1),
-      "x-stream-offset": offset === undefined ? undefined : encodeOffset(offset)
-    }),
+    arguments: table,
     onOversized: Validation.oneOf("onOversized", onOversized, ["deadLetter", "keep", "reject"]),
     isTransactional: false
   }
@@ -130,6 +134,52 @@ export const objectOf = <O extends object>(options: O): O => {
 const isQueue = (queue: unknown): boolean =>
   typeof queue === "string" ||
   (typeof queue === "object" && queue !== null && "name" in queue && "type" in queue && "arguments" in queue)
+
+/**
+ * What RabbitMQ ends the whole connection for (541), and what queues of a described type don't take. Other arguments, such as those
+ * of plugins, are the broker's to judge.
+ */
+const checkArguments = (table: FieldTable, queue: string | QueueDescription): void => {
+  const { "x-credit": credit, "x-priority": priority, "x-stream-offset": offset } = table as Record<string, FieldValue>
+  if (credit !== undefined) {
+    throw Validation.invalid("arguments: x-credit is for brokers among themselves; use the option prefetch")
+  }
+  if (offset !== undefined && !isOffset(offset)) {
+    throw Validation.invalid(
+      "arguments: x-stream-offset must be \"first\", \"last\" or \"next\", a whole number from 0, a time, or how long ago, such as \"1h\"; " +
+        "the option offset has a type for each"
+    )
+  }
+  const type = typeof queue === "string" ? undefined : queue.type
+  if (priority !== undefined && type === "stream") {
+    throw Validation.invalid("priority: the consumers of a stream have none: each reads all of it")
+  }
+  if (offset !== undefined && type !== undefined && type !== "stream") {
+    throw Validation.invalid(
+      `offset: a ${type} queue has none, and is consumed from its beginning; only streams have one`
+    )
+  }
+}
+
+const integerTypes: ReadonlySet<FieldType> = new Set(["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"])
+
+const isOffset = (value: FieldValue): boolean => {
+  switch (typeof value) {
+    case "string":
+      return /^(?:first|last|next|[1-9]\d*[YMDhms])$/.test(value)
+    case "number":
+      return Number.isInteger(value) && value >= 0
+    case "bigint":
+      return value >= 0n
+    case "object":
+      if (value instanceof TypedField) {
+        return value.type === "timestamp" || (integerTypes.has(value.type) && value.value >= 0)
+      }
+      return value instanceof Date || DateTime.isDateTime(value)
+    default:
+      return false
+  }
+}
 
 const encodeOffset = (offset: StreamOffset): FieldValue => {
   if (Duration.isDuration(offset)) return `${Validation.seconds("offset", offset, 1)}s`
