@@ -11,7 +11,7 @@ import { startVitest } from "vitest/node"
 
 const targets = {
   protocol: "test/unit/protocol/fuzz.test.ts",
-  conversation: "test/simulation/fuzz.test.ts"
+  conversation: "test/simulation/wire/fuzz.test.ts"
 }
 
 const targetNames = ["protocol", "conversation"] as const

@@ -100,7 +100,11 @@ describe("a broken example", () => {
   })
 
   it("fails when it uses what a package keeps to itself", async () => {
-    const failure = await failures("guide.md", ["```ts", "import \"@effect-amqp/core/internal/session\"", "```"])
+    const failure = await failures("guide.md", [
+      "```ts",
+      "import \"@effect-amqp/core/internal/connection/session\"",
+      "```"
+    ])
     assert.match(failure.join(), /guide\.md:2:8 - error TS\d+: Cannot find module/)
   })
 

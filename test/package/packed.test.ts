@@ -79,7 +79,7 @@ describe("the published packages", () => {
   })
 
   it.for([
-    "@effect-amqp/core/internal/session",
+    "@effect-amqp/core/internal/connection/session",
     "@effect-amqp/core/%69nternal/session",
     "@effect-amqp/core//internal/session",
     "@effect-amqp/core/Internal/session",
@@ -89,7 +89,7 @@ describe("the published packages", () => {
     "@effect-amqp/core/Amqp/../internal/session",
     "@effect-amqp/core/protocol/frames",
     "@effect-amqp/core/%70rotocol/frames",
-    "@effect-amqp/core/testing/internal/broker",
+    "@effect-amqp/core/testing/internal/server/broker",
     "@effect-amqp/core/testing/%69nternal/broker",
     "@effect-amqp/node/internal/dial",
     "@effect-amqp/node/%69nternal/dial"

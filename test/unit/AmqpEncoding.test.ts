@@ -1,7 +1,7 @@
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpEncoding from "@effect-amqp/core/AmqpEncoding"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import { decodeProperties } from "@effect-amqp/core/internal/properties"
+import { decodeProperties } from "@effect-amqp/core/internal/message/properties"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

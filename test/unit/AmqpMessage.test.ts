@@ -1,6 +1,6 @@
 import * as AmqpEncoding from "@effect-amqp/core/AmqpEncoding"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import { decodeProperties, writeProperties } from "@effect-amqp/core/internal/properties"
+import { decodeProperties, writeProperties } from "@effect-amqp/core/internal/message/properties"
 import {
   decodeProperties as decodeWire,
   encodeProperties as encodeWire

@@ -31,14 +31,14 @@ import * as Stream from "effect/Stream"
 import { AmqpConnectionError } from "./AmqpError.ts"
 import type { CredentialsUnavailable } from "./AmqpError.ts"
 import * as AmqpSasl from "./AmqpSasl.ts"
-import { clientPropertiesOf, isTable } from "./internal/clientProperties.ts"
-import * as Session from "./internal/session.ts"
-import type { SessionOptions } from "./internal/sessionOptions.ts"
-import * as internal from "./internal/transport.ts"
-import * as Validation from "./internal/validation.ts"
+import * as Session from "./internal/connection/session.ts"
+import { clientPropertiesOf, isTable } from "./internal/options/clientProperties.ts"
+import * as internal from "./internal/options/passwordExposure.ts"
+import type { SessionOptions } from "./internal/options/sessionOptions.ts"
+import * as Validation from "./internal/options/validation.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 
-export type { TransportProtection } from "./internal/transport.ts"
+export type { TransportProtection } from "./internal/options/passwordExposure.ts"
 
 /**
  * How to connect.

@@ -9,9 +9,9 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { replyReasons } from "./AmqpReply.ts"
 import type { ReplyReason } from "./AmqpReply.ts"
+import { nearestName } from "./internal/errors/nearestName.ts"
 import { readable } from "./internal/errors/readableError.ts"
 import { mayPass } from "./internal/errors/replyTexts.ts"
-import { nearestName } from "./internal/nearestName.ts"
 
 /** At most so many letters of an unknown key are repeated. */
 const shownKeyLength = 40

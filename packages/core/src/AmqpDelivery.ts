@@ -10,10 +10,10 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
-import { annotationsOf } from "./internal/delivery.ts"
-import { checked } from "./internal/returned.ts"
-import * as Settlements from "./internal/settlement.ts"
-import * as Validation from "./internal/validation.ts"
+import { annotationsOf } from "./internal/consuming/delivery.ts"
+import { checked } from "./internal/consuming/handlerResult.ts"
+import * as Settlements from "./internal/consuming/settlement.ts"
+import * as Validation from "./internal/options/validation.ts"
 
 /**
  * A message that was received, and has nothing to settle: a handler settles it by what it returns, or the broker regards it as

@@ -11,9 +11,9 @@ import * as Effect from "effect/Effect"
 import { AmqpEncodeError } from "./AmqpError.ts"
 import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
-import * as Compression from "./internal/compression.ts"
-import * as Decoding from "./internal/decoding.ts"
-import * as Validation from "./internal/validation.ts"
+import * as Compression from "./internal/message/compression.ts"
+import * as Decoding from "./internal/message/contentChecks.ts"
+import * as Validation from "./internal/options/validation.ts"
 
 /**
  * A content encoding that bodies are compressed in.

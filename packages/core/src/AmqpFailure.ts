@@ -26,11 +26,11 @@ import type { AmqpExchange } from "./AmqpExchange.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import { AmqpPublisher } from "./AmqpPublisher.ts"
 import * as AmqpQueue from "./AmqpQueue.ts"
-import { annotationsOf } from "./internal/delivery.ts"
-import { field } from "./internal/queueKind.ts"
-import * as Settlements from "./internal/settlement.ts"
-import * as Topology from "./internal/topology.ts"
-import * as Validation from "./internal/validation.ts"
+import { annotationsOf } from "./internal/consuming/delivery.ts"
+import { field } from "./internal/consuming/queueKind.ts"
+import * as Settlements from "./internal/consuming/settlement.ts"
+import * as Validation from "./internal/options/validation.ts"
+import * as Topology from "./internal/topology/declare.ts"
 
 // -----------------------------------------------------------------------------
 // policies

@@ -21,19 +21,19 @@ import { AmqpPublishAllError } from "./AmqpError.ts"
 import type { AmqpChannelError, AmqpPublishError } from "./AmqpError.ts"
 import type * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
-import type { Channel, Route } from "./internal/channel.ts"
-import type { Outcome, PublishOwner } from "./internal/confirms.ts"
-import * as Instruments from "./internal/instruments.ts"
-import * as Program from "./internal/program.ts"
-import { addDefaults } from "./internal/publishDefaults.ts"
-import type { Defaults } from "./internal/publishDefaults.ts"
-import { startPublishing } from "./internal/publisherChannel.ts"
-import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing.ts"
-import type { Progress, Publishing, PublishJob, PublishTarget } from "./internal/publishing.ts"
-import { sessionOf } from "./internal/session.ts"
-import * as Stamp from "./internal/stamp.ts"
-import * as Topology from "./internal/topology.ts"
-import * as Validation from "./internal/validation.ts"
+import type { Channel, Route } from "./internal/channel/channel.ts"
+import type { Outcome, PublishOwner } from "./internal/channel/confirmLedger.ts"
+import * as Program from "./internal/channel/program.ts"
+import { sessionOf } from "./internal/connection/session.ts"
+import * as Stamp from "./internal/message/stamp.ts"
+import * as Validation from "./internal/options/validation.ts"
+import { addDefaults } from "./internal/publishing/publisherDefaults.ts"
+import type { Defaults } from "./internal/publishing/publisherDefaults.ts"
+import { startPublishing } from "./internal/publishing/publisherFiber.ts"
+import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing/publishQueue.ts"
+import type { Progress, Publishing, PublishJob, PublishTarget } from "./internal/publishing/publishQueue.ts"
+import * as Instruments from "./internal/telemetry/spans.ts"
+import * as Topology from "./internal/topology/declare.ts"
 
 /**
  * How a publisher limits itself.
@@ -90,7 +90,7 @@ export type {
    * What {@link Options} can have as `defaults`.
    */
   Defaults
-} from "./internal/publishDefaults.ts"
+} from "./internal/publishing/publisherDefaults.ts"
 
 /**
  * A publisher.

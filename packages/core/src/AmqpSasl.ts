@@ -10,13 +10,13 @@
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { MechanismFailed } from "./AmqpError.ts"
-import type { Credentials, Mechanism, Step } from "./internal/sasl.ts"
-import type { MechanismName } from "./internal/uriParameters.ts"
+import type { Credentials, Mechanism, Step } from "./internal/options/sasl.ts"
+import type { MechanismName } from "./internal/options/uriParameters.ts"
 import { ByteWriter } from "./protocol/ByteWriter.ts"
 import { encodeTable } from "./protocol/fieldTable.ts"
 
-export type { Credentials, Mechanism, MechanismError, Step } from "./internal/sasl.ts"
-export type { MechanismName } from "./internal/uriParameters.ts"
+export type { Credentials, Mechanism, MechanismError, Step } from "./internal/options/sasl.ts"
+export type { MechanismName } from "./internal/options/uriParameters.ts"
 
 const encoder = new TextEncoder()
 

@@ -17,7 +17,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Tracer from "effect/Tracer"
 import * as AmqpMessage from "./AmqpMessage.ts"
-import * as TraceContext from "./internal/traceContext.ts"
+import * as TraceContext from "./internal/telemetry/traceContext.ts"
 
 /**
  * What is recorded. An unknown option is an `InvalidArgument` of the publisher, client or server that is made with it.

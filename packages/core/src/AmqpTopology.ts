@@ -15,8 +15,8 @@ import { delete as deleteExchange } from "./AmqpExchange.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
 import { delete as deleteQueue } from "./AmqpQueue.ts"
 import type { AmqpQueue, QueueInfo } from "./AmqpQueue.ts"
-import * as Program from "./internal/program.ts"
-import * as Topology from "./internal/topology.ts"
+import * as Program from "./internal/channel/program.ts"
+import * as Topology from "./internal/topology/declare.ts"
 
 /**
  * Exchanges and queues, each once, with all that they refer to.

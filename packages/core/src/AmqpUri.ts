@@ -16,9 +16,9 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { InvalidArgument } from "./AmqpError.ts"
 import { readable } from "./internal/errors/readableError.ts"
-import { readParameters, wholeNumber } from "./internal/uriParameters.ts"
-import type { MechanismName, ParameterFields } from "./internal/uriParameters.ts"
-import * as Validation from "./internal/validation.ts"
+import { readParameters, wholeNumber } from "./internal/options/uriParameters.ts"
+import type { MechanismName, ParameterFields } from "./internal/options/uriParameters.ts"
+import * as Validation from "./internal/options/validation.ts"
 
 /**
  * A text that is not an AMQP URI.

@@ -40,22 +40,22 @@ import * as Socket from "effect/socket/Socket"
 import * as AmqpConnection from "../AmqpConnection.ts"
 import type * as AmqpDelivery from "../AmqpDelivery.ts"
 import type { AmqpConnectionError } from "../AmqpError.ts"
-import { isTable } from "../internal/clientProperties.ts"
-import * as Validation from "../internal/validation.ts"
+import { isTable } from "../internal/options/clientProperties.ts"
+import * as Validation from "../internal/options/validation.ts"
 import { frameMinSize } from "../protocol/constants.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
-import { Broker } from "./internal/broker.ts"
-import type { Confirmation } from "./internal/confirms.ts"
-import type { ServerConnection, ServerOptions } from "./internal/connection.ts"
+import type { Confirmation } from "./internal/channel/confirms.ts"
+import type { RefusalInfo } from "./internal/common/refusal.ts"
+import { rulesOf, versions } from "./internal/common/rules.ts"
+import type { Rules, Version } from "./internal/common/rules.ts"
+import * as Timers from "./internal/common/timers.ts"
 import { bindingsOf, connectionOf, exchangesOf, messagesOf, queuesOf, received } from "./internal/inspection.ts"
 import type { BindingInfo, BrokerConnection, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
-import { MemoryLink, memorySocket, refusedError } from "./internal/memoryLink.ts"
-import type { LinkOptions } from "./internal/memoryLink.ts"
-import type { RefusalInfo } from "./internal/refusal.ts"
-import { rulesOf, versions } from "./internal/rules.ts"
-import type { Rules, Version } from "./internal/rules.ts"
-import { serve } from "./internal/socketTransport.ts"
-import * as Timers from "./internal/timers.ts"
+import { MemoryLink, memorySocket, refusedError } from "./internal/network/memoryLink.ts"
+import type { LinkOptions } from "./internal/network/memoryLink.ts"
+import { serve } from "./internal/network/socketTransport.ts"
+import { Broker } from "./internal/server/broker.ts"
+import type { ServerConnection, ServerOptions } from "./internal/server/connection.ts"
 
 /**
  * A user of the broker.
@@ -147,11 +147,11 @@ export interface NetworkOptions {
   readonly cutAfterReceived?: number | undefined
 }
 
-export type { Confirmation, LateConfirmation } from "./internal/confirms.ts"
+export type { Confirmation, LateConfirmation } from "./internal/channel/confirms.ts"
+export type { RefusalInfo } from "./internal/common/refusal.ts"
+export type { Version } from "./internal/common/rules.ts"
 export type { BindingInfo, BrokerConnection, ChannelInfo, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
-export type { Direction } from "./internal/memoryLink.ts"
-export type { RefusalInfo } from "./internal/refusal.ts"
-export type { Version } from "./internal/rules.ts"
+export type { Direction } from "./internal/network/memoryLink.ts"
 
 /**
  * A message that was published.

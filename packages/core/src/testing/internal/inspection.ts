@@ -1,17 +1,17 @@
 /** What people see who look inside: facts as they are when asked for. */
 import type * as Effect from "effect/Effect"
 import type * as AmqpDelivery from "../../AmqpDelivery.ts"
-import { Received } from "../../internal/delivery.ts"
-import * as Validation from "../../internal/validation.ts"
+import { Received } from "../../internal/consuming/delivery.ts"
+import * as Validation from "../../internal/options/validation.ts"
 import { encodeProperties } from "../../protocol/BasicProperties.ts"
 import { ByteWriter } from "../../protocol/ByteWriter.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
-import type { ServerConnection } from "./connection.ts"
-import { Exchange } from "./exchange.ts"
-import type { Direction, MemoryLink } from "./memoryLink.ts"
-import { encodingOf } from "./message.ts"
-import type { Entry } from "./queue.ts"
-import type { VirtualHost } from "./virtualHost.ts"
+import { encodingOf } from "./common/message.ts"
+import type { Direction, MemoryLink } from "./network/memoryLink.ts"
+import type { Entry } from "./queues/queue.ts"
+import { Exchange } from "./routing/exchange.ts"
+import type { VirtualHost } from "./routing/virtualHost.ts"
+import type { ServerConnection } from "./server/connection.ts"
 
 /**
  * A queue and what is in it.

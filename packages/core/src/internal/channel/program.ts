@@ -1,0 +1,253 @@
+/**
+ * Channel programs: what they are to the compiler, and how they run.
+ *
+ * A program is a function from a channel to an Effect. Only the runners have channels, and they use each with one program at
+ * a time, so no program can reach a channel of another fiber.
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Inspectable from "effect/Inspectable"
+import * as Pipeable from "effect/Pipeable"
+import type * as Types from "effect/Types"
+import { hideClass } from "../common/hideClass.ts"
+import type { Channel } from "./channel.ts"
+
+export const TypeId = "~@effect-amqp/core/AmqpChannel"
+
+/**
+ * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`.
+ *
+ * It is not an `Effect`, and a property that exists only for the compiler says so where one is expected. The sentence stands
+ * in a tuple, as the compiler would print a bare one as `string`. And the compiler lists missing properties before it compares
+ * any, so the other properties of an `Effect`, those of `Inspectable`, are here too.
+ */
+export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeable.Pipeable, Inspectable.Inspectable {
+  readonly [TypeId]: {
+    readonly _A: Types.Covariant<A>
+    readonly _E: Types.Covariant<E>
+    readonly _R: Types.Covariant<R>
+  }
+  readonly [Effect.TypeId]: [
+    "A channel program is not an Effect: a channel belongs to one fiber. Combine programs with AmqpChannel.gen and run the whole with AmqpChannel.run."
+  ]
+  [Symbol.iterator](): ProgramIterator<AmqpChannel<A, E, R>, A>
+}
+
+export interface ProgramIterator<out S, out A> {
+  next(...args: ReadonlyArray<unknown>): IteratorResult<S, A>
+}
+
+/** What runs a program. */
+export type Runner = "run" | "confirmed" | "transaction"
+
+// Set by the class, which alone reads its private field. As a method it could be reached from a context.
+let readChannel: (program: RunningProgram) => Channel
+
+/**
+ * A program that runs, as the fibers that run it know it. They have it in their context, where everyone can read it, so it keeps its
+ * channel to itself.
+ */
+export class RunningProgram {
+  readonly runner: Runner
+  /** `false` before it begins and once it has ended: fibers that it forked may know it for longer. */
+  isRunning = false
+  readonly #channel: Channel
+  constructor(runner: RunningProgram["runner"], channel: Channel) {
+    this.runner = runner
+    this.#channel = channel
+  }
+  static {
+    readChannel = (program) => program.#channel
+  }
+}
+
+hideClass(RunningProgram)
+
+/** The channel that a program runs on. */
+export const channelOf = (program: RunningProgram): Channel => readChannel(program)
+
+/**
+ * The program that runs on the current fiber, for what must not look as if it were part of it: settling deliveries of other channels,
+ * publishers, other runners.
+ */
+export const CurrentProgram = Context.Reference<RunningProgram | undefined>("@effect-amqp/core/CurrentProgram", {
+  defaultValue: () => undefined
+})
+
+/** How many programs run in which something else could look as if it were a part of them. A publish looks at this alone. */
+let outerPrograms = 0
+
+/** To be called when a program begins and ends to run. */
+export const setRunning = (program: RunningProgram, isRunning: boolean): void => {
+  if (program.isRunning === isRunning) return
+  program.isRunning = isRunning
+  if (program.runner !== "run") outerPrograms += isRunning ? 1 : -1
+}
+
+/** Of each connection, what was warned about: once is enough to find the line of code. */
+const warned = new WeakMap<object, Set<string>>()
+
+/**
+ * Logs that what a fiber does within a program, with a publisher or another runner, is not part of it, where it could look as if
+ * it were: in a transaction everything, in `confirmed` what another runner publishes without confirms.
+ */
+export const warnOfOutsider = (inner: string): void => {
+  if (outerPrograms === 0) return
+  const fiber = Fiber.getCurrent()
+  const program = fiber?.getRef(CurrentProgram)
+  if (fiber === undefined || program === undefined || !program.isRunning) return
+  const text = outsiderText(program.runner, inner)
+  const { host } = channelOf(program)
+  let texts = warned.get(host)
+  if (texts === undefined) warned.set(host, texts = new Set())
+  if (text === undefined || texts.has(text)) return
+  texts.add(text)
+  Effect.runForkWith(fiber.context)(Effect.logWarning(text))
+}
+
+const outsiderText = (runner: Runner, inner: string): string | undefined => {
+  if (runner === "transaction") {
+    return `${inner} was called inside AmqpChannel.transaction and is not part of the transaction: it uses another channel, ` +
+      "and happens even if the transaction is rolled back. Use the operations of the program instead, such as " +
+      "AmqpChannel.publish and AmqpQueue.get. This is logged once."
+  }
+  if (runner === "confirmed" && inner === "AmqpChannel.run") {
+    return "AmqpChannel.run was called inside AmqpChannel.confirmed: it uses another channel, and what it publishes is not " +
+      "confirmed. Make its program a step of the outer program. This is logged once."
+  }
+  return undefined
+}
+
+/** What may be a step of a program. */
+export type Step<A = unknown, E = unknown, R = unknown> = AmqpChannel<A, E, R> | Effect.Effect<A, E, R>
+
+type Run<A, E, R> = (channel: Channel) => Effect.Effect<A, E, R>
+
+class Program<A, E, R> extends Pipeable.Class {
+  // A property could be replaced by one that keeps the channel.
+  readonly #run: Run<A, E, R>
+  constructor(run: Run<A, E, R>) {
+    super()
+    this.#run = run
+    Object.freeze(this)
+  }
+  static has(step: object): step is Program<unknown, unknown, unknown> {
+    return #run in step
+  }
+  static run<A, E, R>(program: Program<A, E, R>, channel: Channel): Effect.Effect<A, E, R> {
+    return program.#run(channel)
+  }
+  get [TypeId](): true {
+    return true
+  }
+  toJSON(): unknown {
+    return { _id: "AmqpChannel" }
+  }
+  override toString(): string {
+    return "AmqpChannel(run it with AmqpChannel.run)"
+  }
+  [Inspectable.NodeInspectSymbol](): unknown {
+    return this.toJSON()
+  }
+  [Symbol.iterator](): Steps<A, E, R> {
+    return new Steps(this)
+  }
+}
+
+// A program of one's own would be handed the channel.
+hideClass(Program)
+
+const noResult = Symbol("no result")
+
+/** What `yield*` of a program iterates: it yields itself once, to the runner, and returns what that resumes it with. */
+class Steps<A, E, R> {
+  // Nothing but the runner of the generator sets the result.
+  #result: A | typeof noResult = noResult
+  readonly #program: Program<A, E, R>
+  private isYielded = false
+
+  constructor(program: Program<A, E, R>) {
+    this.#program = program
+  }
+
+  static run<A, E, R>(steps: Steps<A, E, R>, channel: Channel): Effect.Effect<A, E, R> {
+    return Program.run(steps.#program, channel)
+  }
+
+  static resume<A, E, R>(steps: Steps<A, E, R>, result: A): void {
+    steps.#result = result
+  }
+
+  next(): IteratorResult<this, A> {
+    if (!this.isYielded) {
+      this.isYielded = true
+      return { done: false, value: this }
+    }
+    if (this.#result === noResult) throw new Error(takenElsewhere)
+    return { done: true, value: this.#result }
+  }
+}
+
+hideClass(Steps)
+
+const advice = "Write AmqpChannel.gen(function*() { ... }), so that each run has a generator of its own."
+
+const takenElsewhere = "A step of a channel program was taken by something other than the runner of the program, " +
+  `which would skip the operation on the channel. ${advice}`
+
+const usedTwice = "AmqpChannel.gen: the function returned a generator that another run has begun. A generator runs " +
+  `once, and two runs would share its steps. ${advice}`
+
+const withoutStar =
+  "AmqpChannel.gen: a channel program was yielded without a star, so that its result has no type. Write `yield*`."
+
+/** Makes a program. */
+export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A, E, R> =>
+  // The interface's type-level properties have no runtime counterpart of that type.
+  new Program(run) as unknown as AmqpChannel<A, E, R>
+
+/** Whether a value is a program. */
+export const isProgram = (value: unknown): value is Program<unknown, unknown, unknown> =>
+  typeof value === "object" && value !== null && Program.has(value)
+
+/** Runs a program, or an Effect as it is, on a channel. */
+export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> => {
+  // A `Program` is what `make` disguised; everything else of type `Step` is an Effect.
+  const effect = (isProgram(step) ? Program.run(step, channel) : step) as Effect.Effect<A, E, R>
+  return Effect.isEffect(effect) ? effect : notAStep
+}
+
+/** Effect ends a fiber that is given something else without running its finalizers, and so would never close the channel. */
+const notAStep: Effect.Effect<never> = Effect.suspend(() =>
+  Effect.die(new TypeError("A step of a channel program is neither a channel program nor an Effect"))
+)
+
+/** The generators that a run has begun. */
+const begun = new WeakSet<object>()
+
+/** Drives a generator whose steps are programs and Effects. Dies for a misuse that would take steps of another run. */
+export const gen =
+  <A>(body: () => Iterator<Step, A, never>) => (channel: Channel): Effect.Effect<A, unknown, unknown> =>
+    Effect.gen(() => {
+      const steps: Iterator<unknown, A, unknown> = body()
+      if (begun.has(steps)) throw new Error(usedTwice)
+      begun.add(steps)
+      let current: Steps<unknown, unknown, unknown> | undefined
+      const next = (value: unknown): IteratorResult<Effect.Effect<unknown, unknown, unknown>, A> => {
+        if (current !== undefined) {
+          Steps.resume(current, value)
+          current = undefined
+        }
+        const result = steps.next(value)
+        if (result.done === true) return result
+        if (result.value instanceof Steps) {
+          current = result.value
+          return { done: false, value: Steps.run(result.value, channel) }
+        }
+        if (isProgram(result.value)) throw new Error(withoutStar)
+        return { done: false, value: Effect.isEffect(result.value) ? result.value : notAStep }
+      }
+      // `next` is all that Effect.gen calls.
+      return { next } as unknown as Generator<Effect.Effect<unknown, unknown, unknown>, A, never>
+    })

@@ -1,0 +1,275 @@
+/**
+ * Messages that were received, as objects for users.
+ *
+ * What the interface names is there as properties of the object itself, so that a delivery can be taken apart and spread as any
+ * other object. The channel that it came on is held where nothing reaches it.
+ */
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import { NodeInspectSymbol } from "effect/Inspectable"
+import type { Content } from "../../protocol/ContentAssembler.ts"
+import type { BasicDeliver, BasicGetOk } from "../../protocol/methods.generated.ts"
+import type { Acknowledgements } from "../channel/acknowledgements.ts"
+import { channelOf, CurrentProgram } from "../channel/program.ts"
+import { hideClass } from "../common/hideClass.ts"
+import * as Rendering from "../message/pretty.ts"
+import { decodeProperties } from "../message/properties.ts"
+import type { ReceivedProperties } from "../message/properties.ts"
+import * as Validation from "../options/validation.ts"
+import type { QueueDescription } from "../topology/declare.ts"
+import type { QueueKind } from "./queueKind.ts"
+
+/** Where messages come from: one object for all those of a consumer. */
+export interface Source {
+  readonly queue: string
+  readonly consumerTag: string | undefined
+  /** The properties that were decoded last: consecutive messages mostly have the same, and the parser hands over the same bytes. */
+  decodedBytes?: Uint8Array
+  decoded?: ReceivedProperties
+  /** Whether the broker ended the consumer, and has taken back what was not settled. */
+  readonly isOver?: boolean
+  /** Absent: it is not a stream. */
+  readonly kind?: QueueKind
+  readonly description?: QueueDescription | undefined
+}
+
+/** A consumer, as its deliveries know it. */
+export interface ConsumerSource extends Source {
+  readonly consumerTag: string
+  readonly isOver: boolean
+  readonly kind: QueueKind
+  /** `undefined`: the queue is known by its name only. */
+  readonly description: QueueDescription | undefined
+}
+
+/** What a message takes, roughly, besides its body and its properties. */
+const overhead = 256
+
+/** What a message takes while it is held, roughly, in bytes. */
+export const sizeOf = (bodySize: number, properties: Uint8Array): number => bodySize + properties.length + overhead
+
+interface RequeueOption {
+  readonly requeue?: boolean | undefined
+}
+
+const decoder = new TextDecoder()
+
+// `Object.defineProperty` takes twice as long, for every message.
+const defineGetter: (this: object, name: string, get: () => unknown) => void = Reflect.get(
+  Object.prototype,
+  "__defineGetter__"
+)
+
+/** Properties that can't be changed, as they may be those of the next message too. */
+const frozen = (properties: ReceivedProperties): ReceivedProperties => {
+  const { headers } = properties
+  if (headers !== undefined) freeze(headers)
+  return Object.freeze(properties)
+}
+
+/** Freezes a table or an array with those in it. */
+const freeze = (table: object): void => {
+  for (const name in table) {
+    const value: unknown = Reflect.get(table, name)
+    // A view can't be frozen, and a Date would not be.
+    if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) freeze(value)
+  }
+  Object.freeze(table)
+}
+
+/** A message with nothing to settle. */
+export class Received {
+  readonly body: Uint8Array
+  declare readonly text: string
+  declare readonly properties: ReceivedProperties
+  readonly exchange: string
+  readonly routingKey: string
+  readonly redelivered: boolean
+  readonly deliveryTag: number
+  readonly queue: string
+  readonly consumerTag: string | undefined
+  readonly #encodedProperties: Uint8Array
+  readonly #source: Source
+
+  constructor({ body, method, properties }: Content<BasicDeliver | BasicGetOk>, source: Source) {
+    this.body = body
+    this.exchange = method.exchange
+    this.routingKey = method.routingKey
+    this.redelivered = method.redelivered
+    // The channel has checked that it is a safe integer.
+    this.deliveryTag = Number(method.deliveryTag)
+    this.queue = source.queue
+    this.consumerTag = source.consumerTag
+    this.#encodedProperties = properties
+    this.#source = source
+    defineGetter.call(this, "text", getText)
+    defineGetter.call(this, "properties", getProperties)
+  }
+
+  static decodeProperties(received: Received): ReceivedProperties {
+    const bytes = received.#encodedProperties
+    const source = received.#source
+    if (source.decodedBytes === bytes && source.decoded !== undefined) return source.decoded
+    const properties = frozen(decodeProperties(bytes))
+    source.decodedBytes = bytes
+    return source.decoded = properties
+  }
+
+  /** What it takes while it is held, roughly, in bytes. */
+  static sizeOf(received: Received): number {
+    return sizeOf(received.body.length, received.#encodedProperties)
+  }
+
+  /** Whether it may be rejected or requeued. `undefined`: only the broker knows, see `askMayRefuse`. */
+  static mayRefuse(received: Received): boolean | undefined {
+    const { kind } = received.#source
+    return kind === undefined || kind.mayRefuse(received.#encodedProperties)
+  }
+
+  static askMayRefuse(received: Received): Effect.Effect<boolean> {
+    return received.#source.kind?.ask ?? Effect.succeed(true)
+  }
+
+  static sourceOf(received: Received): Source {
+    return received.#source
+  }
+
+  /** Whether nothing that is said of it means anything to the broker any more. */
+  static isOver(received: Received): boolean {
+    return received.#source.isOver === true
+  }
+
+  static ack(received: Received, acknowledgements: Acknowledgements): boolean {
+    return !Received.isOver(received) && acknowledgements.ack(received.deliveryTag)
+  }
+
+  static nack(received: Received, acknowledgements: Acknowledgements, requeue: boolean): boolean {
+    return !Received.isOver(received) && acknowledgements.nack(received.deliveryTag, requeue)
+  }
+
+  static reject(received: Received, acknowledgements: Acknowledgements, requeue: boolean): boolean {
+    return !Received.isOver(received) && acknowledgements.reject(received.deliveryTag, requeue)
+  }
+
+  toString(): string {
+    return Rendering.pretty("AmqpDelivery", this)
+  }
+
+  toJSON(): unknown {
+    return Rendering.toJson("AmqpDelivery", this)
+  }
+
+  [NodeInspectSymbol](): unknown {
+    return this.toString()
+  }
+}
+
+// One function for all deliveries: those with a function each would be of a shape each.
+const getText = function(this: Received): string {
+  return decoder.decode(this.body)
+}
+
+const getProperties = function(this: Received): ReceivedProperties {
+  return Received.decodeProperties(this)
+}
+
+/** What logs say of a message: where it comes from, and its id if it has one that can be read. */
+export const annotationsOf = (
+  received: Pick<Received, "queue" | "exchange" | "routingKey" | "properties">
+): Record<string, unknown> => {
+  const { exchange, queue, routingKey } = received
+  let messageId: string | undefined
+  try {
+    messageId = received.properties.messageId
+  } catch {
+    // They are malformed, which reading them reports.
+  }
+  return { queue, ...(messageId === undefined ? {} : { messageId }), exchange, routingKey }
+}
+
+/** Why a delivery can't be settled here, as a defect: a program that runs on another channel would seem to take it along. */
+const foreign = (
+  fiber: Fiber.Fiber<unknown, unknown>,
+  acknowledgements: Acknowledgements
+): Effect.Effect<never> | undefined => {
+  const program = fiber.getRef(CurrentProgram)
+  if (program === undefined || !program.isRunning || channelOf(program).acknowledgements === acknowledgements) {
+    return undefined
+  }
+  return Effect.die(
+    new TypeError(
+      `A delivery of another channel can't be settled within AmqpChannel.${program.runner}: it would not be part of it. ` +
+        "Settle it before or after the program, or have it handled by AmqpConsumer.serveTransaction or AmqpQueue.get, " +
+        "whose handlers may be programs on the channel of the delivery."
+    )
+  )
+}
+
+const streamRefusal = Effect.suspend(() =>
+  Effect.die(
+    new TypeError(
+      "A stream's message can't be rejected or requeued: it stays in the stream anyway. Acknowledge it to go on after it."
+    )
+  )
+)
+
+// One for all: an object for each acknowledgement is spared.
+const yes = Effect.succeed(true)
+const no = Effect.succeed(false)
+
+/** A message that the broker waits to hear about. Of a stream it is no more than a way to say that the next one may come. */
+export class Delivery extends Received {
+  readonly ack: Effect.Effect<boolean>
+  readonly nack: (options?: RequeueOption) => Effect.Effect<boolean>
+  readonly reject: (options?: RequeueOption) => Effect.Effect<boolean>
+
+  constructor(content: Content<BasicDeliver | BasicGetOk>, acknowledgements: Acknowledgements, source: Source) {
+    super(content, source)
+    this.ack = Effect.withFiber((fiber) =>
+      foreign(fiber, acknowledgements) ?? (Received.ack(this, acknowledgements) ? yes : no)
+    )
+    this.nack = (options) =>
+      refusing(this, acknowledgements, options, () => Received.nack(this, acknowledgements, options?.requeue ?? true))
+    this.reject = (options) =>
+      refusing(
+        this,
+        acknowledgements,
+        options,
+        () => Received.reject(this, acknowledgements, options?.requeue ?? false)
+      )
+  }
+}
+
+const refusing = (
+  delivery: Received,
+  acknowledgements: Acknowledgements,
+  options: RequeueOption | undefined,
+  refuse: () => boolean
+): Effect.Effect<boolean> =>
+  Effect.withFiber((fiber) => {
+    const mistake = foreign(fiber, acknowledgements) ?? unknownOption(options)
+    if (mistake !== undefined) return mistake
+    const mayRefuse = Received.mayRefuse(delivery)
+    if (mayRefuse === true) return Effect.succeed(refuse())
+    return Effect.flatMap(
+      mayRefuse === false ? Effect.succeed(false) : Received.askMayRefuse(delivery),
+      (mayRefuse) => mayRefuse ? Effect.sync(refuse) : streamRefusal
+    )
+  })
+
+/** A wrong key would settle the message the other way. */
+const unknownOption = (options: RequeueOption | undefined): Effect.Effect<never> | undefined => {
+  if (options === undefined) return undefined
+  try {
+    Validation.knownKeys(options, ["requeue"])
+    if (options.requeue !== undefined && typeof options.requeue !== "boolean") {
+      throw Validation.invalid("requeue: must be true or false")
+    }
+    return undefined
+  } catch (mistake) {
+    return Effect.die(mistake)
+  }
+}
+
+hideClass(Received)
+hideClass(Delivery)

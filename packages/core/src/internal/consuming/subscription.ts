@@ -1,0 +1,421 @@
+/**
+ * The consumers of one or more queues on one channel, and where what they are sent goes: into an inbox, in the batches in which it
+ * was read.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type { Scope } from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { AmqpChannelError, AmqpConsumerCancelled, NotSupported } from "../../AmqpError.ts"
+import { decodeProperties } from "../../protocol/BasicProperties.ts"
+import type { Content } from "../../protocol/ContentAssembler.ts"
+import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
+import type { BasicDeliver } from "../../protocol/methods.generated.ts"
+import type { Channel, ConsumerSink } from "../channel/channel.ts"
+import type { Session } from "../connection/session.ts"
+import * as Validation from "../options/validation.ts"
+import * as Topology from "../topology/declare.ts"
+import { sizeOf } from "./delivery.ts"
+import type { ConsumerSource } from "./delivery.ts"
+import { OversizedMessages } from "./oversizedMessages.ts"
+import type { OversizedPolicy } from "./oversizedMessages.ts"
+import { offsetKey } from "./queueKind.ts"
+import type { QueueKind } from "./queueKind.ts"
+import { stopOrderOf } from "./stopOrder.ts"
+import type { StopOrder } from "./stopOrder.ts"
+import { kindOf } from "./streamProbe.ts"
+
+export type SubscriptionError = AmqpChannelError | AmqpConsumerCancelled
+
+export interface SubscriptionOptions {
+  /** Those that are described are declared first. */
+  readonly queues: ReadonlyArray<string | Topology.QueueDescription>
+  readonly prefetch: number
+  readonly noAck: boolean
+  readonly exclusive: boolean
+  readonly consumerTag: string | undefined
+  readonly arguments: FieldTable
+  readonly onOversized: OversizedPolicy
+  /** Whether what is settled on the channel waits for a commit. */
+  readonly isTransactional: boolean
+}
+
+/**
+ * How many bytes may wait in the inbox of a consumer that the broker sends as much as it has. When they are more, the
+ * connection reads nothing until they are taken.
+ */
+const maxInboxBytes = 16 * 1024 * 1024
+
+interface ConsumerState extends ConsumerSource {
+  /** Which of the queues it consumes. */
+  readonly index: number
+  isOver: boolean
+  /** Whether the broker knows it. */
+  isStarted: boolean
+  /** The encoded properties of the last message that it was sent. */
+  lastProperties: Uint8Array | undefined
+}
+
+/** Makes what is taken of what arrives. All messages of a consumer come with the same `source`. */
+export type Decode<A> = (content: Content<BasicDeliver>, channel: Channel, source: ConsumerSource) => A
+
+/** Where what has arrived waits to be taken. */
+export interface Inbox<A> {
+  readonly size: number
+  /** Whether nothing more can be offered. */
+  readonly isOver: boolean
+  offer(item: A): void
+  /** The deliveries of a socket read are over. */
+  flush(): void
+  /** Forgets what was offered and not taken, and returns it. */
+  clear(): ReadonlyArray<A>
+  /** Nothing more comes, and why. */
+  fail(error: SubscriptionError | Cause.Done): void
+  /** Settles a message that was not offered, when nothing else is being settled. Absent: at once. */
+  settleBetween?(settle: () => boolean): void
+}
+
+/** An item of an inbox. */
+interface Item {
+  readonly deliveryTag: number
+}
+
+export class Subscription<A extends Item> implements ConsumerSink {
+  readonly noAck: boolean
+  readonly expectsReply = false
+  readonly channel: Channel
+  /** How it is to stop. */
+  readonly stopOrder: StopOrder
+  /** The names of the queues, also of those that the broker named. */
+  queues: ReadonlyArray<string> = []
+  private readonly session: Session
+  private readonly options: SubscriptionOptions
+  private readonly decode: Decode<A>
+  private readonly inbox: Inbox<A>
+  private readonly oversized: OversizedMessages
+  /** By consumer tag. */
+  private readonly consumers = new Map<string, ConsumerState>()
+  private kinds: ReadonlyArray<QueueKind> = []
+  /** Consumers are started, changed and ended by one fiber at a time. */
+  private readonly changes = Semaphore.makeUnsafe(1)
+  /** For each queue, where its consumer goes on when it is made anew, if it is one of a stream. */
+  private offsets: Array<FieldValue | undefined> = []
+  private isStopping = false
+  /** How often the consumers were started. */
+  private generation = 0
+  private isUnlimited: boolean
+  private inboxBytes = 0
+
+  constructor(
+    session: Session,
+    channel: Channel,
+    options: SubscriptionOptions,
+    decode: Decode<A>,
+    inbox: Inbox<A>,
+    oversized: OversizedMessages
+  ) {
+    this.session = session
+    this.channel = channel
+    this.options = options
+    this.decode = decode
+    this.inbox = inbox
+    this.oversized = oversized
+    this.noAck = options.noAck
+    this.isUnlimited = options.noAck || options.prefetch === 0
+    this.stopOrder = stopOrderOf(session, options)
+  }
+
+  get buffered(): number {
+    return this.inbox.size
+  }
+
+  get label(): string {
+    return `the consumer of ${this.queues.map((queue) => `queue ${JSON.stringify(queue)}`).join(", ")}`
+  }
+
+  /** Whether the inbox takes nothing more. */
+  get isOver(): boolean {
+    return this.inbox.isOver
+  }
+
+  /** So many bytes of the inbox were taken. */
+  taken(bytes: number): void {
+    if (this.inboxBytes === 0) return
+    const before = this.inboxBytes
+    this.inboxBytes = Math.max(0, before - bytes)
+    if (before > maxInboxBytes && this.inboxBytes <= maxInboxBytes) this.channel.host.resumeReading(this)
+  }
+
+  // ---------------------------------------------------------------------------
+  // what the channel fiber calls
+  // ---------------------------------------------------------------------------
+
+  deliver(content: Content<BasicDeliver>): void {
+    const consumer = this.consumers.get(content.method.consumerTag)
+    if (consumer === undefined) {
+      // No handler takes it: the broker ended the consumer of another queue, and this one was cancelled with it.
+      if (!this.noAck) this.channel.handBack(content)
+      return
+    }
+    // The channel is about to be closed, which gives it back. Otherwise it would come again at once.
+    if (this.inbox.isOver) return
+    consumer.lastProperties = content.properties
+    if (consumer.kind.isStream === undefined) consumer.kind.note(content.properties)
+    if (content.oversized) return this.oversized.handle(content, this.channel, consumer, this.noAck)
+    this.inbox.offer(this.decode(content, this.channel, consumer))
+    if (this.isUnlimited) this.count(sizeOf(content.bodySize, content.properties))
+  }
+
+  private count(bytes: number): void {
+    const before = this.inboxBytes
+    this.inboxBytes += bytes
+    if (before <= maxInboxBytes && this.inboxBytes > maxInboxBytes) this.channel.host.pauseReading(this)
+  }
+
+  flush(): void {
+    this.inbox.flush()
+  }
+
+  cancelled(consumerTag: string): void {
+    const consumer = this.consumers.get(consumerTag)
+    const queue = consumer?.queue ?? this.queues[0]
+    if (consumer !== undefined) consumer.isOver = true
+    this.consumers.delete(consumerTag)
+    // Those of the other queues would go on, and nobody takes what they are sent.
+    for (const { consumerTag, isStarted } of this.consumers.values()) {
+      if (isStarted) this.channel.cancelConsumer(consumerTag)
+    }
+    this.consumers.clear()
+    this.inbox.fail(new AmqpConsumerCancelled({ queue, consumerTag }))
+  }
+
+  failed(error: AmqpChannelError): void {
+    for (const consumer of this.consumers.values()) consumer.isOver = true
+    // The broker gives unsettled messages to others, but what it regards as settled exists only here.
+    if (!this.noAck) this.inbox.clear()
+    this.inbox.fail(error)
+    this.channel.host.resumeReading(this)
+  }
+
+  // ---------------------------------------------------------------------------
+  // what the consumer's fiber calls
+  // ---------------------------------------------------------------------------
+
+  readonly start: Effect.Effect<void, AmqpChannelError> = Effect.gen({ self: this }, function*() {
+    const { arguments: table, isTransactional, prefetch, queues } = this.options
+    const names: Array<string> = []
+    for (const queue of queues) {
+      if (typeof queue === "string") {
+        names.push(queue)
+      } else {
+        const [declared] = yield* Topology.declareAll(this.channel, [], [queue])
+        names.push(declared.queue)
+      }
+    }
+    this.queues = names
+    this.kinds = names.map((name, index) => kindOf(this.session, queues[index], name, table))
+    if (isTransactional) yield* this.channel.transactionSelect
+    if (!this.noAck) yield* this.qos(prefetch)
+    yield* this.consume
+  })
+
+  /** Changes the prefetch. It holds for consumers that are made later, so the consumers are made anew. */
+  readonly setPrefetch = (prefetch: number): Effect.Effect<void, AmqpChannelError> =>
+    Effect.gen({ self: this }, function*() {
+      yield* Validation.attempt(() => check({ ...this.options, prefetch }))
+      yield* this.restart(prefetch)
+    }).pipe(this.changes.withPermits(1), Effect.uninterruptible)
+
+  private restart(prefetch: number): Effect.Effect<void, AmqpChannelError> {
+    return Effect.gen({ self: this }, function*() {
+      // Whoever ended the consumers meanwhile, whether the broker, a cancel or a failure, also ended the inbox.
+      if (this.inbox.isOver || this.isStopping) return
+      this.noteOffsets()
+      yield* this.stopConsuming
+      yield* this.qos(prefetch)
+      this.isUnlimited = this.noAck || prefetch === 0
+      if (!this.inbox.isOver && !this.isStopping) yield* this.consume
+    }).pipe(
+      // With some of the consumers or none nothing would come any more, and nobody say so.
+      Effect.tapError((error) =>
+        Effect.sync(() => {
+          this.failed(error)
+          this.channel.beginClose()
+        })
+      )
+    )
+  }
+
+  /** Ends the consumers: the broker delivers nothing more. What has arrived is still taken. */
+  readonly cancel: Effect.Effect<void> = Effect.suspend(() => {
+    this.isStopping = true
+    return this.changes.withPermits(1)(Effect.ignore(this.stopConsuming))
+  }).pipe(Effect.ensuring(Effect.sync(() => this.inbox.fail(Cause.Done()))))
+
+  /**
+   * Gives back what no handler works on: at once, where the broker gives it to others that way without counting it as an attempt. Closing
+   * the channel gives back everything else.
+   */
+  handBack(tags: Iterable<number>): void {
+    const { acknowledgements, failure } = this.channel
+    if (this.noAck || failure !== undefined || this.options.isTransactional) return
+    if (this.kinds.some(({ isStream }) => isStream !== false)) return
+    for (const tag of tags) acknowledgements.nack(tag, true)
+  }
+
+  /**
+   * Waits until the broker has done what was handed back. RabbitMQ passes it on to the queue, and a channel that is closed behind it
+   * takes it along: then it is counted as an attempt after all. So the queues are asked for something first.
+   */
+  readonly awaitHandedBack: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.ignore(Effect.forEach(this.queues, (queue) =>
+      this.channel.request({
+        _tag: "queue.declare",
+        queue,
+        passive: true,
+        durable: false,
+        exclusive: false,
+        autoDelete: false,
+        noWait: false,
+        arguments: {}
+      }), { discard: true }))
+  )
+
+  /** What the scope of a consumer without handlers does before it closes the channel. */
+  readonly leave: Effect.Effect<void> = Effect.suspend(() => {
+    const left = this.inbox.clear()
+    this.taken(this.inboxBytes)
+    if (left.length === 0 || this.noAck || !this.stopOrder.savesAttempts) return Effect.void
+    const handBack = Effect.sync(() =>
+      this.handBack([...left, ...this.inbox.clear()].map(({ deliveryTag }) => deliveryTag))
+    )
+    return this.cancel.pipe(
+      Effect.andThen(handBack),
+      Effect.andThen(this.awaitHandedBack),
+      Effect.interruptible,
+      Effect.timeoutOption(this.session.options.closeTimeout),
+      Effect.asVoid
+    )
+  })
+
+  private qos(prefetchCount: number) {
+    return this.channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global: false })
+  }
+
+  private readonly consume = Effect.suspend(() => {
+    this.generation++
+    return Effect.forEach(this.queues, (queue, index) => {
+      const { arguments: table, exclusive, queues } = this.options
+      const described = queues[index]
+      const offset = this.offsets[index]
+      const consumerTag = this.consumerTag(index)
+      const consumer: ConsumerState = {
+        index,
+        queue,
+        consumerTag,
+        description: typeof described === "string" ? undefined : described,
+        kind: this.kinds[index],
+        isOver: false,
+        isStarted: false,
+        lastProperties: undefined
+      }
+      // Before the request, since deliveries may come in the same read as its reply.
+      this.consumers.set(consumerTag, consumer)
+      this.channel.attach(consumerTag, this)
+      return Effect.map(
+        this.channel.request({
+          _tag: "basic.consume",
+          queue,
+          consumerTag,
+          noLocal: false,
+          noAck: this.noAck,
+          exclusive,
+          noWait: false,
+          arguments: offset === undefined ? table : { ...table, [offsetKey]: offset }
+        }),
+        () => {
+          consumer.isStarted = true
+        }
+      )
+    }, { discard: true })
+  })
+
+  /** A stream goes on after what was delivered of it. The header is one of other queues' messages too, when they come from one. */
+  private noteOffsets(): void {
+    for (const { index, kind, lastProperties } of this.consumers.values()) {
+      if (kind.isStream === true && lastProperties !== undefined) {
+        this.offsets[index] = offsetAfter(lastProperties) ?? this.offsets[index]
+      }
+    }
+  }
+
+  /** No tag is used twice: RabbitMQ takes acks of a former consumer's deliveries for those of a later one with its tag. */
+  private consumerTag(index: number): string {
+    const { generation } = this
+    const { consumerTag } = this.options
+    if (consumerTag === undefined) return this.channel.consumerTag()
+    const tag = this.queues.length === 1 ? consumerTag : `${consumerTag}-${index + 1}`
+    return generation === 1 ? tag : `${tag}.${generation}`
+  }
+
+  private readonly stopConsuming = Effect.suspend(() =>
+    Effect.forEach(
+      [...this.consumers.keys()],
+      (consumerTag) =>
+        Effect.map(this.channel.request({ _tag: "basic.cancel", consumerTag, noWait: false }), () => {
+          this.consumers.delete(consumerTag)
+          this.channel.detach(consumerTag)
+        }),
+      { discard: true }
+    )
+  )
+}
+
+/** The offset after that of a message of a stream, unless its properties say none or can't be read. */
+const offsetAfter = (properties: Uint8Array): FieldValue | undefined => {
+  let offset: FieldValue | undefined
+  try {
+    offset = decodeProperties(properties).headers?.[offsetKey]
+  } catch {
+    return undefined
+  }
+  return typeof offset === "number" || typeof offset === "bigint" ? BigInt(offset) + 1n : undefined
+}
+
+const check = ({ consumerTag, noAck, prefetch, queues }: SubscriptionOptions): void => {
+  if (queues.length === 0) throw Validation.invalid("queue: there is none")
+  for (const queue of queues) {
+    if (typeof queue === "string") Validation.nonEmptyName("queue", queue)
+    else if (queue.type === "stream" && (noAck || prefetch === 0)) {
+      throw Validation.invalid("prefetch: a stream is consumed with acknowledgements and a prefetch from 1")
+    }
+  }
+  Validation.wholeNumber("prefetch", prefetch, 0, 65535)
+  if (consumerTag !== undefined) Validation.nonEmptyName("consumerTag", consumerTag)
+}
+
+/** Starts a consumer on a channel of its own, for as long as the scope lives. */
+export const subscribe = <A extends Item>(
+  session: Session,
+  options: SubscriptionOptions,
+  decode: Decode<A>,
+  inbox: Inbox<A>
+): Effect.Effect<Subscription<A>, AmqpChannelError, Scope> =>
+  Effect.gen(function*() {
+    yield* Validation.attempt(() => check(options))
+    if ("x-priority" in options.arguments && !session.supports("consumer_priorities")) {
+      return yield* Effect.fail(
+        new AmqpChannelError({ reason: new NotSupported({ capability: "consumer_priorities" }) })
+      )
+    }
+    const channel = yield* session.channels.scoped
+    const oversized = yield* OversizedMessages.make(session, options.onOversized, (settle) => {
+      if (inbox.settleBetween === undefined) settle()
+      else inbox.settleBetween(settle)
+    })
+    const subscription = new Subscription(session, channel, options, decode, inbox, oversized)
+    // The reader must not wait for a consumer that is gone.
+    yield* Effect.addFinalizer(() => Effect.sync(() => channel.host.resumeReading(subscription)))
+    yield* subscription.start
+    return subscription
+  })

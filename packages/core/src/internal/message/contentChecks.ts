@@ -1,0 +1,143 @@
+/**
+ * From the bytes of a received message to what its properties say that they are. What throws here throws an `AmqpDecodeError`.
+ */
+import * as Effect from "effect/Effect"
+import { AmqpDecodeError } from "../../AmqpError.ts"
+import { ProtocolError } from "../../protocol/ProtocolError.ts"
+import * as Compression from "./compression.ts"
+import type { Properties, ReceivedProperties } from "./properties.ts"
+
+/**
+ * What is decoded: the body and properties of a message, such as a delivery.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Encoded {
+  readonly body: Uint8Array
+  readonly properties: Properties | ReceivedProperties
+}
+
+type Problem = AmqpDecodeError["problem"]
+
+export const failure = (problem: Problem, part: AmqpDecodeError["part"], description: string): AmqpDecodeError =>
+  new AmqpDecodeError({ problem, part, description })
+
+/** What `body` answers, or the failure for the `AmqpDecodeError` that it throws. */
+export const attempt = <A, E, R>(body: () => Effect.Effect<A, E, R>): Effect.Effect<A, E | AmqpDecodeError, R> =>
+  Effect.suspend<A, E | AmqpDecodeError, R>(() => {
+    try {
+      return body()
+    } catch (thrown) {
+      if (thrown instanceof AmqpDecodeError) return Effect.fail(thrown)
+      throw thrown
+    }
+  })
+
+export const propertiesOf = (message: Encoded): Properties => {
+  try {
+    return message.properties
+  } catch (thrown) {
+    if (thrown instanceof ProtocolError) throw failure("Properties", "properties", thrown.message)
+    throw thrown
+  }
+}
+
+// -----------------------------------------------------------------------------
+// content types
+// -----------------------------------------------------------------------------
+
+const jsonType = /^(?:(?:application|text)\/json|[^;\s/]+\/[^;\s/]+\+json)\s*(?:;|$)/i
+const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i
+/** Some publishers, as Python's kombu, name the charset as the encoding. */
+const plainEncodings: ReadonlySet<string> = new Set(["", "identity", "utf-8", "utf8", "us-ascii", "ascii"])
+
+export const checkIsJson = ({ contentType }: Properties): void => {
+  if (contentType === undefined || contentType === "") return
+  const encoding = charset.exec(contentType)?.[1] ?? ""
+  if (!jsonType.test(contentType) || !plainEncodings.has(encoding.toLowerCase())) {
+    const description = `the content type is ${JSON.stringify(contentType)}, not JSON in UTF-8`
+    throw failure("ContentType", "properties", description)
+  }
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true })
+
+export const parseJson = (body: Uint8Array): unknown => {
+  let text: string
+  try {
+    text = utf8.decode(body)
+  } catch {
+    throw failure("Text", "body", `the body of ${body.length} bytes is no UTF-8`)
+  }
+  try {
+    return JSON.parse(text)
+  } catch {
+    // The engine's own words quote the text.
+    const description = body.length === 0 ? "the body is empty" : `the body of ${body.length} bytes is no JSON`
+    throw failure("Json", "body", description)
+  }
+}
+
+// -----------------------------------------------------------------------------
+// content encodings
+// -----------------------------------------------------------------------------
+
+export const isPlain = ({ contentEncoding }: Properties): boolean =>
+  contentEncoding === undefined || plainEncodings.has(contentEncoding.toLowerCase())
+
+export const checkIsPlain = (properties: Properties): void => {
+  if (isPlain(properties)) return
+  throw failure("ContentEncoding", "properties", `the body is encoded as ${JSON.stringify(properties.contentEncoding)}`)
+}
+
+/** `x-gzip` is another name of `gzip` (RFC 9110, section 8.4.1.3). */
+const compressions: ReadonlyMap<string, Compression.Compression> = new Map([
+  ["gzip", "gzip"],
+  ["x-gzip", "gzip"],
+  ["deflate", "deflate"]
+])
+
+/** How the body is compressed; `undefined` when it is not. */
+export const compressionOf = (properties: Properties): Compression.Compression | undefined => {
+  if (isPlain(properties)) return undefined
+  const { contentEncoding = "" } = properties
+  const compression = compressions.get(contentEncoding.toLowerCase())
+  if (compression !== undefined) return compression
+  const description = `the body is encoded as ${JSON.stringify(contentEncoding)}, which is neither gzip nor deflate`
+  throw failure("ContentEncoding", "properties", description)
+}
+
+/**
+ * How large a body may become.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DecompressOptions {
+  /**
+   * The size of the decompressed body, in bytes, from 0; `Infinity` is no limit. What decompresses to more is a failure, and not
+   * decompressed any further. Default: 16,777,216 (16 MiB). The compressed body is bounded by the connection's `maxBodySize`.
+   */
+  readonly maxDecompressedSize?: number | undefined
+}
+
+export const decompress = (
+  body: Uint8Array,
+  compression: Compression.Compression,
+  { maxDecompressedSize = 16 * 1024 * 1024 }: DecompressOptions
+): Effect.Effect<Uint8Array, AmqpDecodeError> =>
+  Effect.mapError(Compression.decompress(body, compression, maxDecompressedSize), (reason) => {
+    switch (reason) {
+      case "tooLarge":
+        return failure(
+          "Size",
+          "body",
+          `the body of ${body.length} bytes decompresses to more than ${maxDecompressedSize}`
+        )
+      case "failed":
+        return failure("Compression", "body", `the body of ${body.length} bytes is no ${compression}, or not just that`)
+      case "unsupported":
+        return failure("ContentEncoding", "properties", `this platform can't decompress ${compression}`)
+    }
+  })

@@ -1,0 +1,325 @@
+/**
+ * The properties of messages: what they are to users, and how they become those of the wire and back.
+ */
+import type * as DateTime from "effect/DateTime"
+import { isDateTime, toEpochMillis } from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as BasicProperties from "../../protocol/BasicProperties.ts"
+import { bytesOf } from "../../protocol/bytes.ts"
+import type { ByteWriter } from "../../protocol/ByteWriter.ts"
+import { draft } from "../../protocol/draft.ts"
+import { EncodedTable, isTable } from "../../protocol/fieldTable.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
+import { EncodeError } from "../../protocol/ProtocolError.ts"
+
+/**
+ * The properties of a message (section 1.8.1 of the AMQP 0-9-1 reference). Texts hold at most 255 bytes of UTF-8. What is
+ * absent or `undefined` is not sent; `0`, `""` and `{}` are.
+ *
+ * **Details**
+ *
+ * The texts of a received message may have come as bytes that are not UTF-8, such as the bytes of a hash. Each such byte is a lone
+ * surrogate in the text, from U+DC80 to U+DCFF, and is sent as that byte again: a correlation id is returned as it came. Any
+ * other lone surrogate is sent as U+FFFD.
+ *
+ * **Gotchas**
+ *
+ * What is out of its range, of another type or under another name is an `InvalidArgument` of the publish, and then nothing was
+ * sent.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Properties {
+  /** MIME type of the body. */
+  readonly contentType?: string | undefined
+  /** MIME content encoding of the body, such as `gzip`. It says what the body is; `AmqpEncoding.compress` makes it so. */
+  readonly contentEncoding?: string | undefined
+  /** Headers of the application, and what a headers exchange routes by. A `TypedField` forces the type of a number. */
+  readonly headers?: FieldTable | undefined
+  /** Whether the broker writes the message to disk in a durable queue. Brokers treat absent as `transient`. */
+  readonly deliveryMode?: "transient" | "persistent" | undefined
+  /** 0 to 255; counts in queues declared with a maximum priority. */
+  readonly priority?: number | undefined
+  /** What a reply refers to. */
+  readonly correlationId?: string | undefined
+  /** The queue that replies go to. */
+  readonly replyTo?: string | undefined
+  /**
+   * How long the message may wait in a queue (RabbitMQ, "Per-Message TTL"): whole milliseconds, rounded up, from 0 to
+   * 4,294,967,295 (49 days), which is what RabbitMQ takes. 0: dropped or dead-lettered unless a consumer can have it at once.
+   */
+  readonly expiration?: Duration.Input | undefined
+  /** The application's id of the message; see `AmqpMessage.stamp`. */
+  readonly messageId?: string | undefined
+  /** When the message was made, from 1970 on. AMQP keeps whole seconds: the rest is cut off. */
+  readonly timestamp?: Date | DateTime.DateTime | undefined
+  /** The application's name of the message's type. */
+  readonly type?: string | undefined
+  /** The publishing user; RabbitMQ refuses any but the connection's. */
+  readonly userId?: string | undefined
+  /** The publishing application. */
+  readonly appId?: string | undefined
+  /** Values that the properties above can't express. */
+  readonly raw?: RawProperties | undefined
+}
+
+/**
+ * Properties as they are on the wire, where that is more than {@link Properties} can say.
+ *
+ * **Details**
+ *
+ * A received message has them only where the publisher sent such values. So nothing is lost when the message is published again with
+ * the properties that it came with, also if some of them or some of the headers were changed:
+ * `{ ...properties, headers: { ...properties.headers, attempt: 2 } }`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RawProperties {
+  /** 0 to 255. Received when it is neither 1 (transient) nor 2 (persistent). Counts when `deliveryMode` is absent. */
+  readonly deliveryMode?: number | undefined
+  /**
+   * Received when it is not a whole number of milliseconds up to 4,294,967,295; RabbitMQ refuses what is not a number (406). Counts
+   * when `expiration` is absent.
+   */
+  readonly expiration?: string | undefined
+  /**
+   * Seconds since 1970, 0 to 2^64 - 1. Received beyond the last that a `Date` holds, 8,640,000,000,000. Counts when `timestamp` is
+   * absent.
+   */
+  readonly timestamp?: number | bigint | undefined
+  /** The fourteenth property, deprecated since 0-9-1. */
+  readonly clusterId?: string | undefined
+  /**
+   * How the headers were encoded, as an opaque value. Received when their values don't tell: when a number is not of the type that it
+   * would be sent as, for example a 64-bit 5. Entries of `headers` that are still the same are sent byte for byte as they came.
+   */
+  readonly headers?: EncodedTable | undefined
+  /** What came beyond the properties of AMQP 0-9-1. It is sent again as it came. */
+  readonly unknown?: BasicProperties.UnknownProperties | undefined
+}
+
+/**
+ * The properties of a message that was received. A property that the publisher did not set is `undefined`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ReceivedProperties extends Properties {
+  /** What is left of it is not known: RabbitMQ passes on what the publisher set. */
+  readonly expiration?: Duration.Duration | undefined
+  /** In whole seconds. */
+  readonly timestamp?: Date | undefined
+}
+
+// -----------------------------------------------------------------------------
+// encoding
+// -----------------------------------------------------------------------------
+
+/** The bytes of properties that can't change, such as those that every message of a schema has. */
+const encodings = new WeakMap<Properties, Uint8Array>()
+
+/** The bytes of properties that can't change and were encoded before. */
+export const knownEncoding = (properties: Properties): Uint8Array | undefined => encodings.get(properties)
+
+/**
+ * Writes properties as they go over the wire. The writer is a draft, since reading them may run a user's code. Throws an
+ * `EncodeError` for what can't be sent, and whatever that code throws.
+ */
+export const writeProperties = (writer: ByteWriter, properties: Properties): void => {
+  const known = encodings.get(properties)
+  if (known !== undefined) return writer.bytes(known)
+  const start = writer.provisionalBytes
+  BasicProperties.encodeProperties(writer, toWire(properties), properties.raw?.headers)
+  if (isConstant(properties)) encodings.set(properties, writer.bytesSince(start))
+}
+
+/** The bytes of properties, to be compared. */
+export const encodedProperties = (properties: Properties): Uint8Array => {
+  const start = draft.provisionalBytes
+  try {
+    writeProperties(draft, properties)
+    return draft.bytesSince(start)
+  } finally {
+    draft.truncate(start)
+  }
+}
+
+/** Whether nothing of the properties can change. */
+const isConstant = (properties: Properties): boolean =>
+  Object.isFrozen(properties) &&
+  Object.values(Object.getOwnPropertyDescriptors(properties)).every((property) =>
+    "value" in property && (typeof property.value !== "object" || property.value === null)
+  )
+
+const toWire = (properties: Properties): BasicProperties.BasicProperties => {
+  if (typeof properties !== "object" || properties === null) {
+    throw new EncodeError({ message: "The properties: must be an object" })
+  }
+  const { raw } = properties
+  for (const name in properties) {
+    if (!names.has(name)) throw new EncodeError({ message: `${name}: no property has this name` })
+  }
+  return {
+    contentType: text("contentType", properties.contentType),
+    contentEncoding: text("contentEncoding", properties.contentEncoding),
+    headers: table(properties.headers),
+    deliveryMode: properties.deliveryMode === undefined ? raw?.deliveryMode : mode(properties.deliveryMode),
+    priority: properties.priority,
+    correlationId: text("correlationId", properties.correlationId),
+    replyTo: text("replyTo", properties.replyTo),
+    expiration: properties.expiration === undefined
+      ? text("raw.expiration", raw?.expiration)
+      : encodeExpiration(properties.expiration),
+    messageId: text("messageId", properties.messageId),
+    timestamp: properties.timestamp === undefined ? raw?.timestamp : encodeTimestamp(properties.timestamp),
+    type: text("type", properties.type),
+    userId: text("userId", properties.userId),
+    appId: text("appId", properties.appId),
+    clusterId: text("raw.clusterId", raw?.clusterId),
+    unknown: raw?.unknown && unknown(raw.unknown)
+  }
+}
+
+const names: ReadonlySet<string> = new Set(
+  Object.keys(
+    {
+      contentType: true,
+      contentEncoding: true,
+      headers: true,
+      deliveryMode: true,
+      priority: true,
+      correlationId: true,
+      replyTo: true,
+      expiration: true,
+      messageId: true,
+      timestamp: true,
+      type: true,
+      userId: true,
+      appId: true,
+      raw: true
+    } satisfies Record<keyof Properties, true>
+  )
+)
+
+// Types end where JavaScript and `any` begin, and a number taken for a text would be sent as an empty one.
+const text = (name: string, value: string | undefined): string | undefined => {
+  if (value === undefined || typeof value === "string") return value
+  throw new EncodeError({ message: `${name}: must be a string` })
+}
+
+const table = (headers: FieldTable | undefined): FieldTable | undefined => {
+  if (headers === undefined || isTable(headers)) return headers
+  throw new EncodeError({ message: "headers: must be a plain object" })
+}
+
+const unknown = ({ flags, values }: BasicProperties.UnknownProperties): BasicProperties.UnknownProperties => {
+  if (!Array.isArray(flags)) throw new EncodeError({ message: "raw.unknown.flags: must be an array" })
+  return { flags, values: bytesOf("raw.unknown.values", values) }
+}
+
+const mode = (value: NonNullable<Properties["deliveryMode"]>): number => {
+  switch (value) {
+    case "transient":
+      return 1
+    case "persistent":
+      return 2
+    default:
+      throw new EncodeError({ message: "deliveryMode: must be \"transient\" or \"persistent\"" })
+  }
+}
+
+/** RabbitMQ takes 32 bits. */
+const maxExpiration = 0xffffffff
+
+/** Durations that came in other digits than theirs, as `"007"`, with these digits. */
+const digitsOf = new WeakMap<Duration.Duration, string>()
+
+const encodeExpiration = (input: Duration.Input): string => {
+  const digits = Duration.isDuration(input) ? digitsOf.get(input) : undefined
+  if (digits !== undefined) return digits
+  const millis = Math.ceil(toMillis(input))
+  if (millis === Infinity) {
+    throw new EncodeError({ message: "expiration: must be finite; leave it out for no expiration" })
+  }
+  if (!(millis >= 0 && millis <= maxExpiration)) {
+    throw new EncodeError({ message: `expiration: must be from 0 to ${maxExpiration} milliseconds` })
+  }
+  return String(millis)
+}
+
+/** NaN for what is no duration. */
+const toMillis = (input: Duration.Input): number => {
+  // `Duration` takes NaN for 0.
+  if (typeof input === "number") return input
+  try {
+    return Duration.toMillis(input)
+  } catch {
+    return NaN
+  }
+}
+
+const encodeTimestamp = (value: Date | DateTime.DateTime): number => {
+  const millis = value instanceof Date ? value.getTime() : isDateTime(value) ? toEpochMillis(value) : NaN
+  const seconds = Math.floor(millis / 1000)
+  if (!(seconds >= 0)) {
+    throw new EncodeError({ message: "timestamp: must be a valid Date or DateTime, from 1970 on" })
+  }
+  return seconds
+}
+
+// -----------------------------------------------------------------------------
+// decoding
+// -----------------------------------------------------------------------------
+
+/** The last second that a `Date` can hold. */
+const maxDateSeconds = 8_640_000_000_000
+
+/** Properties as they came over the wire. Throws a `ProtocolError` for bytes that are none. */
+export const decodeProperties = (bytes: Uint8Array): ReceivedProperties => {
+  const wire = BasicProperties.decodeProperties(bytes)
+  const { clusterId, deliveryMode, expiration, timestamp } = wire
+  const duration = expiration === undefined ? undefined : decodeExpiration(expiration)
+  const date = typeof timestamp === "number" && timestamp <= maxDateSeconds ? new Date(timestamp * 1000) : undefined
+  const isOtherMode = deliveryMode !== undefined && deliveryMode !== 1 && deliveryMode !== 2
+  const isOtherExpiration = expiration !== undefined && duration === undefined
+  const isOtherTimestamp = timestamp !== undefined && date === undefined
+  const headers = wire.headers && EncodedTable.of(wire.headers)
+  return {
+    contentType: wire.contentType,
+    contentEncoding: wire.contentEncoding,
+    headers: wire.headers,
+    deliveryMode: deliveryMode === 2 ? "persistent" : deliveryMode === 1 ? "transient" : undefined,
+    priority: wire.priority,
+    correlationId: wire.correlationId,
+    replyTo: wire.replyTo,
+    expiration: duration,
+    messageId: wire.messageId,
+    timestamp: date,
+    type: wire.type,
+    userId: wire.userId,
+    appId: wire.appId,
+    raw: clusterId !== undefined || isOtherMode || isOtherExpiration || isOtherTimestamp || headers !== undefined ||
+        wire.unknown !== undefined
+      ? {
+        deliveryMode: isOtherMode ? deliveryMode : undefined,
+        expiration: isOtherExpiration ? expiration : undefined,
+        timestamp: isOtherTimestamp ? timestamp : undefined,
+        clusterId,
+        ...(headers && { headers }),
+        ...(wire.unknown && { unknown: wire.unknown })
+      }
+      : undefined
+  }
+}
+
+const decodeExpiration = (digits: string): Duration.Duration | undefined => {
+  if (!/^\d+$/.test(digits)) return undefined
+  const millis = Number(digits)
+  // More than RabbitMQ takes would not be sent again.
+  if (millis > maxExpiration) return undefined
+  const duration = Duration.millis(millis)
+  if (String(millis) !== digits) digitsOf.set(duration, digits)
+  return duration
+}

@@ -1,0 +1,97 @@
+/**
+ * What schemas make of received messages: of their bodies, and of all their parts.
+ */
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as SchemaIssue from "effect/SchemaIssue"
+import type { AmqpDecodeError } from "../../AmqpError.ts"
+import * as Decoding from "./contentChecks.ts"
+import type { DecompressOptions, Encoded } from "./contentChecks.ts"
+
+interface Options extends DecompressOptions {
+  readonly checkContentType?: boolean | undefined
+  readonly decompress?: boolean | undefined
+}
+
+type Decoder<S extends Schema.Constraint> = (
+  message: Encoded
+) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]>
+
+export const ofBody = <S extends Schema.Constraint>(schema: S, options: Options): Decoder<S> => {
+  const decode = Schema.decodeUnknownEffect(Schema.toCodecJson(schema))
+  const decodeBody = (body: Uint8Array) =>
+    Effect.mapError(
+      decode(Decoding.parseJson(body)),
+      ({ message }) => Decoding.failure("Schema", "body", message)
+    )
+  return (message) => Decoding.attempt(() => withBody(message, options, decodeBody))
+}
+
+/** The schema of an envelope sees what is there, as an object of properties, headers and, if it has one, the JSON of the body. */
+export const ofParts = <S extends Schema.Constraint>(
+  { hasBody, schema }: { readonly hasBody: boolean; readonly schema: S },
+  options: Options
+): Decoder<S> => {
+  const decode = Schema.decodeUnknownEffect(schema)
+  const decodeParts = (parts: object) =>
+    Effect.mapError(
+      decode(parts),
+      ({ issue, message }) => Decoding.failure("Schema", partOf(issue) ?? "message", message)
+    )
+  return (message) =>
+    Decoding.attempt(() => {
+      const { headers = {}, ...properties } = Decoding.propertiesOf(message)
+      const parts = { properties: present(properties), headers }
+      return hasBody
+        ? withBody(message, options, (body) => decodeParts({ ...parts, body: Decoding.parseJson(body) }))
+        : decodeParts(parts)
+    })
+}
+
+/** Has the body decoded that the properties say is JSON, decompressed if that is wanted and needed. */
+const withBody = <A, R>(
+  message: Encoded,
+  options: Options,
+  decode: (body: Uint8Array) => Effect.Effect<A, AmqpDecodeError, R>
+): Effect.Effect<A, AmqpDecodeError, R> => {
+  const { checkContentType = true, decompress = false } = options
+  if (checkContentType) Decoding.checkIsJson(Decoding.propertiesOf(message))
+  if (decompress) {
+    const compression = Decoding.compressionOf(Decoding.propertiesOf(message))
+    if (compression !== undefined) {
+      return Effect.flatMap(
+        Decoding.decompress(message.body, compression, options),
+        (body) => Decoding.attempt(() => decode(body))
+      )
+    }
+  } else if (checkContentType) Decoding.checkIsPlain(Decoding.propertiesOf(message))
+  return decode(message.body)
+}
+
+/** To a schema, a key that is `undefined` is not one that is absent. */
+const present = (properties: object): object =>
+  Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined))
+
+type Part = AmqpDecodeError["part"]
+
+const parts: ReadonlySet<PropertyKey> = new Set<Part>(["properties", "headers", "body"])
+
+const isPart = (key: PropertyKey): key is Part => parts.has(key)
+
+/** The part that an issue is about, if it is about one. */
+const partOf = (issue: SchemaIssue.Issue): Part | undefined => {
+  switch (issue._tag) {
+    case "Pointer":
+      return isPart(issue.path[0]) ? issue.path[0] : undefined
+    case "Filter":
+    case "Encoding":
+      return partOf(issue.issue)
+    case "Composite":
+    case "AnyOf": {
+      const [first, ...others] = issue.issues.map(partOf)
+      return others.every((part) => part === first) ? first : undefined
+    }
+    default:
+      return undefined
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * The id and the time of messages that have none.
+ */
+import type * as Clock from "effect/Clock"
+import type * as Random from "effect/Random"
+import * as Validation from "../options/validation.ts"
+import { Message } from "./message.ts"
+import type { Properties } from "./properties.ts"
+import { uuidV7 } from "./uuid.ts"
+
+interface Stamped {
+  readonly body: Uint8Array
+  readonly properties: Properties
+}
+
+interface StampOptions {
+  readonly messageId?: boolean | undefined
+  readonly timestamp?: boolean | undefined
+}
+
+/** Throws an `InvalidArgument` for options that are unknown or neither true nor false. */
+export const check = (options: StampOptions | undefined): void => {
+  if (options === undefined) return
+  const { messageId, timestamp } = Validation.knownKeys(options, ["messageId", "timestamp"], "stamp")
+  Validation.flag("stamp: messageId", messageId)
+  Validation.flag("stamp: timestamp", timestamp)
+}
+
+/** The message with what it lacks, or the same message when it lacks nothing. */
+export const stamp = (
+  message: Stamped,
+  options: StampOptions,
+  clock: Clock.Clock,
+  random: Random.Random
+): Stamped => {
+  const { properties } = message
+  const needsId = options.messageId === true && properties.messageId === undefined
+  const needsTime = options.timestamp === true && properties.timestamp === undefined &&
+    properties.raw?.timestamp === undefined
+  if (!needsId && !needsTime) return message
+  const now = clock.currentTimeMillisUnsafe()
+  return new Message(message.body, {
+    ...properties,
+    ...(needsId && { messageId: uuidV7(now, random) }),
+    ...(needsTime && { timestamp: new Date(now) })
+  })
+}

@@ -1,0 +1,320 @@
+/**
+ * Spans and durations of what is done with messages, by the names of OpenTelemetry's semantic conventions for messaging.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Metric from "effect/Metric"
+import * as Option from "effect/Option"
+import * as References from "effect/References"
+import type * as Tracer from "effect/Tracer"
+import type { Route } from "../channel/channel.ts"
+import type { Properties } from "../message/properties.ts"
+import type { SessionOptions } from "../options/sessionOptions.ts"
+import * as Validation from "../options/validation.ts"
+import { serverAttributes } from "./serverAttributes.ts"
+import * as TraceContext from "./traceContext.ts"
+
+/** What is recorded. */
+export interface Settings {
+  readonly spans: boolean
+  readonly durations: boolean
+  readonly propagation: boolean
+  readonly relation: "parent" | "link"
+}
+
+/** {@link Settings} as users give them. */
+type SettingOptions = { readonly [K in keyof Settings]?: Settings[K] | undefined }
+
+const settingKeys = Validation.keysOf<SettingOptions>({
+  spans: true,
+  propagation: true,
+  relation: true,
+  durations: true
+})
+
+/** What records for a publisher, client or server; `undefined` when nothing does. Throws an `InvalidArgument`. */
+export const make = (options: SettingOptions | undefined, session: SessionOptions): Instruments | undefined => {
+  if (options === undefined) return undefined
+  Validation.knownKeys(options, settingKeys, "AmqpTelemetry options")
+  const { relation = "parent" } = options
+  if (relation !== "parent" && relation !== "link") {
+    throw Validation.invalid("AmqpTelemetry options: relation: must be \"parent\" or \"link\"")
+  }
+  const flag = (name: "durations" | "propagation" | "spans") =>
+    Validation.flag(`AmqpTelemetry options: ${name}`, options[name], true)
+  return new Instruments(
+    { durations: flag("durations"), propagation: flag("propagation"), relation, spans: flag("spans") },
+    session
+  )
+}
+
+/** Something that is done with messages. */
+export interface Operation {
+  /** `messaging.operation.name`, and the first word of the span's name. */
+  readonly name: string
+  readonly type: "send" | "process"
+  readonly kind: Tracer.SpanKind
+}
+
+export const publish: Operation = { name: "publish", type: "send", kind: "producer" }
+export const process: Operation = { name: "process", type: "process", kind: "consumer" }
+export const call: Operation = { name: "call", type: "send", kind: "client" }
+export const serve: Operation = { name: "serve", type: "process", kind: "server" }
+
+/** What a consumer with handlers does, as it is started: a server of requests is one that is called otherwise. */
+export const ServedOperation = Context.Reference<Operation>("@effect-amqp/core/ServedOperation", {
+  defaultValue: () => process
+})
+
+interface Sent {
+  readonly body: Uint8Array
+  readonly properties: Properties
+}
+
+interface Received extends Sent {
+  readonly exchange: string
+  readonly routingKey: string
+  readonly deliveryTag: number
+}
+
+type Attributes = Record<string, unknown>
+
+/** What a span says, and where it hangs. */
+interface Description extends Pick<Tracer.SpanOptionsNoTrace, "root" | "parent" | "links"> {
+  /** The last words of its name. */
+  readonly target?: string | undefined
+  readonly attributes: Attributes
+}
+
+/** In seconds, as the conventions advise. */
+const boundaries = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+
+export class Instruments {
+  private readonly settings: Settings
+  /** Those of every metric, and of every span. */
+  private readonly common: Metric.Metric.AttributeSet
+  private readonly spanCommon: Attributes
+  private readonly histograms = new Map<string, Metric.Histogram<number>>()
+
+  constructor(settings: Settings, options: SessionOptions) {
+    this.settings = settings
+    this.common = serverAttributes(options)
+    const { "server.port": port } = this.common
+    this.spanCommon = port === undefined ? this.common : { ...this.common, "server.port": Number(port) }
+  }
+
+  /** Sends a message. What `use` gets is the message to send, which may name the span. */
+  send<A, E, R>(
+    operation: Operation,
+    message: Sent,
+    route: Route,
+    use: (message: Sent) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E, R> {
+    const description = (): Description => {
+      const origin = TraceContext.extract(message.properties.headers)
+      return {
+        target: nameOf(route),
+        attributes: { ...destinationOf(route), ...messageAttributes(message) },
+        // A context that the message came with is not ours to replace, and then the span tells which one it is.
+        links: Option.isSome(origin) ? [linkTo(origin.value)] : []
+      }
+    }
+    return this.inSpan(
+      operation,
+      description,
+      (span) => this.measured(operation, span, use(this.named(message, span)))
+    )
+  }
+
+  /** Sends many messages as one operation. Each is to be passed through the function that `use` gets. */
+  sendMany<A, E, R>(
+    operation: Operation,
+    route: Route | undefined,
+    use: (prepare: (message: Sent) => Sent) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E, R> {
+    const description = (): Description =>
+      route === undefined ? { attributes: {} } : { target: nameOf(route), attributes: destinationOf(route) }
+    return this.inSpan(operation, description, (span) => {
+      let count = 0
+      const prepare = (message: Sent): Sent => {
+        count++
+        return this.named(message, span)
+      }
+      // Before the span ends.
+      const counted = Effect.onExit(
+        use(prepare),
+        () => Effect.sync(() => span?.attribute("messaging.batch.message_count", count))
+      )
+      return this.measured(operation, span, counted)
+    })
+  }
+
+  /**
+   * Handles a message. The span ends with the handler; what `settle` does with the outcome belongs to the span as well, such
+   * as what it logs.
+   */
+  handle<A, E, R, B, E2, R2>(
+    operation: Operation,
+    delivery: Received,
+    queue: string | undefined,
+    handler: Effect.Effect<A, E, R>,
+    settle: (handled: Effect.Effect<A, E, R>) => Effect.Effect<B, E2, R2>
+  ): Effect.Effect<B, E2, R2> {
+    const description = (): Description => {
+      const message = readable(delivery)
+      return {
+        ...this.originOf(operation, message.properties),
+        target: queue === undefined || isTemporary(queue) ? nameOf(delivery) : queue,
+        attributes: {
+          ...destinationOf(delivery, queue),
+          ...messageAttributes(message),
+          "messaging.rabbitmq.message.delivery_tag": delivery.deliveryTag
+        }
+      }
+    }
+    return this.inSpan(operation, description, (span) => {
+      const handled = settle(this.measured(operation, span, handler))
+      return span === undefined ? handled : Effect.withParentSpan(handled, span, { captureStackTrace: false })
+    })
+  }
+
+  /** The message with a header that names the span. */
+  private named(message: Sent, span: Tracer.Span | undefined): Sent {
+    if (span === undefined || !this.settings.propagation) return message
+    return { body: message.body, properties: TraceContext.inject(message.properties, span) }
+  }
+
+  /** Where the span of a message that is handled hangs. Without a context in the message it begins a trace of its own. */
+  private originOf(operation: Operation, { headers }: Properties): Pick<Description, "root" | "parent" | "links"> {
+    const origin = TraceContext.extract(headers)
+    if (Option.isNone(origin)) return { root: true }
+    // Who calls waits for the reply, so a call is one trace.
+    if (operation.kind === "server" || this.settings.relation === "parent") return { parent: origin.value }
+    return { root: true, links: [linkTo(origin.value)] }
+  }
+
+  /** The description is asked for when there is a span. */
+  private inSpan<A, E, R>(
+    { kind, name, type }: Operation,
+    description: () => Description,
+    use: (span: Tracer.Span | undefined) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E, R> {
+    if (!this.settings.spans) return use(undefined)
+    const { target, ...options } = description()
+    const attributes = {
+      ...this.spanCommon,
+      "messaging.operation.name": name,
+      "messaging.operation.type": type,
+      ...options.attributes
+    }
+    return Effect.useSpan(target === undefined ? name : `${name} ${target}`, { ...options, kind, attributes }, use)
+  }
+
+  /** Runs what the operation does, notes how long it takes and what it fails with, and ends its span. */
+  private measured<A, E, R>(
+    operation: Operation,
+    span: Tracer.Span | undefined,
+    self: Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E, R> {
+    const { durations } = this.settings
+    return Effect.withFiber((fiber) => {
+      const clock = fiber.getRef(Clock.Clock)
+      const start = clock.monotonicTimeNanosUnsafe()
+      return Effect.onExit(self, (exit) =>
+        Effect.sync(() => {
+          const error = Exit.isFailure(exit) ? errorType(exit.cause) : undefined
+          const nanos = clock.monotonicTimeNanosUnsafe() - start
+          if (error !== undefined) span?.attribute("error.type", error)
+          if (durations) this.record(operation, error, nanos, fiber)
+          span?.end(fiber.getRef(References.TracerTimingEnabled) ? clock.currentTimeNanosUnsafe() : 0n, exit)
+        }))
+    })
+  }
+
+  private record(
+    operation: Operation,
+    error: string | undefined,
+    nanos: bigint,
+    { context }: Fiber.Fiber<unknown, unknown>
+  ): void {
+    const key = `${operation.name} ${error}`
+    const histogram = this.histograms.get(key) ?? durationOf(operation, error, this.common)
+    this.histograms.set(key, histogram)
+    histogram.updateUnsafe(Number(nanos) / 1e9, context)
+  }
+}
+
+const durationOf = (
+  { name, type }: Operation,
+  error: string | undefined,
+  common: Metric.Metric.AttributeSet
+): Metric.Histogram<number> =>
+  Metric.histogram(type === "send" ? "messaging.client.operation.duration" : "messaging.process.duration", {
+    description: type === "send" ? "How long publishes and calls take" : "How long handlers take",
+    attributes: {
+      ...common,
+      unit: "seconds",
+      "messaging.operation.name": name,
+      "messaging.operation.type": type,
+      ...(error === undefined ? {} : { "error.type": error })
+    },
+    boundaries
+  })
+
+const linkTo = (span: Tracer.AnySpan): Tracer.SpanLink => ({ span, attributes: {} })
+
+// -----------------------------------------------------------------------------
+// names and attributes
+// -----------------------------------------------------------------------------
+
+/** The names that a broker makes up are of no use to anyone, and each is another. */
+const isTemporary = (name: string): boolean => name.startsWith("amq.gen-") || name.startsWith("amq.rabbitmq.reply-to")
+
+/** What the span's name says of where a message went: not the key where there is an exchange, as there may be many. */
+const nameOf = ({ exchange, routingKey }: Route): string | undefined => {
+  const name = exchange === "" ? routingKey : exchange
+  return name === "" || isTemporary(name) ? undefined : name
+}
+
+const destinationOf = ({ exchange, routingKey }: Route, queue = ""): Attributes => {
+  const isNamed = (name: string) => name !== "" && !isTemporary(name)
+  // A queue is mostly bound by its own name, which says the same once.
+  const names = [exchange, ...new Set([routingKey, queue])].filter(isNamed)
+  return {
+    "messaging.destination.name": names.length === 0 ? "amq.default" : names.join(":"),
+    ...(isNamed(routingKey) ? { "messaging.rabbitmq.destination.routing_key": routingKey } : {}),
+    ...(isTemporary(routingKey) || isTemporary(queue) ? { "messaging.destination.temporary": true } : {})
+  }
+}
+
+const messageAttributes = ({ body, properties: { correlationId, messageId } }: Sent): Attributes => ({
+  "messaging.message.body.size": body.length,
+  ...(messageId === undefined ? {} : { "messaging.message.id": messageId }),
+  ...(correlationId === undefined ? {} : { "messaging.message.conversation_id": correlationId })
+})
+
+/** What can be read of a message: not its properties when the publisher sent malformed ones. */
+const readable = (message: Received): Sent => {
+  try {
+    return { body: message.body, properties: message.properties }
+  } catch {
+    return { body: message.body, properties: {} }
+  }
+}
+
+const tagOf = (value: unknown): string | undefined =>
+  typeof value === "object" && value !== null && "_tag" in value && typeof value._tag === "string"
+    ? value._tag
+    : undefined
+
+/** The kind of a failure: the tag of the error's reason or of the error, or the name of its class. */
+const errorType = (cause: Cause.Cause<unknown>): string => {
+  if (Cause.hasInterruptsOnly(cause)) return "interrupted"
+  const error = Cause.squash(cause)
+  const reason = typeof error === "object" && error !== null && "reason" in error ? error.reason : undefined
+  return tagOf(reason) ?? tagOf(error) ?? (error instanceof Error ? error.name : "_OTHER")
+}

@@ -1,0 +1,35 @@
+/**
+ * The trace that a message belongs to, in its headers (W3C, "Trace Context").
+ */
+import * as Context from "effect/Context"
+import * as Headers from "effect/http/Headers"
+import * as HttpTraceContext from "effect/http/HttpTraceContext"
+import * as Option from "effect/Option"
+import * as Tracer from "effect/Tracer"
+import { isTable } from "../../protocol/fieldTable.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
+import type { Properties } from "../message/properties.ts"
+import { record } from "../options/validation.ts"
+
+/** The header that names a trace and a span of it. */
+const headerName = "traceparent"
+
+/** The properties with a header that names the span. One that is there already stays, and so do those of no real span. */
+export const inject = (properties: Properties, span: Tracer.AnySpan): Properties => {
+  const { headers = {} } = properties
+  // What is not a table is refused when the message is encoded.
+  if (!isTable(headers) || Context.get(span.annotations, Tracer.DisablePropagation)) return properties
+  const given = record("headers", headers)
+  return headerName in given ? properties : { ...properties, headers: { ...given, [headerName]: traceparent(span) } }
+}
+
+const traceparent = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
+  `00-${traceId.padStart(32, "0")}-${spanId}-${sampled ? "01" : "00"}`
+
+/** The span that headers name. None when there is none, or none that is valid. */
+export const extract = (headers: FieldTable | undefined): Option.Option<Tracer.ExternalSpan> => {
+  const value = headers?.[headerName]
+  return typeof value === "string"
+    ? HttpTraceContext.w3c(Headers.fromRecordUnsafe({ [headerName]: value }))
+    : Option.none()
+}

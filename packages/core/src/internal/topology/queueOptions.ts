@@ -1,0 +1,143 @@
+/**
+ * The options of queues: which type takes which, and the arguments that they stand for.
+ */
+import type * as Duration from "effect/Duration"
+import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
+import { nearestName } from "../errors/nearestName.ts"
+import * as Validation from "../options/validation.ts"
+import * as Topology from "./declare.ts"
+import type { ExchangeDescription, QueueDescription } from "./declare.ts"
+
+type Kind = "classic" | "server-named" | "quorum" | "stream"
+
+const messageQueueKeys = [
+  "messageTtl",
+  "expires",
+  "maxLength",
+  "maxLengthBytes",
+  "deadLetterExchange",
+  "deadLetterRoutingKey",
+  "deadLetterQueue",
+  "singleActiveConsumer",
+  "arguments",
+  "overflow"
+]
+
+const clusterKeys = ["initialGroupSize", "leaderLocator"]
+
+const optionKeys: Readonly<Record<Kind, ReadonlyArray<string>>> = {
+  classic: [...messageQueueKeys, "durable", "exclusive", "autoDelete", "maxPriority"],
+  "server-named": [...messageQueueKeys, "autoDelete", "maxPriority"],
+  quorum: [...messageQueueKeys, ...clusterKeys, "deliveryLimit", "deadLetterStrategy"],
+  stream: [...clusterKeys, "maxLengthBytes", "maxAge", "segmentSizeBytes", "arguments"]
+}
+
+/** Refuses options that the type of queue does not have, which types miss in options from a variable or a spread. */
+export const checkKeys = (kind: Kind, options: object): void => {
+  if (typeof options !== "object" || options === null) {
+    throw Validation.invalid(`options of a ${kind} queue: must be an object`)
+  }
+  const known = optionKeys[kind]
+  for (const [key, value] of Object.entries(options)) {
+    if (known.includes(key) || value === undefined) continue
+    // Server-named queues are classic ones, and what they miss of those is fixed.
+    const others = (["classic", "quorum", "stream"] as const).filter((other) => optionKeys[other].includes(key))
+    const nearest = nearestName(key.slice(0, 40), known)
+    const hint = others.length > 0
+      ? `it is an option of ${others.join(" and ")} queues`
+      : nearest === undefined
+      ? `there are ${known.join(", ")}`
+      : `did you mean ${JSON.stringify(nearest)}?`
+    throw Validation.invalid(`options of a ${kind} queue: there is no ${JSON.stringify(key.slice(0, 40))}; ${hint}`)
+  }
+}
+
+export const optional = <A, B>(value: A | undefined, f: (value: A) => B): B | undefined =>
+  value === undefined ? undefined : f(value)
+
+/** What classic and quorum queues have in common. */
+export interface MessageQueueOptions {
+  readonly messageTtl?: Duration.Input | undefined
+  readonly expires?: Duration.Input | undefined
+  readonly maxLength?: number | undefined
+  readonly maxLengthBytes?: number | undefined
+  readonly deadLetterExchange?: string | ExchangeDescription | undefined
+  readonly deadLetterRoutingKey?: string | undefined
+  readonly deadLetterQueue?: string | QueueDescription | undefined
+  readonly singleActiveConsumer?: boolean | undefined
+  readonly arguments?: FieldTable | undefined
+}
+
+export const messageQueueArguments = (options: MessageQueueOptions): Record<string, FieldValue | undefined> => {
+  const { expires, maxLength, maxLengthBytes, messageTtl } = options
+  const { exchange, routingKey } = deadLettersOf(options)
+  return {
+    "x-message-ttl": optional(messageTtl, (ttl) => Validation.millis("messageTtl", ttl, 0)),
+    "x-expires": optional(expires, (expires) => Validation.millis("expires", expires, 1)),
+    "x-max-length": optional(maxLength, (length) => Validation.wholeNumber("maxLength", length, 0)),
+    "x-max-length-bytes": optional(maxLengthBytes, (bytes) => Validation.wholeNumber("maxLengthBytes", bytes, 0)),
+    "x-dead-letter-exchange": exchange,
+    "x-dead-letter-routing-key": routingKey,
+    "x-single-active-consumer": Validation.flag("singleActiveConsumer", options.singleActiveConsumer) ? true : undefined
+  }
+}
+
+/** Where dead letters go, by names. */
+const deadLettersOf = (
+  { arguments: table, deadLetterExchange, deadLetterQueue, deadLetterRoutingKey }: MessageQueueOptions
+): { readonly exchange?: string | undefined; readonly routingKey?: string | undefined } => {
+  if (deadLetterQueue !== undefined) {
+    if (deadLetterExchange !== undefined || deadLetterRoutingKey !== undefined) {
+      throw Validation.invalid(
+        "deadLetterQueue: stands for a deadLetterExchange and a deadLetterRoutingKey, which can't be given besides"
+      )
+    }
+    return {
+      exchange: "",
+      routingKey: Validation.nonEmptyName("deadLetterQueue", Topology.nameOf(deadLetterQueue, "deadLetterQueue"))
+    }
+  }
+  const hasExchange = deadLetterExchange !== undefined || argument(table, "x-dead-letter-exchange") !== undefined
+  if (deadLetterRoutingKey !== undefined && !hasExchange) {
+    throw Validation.invalid("deadLetterRoutingKey: needs a deadLetterExchange")
+  }
+  return {
+    exchange: optional(
+      deadLetterExchange,
+      (exchange) => Validation.name("deadLetterExchange", Topology.nameOf(exchange, "deadLetterExchange"))
+    ),
+    routingKey: optional(deadLetterRoutingKey, (key) => Validation.name("deadLetterRoutingKey", key))
+  }
+}
+
+/** What a queue with these options needs to be there. */
+export const referencesOf = (
+  { deadLetterExchange, deadLetterQueue }: MessageQueueOptions
+): ReadonlyArray<ExchangeDescription | QueueDescription> => [
+  ...Topology.described(deadLetterExchange),
+  ...(typeof deadLetterQueue === "object" ? [deadLetterQueue] : [])
+]
+
+/** -1 stands for no limit. */
+export const deliveryLimit = (limit: number | "unlimited"): number =>
+  limit === "unlimited" ? -1 : Validation.wholeNumber("deliveryLimit", limit, 0)
+
+const argument = (table: FieldTable | undefined, name: string): FieldValue | undefined =>
+  table instanceof Map ? table.get(name) : table?.[name]
+
+/**
+ * Arguments by their own names which RabbitMQ answers by ending the whole connection (541) when they are not well-formed. For all
+ * others it closes the channel.
+ */
+export const checkArguments = (table: FieldTable | undefined): void => {
+  const maxAge = argument(table, "x-max-age")
+  if (maxAge !== undefined && !(typeof maxAge === "string" && /^[1-9]\d*[YMDhms]$/.test(maxAge))) {
+    throw Validation.invalid(`arguments: x-max-age must be a number and one of Y, M, D, h, m, s, such as "7D"`)
+  }
+  const locator = argument(table, "x-queue-master-locator")
+  if (locator !== undefined && locator !== "client-local" && locator !== "min-masters" && locator !== "random") {
+    throw Validation.invalid(
+      `arguments: x-queue-master-locator must be "client-local", "min-masters" or "random"`
+    )
+  }
+}

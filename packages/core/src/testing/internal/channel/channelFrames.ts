@@ -1,0 +1,109 @@
+/** Puts the frames of a channel together to methods with their contents, and refuses one that is not the next, as RabbitMQ does. */
+import { basicClassId } from "../../../protocol/constants.ts"
+import type { Method } from "../../../protocol/methods.generated.ts"
+import { joined, view } from "../common/frameReader.ts"
+import { hasContent } from "../common/methodReader.ts"
+import { Refusal } from "../common/refusal.ts"
+
+/** What follows a method that carries a content. `body` is a copy, and empty if the content is larger than is kept. */
+export interface ReceivedContent {
+  /** Encoded. */
+  readonly properties: Uint8Array
+  /** What the header announced, in bytes. */
+  readonly bodySize: number
+  readonly body: Uint8Array
+}
+
+interface Header {
+  readonly properties: Uint8Array
+  readonly bodySize: number
+}
+
+const empty = new Uint8Array(0)
+
+/** Class, weight and body size, before the properties. */
+export const contentHeaderSize = 12
+
+export class ChannelFrames {
+  private readonly maxBodySize: number
+  private readonly onMethod: (method: Method, content: ReceivedContent | undefined) => void
+  /** The method whose content is under way. */
+  pending: Method | undefined
+  private header: Header | undefined
+  private pieces: Array<Uint8Array> = []
+  private missing = 0
+
+  /** Bodies larger than `maxBodySize`, in bytes, are read and dropped. */
+  constructor(maxBodySize: number, onMethod: (method: Method, content: ReceivedContent | undefined) => void) {
+    this.maxBodySize = maxBodySize
+    this.onMethod = onMethod
+  }
+
+  method(method: Method): void {
+    this.expectMethod()
+    if (hasContent(method)) this.pending = method
+    else this.onMethod(method, undefined)
+  }
+
+  /** Throws unless a method may come now. */
+  expectMethod(): void {
+    if (this.pending !== undefined) throw this.unexpected()
+  }
+
+  contentHeader(payload: Uint8Array): void {
+    const classId = payload[0] << 8 | payload[1]
+    const weight = payload[2] << 8 | payload[3]
+    // RabbitMQ takes a header with a weight for something else.
+    if (this.pending === undefined || this.header !== undefined || weight !== 0) throw this.unexpected()
+    if (classId !== basicClassId) {
+      throw new Refusal(
+        "unexpectedFrame",
+        `expected content header for class ${basicClassId}, got one for class ${classId} instead`
+      )
+    }
+    const bodySize = longAt(payload, 4) * 4_294_967_296 + longAt(payload, 8)
+    this.header = { properties: view(payload, contentHeaderSize, payload.length), bodySize }
+    this.missing = bodySize
+    if (bodySize === 0) this.complete(this.pending, this.header, empty)
+  }
+
+  body(payload: Uint8Array): void {
+    const { header, pending } = this
+    if (pending === undefined || header === undefined) throw this.unexpected()
+    this.missing -= payload.length
+    const isKept = header.bodySize <= this.maxBodySize
+    if (this.missing === 0) {
+      // A view would keep everything alive that was received with it.
+      if (!isKept) this.complete(pending, header, empty)
+      else if (this.pieces.length === 0) this.complete(pending, header, payload.slice())
+      else this.complete(pending, header, joined([...this.pieces, payload], header.bodySize))
+    } else if (this.missing > 0) {
+      if (isKept) this.pieces.push(payload)
+    } else {
+      // A body that is longer than announced never ends: RabbitMQ waits for its missing bytes to be none.
+      this.pieces = []
+    }
+  }
+
+  private complete(method: Method, { bodySize, properties }: Header, body: Uint8Array): void {
+    this.pending = undefined
+    this.header = undefined
+    if (this.pieces.length > 0) this.pieces = []
+    this.onMethod(method, { properties, bodySize, body })
+  }
+
+  private unexpected(): Refusal {
+    if (this.pending === undefined) {
+      return new Refusal("unexpectedFrame", "expected method frame, got non method frame instead")
+    }
+    return new Refusal(
+      "unexpectedFrame",
+      this.header === undefined
+        ? `expected content header for class ${basicClassId}, got non content header frame instead`
+        : "expected content body, got non content body frame instead"
+    )
+  }
+}
+
+const longAt = (bytes: Uint8Array, at: number): number =>
+  (bytes[at] << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3]) >>> 0

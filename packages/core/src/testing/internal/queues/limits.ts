@@ -1,0 +1,35 @@
+/** How many messages and bytes a queue holds of those that nobody received (https://www.rabbitmq.com/docs/maxlength). */
+import type { FieldTable } from "../../../protocol/fieldTable.ts"
+import { integerOf } from "./queueArguments.ts"
+
+export type Overflow = "drop-head" | "reject-publish" | "reject-publish-dlx"
+
+/** What is counted against the limits. */
+export interface Load {
+  readonly length: number
+  /** The bytes of all bodies. */
+  readonly bytes: number
+}
+
+export class Limits {
+  readonly overflow: Overflow
+  private readonly length: number
+  private readonly bytes: number
+
+  constructor(table: FieldTable) {
+    this.length = integerOf(table, "x-max-length") ?? Infinity
+    this.bytes = integerOf(table, "x-max-length-bytes") ?? Infinity
+    const overflow = table["x-overflow"]
+    this.overflow = overflow === "reject-publish" || overflow === "reject-publish-dlx" ? overflow : "drop-head"
+  }
+
+  /** Whether it is more than the limits allow. */
+  isExceeded({ length, bytes }: Load): boolean {
+    return length > this.length || bytes > this.bytes
+  }
+
+  /** Whether it is so much less that a quorum queue takes messages again: four fifths. */
+  isLeft({ length, bytes }: Load): boolean {
+    return length <= Math.trunc(this.length * 0.8) && bytes <= Math.trunc(this.bytes * 0.8)
+  }
+}

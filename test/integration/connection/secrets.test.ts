@@ -1,0 +1,130 @@
+import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
+import * as NodeAmqpOneShot from "@effect-amqp/node/NodeAmqpOneShot"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as References from "effect/References"
+import * as Result from "effect/Result"
+import { uniqueName } from "../../support/broker.ts"
+import { administration, isAdministrable } from "../../support/brokerUnderTest.ts"
+import { everything, internals } from "../../support/everything.ts"
+import { waysTo } from "../../support/reachable.ts"
+import { assertHides, assertUnprinted, assertUnreachable, assertWiped, logged } from "../../support/secrets.ts"
+
+/** A new one for each test, made while it runs: the text of a test is in memory too. With characters that mean something in a URL. */
+const secretOf = (name: string): string => `${name}:/@%-${crypto.randomUUID()}`
+
+/** A user of the broker's own, until the scope closes. */
+const freshUser = (password: string) =>
+  Effect.acquireRelease(
+    Effect.suspend(() => {
+      const name = uniqueName("user")
+      return Effect.as(administration().addUser(name, password, "everything"), name)
+    }),
+    (name) => administration().deleteUser(name)
+  )
+
+const uriOf = (username: string, password: string, parts: AmqpUri.Options = {}) => {
+  const { hostname, pathname, port } = new URL(administration().url)
+  const virtualHost = decodeURIComponent(pathname.slice(1)) || "/"
+  const address = { host: hostname, port: Number(port), virtualHost }
+  return Result.getOrThrow(AmqpUri.make({ ...address, username, password: Redacted.make(password), ...parts }))
+}
+
+describe.runIf(isAdministrable)("a program that is connected over TCP", () => {
+  it.live("can reach no password and no channel, and nothing that it has prints one", () => {
+    const [password, wrong] = [secretOf("password"), secretOf("wrong")]
+    return Effect.gen(function*() {
+      const username = yield* freshUser(password)
+      // As text, as most programs have it.
+      const url = Redacted.value(AmqpUri.toRedacted(uriOf(username, password)))
+      const connecting = NodeAmqp.layer({ url })
+      yield* Effect.gen(function*() {
+        const all = yield* everything(uniqueName("queue"))
+        const socket = yield* NodeAmqp.makeSocket(uriOf(username, password))
+        const failures = yield* Effect.forEach(
+          [
+            uriOf(username, wrong),
+            uriOf(username, wrong, { host: "host.invalid" }),
+            uriOf(username, wrong, { port: 1 }),
+            uriOf(username, password, { virtualHost: "nowhere" })
+          ],
+          (url) => Effect.exit(Effect.scoped(NodeAmqp.make({ url })))
+        )
+        assert.isTrue(failures.every(Exit.isFailure))
+        const misspelled = yield* Effect.exit(Effect.scoped(NodeAmqp.make({ url: url.replace("amqp:", "ampq:") })))
+        const oneShot = NodeAmqpOneShot.run(url, AmqpQueue.declarePassive("nowhere"))
+        const oneShotFailure = yield* Effect.exit(oneShot)
+        const parts = {
+          ...all,
+          connecting,
+          socket,
+          failures,
+          misspelled,
+          oneShot,
+          oneShotFailure,
+          uri: uriOf(username, password)
+        }
+        assertUnreachable(parts, password, wrong)
+        for (const part of Object.values(parts)) {
+          // One of them shows what all of them would.
+          if (!Fiber.isFiber(part) || part === all.fiber) assertUnprinted(part, password, wrong)
+        }
+        assert.deepStrictEqual(waysTo(parts, (value) => internals.some((internal) => value instanceof internal)), [])
+      }).pipe(Effect.scoped, Effect.provide(connecting))
+    }).pipe(Effect.scoped)
+  }, 180_000)
+
+  it.live("leaves no password or token in memory when the broker has taken or refused it", () => {
+    const [password, token, wrong] = [secretOf("password"), secretOf("token"), secretOf("wrong")]
+    return Effect.gen(function*() {
+      const username = yield* freshUser(password)
+      const exit = yield* Effect.exit(Effect.scoped(NodeAmqp.make({ url: uriOf(username, wrong) })))
+      assert.isTrue(Exit.isFailure(exit))
+      const connection = yield* NodeAmqp.make({ url: uriOf(username, password) })
+      yield* connection.updateSecret(Redacted.make(token), "rotated")
+      assertWiped(password, token, wrong)
+    }).pipe(Effect.scoped)
+  })
+
+  it.live("logs no password at any level", () => {
+    const [password, wrong] = [secretOf("password"), secretOf("wrong")]
+    return logged((lines) =>
+      Effect.gen(function*() {
+        const username = yield* freshUser(password)
+        yield* Effect.exit(Effect.scoped(NodeAmqp.make({ url: uriOf(username, wrong) })))
+        const connected = Effect.gen(function*() {
+          yield* everything(uniqueName("queue"))
+          const { awaitClosed } = yield* AmqpConnection.AmqpConnection
+          yield* administration().closeConnection(username, "a test")
+          return yield* Effect.exit(awaitClosed)
+        })
+        yield* Effect.provide(
+          Effect.scoped(connected),
+          NodeAmqp.layer({ url: uriOf(username, password), connectionName: username })
+        )
+        assertHides(lines, password, wrong)
+      }).pipe(Effect.scoped)
+    ).pipe(Effect.provideService(References.MinimumLogLevel, "All"))
+  })
+})
+
+/** Here and not in a program: a layer that is made of a URL keeps it to itself. */
+describe("a layer that is made of a URL", () => {
+  it("shows no password", () => {
+    const password = secretOf("password")
+    const url = Redacted.value(
+      AmqpUri.toRedacted(Result.getOrThrow(AmqpUri.make({ password: Redacted.make(password) })))
+    )
+    assertHides(NodeAmqp.layer({ url }), password)
+    assertHides(NodeAmqp.layerSocket({ url }), password)
+    assertHides(Layer.fresh(NodeAmqp.layer({ url: Redacted.make(url) })), password)
+    assertHides(NodeAmqp.make({ url }), password)
+  })
+})

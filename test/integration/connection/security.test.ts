@@ -1,0 +1,386 @@
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import { AmqpConnection, State } from "@effect-amqp/core/AmqpConnection"
+import { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import * as AmqpSasl from "@effect-amqp/core/AmqpSasl"
+import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import * as crypto from "node:crypto"
+import * as fs from "node:fs"
+import * as os from "node:os"
+import * as path from "node:path"
+import type { Administration } from "../../support/administration.ts"
+import { assertReason, eventually, fork, uniqueName } from "../../support/broker.ts"
+import { administration, isEmbedded, onRabbitMQ } from "../../support/brokerUnderTest.ts"
+import { rabbitmqctlFor } from "../../support/command.ts"
+import { canStartPrivateBroker, startPrivateBroker } from "../../support/privateBroker.ts"
+import type { PrivateBroker } from "../../support/privateBroker.ts"
+import { administer } from "../../support/rabbitmqAdministration.ts"
+import { assertHides } from "../../support/secrets.ts"
+import { issue } from "../../unit/node/certificates.ts"
+
+// -----------------------------------------------------------------------------
+// a broker with TLS, client certificates, tokens, and a mechanism that challenges
+// -----------------------------------------------------------------------------
+
+const authority = issue("test authority")
+const server = issue("test broker", { hosts: ["localhost"], issuer: authority })
+const client = issue("test client", { hosts: ["client.example"], issuer: authority })
+const stranger = issue("test stranger", { hosts: ["client.example"], issuer: authority })
+const otherAuthority = issue("other authority")
+
+/** The name and password of a user whose every character means something in a URL. */
+const special = { username: "a:b@c/d%e+f", password: Redacted.make("p:a@s/s%w+o %41 ü") }
+
+const tokenKeys = crypto.generateKeyPairSync("rsa", { modulusLength: 2048 })
+
+/** An access token that RabbitMQ's OAuth 2.0 plugin takes. */
+const tokenFor = (seconds: number, key: crypto.KeyObject = tokenKeys.privateKey): string => {
+  const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url")
+  const scope = ["configure", "write", "read"].map((right) => `rabbitmq.${right}:*/*`)
+  const claims = {
+    sub: "orders",
+    client_id: "orders",
+    aud: ["rabbitmq"],
+    scope,
+    exp: Math.floor(Date.now() / 1000) + seconds
+  }
+  const signed = `${part({ alg: "RS256", typ: "JWT", kid: "test" })}.${part(claims)}`
+  return `${signed}.${crypto.sign("sha256", Buffer.from(signed), key).toString("base64url")}`
+}
+
+let folder: string
+
+const fileWith = (name: string, content: string): string => {
+  const file = path.join(folder, name)
+  fs.writeFileSync(file, content)
+  return file
+}
+
+const isSecured = onRabbitMQ("TLS, tokens and mechanisms of plugins") && canStartPrivateBroker()
+
+const hasOperator = isSecured || isEmbedded
+
+let broker: PrivateBroker
+
+/** The operator of that broker, or of the embedded one. */
+let operator: Administration
+
+let files: Pick<AmqpUri.TlsParameters, "caFile" | "certFile" | "keyFile">
+
+/** The broker by way of TLS. */
+const secure = (tls: Partial<AmqpUri.TlsParameters> = {}, parts: AmqpUri.Options = {}) =>
+  Result.getOrThrow(AmqpUri.make({ port: broker.tlsPort, ...parts, tls: { ...files, ...tls } }))
+
+/** The broker, or the embedded one, without TLS. */
+const plain = (parts: AmqpUri.Options = {}) =>
+  Result.getOrThrow(AmqpUri.make({ host: "127.0.0.1", port: Number(new URL(operator.url).port), ...parts }))
+
+/** Runs a test with a connection. */
+const connected = <A, E, R>(options: NodeAmqp.Options, body: Effect.Effect<A, E, R>) =>
+  Effect.provide(Effect.scoped(body), NodeAmqp.layer(options))
+
+const mechanismWith = (options: NodeAmqp.Options) =>
+  connected(options, Effect.map(AmqpConnection, ({ mechanism }) => mechanism))
+
+const failureWith = (options: NodeAmqp.Options) =>
+  Effect.map(
+    Effect.flip(Effect.scoped(Layer.build(NodeAmqp.layer(options)))),
+    (error) => error instanceof AmqpConnectionError ? error : assert.fail(String(error))
+  )
+
+/** Does something that needs rights. */
+const declare = AmqpChannel.run(
+  AmqpQueue.declare(AmqpQueue.classic(uniqueName("security"), { exclusive: true, durable: false }))
+)
+
+beforeAll(async () => {
+  if (isEmbedded) operator = administration()
+  if (isSecured) {
+    folder = fs.mkdtempSync(path.join(os.tmpdir(), "effect-amqp-security-"))
+    files = {
+      caFile: fileWith("ca.pem", authority.cert),
+      certFile: fileWith("client.pem", client.cert),
+      keyFile: fileWith("client.key", client.key)
+    }
+    const tokenKey = fileWith("token.pem", tokenKeys.publicKey.export({ type: "spki", format: "pem" }).toString())
+    broker = await startPrivateBroker({
+      tls: { ca: authority.cert, cert: server.cert, key: server.key },
+      plugins: ["rabbitmq_auth_mechanism_ssl", "rabbitmq_auth_backend_oauth2"],
+      config: [
+        ...["PLAIN", "AMQPLAIN", "EXTERNAL", "RABBIT-CR-DEMO"].map((name, at) => `auth_mechanisms.${at + 1} = ${name}`),
+        "ssl_cert_login_from = common_name",
+        "auth_backends.1 = rabbit_auth_backend_oauth2",
+        "auth_backends.2 = internal",
+        "auth_oauth2.resource_server_id = rabbitmq",
+        "auth_oauth2.default_key = test",
+        `auth_oauth2.signing_keys.test = ${tokenKey}`
+      ]
+    })
+    operator = administer(broker)
+    await Effect.runPromise(operator.addUser(client.name, "unused", "everything"))
+  }
+  if (hasOperator) {
+    await Effect.runPromise(operator.addUser(special.username, Redacted.value(special.password), "everything"))
+  }
+}, 120_000)
+
+afterAll(async () => {
+  await broker?.stop()
+  if (isSecured) fs.rmSync(folder, { recursive: true })
+}, 30_000)
+
+describe.runIf(isSecured)("a broker that is secured", () => {
+  it.live("carries a connection over TLS, with a client certificate", () =>
+    connected(
+      { url: secure() },
+      Effect.gen(function*() {
+        assert.strictEqual((yield* AmqpConnection).mechanism, "PLAIN")
+        yield* declare
+      })
+    ))
+
+  it.live("S1: is refused when its authority is not trusted", () =>
+    Effect.gen(function*() {
+      const caFile = fileWith("other.pem", otherAuthority.cert)
+      for (const tls of [{ caFile }, { caFile: undefined }]) {
+        const { message } = assertReason(yield* failureWith({ url: secure(tls) }), "DialFailed")
+        assert.include(message, "authority that is not known here")
+      }
+    }))
+
+  it.live("S1: is taken without a proof only where the unsafe switch says so", () =>
+    Effect.gen(function*() {
+      const url = secure({ caFile: undefined })
+      assert.strictEqual(yield* mechanismWith({ url, tls: { dangerouslyAcceptAnyCertificate: true } }), "PLAIN")
+      const unsafe = secure({ caFile: undefined, dangerouslyAcceptAnyCertificate: true })
+      assert.strictEqual(yield* mechanismWith({ url: unsafe }), "PLAIN")
+      assertReason(yield* failureWith({ url: unsafe, tls: { dangerouslyAcceptAnyCertificate: false } }), "DialFailed")
+    }))
+
+  it.live("S2: is refused by another name than its certificate's, unless that is named", () =>
+    Effect.gen(function*() {
+      const { message } = assertReason(yield* failureWith({ url: secure({}, { host: "127.0.0.1" }) }), "DialFailed")
+      assert.include(message, "connect to a name the certificate is for")
+      assert.strictEqual(
+        yield* mechanismWith({ url: secure({ serverName: "localhost" }, { host: "127.0.0.1" }) }),
+        "PLAIN"
+      )
+    }))
+
+  for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
+    it.live(`S3: says that it wants a client certificate, with ${maxVersion}`, () =>
+      Effect.gen(function*() {
+        const url = secure({ certFile: undefined, keyFile: undefined })
+        const error = yield* failureWith({ url, tls: { maxVersion } })
+        assert.match(error.message, /client certificate; pass certfile=/)
+        assert.include(["DialFailed", "SocketLost"], error.reason._tag)
+      }))
+  }
+
+  it.live("S5: certificates are read for each connection", () =>
+    Effect.gen(function*() {
+      const caFile = fileWith("rotated.pem", otherAuthority.cert)
+      const connect = connected({ url: secure({ caFile }) }, Effect.void)
+      assert.strictEqual((yield* Effect.flip(connect))._tag, "AmqpConnectionError")
+      fs.writeFileSync(caFile, authority.cert)
+      yield* connect
+    }))
+
+  it.live("EXTERNAL logs in whom the client certificate names", () =>
+    Effect.gen(function*() {
+      const url = secure({}, { username: "nobody", mechanisms: ["EXTERNAL", "PLAIN"] })
+      const connectionName = uniqueName("connection")
+      yield* connected(
+        { url, connectionName },
+        Effect.gen(function*() {
+          assert.strictEqual((yield* AmqpConnection).mechanism, "EXTERNAL")
+          yield* declare
+          const listed = yield* Effect.promise(() =>
+            rabbitmqctlFor(broker, "list_connections", "user", "auth_mechanism", "ssl", "client_properties")
+          )
+          const own = listed.split("\n").find((line) => line.includes(connectionName)) ?? assert.fail(listed)
+          assert.match(own, /^test client\tEXTERNAL\ttrue\t/)
+        })
+      )
+    }))
+
+  it.live("H6: EXTERNAL is refused when the certificate names no user", () =>
+    Effect.gen(function*() {
+      const url = secure(
+        { certFile: fileWith("stranger.pem", stranger.cert + stranger.key), keyFile: undefined },
+        { mechanisms: ["EXTERNAL"] }
+      )
+      const reason = assertReason(yield* failureWith({ url }), "AuthenticationFailed")
+      assert.strictEqual(reason.username, "")
+      assert.isFalse(reason.isRetryable)
+    }))
+
+  it.live("a mechanism of one's own answers its challenge", () => {
+    const encode = (text: string) => Redacted.make(new TextEncoder().encode(text))
+    const challenges: Array<string> = []
+    const demo: AmqpSasl.Mechanism = {
+      name: "RABBIT-CR-DEMO",
+      start: (credentials) =>
+        Effect.map(credentials, ({ password, username }) => ({
+          response: encode(username),
+          answer: (challenge) =>
+            Effect.sync(() => {
+              challenges.push(new TextDecoder().decode(challenge))
+              return { response: encode(`My password is ${Redacted.value(password)}`) }
+            })
+        }))
+    }
+    return Effect.gen(function*() {
+      const options = { url: plain(), mechanisms: [demo] } as const
+      assert.strictEqual(yield* mechanismWith({ ...options, credentials: special }), "RABBIT-CR-DEMO")
+      assert.deepStrictEqual(challenges, ["Please tell me your password"])
+      const wrong = { ...special, password: Redacted.make("secret") }
+      const reason = assertReason(yield* failureWith({ ...options, credentials: wrong }), "AuthenticationFailed")
+      assert.strictEqual(reason.username, special.username)
+      assertHides(reason, "secret")
+    })
+  })
+
+  it.live("H6: a token of somebody else's is refused", () =>
+    Effect.gen(function*() {
+      const { privateKey } = crypto.generateKeyPairSync("rsa", { modulusLength: 2048 })
+      const token = tokenFor(60, privateKey)
+      const credentials = { username: "orders", password: Redacted.make(token) }
+      const reason = assertReason(yield* failureWith({ url: plain(), credentials }), "AuthenticationFailed")
+      assertHides(reason, token)
+    }))
+
+  it.live("S6: a token is renewed before it expires, and what it allows goes on", () => {
+    let asked = 0
+    const credentials = Effect.sync(() => {
+      asked++
+      return {
+        username: "orders",
+        password: Redacted.make(tokenFor(4)),
+        expiresAt: new Date((Math.floor(Date.now() / 1000) + 4) * 1000)
+      }
+    })
+    return connected(
+      { url: plain(), credentials, credentialsRefreshMargin: "2 seconds" },
+      Effect.gen(function*() {
+        const { state } = yield* AmqpConnection
+        yield* declare
+        yield* Effect.sleep("7 seconds")
+        assert.isTrue(State.$is("Open")(yield* state))
+        yield* declare
+        assert.isAbove(asked, 2)
+      })
+    )
+  })
+
+  it.live("S7: a refused token ends the connection, and the next has a fresh one", () => {
+    const credentials = Effect.sync(() => ({ username: "orders", password: Redacted.make(tokenFor(60)) }))
+    const options = { url: plain(), credentials }
+    return Effect.gen(function*() {
+      const forged = tokenFor(60, crypto.generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey)
+      yield* connected(
+        options,
+        Effect.gen(function*() {
+          const connection = yield* AmqpConnection
+          yield* connection.updateSecret(Redacted.make(tokenFor(60)), "in time")
+          const error = yield* Effect.flip(connection.updateSecret(Redacted.make(forged), "forged"))
+          assertHides(error, forged)
+          assert.isTrue(assertReason(error, "UpdateSecretFailed").isRetryable)
+          assertReason(yield* Effect.flip(connection.awaitClosed), "UpdateSecretFailed")
+        })
+      )
+      yield* connected(options, declare)
+    })
+  })
+})
+
+describe.runIf(hasOperator)("a broker that is one's own", () => {
+  it.live("S9: user and password arrive as they are, from a URL and from options, with PLAIN and AMQPLAIN", () =>
+    Effect.gen(function*() {
+      for (const mechanism of ["PLAIN", "AMQPLAIN"] as const) {
+        const mechanisms = [mechanism]
+        const text = AmqpUri.toRedacted(plain({ ...special, mechanisms }))
+        assert.strictEqual(yield* mechanismWith({ url: text }), mechanism)
+        assert.strictEqual(yield* mechanismWith({ url: plain({ mechanisms }), credentials: special }), mechanism)
+      }
+    }))
+
+  it.live("H5: says what it offers when that is none of the client's mechanisms", () =>
+    Effect.gen(function*() {
+      const error = yield* failureWith({ url: plain(), mechanisms: [AmqpSasl.anonymous] })
+      const reason = assertReason(error, "NoCommonMechanism")
+      assert.includeMembers([...reason.offered], ["PLAIN", "AMQPLAIN"])
+      assert.deepStrictEqual(reason.supported, ["ANONYMOUS"])
+    }))
+
+  it.live("H11: a token of twenty thousand bytes is refused before it is sent", () =>
+    Effect.gen(function*() {
+      const credentials = { username: "orders", password: Redacted.make("x".repeat(20_000)) }
+      assertReason(yield* failureWith({ url: plain(), credentials }), "InvalidArgument")
+    }))
+
+  it.live("S10: a user who is deleted loses the connection, and can't come back", () =>
+    Effect.gen(function*() {
+      const credentials = { username: "leaver", password: Redacted.make("leaving") }
+      const options = { url: plain(), credentials }
+      yield* operator.addUser("leaver", "leaving", "everything")
+      yield* connected(
+        options,
+        Effect.gen(function*() {
+          const { stateChanges } = yield* AmqpConnection
+          const states = yield* fork(Stream.runCollect(stateChanges))
+          yield* operator.deleteUser("leaver")
+          const last = (yield* Fiber.join(states)).at(-1)
+          if (last?._tag !== "Closed") return assert.fail(last?._tag)
+          const { replyText } = assertReason(last.error, "ConnectionForced")
+          assert.strictEqual(replyText, "CONNECTION_FORCED - user 'leaver' is deleted")
+        })
+      )
+      assert.isFalse(assertReason(yield* failureWith(options), "AuthenticationFailed").isRetryable)
+    }))
+
+  it.live("tells its management the name and properties of the connection", () => {
+    const connectionName = uniqueName("connection")
+    return connected(
+      { url: plain(), connectionName, clientProperties: { version: "1.2.3", information: "tests" } },
+      Effect.gen(function*() {
+        const { capabilities, name } = yield* AmqpConnection
+        assert.strictEqual(name, connectionName)
+        for (
+          const capability of ["basic.nack", "publisher_confirms", "connection.blocked", "consumer_priorities"] as const
+        ) {
+          assert.isTrue(capabilities.has(capability))
+        }
+        const properties = yield* operator.clientPropertiesOf(connectionName)
+        for (const text of ["effect-amqp", "1.2.3", "tests", "publisher_confirms"]) assert.include(properties, text)
+      })
+    )
+  })
+
+  // Last, as it is the whole broker that has no memory.
+  it.live("W1: is Blocked while the broker is out of memory, and Open again when it is not", () =>
+    connected(
+      { url: plain() },
+      Effect.gen(function*() {
+        const { state } = yield* AmqpConnection
+        yield* operator.exhaustMemory
+        // The broker says so to who publishes.
+        const route = { exchange: "", routingKey: "nowhere" }
+        yield* fork(AmqpChannel.run(AmqpChannel.publish(AmqpMessage.text("hello"), route)))
+        const blocked = yield* eventually(state, ({ _tag }) => _tag === "Blocked")
+        if (blocked._tag !== "Blocked") return assert.fail(blocked._tag)
+        assert.include(blocked.reason, "memory")
+        yield* operator.freeMemory
+        yield* eventually(state, ({ _tag }) => _tag === "Open")
+      })
+    ), 40_000)
+})

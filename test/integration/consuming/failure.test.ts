@@ -1,0 +1,331 @@
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
+import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
+import * as Schedule from "effect/Schedule"
+import {
+  awaitMessages,
+  connected,
+  declaredExchange,
+  declaredQueue,
+  eventually,
+  fill,
+  infoOf,
+  queueName,
+  take,
+  toQueue,
+  uniqueName
+} from "../../support/broker.ts"
+import { brokerUrl } from "../../support/brokerUnderTest.ts"
+
+/** The delay queues of a queue, which are deleted at the end of the scope. */
+const deletedDelays = (queue: string, ...delays: ReadonlyArray<number>) =>
+  Effect.addFinalizer(() =>
+    Effect.forEach(
+      delays,
+      (delay) => Effect.orDie(AmqpChannel.run(AmqpQueue.delete(AmqpFailure.delayQueue(queue, delay)))),
+      { discard: true }
+    )
+  )
+
+/** Serves a queue with a publisher of its own, until the scope closes. */
+const serving = <E, R>(
+  queue: string | AmqpQueue.AmqpQueue<"classic">,
+  handler: AmqpConsumer.Handler<E, never>,
+  onFailure: AmqpConsumer.OnFailure<E, R>,
+  concurrency = 1
+) =>
+  Effect.gen(function*() {
+    const publisher = yield* AmqpPublisher.make()
+    const serve = AmqpConsumer.startServing(queue, handler, { onFailure, concurrency })
+    yield* serve.pipe(
+      Effect.provideService(AmqpPublisher.AmqpPublisher, publisher),
+      // The failures are meant.
+      Effect.provide(Logger.layer([]))
+    )
+  })
+
+/** A handler that fails with the first messages, what it was given, and when. */
+const failing = (failures: number) => {
+  const seen: Array<AmqpDelivery.ReceivedMessage> = []
+  const times: Array<number> = []
+  const handler = (delivery: AmqpDelivery.ReceivedMessage) =>
+    Effect.suspend(() => {
+      seen.push(delivery)
+      times.push(performance.now())
+      return seen.length > failures
+        ? Effect.succeed(AmqpDelivery.ack)
+        : Effect.fail(new RangeError(`no ${seen.length}`))
+    })
+  return { seen, times, handler }
+}
+
+const whenSeen = (seen: ReadonlyArray<unknown>, count: number) =>
+  eventually(Effect.sync(() => seen.length), (length) => length === count)
+
+describe("a retry", () => {
+  it.live("has the message handled again after each delay, as it was, with what is known of its failures", () =>
+    connected(Effect.gen(function*() {
+      const exchange = yield* declaredExchange(AmqpExchange.topic)
+      const queue = yield* declaredQueue()
+      yield* deletedDelays(queue, 50, 150)
+      yield* AmqpChannel.run(AmqpQueue.bind(queue, { exchange, routingKey: "order.*" }))
+      const { handler, seen, times } = failing(2)
+      yield* serving(queue, handler, AmqpFailure.retry({ delays: ["50 millis", "150 millis"] }))
+      const properties = {
+        contentType: "text/plain",
+        deliveryMode: "persistent" as const,
+        priority: 3,
+        correlationId: "c",
+        messageId: "m",
+        timestamp: new Date(1_700_000_000_000),
+        headers: { mine: [1, null, new Date(0)], "x-mine": true }
+      }
+      const { publish } = yield* AmqpPublisher.make()
+      yield* publish(AmqpMessage.text("order", properties), { exchange, routingKey: "order.new" })
+      yield* whenSeen(seen, 3)
+      assert.isAtLeast(times[1] - times[0], 50)
+      assert.isAtLeast(times[2] - times[1], 150)
+      assert.deepStrictEqual(seen.map(AmqpFailure.historyOf), [
+        { count: 0, exchange, routingKey: "order.new", error: undefined },
+        { count: 1, exchange, routingKey: "order.new", error: "RangeError: no 1" },
+        { count: 2, exchange, routingKey: "order.new", error: "RangeError: no 2" }
+      ])
+      for (const { properties: received, text } of seen) {
+        assert.strictEqual(text, "order")
+        // Those of the broker and of the failures come to the headers.
+        assert.deepInclude(received, { ...properties, headers: received.headers })
+        assert.deepInclude(received.headers, properties.headers)
+      }
+      // The one by which it came back now, and no earlier ones.
+      assert.lengthOf(seen[2].properties.headers?.["x-death"] as ReadonlyArray<unknown>, 1)
+      yield* awaitMessages(queue, 0)
+    })))
+
+  it.live("ends at the dead-letter target that the queue is described with", () =>
+    connected(Effect.gen(function*() {
+      const dead = yield* declaredQueue()
+      const options = { deadLetterExchange: "", deadLetterRoutingKey: dead }
+      const queue = yield* declaredQueue(options)
+      yield* deletedDelays(queue, 20)
+      const { handler, seen } = failing(Infinity)
+      yield* serving(
+        AmqpQueue.classic(queue, options),
+        handler,
+        AmqpFailure.retry({ delays: Schedule.spaced(20).pipe(Schedule.upTo({ times: 2 })) })
+      )
+      yield* fill(queue, AmqpMessage.text("m"))
+      yield* awaitMessages(dead, 1)
+      assert.lengthOf(seen, 3)
+      const letter = yield* take(dead)
+      assert.strictEqual(letter.text, "m")
+      assert.deepInclude(letter.properties.headers, { "x-failure-count": 3, "x-failure-queue": queue })
+      // In another queue nothing of it has failed yet.
+      assert.strictEqual(AmqpFailure.historyOf(letter).count, 0)
+      yield* awaitMessages(queue, 0)
+    })))
+
+  it.live("lets the messages behind it be handled meanwhile, and without a delay goes behind them", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      yield* fill(queue, ...["a", "b", "c"].map((text) => AmqpMessage.text(text)))
+      const { handler, seen } = failing(1)
+      yield* serving(queue, handler, AmqpFailure.retry({ delays: [0] }))
+      yield* whenSeen(seen, 4)
+      assert.deepStrictEqual(seen.map(({ text }) => text), ["a", "b", "c", "a"])
+    })))
+
+  it.live("brings a message back to a queue that the broker named", () =>
+    connected(Effect.gen(function*() {
+      const { name } = yield* AmqpChannel.run(AmqpQueue.declare(AmqpQueue.serverNamed()))
+      yield* deletedDelays(name, 20)
+      const { handler, seen } = failing(1)
+      yield* serving(name, handler, AmqpFailure.retry({ delays: [20] }))
+      yield* fill(name, AmqpMessage.text("m"))
+      yield* whenSeen(seen, 2)
+    })))
+
+  it.live("comes to the queue it failed in only, whatever its headers, and does not expire", () =>
+    connected(Effect.gen(function*() {
+      const [queue, copied] = [yield* declaredQueue(), yield* declaredQueue()]
+      yield* deletedDelays(queue, 50)
+      const { handler, seen } = failing(1)
+      yield* serving(queue, handler, AmqpFailure.retry({ delays: [50] }))
+      yield* fill(queue, AmqpMessage.text("m", { headers: { CC: [copied] }, expiration: "20 seconds" }))
+      yield* whenSeen(seen, 2)
+      assert.strictEqual((yield* infoOf(copied)).messageCount, 1)
+      assert.strictEqual(Duration.toMillis(seen[0].properties.expiration ?? 0), 20_000)
+      assert.isUndefined(seen[1].properties.expiration)
+    })))
+
+  it.live("does not claim to come from the user who published the message", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const { handler, seen } = failing(1)
+      yield* serving(queue, handler, AmqpFailure.retry({ delays: [0] }))
+      const userId = decodeURIComponent(new URL(brokerUrl).username) || "guest"
+      yield* fill(queue, AmqpMessage.text("m", { userId }))
+      yield* whenSeen(seen, 2)
+      assert.deepStrictEqual(seen.map(({ properties }) => properties.userId), [userId, undefined])
+    })))
+
+  it.live("waits in a quorum queue when it is told to", () =>
+    connected(Effect.gen(function*() {
+      const [queue, delayName] = [yield* declaredQueue(), yield* queueName]
+      const { handler, seen, times } = failing(1)
+      yield* serving(
+        queue,
+        handler,
+        AmqpFailure.retry({
+          delays: ["50 millis"],
+          delayQueue: (queue, delay) =>
+            AmqpQueue.quorum(delayName, {
+              messageTtl: delay,
+              deadLetterExchange: "",
+              deadLetterRoutingKey: queue,
+              deadLetterStrategy: "at-least-once",
+              overflow: "reject-publish"
+            })
+        })
+      )
+      yield* fill(queue, AmqpMessage.text("m"))
+      yield* whenSeen(seen, 2)
+      assert.isAtLeast(times[1] - times[0], 50)
+    })))
+
+  it.live("is on its way for many messages at once, and loses and doubles none", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      yield* deletedDelays(queue, 30)
+      const handled: Array<string> = []
+      const handler = (delivery: AmqpDelivery.ReceivedMessage) =>
+        Effect.suspend(() => {
+          if (AmqpFailure.historyOf(delivery).count < 2) return Effect.fail("not yet")
+          handled.push(delivery.text)
+          return Effect.succeed(AmqpDelivery.ack)
+        })
+      yield* serving(queue, handler, AmqpFailure.retry({ delays: [30, 0] }), 20)
+      const texts = Array.from({ length: 100 }, (_, index) => String(index))
+      yield* fill(queue, ...texts.map((text) => AmqpMessage.text(text)))
+      yield* whenSeen(handled, 100)
+      assert.sameMembers(handled, texts)
+      yield* awaitMessages(queue, 0)
+    })))
+
+  it.live("counts on a delay queue that stays for as long as it is declared again and again", () =>
+    connected(Effect.gen(function*() {
+      const name = yield* queueName
+      const declare = AmqpChannel.run(AmqpQueue.declare(AmqpQueue.classic(name, { expires: "400 millis" })))
+      yield* declare
+      yield* fill(name, AmqpMessage.text("m"))
+      for (let time = 0; time < 5; time++) {
+        yield* Effect.sleep("200 millis")
+        assert.strictEqual((yield* declare).messageCount, 1)
+      }
+    })))
+})
+
+describe("a message that is forwarded", () => {
+  it.live("is in the other queue with the failure in its headers", () =>
+    connected(Effect.gen(function*() {
+      const [queue, failed] = [yield* declaredQueue(), yield* declaredQueue()]
+      const { handler } = failing(Infinity)
+      yield* serving(queue, handler, AmqpFailure.forward(toQueue(failed)))
+      yield* fill(queue, AmqpMessage.text("m", { messageId: "1", headers: { mine: 1 } }))
+      yield* awaitMessages(failed, 1)
+      const { properties, text } = yield* take(failed)
+      assert.strictEqual(text, "m")
+      assert.strictEqual(properties.messageId, "1")
+      assert.deepStrictEqual(properties.headers, {
+        mine: 1,
+        "x-failure-count": 1,
+        "x-failure-queue": queue,
+        "x-failure-exchange": "",
+        "x-failure-routing-key": queue,
+        "x-failure-error": "RangeError: no 1"
+      })
+      yield* awaitMessages(queue, 0)
+    })))
+
+  it.live("keeps its own routing key, also after retries, unless it is told another", () =>
+    connected(Effect.gen(function*() {
+      const [source, target] = [
+        yield* declaredExchange(AmqpExchange.topic),
+        yield* declaredExchange(AmqpExchange.topic)
+      ]
+      const [queue, failed] = [yield* declaredQueue(), yield* declaredQueue()]
+      yield* AmqpChannel.run(AmqpChannel.all([
+        AmqpQueue.bind(queue, { exchange: source, routingKey: "#" }),
+        AmqpQueue.bind(failed, { exchange: target, routingKey: "order.#" })
+      ]))
+      const { handler } = failing(Infinity)
+      yield* serving(
+        queue,
+        handler,
+        AmqpFailure.retry({
+          delays: [0, 0],
+          otherwise: AmqpFailure.forward({ exchange: AmqpExchange.topic(target) })
+        })
+      )
+      const { publish } = yield* AmqpPublisher.make()
+      yield* publish(AmqpMessage.text("m"), { exchange: source, routingKey: "order.new" })
+      yield* awaitMessages(failed, 1)
+      const { properties, routingKey } = yield* take(failed)
+      assert.strictEqual(routingKey, "order.new")
+      assert.strictEqual(properties.headers?.["x-failure-count"], 3)
+      assert.strictEqual(properties.headers?.["x-failure-error"], "RangeError: no 3")
+    })))
+
+  it.live("goes where the failure says, described as the program likes", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const [bugs, failed] = [yield* declaredQueue(), yield* declaredQueue()]
+      const onFailure = AmqpFailure.forward(
+        (cause: Cause.Cause<string>) => toQueue(Cause.hasDies(cause) ? bugs : failed),
+        { describe: (cause) => Cause.hasDies(cause) ? "a bug" : "é".repeat(1000) }
+      )
+      yield* serving(queue, ({ text }) => text === "bug" ? Effect.die("oh") : Effect.fail("no"), onFailure)
+      yield* fill(queue, AmqpMessage.text("bug"), AmqpMessage.text("other"))
+      yield* awaitMessages(failed, 1)
+      const [bug, other] = [yield* take(bugs), yield* take(failed)]
+      assert.deepStrictEqual([bug.text, other.text], ["bug", "other"])
+      assert.strictEqual(bug.properties.headers?.["x-failure-error"], "a bug")
+      assert.strictEqual(other.properties.headers?.["x-failure-error"], "é".repeat(512))
+    })))
+
+  const nowhere = [
+    ["no queue takes it", "Returned", declaredExchange(AmqpExchange.fanout)],
+    ["there is no such exchange", "OutcomeUnknown", Effect.sync(() => uniqueName("exchange"))]
+  ] as const
+  for (const [what, expected, name] of nowhere) {
+    it.live(`stays in its queue when ${what}`, () =>
+      connected(Effect.gen(function*() {
+        const queue = yield* declaredQueue()
+        yield* fill(queue, AmqpMessage.text("m"))
+        const exchange = yield* name
+        const reasons: Array<string> = []
+        const onFailure = AmqpFailure.forward({ exchange }, {
+          onCopyFailure: ({ reason }) =>
+            Effect.sync(() => {
+              reasons.push(reason._tag)
+              return AmqpDelivery.requeue
+            })
+        })
+        yield* Effect.scoped(Effect.andThen(
+          serving(queue, () => Effect.fail("no"), onFailure),
+          eventually(Effect.sync(() => reasons.length), (length) => length >= 3)
+        ))
+        assert.deepStrictEqual([...new Set(reasons)], [expected])
+        yield* awaitMessages(queue, 1)
+      })))
+  }
+})

@@ -1,0 +1,65 @@
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import { connected, eventually, fill, fork, queueName } from "../../support/broker.ts"
+
+const count = 12
+
+const numbered = Array.from({ length: count }, (_, index) => AmqpMessage.text(String(index + 1)))
+
+describe("a consumer that is stopped while another waits for its turn", () => {
+  const kinds: ReadonlyArray<
+    readonly [string, (name: string) => AmqpQueue.AmqpQueue<"classic" | "quorum">, AmqpConsumer.Options, boolean]
+  > = [
+    ["a quorum queue", (name) => AmqpQueue.quorum(name, { singleActiveConsumer: true }), {}, true],
+    ["a classic queue", (name) => AmqpQueue.classic(name, { singleActiveConsumer: true }), {}, true],
+    // RabbitMQ 4.3 hands back without counting only after a cancel, so there such a queue has to be described.
+    [
+      "a classic queue that is known by its name",
+      (name) => AmqpQueue.classic(name, { singleActiveConsumer: true }),
+      {},
+      false
+    ]
+  ]
+  for (const [what, make, options, isDescribed] of kinds) {
+    it.live(`leaves a single active successor of ${what} the old order, and its handlers never overlap`, () =>
+      connected(Effect.gen(function*() {
+        const { serverProperties: { version } } = yield* AmqpConnection
+        if (!isDescribed && typeof version === "string" && version >= "4.3") return
+        const name = yield* queueName
+        const queue = make(name)
+        yield* AmqpChannel.run(AmqpQueue.declare(queue))
+        yield* fill(name, ...numbered)
+        const handled: Array<string> = []
+        let running = 0
+        let most = 0
+        const worker = (who: string, millis: number) =>
+          AmqpConsumer.serve(isDescribed ? queue : name, ({ text }) =>
+            Effect.gen(function*() {
+              most = Math.max(most, ++running)
+              yield* Effect.sleep(millis)
+              running--
+              handled.push(`${who}${text}`)
+              return AmqpDelivery.ack
+            }), { ...options, prefetch: 5 })
+        const first = yield* fork(worker("A", 60))
+        yield* eventually(Effect.sync(() => handled), ({ length }) => length === 1)
+        const second = yield* fork(worker("B", 1))
+        yield* eventually(Effect.sync(() => handled), ({ length }) => length === 2)
+        // It is in the middle of its third message, and holds others.
+        yield* Effect.sleep(10)
+        yield* Fiber.interrupt(first)
+        yield* eventually(Effect.sync(() => handled), ({ length }) => length === count)
+        yield* Fiber.interrupt(second)
+        assert.deepStrictEqual(handled.map((text) => Number(text.slice(1))), numbered.map((_, index) => index + 1))
+        assert.deepStrictEqual(handled.slice(0, 4).map(([who]) => who), ["A", "A", "A", "B"])
+        assert.strictEqual(most, 1)
+      })))
+  }
+})

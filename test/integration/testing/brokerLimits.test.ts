@@ -1,0 +1,166 @@
+/**
+ * Limits that a broker has for the whole of it, on a broker of its own that has small ones.
+ */
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import { afterAll, beforeAll } from "vitest"
+import {
+  assertReason,
+  awaitMessages,
+  connected,
+  declaredQueue,
+  failsWith,
+  failureOf,
+  fill,
+  fork,
+  infoOf,
+  queueName,
+  toQueue
+} from "../../support/broker.ts"
+import { isEmbedded } from "../../support/brokerUnderTest.ts"
+import { startEmbeddedBroker } from "../../support/embeddedBroker.ts"
+import { canStartPrivateBroker, startPrivateBroker } from "../../support/privateBroker.ts"
+
+const maxMessageSize = 65_536
+
+describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limits", () => {
+  let broker: { readonly url: string; readonly stop: () => Promise<void> }
+
+  beforeAll(async () => {
+    broker = isEmbedded
+      ? await startEmbeddedBroker({ maxMessageSize, consumerTimeout: "300 millis" })
+      : await startPrivateBroker({
+        advancedConfig: `[{rabbit, [
+          {max_message_size, ${maxMessageSize}},
+          {consumer_timeout, 300},
+          {channel_tick_interval, 50}
+        ]}]`
+      })
+  })
+
+  afterAll(() => broker.stop())
+
+  const here = <A, E, R>(body: Effect.Effect<A, E, R>) => Effect.suspend(() => connected(body, { url: broker.url }))
+
+  const ofSize = (size: number) => AmqpMessage.make(new Uint8Array(size))
+
+  it.live("P8, V3: has a publish over its size limit fail once, with its words, and takes the next one", () =>
+    here(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const { publish } = yield* AmqpPublisher.make()
+      yield* publish(ofSize(maxMessageSize), toQueue(queue))
+      const { cause } = yield* failsWith(publish(ofSize(maxMessageSize + 1), toQueue(queue)), "OutcomeUnknown")
+      const reason = assertReason(cause, "PreconditionFailed")
+      assert.include(reason.replyText, "message size 65537 is larger than configured max size 65536")
+      assert.strictEqual(reason.method, "basic.publish")
+      assert.isFalse(reason.isRetryable)
+      yield* publish(ofSize(1), toQueue(queue))
+      assert.strictEqual((yield* infoOf(queue)).messageCount, 2)
+    })))
+
+  it.live("P8: has a message over its size limit fail among others, with no more of them than were in flight", () =>
+    here(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const { publishAll } = yield* AmqpPublisher.make()
+      const batch = Array.from({ length: 50 }, (_, index) => ofSize(index === 20 ? maxMessageSize * 4 : index))
+      const error = yield* Effect.flip(publishAll(batch, toQueue(queue)))
+      assert.include(error.failures.map(({ index }) => index), 20)
+      for (const { error: failure, index } of error.failures) {
+        assertReason(assertReason(failure, "OutcomeUnknown").cause, index === 20 ? "PreconditionFailed" : "ChannelLost")
+      }
+      assert.strictEqual(error.confirmed + error.failures.length, 50)
+      assert.isAtLeast((yield* infoOf(queue)).messageCount, error.confirmed)
+    })))
+
+  it.live("P8, E9: fails a program for it, with confirms, without and in a transaction", () =>
+    here(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const publish = AmqpChannel.publish(ofSize(maxMessageSize + 1), toQueue(queue))
+      yield* failsWith(AmqpChannel.run(publish), "PreconditionFailed")
+      yield* failsWith(AmqpChannel.transaction(publish), "PreconditionFailed")
+      const error = yield* Effect.flip(AmqpChannel.confirmed(publish))
+      if (error._tag !== "AmqpPublishAllError") return assert.fail(String(error))
+      assertReason(assertReason(error.failures[0].error, "OutcomeUnknown").cause, "PreconditionFailed")
+      assert.strictEqual((yield* infoOf(queue)).messageCount, 0)
+    })))
+
+  it.live("P8: need not be found out by the broker when the client knows of its size limit", () =>
+    Effect.suspend(() =>
+      connected(
+        Effect.gen(function*() {
+          const queue = yield* declaredQueue()
+          const { publish } = yield* AmqpPublisher.make()
+          const results = yield* Effect.forEach(
+            [1, maxMessageSize + 1, maxMessageSize],
+            (size) => Effect.result(publish(ofSize(size), toQueue(queue))),
+            { concurrency: "unbounded" }
+          )
+          assert.deepStrictEqual(results.map(Result.isSuccess), [true, false, true])
+          const [, refused] = results
+          if (Result.isSuccess(refused)) return assert.fail("it was sent")
+          const { description } = assertReason(assertReason(refused.failure, "NotSent").cause, "InvalidArgument")
+          assert.include(description, "65537 bytes are more than the limit of 65536")
+        }),
+        { url: broker.url, maxPublishSize: maxMessageSize }
+      )
+    ))
+
+  it.live.each([["classic", AmqpQueue.classic], ["quorum", AmqpQueue.quorum]] as const)(
+    "K2, E9: ends a consumer that does not settle in time, which tells why and can consume again: %s queue",
+    ([, describe]) =>
+      here(Effect.gen(function*() {
+        const queue = yield* queueName
+        yield* AmqpChannel.run(AmqpQueue.declare(describe(queue)))
+        yield* fill(queue, AmqpMessage.text("slow"))
+        const { awaitClosed } = yield* AmqpConnection
+        const closed = yield* fork(awaitClosed)
+
+        const consumer = yield* fork(Stream.runDrain(AmqpConsumer.stream(queue)))
+        const error = yield* failureOf(consumer)
+        if (error._tag !== "AmqpChannelError") return assert.fail(error._tag)
+        const reason = assertReason(error, "PreconditionFailed")
+        assert.match(
+          reason.replyText,
+          /^PRECONDITION_FAILED - delivery acknowledgement on channel \d+ timed out\. Timeout value used: 300 ms\. This timeout value can be configured, see consumers doc guide to learn more$/
+        )
+
+        // The message is back in the queue, for whoever is faster.
+        yield* awaitMessages(queue, 1)
+        const [again] = yield* Stream.runCollect(
+          Stream.take(Stream.tap(AmqpConsumer.stream(queue), (delivery) => delivery.ack), 1)
+        )
+        assert.deepStrictEqual([again.text, again.redelivered], ["slow", true])
+        assert.isUndefined(closed.pollUnsafe())
+      }))
+  )
+
+  it.live("K2: ends serve with the same reason when a handler takes too long, and its settlement is too late", () =>
+    here(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      yield* fill(queue, AmqpMessage.text("slow"))
+      let handled = 0
+      const serve = AmqpConsumer.serve(queue, () => {
+        handled++
+        return handled === 1
+          ? Effect.delay(Effect.succeed(AmqpDelivery.ack), "1 second")
+          : Effect.succeed(AmqpDelivery.ack)
+      })
+      // What goes on after the failure is up to the program: here it consumes again.
+      const error = yield* Effect.flip(serve)
+      if (error._tag !== "AmqpChannelError") return assert.fail(error._tag)
+      assertReason(error, "PreconditionFailed")
+      const server = yield* fork(Effect.retry(serve, Schedule.spaced("50 millis")))
+      yield* awaitMessages(queue, 0)
+      assert.isUndefined(server.pollUnsafe())
+    })))
+})

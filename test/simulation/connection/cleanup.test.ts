@@ -1,0 +1,429 @@
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import { countingFibers } from "../../support/countingFibers.ts"
+import {
+  ack,
+  assertReason,
+  assertWaits,
+  channelClose,
+  closeCode,
+  connect,
+  connected,
+  connectionClose,
+  declare,
+  declareOk,
+  deliverBytes,
+  failureOf,
+  fork,
+  methodBytes,
+  openConsumer,
+  openPublisher,
+  publishText,
+  reasonOf,
+  reset,
+  rest,
+  resultOf,
+  script,
+  serveDeclare,
+  waiters
+} from "../../support/scriptedPeer.ts"
+import type { Peer } from "../../support/scriptedPeer.ts"
+
+/** Holds a channel until it is interrupted. */
+const hold = AmqpChannel.run(AmqpChannel.fromEffect(Effect.never))
+
+/** A connection with a publisher and a consumer, in a scope that the test closes. */
+const inScope = (
+  body: (parts: {
+    readonly peer: Peer
+    readonly connection: AmqpConnection.AmqpConnection["Service"]
+    readonly close: Effect.Effect<void>
+    readonly fibers: ReturnType<typeof countingFibers>
+  }) => Effect.Effect<void, unknown, Scope.Scope | AmqpConnection.AmqpConnection>
+) =>
+  script((peer) =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const fibers = countingFibers()
+      const connection = yield* fibers.counted(Scope.provide(connect(peer, { server: { heartbeat: 60 } }), scope))
+      yield* Effect.provideService(
+        body({ peer, connection, fibers, close: Scope.close(scope, Exit.void) }),
+        AmqpConnection.AmqpConnection,
+        connection
+      )
+    })
+  )
+
+describe("ends", () => {
+  it.effect("X5: a connection closes in order: consumers, publishers, channels, the connection, the socket", () =>
+    inScope(({ close, connection, fibers, peer }) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const publisher = yield* fibers.counted(Scope.provide(openPublisher(peer, 1), scope))
+        const publish = yield* publishText(peer, publisher, "m")
+        yield* peer.send(1, ack(1))
+        yield* resultOf(publish)
+        const consumer = yield* fibers.counted(openConsumer(peer, Stream.runDrain(AmqpConsumer.stream("q")), 2))
+        const stopping = yield* fork(Fiber.interrupt(consumer.fiber))
+        yield* peer.closeConsumer(2)
+        yield* resultOf(stopping)
+        const closed = yield* fork(connection.awaitClosed)
+        const closing = yield* fork(Effect.andThen(Scope.close(scope, Exit.void), close))
+        yield* peer.closeChannel(1)
+        const { replyCode } = yield* peer.expect("connection.close", 0)
+        assert.strictEqual(replyCode, 200)
+        assert.isTrue(peer.isOpen)
+        yield* peer.send(0, { _tag: "connection.close-ok" })
+        yield* resultOf(closing)
+        assert.isFalse(peer.isOpen)
+        assert.isFalse(peer.isWritable)
+        yield* reasonOf(closed, "ConnectionClosed")
+        yield* rest
+        assert.strictEqual(fibers.running, 0)
+        // No timer is left that would do anything later.
+        yield* TestClock.adjust("1 days")
+        yield* peer.expectNothing
+        assert.strictEqual(peer.heartbeats, 0)
+      })
+    ))
+
+  it.effect("X5: a lost connection leaves no socket and no fiber behind, though its scope lives on", () =>
+    inScope(({ connection, fibers, peer }) =>
+      Effect.gen(function*() {
+        yield* peer.failReads(reset)
+        yield* reasonOf(yield* fork(connection.awaitClosed), "SocketLost")
+        yield* rest
+        assert.isFalse(peer.isOpen)
+        assert.isFalse(peer.isWritable)
+        assert.strictEqual(fibers.running, 0)
+      })
+    ))
+
+  it.effect("what is used after the close fails with it", () =>
+    inScope(({ close, peer }) =>
+      Effect.gen(function*() {
+        const closing = yield* fork(close)
+        yield* peer.answer(0, "connection.close", { _tag: "connection.close-ok" })
+        yield* resultOf(closing)
+        const { cause } = yield* reasonOf(yield* fork(declare("q")), "ConnectionLost")
+        assertReason(cause, "ConnectionClosed")
+      })
+    ))
+
+  it.effect("a request in flight fails with the close of its connection", () =>
+    inScope(({ close, peer }) =>
+      Effect.gen(function*() {
+        const request = yield* fork(declare("q"))
+        yield* peer.openChannel()
+        yield* peer.expect("queue.declare")
+        const closing = yield* fork(close)
+        yield* peer.answer(0, "connection.close", { _tag: "connection.close-ok" })
+        yield* resultOf(closing)
+        assertReason((yield* reasonOf(request, "ConnectionLost")).cause, "ConnectionClosed")
+      })
+    ))
+
+  it.effect("a broker that hangs up instead of answering the close has closed too", () =>
+    inScope(({ close, connection, peer }) =>
+      Effect.gen(function*() {
+        const closing = yield* fork(close)
+        yield* peer.expect("connection.close", 0)
+        yield* peer.hangUp
+        yield* resultOf(closing)
+        yield* reasonOf(yield* fork(connection.awaitClosed), "ConnectionClosed")
+      })
+    ))
+
+  it.effect("R5: closes of both sides may cross", () =>
+    inScope(({ close, peer }) =>
+      Effect.gen(function*() {
+        const closing = yield* fork(close)
+        yield* peer.expect("connection.close", 0)
+        yield* peer.send(0, connectionClose(320, "CONNECTION_FORCED"))
+        yield* peer.expect("connection.close-ok", 0)
+        yield* resultOf(closing)
+        assert.isFalse(peer.isOpen)
+      })
+    ))
+
+  it.effect("X3: closing what uses a channel returns at once when the connection is dead", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const holding = yield* fork(hold)
+        yield* peer.openChannel(1)
+        yield* Scope.provide(openPublisher(peer, 2), scope)
+        yield* peer.hangUp
+        yield* resultOf(yield* fork(Fiber.interrupt(holding)))
+        yield* resultOf(yield* fork(Scope.close(scope, Exit.void)))
+      })
+    ))
+
+  it.effect("X4: errors of a socket that is lost already are not heard of", () =>
+    connected((peer, connection) =>
+      Effect.gen(function*() {
+        yield* peer.stall
+        const request = yield* fork(declare("q"))
+        yield* rest
+        yield* peer.failReads(reset)
+        yield* peer.failWrites(closeCode(1006))
+        yield* peer.push(methodBytes(0, connectionClose(320, "late")))
+        const { description } = yield* reasonOf(yield* fork(connection.awaitClosed), "SocketLost")
+        assert.include(description, "ECONNRESET")
+        yield* reasonOf(request, "ConnectionLost")
+      })
+    ))
+
+  for (
+    const [what, during] of [
+      ["idle", () => Effect.void],
+      ["in the middle of a write", (peer: Peer) => Effect.tap(peer.stall, () => fork(hold))]
+    ] as const
+  ) {
+    it.effect(`N1: a reset while the connection is ${what} fails everyone at once`, () =>
+      connected((peer, connection) =>
+        Effect.gen(function*() {
+          const assertFailed = yield* waiters(peer, connection)
+          yield* during(peer)
+          yield* peer.failReads(reset)
+          assert.include((yield* assertFailed("SocketLost")).description, "ECONNRESET")
+        })
+      ))
+  }
+
+  it.effect("N5: a write that fails while nothing is read fails everyone at once", () =>
+    connected((peer, connection) =>
+      Effect.gen(function*() {
+        const assertFailed = yield* waiters(peer, connection)
+        yield* peer.failWrites(closeCode(1006))
+        yield* fork(hold)
+        yield* assertFailed("SocketLost")
+        assert.isFalse(peer.isOpen)
+      })
+    ))
+
+  it.effect("N2: what came before the end of the socket counts", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer, 1)
+        const publish = yield* publishText(peer, publisher, "m")
+        const texts: Array<string> = []
+        const { consumerTag, fiber } = yield* openConsumer(
+          peer,
+          Stream.runForEach(
+            AmqpConsumer.stream("q", { autoAck: true }),
+            ({ text }) => Effect.sync(() => void texts.push(text))
+          ),
+          2,
+          false
+        )
+        const declared = yield* fork(declare("q"))
+        yield* peer.openChannel(3)
+        yield* peer.expect("queue.declare", 3)
+        yield* Effect.all([
+          peer.push(
+            deliverBytes(2, consumerTag, 1, "last words"),
+            methodBytes(1, ack(1)),
+            methodBytes(3, declareOk("q"))
+          ),
+          peer.hangUp
+        ])
+        yield* resultOf(publish)
+        yield* failureOf(fiber)
+        assert.deepStrictEqual(texts, ["last words"])
+        assert.strictEqual((yield* resultOf(declared)).name, "q")
+      })
+    ))
+
+  it.effect("N2: a close of the protocol that comes with the end of the socket is the cause", () =>
+    connected((peer, connection) =>
+      Effect.gen(function*() {
+        const assertFailed = yield* waiters(peer, connection)
+        yield* Effect.all([peer.push(methodBytes(0, connectionClose(320, "CONNECTION_FORCED - bye"))), peer.hangUp])
+        assert.strictEqual((yield* assertFailed("ConnectionForced")).replyText, "CONNECTION_FORCED - bye")
+      })
+    ))
+
+  it.effect("N2: what a channel was sent before the close of the connection counts, though channel 0 was heard first", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer)
+        const publish = yield* publishText(peer, publisher, "m")
+        yield* peer.push(
+          methodBytes(0, { _tag: "connection.unblocked" }),
+          methodBytes(1, ack(1)),
+          methodBytes(0, connectionClose(320, "bye"))
+        )
+        yield* resultOf(publish)
+      })
+    ))
+
+  it.effect("N2: an unfinished frame at the end of the socket is none", () =>
+    connected((peer, connection) =>
+      Effect.gen(function*() {
+        const assertFailed = yield* waiters(peer, connection)
+        yield* peer.push(methodBytes(1, declareOk("q")).slice(0, -1))
+        yield* peer.hangUp
+        yield* assertFailed("SocketLost")
+      })
+    ))
+
+  for (
+    const [code, tag] of [
+      [320, "ConnectionForced"],
+      [403, "AccessRefused"],
+      [530, "NotAllowed"],
+      [501, "FrameError"],
+      [599, "ServerError"]
+    ] as const
+  ) {
+    it.effect(`E13, E15: the broker's close of the connection with ${code} is everyone's cause, in its words`, () =>
+      connected((peer, connection) =>
+        Effect.gen(function*() {
+          const assertFailed = yield* waiters(peer, connection)
+          yield* peer.send(0, { ...connectionClose(code, "so it is"), classId: 60, methodId: 40 })
+          assert.deepStrictEqual(yield* peer.takeTags, ["connection.close-ok"])
+          const { method, replyCode, replyText } = yield* assertFailed(tag)
+          assert.deepStrictEqual([replyCode, replyText, method], [code, "so it is", "basic.publish"])
+        })
+      ))
+  }
+
+  it.effect("E15: an unknown code that closes a channel is told with its number and text", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* fork(declare("q"))
+        yield* peer.openChannel()
+        yield* peer.answer(1, "queue.declare", channelClose(599, "never heard of"))
+        const { method, replyCode, replyText } = yield* reasonOf(fiber, "ServerError")
+        assert.deepStrictEqual([replyCode, replyText, method], [599, "never heard of", "queue.declare"])
+        yield* peer.expect("channel.close-ok", 1)
+        yield* peer.expectNothing
+      })
+    ))
+
+  it.effect("E14: a passive declare that fails takes nothing else down", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer, 1)
+        const publish = yield* publishText(peer, publisher, "m")
+        const request = yield* fork(declare("there"))
+        yield* peer.openChannel(2)
+        yield* peer.expect("queue.declare", 2)
+        const passive = yield* fork(AmqpChannel.run(AmqpQueue.declarePassive("not there")))
+        yield* peer.openChannel(3)
+        assert.isTrue((yield* peer.expect("queue.declare", 3)).passive)
+        yield* peer.send(3, channelClose(404, "NOT_FOUND - no queue"))
+        assert.strictEqual((yield* reasonOf(passive, "NotFound")).replyText, "NOT_FOUND - no queue")
+        yield* peer.expect("channel.close-ok", 3)
+        yield* assertWaits(publish)
+        yield* assertWaits(request)
+        yield* peer.send(1, ack(1))
+        yield* resultOf(publish)
+        yield* peer.send(2, declareOk("there"))
+        yield* peer.closeChannel(2)
+        assert.strictEqual((yield* resultOf(request)).name, "there")
+      })
+    ))
+
+  it.effect("E13: every step of a program after the broker closed its channel fails with the broker's reason", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const program = AmqpChannel.gen(function*() {
+          const first = yield* AmqpQueue.declarePassive("q").pipe(
+            AmqpChannel.as("there"),
+            AmqpChannel.catchTag("AmqpChannelError", ({ reason }) => AmqpChannel.succeed(reason._tag))
+          )
+          assert.strictEqual(first, "NotFound")
+          return yield* AmqpQueue.declare("q")
+        })
+        const fiber = yield* fork(AmqpChannel.run(program))
+        yield* peer.openChannel()
+        yield* peer.answer(1, "queue.declare", channelClose(404, "NOT_FOUND"))
+        yield* peer.expect("channel.close-ok")
+        yield* reasonOf(fiber, "NotFound")
+        yield* peer.expectNothing
+      })
+    ))
+
+  it.effect("Q1: with all numbers in use opening a channel fails in time, and a number is used again once it is free", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const first = yield* fork(hold)
+        yield* peer.openChannel(1)
+        yield* fork(hold)
+        yield* peer.openChannel(2)
+        const waiting = yield* fork(declare("q"))
+        yield* TestClock.adjust("9 seconds")
+        yield* assertWaits(waiting)
+        yield* TestClock.adjust("1 seconds")
+        const refused = yield* reasonOf(waiting, "TooManyChannels")
+        assert.strictEqual(refused.limit, 2)
+        assert.isTrue(refused.isRetryable)
+        yield* peer.expectNothing
+        const stopping = yield* fork(Fiber.interrupt(first))
+        yield* peer.expect("channel.close", 1)
+        // It is not free before the broker says so.
+        const next = yield* fork(declare("q"))
+        yield* assertWaits(next)
+        yield* peer.expectNothing
+        yield* peer.send(1, { _tag: "channel.close-ok" })
+        yield* resultOf(stopping)
+        yield* serveDeclare(peer, "q", 1)
+        yield* resultOf(next)
+      }), { server: { channelMax: 2 } }))
+
+  it.effect("Q1: an open that the broker refuses frees its number", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const refused = yield* fork(declare("q"))
+        yield* peer.answer(1, "channel.open", channelClose(504, "CHANNEL_ERROR"))
+        yield* reasonOf(refused, "ChannelError")
+        yield* peer.expect("channel.close-ok", 1)
+        const next = yield* fork(declare("q"))
+        yield* serveDeclare(peer, "q", 1)
+        yield* resultOf(next)
+      }), { server: { channelMax: 1 } }))
+
+  for (
+    const [what, giveUp] of [
+      ["times out", () => TestClock.adjust("30 seconds")],
+      ["is interrupted", (fiber: Fiber.Fiber<unknown, unknown>) => Fiber.interrupt(fiber)]
+    ] as const
+  ) {
+    it.effect(`Q1: an open that ${what} frees its number when the broker has closed what it may have opened`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          const opening = yield* fork(declare("q"))
+          yield* peer.expect("channel.open", 1)
+          yield* giveUp(opening)
+          yield* peer.expect("channel.close", 1)
+          const next = yield* fork(declare("q"))
+          yield* assertWaits(next)
+          yield* peer.expectNothing
+          yield* peer.send(1, { _tag: "channel.open-ok" }, { _tag: "channel.close-ok" })
+          yield* serveDeclare(peer, "q", 1)
+          yield* resultOf(next)
+        }), { client: { requestTimeout: "30 seconds" }, server: { channelMax: 1 } }))
+  }
+
+  it.effect("Q1: thousands of channels one after the other use a number again and again", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        for (let round = 0; round < 2000; round++) {
+          const fiber = yield* fork(declare("q"))
+          yield* serveDeclare(peer, "q", 1)
+          yield* Fiber.join(fiber)
+        }
+      })
+    ))
+})

@@ -1,0 +1,357 @@
+import type * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
+import { encodeMethodFrame } from "@effect-amqp/core/protocol/frames"
+import type { ServerMethod } from "@effect-amqp/core/protocol/methods.generated"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Redacted from "effect/Redacted"
+import * as Socket from "effect/socket/Socket"
+import * as TestClock from "effect/testing/TestClock"
+import { wire } from "../../fixtures/wire.ts"
+import { countingFibers } from "../../support/countingFibers.ts"
+import {
+  assertWaits,
+  connect,
+  connectionClose,
+  dial,
+  exitOf,
+  failureOf,
+  fork,
+  methodBytes,
+  reasonOf,
+  rest,
+  resultOf,
+  script,
+  start,
+  tune
+} from "../../support/scriptedPeer.ts"
+import type { Peer } from "../../support/scriptedPeer.ts"
+import { written } from "../../unit/protocol/support.ts"
+
+const credentials = { username: "ann", password: Redacted.make("s3cret") }
+
+/** The server's steps up to where the client waits for a method. */
+const stepsTo = {
+  "connection.start": () => Effect.void,
+  "connection.tune": (peer: Peer) => Effect.andThen(peer.send(0, start()), peer.expect("connection.start-ok")),
+  "connection.open-ok": (peer: Peer) =>
+    Effect.gen(function*() {
+      yield* stepsTo["connection.tune"](peer)
+      yield* peer.send(0, tune())
+      yield* peer.expect("connection.tune-ok")
+      yield* peer.expect("connection.open")
+    })
+} as const
+
+type Phase = keyof typeof stepsTo
+const phases: ReadonlyArray<Phase> = ["connection.start", "connection.tune", "connection.open-ok"]
+
+const misplaced: ReadonlyArray<ServerMethod> = [
+  tune(),
+  { _tag: "connection.secure", challenge: wire("00") },
+  { _tag: "connection.open-ok" }
+]
+
+/** Dials and goes to a phase. */
+const dialTo = (peer: Peer, phase: Phase, options?: AmqpConnection.Options) =>
+  Effect.tap(fork(dial(peer, { credentials, ...options })), () => stepsTo[phase](peer))
+
+/** Dials, and answers the protocol header with these bytes. */
+const dialAgainst = (peer: Peer, bytes: Uint8Array, options?: AmqpConnection.Options) =>
+  Effect.tap(dialTo(peer, "connection.start", options), () => peer.push(bytes))
+
+describe("the handshake", () => {
+  it.effect("H8: is over with open-ok and not before", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* dialTo(peer, "connection.open-ok")
+        yield* peer.heartbeat
+        yield* assertWaits(fiber)
+        yield* peer.send(0, { _tag: "connection.open-ok" })
+        yield* resultOf(fiber)
+        yield* peer.expectNothing
+      })
+    ))
+
+  it.effect("says who it is, and takes the credentials, virtual host and name from the options", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* fork(dial(peer, { credentials, virtualHost: "orders", connectionName: "worker 7" }))
+        yield* peer.expectGreeting
+        yield* peer.send(0, start())
+        const startOk = yield* peer.expect("connection.start-ok", 0)
+        assert.strictEqual(startOk.mechanism, "PLAIN")
+        assert.deepStrictEqual(startOk.response, wire(`00 "ann" 00 "s3cret"`))
+        assert.strictEqual(startOk.clientProperties.connection_name, "worker 7")
+        yield* peer.send(0, tune())
+        yield* peer.expect("connection.tune-ok", 0)
+        assert.strictEqual((yield* peer.expect("connection.open", 0)).virtualHost, "orders")
+        yield* peer.send(0, { _tag: "connection.open-ok" })
+        yield* resultOf(fiber)
+      })
+    ))
+
+  for (const phase of phases) {
+    it.effect(`H1, H2: a server that is silent before ${phase} is given up after the handshake timeout`, () =>
+      script((peer) =>
+        Effect.gen(function*() {
+          const fiber = yield* dialTo(peer, phase, { handshakeTimeout: "7 seconds" })
+          yield* TestClock.adjust("6999 millis")
+          yield* assertWaits(fiber)
+          yield* TestClock.adjust("1 millis")
+          assert.strictEqual((yield* reasonOf(fiber, "HandshakeTimeout")).phase, phase)
+          assert.isFalse(peer.isOpen)
+        })
+      ))
+  }
+
+  it.effect("H2: a server that takes its time with each step is given up after the connect timeout", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* fork(dial(peer, { handshakeTimeout: "10 seconds", connectTimeout: "20 seconds" }))
+        yield* TestClock.adjust("9 seconds")
+        yield* peer.send(0, start())
+        yield* TestClock.adjust("9 seconds")
+        yield* peer.send(0, tune())
+        yield* TestClock.adjust("1999 millis")
+        yield* assertWaits(fiber)
+        yield* TestClock.adjust("1 millis")
+        assert.strictEqual((yield* reasonOf(fiber, "HandshakeTimeout")).phase, "connection.open-ok")
+      })
+    ))
+
+  it.effect("H1: a dial that never ends is given up after the connect timeout", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        peer.dial = Effect.never
+        const fiber = yield* fork(dial(peer, { connectTimeout: "20 seconds" }))
+        yield* TestClock.adjust("20 seconds")
+        assert.strictEqual((yield* reasonOf(fiber, "HandshakeTimeout")).phase, "the socket")
+      })
+    ))
+
+  it.effect("tells that the dial failed in the words of the platform", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const cause = new Error("connect ECONNREFUSED 127.0.0.1:5672")
+        peer.dial = Effect.fail(
+          new Socket.SocketError({ reason: new Socket.SocketOpenError({ kind: "Unknown", cause }) })
+        )
+        const fiber = yield* fork(dial(peer))
+        assert.strictEqual((yield* reasonOf(fiber, "DialFailed")).description, cause.message)
+      })
+    ))
+
+  it.effect("H3: a server of another version is told by both versions, and not worth another attempt", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* dialAgainst(peer, wire(`"AMQP" 03 01 00 00`))
+        const reason = yield* reasonOf(fiber, "ProtocolViolation")
+        assert.include(reason.description, "1-0-0")
+        assert.include(reason.description, "0-9-1")
+        assert.isFalse(reason.isRetryable)
+      })
+    ))
+
+  it.effect("H3: a server whose start names another version is refused", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* dialAgainst(peer, methodBytes(0, { ...start(), versionMajor: 8, versionMinor: 0 }))
+        assert.include((yield* reasonOf(fiber, "ProtocolViolation")).description, "8-0")
+        yield* peer.expectNothing
+      })
+    ))
+
+  for (
+    const [what, bytes, hint] of [
+      ["an HTTP server", wire(`"HTTP/1.1 400 Bad Request" 0d0a "Set-Cookie: top-secret" 0d0a`), "HTTP"],
+      ["a TLS alert", wire("15 0303 0002 0246"), "TLS"],
+      ["garbage", wire(`"220 top-secret ESMTP" 0d0a`), "does not look like AMQP"]
+    ] as const
+  ) {
+    it.effect(`H4: ${what} is refused at once, with a hint and without its bytes`, () =>
+      script((peer) =>
+        Effect.gen(function*() {
+          const fiber = yield* dialAgainst(peer, bytes)
+          const reason = yield* reasonOf(fiber, "ProtocolViolation")
+          assert.strictEqual(reason.replyCode, 501)
+          assert.include(reason.description, hint)
+          assert.notInclude(reason.description, "secret")
+        })
+      ))
+  }
+
+  it.effect("H5: mechanisms are whole words, and both sides' are named when none is common", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const mechanisms = "XPLAIN GSSAPI"
+        const fiber = yield* dialAgainst(peer, methodBytes(0, start({ mechanisms })))
+        const { isRetryable, message } = yield* failureOf(fiber)
+        assert.include(message, mechanisms)
+        assert.include(message.replace(mechanisms, ""), "PLAIN")
+        assert.isFalse(isRetryable)
+        yield* peer.expectNothing
+      })
+    ))
+
+  it.effect("H6: bad credentials are told from a close with 403", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* dialTo(peer, "connection.tune")
+        yield* peer.send(0, connectionClose(403, "ACCESS_REFUSED - Login was refused"))
+        const reason = yield* reasonOf(fiber, "AuthenticationFailed")
+        assert.strictEqual(reason.username, "ann")
+        assert.include(reason.replyText, "Login was refused")
+        assert.isFalse(reason.isRetryable)
+        assert.notInclude(reason.message, "s3cret")
+        yield* peer.expect("connection.close-ok", 0)
+      })
+    ))
+
+  it.effect("H6: bad credentials are told from a socket that closes after them", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* dialTo(peer, "connection.tune")
+        yield* peer.hangUp
+        assert.isFalse((yield* reasonOf(fiber, "AuthenticationFailed")).isRetryable)
+      })
+    ))
+
+  it.effect("H6: a socket that closes earlier or later says nothing of the credentials", () =>
+    Effect.forEach(
+      ["connection.start", "connection.open-ok"] as const,
+      (phase) =>
+        script((peer) =>
+          Effect.gen(function*() {
+            const fiber = yield* dialTo(peer, phase)
+            yield* peer.hangUp
+            yield* reasonOf(fiber, "SocketLost")
+          })
+        )
+    ))
+
+  for (const [code, text] of [[402, "INVALID_PATH"], [403, "access refused"], [530, "NOT_ALLOWED - limit"]] as const) {
+    it.effect(`H7: a virtual host that is refused with ${code} is told in the broker's own words`, () =>
+      script((peer) =>
+        Effect.gen(function*() {
+          const fiber = yield* dialTo(peer, "connection.open-ok", { virtualHost: "orders" })
+          yield* peer.send(0, connectionClose(code, text))
+          const reason = yield* reasonOf(fiber, "VirtualHostRefused")
+          assert.strictEqual(reason.virtualHost, "orders")
+          assert.strictEqual(reason.replyText, text)
+        })
+      ))
+  }
+
+  it.effect("H9: a frame-max below the protocol's minimum is refused", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* dialTo(peer, "connection.tune")
+        yield* peer.send(0, tune({ frameMax: 4095 }))
+        assert.include((yield* reasonOf(fiber, "ProtocolViolation")).description, "4095")
+      })
+    ))
+
+  for (const frameMax of [131072, 0]) {
+    it.effect(`H10: with frameMax ${frameMax} a huge frame before tune is refused with its first bytes`, () =>
+      script((peer) =>
+        Effect.gen(function*() {
+          const fiber = yield* dialAgainst(peer, wire("01 0000 7fffffff"), { frameMax })
+          assert.strictEqual((yield* reasonOf(fiber, "ProtocolViolation")).replyCode, 501)
+        })
+      ))
+  }
+
+  it.effect("H11: a password that does not fit the first frame is a local error that does not show it", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const password = Redacted.make("x".repeat(5000))
+        const fiber = yield* dialAgainst(peer, methodBytes(0, start()), { credentials: { username: "ann", password } })
+        const { description } = yield* reasonOf(fiber, "InvalidArgument")
+        assert.include(description, "connection.start-ok")
+        assert.notInclude(description, "xxx")
+        yield* peer.expectNothing
+      })
+    ))
+
+  it.effect("a method that has no place in the handshake ends it", () =>
+    Effect.forEach(misplaced, (method) =>
+      script((peer) =>
+        Effect.gen(function*() {
+          const fiber = yield* dialAgainst(peer, methodBytes(0, method))
+          assert.include((yield* reasonOf(fiber, "ProtocolViolation")).description, method._tag)
+        })
+      )))
+
+  it.effect("what the broker says in the same read as open-ok is heard after it", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* dialTo(peer, "connection.open-ok")
+        yield* peer.send(0, { _tag: "connection.open-ok" }, { _tag: "connection.blocked", reason: "low on memory" })
+        yield* resultOf(fiber)
+      })
+    ))
+
+  it.effect("C9: a field of an unknown type in the server's properties is refused with 502", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const bytes = written((writer) => encodeMethodFrame(writer, 0, start({ serverProperties: { a: true } })))
+        // The field is `a`, type `t`, value 1: its type becomes one that does not exist.
+        const at = bytes.findIndex((byte, index) => byte === 0x74 && bytes[index - 1] === 0x61)
+        bytes[at] = 0x7a
+        const fiber = yield* dialAgainst(peer, bytes)
+        assert.strictEqual((yield* reasonOf(fiber, "ProtocolViolation")).replyCode, 502)
+        assert.strictEqual((yield* peer.expect("connection.close", 0)).replyCode, 502)
+      })
+    ))
+
+  for (const phase of ["the socket", ...phases] as const) {
+    it.effect(`H12, X1: an interruption while it waits for ${phase} leaves no socket and no fiber`, () =>
+      script((peer) =>
+        Effect.gen(function*() {
+          const fibers = countingFibers()
+          if (phase === "the socket") peer.dial = Effect.never
+          const fiber = yield* fork(fibers.counted(dial(peer)))
+          if (phase !== "the socket") yield* stepsTo[phase](peer)
+          assert.isAbove(fibers.running, 0)
+          yield* Fiber.interrupt(fiber)
+          assert.isFalse(peer.isOpen)
+          assert.isFalse(peer.isWritable)
+          yield* rest
+          assert.strictEqual(fibers.running, 0)
+        })
+      ))
+  }
+
+  it.effect("H12: an interruption while nothing can be written returns at once", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        yield* peer.stall
+        const fiber = yield* fork(dial(peer))
+        yield* rest
+        yield* Fiber.interrupt(fiber)
+        assert.isFalse(peer.isOpen)
+      })
+    ))
+
+  it.effect("H14: a server without properties and capabilities is a server", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const connection = yield* connect(peer, { server: { serverProperties: {} } })
+        assert.deepStrictEqual(connection.serverProperties, {})
+      })
+    ))
+
+  it.effect("C19: a virtual host of more than 255 bytes is a local error", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* fork(dial(peer, { virtualHost: "ä".repeat(128) }))
+        yield* peer.send(0, start())
+        yield* peer.expect("connection.start-ok")
+        yield* peer.send(0, tune())
+        yield* exitOf(fiber)
+        yield* reasonOf(fiber, "InvalidArgument")
+        assert.deepStrictEqual(yield* peer.takeTags, ["connection.tune-ok"])
+      })
+    ))
+})

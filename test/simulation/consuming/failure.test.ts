@@ -1,0 +1,389 @@
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import { AmqpPublisher } from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
+import * as Schedule from "effect/Schedule"
+import * as TestClock from "effect/testing/TestClock"
+import { wire } from "../../fixtures/wire.ts"
+import {
+  ack,
+  assertWaits,
+  bodyBytes,
+  channelClose,
+  connected,
+  contentBytes,
+  declareOk,
+  deliverBytes,
+  fork,
+  handedBack,
+  methodBytes,
+  nack,
+  openConsumer,
+  openPublisher,
+  rejected,
+  rest,
+  resultOf
+} from "../../support/scriptedPeer.ts"
+import type { Peer } from "../../support/scriptedPeer.ts"
+
+/** Serves the queue `q` on channel 2, with a publisher on channel 1. Its handler fails unless told otherwise. */
+const serving = <R>(
+  peer: Peer,
+  onFailure: AmqpConsumer.OnFailure<string, R>,
+  handler: AmqpConsumer.Handler<string, never> = () => Effect.fail("no"),
+  // The failures are meant.
+  loggers: ReadonlyArray<Logger.Logger<unknown, unknown>> = []
+) =>
+  Effect.gen(function*() {
+    const publisher = yield* openPublisher(peer)
+    const serve = AmqpConsumer.serve("q", handler, { onFailure, drainTimeout: "3 seconds" })
+    const consumer = serve.pipe(
+      Effect.provideService(AmqpPublisher, publisher),
+      Effect.provide(Logger.layer(loggers))
+    )
+    return yield* openConsumer(peer, consumer, 2)
+  })
+
+const afterOneSecond = AmqpFailure.retry({ delays: ["1 second"] })
+
+/** Takes the declaration of a delay queue, on channel 3, and answers it. */
+const declared = (peer: Peer, queue: string) =>
+  Effect.gen(function*() {
+    yield* peer.openChannel(3)
+    const declaration = yield* peer.expect("queue.declare", 3)
+    assert.strictEqual(declaration.queue, queue)
+    yield* peer.send(3, declareOk(queue))
+    yield* peer.closeChannel(3)
+    return declaration
+  })
+
+/** A delivery that has failed before. */
+const deliverWith = (consumerTag: string, deliveryTag: number, headers: FieldTable) =>
+  contentBytes(
+    2,
+    { _tag: "basic.deliver", consumerTag, deliveryTag, redelivered: false, exchange: "", routingKey: "q" },
+    "m",
+    { headers }
+  )
+
+const failedBefore = (count: unknown, queue: unknown = "q"): FieldTable =>
+  // Whatever a publisher may send there.
+  ({ "x-failure-count": count, "x-failure-queue": queue }) as FieldTable
+
+describe("the copy of a message whose handler failed", () => {
+  it.effect("is confirmed before the original is acknowledged", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag } = yield* serving(peer, afterOneSecond)
+        yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
+        yield* declared(peer, "retry.q.1000")
+        const { exchange, mandatory, routingKey } = yield* peer.expectPublish("m", 1)
+        assert.deepStrictEqual([exchange, routingKey, mandatory], ["", "retry.q.1000", true])
+        yield* peer.expectNothing
+        yield* peer.send(1, ack(1))
+        assert.deepStrictEqual(yield* peer.expect("basic.ack", 2), ack(1))
+      })
+    ))
+
+  it.effect("is settled before the next message is handled, when one is handled at a time", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const handled: Array<string> = []
+        const { consumerTag } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")), ({ text }) => {
+          handled.push(text)
+          return text === "a" ? Effect.fail("no") : Effect.succeed(AmqpDelivery.ack)
+        })
+        yield* peer.push(deliverBytes(2, consumerTag, 1, "a"), deliverBytes(2, consumerTag, 2, "b"))
+        yield* peer.expectPublish("a", 1)
+        yield* peer.expectNothing
+        assert.deepStrictEqual(handled, ["a"])
+        yield* peer.send(1, ack(1))
+        assert.deepStrictEqual(yield* peer.expect("basic.ack", 2), ack(2, true))
+        assert.deepStrictEqual(handled, ["a", "b"])
+      })
+    ))
+
+  for (
+    const [what, answer, expected] of [
+      ["once it is there", ack(1), ["is forwarded (exchange \"\", routing key \"failed\")"]],
+      ["not when its copy is refused", nack(1), [
+        "could not be forwarded (exchange \"\", routing key \"failed\")",
+        "The copy of a message failed, and the original stays in its queue"
+      ]]
+    ] as const
+  ) {
+    it.effect(`is logged as forwarded ${what}`, () => {
+      const logged: Array<string> = []
+      const logger = Logger.make(({ message }) => void logged.push(String(message)))
+      return connected((peer) =>
+        Effect.gen(function*() {
+          const onFailure = AmqpFailure.forward(AmqpQueue.route("failed"))
+          const { consumerTag } = yield* serving(peer, onFailure, () => Effect.fail("no"), [logger])
+          yield* peer.push(deliverBytes(2, consumerTag, 1, "a"))
+          yield* peer.expectPublish("a", 1)
+          yield* peer.expectNothing
+          assert.isEmpty(logged)
+          yield* peer.send(1, answer)
+          yield* rest
+          yield* TestClock.adjust("1 second")
+          assert.lengthOf(logged, expected.length)
+          for (const [index, text] of expected.entries()) assert.include(logged[index], text)
+          yield* peer.next
+        })
+      )
+    })
+  }
+
+  const misfortunes: ReadonlyArray<readonly [string, (peer: Peer) => Effect.Effect<unknown>]> = [
+    ["is refused", (peer) => peer.send(1, nack(1))],
+    ["is not confirmed within a minute", () => TestClock.adjust("1 minute")],
+    [
+      "closes the publisher's channel",
+      (peer) => Effect.andThen(peer.send(1, channelClose(404, "no exchange")), peer.expect("channel.close-ok", 1))
+    ]
+  ]
+  for (const [what, misfortune] of misfortunes) {
+    it.effect(`leaves the original in its queue when it ${what}, a second later`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          const { consumerTag, fiber } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
+          yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
+          yield* peer.expectPublish("m", 1)
+          yield* misfortune(peer)
+          yield* peer.expectNothing
+          yield* TestClock.adjust("999 millis")
+          yield* peer.expectNothing
+          yield* TestClock.adjust("1 millis")
+          assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(1))
+          yield* assertWaits(fiber)
+        })
+      ))
+  }
+
+  it.effect("is not made when the delay queue is there and different, and the original stays in its queue", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag } = yield* serving(peer, afterOneSecond)
+        yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
+        yield* peer.openChannel(3)
+        yield* peer.expect("queue.declare", 3)
+        yield* peer.send(3, channelClose(406, "inequivalent arg"))
+        yield* peer.expect("channel.close-ok", 3)
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(1))
+      })
+    ))
+
+  it.effect("is not made when there is no name for the delay queue, and the original stays in its queue", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const retry = AmqpFailure.retry({
+          delays: ["1 second"],
+          delayQueue: (queue) => AmqpQueue.classic(queue.repeat(256))
+        })
+        const { consumerTag } = yield* serving(peer, retry)
+        yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
+        yield* peer.expectNothing
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(1))
+      })
+    ))
+
+  it.effect("has its failure settled by onCopyFailure", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const seen: Array<string> = []
+        const onFailure = AmqpFailure.forward(AmqpQueue.route("failed"), {
+          onCopyFailure: ({ reason }, { text }) =>
+            Effect.sync(() => {
+              seen.push(reason._tag, text)
+              return AmqpDelivery.reject
+            })
+        })
+        const { consumerTag } = yield* serving(peer, onFailure)
+        yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
+        yield* peer.expectPublish("m", 1)
+        yield* peer.send(1, nack(1))
+        assert.deepStrictEqual(yield* peer.expect("basic.reject", 2), rejected(1, false))
+        assert.deepStrictEqual(seen, ["Nacked", "m"])
+      })
+    ))
+
+  it.effect("that does not fit a frame leaves the original in its queue, and the next try is a minute later", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
+        yield* peer.push(deliverWith(consumerTag, 1, { large: "a".repeat(4000) }))
+        yield* peer.expectNothing
+        yield* TestClock.adjust("59 seconds")
+        yield* peer.expectNothing
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(1))
+      }), { server: { frameMax: 4096 } }))
+
+  it.effect("is not waited for beyond the drain timeout when the consumer stops, and the original goes back", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag, fiber } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
+        yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
+        yield* peer.expectPublish("m", 1)
+        const stopping = yield* fork(Fiber.interrupt(fiber))
+        yield* TestClock.adjust("2999 millis")
+        yield* peer.expectNothing
+        yield* TestClock.adjust("1 millis")
+        // Closing the channel gives it back.
+        yield* peer.closeChannel(2)
+        yield* resultOf(stopping)
+        yield* peer.send(1, ack(1))
+        yield* peer.expectNothing
+      })
+    ))
+
+  it.effect("is waited for when the consumer stops", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag, fiber } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
+        yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
+        yield* peer.expectPublish("m", 1)
+        const stopping = yield* fork(Fiber.interrupt(fiber))
+        yield* peer.send(1, ack(1))
+        assert.deepStrictEqual(yield* peer.expect("basic.ack", 2), ack(1))
+        yield* peer.closeChannel(2)
+        yield* resultOf(stopping)
+      })
+    ))
+
+  it.effect("can't be made of properties that can't be read: the original stays in its queue", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag } = yield* serving(peer, afterOneSecond)
+        for (const redelivered of [false, true]) {
+          const deliveryTag = redelivered ? 2 : 1
+          yield* peer.push(
+            methodBytes(2, {
+              _tag: "basic.deliver",
+              consumerTag,
+              deliveryTag,
+              redelivered,
+              exchange: "",
+              routingKey: "q"
+            }),
+            // A table with a field of the type `z`, which does not exist.
+            wire(`02 0002 00000016 003c 0000 0000000000000001 2000 00000004 01"a" "z" 00 ce`),
+            bodyBytes(2, wire(`"m"`))
+          )
+          // The policy fails each time, and the default one has the handler tried again until it gives up.
+          yield* TestClock.adjust("9 seconds")
+          yield* peer.expectNothing
+          yield* TestClock.adjust("1 minute")
+          assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(deliveryTag))
+        }
+      })
+    ))
+})
+
+describe("the delays of a retry", () => {
+  /** Asserts in which delay queue a message with these headers waits; `undefined` when it is given up, and stays in its queue. */
+  const waitsIn = (
+    delays: AmqpFailure.RetryOptions<unknown>["delays"],
+    cases: ReadonlyArray<readonly [FieldTable, string | undefined]>
+  ) =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag } = yield* serving(peer, AmqpFailure.retry({ delays }))
+        let published = 0
+        for (const [index, [headers, queue]] of cases.entries()) {
+          yield* peer.push(deliverWith(consumerTag, index + 1, headers))
+          if (queue === undefined) {
+            yield* peer.expectNothing
+            yield* TestClock.adjust("1 minute")
+            assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(index + 1))
+            continue
+          }
+          if (queue !== "q") yield* declared(peer, queue)
+          assert.strictEqual((yield* peer.expectPublish("m", 1)).routingKey, queue)
+          yield* peer.send(1, ack(++published))
+          yield* peer.expect("basic.ack", 2)
+        }
+      })
+    )
+
+  it.effect("are taken one after the other, and after the last one the message is given up", () =>
+    waitsIn(["1 second", 0, "1 minute"], [
+      [{}, "retry.q.1000"],
+      [failedBefore(1), "q"],
+      [failedBefore(2), "retry.q.60000"],
+      [failedBefore(3), undefined],
+      [failedBefore(4), undefined]
+    ]))
+
+  it.effect("may be those of a schedule, which ends when they end", () =>
+    waitsIn(Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 3 })), [
+      [{}, "retry.q.1000"],
+      [failedBefore(1), "retry.q.2000"],
+      [failedBefore(2), "retry.q.4000"],
+      [failedBefore(3), undefined]
+    ]))
+
+  it.effect("may be those of a schedule that ends after a time", () =>
+    waitsIn(Schedule.spaced("10 seconds").pipe(Schedule.upTo({ duration: "15 seconds" })), [
+      [{}, "retry.q.10000"],
+      [failedBefore(1), "retry.q.10000"],
+      [failedBefore(2), undefined]
+    ]))
+
+  it.effect("are no longer than a delay queue can be told", () =>
+    waitsIn(Schedule.exponential("1 day"), [[failedBefore(20), "retry.q.4294367295"]]))
+
+  it.effect("are at hand for any count that a publisher may claim", () =>
+    waitsIn(Schedule.spaced("1 second"), [[failedBefore(2 ** 50), "retry.q.1000"]]))
+
+  it.effect("begin anew for a message that has failed in another queue, or has no count", () =>
+    waitsIn(["1 second"], [
+      [failedBefore(1, "other"), "retry.q.1000"],
+      [failedBefore(-1), "retry.q.1000"],
+      [failedBefore(1.5), "retry.q.1000"],
+      [failedBefore("1"), "retry.q.1000"],
+      [failedBefore(null), "retry.q.1000"],
+      [failedBefore(1, 1), "retry.q.1000"],
+      [failedBefore(1), undefined]
+    ]))
+
+  it("are checked when the retry is made", () => {
+    for (const delay of [-1, Number.NaN, Infinity, Duration.days(50)]) {
+      assert.throws(() => AmqpFailure.retry({ delays: [1000, delay] }), /delays: must be/)
+    }
+  })
+})
+
+describe("a delay queue", () => {
+  it("keeps messages for a time, gives them back to their queue, and goes when it is not used", () => {
+    const { arguments: table, durable, exclusive, name } = AmqpFailure.delayQueue("orders", "1.5 seconds")
+    assert.deepStrictEqual({ durable, exclusive, name }, {
+      durable: true,
+      exclusive: false,
+      name: "retry.orders.1500"
+    })
+    assert.deepStrictEqual(table, {
+      "x-queue-type": "classic",
+      "x-message-ttl": 1500,
+      "x-expires": 601_500,
+      "x-dead-letter-exchange": "",
+      "x-dead-letter-routing-key": "orders"
+    })
+  })
+
+  it("has a delay, and a name that fits", () => {
+    for (const delay of [0, -1, Number.NaN, Infinity]) {
+      assert.throws(() => AmqpFailure.delayQueue("orders", delay), /delay: must be/)
+    }
+    assert.throws(() => AmqpFailure.delayQueue("o".repeat(250), "1 second"), /queue: a name holds at most 255 bytes/)
+  })
+})

@@ -1,0 +1,25 @@
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { wire } from "../../fixtures/wire.ts"
+import { ack, bodyBytes, connected, fork, methodBytes, rest, toQueue } from "../../support/scriptedPeer.ts"
+import { deliver, direct, openClient } from "../../support/scriptedRpc.ts"
+
+describe("a call", () => {
+  it.effect("C9: a reply with properties that can't be read does not end the connection", () =>
+    connected((peer, connection) =>
+      Effect.gen(function*() {
+        const { client, replyTag } = yield* openClient(peer)
+        yield* fork(client.call(AmqpMessage.text("request"), toQueue))
+        yield* peer.expectPublish("request")
+        yield* peer.send(1, ack(1))
+        yield* peer.push(
+          methodBytes(1, deliver(replyTag)),
+          // A table with a field of the type `z`, which does not exist.
+          wire(`02 0001 00000016 003c 0000 0000000000000001 2000 00000004 01"a" "z" 00 ce`),
+          bodyBytes(1, wire(`"m"`))
+        )
+        yield* rest
+        assert.strictEqual((yield* connection.state)._tag, "Open")
+      }), { server: direct }))
+})

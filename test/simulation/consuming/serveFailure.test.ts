@@ -1,0 +1,515 @@
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import { AmqpDecodeError } from "@effect-amqp/core/AmqpError"
+import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { assert, describe, it } from "@effect/vitest"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
+import * as References from "effect/References"
+import * as Schedule from "effect/Schedule"
+import * as TestClock from "effect/testing/TestClock"
+import { runInNewContext } from "node:vm"
+import { wire } from "../../fixtures/wire.ts"
+import {
+  ack,
+  assertWaits,
+  bodyBytes,
+  channelClose,
+  connected,
+  contentBytes,
+  declareOk,
+  deliverBytes,
+  fork,
+  handedBack,
+  methodBytes,
+  openConsumer,
+  rejected,
+  resultOf
+} from "../../support/scriptedPeer.ts"
+import type { Peer } from "../../support/scriptedPeer.ts"
+
+/** A handler as JavaScript may write it, or as `any` makes it compile. */
+const untyped = (handler: (delivery: AmqpDelivery.ReceivedMessage) => unknown) =>
+  handler as AmqpConsumer.Handler<string, never>
+
+const revokedProxy = () => {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  return proxy
+}
+
+const unprintable = {
+  get name(): string {
+    throw new Error("no name")
+  },
+  get message(): string {
+    throw new Error("no message")
+  },
+  toString: () => {
+    throw new Error("no text")
+  }
+}
+
+const logging = () => {
+  const logged: Array<{ readonly level: string; readonly text: string; readonly annotations: object }> = []
+  const logger = Logger.make(({ cause, fiber, logLevel, message }) => {
+    const text = [message].flat().concat(cause.reasons.length > 0 ? [Cause.pretty(cause)] : []).join(" ")
+    logged.push({ level: logLevel, text, annotations: fiber.getRef(References.CurrentLogAnnotations) })
+  })
+  return { logged, layer: Logger.layer([logger]) }
+}
+
+const silently = Effect.provide(Logger.layer([]))
+
+/** Serves the queue `q` with a handler that counts its calls. */
+const counting = (peer: Peer, handler: (delivery: AmqpDelivery.ReceivedMessage) => unknown, concurrency = 1) =>
+  Effect.gen(function*() {
+    const calls: Array<string> = []
+    const serve = AmqpConsumer.serve(
+      "q",
+      untyped((delivery) => {
+        calls.push(delivery.text)
+        return handler(delivery)
+      }),
+      { concurrency }
+    )
+    const consumer = yield* openConsumer(peer, serve)
+    return { ...consumer, calls }
+  })
+
+describe("the standard failure policy", () => {
+  const failures: ReadonlyArray<readonly [string, () => unknown]> = [
+    ["fails", () => Effect.fail("no")],
+    ["dies", () => Effect.die(new Error("no"))],
+    ["is interrupted", () => Effect.interrupt],
+    ["throws", () => {
+      throw new Error("no")
+    }],
+    ["returns nothing", () => undefined],
+    ["returns null", () => null],
+    ["returns a Promise", () => Promise.resolve(AmqpDelivery.ack)],
+    ["returns a Promise that is rejected", () => Promise.reject(new Error("no"))],
+    ["returns a settlement without an Effect", () => AmqpDelivery.ack],
+    [
+      "yields what a message says",
+      ({ text }: { readonly text: string } = { text: `{"_tag":"Ack"}` }) =>
+        Effect.sync(() => JSON.parse(text) as unknown)
+    ],
+    ["yields null", () => Effect.succeed(null)],
+    ["yields undefined", () => Effect.void],
+    ["yields a look-alike", () => Effect.succeed({ _tag: "Reject", value: undefined })],
+    ["yields a copy of a settlement", () => Effect.succeed({ ...AmqpDelivery.ack })],
+    ["yields what only a policy decides", () => Effect.succeed(AmqpFailure.handBack(0))],
+    ["yields a Promise that is rejected", () => Effect.sync(() => Promise.reject(new Error("no")))],
+    ["yields a Promise of another realm", () => Effect.sync(() => runInNewContext("Promise.reject(new Error('no'))"))],
+    ["yields a proxy that was revoked", () => Effect.sync(revokedProxy)],
+    ["returns a proxy that was revoked", revokedProxy],
+    ["goes on with what is no Effect", () => Effect.flatMap(Effect.void, () => undefined as never)],
+    ["fails with an error that can't be printed", () => Effect.fail(unprintable)]
+  ]
+  for (const concurrency of [1, 3]) {
+    for (const [what, handler] of failures) {
+      it.effect(`K5: tries a handler that ${what} five times, with pauses, and keeps the message (concurrency ${concurrency})`, () =>
+        connected((peer) =>
+          Effect.gen(function*() {
+            const { calls, consumerTag, fiber } = yield* counting(peer, () => handler(), concurrency)
+            yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+            yield* peer.expectNothing
+            for (const [index, pause] of [100, 400, 1600, 6400].entries()) {
+              assert.lengthOf(calls, index + 1)
+              yield* TestClock.adjust(pause - 1)
+              yield* peer.expectNothing
+              assert.lengthOf(calls, index + 1)
+              yield* TestClock.adjust(1)
+              yield* peer.expectNothing
+            }
+            assert.lengthOf(calls, 5)
+            yield* TestClock.adjust("59999 millis")
+            yield* peer.expectNothing
+            yield* TestClock.adjust("1 millis")
+            assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(1))
+            assert.lengthOf(calls, 5)
+            yield* assertWaits(fiber)
+          })
+        ).pipe(silently))
+    }
+  }
+
+  it.effect("keeps the order while it waits, and does not keep the others waiting once the message is held", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { calls, consumerTag } = yield* counting(
+          peer,
+          ({ text }) => text === "bad" ? Effect.fail("no") : Effect.succeed(AmqpDelivery.ack)
+        )
+        yield* peer.push(deliverBytes(1, consumerTag, 1, "bad"), deliverBytes(1, consumerTag, 2, "good"))
+        yield* TestClock.adjust("8499 millis")
+        yield* peer.expectNothing
+        assert.deepStrictEqual(calls, ["bad", "bad", "bad", "bad"])
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(2))
+        assert.deepStrictEqual(calls, ["bad", "bad", "bad", "bad", "bad", "good"])
+      })
+    ).pipe(silently))
+
+  it.effect("gives up at once what can't be read", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const error = new AmqpDecodeError({ problem: "Json", part: "body", description: "it is no JSON" })
+        const { calls, consumerTag } = yield* counting(peer, () => Effect.fail(error))
+        yield* peer.push(deliverBytes(1, consumerTag, 1, "?"))
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(1))
+        assert.lengthOf(calls, 1)
+      })
+    ).pipe(silently))
+
+  it.effect("C9, K7: has a message with properties that can't be read handled as any other", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag } = yield* counting(
+          peer,
+          ({ properties }) =>
+            Effect.succeed(properties.headers === undefined ? AmqpDelivery.ack : AmqpDelivery.requeue),
+          2
+        )
+        const method = { _tag: "basic.deliver", consumerTag, redelivered: true, exchange: "", routingKey: "q" } as const
+        yield* peer.push(
+          methodBytes(1, { ...method, deliveryTag: 1 }),
+          // A table with a field of the type `z`, which does not exist.
+          wire(`02 0001 00000016 003c 0000 0000000000000001 2000 00000004 01"a" "z" 00 ce`),
+          bodyBytes(1, wire(`"m"`)),
+          deliverBytes(1, consumerTag, 2, "m")
+        )
+        assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(2))
+        yield* TestClock.adjust("70 seconds")
+        assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(1))
+      })
+    ).pipe(silently))
+
+  it.effect("logs each failure with the queue, the message's id and the attempt, and says what to do", () => {
+    const { layer, logged } = logging()
+    return connected((peer) =>
+      Effect.gen(function*() {
+        const serve = AmqpConsumer.serve("q", () => Effect.fail(new RangeError("out of stock")))
+        const { consumerTag } = yield* openConsumer(peer, serve)
+        yield* peer.push(contentBytes(
+          1,
+          { _tag: "basic.deliver", consumerTag, deliveryTag: 1, redelivered: false, exchange: "", routingKey: "q" },
+          "m",
+          { messageId: "order-7" }
+        ))
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(logged.map(({ level }) => level), ["Warn", "Warn", "Warn", "Warn", "Error"])
+        for (const [index, { annotations, text }] of logged.entries()) {
+          assert.include(text, "The message \"order-7\" from the queue \"q\" was not handled")
+          assert.include(text, "RangeError: out of stock")
+          assert.notInclude(text, "[object")
+          assert.notInclude(text, "dead-lettered")
+          assert.deepInclude(annotations, { queue: "q", messageId: "order-7", attempt: index + 1 })
+        }
+        assert.include(logged[0].text, "is tried again in 100ms (try 1 of 5 failed)")
+        assert.include(logged[4].text, "stays in its queue")
+        assert.include(logged[4].text, "describe the queue with a deadLetterExchange, or decide with onFailure")
+        yield* TestClock.adjust("1 minute")
+        yield* peer.expect("basic.nack")
+      })
+    ).pipe(Effect.provide(layer))
+  })
+
+  it.effect("goes on after a logger that dies of an error that can't be printed", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { consumerTag, fiber } = yield* counting(
+          peer,
+          ({ text }) => text === "bad" ? Effect.fail(unprintable) : Effect.succeed(AmqpDelivery.ack)
+        )
+        yield* peer.push(deliverBytes(1, consumerTag, 1, "bad"), deliverBytes(1, consumerTag, 2, "good"))
+        yield* TestClock.adjust("9 seconds")
+        assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(2))
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(1))
+        yield* assertWaits(fiber)
+      })
+    ).pipe(Effect.provide(logging().layer)))
+
+  for (const concurrency of [1, 2]) {
+    it.effect(`goes on with a message whose fiber is interrupted during a pause (concurrency ${concurrency})`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+          const { calls, consumerTag } = yield* counting(peer, () =>
+            Effect.withFiber((fiber) => {
+              fibers.push(fiber)
+              return fibers.length === 1 ? Effect.fail("no") : Effect.succeed(AmqpDelivery.ack)
+            }), concurrency)
+          yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+          yield* TestClock.adjust("50 millis")
+          fibers[0]?.interruptUnsafe()
+          yield* TestClock.adjust("100 millis")
+          assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(1))
+          yield* peer.push(deliverBytes(1, consumerTag, 2, "next"))
+          assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(2))
+          assert.deepStrictEqual(calls, ["m", "m", "next"])
+        })
+      ).pipe(silently))
+  }
+
+  it.effect("ends its pauses at an ordered stop, and the message goes back", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        for (const wait of ["50 millis", "20 seconds"] as const) {
+          const { consumerTag, fiber } = yield* counting(peer, () => Effect.fail("no"))
+          yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+          yield* TestClock.adjust(wait)
+          const stopping = yield* fork(Fiber.interrupt(fiber))
+          // Closing the channel is what gives it back.
+          yield* peer.closeChannel()
+          yield* resultOf(stopping)
+        }
+      })
+    ).pipe(silently))
+})
+
+describe("a copy for the dead-letter target", () => {
+  const dead = { deadLetterExchange: "dlx", deadLetterRoutingKey: "dead" }
+
+  /** Serves a queue that is described, on channel 1. Its handler fails once. */
+  const failing = (peer: Peer, onFailure: AmqpFailure.OnFailure<unknown> = AmqpFailure.deadLetter) =>
+    Effect.gen(function*() {
+      const serve = AmqpConsumer.serve(AmqpQueue.classic("q", dead), () => Effect.fail("no"), { onFailure })
+      const fiber = yield* fork(serve)
+      yield* peer.openChannel()
+      yield* peer.answer(1, "queue.declare", declareOk("q"))
+      yield* peer.answer(1, "basic.qos", { _tag: "basic.qos-ok" })
+      const { consumerTag } = yield* peer.expect("basic.consume", 1)
+      yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
+      // No channel for copies before there is one to be made.
+      yield* peer.expectNothing
+      yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+      yield* peer.openChannel(2)
+      yield* peer.answer(2, "confirm.select", { _tag: "confirm.select-ok" })
+      const copy = yield* peer.expectPublish("m", 2)
+      return { consumerTag, fiber, copy }
+    })
+
+  it.effect("is published mandatory, on a channel of its own, and confirmed before the original is acknowledged", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { copy, fiber } = yield* failing(peer)
+        assert.deepStrictEqual([copy.exchange, copy.routingKey, copy.mandatory], ["dlx", "dead", true])
+        assert.deepInclude(copy.properties.headers, { "x-failure-count": 1, "x-failure-queue": "q" })
+        yield* peer.expectNothing
+        yield* peer.send(2, ack(1))
+        assert.deepStrictEqual(yield* peer.expect("basic.ack", 1), ack(1))
+        const stopping = yield* fork(Fiber.interrupt(fiber))
+        const { consumerTag } = yield* peer.expect("basic.cancel", 1)
+        yield* peer.send(1, { _tag: "basic.cancel-ok", consumerTag })
+        const closed = yield* Effect.map(peer.next, (next) => next?.channel ?? 0)
+        yield* peer.send(closed, { _tag: "channel.close-ok" })
+        const last = yield* Effect.map(peer.next, (next) => next?.channel ?? 0)
+        yield* peer.send(last, { _tag: "channel.close-ok" })
+        yield* resultOf(stopping)
+        assert.sameMembers([closed, last], [1, 2])
+      })
+    ).pipe(silently))
+
+  const misfortunes: ReadonlyArray<readonly [string, (peer: Peer) => Effect.Effect<unknown>]> = [
+    ["is refused", (peer) => peer.send(2, { ...handedBack(1), requeue: false })],
+    [
+      "comes back",
+      (peer) =>
+        peer.push(
+          contentBytes(
+            2,
+            { _tag: "basic.return", replyCode: 312, replyText: "NO_ROUTE", exchange: "dlx", routingKey: "dead" },
+            "m",
+            {}
+          ),
+          methodBytes(2, ack(1))
+        )
+    ],
+    [
+      "closes its channel",
+      (peer) => Effect.andThen(peer.send(2, channelClose(404, "no exchange")), peer.expect("channel.close-ok", 2))
+    ]
+  ]
+  for (const [what, misfortune] of misfortunes) {
+    it.effect(`that ${what} leaves the original in its queue, a minute later`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          yield* failing(peer)
+          yield* misfortune(peer)
+          yield* peer.expectNothing
+          yield* TestClock.adjust("59999 millis")
+          yield* peer.expectNothing
+          yield* TestClock.adjust("1 millis")
+          assert.deepStrictEqual(yield* peer.expect("basic.nack", 1), handedBack(1))
+        })
+      ).pipe(silently))
+  }
+})
+
+describe("onFailure", () => {
+  const mistakes: ReadonlyArray<readonly [string, () => unknown]> = [
+    ["throws", () => {
+      throw new Error("a mistake")
+    }],
+    ["dies", () => Effect.die("a mistake")],
+    ["is interrupted", () => Effect.interrupt],
+    ["returns nothing", () => undefined],
+    ["returns a Promise", () => Promise.resolve(AmqpDelivery.reject)],
+    ["yields a look-alike", () => Effect.succeed({ _tag: "Reject", value: undefined })],
+    ["yields undefined", () => Effect.void]
+  ]
+  for (const concurrency of [1, 2]) {
+    for (const [what, mistake] of mistakes) {
+      it.effect(`K5: that ${what} leaves it to the standard policy, and is logged (concurrency ${concurrency})`, () => {
+        const { layer, logged } = logging()
+        // As for handlers.
+        const onFailure = mistake as AmqpFailure.OnFailure<unknown>
+        return connected((peer) =>
+          Effect.gen(function*() {
+            const serve = AmqpConsumer.serve("q", () => Effect.fail("no"), { concurrency, onFailure })
+            const { consumerTag, fiber } = yield* openConsumer(peer, serve)
+            yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+            yield* TestClock.adjust("9 seconds")
+            yield* peer.expectNothing
+            yield* TestClock.adjust("1 minute")
+            assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(1))
+            assert.include(logged[0].text, "The policy onFailure failed itself")
+            yield* assertWaits(fiber)
+          })
+        ).pipe(Effect.provide(layer))
+      })
+    }
+  }
+
+  it.effect("decides how often and how long, by a list or a schedule", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const policies = [
+          AmqpFailure.retryInPlace({ pauses: ["1 second", "2 seconds"], otherwise: AmqpFailure.reject }),
+          AmqpFailure.retryInPlace({
+            pauses: Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 2 })),
+            otherwise: AmqpFailure.reject
+          })
+        ]
+        for (const onFailure of policies) {
+          let calls = 0
+          const serve = AmqpConsumer.serve("q", () => Effect.suspend(() => Effect.fail(++calls)), { onFailure })
+          const { consumerTag, fiber } = yield* openConsumer(peer, serve)
+          yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+          yield* peer.expectNothing
+          yield* TestClock.adjust("1 second")
+          yield* peer.expectNothing
+          assert.strictEqual(calls, 2)
+          yield* TestClock.adjust("2 seconds")
+          assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(1, false))
+          assert.strictEqual(calls, 3)
+          const stopping = yield* fork(Fiber.interrupt(fiber))
+          yield* peer.closeChannel()
+          yield* resultOf(stopping)
+        }
+      })
+    ).pipe(silently))
+
+  it("has its times and keys checked when it is made", () => {
+    for (const pause of [-1, Number.NaN, Infinity, 2 ** 31]) {
+      assert.throws(() => AmqpFailure.retryInPlace({ pauses: [1, pause] }), /pauses: must be/)
+      assert.throws(() => AmqpFailure.tryAgain(pause), /pause: must be/)
+      assert.throws(() => AmqpFailure.handBack(pause), /pause: must be/)
+      assert.throws(() => AmqpFailure.giveUp({ holdFor: pause }), /holdFor: must be/)
+    }
+    assert.throws(() => AmqpFailure.giveUp({ holdFor: 0 }), /holdFor: must be/)
+    // What JavaScript, or a variable of another type, may pass.
+    const wrong: object = { delay: ["1 second"] }
+    assert.throws(() => AmqpFailure.retryInPlace(wrong), /options of retryInPlace: there is no "delay"/)
+    assert.throws(() => AmqpFailure.giveUp(wrong), /options of giveUp: there is no "delay"/)
+    assert.throws(() => AmqpFailure.forward(AmqpQueue.route("q"), wrong), /options of forward: there is no "delay"/)
+    assert.throws(
+      () => AmqpFailure.retry(wrong as AmqpFailure.RetryOptions<unknown>),
+      /options of retry: there is no "delay"; did you mean "delays"/
+    )
+    const untyped = (options: unknown) => options as AmqpFailure.RetryOptions<unknown>
+    assert.throws(() => AmqpFailure.retry(untyped({})), /delays: must be a list/)
+    assert.throws(() => AmqpFailure.retry(untyped({ delays: "1 second" })), /delays: must be a list/)
+    assert.throws(
+      () => AmqpFailure.retry(untyped({ delays: [], otherwise: "reject" })),
+      /otherwise: must be a function/
+    )
+    assert.throws(() => AmqpFailure.retryInPlace(untyped({ pauses: 5 })), /pauses: must be a list/)
+    assert.throws(() => AmqpFailure.retryInPlace(untyped({ otherwise: null })), /otherwise: must be a function/)
+    // As code without types may call it.
+    for (const none of [null, 5, true, "fast"]) {
+      const options = none as unknown as object
+      assert.throws(() => AmqpFailure.retryInPlace(options), /options of retryInPlace: must be an object/)
+      assert.throws(() => AmqpFailure.giveUp(options), /options of giveUp: must be an object/)
+      assert.throws(() => AmqpFailure.retry(options as AmqpFailure.RetryOptions<unknown>), /options of retry: must be/)
+      const list = none as unknown as ReadonlyArray<number>
+      assert.throws(() => AmqpFailure.retryInPlace({ pauses: list }), /pauses: must be a list or a Schedule/)
+      assert.throws(() => AmqpFailure.retry({ delays: list }), /delays: must be a list or a Schedule/)
+    }
+    assert.throws(
+      () => AmqpFailure.forward({ exchang: "x" } as unknown as AmqpFailure.Destination),
+      /exchange: a destination has one/
+    )
+  })
+})
+
+describe("the scope of a message", () => {
+  it.effect("is closed when the handler has ended, before the settlement is sent", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const events: Array<string> = []
+        const serve = AmqpConsumer.serve("q", ({ text }) =>
+          Effect.acquireRelease(
+            Effect.sync(() => events.push(`${text} acquired`)),
+            () => Effect.andThen(Effect.sleep("1 second"), Effect.sync(() => events.push(`${text} released`)))
+          ).pipe(Effect.as(AmqpDelivery.ack)))
+        const { consumerTag } = yield* openConsumer(peer, serve)
+        yield* peer.push(deliverBytes(1, consumerTag, 1, "a"), deliverBytes(1, consumerTag, 2, "b"))
+        yield* peer.expectNothing
+        assert.deepStrictEqual(events, ["a acquired"])
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(1))
+        assert.deepStrictEqual(events, ["a acquired", "a released", "b acquired"])
+        yield* TestClock.adjust("1 second")
+        yield* peer.expect("basic.ack")
+      })
+    ))
+
+  it.effect("is closed when the handler fails, before it is tried again", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const events: Array<string> = []
+        const serve = AmqpConsumer.serve("q", () =>
+          Effect.andThen(
+            Effect.addFinalizer(() => Effect.sync(() => events.push("released"))),
+            Effect.suspend(() => events.push("called") < 3 ? Effect.fail("no") : Effect.succeed(AmqpDelivery.ack))
+          ))
+        const { consumerTag } = yield* openConsumer(peer, serve)
+        yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+        yield* TestClock.adjust("100 millis")
+        yield* peer.expect("basic.ack")
+        assert.deepStrictEqual(events, ["called", "released", "called", "released"])
+      })
+    ).pipe(silently))
+
+  it.effect("is part of the handler: a release that dies is a failure", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const serve = AmqpConsumer.serve(
+          "q",
+          () => Effect.as(Effect.addFinalizer(() => Effect.die("stuck")), AmqpDelivery.ack),
+          { onFailure: AmqpFailure.reject }
+        )
+        const { consumerTag } = yield* openConsumer(peer, serve)
+        yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
+        assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(1, false))
+      })
+    ).pipe(silently))
+})

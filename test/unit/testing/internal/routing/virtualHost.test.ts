@@ -1,0 +1,215 @@
+/**
+ * What a virtual host does without being asked, and says to those who look inside. What it answers to methods is in
+ * test/integration/testing/replies.test.ts.
+ */
+import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
+import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
+import type { Method } from "@effect-amqp/core/protocol/methods.generated"
+import { addressed } from "@effect-amqp/core/testing/internal/common/messageHeaders"
+import { rulesOf } from "@effect-amqp/core/testing/internal/common/rules"
+import type { Owner, Queue } from "@effect-amqp/core/testing/internal/queues/queue"
+import { VirtualHost } from "@effect-amqp/core/testing/internal/routing/virtualHost"
+import { assert, describe, it } from "@effect/vitest"
+import * as calls from "../../../../support/calls.ts"
+import { consume, ManualTimers, message, refusal, texts } from "../queues/queueSupport.ts"
+
+/** A virtual host that one connection works with. */
+class Fixture {
+  readonly timers = new ManualTimers()
+  readonly virtualHost = new VirtualHost("/", this.timers, rulesOf("3.10"), (action) => action())
+  readonly owner: Owner = { isOwner: true }
+
+  queue(name: string, options: Parameters<typeof calls.declareQueue>[1] = {}): Queue {
+    return this.virtualHost.declareQueue(as("queue.declare", calls.declareQueue(name, options)), this.owner)
+  }
+
+  exchange(name: string, options: Parameters<typeof calls.declareExchange>[1] = {}): void {
+    this.virtualHost.declareExchange(
+      as("exchange.declare", calls.declareExchange(name, { type: "fanout", ...options }))
+    )
+  }
+
+  bind(exchange: string, queue: string, routingKey = ""): void {
+    this.virtualHost.bindQueue(as("queue.bind", calls.bindQueue(exchange, queue, routingKey)), this.owner)
+  }
+
+  publish(exchange: string, routingKey: string, properties: BasicProperties = {}, text = "m") {
+    return this.virtualHost.publish(addressed({ ...message(text, properties), exchange, routingKey }))
+  }
+
+  get exchangeNames(): ReadonlyArray<string> {
+    return this.virtualHost.exchanges.map(({ name }) => name).filter((name) => name !== "" && !name.startsWith("amq."))
+  }
+
+  get queueNames(): ReadonlyArray<string> {
+    return this.virtualHost.queues.map(({ name }) => name)
+  }
+
+  get bindings(): ReadonlyArray<string> {
+    return this.virtualHost.bindings.map(({ destination, routingKey, source }) =>
+      `${source.name} ${routingKey} ${destination.name}`
+    )
+  }
+}
+
+const as = <Tag extends Method["_tag"]>(tag: Tag, { method }: calls.Step): Extract<Method, { readonly _tag: Tag }> => {
+  assert.strictEqual(method._tag, tag)
+  return method as Extract<Method, { readonly _tag: Tag }> // the tag was compared
+}
+
+const headersOf = (queue: Queue): FieldTable | undefined => queue.messages[0]?.message.properties.headers
+
+describe("a virtual host", () => {
+  it("has the exchanges that RabbitMQ predeclares", () => {
+    const { virtualHost } = new Fixture()
+    assert.deepStrictEqual(virtualHost.exchanges.map(({ internal, name, type }) => [name, type, internal]), [
+      ["", "direct", false],
+      ["amq.direct", "direct", false],
+      ["amq.fanout", "fanout", false],
+      ["amq.topic", "topic", false],
+      ["amq.headers", "headers", false],
+      ["amq.match", "headers", false],
+      ["amq.rabbitmq.trace", "topic", true]
+    ])
+  })
+
+  it("deletes a connection's exclusive queues with it, and what goes with their bindings", () => {
+    const fixture = new Fixture()
+    fixture.exchange("x", { autoDelete: true })
+    fixture.exchange("y")
+    const mine = fixture.queue("mine", { exclusive: true })
+    fixture.queue("shared")
+    fixture.bind("x", "mine", "k")
+    fixture.bind("y", "mine", "k")
+    fixture.bind("y", "shared", "k")
+    const consumer = consume(mine)
+    fixture.virtualHost.ownerClosed({ isOwner: true })
+    assert.deepStrictEqual(fixture.queueNames, ["mine", "shared"])
+    fixture.virtualHost.ownerClosed(fixture.owner)
+    assert.isTrue(consumer.isCancelled)
+    assert.deepStrictEqual(fixture.queueNames, ["shared"])
+    assert.deepStrictEqual(fixture.exchangeNames, ["y"])
+    assert.deepStrictEqual(fixture.bindings, ["y k shared"])
+  })
+
+  it("deletes a queue with its bindings when nobody uses it for its x-expires, or not any more", () => {
+    const fixture = new Fixture()
+    fixture.exchange("x")
+    fixture.queue("expires", { arguments: { "x-expires": 1000 } })
+    const deleted = fixture.queue("autoDelete", { autoDelete: true })
+    fixture.bind("x", "expires")
+    fixture.bind("x", "autoDelete")
+    fixture.timers.advance(999)
+    assert.deepStrictEqual(fixture.bindings, ["x  expires", "x  autoDelete"])
+    fixture.timers.advance(1)
+    assert.deepStrictEqual(fixture.bindings, ["x  autoDelete"])
+    deleted.cancel(consume(deleted))
+    assert.deepStrictEqual(fixture.queueNames, [])
+    assert.deepStrictEqual(fixture.bindings, [])
+  })
+
+  it("waits for x-expires anew when the queue is declared, also passively", () => {
+    const fixture = new Fixture()
+    const options = { arguments: { "x-expires": 1000 } }
+    fixture.queue("q", options)
+    fixture.timers.advance(999)
+    fixture.queue("q", options)
+    fixture.timers.advance(999)
+    fixture.queue("q", { passive: true })
+    fixture.timers.advance(999)
+    assert.deepStrictEqual(fixture.queueNames, ["q"])
+    fixture.timers.advance(1)
+    assert.deepStrictEqual(fixture.queueNames, [])
+  })
+
+  it("gives each queue without a name another one", () => {
+    const fixture = new Fixture()
+    const names = [fixture.queue(""), fixture.queue("")].map(({ name }) => name)
+    assert.isTrue(names.every((name) => name.startsWith("amq.gen-")))
+    assert.notStrictEqual(names[0], names[1])
+  })
+
+  it("leaves nothing behind when it is deleted", () => {
+    const fixture = new Fixture()
+    fixture.exchange("x")
+    const consumer = consume(fixture.queue("q", { arguments: { "x-expires": 1000 } }))
+    fixture.bind("x", "q")
+    fixture.virtualHost.delete()
+    assert.isTrue(consumer.isCancelled)
+    assert.deepStrictEqual([fixture.queueNames, fixture.exchangeNames, fixture.bindings], [[], [], []])
+    assert.strictEqual(fixture.timers.pendingCount, 0)
+  })
+})
+
+describe("a message", () => {
+  it("is routed if there is a queue for it, and accepted if none refused it", () => {
+    const fixture = new Fixture()
+    fixture.exchange("x")
+    fixture.queue("small", { arguments: { "x-max-length": 1, "x-overflow": "reject-publish" } })
+    fixture.queue("large")
+    assert.deepStrictEqual(fixture.publish("x", ""), { routed: false, accepted: true })
+    fixture.bind("x", "small")
+    fixture.bind("x", "large")
+    assert.deepStrictEqual(fixture.publish("x", ""), { routed: true, accepted: true })
+    assert.deepStrictEqual(fixture.publish("x", ""), { routed: true, accepted: false })
+    assert.deepStrictEqual(fixture.publish("", "large"), { routed: true, accepted: true })
+    assert.deepStrictEqual(fixture.virtualHost.queues.map(({ messageCount }) => messageCount), [1, 3])
+  })
+
+  it("shows the keys of its copies but not those of its blind copies", () => {
+    const fixture = new Fixture()
+    const [a, b, c] = ["a", "b", "c"].map((name) => fixture.queue(name))
+    fixture.publish("", "a", { headers: { CC: ["b"], BCC: ["c"], other: 1 } })
+    for (const queue of [a, b, c]) assert.deepStrictEqual(headersOf(queue), { CC: ["b"], other: 1 })
+  })
+
+  it("that is dropped goes to the dead-letter exchange, also to an internal one, and nowhere without one", () => {
+    const fixture = new Fixture()
+    const dropping = (name: string, exchange: string) =>
+      fixture.queue(name, { arguments: { "x-max-length": 0, "x-dead-letter-exchange": exchange } })
+    fixture.exchange("dead", { internal: true })
+    const dead = fixture.queue("q")
+    fixture.bind("dead", "q")
+    dropping("a", "dead")
+    dropping("b", "missing")
+    fixture.publish("", "a", {}, "to a")
+    fixture.publish("", "b", {}, "to b")
+    assert.deepStrictEqual(texts(dead.messages), ["to a"])
+  })
+
+  it("that is dropped goes by the keys of its copies and blind copies too, unless it is given another key", () => {
+    const fixture = new Fixture()
+    const dropping = (name: string, table: FieldTable) =>
+      fixture.queue(name, { arguments: { "x-max-length": 0, "x-dead-letter-exchange": "dead", ...table } })
+    fixture.exchange("dead", { type: "direct" })
+    const queues = ["own", "copy", "blind", "given"].map((name) => {
+      const queue = fixture.queue(name)
+      fixture.bind("dead", name, name)
+      return queue
+    })
+    const found = () => queues.map(({ messages }) => texts(messages))
+    const headers = { CC: ["copy"], BCC: ["blind"] }
+    fixture.exchange("x")
+    dropping("plain", {})
+    fixture.bind("x", "plain")
+    fixture.publish("x", "own", { headers }, "1")
+    assert.deepStrictEqual(found(), [["1"], ["1"], ["1"], []])
+    const [, , blind] = queues
+    assert.notProperty(headersOf(blind), "BCC")
+    const deaths = headersOf(blind)?.["x-death"]
+    assert.deepInclude(Array.isArray(deaths) ? deaths[0] : undefined, { "routing-keys": ["own", "copy"] })
+    dropping("keyed", { "x-dead-letter-routing-key": "given" })
+    fixture.exchange("y")
+    fixture.bind("y", "keyed")
+    fixture.publish("y", "own", { headers }, "2")
+    assert.deepStrictEqual(found(), [["1"], ["1"], ["1"], ["2"]])
+  })
+
+  it("is refused by an exchange that is not there", () => {
+    const fixture = new Fixture()
+    assert.strictEqual(
+      refusal(() => fixture.publish("x", "")),
+      "404 NOT_FOUND - no exchange 'x' in vhost '/'"
+    )
+  })
+})
