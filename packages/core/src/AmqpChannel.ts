@@ -23,9 +23,10 @@ import type { Channel, ChannelMode } from "./internal/channel/channel.ts"
 import type { Channels } from "./internal/channel/channels.ts"
 import * as Program from "./internal/channel/program.ts"
 import { sessionOf } from "./internal/connection/session.ts"
+import { routeOf } from "./internal/message/route.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { ProgramConfirms } from "./internal/publishing/programConfirms.ts"
-import * as Topology from "./internal/topology/declare.ts"
+import type * as Descriptions from "./internal/topology/descriptions.ts"
 
 /**
  * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. Not an `Effect`: run it
@@ -561,7 +562,7 @@ const refusalOr = <A>(channel: Channel, value: A): Effect.Effect<A, AmqpChannelE
  */
 export interface PublishOptions {
   /** The exchange, by name or as an `AmqpExchange`; `""` is the default exchange, which routes to the queue that the routing key names. */
-  readonly exchange: string | Topology.ExchangeDescription
+  readonly exchange: string | Descriptions.ExchangeDescription
   /** At most 255 bytes of UTF-8. */
   readonly routingKey: string
   /** Whether the publish fails with the reason `Returned` when no queue takes the message. Default: `false`: it is dropped. */
@@ -588,7 +589,7 @@ export const publish = (
 ): AmqpChannel<void, AmqpChannelError> =>
   Program.make((channel) => {
     const send = channel.step(() => {
-      const route = Topology.routeOf(options)
+      const route = routeOf(options)
       const { body, properties } = message
       const { programPublisher } = channel
       if (programPublisher === undefined) channel.publish(route, properties, body)

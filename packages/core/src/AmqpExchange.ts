@@ -15,7 +15,8 @@ import type { Channel } from "./internal/channel/channel.ts"
 import * as Program from "./internal/channel/program.ts"
 import { nearestName } from "./internal/errors/nearestName.ts"
 import * as Validation from "./internal/options/validation.ts"
-import * as Topology from "./internal/topology/declare.ts"
+import { bindExchange, declareAll } from "./internal/topology/declare.ts"
+import * as Descriptions from "./internal/topology/descriptions.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 
 // -----------------------------------------------------------------------------
@@ -36,7 +37,7 @@ export type ExchangeType = "direct" | "fanout" | "topic" | "headers"
  * @category models
  * @since 0.1.0
  */
-export interface AmqpExchange extends Topology.ExchangeDescription {}
+export interface AmqpExchange extends Descriptions.ExchangeDescription {}
 
 /**
  * What every exchange can be told.
@@ -93,7 +94,7 @@ export type MakeOptions =
 export const make = (name: string, options: MakeOptions): AmqpExchange => {
   Validation.knownKeys(options, ["type", "pluginType", ...optionKeys])
   const { alternateExchange, arguments: table = {} } = options
-  return Topology.describe({
+  return Descriptions.describe({
     name: Validation.nonEmptyName("exchange", name),
     type: typeOf(options),
     durable: Validation.flag("durable", options.durable, true),
@@ -102,10 +103,10 @@ export const make = (name: string, options: MakeOptions): AmqpExchange => {
     arguments: Validation.extend(table, {
       "alternate-exchange": alternateExchange === undefined
         ? undefined
-        : Validation.nonEmptyName("alternateExchange", Topology.nameOf(alternateExchange, "alternateExchange"))
+        : Validation.nonEmptyName("alternateExchange", Descriptions.nameOf(alternateExchange, "alternateExchange"))
     }),
     bindings: [],
-    references: Topology.described(alternateExchange)
+    references: Descriptions.described(alternateExchange)
   })
 }
 
@@ -181,9 +182,9 @@ export interface Binding {
   readonly arguments?: FieldTable | undefined
 }
 
-const describeBinding = (binding: Binding): Topology.BindingDescription => {
+const describeBinding = (binding: Binding): Descriptions.BindingDescription => {
   const { arguments: table = {}, routingKey = "", source } = Validation.knownKeys(binding, bindingKeys, "binding")
-  Validation.nonEmptyName("source", Topology.nameOf(source, "source"))
+  Validation.nonEmptyName("source", Descriptions.nameOf(source, "source"))
   return { exchange: source, routingKey: Validation.name("routingKey", routingKey), arguments: table }
 }
 
@@ -201,7 +202,7 @@ export const withBinding: {
 } = dual(
   2,
   (self: AmqpExchange, binding: Binding): AmqpExchange =>
-    Topology.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+    Descriptions.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
 )
 
 // -----------------------------------------------------------------------------
@@ -222,7 +223,7 @@ export const declare = (exchange: string | AmqpExchange): AmqpChannel<void, Amqp
   Program.make((channel) =>
     Effect.asVoid(Effect.flatMap(
       Validation.attempt(() => typeof exchange === "string" ? direct(exchange) : exchange),
-      (exchange) => Topology.declareAll(channel, [exchange], [])
+      (exchange) => declareAll(channel, [exchange], [])
     ))
   )
 
@@ -256,7 +257,7 @@ const onExchange = <A>(
   Program.make((channel) =>
     Effect.flatMap(
       Validation.attempt(() => {
-        const name = Topology.nameOf(exchange, "exchange")
+        const name = Descriptions.nameOf(exchange, "exchange")
         if (name !== "") return name
         throw Validation.invalid("exchange: must not be empty; the default exchange can only be published to")
       }),
@@ -275,7 +276,7 @@ export const bind = (exchange: string | AmqpExchange, binding: Binding): AmqpCha
   onExchange(exchange, (channel, name) =>
     Effect.flatMap(
       Validation.attempt(() => describeBinding(binding)),
-      (binding) => Effect.asVoid(Topology.bindExchange(channel, name, binding))
+      (binding) => Effect.asVoid(bindExchange(channel, name, binding))
     ))
 
 /**
@@ -294,7 +295,7 @@ export const unbind = (exchange: string | AmqpExchange, binding: Binding): AmqpC
           Effect.asVoid(channel.requestWith("exchange_exchange_bindings", {
             _tag: "exchange.unbind",
             destination: name,
-            source: Topology.nameOf(binding.exchange),
+            source: Descriptions.nameOf(binding.exchange),
             routingKey: binding.routingKey,
             noWait: false,
             arguments: binding.arguments

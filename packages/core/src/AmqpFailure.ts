@@ -27,10 +27,10 @@ import * as AmqpMessage from "./AmqpMessage.ts"
 import { AmqpPublisher } from "./AmqpPublisher.ts"
 import * as AmqpQueue from "./AmqpQueue.ts"
 import { annotationsOf } from "./internal/consuming/delivery.ts"
-import { field } from "./internal/consuming/queueKind.ts"
 import * as Settlements from "./internal/consuming/settlement.ts"
 import * as Validation from "./internal/options/validation.ts"
-import * as Topology from "./internal/topology/declare.ts"
+import * as Descriptions from "./internal/topology/descriptions.ts"
+import { fieldOf } from "./protocol/fieldTable.ts"
 
 // -----------------------------------------------------------------------------
 // policies
@@ -393,9 +393,9 @@ const deadLetterTarget = (
   { queue }: FailedAttempt
 ): { readonly exchange: string; readonly routingKey: string } | undefined => {
   if (queue === undefined) return undefined
-  const exchange = field(queue.arguments, "x-dead-letter-exchange")
+  const exchange = fieldOf(queue.arguments, "x-dead-letter-exchange")
   if (typeof exchange !== "string") return undefined
-  const key = field(queue.arguments, "x-dead-letter-routing-key")
+  const key = fieldOf(queue.arguments, "x-dead-letter-routing-key")
   const routingKey = typeof key === "string" ? key : originalRoutingKey(delivery)
   // Back into the queue that it came from it would fail again, and that without a pause.
   return exchange === "" && (routingKey === delivery.queue || routingKey === "") ? undefined : { exchange, routingKey }
@@ -610,7 +610,9 @@ export const forward = <E = unknown, R = never>(
       const { exchange, routingKey = historyOf(delivery).routingKey } = typeof destination === "function"
         ? destination(cause, delivery)
         : destination
-      const where = `exchange ${JSON.stringify(Topology.nameOf(exchange))}, routing key ${JSON.stringify(routingKey)}`
+      const where = `exchange ${JSON.stringify(Descriptions.nameOf(exchange))}, routing key ${
+        JSON.stringify(routingKey)
+      }`
       const { onCopyFailure = requeueLater } = options
       // Not before it is true.
       const log = (fate: string) => logFailure(Effect.logError, fate, cause, delivery, failed)

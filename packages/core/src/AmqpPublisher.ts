@@ -21,10 +21,12 @@ import { AmqpPublishAllError } from "./AmqpError.ts"
 import type { AmqpChannelError, AmqpPublishError } from "./AmqpError.ts"
 import type * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
-import type { Channel, Route } from "./internal/channel/channel.ts"
+import type { Channel } from "./internal/channel/channel.ts"
 import type { Outcome, PublishOwner } from "./internal/channel/confirmLedger.ts"
 import * as Program from "./internal/channel/program.ts"
 import { sessionOf } from "./internal/connection/session.ts"
+import type { Route } from "./internal/message/route.ts"
+import { routeIfValid, routeOf } from "./internal/message/route.ts"
 import * as Stamp from "./internal/message/stamp.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { addDefaults } from "./internal/publishing/publisherDefaults.ts"
@@ -33,7 +35,6 @@ import { startPublishing } from "./internal/publishing/publisherFiber.ts"
 import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing/publishQueue.ts"
 import type { Progress, Publishing, PublishJob, PublishTarget } from "./internal/publishing/publishQueue.ts"
 import * as Instruments from "./internal/telemetry/spans.ts"
-import * as Topology from "./internal/topology/declare.ts"
 
 /**
  * How a publisher limits itself.
@@ -212,7 +213,7 @@ export const make = Effect.fnUntraced(function*(
     publish: (message, given) =>
       Effect.suspend(() => {
         const options = defaults.toOptions(given)
-        const route = Topology.routeIfValid(options)
+        const route = routeIfValid(options)
         const publish = (message: AmqpMessage.AmqpMessage) => publishRetried(message, options)
         const prepared = prepare(message)
         return route === undefined
@@ -223,7 +224,7 @@ export const make = Effect.fnUntraced(function*(
       Effect.suspend(() =>
         instruments.sendMany(
           Instruments.publish,
-          typeof options === "function" ? undefined : Topology.routeIfValid(options),
+          typeof options === "function" ? undefined : routeIfValid(options),
           (toSpan) => publishMany(messages, options, (message) => toSpan(prepare(message)))
         )
       )
@@ -317,7 +318,7 @@ class PublishOne implements PublishJob, PublishOwner {
 
   send(channel: Channel): Progress {
     try {
-      const route = Topology.routeOf(this.options)
+      const route = routeOf(this.options)
       if (!this.publishing.admits(channel, route)) return "Waits"
       send(channel, this.message, route, this, 0)
     } catch (thrown) {
@@ -407,7 +408,7 @@ class PublishMany implements PublishJob, PublishOwner {
     index: number
   ): Progress {
     try {
-      const route = Topology.routeOf(options)
+      const route = routeOf(options)
       if (!this.publishing.admits(channel, route)) {
         this.held = { message, options, index }
         return "Waits"

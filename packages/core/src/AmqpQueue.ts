@@ -24,7 +24,8 @@ import * as Fetching from "./internal/consuming/basicGet.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import * as Moving from "./internal/moving/move.ts"
 import * as Validation from "./internal/options/validation.ts"
-import * as Topology from "./internal/topology/declare.ts"
+import { bindQueue, checkDeclaredName, declareAll } from "./internal/topology/declare.ts"
+import * as Descriptions from "./internal/topology/descriptions.ts"
 import * as QueueOptions from "./internal/topology/queueOptions.ts"
 import { optional } from "./internal/topology/queueOptions.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
@@ -50,7 +51,7 @@ export type QueueType = "classic" | "quorum" | "stream"
  * @since 0.1.0
  */
 export interface AmqpQueue<out Type extends QueueType = QueueType>
-  extends Topology.QueueDescription, Pipeable.Pipeable
+  extends Descriptions.QueueDescription, Pipeable.Pipeable
 {
   readonly type: Type
 }
@@ -184,7 +185,7 @@ const makeClassic = <Name extends string>(
 ): AmqpQueue<"classic"> & { readonly name: Name } => {
   const { maxPriority, overflow } = options
   QueueOptions.checkArguments(options.arguments)
-  return Topology.describe({
+  return Descriptions.describe({
     type: "classic",
     name,
     durable: Validation.flag("durable", options.durable, true),
@@ -254,7 +255,7 @@ export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"qu
     const needs = `a deadLetterExchange or a deadLetterQueue, and the overflow "reject-publish"`
     throw Validation.invalid(`deadLetterStrategy: "at-least-once" needs ${needs}`)
   }
-  return Topology.describe({
+  return Descriptions.describe({
     type: "quorum",
     name: Validation.nonEmptyName("queue", name),
     durable: true,
@@ -287,7 +288,7 @@ export const stream = (name: string, options: StreamOptions = {}): AmqpQueue<"st
   const { initialGroupSize, leaderLocator, maxAge, maxLengthBytes, segmentSizeBytes } = options
   QueueOptions.checkKeys("stream", options)
   QueueOptions.checkArguments(options.arguments)
-  return Topology.describe({
+  return Descriptions.describe({
     type: "stream",
     name: Validation.nonEmptyName("queue", name),
     durable: true,
@@ -327,9 +328,9 @@ export interface Binding {
   readonly arguments?: FieldTable | undefined
 }
 
-const describeBinding = (binding: Binding): Topology.BindingDescription => {
+const describeBinding = (binding: Binding): Descriptions.BindingDescription => {
   const { arguments: table = {}, exchange, routingKey = "" } = Validation.knownKeys(binding, bindingKeys, "binding")
-  Validation.nonEmptyName("exchange", Topology.nameOf(exchange, "exchange"))
+  Validation.nonEmptyName("exchange", Descriptions.nameOf(exchange, "exchange"))
   return { exchange, routingKey: Validation.name("routingKey", routingKey), arguments: table }
 }
 
@@ -358,7 +359,7 @@ export const withBinding: {
 } = dual(
   2,
   (self: AmqpQueue, binding: Binding): AmqpQueue =>
-    Topology.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+    Descriptions.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
 )
 
 // -----------------------------------------------------------------------------
@@ -384,7 +385,7 @@ export const route = <Queue extends string | AmqpQueue>(
   queue: Named<Queue>
 ): { readonly exchange: ""; readonly routingKey: string } => ({
   exchange: "",
-  routingKey: Topology.checkedName(queue)
+  routingKey: Descriptions.checkedName(queue)
 })
 
 /**
@@ -411,7 +412,7 @@ const onQueue = <A, E, R>(
   operation: (channel: Channel, name: string) => Effect.Effect<A, E, R>
 ): AmqpChannel<A, E | AmqpChannelError, R> =>
   Program.make((channel) =>
-    Effect.flatMap(Validation.attempt(() => Topology.checkedName(queue)), (name) => operation(channel, name))
+    Effect.flatMap(Validation.attempt(() => Descriptions.checkedName(queue)), (name) => operation(channel, name))
   )
 
 /** An operation that RabbitMQ answers for a stream by ending the whole connection (540). */
@@ -429,7 +430,7 @@ const onMessageQueue = <A, E, R>(
     ))
 
 /** A name alone says nothing of the type, which is then the virtual host's default. */
-const named = (name: string): Topology.QueueDescription => ({
+const named = (name: string): Descriptions.QueueDescription => ({
   name: Validation.nonEmptyName("queue", name),
   type: undefined,
   durable: true,
@@ -453,7 +454,7 @@ const named = (name: string): Topology.QueueDescription => ({
 export const declare = (queue: string | AmqpQueue): AmqpChannel<QueueInfo, AmqpChannelError> =>
   Program.make((channel) =>
     Validation.attempt(() => typeof queue === "string" ? named(queue) : queue).pipe(
-      Effect.flatMap((queue) => Topology.declareAll(channel, [], [queue])),
+      Effect.flatMap((queue) => declareAll(channel, [], [queue])),
       Effect.map(([answer]) => queueInfo(answer))
     )
   )
@@ -470,7 +471,7 @@ export const declarePassive = <Queue extends string | AmqpQueue>(
   onQueue(queue, (channel, name) =>
     Effect.map(
       Effect.andThen(
-        Validation.attempt(() => Topology.checkDeclaredName(name)),
+        Validation.attempt(() => checkDeclaredName(name)),
         channel.request({
           _tag: "queue.declare",
           queue: name,
@@ -498,7 +499,7 @@ export const bind = <Queue extends string | AmqpQueue>(
   onQueue(queue, (channel, name) =>
     Effect.flatMap(
       Validation.attempt(() => describeBinding(binding)),
-      (binding) => Effect.asVoid(Topology.bindQueue(channel, name, binding))
+      (binding) => Effect.asVoid(bindQueue(channel, name, binding))
     ))
 
 /**
@@ -518,7 +519,7 @@ export const unbind = <Queue extends string | AmqpQueue>(
         Effect.asVoid(channel.request({
           _tag: "queue.unbind",
           queue: name,
-          exchange: Topology.nameOf(binding.exchange),
+          exchange: Descriptions.nameOf(binding.exchange),
           routingKey: binding.routingKey,
           arguments: binding.arguments
         })))
@@ -855,7 +856,7 @@ const toMove = (
     .knownKeys(options, ["limit", "filter", "dryRun", "onProgress", "resetFailures", "maxFailures", "prefetch"])
   Validation.callable("filter", filter)
   Validation.callable("onProgress", onProgress)
-  const queue = Validation.name("from", Topology.checkedName(from))
+  const queue = Validation.name("from", Descriptions.checkedName(from))
   if (typeof from === "object" && from.type === "stream") throw Moving.isStream(queue)
   const route = typeof to === "function" ? undefined : routeTo(to)
   if (route?.exchange === "" && route.routingKey === queue) throw Moving.sameQueue(queue)
@@ -875,10 +876,10 @@ const toMove = (
 /** Where a target is, by names. Throws an `InvalidArgument`. */
 const routeTo = (to: MoveTarget): { readonly exchange: string; readonly routingKey: string } => {
   if (typeof to !== "object" || to === null || !("exchange" in to)) {
-    return { exchange: "", routingKey: Validation.name("to", Topology.checkedName(to)) }
+    return { exchange: "", routingKey: Validation.name("to", Descriptions.checkedName(to)) }
   }
   Validation.knownKeys(to, ["exchange", "routingKey"], "to")
-  const exchange = Validation.name("exchange", Topology.nameOf(to.exchange, "exchange"))
+  const exchange = Validation.name("exchange", Descriptions.nameOf(to.exchange, "exchange"))
   const checkKey = exchange === "" ? Validation.nonEmptyName : Validation.name
   return { exchange, routingKey: checkKey("routingKey", to.routingKey) }
 }

@@ -31,13 +31,13 @@ import { sessionOf } from "./internal/connection/session.ts"
 import * as ConsumerOptions from "./internal/consuming/consumerOptions.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import { checked } from "./internal/consuming/handlerResult.ts"
+import { routeIfValid, routeOf } from "./internal/message/route.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { addDefaults } from "./internal/publishing/publisherDefaults.ts"
 import { startPublishing } from "./internal/publishing/publisherFiber.ts"
 import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing/publishQueue.ts"
 import type { Progress, Publishing, PublishJob, PublishTarget } from "./internal/publishing/publishQueue.ts"
 import * as Instruments from "./internal/telemetry/spans.ts"
-import * as Topology from "./internal/topology/declare.ts"
 import { ReplyCode } from "./protocol/constants.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
 import type { BasicDeliver } from "./protocol/methods.generated.ts"
@@ -122,7 +122,7 @@ export const makeClient = Effect.fnUntraced(function*(
   return {
     call: (request, options) =>
       Effect.suspend(() => {
-        const route = Topology.routeIfValid(options)
+        const route = routeIfValid(options)
         return route === undefined
           ? call(request, options)
           : instruments.send(Instruments.call, request, route, (request) => call(request, options))
@@ -276,7 +276,7 @@ class Call implements PublishJob, PublishOwner {
     const correlationId = this.calls.nextId()
     try {
       const { body, properties } = this.request
-      const route = Topology.routeOf(mandatoryUnlessTold(this.options))
+      const route = routeOf(mandatoryUnlessTold(this.options))
       if (!this.publishing.admits(channel, route)) return "Waits"
       this.correlationId = correlationId
       this.calls.add(this, correlationId)

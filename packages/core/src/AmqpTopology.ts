@@ -16,7 +16,8 @@ import type { AmqpExchange } from "./AmqpExchange.ts"
 import { delete as deleteQueue } from "./AmqpQueue.ts"
 import type { AmqpQueue, QueueInfo } from "./AmqpQueue.ts"
 import * as Program from "./internal/channel/program.ts"
-import * as Topology from "./internal/topology/declare.ts"
+import { declareAll } from "./internal/topology/declare.ts"
+import * as Descriptions from "./internal/topology/descriptions.ts"
 
 /**
  * Exchanges and queues, each once, with all that they refer to.
@@ -58,9 +59,9 @@ export interface AmqpTopology {
  * @since 0.1.0
  */
 export const make = (...descriptions: ReadonlyArray<AmqpExchange | AmqpQueue>): AmqpTopology => {
-  return Object.freeze(Topology.collect(
-    descriptions.filter((description): description is AmqpExchange => !Topology.isQueue(description)),
-    descriptions.filter((description) => Topology.isQueue(description))
+  return Object.freeze(Descriptions.collect(
+    descriptions.filter((description): description is AmqpExchange => !Descriptions.isQueue(description)),
+    descriptions.filter((description) => Descriptions.isQueue(description))
   ))
 }
 
@@ -77,7 +78,7 @@ export const make = (...descriptions: ReadonlyArray<AmqpExchange | AmqpQueue>): 
 export const declare = (topology: AmqpTopology): AmqpChannel.AmqpChannel<ReadonlyArray<QueueInfo>, AmqpChannelError> =>
   Program.make((channel) =>
     Effect.map(
-      Topology.declareAll(channel, topology.exchanges, topology.queues),
+      declareAll(channel, topology.exchanges, topology.queues),
       (answers) =>
         answers.map(({ consumerCount, messageCount, queue }) => ({ name: queue, messageCount, consumerCount }))
     )

@@ -36,10 +36,11 @@ import type {
   SynchronousMethod
 } from "../../protocol/methods.generated.ts"
 import { EncodeError, ProtocolError } from "../../protocol/ProtocolError.ts"
-import { mayBeOfStream } from "../consuming/queueKind.ts"
 import { responsibleMethod } from "../errors/replyTexts.ts"
 import { knownEncoding, writeProperties } from "../message/properties.ts"
 import type { Properties } from "../message/properties.ts"
+import type { Route } from "../message/route.ts"
+import { mayBeOfStream } from "../message/streamOffset.ts"
 import type { Counts } from "../telemetry/counters.ts"
 import { Mailbox } from "../wire/mailbox.ts"
 import type { Outbound } from "../wire/outbound.ts"
@@ -52,13 +53,6 @@ import type { ChannelEvent, Request } from "./requestQueue.ts"
 
 /** What the broker does with publishes: takes them, confirms them, or waits for a commit. A channel keeps its mode. */
 export type ChannelMode = "plain" | "confirm" | "transaction"
-
-/** Where a message goes, and whether it comes back when no queue takes it. */
-export interface Route {
-  readonly exchange: string
-  readonly routingKey: string
-  readonly mandatory?: boolean | undefined
-}
 
 /** The publishes of one channel program. */
 export interface ProgramPublisher {

@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import { TypedField } from "../../protocol/fieldTable.ts"
 import type { FieldTable, FieldType, FieldValue } from "../../protocol/fieldTable.ts"
 import * as Validation from "../options/validation.ts"
-import type { QueueDescription } from "../topology/declare.ts"
+import type { QueueDescription } from "../topology/descriptions.ts"
 import type { OversizedPolicy } from "./oversizedMessages.ts"
 import type { SubscriptionOptions } from "./subscription.ts"
 

@@ -16,7 +16,7 @@ import * as Rendering from "../message/pretty.ts"
 import { decodeProperties } from "../message/properties.ts"
 import type { ReceivedProperties } from "../message/properties.ts"
 import * as Validation from "../options/validation.ts"
-import type { QueueDescription } from "../topology/declare.ts"
+import type { QueueDescription } from "../topology/descriptions.ts"
 import type { QueueKind } from "./queueKind.ts"
 
 /** Where messages come from: one object for all those of a consumer. */

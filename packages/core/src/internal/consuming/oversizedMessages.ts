@@ -5,12 +5,12 @@
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
 import type { Content } from "../../protocol/ContentAssembler.ts"
+import { fieldOf } from "../../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
 import type { Session } from "../connection/session.ts"
-import type { QueueDescription } from "../topology/declare.ts"
+import type { QueueDescription } from "../topology/descriptions.ts"
 import type { ConsumerSource } from "./delivery.ts"
-import { field } from "./queueKind.ts"
 import { defaultHoldMillis } from "./settlement.ts"
 
 export type OversizedPolicy = "deadLetter" | "keep" | "reject"
@@ -103,8 +103,8 @@ const sentence = ({ bodySize }: Content, { queue }: ConsumerSource, limit: numbe
 
 /** The queue that rejected messages of a queue go to, where its description names one and no exchange is in between. */
 const deadLetterQueue = (description: QueueDescription | undefined, routingKey: string): string | undefined => {
-  if (description === undefined || field(description.arguments, "x-dead-letter-exchange") !== "") return undefined
-  const key = field(description.arguments, "x-dead-letter-routing-key") ?? routingKey
+  if (description === undefined || fieldOf(description.arguments, "x-dead-letter-exchange") !== "") return undefined
+  const key = fieldOf(description.arguments, "x-dead-letter-routing-key") ?? routingKey
   return typeof key === "string" && key !== "" && key !== description.name ? key : undefined
 }
 

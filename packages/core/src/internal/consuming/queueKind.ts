@@ -7,25 +7,7 @@
  * copies of a stream's, so the header alone decides nothing: then the broker is asked.
  */
 import * as Effect from "effect/Effect"
-import { decodeProperties } from "../../protocol/BasicProperties.ts"
-import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
-
-/** The argument of a consumer of a stream, and the header of what it is sent (RabbitMQ, "Streams"). */
-export const offsetKey = "x-stream-offset"
-
-/** An entry of a table. */
-export const field = (table: FieldTable, key: string): FieldValue | undefined =>
-  Object.hasOwn(table, key) ? table[key] : undefined
-
-/** Whether a message has the header that streams set. Properties that can't be read are not a stream's, which writes them anew. */
-export const mayBeOfStream = (properties: Uint8Array): boolean => {
-  try {
-    const { headers } = decodeProperties(properties)
-    return headers !== undefined && field(headers, offsetKey) !== undefined
-  } catch {
-    return false
-  }
-}
+import { mayBeOfStream } from "../message/streamOffset.ts"
 
 export class QueueKind {
   /** `undefined`: not known yet. */

@@ -9,9 +9,9 @@
  * - `DrainThenCancel`: RabbitMQ counts what comes back with a closed channel as an attempt, and from 4.3 on not what is handed back by
  *   `basic.nack`. For queues that may have a single active consumer, as far as their name tells.
  */
+import { fieldOf } from "../../protocol/fieldTable.ts"
 import type { Session } from "../connection/session.ts"
-import type { QueueDescription } from "../topology/declare.ts"
-import { field } from "./queueKind.ts"
+import type { QueueDescription } from "../topology/descriptions.ts"
 
 export interface StopOrder {
   readonly kind: "Cancel" | "Drain" | "DrainThenCancel"
@@ -42,12 +42,12 @@ export const stopOrderOf = (
 }
 
 const isSingleActive = ({ arguments: table }: QueueDescription): boolean =>
-  field(table, "x-single-active-consumer") === true
+  fieldOf(table, "x-single-active-consumer") === true
 
 /** Whether the broker is RabbitMQ of this version or a later one. */
 const isSince = ({ serverProperties }: Session, major: number, minor: number): boolean => {
-  const product = field(serverProperties, "product")
-  const version = field(serverProperties, "version")
+  const product = fieldOf(serverProperties, "product")
+  const version = fieldOf(serverProperties, "version")
   const [, first, second] = typeof version === "string" ? /^(\d+)\.(\d+)/.exec(version) ?? [] : []
   if (product !== "RabbitMQ" || first === undefined || second === undefined) return false
   return Number(first) > major || (Number(first) === major && Number(second) >= minor)

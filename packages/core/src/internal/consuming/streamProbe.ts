@@ -4,9 +4,11 @@
 import * as Effect from "effect/Effect"
 import { ReplyCode } from "../../protocol/constants.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
+import { fieldOf } from "../../protocol/fieldTable.ts"
 import type { Session } from "../connection/session.ts"
-import type { QueueDescription } from "../topology/declare.ts"
-import { field, offsetKey, QueueKind } from "./queueKind.ts"
+import { offsetKey } from "../message/streamOffset.ts"
+import type { QueueDescription } from "../topology/descriptions.ts"
+import { QueueKind } from "./queueKind.ts"
 
 /** The kind of a queue that is consumed with these arguments. */
 export const kindOf = (
@@ -18,7 +20,7 @@ export const kindOf = (
 
 const isKnownStream = (queue: string | QueueDescription, table: FieldTable): boolean | undefined => {
   if (typeof queue === "object" && queue.type !== undefined) return queue.type === "stream"
-  return field(table, offsetKey) === undefined ? undefined : true
+  return fieldOf(table, offsetKey) === undefined ? undefined : true
 }
 
 /**

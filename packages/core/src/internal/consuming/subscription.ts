@@ -13,13 +13,14 @@ import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import type { Channel, ConsumerSink } from "../channel/channel.ts"
 import type { Session } from "../connection/session.ts"
+import { offsetKey } from "../message/streamOffset.ts"
 import * as Validation from "../options/validation.ts"
-import * as Topology from "../topology/declare.ts"
+import { declareAll } from "../topology/declare.ts"
+import type * as Descriptions from "../topology/descriptions.ts"
 import { sizeOf } from "./delivery.ts"
 import type { ConsumerSource } from "./delivery.ts"
 import { OversizedMessages } from "./oversizedMessages.ts"
 import type { OversizedPolicy } from "./oversizedMessages.ts"
-import { offsetKey } from "./queueKind.ts"
 import type { QueueKind } from "./queueKind.ts"
 import { stopOrderOf } from "./stopOrder.ts"
 import type { StopOrder } from "./stopOrder.ts"
@@ -29,7 +30,7 @@ export type SubscriptionError = AmqpChannelError | AmqpConsumerCancelled
 
 export interface SubscriptionOptions {
   /** Those that are described are declared first. */
-  readonly queues: ReadonlyArray<string | Topology.QueueDescription>
+  readonly queues: ReadonlyArray<string | Descriptions.QueueDescription>
   readonly prefetch: number
   readonly noAck: boolean
   readonly exclusive: boolean
@@ -208,7 +209,7 @@ export class Subscription<A extends Item> implements ConsumerSink {
       if (typeof queue === "string") {
         names.push(queue)
       } else {
-        const [declared] = yield* Topology.declareAll(this.channel, [], [queue])
+        const [declared] = yield* declareAll(this.channel, [], [queue])
         names.push(declared.queue)
       }
     }

@@ -3,9 +3,10 @@
  */
 import * as Effect from "effect/Effect"
 import { AmqpPublishAllError } from "../../AmqpError.ts"
-import type { Channel, ProgramPublisher, Route } from "../channel/channel.ts"
+import type { Channel, ProgramPublisher } from "../channel/channel.ts"
 import type { ConfirmLedger, Outcome, PublishOwner } from "../channel/confirmLedger.ts"
 import type { Properties } from "../message/properties.ts"
+import type { Route } from "../message/route.ts"
 import { failureOf } from "./publishQueue.ts"
 
 /** How many publishes a program may have in flight. */

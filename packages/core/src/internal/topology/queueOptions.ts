@@ -5,8 +5,8 @@ import type * as Duration from "effect/Duration"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 import { nearestName } from "../errors/nearestName.ts"
 import * as Validation from "../options/validation.ts"
-import * as Topology from "./declare.ts"
-import type { ExchangeDescription, QueueDescription } from "./declare.ts"
+import * as Descriptions from "./descriptions.ts"
+import type { ExchangeDescription, QueueDescription } from "./descriptions.ts"
 
 type Kind = "classic" | "server-named" | "quorum" | "stream"
 
@@ -94,7 +94,7 @@ const deadLettersOf = (
     }
     return {
       exchange: "",
-      routingKey: Validation.nonEmptyName("deadLetterQueue", Topology.nameOf(deadLetterQueue, "deadLetterQueue"))
+      routingKey: Validation.nonEmptyName("deadLetterQueue", Descriptions.nameOf(deadLetterQueue, "deadLetterQueue"))
     }
   }
   const hasExchange = deadLetterExchange !== undefined || argument(table, "x-dead-letter-exchange") !== undefined
@@ -104,7 +104,7 @@ const deadLettersOf = (
   return {
     exchange: optional(
       deadLetterExchange,
-      (exchange) => Validation.name("deadLetterExchange", Topology.nameOf(exchange, "deadLetterExchange"))
+      (exchange) => Validation.name("deadLetterExchange", Descriptions.nameOf(exchange, "deadLetterExchange"))
     ),
     routingKey: optional(deadLetterRoutingKey, (key) => Validation.name("deadLetterRoutingKey", key))
   }
@@ -114,7 +114,7 @@ const deadLettersOf = (
 export const referencesOf = (
   { deadLetterExchange, deadLetterQueue }: MessageQueueOptions
 ): ReadonlyArray<ExchangeDescription | QueueDescription> => [
-  ...Topology.described(deadLetterExchange),
+  ...Descriptions.described(deadLetterExchange),
   ...(typeof deadLetterQueue === "object" ? [deadLetterQueue] : [])
 ]
 

@@ -1,0 +1,54 @@
+/**
+ * Where messages go: an exchange and a routing key, checked.
+ */
+import { InvalidArgument } from "../../AmqpError.ts"
+import { EncodeError } from "../../protocol/ProtocolError.ts"
+
+/** Where a message goes, and whether the broker returns it when no queue takes it. */
+export interface Route {
+  readonly exchange: string
+  readonly routingKey: string
+  readonly mandatory?: boolean | undefined
+}
+
+/** A route as users give it: the exchange by its name, or described. */
+interface RouteOptions {
+  readonly exchange: string | { readonly name: string }
+  readonly routingKey: string
+  readonly mandatory?: boolean | undefined
+}
+
+/** Where a message goes, by names. Throws an `EncodeError` for options that are not those of a publish. */
+export const routeOf = (options: RouteOptions): Route => {
+  // As many comparisons as there are keys: this is done for each message.
+  for (const key in options) {
+    if (key !== "exchange" && key !== "routingKey" && key !== "mandatory") throw unknownRouteKey(key)
+  }
+  const { exchange, mandatory, routingKey } = options
+  if (typeof routingKey !== "string") throw new EncodeError({ message: "routingKey: must be a string" })
+  if (typeof exchange !== "string" && typeof nameIn(exchange) !== "string") {
+    throw new EncodeError({ message: "exchange: must be a name or an AmqpExchange; \"\" is the default exchange" })
+  }
+  if (mandatory !== undefined && typeof mandatory !== "boolean") {
+    throw new EncodeError({ message: "mandatory: must be true or false" })
+  }
+  // What was checked is what is sent, whatever the caller's object becomes meanwhile.
+  return { exchange: typeof exchange === "string" ? exchange : exchange.name, routingKey, mandatory }
+}
+
+/** As {@link routeOf}, or nothing: the publish reports what is wrong. */
+export const routeIfValid = (options: RouteOptions): Route | undefined => {
+  try {
+    return routeOf(options)
+  } catch {
+    return undefined
+  }
+}
+
+/** What types rule out, and a program in JavaScript passes. */
+const nameIn = (exchange: { readonly name?: unknown } | null | undefined): unknown => exchange?.name
+
+const unknownRouteKey = (key: string): EncodeError => {
+  const { message } = InvalidArgument.unknownKey("publish options", key, ["exchange", "routingKey", "mandatory"])
+  return new EncodeError({ message })
+}
