@@ -22,7 +22,7 @@ import type * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel/channel.ts"
 import type { Channels } from "./internal/channel/channels.ts"
 import * as Program from "./internal/channel/program.ts"
-import { sessionOf } from "./internal/connection/session.ts"
+import { sessionOf } from "./internal/connection/sessionRegistry.ts"
 import { routeOf } from "./internal/message/route.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { ProgramConfirms } from "./internal/publishing/programConfirms.ts"
@@ -417,7 +417,9 @@ export const run = <A, E, R>(
   withChannel("run", (channel, program) =>
     Effect.flatMap(program(self), (value) =>
       // How long the close takes is up to how much was published: the wait is not bounded, but can be interrupted.
-      channel.unconfirmed ? Effect.flatMap(channel.close, () => refusalOr(channel, value)) : Effect.succeed(value)))
+      channel.lease.isUnconfirmed
+        ? Effect.flatMap(channel.close, () => refusalOr(channel, value))
+        : Effect.succeed(value)))
 
 /**
  * Runs the program as {@link run} does, and succeeds only when the broker has confirmed each of its publishes (RabbitMQ,
@@ -493,11 +495,7 @@ export const transaction = <A, E, R>(
   withChannel(
     "transaction",
     (channel, program) =>
-      Effect.flatMap(program(self), (value) =>
-        Effect.flatMap(Effect.uninterruptible(channel.request({ _tag: "tx.commit" })), () => {
-          channel.unconfirmed = false
-          return refusalOr(channel, value)
-        }))
+      Effect.flatMap(program(self), (value) => Effect.flatMap(channel.commit, () => refusalOr(channel, value)))
   )
 
 const modes: Readonly<Record<Program.Runner, ChannelMode>> = {
@@ -545,7 +543,7 @@ const useChannel = <A, E, R>(
 
 /** What the broker had against the publishes of a program, or the program's value. */
 const refusalOr = <A>(channel: Channel, value: A): Effect.Effect<A, AmqpChannelError> => {
-  const { failure, returned } = channel
+  const { failure, lease: { firstReturned: returned } } = channel
   if (failure !== undefined && failure.reason._tag !== "ChannelClosed") return Effect.fail(failure)
   return returned === undefined ? Effect.succeed(value) : Effect.fail(new AmqpChannelError({ reason: returned }))
 }
@@ -631,7 +629,7 @@ export const qos = (options: {
         }
       }),
       ({ global, prefetchCount }) => {
-        channel.isAltered = true
+        channel.lease.altered()
         return Effect.asVoid(channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global }))
       }
     )

@@ -32,6 +32,7 @@ import { AmqpConnectionError } from "./AmqpError.ts"
 import type { CredentialsUnavailable } from "./AmqpError.ts"
 import * as AmqpSasl from "./AmqpSasl.ts"
 import * as Session from "./internal/connection/session.ts"
+import { register } from "./internal/connection/sessionRegistry.ts"
 import { clientPropertiesOf, isTable } from "./internal/options/clientProperties.ts"
 import * as internal from "./internal/options/passwordExposure.ts"
 import type { SessionOptions } from "./internal/options/sessionOptions.ts"
@@ -397,7 +398,7 @@ export const make = Effect.fnUntraced(function*(
     Effect.forkIn(scope, { startImmediately: true })
   )
   const connection = connectionOf(session)
-  Session.register(connection, session)
+  register(connection, session)
   return connection
 })
 
@@ -446,7 +447,7 @@ const connectionOf = (session: Session.Session): AmqpConnection["Service"] => {
     capabilities: new Set(
       isTable(capabilities) ? Object.keys(capabilities).filter((key) => capabilities[key] === true) : []
     ),
-    mechanism: session.mechanism,
+    mechanism: session.login.mechanism,
     negotiated: {
       frameMax: tuning.frameMax,
       channelMax: tuning.channelMax,

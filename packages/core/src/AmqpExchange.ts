@@ -12,6 +12,7 @@ import { dual } from "effect/Function"
 import type { AmqpChannel } from "./AmqpChannel.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
 import type { Channel } from "./internal/channel/channel.ts"
+import { passiveExchangeDeclare } from "./internal/channel/methods.ts"
 import * as Program from "./internal/channel/program.ts"
 import { nearestName } from "./internal/errors/nearestName.ts"
 import * as Validation from "./internal/options/validation.ts"
@@ -236,18 +237,9 @@ export const declare = (exchange: string | AmqpExchange): AmqpChannel<void, Amqp
  */
 export const declarePassive = (exchange: string | AmqpExchange): AmqpChannel<void, AmqpChannelError> =>
   onExchange(exchange, (channel, name) =>
-    Effect.asVoid(channel.request({
-      _tag: "exchange.declare",
-      exchange: name,
-      // The broker asks for a type, and does not compare it.
-      type: typeof exchange === "string" ? "direct" : exchange.type,
-      passive: true,
-      durable: false,
-      autoDelete: false,
-      internal: false,
-      noWait: false,
-      arguments: {}
-    })))
+    Effect.asVoid(
+      channel.request(passiveExchangeDeclare(name, typeof exchange === "string" ? undefined : exchange.type))
+    ))
 
 /** An operation on an exchange other than the default exchange, which allows none. */
 const onExchange = <A>(

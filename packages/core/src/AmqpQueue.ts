@@ -18,8 +18,9 @@ import type * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError, AmqpMoveError } from "./AmqpError.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
 import type { Channel } from "./internal/channel/channel.ts"
+import { passiveQueueDeclare } from "./internal/channel/methods.ts"
 import * as Program from "./internal/channel/program.ts"
-import { sessionOf } from "./internal/connection/session.ts"
+import { sessionOf } from "./internal/connection/sessionRegistry.ts"
 import * as Fetching from "./internal/consuming/basicGet.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import * as Moving from "./internal/moving/move.ts"
@@ -472,16 +473,7 @@ export const declarePassive = <Queue extends string | AmqpQueue>(
     Effect.map(
       Effect.andThen(
         Validation.attempt(() => checkDeclaredName(name)),
-        channel.request({
-          _tag: "queue.declare",
-          queue: name,
-          passive: true,
-          durable: false,
-          exclusive: false,
-          autoDelete: false,
-          noWait: false,
-          arguments: {}
-        })
+        channel.request(passiveQueueDeclare(name))
       ),
       queueInfo
     ))
@@ -584,7 +576,7 @@ const remove: {
         Effect.map(
           channel.request({ _tag: "queue.delete", queue: name, ifUnused, ifEmpty, noWait: false }),
           ({ messageCount }) => {
-            if (channel.queuesRead.has(name)) channel.queuesRead.set(name, "deleted")
+            channel.lease.deleted(name)
             return messageCount
           }
         ))

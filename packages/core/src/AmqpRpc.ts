@@ -22,12 +22,13 @@ import * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
-import type { Channel, ConsumerSink } from "./internal/channel/channel.ts"
+import type { Channel } from "./internal/channel/channel.ts"
 import { innocent } from "./internal/channel/closeCause.ts"
 import type { Outcome, PublishOwner } from "./internal/channel/confirmLedger.ts"
+import type { ConsumerSink } from "./internal/channel/consumers.ts"
 import * as Program from "./internal/channel/program.ts"
-import { Occasional } from "./internal/common/occasionalLog.ts"
-import { sessionOf } from "./internal/connection/session.ts"
+import { OccasionalLog } from "./internal/common/occasionalLog.ts"
+import { sessionOf } from "./internal/connection/sessionRegistry.ts"
 import * as ConsumerOptions from "./internal/consuming/consumerOptions.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import { checked } from "./internal/consuming/handlerResult.ts"
@@ -104,7 +105,7 @@ export const makeClient = Effect.fnUntraced(function*(
     return { limits: resolveLimits(known), defaults: addDefaults(known.defaults) }
   })
   const session = sessionOf(yield* AmqpConnection.AmqpConnection)
-  const calls = new Calls(new Occasional(yield* Clock.Clock))
+  const calls = new Calls(new OccasionalLog(yield* Clock.Clock))
   const publishing = yield* startPublishing(session, limits, (channel) => calls.listen(channel))
   const call: AmqpRpcClient["Service"]["call"] = (request, options) =>
     Effect.callback((resume) => {
@@ -151,11 +152,11 @@ class Calls implements ConsumerSink {
     return this.waiting.size > 0
   }
   private readonly waiting = new Map<string, Call>()
-  private readonly log: Occasional
+  private readonly log: OccasionalLog
   private channel: Channel | undefined
   private next = 1
 
-  constructor(log: Occasional) {
+  constructor(log: OccasionalLog) {
     this.log = log
   }
 

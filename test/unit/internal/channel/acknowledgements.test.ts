@@ -9,7 +9,7 @@ import { assert, describe, it } from "@effect/vitest"
 /** The settlements of a channel, and what they send, in short. */
 const settling = () => {
   const counts = new Counts()
-  const outbound = new Outbound(counts)
+  const outbound = new Outbound(counts, { roomAwaited: () => {}, bodyDetached: () => {} })
   const acknowledgements = new Acknowledgements(outbound, 1, true, counts)
   const sent = (): ReadonlyArray<string> => {
     acknowledgements.flush()

@@ -13,6 +13,7 @@ import { ReplyCode } from "../../protocol/constants.ts"
 import { encodeMethodFrame } from "../../protocol/frames.ts"
 import type { BasicNack, BasicReject } from "../../protocol/methods.generated.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
+import { copyRing } from "../common/ring.ts"
 import type { Counts } from "../telemetry/counters.ts"
 import type { Outbound } from "../wire/outbound.ts"
 
@@ -129,10 +130,8 @@ export class Acknowledgements {
     const count = this.openCount
     if (count === 0) return
     this.counts.requeued += count
-    const writer = this.outbound.writerOf(this.channel)
     const deliveryTag = this.lastTag
-    encodeMethodFrame(writer, this.channel, { _tag: "basic.nack", deliveryTag, multiple: true, requeue: true })
-    this.outbound.commit(writer)
+    this.outbound.sendMethod(this.channel, { _tag: "basic.nack", deliveryTag, multiple: true, requeue: true })
     this.close()
   }
 
@@ -156,15 +155,12 @@ export class Acknowledgements {
     const { journal = [] } = this
     this.journal = undefined
     for (const deliveryTag of journal) {
-      const writer = this.outbound.writerOf(this.channel)
-      encodeMethodFrame(
-        writer,
+      this.outbound.sendMethod(
         this.channel,
         this.hasNack
           ? { _tag: "basic.nack", deliveryTag, multiple: false, requeue: true }
           : { _tag: "basic.reject", deliveryTag, requeue: true }
       )
-      this.outbound.commit(writer)
     }
     return journal.length > 0
   }
@@ -178,9 +174,7 @@ export class Acknowledgements {
     this.states[entry & this.mask] = isSettled
     this.advance()
     this.journal?.push(tag)
-    const writer = this.outbound.writerOf(this.channel)
-    encodeMethodFrame(writer, this.channel, method)
-    this.outbound.commit(writer)
+    this.outbound.sendMethod(this.channel, method)
     return true
   }
 
@@ -242,16 +236,9 @@ export class Acknowledgements {
   }
 
   private grow(): void {
-    const { mask } = this
-    const size = (mask + 1) * 2
-    const states = new Uint8Array(size)
-    const tags = new Float64Array(size)
-    for (let entry = this.base; entry < this.next; entry++) {
-      states[entry & (size - 1)] = this.states[entry & mask]
-      tags[entry & (size - 1)] = this.tags[entry & mask]
-    }
-    this.states = states
-    this.tags = tags
+    const size = (this.mask + 1) * 2
+    this.states = copyRing(this.states, new Uint8Array(size), this.base, this.next)
+    this.tags = copyRing(this.tags, new Float64Array(size), this.base, this.next)
     this.mask = size - 1
   }
 }

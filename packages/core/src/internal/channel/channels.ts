@@ -14,6 +14,7 @@ import { ProtocolError } from "../../protocol/ProtocolError.ts"
 import type { SessionOptions } from "../options/sessionOptions.ts"
 import { Channel } from "./channel.ts"
 import type { ChannelHost, ChannelMode } from "./channel.ts"
+import { lostChannel } from "./channelErrors.ts"
 import { ChannelNumbers } from "./channelNumbers.ts"
 
 /** What the channels need of their session, besides what each of them needs. */
@@ -59,7 +60,7 @@ export class Channels {
   }
 
   /** Whether the broker owes an answer on one of them. */
-  get expectReply(): boolean {
+  get expectsReply(): boolean {
     for (const channel of this.open.values()) if (channel.expectsReply) return true
     return false
   }
@@ -251,7 +252,3 @@ export class Channels {
 
 const selectMode = (channel: Channel, mode: ChannelMode): Effect.Effect<unknown, AmqpError.AmqpChannelError> =>
   mode === "plain" ? Effect.void : mode === "confirm" ? channel.confirmSelect : channel.transactionSelect
-
-/** How the loss of the connection looks to what used a channel of it. */
-export const lostChannel = (cause: AmqpError.AmqpConnectionError): AmqpError.AmqpChannelError =>
-  new AmqpError.AmqpChannelError({ reason: new AmqpError.ConnectionLost({ cause }) })

@@ -1,102 +1,142 @@
 /**
  * The requests of a channel: one at a time is with the broker, the others wait for their turn, and each gets its own reply.
  *
- * A request that nobody waits for any more keeps its place until its reply has come, or that would be taken for the reply to
- * the next one. Behind one whose reply did not come in time the next is sent all the same, since a broker answers the requests of
- * a channel in their order.
+ * A request whose caller was interrupted keeps its place until its reply has come; otherwise that would be taken for the reply to the next
+ * one. The next request is also sent when a reply did not come in time, since a broker replies to the requests of a channel in their order.
  */
 import * as Effect from "effect/Effect"
-import type { AmqpChannelError } from "../../AmqpError.ts"
+import * as AmqpError from "../../AmqpError.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import { replyTags } from "../../protocol/methods.generated.ts"
-import type { Method, MethodTag, SynchronousMethod } from "../../protocol/methods.generated.ts"
+import type {
+  BasicGetEmpty,
+  BasicGetOk,
+  Method,
+  MethodTag,
+  ReplyOf,
+  SynchronousMethod
+} from "../../protocol/methods.generated.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
-import type { Deadline, Deadlines } from "../wire/requestTimeouts.ts"
+import type { Outbound } from "../wire/outbound.ts"
+import type { ReadGate } from "../wire/readGate.ts"
+import type { Expiring, RequestTimeouts } from "../wire/requestTimeouts.ts"
+import type { Acknowledgements } from "./acknowledgements.ts"
+import { channelError, failureOfStep } from "./channelErrors.ts"
 
 /** A method, or a method with its content. */
 export type ChannelEvent = Method | Content
 
 export const tagOf = (event: ChannelEvent): MethodTag => "_tag" in event ? event._tag : event.method._tag
 
+type Reply = Effect.Effect<ChannelEvent, AmqpError.AmqpChannelError>
+
 /** `Waiting` for its turn, `Sent`, or `Expired`: the reply did not come in time, and is dropped when it does. */
 type RequestState = "Waiting" | "Sent" | "Expired"
 
-export interface Request extends Deadline {
+interface Request extends Expiring {
   readonly method: SynchronousMethod
   state: RequestState
-  done: boolean
-  /** Absent when nobody waits any more. */
-  resume: ((reply: Effect.Effect<ChannelEvent, AmqpChannelError>) => void) | undefined
+  isDone: boolean
+  /** Absent when no fiber waits for the reply any more. */
+  resume: ((reply: Reply) => void) | undefined
+}
+
+/** What the requests of a channel need of its session. */
+export interface RequestHost {
+  readonly outbound: Outbound
+  readonly readGate: ReadGate
+  readonly requestTimeouts: RequestTimeouts
+  warn(message: string): void
 }
 
 export class RequestQueue {
-  private readonly deadlines: Deadlines
-  /** Sends a method. Answers why it could not be sent. */
-  private readonly send: (method: SynchronousMethod) => AmqpChannelError | undefined
-  /** What a request whose reply did not come in time fails with. */
-  private readonly timedOut: (method: SynchronousMethod) => AmqpChannelError
+  private readonly channel: number
+  private readonly host: RequestHost
+  private readonly acknowledgements: Acknowledgements
+  /** Why nothing can be requested any more. */
+  private failure: AmqpError.AmqpChannelError | undefined
   private requests: Array<Request> = []
+  /** Whether anything was sent, so that the broker knows the channel. */
+  hasSent = false
 
-  constructor(
-    deadlines: Deadlines,
-    send: (method: SynchronousMethod) => AmqpChannelError | undefined,
-    timedOut: (method: SynchronousMethod) => AmqpChannelError
-  ) {
-    this.deadlines = deadlines
-    this.send = send
-    this.timedOut = timedOut
+  constructor(channel: number, host: RequestHost, acknowledgements: Acknowledgements) {
+    this.channel = channel
+    this.host = host
+    this.acknowledgements = acknowledgements
   }
 
   get isEmpty(): boolean {
     return this.requests.length === 0
   }
 
-  /** Sends a request when it is its turn, and has `resume` called with the reply. Answers how to stop waiting. */
-  add(
-    method: SynchronousMethod,
-    resume: (reply: Effect.Effect<ChannelEvent, AmqpChannelError>) => void
-  ): Effect.Effect<void> {
-    const request: Request = {
-      method,
-      state: "Waiting",
-      done: false,
-      resume,
-      expire: () => {
-        const resume = request.resume
-        request.state = "Expired"
-        request.resume = undefined
-        this.sendNext()
-        resume?.(Effect.fail(this.timedOut(method)))
+  /** Sends a request when the earlier ones have their replies, and waits for its own. */
+  readonly request = <M extends SynchronousMethod>(
+    method: M
+  ): Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError> =>
+    // `reply` lets only events with a tag of `replyTags[method._tag]` through, and those are what `ReplyOf` names.
+    this.exchange(method) as Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError>
+
+  /** `basic.get`: a message with its content, or the reply that the queue is empty. */
+  get(queue: string, noAck: boolean): Effect.Effect<Content<BasicGetOk> | BasicGetEmpty, AmqpError.AmqpChannelError> {
+    // As in `request`; of the two replies the one with content arrives as a content.
+    return this.exchange({ _tag: "basic.get", queue, noAck }) as Effect.Effect<
+      Content<BasicGetOk> | BasicGetEmpty,
+      AmqpError.AmqpChannelError
+    >
+  }
+
+  private exchange(method: SynchronousMethod): Reply {
+    return Effect.callback((resume) => {
+      if (this.failure !== undefined) return resume(Effect.fail(this.failure))
+      const request: Request = {
+        method,
+        state: "Waiting",
+        isDone: false,
+        resume,
+        expire: () => this.expire(request)
       }
-    }
-    this.requests.push(request)
-    this.sendNext()
-    return Effect.sync(() => {
-      request.resume = undefined
+      this.requests.push(request)
+      this.sendNext()
+      return Effect.sync(() => {
+        request.resume = undefined
+      })
     })
   }
 
   /**
-   * The request that a reply is for. It keeps its place until `finishFirst`, so that it fails with the others when there is
-   * something wrong with the reply. Throws a `ProtocolError` when it is no reply to the first request.
+   * Resumes the request that a reply is for; the next one has its turn before. Returns whether a fiber waited for the reply. `accept` is
+   * called with the request's method first: if it throws, the request fails with all others when the channel ends. Throws a
+   * `ProtocolError` when it is no reply to the first request.
    */
-  answeredBy(tag: MethodTag): Request {
+  reply(event: ChannelEvent, tag: MethodTag, accept: (method: SynchronousMethod, isAwaited: boolean) => void): boolean {
     const request = this.requests.at(0)
     if (request === undefined || request.state === "Waiting") throw unexpected(`${tag} without a request`)
-    const replies: ReadonlyArray<MethodTag> = replyTags[request.method._tag]
-    if (!replies.includes(tag)) throw unexpected(`${tag} in reply to ${request.method._tag}`)
-    return request
-  }
-
-  /** The first request has its reply, and the next one its turn. To resume the first is the caller's affair. */
-  finishFirst(): void {
-    const request = this.requests.shift()
-    if (request !== undefined) request.done = true
+    const { method } = request
+    const replies: ReadonlyArray<MethodTag> = replyTags[method._tag]
+    if (!replies.includes(tag)) throw unexpected(`${tag} in reply to ${method._tag}`)
+    accept(method, request.resume !== undefined)
+    this.requests.shift()
+    request.isDone = true
     this.sendNext()
+    // What was sent may have interrupted the fiber that waited.
+    const { resume } = request
+    resume?.(Effect.succeed(event))
+    return resume !== undefined
   }
 
-  /** Sends the first request that waits, unless one before it may still be answered in time. */
+  /** Ends every request: no reply comes any more. */
+  fail(error: AmqpError.AmqpChannelError): void {
+    this.failure = error
+    const { requests } = this
+    this.requests = []
+    for (const request of requests) {
+      request.isDone = true
+      request.resume?.(Effect.fail(error))
+    }
+  }
+
+  /** Sends the first request that waits, unless one before it may still get its reply in time. */
   private sendNext(): void {
     let index = 0
     while (index < this.requests.length) {
@@ -110,25 +150,43 @@ export class RequestQueue {
         this.requests.splice(index, 1)
         continue
       }
-      // Before it is sent: a peer in this process may answer within the write.
+      // Before it is sent: a peer in this process may reply within the write.
       request.state = "Sent"
-      this.deadlines.add(request)
-      const refusal = this.send(request.method)
-      if (refusal === undefined) return
-      request.done = true
+      this.host.requestTimeouts.add(request)
+      const failure = this.send(request.method)
+      if (failure === undefined) return
+      request.isDone = true
       this.requests.splice(index, 1)
-      request.resume(Effect.fail(refusal))
+      request.resume(Effect.fail(failure))
     }
   }
 
-  /** No reply comes any more. */
-  fail(error: AmqpChannelError): void {
-    const requests = this.requests
-    this.requests = []
-    for (const request of requests) {
-      request.done = true
-      request.resume?.(Effect.fail(error))
+  private send(method: SynchronousMethod): AmqpError.AmqpChannelError | undefined {
+    try {
+      this.acknowledgements.flush()
+      this.host.outbound.sendMethod(this.channel, method)
+    } catch (error) {
+      return failureOfStep(error)
     }
+    this.hasSent = true
+    this.host.readGate.replyExpected()
+    return undefined
+  }
+
+  private expire(request: Request): void {
+    const { method: { _tag: method }, resume } = request
+    request.state = "Expired"
+    request.resume = undefined
+    this.sendNext()
+    resume?.(Effect.fail(this.timedOut(method)))
+  }
+
+  private timedOut(method: string): AmqpError.AmqpChannelError {
+    const { blocked } = this.host.outbound
+    if (blocked === undefined) return channelError(new AmqpError.RequestTimeout({ method }))
+    const message = this.host.outbound.noteTimeout(method)
+    if (message !== undefined) this.host.warn(message)
+    return channelError(new AmqpError.RequestTimeout({ method, blocked }))
   }
 }
 

@@ -7,7 +7,7 @@ import { monotonicMillis } from "./time.ts"
 /** At least so long passes between two lines, in milliseconds. */
 const pause = 60_000
 
-export class Occasional {
+export class OccasionalLog {
   private readonly clock: Clock.Clock
   private last = -Infinity
   private count = 0

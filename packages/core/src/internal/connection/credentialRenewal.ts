@@ -1,5 +1,5 @@
 /**
- * New secrets for an open connection (`connection.update-secret`): when a token is about to expire, or when someone asks.
+ * New secrets for an open connection (`connection.update-secret`): when a token is about to expire, or when the program asks for it.
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -7,23 +7,25 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import { AmqpConnectionError, CredentialsUnavailable, InvalidArgument, UpdateSecretFailed } from "../../AmqpError.ts"
-import type { Method } from "../../protocol/methods.generated.ts"
+import { CredentialsUnavailable, InvalidArgument } from "../../AmqpError.ts"
+import type { AmqpConnectionError } from "../../AmqpError.ts"
 import { monotonicMillis, sleepMillis } from "../common/time.ts"
 import { warnOfExposure } from "../options/passwordExposure.ts"
 import type { Credentials } from "../options/sasl.ts"
 import type { SessionOptions } from "../options/sessionOptions.ts"
-import type { Deadlines } from "../wire/requestTimeouts.ts"
+import type { ReadGate } from "../wire/readGate.ts"
+import type { RequestTimeouts } from "../wire/requestTimeouts.ts"
+import { connectionError, updateFailed } from "./closeReasons.ts"
+import type { ControlChannel } from "./controlChannel.ts"
 
 /** What updating the secret needs of a session. */
 export interface SecretHost {
   readonly options: SessionOptions
-  readonly deadlines: Deadlines
+  readonly control: ControlChannel
+  readonly requestTimeouts: RequestTimeouts
+  readonly readGate: ReadGate
   readonly failure: AmqpConnectionError | undefined
-  sendSecret(method: Method): Effect.Effect<void, AmqpConnectionError>
-  /** Has the reader go on, also when consumers have enough: an answer is due. */
-  expectReply(): void
-  /** Says goodbye and ends the session. */
+  /** Closes the connection without waiting for the reply. */
   giveUp(error: AmqpConnectionError): void
 }
 
@@ -31,11 +33,7 @@ type Reply = Deferred.Deferred<void, AmqpConnectionError>
 
 const encoder = new TextEncoder()
 
-/** What a connection fails with whose new secret the broker did not take. */
-export const updateFailed = (description: string) =>
-  new AmqpConnectionError({ reason: new UpdateSecretFailed({ description }) })
-
-/** The updates that the broker has not answered. It answers in their order. */
+/** The updates that the broker has not replied to. It replies in their order. */
 export class SecretUpdates {
   private readonly host: SecretHost
   private readonly waiting: Array<Reply> = []
@@ -48,18 +46,16 @@ export class SecretUpdates {
     return this.waiting.length > 0
   }
 
-  /** Succeeds when the broker has taken the secret. */
+  /** Succeeds when the broker has accepted the secret. */
   update(secret: Redacted.Redacted<string>, reason: string): Effect.Effect<void, AmqpConnectionError> {
     return Effect.suspend(() => {
       const { failure } = this.host
       if (failure !== undefined) return Effect.fail(failure)
       if (!Redacted.isRedacted(secret)) {
-        return Effect.fail(
-          new AmqpConnectionError({ reason: new InvalidArgument({ description: "secret: must be a Redacted" }) })
-        )
+        return Effect.fail(connectionError(new InvalidArgument({ description: "secret: must be a Redacted" })))
       }
       const reply: Reply = Deferred.makeUnsafe()
-      // Whoever stops waiting leaves the place in the queue: the broker's answer is for it.
+      // If the caller stops waiting, its place in the queue stays: the broker's reply is for it.
       return Effect.andThen(Effect.uninterruptible(this.send(reply, secret, reason)), Deferred.await(reply))
     }).pipe(
       // A mechanism that does not reveal the password has not warned.
@@ -73,7 +69,7 @@ export class SecretUpdates {
       // Before it is sent, so that nothing can come between.
       waiting.push(reply)
       return Effect.tapError(
-        host.sendSecret({
+        host.control.sendSecret({
           _tag: "connection.update-secret",
           newSecret: encoder.encode(Redacted.value(secret)),
           reason
@@ -85,9 +81,9 @@ export class SecretUpdates {
 
   private await(reply: Reply): void {
     const { host, waiting } = this
-    host.expectReply()
-    host.deadlines.add({
-      get done() {
+    host.readGate.replyExpected()
+    host.requestTimeouts.add({
+      get isDone() {
         return !waiting.includes(reply)
       },
       expire: () => {
@@ -96,7 +92,7 @@ export class SecretUpdates {
     })
   }
 
-  /** The broker took the oldest one. Answers `false` when there is none. */
+  /** The broker has accepted the oldest one. Returns `false` when there is none. */
   confirm(): boolean {
     const reply = this.waiting.shift()
     if (reply === undefined) return false
@@ -192,7 +188,7 @@ const askAgain = Effect.fnUntraced(function*(
   }
 })
 
-/** The fiber that renews the secret of a session before it expires, as long as it does. Ends the session when it can't. */
+/** The fiber that renews the secret of a session before it expires, for as long as secrets do. Ends the session when it cannot. */
 export const renewSecret = Effect.fnUntraced(
   function*(host: SecretHost, updates: SecretUpdates, firstExpiry: number) {
     const clock = yield* Clock.Clock
@@ -202,7 +198,7 @@ export const renewSecret = Effect.fnUntraced(
       yield* sleepUntilDue(left, Duration.toMillis(host.options.refreshMargin))
       const credentials: Credentials = yield* Effect.mapError(
         askAgain(host.options, left),
-        (reason) => new AmqpConnectionError({ reason })
+        connectionError
       )
       yield* updates.update(credentials.password, "the old one expires")
       yield* Effect.logDebug("The AMQP connection has a new secret")

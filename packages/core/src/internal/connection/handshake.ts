@@ -1,5 +1,5 @@
 /**
- * From the protocol header to connection.open-ok (section 2.2.4 of the AMQP 0-9-1 specification). Each step is bounded.
+ * From the protocol header to connection.open-ok (AMQP 0-9-1 specification, section 2.2.4). Each step is bounded in time.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -7,67 +7,64 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import * as AmqpError from "../../AmqpError.ts"
 import { frameMinSize, ReplyCode } from "../../protocol/constants.ts"
-import type { FieldTable } from "../../protocol/fieldTable.ts"
 import type { Method } from "../../protocol/methods.generated.ts"
 import { warnOfExposure } from "../options/passwordExposure.ts"
 import { chooseMechanism, firstFrameMax } from "../options/sasl.ts"
 import type { Mechanism, MechanismError, Step } from "../options/sasl.ts"
 import type { SessionOptions, Tuning } from "../options/sessionOptions.ts"
-import type { Mailbox } from "../wire/mailbox.ts"
+import { connectionError } from "./closeReasons.ts"
+import type { HandshakeProgress } from "./closeReasons.ts"
+import type { ControlChannel } from "./controlChannel.ts"
 import { askCredentials, expiryOf } from "./credentialRenewal.ts"
 
 /** What the handshake needs of a session. */
-export interface HandshakeSession {
-  /** The method that the handshake waits for, for errors. */
-  phase: string | undefined
-  serverProperties: FieldTable
-  /** The SASL mechanism that was chosen. */
-  mechanism: string
-  /** Who logs in, as far as the mechanism asked for credentials. */
-  username: string
-  /** When the credentials expire, in milliseconds since 1970, if they do. */
-  expiresAt: number | undefined
+export interface HandshakeHost {
+  readonly options: SessionOptions
+  readonly control: ControlChannel
+  /** How far it has come, for errors. */
+  readonly progress: HandshakeProgress
   readonly ended: Deferred.Deferred<never, AmqpError.AmqpConnectionError>
-  readonly control: Mailbox<Method, AmqpError.AmqpConnectionError>
-  sendProtocolHeader(): void
-  /** What the peer's silence is to be failed with. */
+  /** What the handshake fails with when the peer sends nothing. */
   silent(phase: string): AmqpError.AmqpConnectionError
-  sendControl(method: Method, maxFrameSize?: number): Effect.Effect<void, AmqpError.AmqpConnectionError>
-  /** As `sendControl`, for a method that holds a secret. */
-  sendSecret(method: Method, maxFrameSize?: number): Effect.Effect<void, AmqpError.AmqpConnectionError>
-  /** The broker has answered such a method. */
-  secretAnswered(): void
-  tuned(tuning: Tuning): void
+  /** Replies to the broker's close, and ends the session. */
   closedByServer(close: MethodOf<"connection.close">): void
+}
+
+/** How a session is logged in, and what both sides agreed on. */
+export interface Login {
+  /** The name of the SASL mechanism that was chosen. */
+  readonly mechanism: string
+  /** When the credentials expire, in milliseconds since 1970, if they do. */
+  readonly expiresAt: number | undefined
+  readonly tuning: Tuning
 }
 
 type MethodOf<Tag extends Method["_tag"]> = Extract<Method, { readonly _tag: Tag }>
 
-const fail = (reason: AmqpError.ConnectionErrorReason) => Effect.fail(new AmqpError.AmqpConnectionError({ reason }))
+const fail = (reason: AmqpError.ConnectionErrorReason) => Effect.fail(connectionError(reason))
 
 /** Waits for one method of channel 0, and no other. By default only the one that the phase is named after is right. */
 const expect = <Tag extends Method["_tag"]>(
-  session: HandshakeSession,
-  options: SessionOptions,
+  host: HandshakeHost,
   phase: Tag,
   tags: ReadonlyArray<Tag> = [phase]
 ): Effect.Effect<MethodOf<Tag>, AmqpError.AmqpConnectionError> =>
   Effect.suspend(() => {
-    session.phase = phase
-    return session.control.takeAll
+    host.progress.phase = phase
+    return host.control.mailbox.takeAll
   }).pipe(
     Effect.timeoutOrElse({
-      duration: options.handshakeTimeout,
-      orElse: () => Effect.fail(session.silent(phase))
+      duration: host.options.handshakeTimeout,
+      orElse: () => Effect.fail(host.silent(phase))
     }),
     Effect.flatMap(([method, ...more]) => {
       // What comes with open-ok in one read is for the session; elsewhere it is wrong, which the next step finds.
-      session.control.putBack(more)
+      host.control.mailbox.putBack(more)
       // The tag was compared, so this is the method it names.
       if (tags.some((tag) => tag === method._tag)) return Effect.succeed(method as MethodOf<Tag>)
       if (method._tag === "connection.close") {
-        session.closedByServer(method)
-        return Deferred.await(session.ended)
+        host.closedByServer(method)
+        return Deferred.await(host.ended)
       }
       const description = `${method._tag} arrived where ${phase} was expected`
       return fail(new AmqpError.ProtocolViolation({ replyCode: ReplyCode.commandInvalid, description }))
@@ -77,14 +74,13 @@ const expect = <Tag extends Method["_tag"]>(
 const smaller = (ours: number, theirs: number): number =>
   ours === 0 ? theirs : theirs === 0 ? ours : Math.min(ours, theirs)
 
-/** Has the mechanism answer, as long as there is someone to answer to, and for at most a handshake timeout. */
+/** Runs a step of the mechanism while the session lasts, for at most a handshake timeout. */
 const respond = (
-  session: HandshakeSession,
-  options: SessionOptions,
+  { ended, options }: HandshakeHost,
+  mechanism: string,
   step: Effect.Effect<Step, MechanismError>
-): Effect.Effect<Step, AmqpError.AmqpConnectionError> => {
-  const { mechanism } = session
-  return step.pipe(
+): Effect.Effect<Step, AmqpError.AmqpConnectionError> =>
+  step.pipe(
     Effect.timeoutOrElse({
       duration: options.handshakeTimeout,
       orElse: () => {
@@ -92,67 +88,70 @@ const respond = (
         return Effect.fail(new AmqpError.MechanismFailed({ mechanism, description }))
       }
     }),
-    Effect.mapError((reason) => new AmqpError.AmqpConnectionError({ reason })),
-    Effect.raceFirst(Deferred.await(session.ended))
+    Effect.mapError(connectionError),
+    Effect.raceFirst(Deferred.await(ended))
   )
+
+interface Authenticated {
+  readonly expiresAt: number | undefined
+  readonly tune: MethodOf<"connection.tune">
 }
 
 /**
- * The authentication exchange, from connection.start-ok to connection.tune: each connection.secure of the server is answered by
- * the next step of the mechanism.
+ * The authentication exchange, from connection.start-ok to connection.tune: each connection.secure of the server gets the next step of the
+ * mechanism in reply.
  */
 const authenticate = Effect.fnUntraced(function*(
-  session: HandshakeSession,
-  options: SessionOptions,
+  host: HandshakeHost,
   mechanism: Mechanism
-): Effect.fn.Return<MethodOf<"connection.tune">, AmqpError.AmqpConnectionError> {
+): Effect.fn.Return<Authenticated, AmqpError.AmqpConnectionError> {
+  const { control, options, progress } = host
   const { clientProperties, locale } = options
-  const maxFrameSize = options.initialFrameMax ?? firstFrameMax(session.serverProperties)
-  session.mechanism = mechanism.name
+  const { name } = mechanism
+  const frameMax = options.initialFrameMax ?? firstFrameMax(progress.serverProperties)
+  let expiresAt: number | undefined
   const credentials = Effect.tap(askCredentials(options), (credentials) =>
     Effect.sync(() => {
-      session.username = credentials.username
-      session.expiresAt = expiryOf(credentials)
+      progress.username = credentials.username
+      expiresAt = expiryOf(credentials)
     }))
   if (mechanism.revealsPassword === true) yield* warnOfExposure(options.transport)
-  session.phase = "the credentials"
-  let step = yield* respond(session, options, Effect.suspend(() => mechanism.start(credentials)))
+  progress.phase = "the credentials"
+  let step = yield* respond(host, name, Effect.suspend(() => mechanism.start(credentials)))
   const response = Redacted.value(step.response)
-  yield* session.sendSecret(
-    { _tag: "connection.start-ok", clientProperties, mechanism: mechanism.name, response, locale },
-    maxFrameSize
+  yield* control.sendSecret(
+    { _tag: "connection.start-ok", clientProperties, mechanism: name, response, locale },
+    frameMax
   )
   while (true) {
-    const method = yield* expect(session, options, "connection.tune", ["connection.secure", "connection.tune"])
-    session.secretAnswered()
-    if (method._tag === "connection.tune") return method
+    const method = yield* expect(host, "connection.tune", ["connection.secure", "connection.tune"])
+    control.secretReplied()
+    if (method._tag === "connection.tune") return { expiresAt, tune: method }
     const { answer } = step
     if (answer === undefined) {
       const description = "the broker wants another answer (connection.secure), and there is none"
-      return yield* fail(new AmqpError.MechanismFailed({ mechanism: mechanism.name, description }))
+      return yield* fail(new AmqpError.MechanismFailed({ mechanism: name, description }))
     }
-    // A copy: the bytes that were received are not the mechanism's to keep.
-    step = yield* respond(session, options, Effect.suspend(() => answer(method.challenge.slice())))
-    yield* session.sendSecret(
-      { _tag: "connection.secure-ok", response: Redacted.value(step.response) },
-      maxFrameSize
-    )
+    // A copy: the mechanism may keep it, and the bytes that were received are not for that.
+    step = yield* respond(host, name, Effect.suspend(() => answer(method.challenge.slice())))
+    yield* control.sendSecret({ _tag: "connection.secure-ok", response: Redacted.value(step.response) }, frameMax)
   }
 })
 
-export const handshake = Effect.fnUntraced(function*(
-  session: HandshakeSession,
-  options: SessionOptions
-): Effect.fn.Return<void, AmqpError.AmqpConnectionError> {
-  session.sendProtocolHeader()
-  const start = yield* expect(session, options, "connection.start")
+/** Logs in and agrees on the limits, up to connection.tune-ok. */
+export const logIn = Effect.fnUntraced(function*(
+  host: HandshakeHost
+): Effect.fn.Return<Login, AmqpError.AmqpConnectionError> {
+  const { control, options, progress } = host
+  control.sendProtocolHeader()
+  const start = yield* expect(host, "connection.start")
   if (start.versionMajor !== 0 || start.versionMinor !== 9) {
     const description = `the server speaks AMQP ${start.versionMajor}-${start.versionMinor}, not 0-9-1`
     return yield* fail(new AmqpError.ProtocolViolation({ replyCode: ReplyCode.notImplemented, description }))
   }
-  session.serverProperties = start.serverProperties
+  progress.serverProperties = start.serverProperties
   const mechanism = yield* chooseMechanism(options.mechanisms, start.mechanisms)
-  const tune = yield* authenticate(session, options, mechanism)
+  const { expiresAt, tune } = yield* authenticate(host, mechanism)
   if (tune.frameMax !== 0 && tune.frameMax < frameMinSize) {
     const description = `the server asks for a frame-max of ${tune.frameMax} bytes; the minimum is ${frameMinSize}`
     return yield* fail(new AmqpError.ProtocolViolation({ replyCode: ReplyCode.notAllowed, description }))
@@ -163,13 +162,20 @@ export const handshake = Effect.fnUntraced(function*(
     // Unlike the limits, 0 from either side means that there are no heartbeats.
     heartbeatSeconds: Math.min(options.heartbeatSeconds, tune.heartbeat)
   }
-  yield* session.sendControl({
+  yield* control.send({
     _tag: "connection.tune-ok",
     channelMax: tuning.channelMax,
     frameMax: tuning.frameMax,
     heartbeat: tuning.heartbeatSeconds
   })
-  session.tuned(tuning)
-  yield* session.sendControl({ _tag: "connection.open", virtualHost: options.virtualHost })
-  yield* expect(session, options, "connection.open-ok")
+  return { mechanism: mechanism.name, expiresAt, tuning }
 })
+
+/** Opens the virtual host, with the limits that were agreed on. */
+export const openVirtualHost = (host: HandshakeHost): Effect.Effect<void, AmqpError.AmqpConnectionError> =>
+  Effect.andThen(
+    host.control.send({ _tag: "connection.open", virtualHost: host.options.virtualHost }),
+    Effect.map(expect(host, "connection.open-ok"), () => {
+      host.progress.phase = undefined
+    })
+  )

@@ -1,34 +1,36 @@
 /**
- * Heartbeats, both ways (section 4.2.7 of the AMQP 0-9-1 specification).
+ * Heartbeats in both directions (AMQP 0-9-1 specification, section 4.2.7).
  *
- * One is sent when half an interval was quiet. A peer from which nothing came for two intervals is dead; any byte is a sign of
- * life.
+ * One is sent when nothing was written for half an interval. A peer from which nothing arrived for two intervals is dead; any byte counts.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as AmqpError from "../../AmqpError.ts"
+import { HeartbeatTimeout } from "../../AmqpError.ts"
+import type { AmqpConnectionError } from "../../AmqpError.ts"
 import { heartbeatFrame } from "../../protocol/frames.ts"
 import { monotonicMillis, sleepMillis } from "../common/time.ts"
 import type { Outbound } from "../wire/outbound.ts"
+import type { ReadGate } from "../wire/readGate.ts"
+import { connectionError } from "./closeReasons.ts"
 
-/** A timer that is this late, in milliseconds, says that this process was held up, and then the peer may not be to blame. */
+/** A timer that fires this late, in milliseconds, shows that this process was blocked, and then the peer may not be to blame. */
 const lateness = 1_000
 
-/** That the process was held up is logged at most once in this time, in milliseconds. */
+/** A blocked process is logged at most once in this time, in milliseconds. */
 const logPause = 60_000
 
-export interface HeartbeatSession {
+export interface HeartbeatHost {
   readonly outbound: Outbound
-  readonly failure: AmqpError.AmqpConnectionError | undefined
+  /** While it is closed, nothing is known of the peer. */
+  readonly readGate: ReadGate
+  readonly failure: AmqpConnectionError | undefined
   /** When the last bytes were read, in milliseconds of the monotonic clock. */
-  lastRead: number
-  /** Whether bytes that arrive are read: else nothing is known of the peer. */
-  readonly mayRead: boolean
+  readonly lastRead: number
   warn(message: string): void
-  end(error: AmqpError.AmqpConnectionError): void
+  end(error: AmqpConnectionError): void
 }
 
-const heldUp = (millis: number, intervalSeconds: number): string => {
+const blockedFor = (millis: number, intervalSeconds: number): string => {
   const seconds = (millis / 1000).toFixed(1)
   const effect = millis >= intervalSeconds * 1_000
     ? `longer than the heartbeat interval of ${intervalSeconds} s, so the broker may have closed the connection`
@@ -38,38 +40,39 @@ const heldUp = (millis: number, intervalSeconds: number): string => {
 }
 
 /** The loop of the heartbeat fiber. */
-export const keepAlive = (session: HeartbeatSession, intervalSeconds: number): Effect.Effect<void> =>
+export const keepAlive = (session: HeartbeatHost, intervalSeconds: number): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const { outbound } = session
+    const { outbound, readGate } = session
     const clock = yield* Clock.Clock
     const half = intervalSeconds * 500
-    const patience = intervalSeconds * 2_000
+    const timeout = intervalSeconds * 2_000
     let now = monotonicMillis(clock)
     let nextBeat = now + half
     let lastLog = -Infinity
-    session.lastRead = now
+    // Until then silence is not the peer's fault.
+    let excusedUntil = now
+    let writes = 0
     while (session.failure === undefined) {
-      const wake = Math.min(nextBeat, session.lastRead + patience)
+      const wake = Math.min(nextBeat, Math.max(session.lastRead, excusedUntil) + timeout)
       yield* Effect.sleep(sleepMillis(wake - now))
       now = monotonicMillis(clock)
       const late = now - wake
-      if (!session.mayRead || late > lateness) session.lastRead = now
+      if (!readGate.isOpen || late > lateness) excusedUntil = now
       if (late > lateness && now - lastLog >= logPause) {
         lastLog = now
-        session.warn(heldUp(late, intervalSeconds))
+        session.warn(blockedFor(late, intervalSeconds))
       }
-      if (now - session.lastRead >= patience) {
-        const reason = new AmqpError.HeartbeatTimeout({ intervalSeconds })
-        return session.end(new AmqpError.AmqpConnectionError({ reason }))
+      if (now - Math.max(session.lastRead, excusedUntil) >= timeout) {
+        return session.end(connectionError(new HeartbeatTimeout({ intervalSeconds })))
       }
       if (now < nextBeat) continue
-      if (!outbound.active) {
+      if (outbound.writes === writes) {
         outbound.writer.bytes(heartbeatFrame)
         outbound.commit()
         outbound.wake()
       }
-      // After the wake, since a heartbeat is no reason to leave out the next one.
-      outbound.active = false
+      // After the wake: a heartbeat is no reason to omit the next one.
+      writes = outbound.writes
       nextBeat = now + half
     }
   })

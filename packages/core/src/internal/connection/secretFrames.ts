@@ -1,5 +1,5 @@
 /**
- * Frames that hold a password or token: each in a buffer of its own, which is wiped when the broker has answered it, or the
+ * Frames that hold a password or token: each in a buffer of its own, which is wiped when the broker has replied to it, or the
  * session has ended.
  *
  * The buffer that all other frames are encoded into lives as long as its session, and what was sent stays in it.
@@ -12,7 +12,7 @@ import type { Method } from "../../protocol/methods.generated.ts"
 const bufferSize = 8192
 
 export class SecretFrames {
-  /** Those that the broker has not answered. It answers each of them, in their order. */
+  /** Those that the broker has not replied to. It replies to each, in their order. */
   readonly #sent: Array<Uint8Array> = []
 
   /** A method of channel 0 as a frame. Throws an `EncodeError`. */
@@ -29,12 +29,12 @@ export class SecretFrames {
     this.#sent.push(frame)
   }
 
-  /** The broker has answered the oldest frame, so it has read it, and no socket needs its bytes any more. */
-  answered(): void {
+  /** The broker has replied to the oldest frame: it has read it, and no socket needs its bytes any more. */
+  replied(): void {
     this.#sent.shift()?.fill(0)
   }
 
-  /** The session has ended: whatever becomes of these frames, nothing depends on it. */
+  /** The session has ended: nothing depends on these frames any more. */
   wipe(): void {
     for (const frame of this.#sent.splice(0)) frame.fill(0)
   }

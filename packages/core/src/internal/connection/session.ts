@@ -1,8 +1,8 @@
 /**
- * One socket from its dial to its end: the reader, writer, heartbeat and timer fibers, and the channels.
+ * One socket from the dial to its end: the reader, writer, heartbeat and timer fibers, and the channels.
  *
- * Everything lives in the scope that `make` is given. A session ends once, with a cause that everything hanging on it is
- * failed with; its scope only frees the socket and the fibers. Channels of a session are never used in another one.
+ * Everything lives in the scope that `make` is given. A session ends once, with a cause that everything on it fails with; its scope only
+ * frees the socket and the fibers. Channels of a session are never used in another one.
  */
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -11,113 +11,71 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
-import * as AmqpError from "../../AmqpError.ts"
-import { frameMinSize, frameOverhead, protocolHeader, ReplyCode } from "../../protocol/constants.ts"
+import { ConnectionClosed, InvalidArgument } from "../../AmqpError.ts"
+import type { AmqpConnectionError } from "../../AmqpError.ts"
+import { ReplyCode } from "../../protocol/constants.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { FrameParser } from "../../protocol/FrameParser.ts"
-import type { ContentHeader, FrameHandler } from "../../protocol/FrameParser.ts"
-import { encodeMethodFrame } from "../../protocol/frames.ts"
-import { hasContent } from "../../protocol/methods.generated.ts"
-import type { Method } from "../../protocol/methods.generated.ts"
-import { EncodeError, ProtocolError, ProtocolMismatch } from "../../protocol/ProtocolError.ts"
-import type { Channel, ConsumerSink } from "../channel/channel.ts"
+import type { ConnectionClose, Method } from "../../protocol/methods.generated.ts"
+import { ProtocolError } from "../../protocol/ProtocolError.ts"
+import type { Channel } from "../channel/channel.ts"
+import { channelError } from "../channel/channelErrors.ts"
 import { Channels } from "../channel/channels.ts"
 import type { ChannelsHost } from "../channel/channels.ts"
-import type { ChannelEvent } from "../channel/requestQueue.ts"
+import { connectionClose, connectionCloseFor } from "../channel/methods.ts"
 import { monotonicMillis } from "../common/time.ts"
-import { responsibleMethod } from "../errors/replyTexts.ts"
-import { isTable } from "../options/clientProperties.ts"
 import type { SessionOptions, Tuning } from "../options/sessionOptions.ts"
 import { countsOf } from "../telemetry/counters.ts"
 import type { Counts, Sampled } from "../telemetry/counters.ts"
-import { Mailbox } from "../wire/mailbox.ts"
 import { Outbound } from "../wire/outbound.ts"
-import { Deadlines } from "../wire/requestTimeouts.ts"
-import { silent, socketLost, unreachable } from "./connectErrors.ts"
-import { renewSecret, SecretUpdates, updateFailed } from "./credentialRenewal.ts"
+import { ReadGate } from "../wire/readGate.ts"
+import { RequestTimeouts } from "../wire/requestTimeouts.ts"
+import * as CloseReasons from "./closeReasons.ts"
+import type { ConnectionFacts, HandshakeProgress } from "./closeReasons.ts"
+import { ControlChannel } from "./controlChannel.ts"
+import { renewSecret, SecretUpdates } from "./credentialRenewal.ts"
 import { ancestry } from "./fiberAncestry.ts"
-import { handshake } from "./handshake.ts"
+import { FrameReceiver } from "./frameReceiver.ts"
+import { logIn, openVirtualHost } from "./handshake.ts"
+import type { Login } from "./handshake.ts"
 import { keepAlive } from "./heartbeat.ts"
-import { SecretFrames } from "./secretFrames.ts"
 
-/** What brokers refuse a virtual host with: it is not there, not this user's, or has its limit of connections. */
-const virtualHostCodes: ReadonlySet<number> = new Set([
-  ReplyCode.invalidPath,
-  ReplyCode.accessRefused,
-  ReplyCode.notFound,
-  ReplyCode.notAllowed
-])
-
-/** How large a frame a server may send before the tuning, in bytes, to a client that wants no limit. RabbitMQ's have 600. */
+/** The largest frame that a server may send before the tuning to a client that wants no limit, in bytes. RabbitMQ's have 600. */
 const firstReceivedFrameMax = 131072
 
-/** How many methods of channel 0 wait to be handled: those of one read, or those that come while the handshake is busy. */
-const maxControlMethods = 256
+const closedHere = () => CloseReasons.connectionError(new ConnectionClosed())
 
-/** A reader that is paused for so long is worth a line in the log, in milliseconds. */
-const longPause = 10_000
-
-const pausedFor = ({ buffered, label }: ConsumerSink): string =>
-  `Nothing has been read from the AMQP connection for ${longPause / 1000} s: ${
-    label ?? "a consumer without acknowledgements"
-  } ` +
-  `holds ${buffered} messages that the program has not taken. Other consumers of the connection get nothing either. ` +
-  "Take them faster, or consume with acknowledgements and a prefetch count."
-
-/** What brokers refuse a new secret with. */
-const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, ReplyCode.notAllowed])
-
-/** Whether one side announces that it knows an extension of AMQP 0-9-1. */
-const announces = ({ capabilities }: FieldTable, capability: string): boolean =>
-  isTable(capabilities) && capabilities[capability] === true
-
-const connectionError = (reason: AmqpError.ConnectionErrorReason) => new AmqpError.AmqpConnectionError({ reason })
-
-/** The broker waits for the rest of a message, so its channel is of no use any more; its number stays taken. */
-const bodyLost = (): AmqpError.AmqpChannelError =>
-  new AmqpError.AmqpChannelError({
-    reason: new AmqpError.InvalidArgument({
-      description: "The body: its buffer was detached (transferred) before all of it was sent"
-    })
-  })
-
-export class Session implements FrameHandler, ChannelsHost, Sampled {
+export class Session implements ChannelsHost, Sampled, ConnectionFacts {
+  readonly options: SessionOptions
   readonly counts: Counts
   readonly outbound: Outbound
-  readonly deadlines: Deadlines
-  readonly control = new Mailbox<Method, AmqpError.AmqpConnectionError>()
-  readonly options: SessionOptions
+  readonly readGate: ReadGate
+  readonly requestTimeouts: RequestTimeouts
+  readonly control: ControlChannel
   readonly channels: Channels
-  /** Fails when the session is over. */
-  readonly ended = Deferred.makeUnsafe<never, AmqpError.AmqpConnectionError>()
-  /** What the handshake waits for, for errors; `undefined` once the connection is open. */
-  phase: string | undefined = "the socket"
-  failure: AmqpError.AmqpConnectionError | undefined
-  tuning: Tuning = { frameMax: frameMinSize, channelMax: 0, heartbeatSeconds: 0 }
-  serverProperties: FieldTable = {}
-  /** How, as whom and for how long this session is logged in; see the handshake. */
-  mechanism = ""
-  username = ""
-  expiresAt: number | undefined
-  readonly secrets = new SecretUpdates(this)
+  readonly secrets: SecretUpdates
+  /** Fails when the session has ended. */
+  readonly ended = Deferred.makeUnsafe<never, AmqpConnectionError>()
+  readonly progress: HandshakeProgress = { phase: "the socket", username: "", serverProperties: {} }
+  /** Why the session has ended. */
+  failure: AmqpConnectionError | undefined
+  login: Login = {
+    mechanism: "",
+    expiresAt: undefined,
+    tuning: { frameMax: 0, channelMax: 0, heartbeatSeconds: 0 }
+  }
   /** The fiber that made the session, and those that waited for it, for consumers that end their program. */
   makers: ReturnType<typeof ancestry> = []
+  hasReceived = false
   /** When the last bytes were read, in milliseconds of the monotonic clock. */
   lastRead = 0
 
   private readonly scope: Scope.Scope
   private readonly clock: Clock.Clock
   private readonly services: Context.Context<never>
+  private readonly receiver: FrameReceiver
   private readonly parser: FrameParser
-  private readonly secretFrames = new SecretFrames()
-  private readonly fullSinks = new Set<ConsumerSink>()
-  private resumeReader: (() => void) | undefined
-  private readonly touched = new Set<{ flush(): void }>()
-  private hasReceived = false
-  /** How often a consumer was full and is not any more. */
-  private pauses = 0
-  private isPauseWatched = false
-  private closing = false
+  private isClosing = false
 
   constructor(options: SessionOptions, scope: Scope.Scope, clock: Clock.Clock, services: Context.Context<never>) {
     this.options = options
@@ -125,21 +83,45 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
     this.clock = clock
     this.services = services
     this.counts = countsOf(options, services)
-    this.outbound = new Outbound(this.counts)
+    this.readGate = new ReadGate(this)
+    this.requestTimeouts = new RequestTimeouts(Duration.toMillis(options.requestTimeout), clock)
+    this.outbound = new Outbound(this.counts, {
+      // Room comes with what the broker sends or reads, and it may read nothing before it has sent.
+      roomAwaited: () => this.readGate.replyExpected(),
+      bodyDetached: (channel) => this.channels.find(channel)?.end(bodyDetached())
+    })
     this.channels = new Channels(this)
-    // Room comes with what the peer says or takes, and it may take nothing before it is heard.
-    this.outbound.onWaiting = () => this.expectReply()
-    this.outbound.onLost = (channel) => this.channels.find(channel)?.end(bodyLost())
-    this.deadlines = new Deadlines(Duration.toMillis(options.requestTimeout), clock)
-    // Until the tuning a server may send no frame above the size that we are about to ask for, and who asks for no limit does
-    // not yet know whom.
-    this.parser = new FrameParser(this, {
+    this.control = new ControlChannel(this.outbound)
+    this.secrets = new SecretUpdates(this)
+    this.receiver = new FrameReceiver(this.control, this.channels)
+    // Until the tuning a server may send no frame above the size that we are about to ask for.
+    this.parser = new FrameParser(this.receiver, {
       maxFrameSize: options.frameMax === 0 ? firstReceivedFrameMax : options.frameMax
     })
   }
 
-  get frameMax(): number {
-    return this.tuning.frameMax
+  // ---------------------------------------------------------------------------
+  // what channels and metrics ask for
+  // ---------------------------------------------------------------------------
+
+  get serverProperties(): FieldTable {
+    return this.progress.serverProperties
+  }
+
+  get username(): string {
+    return this.progress.username
+  }
+
+  get tuning(): Tuning {
+    return this.login.tuning
+  }
+
+  get maxBodySize(): number {
+    return this.options.maxBodySize
+  }
+
+  get maxPublishSize(): number {
+    return this.options.maxPublishSize
   }
 
   get channelCount(): number {
@@ -159,20 +141,36 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   }
 
   get buffered(): number {
-    return this.channels.sum(({ buffered }) => buffered)
+    return this.channels.sum(({ consumers }) => consumers.buffered)
   }
 
-  get maxBodySize(): number {
-    return this.options.maxBodySize
+  get isRenewingSecret(): boolean {
+    return this.secrets.expectsReply
   }
 
-  get maxPublishSize(): number {
-    return this.options.maxPublishSize
+  /** Whether something waits for what the broker sends. */
+  get expectsReply(): boolean {
+    return this.isClosing || this.outbound.isAwaited || this.secrets.expectsReply || this.channels.expectsReply
   }
 
-  /** For logs: the buffers hold what was sent, and the first thing that was is a password. */
+  supports(capability: string): boolean {
+    // A broker without the table is not related to RabbitMQ, and may have an extension without announcing it.
+    return this.serverProperties.capabilities === undefined ||
+      CloseReasons.announces(this.serverProperties, capability)
+  }
+
+  release(channel: Channel): void {
+    this.channels.release(channel)
+  }
+
+  /** For logs: the buffers hold what was sent, and the first of it is a password. */
   toJSON(): unknown {
-    return { _id: "Session", phase: this.phase, failure: this.failure?.message, channels: this.channels.count }
+    return {
+      _id: "Session",
+      phase: this.progress.phase,
+      failure: this.failure?.message,
+      channels: this.channels.count
+    }
   }
 
   [Symbol.for("nodejs.util.inspect.custom")](): unknown {
@@ -184,57 +182,34 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   }
 
   // ---------------------------------------------------------------------------
-  // the reader fiber
+  // fibers
   // ---------------------------------------------------------------------------
 
-  onMethod(channel: number, method: Method): void {
-    if (channel === 0) {
-      if (hasContent(method._tag)) {
-        const message = `${method._tag} arrived on channel 0`
-        throw new ProtocolError({ replyCode: ReplyCode.channelError, message })
+  /** Runs one of the session's fibers. None may die unnoticed: others wait for what it does. */
+  readonly fork = (loop: Effect.Effect<void, ProtocolError>): Effect.Effect<unknown> =>
+    loop.pipe(
+      Effect.catch((error) => Effect.sync(() => this.protocolViolated(error))),
+      Effect.catchDefect((defect) => Effect.sync(() => this.end(CloseReasons.clientFailed(defect)))),
+      Effect.forkIn(this.scope, { startImmediately: true })
+    )
+
+  background(effect: Effect.Effect<void>): void {
+    Effect.runForkWith(this.services)(Effect.forkIn(effect, this.scope, { startImmediately: true }))
+  }
+
+  warn(message: string): void {
+    Effect.runForkWith(this.services)(Effect.logWarning(message))
+  }
+
+  readonly readFrom = (pull: Effect.Effect<ReadonlyArray<Uint8Array>, Socket.SocketError>): Effect.Effect<void> =>
+    Effect.gen({ self: this }, function*() {
+      while (this.failure === undefined) {
+        if (this.readGate.isOpen) this.receive(yield* pull)
+        else yield* this.readGate.awaitOpen
       }
-      if (this.control.size >= maxControlMethods) {
-        const message = `more than ${maxControlMethods} methods arrived on channel 0 that nothing asked for`
-        throw new ProtocolError({ replyCode: ReplyCode.resourceError, message })
-      }
-      this.control.offer(method)
-      this.touched.add(this.control)
-      return
-    }
-    const target = this.channels.find(channel)
-    if (target === undefined) return
-    if (method._tag === "basic.deliver" || method._tag === "basic.return" || method._tag === "basic.get-ok") {
-      return target.assembler.start(method)
-    }
-    if (!target.assembler.idle) {
-      throw new ProtocolError({
-        replyCode: ReplyCode.unexpectedFrame,
-        message: `${method._tag} arrived within the content of another method on channel ${channel}`
-      })
-    }
-    this.deliver(target, method)
-  }
+    }).pipe(Effect.catch((error) => Effect.sync(() => this.socketEnded(error))))
 
-  onHeader(channel: number, header: ContentHeader): void {
-    const target = this.channels.find(channel)
-    const content = target?.assembler.header(header)
-    if (target !== undefined && content !== undefined) this.deliver(target, content)
-  }
-
-  onBody(channel: number, payload: Uint8Array): void {
-    const target = this.channels.find(channel)
-    const content = target?.assembler.body(payload)
-    if (target !== undefined && content !== undefined) this.deliver(target, content)
-  }
-
-  onHeartbeat(): void {}
-
-  private deliver(channel: Channel, event: ChannelEvent): void {
-    channel.mailbox.offer(event)
-    this.touched.add(channel.mailbox)
-  }
-
-  /** Decodes a whole read before it wakes anyone, and writes what they answered in one go. */
+  /** Decodes a whole read before it resumes any fiber, and writes what they send in one go. */
   private receive(chunks: ReadonlyArray<Uint8Array>): void {
     this.lastRead = monotonicMillis(this.clock)
     this.hasReceived = true
@@ -244,322 +219,129 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
         this.parser.push(chunk)
       }
     } catch (error) {
-      this.flushTouched()
-      return this.violated(error)
+      this.receiver.flush()
+      return this.protocolViolated(error)
     }
-    this.flushTouched()
+    this.receiver.flush()
     this.outbound.wake()
   }
 
-  private flushTouched(): void {
-    for (const mailbox of this.touched) mailbox.flush()
-    this.touched.clear()
-  }
-
-  readonly readFrom = (pull: Effect.Effect<ReadonlyArray<Uint8Array>, Socket.SocketError>): Effect.Effect<void> =>
-    Effect.gen({ self: this }, function*() {
-      while (this.failure === undefined) {
-        if (this.mayRead) this.receive(yield* pull)
-        else yield* this.awaitReading
-      }
-    }).pipe(Effect.catch((error) => Effect.sync(() => this.lost(error))))
-
-  // A consumer whose messages need no acknowledgement can be sent more than it handles. When its inbox is full nothing is
-  // read, so that the peer has to wait. But who waits for an answer must get it, or the inbox might never be emptied.
-
-  pauseReading(sink: ConsumerSink): void {
-    this.fullSinks.add(sink)
-    if (this.isPauseWatched) return
-    this.isPauseWatched = true
-    Effect.runForkWith(this.services)(Effect.forkIn(this.watchPause, this.scope, { startImmediately: true }))
-  }
-
-  /** Warns of a reader that is paused for long, once for each time that it is. */
-  private readonly watchPause: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
-    const paused = this.pauses
-    yield* Effect.sleep(longPause)
-    this.isPauseWatched = false
-    const [sink] = this.fullSinks
-    if (sink === undefined || this.failure !== undefined) return
-    if (paused === this.pauses && !this.mayRead) this.warn(pausedFor(sink))
-    // It was resumed meanwhile, and is paused again.
-    else this.pauseReading(sink)
-  })
-
-  resumeReading(sink: ConsumerSink): void {
-    if (!this.fullSinks.delete(sink)) return
-    this.pauses++
-    this.expectReply()
-  }
-
-  warn(message: string): void {
-    Effect.runForkWith(this.services)(Effect.logWarning(message))
-  }
-
-  expectReply(): void {
-    const resume = this.resumeReader
-    this.resumeReader = undefined
-    resume?.()
-  }
-
-  get mayRead(): boolean {
-    return this.fullSinks.size === 0 || this.closing || this.outbound.isAwaited ||
-      this.secrets.expectsReply || this.channels.expectReply
-  }
-
-  private readonly awaitReading: Effect.Effect<void> = Effect.callback((resume) => {
-    this.resumeReader = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.resumeReader = undefined
-    })
-  })
-
-  // ---------------------------------------------------------------------------
-  // the other fibers
-  // ---------------------------------------------------------------------------
-
   readonly writeTo = (writer: Socket.Writer): Effect.Effect<void> =>
-    this.outbound.drainTo(writer.writeAll).pipe(Effect.catch((error) => Effect.sync(() => this.lost(error))))
+    this.outbound.drainTo(writer.writeAll).pipe(
+      Effect.catch((error) => Effect.sync(() => this.socketEnded(error)))
+    )
 
-  /** The fiber of channel 0 once the connection is open. */
-  readonly runControl: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
-    while (true) {
-      for (const method of yield* this.control.takeAll) this.handleControl(method)
-    }
-  }).pipe(Effect.catch(() => Effect.void))
+  readonly runControl: Effect.Effect<void> = Effect.suspend(() =>
+    this.control.run((method) => this.handleControl(method))
+  )
 
   private handleControl(method: Method): void {
     switch (method._tag) {
       case "connection.close":
         return this.closedByServer(method)
       case "connection.close-ok":
-        return this.end(connectionError(new AmqpError.ConnectionClosed()))
+        return this.end(closedHere())
       case "connection.blocked":
         return this.outbound.setBlocked(method.reason, monotonicMillis(this.clock))
       case "connection.unblocked":
         return this.outbound.setBlocked(undefined, monotonicMillis(this.clock))
       case "connection.update-secret-ok":
-        this.secretAnswered()
+        this.control.secretReplied()
         if (this.secrets.confirm()) return
     }
-    this.violated(
+    this.protocolViolated(
       new ProtocolError({ replyCode: ReplyCode.commandInvalid, message: `${method._tag} is not expected here` })
     )
   }
 
-  // ---------------------------------------------------------------------------
-  // channel 0
-  // ---------------------------------------------------------------------------
-
-  /** Sends a method on channel 0, in a frame of this size at most, 0: any. Fails with an `InvalidArgument`. */
-  sendControl(
-    method: Method,
-    maxFrameSize = this.tuning.frameMax
-  ): Effect.Effect<void, AmqpError.AmqpConnectionError> {
-    return this.sendFrame(() => {
-      const { writer } = this.outbound
-      encodeMethodFrame(writer, 0, method)
-      checkFrameSize(method, writer.provisionalBytes, maxFrameSize)
-    })
-  }
-
-  /** As `sendControl`, for a method that holds a secret and that the broker answers: `secretAnswered`. */
-  sendSecret(
-    method: Method,
-    maxFrameSize = this.tuning.frameMax
-  ): Effect.Effect<void, AmqpError.AmqpConnectionError> {
-    return this.sendFrame(() => {
-      const frame = this.secretFrames.encode(method)
-      checkFrameSize(method, frame.length, maxFrameSize)
-      this.secretFrames.sent(frame)
-      this.outbound.writer.appendReference(frame)
-    })
-  }
-
-  /** The broker has answered a method that held a secret. */
-  secretAnswered(): void {
-    this.secretFrames.answered()
-  }
-
-  private sendFrame(encode: () => void): Effect.Effect<void, AmqpError.AmqpConnectionError> {
-    return Effect.suspend(() => {
-      try {
-        encode()
-      } catch (error) {
-        this.outbound.writer.rollback()
-        if (!(error instanceof EncodeError)) throw error
-        return Effect.fail(connectionError(new AmqpError.InvalidArgument({ description: error.message })))
-      }
-      this.outbound.commit()
-      return Effect.void
-    })
-  }
-
-  sendProtocolHeader(): void {
-    this.outbound.writer.bytes(protocolHeader)
-    this.outbound.commit()
-  }
-
-  tuned(tuning: Tuning): void {
-    this.tuning = tuning
-    this.parser.maxFrameSize = tuning.frameMax
+  /** The broker knows the limits, and they hold from here on. */
+  private loggedIn(login: Login): void {
+    const { channelMax, frameMax } = login.tuning
+    this.login = login
+    this.outbound.frameMax = frameMax
+    this.parser.maxFrameSize = frameMax
     this.parser.maxHeaderSize = this.options.maxHeaderSize
-    this.channels.limit(tuning.channelMax)
+    this.channels.limit(channelMax)
   }
 
-  // ---------------------------------------------------------------------------
-  // channels
-  // ---------------------------------------------------------------------------
+  /** The handshake, in turns with the fibers of the socket. */
+  readonly shakeHands: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() =>
+    Effect.flatMap(logIn(this), (login) => {
+      this.loggedIn(login)
+      return openVirtualHost(this)
+    })
+  )
 
-  supports(capability: string): boolean {
-    // A broker without the table is not related to RabbitMQ, and may have an extension without announcing it.
-    return this.serverProperties.capabilities === undefined || announces(this.serverProperties, capability)
-  }
-
-  release(channel: Channel): void {
-    this.channels.release(channel)
-  }
+  /** Starts what an open connection needs. */
+  readonly start: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
+    const { expiresAt, tuning: { heartbeatSeconds } } = this.login
+    this.counts.opened++
+    if (this.failure === undefined) this.counts.sessions.add(this)
+    yield* this.fork(this.runControl)
+    yield* this.fork(this.requestTimeouts.run)
+    if (heartbeatSeconds > 0) yield* this.fork(keepAlive(this, heartbeatSeconds))
+    if (expiresAt !== undefined) yield* this.fork(renewSecret(this, this.secrets, expiresAt))
+  })
 
   // ---------------------------------------------------------------------------
   // the end
   // ---------------------------------------------------------------------------
 
-  /** The graceful close: the protocol's handshake, bounded in time. */
+  silent(phase: string): AmqpConnectionError {
+    return CloseReasons.silent(this, phase)
+  }
+
+  /** Closes in order: the protocol's handshake, bounded in time. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     if (this.failure !== undefined) return Effect.void
-    this.closing = true
-    this.expectReply()
-    const goodbye = this.sendControl({
-      _tag: "connection.close",
-      replyCode: ReplyCode.success,
-      replyText: "Goodbye",
-      classId: 0,
-      methodId: 0
-    })
-    // The broker reads nothing behind it, and would get large messages without their end.
-    return this.outbound.awaitLanes.pipe(
-      Effect.andThen(goodbye),
+    this.isClosing = true
+    this.readGate.replyExpected()
+    // The broker reads nothing behind the close, and would get large messages without their end.
+    return this.outbound.awaitBodies.pipe(
+      Effect.andThen(this.control.send(connectionClose)),
       Effect.andThen(Deferred.await(this.ended)),
       Effect.interruptible,
       Effect.timeoutOption(this.options.closeTimeout),
       Effect.ignore,
-      Effect.andThen(Effect.sync(() => this.end(connectionError(new AmqpError.ConnectionClosed()))))
+      Effect.andThen(Effect.sync(() => this.end(closedHere())))
     )
   })
 
-  closedByServer(close: Extract<Method, { readonly _tag: "connection.close" }>): void {
-    this.sendNow({ _tag: "connection.close-ok" })
-    const method = responsibleMethod(close.classId, close.methodId)
-    this.end(this.closeError(AmqpError.replyReason({ ...close, method })))
-  }
-
-  /** A close during the handshake says more than its code: what the broker did not like depends on the step. */
-  private closeError(reason: AmqpError.ReplyReason): AmqpError.AmqpConnectionError {
-    const { username } = this
-    const { virtualHost } = this.options
-    const { replyText } = reason
-    if (
-      reason.method === "connection.update-secret" ||
-      (this.secrets.expectsReply && secretCodes.has(reason.replyCode))
-    ) {
-      return updateFailed(`${reason.replyCode} ${replyText}`)
-    }
-    if (this.phase === "connection.tune" && reason.replyCode === ReplyCode.accessRefused) {
-      return connectionError(new AmqpError.AuthenticationFailed({ username, replyText }))
-    }
-    if (this.phase === "connection.open-ok" && virtualHostCodes.has(reason.replyCode)) {
-      const { replyCode } = reason
-      return connectionError(new AmqpError.VirtualHostRefused({ virtualHost, replyCode, replyText }))
-    }
-    return connectionError(reason)
-  }
-
-  private lost(error: Socket.SocketError): void {
-    if (this.closing) return this.end(connectionError(new AmqpError.ConnectionClosed()))
-    if (this.phase === "connection.tune" && !this.sendsRefusals) {
-      // Before RabbitMQ 3.2, and in other brokers, the socket closes without a word (the specification, section 4.10.1).
-      const replyText = "the broker closed the socket after the credentials were sent"
-      return this.end(
-        connectionError(new AmqpError.AuthenticationFailed({ username: this.username, replyText }))
-      )
-    }
-    this.end(socketLost(this.options.transport, this.phase, this.hasReceived, error))
-  }
-
-  /** Whether a broker that refuses the credentials says so with a close: both sides announce that they know it. */
-  private get sendsRefusals(): boolean {
-    return announces(this.serverProperties, "authentication_failure_close") &&
-      announces(this.options.clientProperties, "authentication_failure_close")
-  }
-
-  silent(phase: string): AmqpError.AmqpConnectionError {
-    return silent(this.options.transport, phase, this.hasReceived)
-  }
-
-  /** Runs one of the session's fibers. None may end by a defect of its own unnoticed: others wait for what it does. */
-  readonly fork = (loop: Effect.Effect<void, ProtocolError>): Effect.Effect<unknown> =>
-    loop.pipe(
-      Effect.catch((error) => Effect.sync(() => this.violated(error))),
-      Effect.catchDefect((defect) =>
-        Effect.sync(() => {
-          const description = `the client failed: ${defect instanceof Error ? defect.message : String(defect)}`
-          const replyCode = ReplyCode.internalError
-          this.end(connectionError(new AmqpError.ProtocolViolation({ replyCode, description })))
-        })
-      ),
-      Effect.forkIn(this.scope, { startImmediately: true })
-    )
-
-  private violated(error: unknown): void {
+  /** Closes without waiting for the reply. */
+  giveUp(error: AmqpConnectionError): void {
     if (this.failure !== undefined) return
-    if (error instanceof ProtocolMismatch) {
-      return this.end(
-        connectionError(
-          new AmqpError.ProtocolViolation({ replyCode: ReplyCode.notImplemented, description: error.message })
-        )
-      )
-    }
-    if (!(error instanceof ProtocolError)) throw error
-    const { message, replyCode } = error
-    // Who has said nothing in AMQP yet would not understand a close.
-    if (this.parser.started) {
-      this.sendNow({ _tag: "connection.close", replyCode, replyText: message.slice(0, 80), classId: 0, methodId: 0 })
-    }
-    this.end(connectionError(new AmqpError.ProtocolViolation({ replyCode, description: message })))
-  }
-
-  /** The last words before an end: into the socket in this very step, and nothing behind them. */
-  private sendNow(method: Method): void {
-    this.outbound.stopLanes()
-    encodeMethodFrame(this.outbound.writer, 0, method)
-    this.outbound.commit()
-    this.outbound.wake()
-  }
-
-  /** The handshake is over. */
-  opened(): void {
-    this.phase = undefined
-    this.counts.opened++
-    if (this.failure === undefined) this.counts.sessions.add(this)
-  }
-
-  /** Says goodbye without waiting for the answer, and ends the session. */
-  giveUp(error: AmqpError.AmqpConnectionError): void {
-    if (this.failure !== undefined) return
-    const replyText = "Goodbye"
-    this.sendNow({ _tag: "connection.close", replyCode: ReplyCode.success, replyText, classId: 0, methodId: 0 })
+    this.control.sendLast(connectionClose)
     this.end(error)
   }
 
-  /** Ends the session and everything that hangs on it, with the cause. Once. */
-  end(error: AmqpError.AmqpConnectionError): void {
+  closedByServer(close: ConnectionClose): void {
+    this.control.sendLast({ _tag: "connection.close-ok" })
+    this.end(CloseReasons.closedByServer(this, close))
+  }
+
+  private socketEnded(error: Socket.SocketError): void {
+    this.end(this.isClosing ? closedHere() : CloseReasons.socketEnded(this, error))
+  }
+
+  private protocolViolated(error: unknown): void {
+    if (this.failure !== undefined) return
+    const failure = CloseReasons.protocolViolated(error)
+    // A peer that has sent nothing in AMQP yet would not understand a close.
+    if (error instanceof ProtocolError && this.parser.started) {
+      this.control.sendLast(connectionCloseFor(error.replyCode, error.message))
+    }
+    this.end(failure)
+  }
+
+  /** Ends the session and everything on it, with the cause. Once. */
+  end(error: AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
-    // Before the waiting fibers are told, in this very step.
-    this.secretFrames.wipe()
+    // Before the waiting fibers are resumed, in this very step.
+    this.control.wipe()
     this.counts.sessions.delete(this)
-    // What came before the end counts: a confirm that was read is a confirm.
-    this.flushTouched()
+    // What was read before the end counts: a confirm that was read is a confirm.
+    this.receiver.flush()
     this.channels.end(error)
     this.control.fail(error)
     this.secrets.fail(error)
@@ -568,32 +350,18 @@ export class Session implements FrameHandler, ChannelsHost, Sampled {
   }
 }
 
-/** What of a connection stands for its session. A copy of the connection has it too. */
-interface WithSession {
-  readonly updateSecret: object
-}
-
-/** The sessions behind connections, where nothing that a program can reach leads to them. */
-const sessions = new WeakMap<object, Session>()
-
-/** Makes a session that of a connection. */
-export const register = ({ updateSecret }: WithSession, session: Session): void => {
-  sessions.set(updateSecret, session)
-}
-
-/** The session that the channels of a connection are opened in. */
-export const sessionOf = ({ updateSecret }: WithSession): Session => {
-  const session = sessions.get(updateSecret)
-  if (session !== undefined) return session
-  throw new TypeError(
-    "The AmqpConnection was not made by AmqpConnection.make or AmqpConnection.layer, and is not a copy of one that was"
+/** The broker waits for the rest of a message, so its channel cannot be used any more; its number stays taken. */
+const bodyDetached = () =>
+  channelError(
+    new InvalidArgument({
+      description: "The body: its buffer was detached (transferred) before all of it was sent"
+    })
   )
-}
 
 /** Dials, shakes hands and runs a session in the scope. */
 export const make = Effect.fnUntraced(function*(
   options: SessionOptions
-): Effect.fn.Return<Session, AmqpError.AmqpConnectionError, Scope.Scope | Socket.Socket> {
+): Effect.fn.Return<Session, AmqpConnectionError, Scope.Scope | Socket.Socket> {
   const socket = yield* Socket.Socket
   const scope = yield* Effect.scope
   const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>())
@@ -601,35 +369,20 @@ export const make = Effect.fnUntraced(function*(
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),
-      (error) => unreachable(options.transport, error)
+      (error) => CloseReasons.unreachable(options.transport, error)
     )
     const writer = yield* socket.writer
     yield* session.fork(session.writeTo(writer))
     yield* session.fork(session.readFrom(pull))
-    yield* handshake(session, options)
+    yield* session.shakeHands
   })
   yield* connect.pipe(
     Effect.timeoutOrElse({
       duration: options.connectTimeout,
-      orElse: () => Effect.fail(session.silent(session.phase ?? "connection.open-ok"))
+      orElse: () => Effect.fail(session.silent(session.progress.phase ?? "connection.open-ok"))
     })
   )
-  session.opened()
-  yield* session.fork(session.runControl)
-  yield* session.fork(session.deadlines.run)
-  if (session.tuning.heartbeatSeconds > 0) {
-    yield* session.fork(keepAlive(session, session.tuning.heartbeatSeconds))
-  }
-  if (session.expiresAt !== undefined) {
-    yield* session.fork(renewSecret(session, session.secrets, session.expiresAt))
-  }
+  yield* session.start
   yield* Scope.addFinalizer(scope, session.close)
   return session
 })
-
-const checkFrameSize = ({ _tag }: Method, size: number, maxFrameSize: number): void => {
-  if (maxFrameSize === 0 || size <= maxFrameSize) return
-  throw new EncodeError({
-    message: `${_tag}: ${size - frameOverhead} bytes do not fit a frame of ${maxFrameSize} bytes`
-  })
-}

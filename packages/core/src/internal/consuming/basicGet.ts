@@ -124,15 +124,9 @@ export const fetchAutoAck = (
       : Effect.succeedSome(answer)
   })
 
-/**
- * `basic.get`. When a queue is deleted and declared with another type, RabbitMQ ends the whole connection (541) for the next
- * `basic.get` on a channel that has read the old one. So the channel is not kept for another program, and a program is refused it.
- */
 const get = (channel: Channel, queue: string, noAck: boolean) =>
   Effect.suspend(() => {
-    if (channel.queuesRead.get(queue) === "deleted") return Effect.fail(readBeforeDelete(queue))
-    channel.queuesRead.set(queue, "there")
-    channel.isAltered = true
+    if (!channel.lease.fetchesFrom(queue)) return Effect.fail(readBeforeDelete(queue))
     return channel.get(queue, noAck)
   })
 

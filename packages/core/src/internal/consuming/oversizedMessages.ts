@@ -8,6 +8,7 @@ import type { Content } from "../../protocol/ContentAssembler.ts"
 import { fieldOf } from "../../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
+import { passiveQueueDeclare } from "../channel/methods.ts"
 import type { Session } from "../connection/session.ts"
 import type { QueueDescription } from "../topology/descriptions.ts"
 import type { ConsumerSource } from "./delivery.ts"
@@ -111,15 +112,5 @@ const deadLetterQueue = (description: QueueDescription | undefined, routingKey: 
 /** Asks on a channel of its own, which ends if the queue is not there. */
 const isThere = ({ channels }: Session, queue: string): Effect.Effect<boolean> =>
   Effect.scoped(
-    Effect.flatMap(channels.scoped, (channel) =>
-      channel.request({
-        _tag: "queue.declare",
-        queue,
-        passive: true,
-        durable: false,
-        exclusive: false,
-        autoDelete: false,
-        noWait: false,
-        arguments: {}
-      }))
+    Effect.flatMap(channels.scoped, (channel) => channel.request(passiveQueueDeclare(queue)))
   ).pipe(Effect.match({ onSuccess: () => true, onFailure: () => false }))

@@ -17,6 +17,7 @@ import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as AmqpError from "../../AmqpError.ts"
 import { CurrentProgram } from "../channel/program.ts"
+import { Signal } from "../common/signal.ts"
 import { annotationsOf, Received } from "./delivery.ts"
 import { checked, describe } from "./handlerResult.ts"
 import type { Unchecked } from "./handlerResult.ts"
@@ -99,7 +100,8 @@ export class Serving<R> implements Inbox<Received> {
   private isStopping = false
   private isCancelled = false
   private error: ServingError | undefined
-  private readonly idleListeners = new Set<() => void>()
+  /** While it stops: a slot has finished with its message. */
+  private readonly finished = new Signal()
   isOver = false
 
   /** Runs after each settlement, if it takes a commit. A commit that failed ends the consumer. */
@@ -291,7 +293,7 @@ export class Serving<R> implements Inbox<Received> {
     slot.current = undefined
     slot.attempt = 1
     slot.pause = 0
-    if (this.isStopping) { for (const listener of Array.from(this.idleListeners)) listener() }
+    if (this.isStopping) this.finished.notify()
   }
 
   /** Waits for a time, or until the consumer stops. */
@@ -524,21 +526,11 @@ export class Serving<R> implements Inbox<Received> {
 
   /** Waits until no slot but this one works on anything. */
   private awaitRest(own: object | undefined): Effect.Effect<void> {
-    const isAtRest = () => {
+    return this.finished.until(() => {
       for (const { current, isAbandoned, token } of this.slots) {
         if (token !== own && current !== undefined && !isAbandoned) return false
       }
       return true
-    }
-    return Effect.callback((resume) => {
-      if (isAtRest()) return resume(Effect.void)
-      const listener = () => {
-        if (!isAtRest()) return
-        this.idleListeners.delete(listener)
-        resume(Effect.void)
-      }
-      this.idleListeners.add(listener)
-      return Effect.sync(() => this.idleListeners.delete(listener))
     })
   }
 

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import { ReplyCode } from "../../protocol/constants.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { fieldOf } from "../../protocol/fieldTable.ts"
+import { basicConsume } from "../channel/methods.ts"
 import type { Session } from "../connection/session.ts"
 import { offsetKey } from "../message/streamOffset.ts"
 import type { QueueDescription } from "../topology/descriptions.ts"
@@ -30,18 +31,10 @@ const isKnownStream = (queue: string | QueueDescription, table: FieldTable): boo
 const probe = (session: Session, queue: string): Effect.Effect<boolean | undefined> =>
   Effect.scoped(
     Effect.flatMap(session.channels.scoped, (channel) =>
-      channel.request({
-        _tag: "basic.consume",
-        queue,
-        consumerTag: channel.consumerTag(),
-        noLocal: false,
-        noAck: false,
-        exclusive: true,
-        noWait: false,
-        arguments: {}
-      }))
+      channel.request(basicConsume(queue, channel.consumerTag(), { exclusive: true })))
   ).pipe(Effect.match({
-    onSuccess: () => false,
+    onSuccess: () =>
+      false,
     onFailure: ({ reason }) => {
       if (!("replyCode" in reason)) return undefined
       if (reason.replyCode === ReplyCode.accessRefused) return false

@@ -11,12 +11,15 @@ import { decodeProperties } from "../../protocol/BasicProperties.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
-import type { Channel, ConsumerSink } from "../channel/channel.ts"
+import type { Channel } from "../channel/channel.ts"
+import type { ConsumerSink } from "../channel/consumers.ts"
+import { basicCancel, basicConsume, basicQos, passiveQueueDeclare } from "../channel/methods.ts"
 import type { Session } from "../connection/session.ts"
 import { offsetKey } from "../message/streamOffset.ts"
 import * as Validation from "../options/validation.ts"
 import { declareAll } from "../topology/declare.ts"
 import type * as Descriptions from "../topology/descriptions.ts"
+import type { ReadGate } from "../wire/readGate.ts"
 import { sizeOf } from "./delivery.ts"
 import type { ConsumerSource } from "./delivery.ts"
 import { OversizedMessages } from "./oversizedMessages.ts"
@@ -51,6 +54,8 @@ interface ConsumerState extends ConsumerSource {
   /** Which of the queues it consumes. */
   readonly index: number
   isOver: boolean
+  /** Whether nothing that it is sent is taken any more: it was cancelled, or another consumer of the subscription was. */
+  isCancelled: boolean
   /** Whether the broker knows it. */
   isStarted: boolean
   /** The encoded properties of the last message that it was sent. */
@@ -81,7 +86,7 @@ interface Item {
   readonly deliveryTag: number
 }
 
-export class Subscription<A extends Item> implements ConsumerSink {
+export class Subscription<A extends Item> implements ConsumerSink<ConsumerState> {
   readonly noAck: boolean
   readonly expectsReply = false
   readonly channel: Channel
@@ -94,8 +99,8 @@ export class Subscription<A extends Item> implements ConsumerSink {
   private readonly decode: Decode<A>
   private readonly inbox: Inbox<A>
   private readonly oversized: OversizedMessages
-  /** By consumer tag. */
-  private readonly consumers = new Map<string, ConsumerState>()
+  /** Those that the channel knows by their tags. */
+  private consumers: ReadonlyArray<ConsumerState> = []
   private kinds: ReadonlyArray<QueueKind> = []
   /** Consumers are started, changed and ended by one fiber at a time. */
   private readonly changes = Semaphore.makeUnsafe(1)
@@ -126,6 +131,10 @@ export class Subscription<A extends Item> implements ConsumerSink {
     this.stopOrder = stopOrderOf(session, options)
   }
 
+  get readGate(): ReadGate {
+    return this.channel.host.readGate
+  }
+
   get buffered(): number {
     return this.inbox.size
   }
@@ -144,16 +153,15 @@ export class Subscription<A extends Item> implements ConsumerSink {
     if (this.inboxBytes === 0) return
     const before = this.inboxBytes
     this.inboxBytes = Math.max(0, before - bytes)
-    if (before > maxInboxBytes && this.inboxBytes <= maxInboxBytes) this.channel.host.resumeReading(this)
+    if (before > maxInboxBytes && this.inboxBytes <= maxInboxBytes) this.readGate.release(this)
   }
 
   // ---------------------------------------------------------------------------
   // what the channel fiber calls
   // ---------------------------------------------------------------------------
 
-  deliver(content: Content<BasicDeliver>): void {
-    const consumer = this.consumers.get(content.method.consumerTag)
-    if (consumer === undefined) {
+  deliver(content: Content<BasicDeliver>, consumer: ConsumerState): void {
+    if (consumer.isCancelled) {
       // No handler takes it: the broker ended the consumer of another queue, and this one was cancelled with it.
       if (!this.noAck) this.channel.handBack(content)
       return
@@ -170,32 +178,30 @@ export class Subscription<A extends Item> implements ConsumerSink {
   private count(bytes: number): void {
     const before = this.inboxBytes
     this.inboxBytes += bytes
-    if (before <= maxInboxBytes && this.inboxBytes > maxInboxBytes) this.channel.host.pauseReading(this)
+    if (before <= maxInboxBytes && this.inboxBytes > maxInboxBytes) this.readGate.close(this)
   }
 
   flush(): void {
     this.inbox.flush()
   }
 
-  cancelled(consumerTag: string): void {
-    const consumer = this.consumers.get(consumerTag)
-    const queue = consumer?.queue ?? this.queues[0]
-    if (consumer !== undefined) consumer.isOver = true
-    this.consumers.delete(consumerTag)
-    // Those of the other queues would go on, and nobody takes what they are sent.
-    for (const { consumerTag, isStarted } of this.consumers.values()) {
-      if (isStarted) this.channel.cancelConsumer(consumerTag)
+  cancelled(consumerTag: string, consumer: ConsumerState): void {
+    consumer.isOver = true
+    // Those of the other queues would go on, and nothing takes what they are sent.
+    for (const other of this.consumers) {
+      other.isCancelled = true
+      if (other !== consumer && other.isStarted) this.channel.cancelConsumer(other.consumerTag)
     }
-    this.consumers.clear()
-    this.inbox.fail(new AmqpConsumerCancelled({ queue, consumerTag }))
+    this.consumers = []
+    this.inbox.fail(new AmqpConsumerCancelled({ queue: consumer.queue, consumerTag }))
   }
 
   failed(error: AmqpChannelError): void {
-    for (const consumer of this.consumers.values()) consumer.isOver = true
+    for (const consumer of this.consumers) consumer.isOver = true
     // The broker gives unsettled messages to others, but what it regards as settled exists only here.
     if (!this.noAck) this.inbox.clear()
     this.inbox.fail(error)
-    this.channel.host.resumeReading(this)
+    this.readGate.release(this)
   }
 
   // ---------------------------------------------------------------------------
@@ -216,7 +222,7 @@ export class Subscription<A extends Item> implements ConsumerSink {
     this.queues = names
     this.kinds = names.map((name, index) => kindOf(this.session, queues[index], name, table))
     if (isTransactional) yield* this.channel.transactionSelect
-    if (!this.noAck) yield* this.qos(prefetch)
+    if (!this.noAck) yield* this.channel.request(basicQos(prefetch))
     yield* this.consume
   })
 
@@ -233,7 +239,7 @@ export class Subscription<A extends Item> implements ConsumerSink {
       if (this.inbox.isOver || this.isStopping) return
       this.noteOffsets()
       yield* this.stopConsuming
-      yield* this.qos(prefetch)
+      yield* this.channel.request(basicQos(prefetch))
       this.isUnlimited = this.noAck || prefetch === 0
       if (!this.inbox.isOver && !this.isStopping) yield* this.consume
     }).pipe(
@@ -269,17 +275,9 @@ export class Subscription<A extends Item> implements ConsumerSink {
    * takes it along: then it is counted as an attempt after all. So the queues are asked for something first.
    */
   readonly awaitHandedBack: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.ignore(Effect.forEach(this.queues, (queue) =>
-      this.channel.request({
-        _tag: "queue.declare",
-        queue,
-        passive: true,
-        durable: false,
-        exclusive: false,
-        autoDelete: false,
-        noWait: false,
-        arguments: {}
-      }), { discard: true }))
+    Effect.ignore(
+      Effect.forEach(this.queues, (queue) => this.channel.request(passiveQueueDeclare(queue)), { discard: true })
+    )
   )
 
   /** What the scope of a consumer without handlers does before it closes the channel. */
@@ -299,10 +297,6 @@ export class Subscription<A extends Item> implements ConsumerSink {
     )
   })
 
-  private qos(prefetchCount: number) {
-    return this.channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global: false })
-  }
-
   private readonly consume = Effect.suspend(() => {
     this.generation++
     return Effect.forEach(this.queues, (queue, index) => {
@@ -317,23 +311,19 @@ export class Subscription<A extends Item> implements ConsumerSink {
         description: typeof described === "string" ? undefined : described,
         kind: this.kinds[index],
         isOver: false,
+        isCancelled: false,
         isStarted: false,
         lastProperties: undefined
       }
       // Before the request, since deliveries may come in the same read as its reply.
-      this.consumers.set(consumerTag, consumer)
-      this.channel.attach(consumerTag, this)
+      this.consumers = [...this.consumers, consumer]
+      this.channel.attach(consumerTag, this, consumer)
       return Effect.map(
-        this.channel.request({
-          _tag: "basic.consume",
-          queue,
-          consumerTag,
-          noLocal: false,
+        this.channel.request(basicConsume(queue, consumerTag, {
           noAck: this.noAck,
           exclusive,
-          noWait: false,
           arguments: offset === undefined ? table : { ...table, [offsetKey]: offset }
-        }),
+        })),
         () => {
           consumer.isStarted = true
         }
@@ -343,7 +333,7 @@ export class Subscription<A extends Item> implements ConsumerSink {
 
   /** A stream goes on after what was delivered of it. The header is one of other queues' messages too, when they come from one. */
   private noteOffsets(): void {
-    for (const { index, kind, lastProperties } of this.consumers.values()) {
+    for (const { index, kind, lastProperties } of this.consumers) {
       if (kind.isStream === true && lastProperties !== undefined) {
         this.offsets[index] = offsetAfter(lastProperties) ?? this.offsets[index]
       }
@@ -361,11 +351,11 @@ export class Subscription<A extends Item> implements ConsumerSink {
 
   private readonly stopConsuming = Effect.suspend(() =>
     Effect.forEach(
-      [...this.consumers.keys()],
-      (consumerTag) =>
-        Effect.map(this.channel.request({ _tag: "basic.cancel", consumerTag, noWait: false }), () => {
-          this.consumers.delete(consumerTag)
-          this.channel.detach(consumerTag)
+      this.consumers,
+      (consumer) =>
+        Effect.map(this.channel.request(basicCancel(consumer.consumerTag)), () => {
+          this.consumers = this.consumers.filter((other) => other !== consumer)
+          this.channel.detach(consumer.consumerTag)
         }),
       { discard: true }
     )
@@ -416,7 +406,7 @@ export const subscribe = <A extends Item>(
     })
     const subscription = new Subscription(session, channel, options, decode, inbox, oversized)
     // The reader must not wait for a consumer that is gone.
-    yield* Effect.addFinalizer(() => Effect.sync(() => channel.host.resumeReading(subscription)))
+    yield* Effect.addFinalizer(() => Effect.sync(() => subscription.readGate.release(subscription)))
     yield* subscription.start
     return subscription
   })

@@ -46,21 +46,16 @@ export const make = <R>(
         }
         return inTransaction(channel, program)
       },
-      commit: Effect.suspend(() => handling.channel === undefined ? Effect.void : commit(handling.channel))
+      commit: Effect.suspend(() => handling.channel === undefined ? Effect.void : handling.channel.commit)
     }
   return handling
 }
-
-const commit = (channel: Channel) =>
-  Effect.map(Effect.uninterruptible(channel.request({ _tag: "tx.commit" })), () => {
-    channel.unconfirmed = false
-  })
 
 /** Takes back what was published. What the program fetched and settled is open again for the broker, and goes back to its queue. */
 const rollback = (channel: Channel) =>
   Effect.flatMap(
     channel.request({ _tag: "tx.rollback" }),
-    () => channel.acknowledgements.handBackNoted() ? commit(channel) : Effect.void
+    () => channel.acknowledgements.handBackNoted() ? channel.commit : Effect.void
   )
 
 /** Runs a program. What it published is there for the commit that follows its settlement, or taken back. */
@@ -73,7 +68,7 @@ const inTransaction = <R>(
     const running = new RunningProgram("transaction", channel)
     setRunning(running, true)
     channel.programPublisher = publishes
-    channel.returned = undefined
+    channel.lease.clearReturned()
     channel.acknowledgements.beginJournal()
     return runOn(program, channel).pipe(
       Effect.provideService(CurrentProgram, running),
@@ -96,7 +91,7 @@ const inTransaction = <R>(
 
 /** RabbitMQ finds out at the commit that no queue takes a message, when it would be too late to keep the one that was handled. */
 const commitMandatory = (channel: Channel): Effect.Effect<void, AmqpChannelError> =>
-  Effect.flatMap(commit(channel), () => {
-    const { returned } = channel
+  Effect.flatMap(channel.commit, () => {
+    const { firstReturned: returned } = channel.lease
     return returned === undefined ? Effect.void : Effect.fail(new AmqpChannelError({ reason: returned }))
   })

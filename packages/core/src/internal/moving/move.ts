@@ -11,8 +11,9 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as AmqpError from "../../AmqpError.ts"
 import type { Channel } from "../channel/channel.ts"
+import { basicConsume, passiveExchangeDeclare } from "../channel/methods.ts"
 import type { Session } from "../connection/session.ts"
-import { channelError, consumeOf, isStream, Mover, offsetHeader, readyIn } from "./mover.ts"
+import { channelError, isStream, Mover, offsetHeader, readyIn } from "./mover.ts"
 import type { Move, Progress } from "./mover.ts"
 
 export { isStream, maxPrefetch, sameQueue } from "./mover.ts"
@@ -25,19 +26,7 @@ const stallTimeout = 10_000
 const checkTarget = (channel: Channel, target: Move["target"]): Effect.Effect<unknown, AmqpError.AmqpChannelError> => {
   if (target === undefined) return Effect.void
   if ("queue" in target) return readyIn(channel, target.queue)
-  const { exchange } = target
-  const type = "direct"
-  return channel.request({
-    _tag: "exchange.declare",
-    exchange,
-    type,
-    passive: true,
-    durable: false,
-    autoDelete: false,
-    internal: false,
-    noWait: false,
-    arguments: {}
-  })
+  return channel.request(passiveExchangeDeclare(target.exchange))
 }
 
 /**
@@ -47,8 +36,9 @@ const checkTarget = (channel: Channel, target: Move["target"]): Effect.Effect<un
 const refuseStream = (session: Session, queue: string): Effect.Effect<void, AmqpError.AmqpChannelError> =>
   Effect.scoped(Effect.gen(function*() {
     const channel = yield* session.channels.scoped
-    const consume = consumeOf(queue, channel.consumerTag())
-    const consuming = channel.request({ ...consume, exclusive: true, arguments: { [offsetHeader]: "next" } })
+    const consuming = channel.request(
+      basicConsume(queue, channel.consumerTag(), { exclusive: true, arguments: { [offsetHeader]: "next" } })
+    )
     yield* Effect.catch(
       consuming,
       ({ reason }) =>

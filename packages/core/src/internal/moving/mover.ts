@@ -11,8 +11,10 @@ import { ReplyCode } from "../../protocol/constants.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
-import type { Channel, ConsumerSink } from "../channel/channel.ts"
+import type { Channel } from "../channel/channel.ts"
 import type { Outcome, PublishOwner } from "../channel/confirmLedger.ts"
+import type { ConsumerSink } from "../channel/consumers.ts"
+import { basicCancel, basicConsume, basicQos, passiveQueueDeclare } from "../channel/methods.ts"
 import type { Session } from "../connection/session.ts"
 import { Received } from "../consuming/delivery.ts"
 import type { Route } from "../message/route.ts"
@@ -117,18 +119,18 @@ class Source implements ConsumerSink, PublishOwner {
       yield* this.cancel
       this.heldByConsumer = 0
       this.prefetch = prefetchCount
-      yield* channel.request({ _tag: "basic.qos", prefetchSize: 0, prefetchCount, global: false })
+      yield* channel.request(basicQos(prefetchCount))
       const consumerTag = channel.consumerTag()
       this.consumerTag = consumerTag
       channel.attach(consumerTag, this)
-      yield* channel.request(consumeOf(this.mover.from, consumerTag))
+      yield* channel.request(basicConsume(this.mover.from, consumerTag))
     })
   }
 
   readonly cancel: Effect.Effect<void, AmqpError.AmqpChannelError> = Effect.suspend(() => {
     const { channel, consumerTag } = this
     if (consumerTag === undefined || channel.failure !== undefined) return Effect.void
-    return Effect.map(channel.request({ _tag: "basic.cancel", consumerTag, noWait: false }), () => {
+    return Effect.map(channel.request(basicCancel(consumerTag)), () => {
       channel.detach(consumerTag)
       this.consumerTag = undefined
     })
@@ -397,17 +399,6 @@ export class Mover {
   })
 }
 
-export const consumeOf = (queue: string, consumerTag: string) => ({
-  _tag: "basic.consume" as const,
-  queue,
-  consumerTag,
-  noLocal: false,
-  noAck: false,
-  exclusive: false,
-  noWait: false,
-  arguments: {}
-})
-
 export const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
 
 const tooLarge = ({ bodySize }: { readonly bodySize: number }): AmqpError.AmqpChannelError =>
@@ -428,15 +419,6 @@ export const isStream = (queue: string): AmqpError.InvalidArgument =>
 /** How many messages of a queue are ready. */
 export const readyIn = (channel: Channel, queue: string): Effect.Effect<number, AmqpError.AmqpChannelError> =>
   Effect.map(
-    channel.request({
-      _tag: "queue.declare",
-      queue,
-      passive: true,
-      durable: false,
-      exclusive: false,
-      autoDelete: false,
-      noWait: false,
-      arguments: {}
-    }),
+    channel.request(passiveQueueDeclare(queue)),
     ({ messageCount }) => messageCount
   )

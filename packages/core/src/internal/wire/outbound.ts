@@ -1,16 +1,19 @@
 /**
  * The outbound buffer of a session: everyone encodes into it, only the writer fiber takes out of it.
  *
- * What is written within one turn leaves in one socket write. The first bytes of a turn schedule the writer on a
- * microtask; a fiber that loops without suspending keeps microtasks waiting, so past a threshold the writer is resumed
- * inline.
+ * What is written within one turn leaves in one socket write. The first bytes of a turn schedule the writer on a microtask; a fiber that
+ * loops without suspending keeps microtasks waiting, so past a threshold the writer is resumed inline.
  */
 import * as Effect from "effect/Effect"
 import { ByteWriter } from "../../protocol/ByteWriter.ts"
-import { encodeBodyFrames } from "../../protocol/frames.ts"
+import { frameMinSize } from "../../protocol/constants.ts"
+import { encodeBodyFrames, encodeMethodFrame } from "../../protocol/frames.ts"
+import type { Method } from "../../protocol/methods.generated.ts"
+import { Signal } from "../common/signal.ts"
 import type { Counts } from "../telemetry/counters.ts"
-import { salvage } from "./detachedBodies.ts"
-import { Lanes, turnBytes } from "./largeBodies.ts"
+import { completeFrames } from "./detachedBodies.ts"
+import { checkFrameSize } from "./frameSize.ts"
+import { LargeBodies, turnBytes } from "./largeBodies.ts"
 
 /** A socket write costs about as much as encoding a hundred small messages; past this size more gain nothing. */
 const flushBytes = 32 * 1024
@@ -23,41 +26,66 @@ export interface Deferred {
   flush(): void
 }
 
+/** What the session does for its outbound buffer. */
+export interface OutboundHost {
+  /** A publisher began to wait for room: what the broker sends may make some. */
+  roomAwaited(): void
+  /** The bytes of a message were detached before all of it was sent, so the channel cannot be used any more. */
+  bodyDetached(channel: number): void
+}
+
 export class Outbound {
   readonly writer = new ByteWriter()
-  /** Whether anything left since the heartbeat fiber last asked. */
-  active = false
+  /** The largest frame that the broker accepts, in bytes; 0: no limit. The session sets what was negotiated. */
+  frameMax = frameMinSize
+  /** How many writes have been handed to the socket. */
+  writes = 0
   /** Why the broker asks publishers to pause (`connection.blocked`), while it does. */
   blocked: string | undefined
-  /** Who hears when that changes. */
+  /** Called with the reason when that changes. */
   readonly blockedListeners = new Set<(reason: string | undefined) => void>()
 
   private readonly counts: Counts
+  private readonly host: OutboundHost
   private blockedBefore = 0
   private blockedSince: number | undefined
   private timedOutWhileBlocked = false
   private taken = 0
-  private scheduled = false
-  private closed = false
+  private isScheduled = false
+  private isClosed = false
   private wakeWriter: (() => void) | undefined
   private deferred: Array<Deferred> = []
-  /** Who waits for room, and for which channel. */
+  /** What waits for room, and for which channel. */
   private readonly waiting = new Map<() => void, number>()
-  private readonly lanes = new Lanes()
-  private lanesStopped = false
-  private onLanesEmpty: (() => void) | undefined
-  /** Called when somebody begins to wait for room. */
-  onWaiting: () => void = () => {}
-  /** Called for a channel of which a message can't be sent to its end, as its bytes are gone. */
-  onLost: (channel: number) => void = () => {}
+  private readonly largeBodies = new LargeBodies()
+  private areBodiesStopped = false
+  private readonly bodiesSent = new Signal()
 
-  constructor(counts: Counts) {
+  constructor(counts: Counts, host: OutboundHost) {
     this.counts = counts
+    this.host = host
   }
+
+  // ---------------------------------------------------------------------------
+  // encoding
+  // ---------------------------------------------------------------------------
 
   /** Where a channel encodes: behind its own large message while one is on its way. */
   writerOf(channel: number): ByteWriter {
-    return this.lanes.isUnused ? this.writer : this.lanes.writerOf(channel) ?? this.writer
+    return this.largeBodies.isUnused ? this.writer : this.largeBodies.writerOf(channel) ?? this.writer
+  }
+
+  /** Sends a method that has no content. Throws an `EncodeError`, and then nothing of it is sent. */
+  sendMethod(channel: number, method: Method, frameMax = this.frameMax): void {
+    const writer = this.writerOf(channel)
+    try {
+      encodeMethodFrame(writer, channel, method)
+      checkFrameSize(method._tag, writer.provisionalBytes, frameMax)
+    } catch (error) {
+      writer.rollback()
+      throw error
+    }
+    this.commit(writer)
   }
 
   /** Makes what was encoded part of the output. */
@@ -68,50 +96,24 @@ export class Outbound {
   }
 
   /**
-   * Sends the body of a message whose method and header a channel encoded and did not yet commit. A large one goes in turns with
-   * those of other channels, and must not change until it left the socket; until then the channel has no room for another.
+   * Sends the body of a message whose method and header a channel has encoded and not yet committed. A large one goes in turns with those
+   * of other channels, and must not change until it has left through the socket; until then the channel has no room for another one.
    * `confirms` are those that a large message is the last of.
    */
   commitBody(
     writer: ByteWriter,
     channel: number,
     body: Uint8Array,
-    frameMax: number,
     confirms?: { lastIsLeaving(): (() => void) | undefined }
   ): void {
-    // A second one goes whole: what was read for it may have sent the first one.
-    if (body.length <= turnBytes || this.lanes.has(channel)) {
-      encodeBodyFrames(writer, channel, body, frameMax)
+    // A second large one goes as a whole: what was read for it may have sent the first one.
+    if (body.length <= turnBytes || this.largeBodies.has(channel)) {
+      encodeBodyFrames(writer, channel, body, this.frameMax)
     } else {
       writer.commit()
-      this.lanes.add(channel, body, frameMax, confirms?.lastIsLeaving())
+      this.largeBodies.add(channel, body, this.frameMax, confirms?.lastIsLeaving())
     }
     this.commit(writer)
-  }
-
-  /** Whether a large message of the channel is on its way of which the end is not. */
-  isSending(channel: number): boolean {
-    return this.lanes.has(channel)
-  }
-
-  /** Calls `listener` when everything that the channel has sent comes before what others send from then on, or at once. */
-  whenInOrder(channel: number, listener: () => void): void {
-    this.lanes.whenMoved(channel, listener)
-  }
-
-  /** Waits until all that is left of large messages is in a write. */
-  readonly awaitLanes: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.lanes.isEmpty || this.lanesStopped) return resume(Effect.void)
-    this.onLanesEmpty = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.onLanesEmpty = undefined
-    })
-  })
-
-  /** Nothing more of large messages is sent. They stay unfinished, which `isSending` tells. */
-  stopLanes(): void {
-    this.lanesStopped = true
-    this.onLanesEmpty?.()
   }
 
   /** Has `deferred.flush` called once before the next write. */
@@ -120,42 +122,60 @@ export class Outbound {
     this.schedule()
   }
 
-  /** Starts the write of the turn now instead of at its end. */
-  wake(): void {
-    const resume = this.wakeWriter
-    if (resume === undefined) return
-    this.wakeWriter = undefined
-    resume()
+  // ---------------------------------------------------------------------------
+  // large bodies
+  // ---------------------------------------------------------------------------
+
+  /** Whether the end of a large message of the channel is still to be sent. */
+  isSending(channel: number): boolean {
+    return this.largeBodies.has(channel)
   }
 
+  /** Calls `listener` when everything that the channel has sent comes before what others send from then on, or at once. */
+  whenInOrder(channel: number, listener: () => void): void {
+    this.largeBodies.whenMoved(channel, listener)
+  }
+
+  /** Waits until the rest of all large bodies is in a write. */
+  readonly awaitBodies: Effect.Effect<void> = this.bodiesSent.until(() =>
+    this.largeBodies.isEmpty || this.areBodiesStopped
+  )
+
+  /** Sends nothing more of large bodies. They stay incomplete, which `isSending` tells. */
+  stopBodies(): void {
+    this.areBodiesStopped = true
+    this.bodiesSent.notify()
+  }
+
+  // ---------------------------------------------------------------------------
+  // room
+  // ---------------------------------------------------------------------------
+
   /**
-   * Whether a publisher should send now on this channel: not behind a large message of its own, where nothing could be withdrawn
-   * any more, while those of other channels don't count.
+   * Whether a publisher should send now on this channel: not behind a large message of its own, where nothing could be withdrawn any more,
+   * while those of other channels do not count.
    */
   hasRoom(channel: number): boolean {
-    if (this.closed) return true
+    if (this.isClosed) return true
     return this.blocked === undefined && this.taken + this.writer.pendingBytes < highWaterBytes &&
-      (this.lanes.isUnused || !this.lanes.has(channel))
+      (this.largeBodies.isUnused || !this.largeBodies.has(channel))
   }
 
-  /**
-   * Calls `waiter` once, when a publisher may send again on the channel or there is nothing to send to any more. Answers how to
-   * take that back.
-   */
+  /** Calls `waiter` once, when a publisher may send again on the channel or nothing can be sent any more. Returns how to cancel that. */
   onceRoom(channel: number, waiter: () => void): () => void {
     this.waiting.set(waiter, channel)
-    this.onWaiting()
+    this.host.roomAwaited()
     return () => this.waiting.delete(waiter)
   }
 
-  /** Whether somebody waits for room. */
+  /** Whether something waits for room. */
   get isAwaited(): boolean {
     return this.waiting.size > 0
   }
 
-  /** Lets those go on who waited, as far as there is room. */
+  /** Resumes what waits for room, as long as there is some. */
   releaseRoom(): void {
-    // Whoever is resumed fills the buffer again at once, so those behind go on waiting, in their order.
+    // What is resumed fills the buffer again at once, so those behind it go on waiting, in their order.
     for (const [waiter, channel] of this.waiting) {
       // Another channel may have room when this one is held up by its own large message.
       if (!this.hasRoom(channel)) continue
@@ -163,6 +183,10 @@ export class Outbound {
       waiter()
     }
   }
+
+  // ---------------------------------------------------------------------------
+  // blocked connections
+  // ---------------------------------------------------------------------------
 
   /** `at` is the monotonic time, in milliseconds. */
   setBlocked(reason: string | undefined, at: number): void {
@@ -174,12 +198,12 @@ export class Outbound {
     this.releaseRoom()
   }
 
-  /** For how long the broker has blocked the connection, all in all and until this monotonic time, in milliseconds. */
+  /** How long the broker has blocked the connection in total, until this monotonic time, in milliseconds. */
   blockedMillis(now: number): number {
     return this.blockedBefore + (this.blockedSince === undefined ? 0 : Math.max(0, now - this.blockedSince))
   }
 
-  /** A request timed out while the broker blocks the connection. Returns what to log: one line for each time that it does. */
+  /** A request timed out while the broker blocks the connection. Returns what to log, once for each time that it does. */
   noteTimeout(method: string): string | undefined {
     if (this.timedOutWhileBlocked) return undefined
     this.timedOutWhileBlocked = true
@@ -187,14 +211,26 @@ export class Outbound {
       "that is sent there, neither requests nor acknowledgements. Publish on a connection of its own to keep others working."
   }
 
-  /** Nothing is written any more; nobody waits any more. */
+  // ---------------------------------------------------------------------------
+  // the writer fiber
+  // ---------------------------------------------------------------------------
+
+  /** Starts the write of the turn now instead of when it ends. */
+  wake(): void {
+    const resume = this.wakeWriter
+    if (resume === undefined) return
+    this.wakeWriter = undefined
+    resume()
+  }
+
+  /** Writes nothing more; nothing waits any more. */
   close(): void {
-    this.closed = true
-    this.stopLanes()
+    this.isClosed = true
+    this.stopBodies()
     this.releaseRoom()
   }
 
-  /** The writer fiber's loop: `write` answers when the socket took the bytes. */
+  /** The writer fiber's loop: `write` succeeds when the socket has taken the bytes. */
   readonly drainTo = <E>(write: (chunks: readonly [Uint8Array, ...Array<Uint8Array>]) => Effect.Effect<void, E>) =>
     Effect.gen({ self: this }, function*() {
       while (true) {
@@ -203,20 +239,18 @@ export class Outbound {
           yield* this.awaitBytes
           continue
         }
-        this.active = true
+        this.writes++
         yield* write([first, ...rest])
         this.counts.bytesWritten += this.taken
         this.taken = 0
         this.releaseRoom()
-        if (this.hasTurns) {
-          // A socket may take all there is at once, and then nobody else would come to write between two turns.
-          yield* Effect.yieldNow
-        } else {
-          this.onLanesEmpty?.()
-        }
+        // A socket may take everything at once, and then no other fiber would get to write between two turns.
+        if (this.hasTurns) yield* Effect.yieldNow
+        else this.bodiesSent.notify()
       }
     })
 
+  // Only the writer fiber waits here.
   private readonly awaitBytes: Effect.Effect<void> = Effect.callback((resume) => {
     if (this.writer.pendingBytes > 0 || this.deferred.length > 0 || this.hasTurns) return resume(Effect.void)
     this.wakeWriter = () => resume(Effect.void)
@@ -229,32 +263,32 @@ export class Outbound {
     const deferred = this.deferred
     this.deferred = []
     for (const one of deferred) one.flush()
-    const lost = new Set<number>()
-    if (this.hasTurns) this.lanes.moveTo(this.writer, lost)
+    const detached = new Set<number>()
+    if (this.hasTurns) this.largeBodies.moveTo(this.writer, detached)
     this.taken = this.writer.pendingBytes
     const { chunks, sizes } = this.writer.takeWithSizes()
-    if (lost.size === 0 && chunks.every((chunk, index) => chunk.length === sizes[index])) return chunks
-    const { bytes, channels } = salvage(chunks, sizes)
-    for (const channel of [...lost, ...channels]) {
-      this.lanes.lose(channel)
-      this.onLost(channel)
+    if (detached.size === 0 && chunks.every((chunk, index) => chunk.length === sizes[index])) return chunks
+    const { bytes, incompleteChannels } = completeFrames(chunks, sizes)
+    for (const channel of [...detached, ...incompleteChannels]) {
+      this.largeBodies.discard(channel)
+      this.host.bodyDetached(channel)
     }
     this.taken = bytes.length
     return bytes.length === 0 ? [] : [bytes]
   }
 
   private get hasTurns(): boolean {
-    return !this.lanes.isEmpty && !this.lanesStopped
+    return !this.largeBodies.isEmpty && !this.areBodiesStopped
   }
 
   private schedule(): void {
-    if (this.scheduled || this.wakeWriter === undefined) return
-    this.scheduled = true
+    if (this.isScheduled || this.wakeWriter === undefined) return
+    this.isScheduled = true
     queueMicrotask(this.onTurnEnd)
   }
 
   private readonly onTurnEnd = (): void => {
-    this.scheduled = false
+    this.isScheduled = false
     this.wake()
   }
 }

@@ -1,37 +1,38 @@
 /**
  * One timer for all requests of a session.
  *
- * All requests have the same timeout, so they expire in the order in which they were sent and one sleeping fiber is enough:
- * a request costs an array slot instead of a timer and two fibers.
+ * All requests have the same timeout, so they expire in the order in which they were sent and one sleeping fiber is enough: a request costs
+ * an array slot instead of a timer and two fibers.
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import { Signal } from "../common/signal.ts"
 import { monotonicMillis, sleepMillis } from "../common/time.ts"
 
-export interface Deadline {
-  readonly done: boolean
+/** A request that was sent. */
+export interface Expiring {
+  /** Whether it has its reply, or needs none any more. */
+  readonly isDone: boolean
   expire(): void
 }
 
-export class Deadlines {
+export class RequestTimeouts {
   private readonly timeoutMillis: number
   private readonly clock: Clock.Clock
-  private entries: Array<{ readonly at: number; readonly deadline: Deadline }> = []
+  private entries: Array<{ readonly at: number; readonly request: Expiring }> = []
   private head = 0
-  private wake: (() => void) | undefined
+  private readonly added = new Signal()
 
   constructor(timeoutMillis: number, clock: Clock.Clock) {
     this.timeoutMillis = timeoutMillis
     this.clock = clock
   }
 
-  /** Has `deadline.expire` called after the timeout unless it is `done` by then. */
-  add(deadline: Deadline): void {
+  /** Has `request.expire` called after the timeout unless it is done by then. */
+  add(request: Expiring): void {
     this.dropDone()
-    this.entries.push({ at: monotonicMillis(this.clock) + this.timeoutMillis, deadline })
-    const wake = this.wake
-    this.wake = undefined
-    wake?.()
+    this.entries.push({ at: monotonicMillis(this.clock) + this.timeoutMillis, request })
+    this.added.notify()
   }
 
   /** The loop of the fiber that owns the timer. */
@@ -49,19 +50,14 @@ export class Deadlines {
         continue
       }
       this.head++
-      first.deadline.expire()
+      first.request.expire()
     }
   })
 
-  private readonly awaitEntry: Effect.Effect<void> = Effect.callback((resume) => {
-    this.wake = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.wake = undefined
-    })
-  })
+  private readonly awaitEntry: Effect.Effect<void> = this.added.until(() => this.head < this.entries.length)
 
   private dropDone(): void {
-    while (this.head < this.entries.length && this.entries[this.head].deadline.done) this.head++
+    while (this.head < this.entries.length && this.entries[this.head].request.isDone) this.head++
     if (this.head > 1024 || this.head === this.entries.length) {
       this.entries = this.entries.slice(this.head)
       this.head = 0

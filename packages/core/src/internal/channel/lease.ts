@@ -1,0 +1,61 @@
+/**
+ * What programs have done on a channel, as far as it decides whether another program can have the channel.
+ */
+import type { Returned } from "../../AmqpError.ts"
+
+export class Lease {
+  /** Whether a message was published that the broker does not confirm, so that only a close tells whether it was accepted. */
+  isUnconfirmed = false
+  /** The first message that was returned, on a channel that is not in confirm mode. */
+  firstReturned: Returned | undefined
+  /** Whether another program would notice that one ran on the channel before. */
+  private isAltered = false
+  /** The queues that messages were fetched from, and whether the channel has deleted them since. */
+  private readonly fetchedFrom = new Map<string, "present" | "deleted">()
+
+  /** Whether nothing that was done would concern another program. */
+  get isClean(): boolean {
+    return !this.isAltered && !this.isUnconfirmed && this.firstReturned === undefined
+  }
+
+  /** A message was published without confirmation. */
+  published(): void {
+    this.isUnconfirmed = true
+  }
+
+  /** The broker has committed, or rolled back, what was published. */
+  committed(): void {
+    this.isUnconfirmed = false
+  }
+
+  returned(message: Returned): void {
+    this.firstReturned ??= message
+  }
+
+  /** What was returned is reported, or concerns a program that has ended. */
+  clearReturned(): void {
+    this.firstReturned = undefined
+  }
+
+  /** The state of the channel at the broker was changed, for example its prefetch. */
+  altered(): void {
+    this.isAltered = true
+  }
+
+  /**
+   * A message is to be fetched from a queue. Returns `false` where that would end the connection: when a queue is deleted and declared
+   * with another type, RabbitMQ replies to the next `basic.get` of a channel that has fetched from the old one with 541. For the same
+   * reason no other program gets the channel.
+   */
+  fetchesFrom(queue: string): boolean {
+    if (this.fetchedFrom.get(queue) === "deleted") return false
+    this.fetchedFrom.set(queue, "present")
+    this.altered()
+    return true
+  }
+
+  /** A queue was deleted on the channel. */
+  deleted(queue: string): void {
+    if (this.fetchedFrom.has(queue)) this.fetchedFrom.set(queue, "deleted")
+  }
+}

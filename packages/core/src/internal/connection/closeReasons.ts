@@ -1,0 +1,137 @@
+/**
+ * Why a connection was not made, or has ended: from what was seen to the error that everything on it fails with.
+ *
+ * Errors name the address of the peer where the transport knows it. During the handshake they name the step, and what to check where the
+ * peer sent nothing.
+ */
+import type * as Socket from "effect/socket/Socket"
+import * as AmqpError from "../../AmqpError.ts"
+import { ReplyCode } from "../../protocol/constants.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
+import type { ConnectionClose } from "../../protocol/methods.generated.ts"
+import { ProtocolError, ProtocolMismatch } from "../../protocol/ProtocolError.ts"
+import { responsibleMethod } from "../errors/replyTexts.ts"
+import { isTable } from "../options/clientProperties.ts"
+import { isEncrypted } from "../options/passwordExposure.ts"
+import type { TransportProtection } from "../options/passwordExposure.ts"
+import type { SessionOptions } from "../options/sessionOptions.ts"
+import { describeSocketError, silenceHint } from "../wire/socketErrors.ts"
+
+export const connectionError = (reason: AmqpError.ConnectionErrorReason): AmqpError.AmqpConnectionError =>
+  new AmqpError.AmqpConnectionError({ reason })
+
+/** How far a handshake has come. The handshake writes it. */
+export interface HandshakeProgress {
+  /** What the handshake waits for; `undefined` once the connection is open. */
+  phase: string | undefined
+  /** The user that logs in, once the mechanism has asked for credentials. */
+  username: string
+  serverProperties: FieldTable
+}
+
+/** What is known of a connection when it fails. */
+export interface ConnectionFacts {
+  readonly options: Pick<SessionOptions, "transport" | "virtualHost" | "clientProperties">
+  readonly progress: Readonly<HandshakeProgress>
+  /** Whether the peer has sent anything. */
+  readonly hasReceived: boolean
+  /** Whether a new secret was sent that the broker has not replied to. */
+  readonly isRenewingSecret: boolean
+}
+
+/** Reply codes with which brokers refuse a virtual host: it is missing, denied to the user, or has reached its connection limit. */
+const virtualHostCodes: ReadonlySet<number> = new Set([
+  ReplyCode.invalidPath,
+  ReplyCode.accessRefused,
+  ReplyCode.notFound,
+  ReplyCode.notAllowed
+])
+
+/** Reply codes with which brokers refuse a new secret. */
+const secretCodes: ReadonlySet<number> = new Set([ReplyCode.accessRefused, ReplyCode.notAllowed])
+
+type Transport = TransportProtection | undefined
+
+const peerOf = (transport: Transport) => transport === undefined ? {} : { peer: transport.peer }
+
+const hintOf = (transport: Transport, hasReceived: boolean) =>
+  hasReceived ? {} : { hint: silenceHint(isEncrypted(transport)) }
+
+/** Whether one side announces that it knows an extension of AMQP 0-9-1. */
+export const announces = ({ capabilities }: FieldTable, capability: string): boolean =>
+  isTable(capabilities) && capabilities[capability] === true
+
+/** The broker did not accept a new secret. */
+export const updateFailed = (description: string): AmqpError.AmqpConnectionError =>
+  connectionError(new AmqpError.UpdateSecretFailed({ description }))
+
+/** There is no socket. */
+export const unreachable = (transport: Transport, cause: Socket.SocketError): AmqpError.AmqpConnectionError =>
+  connectionError(
+    new AmqpError.DialFailed({ description: describeSocketError(cause), ...peerOf(transport), cause })
+  )
+
+/** The peer did not send what the handshake waits for in time. */
+export const silent = (
+  { hasReceived, options: { transport } }: ConnectionFacts,
+  phase: string
+): AmqpError.AmqpConnectionError => {
+  const hint = phase === "connection.start" ? hintOf(transport, hasReceived) : {}
+  return connectionError(new AmqpError.HandshakeTimeout({ phase, ...peerOf(transport), ...hint }))
+}
+
+/** The socket has ended. */
+export const socketEnded = (facts: ConnectionFacts, cause: Socket.SocketError): AmqpError.AmqpConnectionError => {
+  const { hasReceived, options: { transport }, progress: { phase, username } } = facts
+  if (phase === "connection.tune" && !sendsRefusals(facts)) {
+    // RabbitMQ before 3.2 and other brokers refuse credentials by closing the socket (AMQP 0-9-1 specification, section 4.10.1).
+    const replyText = "the broker closed the socket after the credentials were sent"
+    return connectionError(new AmqpError.AuthenticationFailed({ username, replyText }))
+  }
+  return connectionError(
+    new AmqpError.SocketLost({
+      description: describeSocketError(cause),
+      ...peerOf(transport),
+      ...(phase === undefined ? {} : { phase, ...hintOf(transport, hasReceived) }),
+      cause
+    })
+  )
+}
+
+/** Whether a broker that refuses the credentials does so by a close: both sides announce that they know it. */
+const sendsRefusals = ({ options, progress }: ConnectionFacts): boolean =>
+  announces(progress.serverProperties, "authentication_failure_close") &&
+  announces(options.clientProperties, "authentication_failure_close")
+
+/** The broker closed the connection. During the handshake the step tells more than the reply code: what the broker refused. */
+export const closedByServer = (facts: ConnectionFacts, close: ConnectionClose): AmqpError.AmqpConnectionError => {
+  const { isRenewingSecret, options: { virtualHost }, progress: { phase, username } } = facts
+  const reason = AmqpError.replyReason({ ...close, method: responsibleMethod(close.classId, close.methodId) })
+  const { method, replyCode, replyText } = reason
+  if (method === "connection.update-secret" || (isRenewingSecret && secretCodes.has(replyCode))) {
+    return updateFailed(`${replyCode} ${replyText}`)
+  }
+  if (phase === "connection.tune" && replyCode === ReplyCode.accessRefused) {
+    return connectionError(new AmqpError.AuthenticationFailed({ username, replyText }))
+  }
+  if (phase === "connection.open-ok" && virtualHostCodes.has(replyCode)) {
+    return connectionError(new AmqpError.VirtualHostRefused({ virtualHost, replyCode, replyText }))
+  }
+  return connectionError(reason)
+}
+
+/** The peer violated the protocol. Throws again what is something else. */
+export const protocolViolated = (error: unknown): AmqpError.AmqpConnectionError => {
+  if (!(error instanceof ProtocolMismatch || error instanceof ProtocolError)) throw error
+  const replyCode = error instanceof ProtocolError ? error.replyCode : ReplyCode.notImplemented
+  return connectionError(new AmqpError.ProtocolViolation({ replyCode, description: error.message }))
+}
+
+/** A fiber of the connection died. */
+export const clientFailed = (defect: unknown): AmqpError.AmqpConnectionError =>
+  connectionError(
+    new AmqpError.ProtocolViolation({
+      replyCode: ReplyCode.internalError,
+      description: `the client failed: ${defect instanceof Error ? defect.message : String(defect)}`
+    })
+  )

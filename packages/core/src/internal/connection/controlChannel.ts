@@ -1,0 +1,117 @@
+/**
+ * Channel 0: the methods of the connection itself, and those that hold a password or token.
+ */
+import * as Effect from "effect/Effect"
+import { InvalidArgument } from "../../AmqpError.ts"
+import type { AmqpConnectionError } from "../../AmqpError.ts"
+import { protocolHeader, ReplyCode } from "../../protocol/constants.ts"
+import { hasContent } from "../../protocol/methods.generated.ts"
+import type { Method } from "../../protocol/methods.generated.ts"
+import { EncodeError, ProtocolError } from "../../protocol/ProtocolError.ts"
+import { checkFrameSize } from "../wire/frameSize.ts"
+import { Mailbox } from "../wire/mailbox.ts"
+import type { Outbound } from "../wire/outbound.ts"
+import { connectionError } from "./closeReasons.ts"
+import { SecretFrames } from "./secretFrames.ts"
+
+/** How many methods may wait to be handled: those of one read, or those that arrive while the handshake is busy. */
+const maxWaiting = 256
+
+export class ControlChannel {
+  readonly mailbox = new Mailbox<Method, AmqpConnectionError>()
+  private readonly outbound: Outbound
+  private readonly secretFrames = new SecretFrames()
+
+  constructor(outbound: Outbound) {
+    this.outbound = outbound
+  }
+
+  // ---------------------------------------------------------------------------
+  // receiving
+  // ---------------------------------------------------------------------------
+
+  /** Throws a `ProtocolError` for what no peer may send here. */
+  receive(method: Method): void {
+    if (hasContent(method._tag)) {
+      const message = `${method._tag} arrived on channel 0`
+      throw new ProtocolError({ replyCode: ReplyCode.channelError, message })
+    }
+    if (this.mailbox.size >= maxWaiting) {
+      const message = `more than ${maxWaiting} methods arrived on channel 0 that nothing asked for`
+      throw new ProtocolError({ replyCode: ReplyCode.resourceError, message })
+    }
+    this.mailbox.offer(method)
+  }
+
+  /** The loop of the fiber of channel 0 once the connection is open. */
+  run(handle: (method: Method) => void): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      while (true) {
+        for (const method of yield* this.mailbox.takeAll) handle(method)
+      }
+    }).pipe(Effect.catch(() => Effect.void))
+  }
+
+  // ---------------------------------------------------------------------------
+  // sending
+  // ---------------------------------------------------------------------------
+
+  sendProtocolHeader(): void {
+    this.outbound.writer.bytes(protocolHeader)
+    this.outbound.commit()
+  }
+
+  /** Sends a method, in a frame of this size at most, 0: any. Fails with an `InvalidArgument`. */
+  send(method: Method, frameMax = this.outbound.frameMax): Effect.Effect<void, AmqpConnectionError> {
+    return this.attempt(() => this.outbound.sendMethod(0, method, frameMax))
+  }
+
+  /** As `send`, for a method that holds a secret and that the broker replies to: `secretReplied`. */
+  sendSecret(method: Method, frameMax = this.outbound.frameMax): Effect.Effect<void, AmqpConnectionError> {
+    return this.attempt(() => {
+      const frame = this.secretFrames.encode(method)
+      checkFrameSize(method._tag, frame.length, frameMax)
+      this.secretFrames.sent(frame)
+      this.outbound.writer.appendReference(frame)
+      this.outbound.commit()
+    })
+  }
+
+  /** The broker has replied to a method that held a secret. */
+  secretReplied(): void {
+    this.secretFrames.replied()
+  }
+
+  /** Sends the last method of the session: into the socket in this very step, and nothing behind it. */
+  sendLast(method: Method): void {
+    this.outbound.stopBodies()
+    this.outbound.sendMethod(0, method)
+    this.outbound.wake()
+  }
+
+  private attempt(send: () => void): Effect.Effect<void, AmqpConnectionError> {
+    return Effect.suspend(() => {
+      try {
+        send()
+        return Effect.void
+      } catch (error) {
+        if (!(error instanceof EncodeError)) throw error
+        return Effect.fail(connectionError(new InvalidArgument({ description: error.message })))
+      }
+    })
+  }
+
+  // ---------------------------------------------------------------------------
+  // the end
+  // ---------------------------------------------------------------------------
+
+  /** The session has ended: the secrets that were sent are wiped. */
+  wipe(): void {
+    this.secretFrames.wipe()
+  }
+
+  /** Nothing more arrives. */
+  fail(error: AmqpConnectionError): void {
+    this.mailbox.fail(error)
+  }
+}
