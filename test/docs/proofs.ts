@@ -1,0 +1,1231 @@
+/**
+ * The tests that prove the features of docs/features.md: by section, feature and file, names of tests or of groups of tests,
+ * or beginnings of them. They stand as in the source, with `${…}`, `%s` and the like where a test has parameters.
+ *
+ * `npm run proofs` looks them up in the results of a test run. Names in `types/` are reasons of `@ts-expect-error`.
+ */
+import type { References } from "../../scripts/proofs/prove.ts"
+
+export const proofs: References = {
+  Connection: {
+    "URLs `amqp[s]://user:pass@host:port/vhost?…`, default ports": {
+      "integration/connection/node.test.ts": ["is made by a URL: a text, a redacted one or a parsed one"],
+      "unit/AmqpUri.test.ts": ["without a port amqp is 5672"]
+    },
+    "No path, `/` and `%2F` all mean the virtual host `/`": {
+      "unit/AmqpUri.test.ts": [
+        "a path of /%2F is the virtual host /",
+        "nothing but the scheme is guest at localhost"
+      ]
+    },
+    "User, password and virtual host are percent-decoded": {
+      "unit/AmqpUri.test.ts": ["S9: user and password are percent-decoded"],
+      "integration/connection/security.test.ts": [
+        "S9: user and password arrive as they are, from a URL and from options, with PLAIN and AMQPLAIN"
+      ]
+    },
+    "IPv6 addresses": {
+      "unit/AmqpUri.test.ts": ["an IPv6 address may have a port"]
+    },
+    "Query `heartbeat`, `channel_max`, `frame_max`, `timeout`, `locale`": {
+      "unit/AmqpUri.test.ts": ["heartbeat is in seconds"],
+      "integration/connection/node.test.ts": ["takes the settings of the URL, and before them those of the options"]
+    },
+    "TLS options in the query (listed below)": {
+      "unit/AmqpUri.test.ts": ["${query} sets ${JSON.stringify(expected)}"],
+      "unit/node/socket.test.ts": [
+        "trusts the authorities in the folder of capath",
+        "ssl_check_hostname=false takes a certificate for another host, but none of an unknown authority"
+      ]
+    },
+    "Unknown or malformed parameters are errors": {
+      "unit/AmqpUri.test.ts": ["refuses ${sentence}"]
+    },
+    "Connection name and client properties": {
+      "integration/connection/security.test.ts": ["tells its management the name and properties of the connection"],
+      "integration/rabbitpy.test.ts": ["rabbitpy failure 6: the broker knows the client by its properties"]
+    },
+    "Server properties, capabilities, negotiated values": {
+      "simulation/connection/connection.test.ts": [
+        "what the broker says that it can do, and not what it says that it can't",
+        "is known as soon as the connection is there"
+      ]
+    },
+    "Blocked state": {
+      "simulation/connection/connection.test.ts": [
+        "W1: is Blocked with the broker's reason while publishers wait, and Closed with the cause at last"
+      ],
+      "integration/connection/security.test.ts": [
+        "W1: is Blocked while the broker is out of memory, and Open again when it is not"
+      ]
+    },
+    "Negotiation: the smaller value wins, 0 means no preference": {
+      "simulation/connection/negotiation.test.ts": ["H9: negotiates ${what}"],
+      "simulation/connection/heartbeat.test.ts": ["0 from ${what} turns them off"]
+    },
+    "Heartbeats at half the interval, only while idle": {
+      "simulation/connection/heartbeat.test.ts": [
+        "an idle client sends one each half interval",
+        "a busy client sends none",
+        "stop with the connection"
+      ]
+    },
+    "Number of open channels": {
+      "simulation/connection/connection.test.ts": [
+        "how many channels are open, with those that are kept for the next programs"
+      ]
+    }
+  },
+  Channels: {
+    "Channel numbers are reused after a close": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: channels have numbers of their own, which are used again"],
+      "simulation/connection/cleanup.test.ts": [
+        "Q1: thousands of channels one after the other use a number again and again"
+      ]
+    },
+    "An error when all channel numbers are in use": {
+      "integration/channel/channel.test.ts": ["has a channel number of its own, which is used again after it"],
+      "simulation/connection/cleanup.test.ts": [
+        "Q1: with all numbers in use opening a channel fails in time, and a number is used again once it is free"
+      ]
+    },
+    "Waiting for a free channel": {
+      "simulation/channel/waitingForChannels.test.ts": ["those that want one wait, and get it in their order"]
+    },
+    "Prefetch count": {
+      "integration/consuming/consumer.test.ts": ["has no more messages on their way than its prefetch"],
+      "simulation/consuming/consumer.test.ts": ["asks for its prefetch before it consumes"]
+    },
+    "Prefetch size": {
+      "simulation/testing/versions.test.ts": [
+        "V5: a prefetch is asked for each consumer and never for the channel, also when it is changed"
+      ]
+    },
+    "Publisher confirms": {
+      "integration/publishing/publisher.test.ts": ["has its messages in the queue when they are confirmed: 5 of them"],
+      "integration/channel/runners.test.ts": [
+        "yields its value when all that it published is confirmed, more than are in flight at once"
+      ]
+    },
+    "Recover with requeue": {
+      "simulation/channel/programChannels.test.ts": [
+        "has nothing to acknowledge after a recover, which is no success of the handler"
+      ]
+    },
+    "A typed error without `publisher_confirms`": {
+      "simulation/publishing/returns.test.ts": [
+        "H14: a broker with only ${JSON.stringify(capabilities)} is not asked for confirms"
+      ]
+    },
+    "A typed error without `consumer_priorities`": {
+      "simulation/rabbitpy.test.ts": [
+        "rabbitpy: a priority is not sent to a broker that knows no priorities of consumers"
+      ]
+    },
+    "No `basic.nack` without the capability": {
+      "simulation/rabbitpy.test.ts": [
+        "rabbitpy: a nack is not sent to a broker that knows none: a reject says the same of one message"
+      ]
+    },
+    "A typed error without `exchange_exchange_bindings`": {
+      "simulation/rabbitpy.test.ts": [
+        "rabbitpy: an exchange is not bound to another on a broker that knows no such bindings"
+      ]
+    }
+  },
+  Exchanges: {
+    "Direct, fanout, headers, topic": {
+      "integration/topology/entities.test.ts": [
+        "of each type is there when it was declared, and is not found when it was deleted"
+      ],
+      "integration/topology/topology.test.ts": [
+        "of a queue or an exchange is what the broker has after it is declared"
+      ]
+    },
+    "`x-…` types": {
+      "simulation/rabbitpy.test.ts": [
+        "rabbitpy: a queue and an exchange are declared with exactly what they are described with"
+      ],
+      "integration/topology/entities.test.ts": [
+        "of a type that the broker does not know ends the connection, or since 4.0 the channel, with the broker's words"
+      ]
+    },
+    "Durable, auto-delete, internal, arguments": {
+      "integration/topology/topology.test.ts": [
+        "takes messages of other exchanges only when it is internal",
+        "goes with its last binding when it says so"
+      ]
+    },
+    "Alternate exchange": {
+      "integration/topology/topology.test.ts": ["routes what it can't route to its alternate exchange"]
+    },
+    "Declare, passive declare": {
+      "integration/topology/entities.test.ts": [
+        "E9: fails with PreconditionFailed when it is there and has another type"
+      ],
+      "integration/rabbitpy.test.ts": ["rabbitpy: what was deleted is not found"]
+    },
+    "Delete, if unused": {
+      "integration/topology/entities.test.ts": ["is not deleted with ifUnused while a queue is bound to it"]
+    },
+    "Bind and unbind exchange to exchange, with arguments": {
+      "integration/topology/entities.test.ts": [
+        "routes to an exchange that is bound, and no longer when it is unbound"
+      ],
+      "integration/topology/topology.test.ts": [
+        "is declared with the exchanges that route to it, by pattern and by headers"
+      ]
+    }
+  },
+  Queues: {
+    "Durable, exclusive, auto-delete": {
+      "integration/topology/topology.test.ts": [
+        "goes with its last consumer when it says so",
+        "goes with its connection when it is exclusive",
+        "V6: of a queue or an exchange by its name alone is of a durable one"
+      ]
+    },
+    "Maximum length in messages and bytes, overflow": {
+      "integration/topology/topology.test.ts": [
+        "drops the oldest message into its dead-letter exchange when there are too many: %s",
+        "P7: refuses the new message instead, and dead-letters that one, as its overflow says"
+      ]
+    },
+    "Time to live, expiry": {
+      "integration/topology/topology.test.ts": [
+        "has messages that wait longer than its time to live go to its dead-letter exchange: %s",
+        "is deleted when it was not used for as long as it says"
+      ]
+    },
+    "Dead-letter exchange, key and strategy": {
+      "integration/topology/topology.test.ts": [
+        "has its dead letters go with their own routing key or with the one it says, and they tell why"
+      ],
+      "unit/AmqpTopology.test.ts": ["dead-lettering at least once without an exchange"]
+    },
+    Priorities: {
+      "integration/topology/topology.test.ts": [
+        "hands out messages by their priority, up to the highest that it knows"
+      ]
+    },
+    "Single active consumer": {
+      "integration/topology/topology.test.ts": ["has one consumer at a time, and another when that one is gone: %s"]
+    },
+    "Quorum queues, delivery limit": {
+      "integration/topology/topology.test.ts": [
+        "K12: gives a message %i times more and then to its dead-letter exchange, however often it is requeued"
+      ]
+    },
+    "Streams, their retention and offsets": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "V8: begins with the oldest message, with a number, at a time or so long ago"
+      ],
+      "integration/topology/topology.test.ts": [
+        "of a queue or an exchange is what the broker has after it is declared"
+      ]
+    },
+    "Other arguments": {
+      "unit/AmqpTopology.test.ts": ["takes further arguments by the broker's names"],
+      "integration/topology/topology.test.ts": [
+        "of a queue or an exchange is what the broker has after it is declared"
+      ]
+    },
+    "Options are checked when a description is made; 0 is valid": {
+      "unit/AmqpTopology.test.ts": [
+        "keeps 0, false and what is empty, and leaves out what is undefined",
+        "a negative time to live"
+      ],
+      "integration/topology/topology.test.ts": ["keeps nothing when it may hold 0 messages, or 0 bytes of them"]
+    },
+    "Combinations that make no sense do not compile": {
+      "types/topology.ts": [
+        "it goes with its connection, so it is never durable",
+        "a log forgets by age and size, not message by message",
+        "a stream has to be acknowledged"
+      ]
+    },
+    "Declare returns name, message count and consumer count": {
+      "integration/topology/entities.test.ts": ["is declared again without a complaint, and says what it holds"]
+    },
+    "Names given by the server": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: a queue without a name has one of the broker's making"],
+      "integration/topology/topology.test.ts": [
+        "has queues that the broker names, another one each time, with their bindings"
+      ]
+    },
+    "Passive declare, message count": {
+      "simulation/connection/cleanup.test.ts": ["E14: a passive declare that fails takes nothing else down"],
+      "integration/channel/channel.test.ts": [
+        "E14: fails with NotFound for a queue that is not there, and takes nothing else down"
+      ]
+    },
+    "Bind and unbind with arguments": {
+      "integration/topology/entities.test.ts": ["routes to a queue that is bound, and no longer when it is unbound"],
+      "integration/topology/topology.test.ts": ["matches all the headers that its arguments name, or any of them"]
+    },
+    "Purge and delete return counts": {
+      "integration/topology/entities.test.ts": [
+        "can be purged: 5 messages, then 0",
+        "can be deleted with its messages, and is not found after that"
+      ]
+    },
+    "Get without blocking": {
+      "integration/topology/entities.test.ts": ["is gone when it is acknowledged or rejected"],
+      "integration/rabbitpy.test.ts": ["rabbitpy: a get on an empty queue has none"]
+    },
+    "Exchanges and queues that belong together, as data": {
+      "integration/topology/topology.test.ts": [
+        "is declared with all that it refers to, as often as one likes, and says what is in its queues",
+        "is there before what is built on its layer"
+      ],
+      "unit/AmqpTopology.test.ts": ["refuses two descriptions of one name that differ, also where one is referred to"]
+    }
+  },
+  Consumers: {
+    "Without acknowledgements": {
+      "integration/consuming/consumer.test.ts": [
+        "needs no acknowledgements with autoAck, and the queue forgets what it sent"
+      ]
+    },
+    Priority: {
+      "integration/consuming/consumerOptions.test.ts": [
+        "of a higher priority has its fill before others get something"
+      ]
+    },
+    "Consumer tag": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "has the tag that was chosen, and one per queue when there are several"
+      ]
+    },
+    Exclusive: {
+      "integration/consuming/consumerOptions.test.ts": [
+        "K9: that is exclusive keeps others away, and is refused while there are others"
+      ]
+    },
+    "Stopping from another fiber": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "stops while another fiber waits for messages, which has had them all and goes on"
+      ],
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy: a consumer that another fiber stops has had all ten messages, and its loop ends"
+      ]
+    },
+    "Several queues in one consumer": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "of several queues has a prefetch for each, and settles each message on its own"
+      ]
+    },
+    "Changing the prefetch while consuming": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "can be lowered while it consumes: what it has stays its own, and it gets less ahead, with a tag %s"
+      ],
+      "integration/consuming/consumer.test.ts": [
+        "has more messages on their way when its prefetch is raised, and keeps those that it has"
+      ]
+    },
+    "Ack, nack and reject with their flags": {
+      "integration/consuming/consumer.test.ts": [
+        "gives messages back, or to the dead-letter queue, as nack and reject say"
+      ]
+    },
+    "Settlement by what the handler returns": {
+      "integration/consuming/consumer.test.ts": [
+        "has each message acknowledged, rejected or requeued as its handler decides"
+      ],
+      "types/settlement.ts": ["the handler says nothing of the message"]
+    },
+    "Graceful stop": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with",
+        "K10: waits no longer than its drain timeout for a handler, whose message goes back"
+      ]
+    },
+    "Cancelled by the broker": {
+      "integration/consuming/consumer.test.ts": ["K1: fails with AmqpConsumerCancelled when the queue is deleted"]
+    },
+    "Acknowledgement timeout of the broker": {
+      "integration/testing/brokerLimits.test.ts": [
+        "K2, E9: ends a consumer that does not settle in time, which tells why and can consume again: %s queue"
+      ]
+    }
+  },
+  Messages: {
+    "All properties of the basic class": {
+      "unit/AmqpMessage.test.ts": ["all thirteen arrive as they were sent"],
+      "integration/message/message.test.ts": ["comes back with all its properties"]
+    },
+    "Timestamp as DateTime or Date": {
+      "unit/AmqpMessage.test.ts": [
+        "of ${name} arrives as a Date",
+        "that is ${name} is refused"
+      ]
+    },
+    "JSON in and out, with its content type": {
+      "unit/AmqpMessage.test.ts": [
+        "writes a value and reads it back",
+        "whatever JSON is written is read"
+      ]
+    },
+    "Text, bytes": {
+      "unit/AmqpMessage.test.ts": [
+        "of a text is UTF-8 and says so, unless it says something else",
+        "of bytes says nothing of what they are"
+      ]
+    },
+    "Automatic message id and timestamp, optional": {
+      "unit/AmqpMessage.test.ts": ["is a UUID of version 7 and the time of the clock"]
+    },
+    "Delivery tag, redelivered, routing key, exchange": {
+      "integration/topology/entities.test.ts": ["is forgotten as it is sent when there is no acknowledgement"],
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy failure 9: each tag comes with its own body, in order, whatever else goes on"
+      ]
+    },
+    "Readable printing": {
+      "unit/AmqpMessage.test.ts": ["shows the properties that are set, the headers and the body"],
+      "unit/AmqpDelivery.test.ts": ["is what Effect's loggers show"]
+    },
+    "Values of the wrong type, unknown properties": {
+      "unit/AmqpMessage.test.ts": [
+        "the error names the property",
+        "what types let no program pass is refused, and sent as nothing else:"
+      ]
+    },
+    "Decode errors, handled by a policy": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "K7: dead-letters what can't be read and goes on, with the policy %s",
+        "K7: leaves to onFailure what can't be read, with the policy fail"
+      ]
+    }
+  },
+  "Publishing and transactions": {
+    "Mandatory; returns with code and text, joined to the publish": {
+      "integration/publishing/mandatory.test.ts": [
+        "E2, P3: are told right, hundreds of them in flight, by one publisher and by several",
+        "arrive with the properties and headers that they were given, and no others"
+      ]
+    },
+    "Which message came back": {
+      "integration/publishing/mandatory.test.ts": ["P3: of a batch are told by their index"]
+    },
+    "The result of a confirm": {
+      "simulation/publishing/publisher.test.ts": [
+        "P2: a publish that the broker refuses fails with Nacked, also among others",
+        "P4: with the connection each publish in flight is lost as OutcomeUnknown, one in line as NotSent"
+      ]
+    },
+    "Empty bodies": {
+      "integration/publishing/mandatory.test.ts": [
+        "E2, P3: are told right, hundreds of them in flight, by one publisher and by several"
+      ],
+      "integration/message/message.test.ts": ["C17: comes back whole, of whatever size next to that of a frame"]
+    },
+    "Size limits, the client's and the broker's": {
+      "integration/testing/brokerLimits.test.ts": [
+        "P8, V3: has a publish over its size limit fail once, with its words, and takes the next one",
+        "P8: need not be found out by the broker when the client knows of its size limit"
+      ]
+    },
+    "Commit on success, roll back on failure": {
+      "integration/channel/runners.test.ts": [
+        "shows nothing to others before its end, and then all",
+        "leaves no message behind when it fails, dies or is interrupted"
+      ]
+    },
+    "No \"no active transaction\" error": {
+      "integration/channel/runners.test.ts": ["have one mode, which the broker knows"]
+    },
+    "One-shot helpers: publish, get, consume, create and delete": {
+      "integration/connection/oneShot.test.ts": [
+        "create a queue, publish to it, get from it and delete it",
+        "consume until the stream ends"
+      ],
+      "integration/rabbitpy.test.ts": ["rabbitpy: an exchange of each type that was made in one shot is there"]
+    }
+  },
+  Errors: {
+    "One per reply code, 311 to 541": {
+      "unit/AmqpError.test.ts": ["${replyCode} is a ${tag} with what the server said"],
+      "simulation/connection/cleanup.test.ts": [
+        "E13, E15: the broker's close of the connection with ${code} is everyone's cause, in its words"
+      ]
+    },
+    "Closed, connection reset": {
+      "simulation/connection/cleanup.test.ts": ["N1: a reset while the connection is ${what} fails everyone at once"],
+      "integration/connection/loss.test.ts": ["N1: a socket that ends without a word is a SocketLost"]
+    },
+    "Cancelled by the broker": {
+      "integration/consuming/consumer.test.ts": ["K1: fails with AmqpConsumerCancelled when the queue is deleted"]
+    },
+    Returned: {
+      "integration/channel/channel.test.ts": ["fails with Returned when no queue takes a mandatory message"]
+    },
+    "Not supported, too many channels": {
+      "simulation/publishing/returns.test.ts": [
+        "H14: a broker with only ${JSON.stringify(capabilities)} is not asked for confirms"
+      ],
+      "simulation/connection/cleanup.test.ts": [
+        "Q1: with all numbers in use opening a channel fails in time, and a number is used again once it is free"
+      ]
+    },
+    "Unexpected reply": {
+      "simulation/wire/framing.test.ts": ["R6: a reply to another request than the one that waits"],
+      "simulation/rabbitpy.test.ts": ["rabbitpy: another method than ${step} ends the handshake"]
+    }
+  },
+  "Field tables": {
+    "An integer is the smallest signed of b, s, I and l, exact up to 2^63": {
+      "unit/protocol/fieldTable.test.ts": ["encodes small bigints as the smallest integer"],
+      "unit/protocol/byteWriter.test.ts": ["C18: 64-bit integers come back exact, as numbers when they are safe"]
+    },
+    "A larger integer is an error": {
+      "unit/protocol/fieldTable.test.ts": ["C19: a value without a field type is an error that names its key"]
+    },
+    "Fraction d, string S, boolean t, null V, bytes x, array A, record F": {
+      "unit/protocol/fieldTable.test.ts": ["encodes and decodes ${name}"],
+      "integration/message/message.test.ts": ["C9: comes back with headers of each field type"]
+    },
+    "Map as F": {
+      "unit/protocol/fieldTable.test.ts": ["encodes maps and objects without prototype like plain objects, in order"]
+    },
+    "Date as T in seconds": {
+      "unit/protocol/fieldTable.test.ts": ["encodes a date in whole seconds"]
+    },
+    "DateTime as T": {
+      "unit/protocol/fieldTable.test.ts": ["writes a DateTime as the timestamp that it is"],
+      "unit/AmqpMessage.test.ts": ["of ${name} arrives as a Date"]
+    },
+    "Forced types": {
+      "unit/AmqpMessage.test.ts": ["a TypedField forces the type of a header"],
+      "unit/protocol/fieldTable.test.ts": ["C9: decodes ${name}"]
+    },
+    "Undefined keys are left out, undefined items are an error": {
+      "unit/protocol/fieldTable.test.ts": [
+        "leaves out keys that are undefined",
+        "C19: a value without a field type is an error that names its key"
+      ]
+    },
+    "Decoding l, T, L and U: a number when it is safe, otherwise a bigint": {
+      "unit/protocol/fieldTable.test.ts": ["C9: decodes ${name}"]
+    },
+    "Decoding D as a signed decimal, x as bytes, S as text if it is UTF-8": {
+      "unit/protocol/fieldTable.test.ts": ["C9: decodes ${name}"]
+    },
+    "A round trip keeps the type": {
+      "unit/protocol/fieldTable.test.ts": ["any table comes back as it was, and encodes to the same bytes again"],
+      "unit/protocol/fuzz.test.ts": ["are a table that can be sent again as it came, or an error of the protocol"]
+    },
+    "A forwarded header keeps its type, also beside changed headers": {
+      "unit/internal/message/properties.test.ts": ["keep ${name} when another header is added, replaced or removed"],
+      "integration/message/relay.test.ts": ["keeps the types of its headers when the broker dead-letters it"]
+    },
+    "NaN, infinities and what rounds to them": {
+      "integration/message/refusedValues.test.ts": ["is an error that names it, and nothing is sent: ${name}"]
+    },
+    "Code of a user that runs while a message is read, as a getter": {
+      "simulation/message/userCode.test.ts": ["may publish, and no message is cut in two: ${name}"]
+    }
+  },
+  "Failures of rabbitpy 3.0.2": {
+    "1 Busy loop while idle": {
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy failure 1: an idle connection, publisher and consumer take no time of the processor"
+      ]
+    },
+    "2 A send that timed out sends the whole payload again": {
+      "simulation/rabbitpy.test.ts": [
+        "rabbitpy failure 2: a send that takes its time leaves once, and the stream stays whole"
+      ]
+    },
+    "3 Confirms are matched without delivery tags": {
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy failure 3: a return followed by an ack of another message confirms the right one"
+      ]
+    },
+    "4 Publishes go on after a remote channel close; the next request hangs": {
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy failure 4: after the broker closed a channel everything on it fails at once, and another goes on"
+      ]
+    },
+    "5 Closing with a live consumer raises an error": {
+      "integration/rabbitpy.test.ts": ["rabbitpy failure 5: a connection with a consumer that runs can be closed"]
+    },
+    "6 Client properties are dropped": {
+      "integration/rabbitpy.test.ts": ["rabbitpy failure 6: the broker knows the client by its properties"]
+    },
+    "7 Body frames of frame_max instead of frame_max - 8": {
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy failure 7: a body is cut into frames that with their overhead are as large as was negotiated"
+      ]
+    },
+    "8 Malformed frames are taken for incomplete ones": {
+      "simulation/rabbitpy.test.ts": [
+        "rabbitpy failure 8: a malformed frame ends the connection at once and is not waited for"
+      ]
+    },
+    "9 Unmatched frames go to the end of the queue": {
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy failure 9: each tag comes with its own body, in order, whatever else goes on"
+      ]
+    },
+    "10 Close does not wait for close-ok": {
+      "simulation/rabbitpy.test.ts": ["rabbitpy failure 10: a close is over when the peer has answered it"]
+    },
+    "11 Two consumers on one channel mix their deliveries": {
+      "integration/rabbitpy.test.ts": ["rabbitpy failure 11: two consumers on one channel have each its own messages"]
+    },
+    "12 An exception wakes one thread, the others hang": {
+      "simulation/rabbitpy.test.ts": ["rabbitpy failure 12: everyone who waits hears of the end of the connection"]
+    },
+    "13 Heartbeats are not checked on the receiving side": {
+      "simulation/rabbitpy.test.ts": ["rabbitpy failure 13: a peer that says nothing for two intervals is dead"]
+    },
+    "14 No close-ok in reply to a remote close": {
+      "simulation/rabbitpy.test.ts": [
+        "rabbitpy failure 14: a close of the peer is answered, of a channel and of the connection"
+      ]
+    },
+    "15 Unbounded queues in both directions": {
+      "simulation/rabbitpy.test.ts": [
+        "rabbitpy failure 15: what is sent and not confirmed has a bound (Q2)",
+        "rabbitpy failure 15: what is received and not handled has a bound (Q3)"
+      ]
+    }
+  },
+  "Tests of rabbitpy": {
+    "Five confirmed publishes": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: five confirmed publishes are five messages in the queue"]
+    },
+    "Properties round trip": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: properties come back as they were"]
+    },
+    "Consume with prefetch 1, then break": {
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy: a consumer that takes one message and breaks off does not consume any more"
+      ]
+    },
+    "Stop from another thread": {
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy: a consumer that another fiber stops has had all ten messages, and its loop ends"
+      ]
+    },
+    "Chosen consumer tag": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: a consumer has the tag of one's choice"]
+    },
+    "Reject with requeue, then get": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: a message that is rejected with requeue comes again, as redelivered"]
+    },
+    "Unnamed queue": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: a queue without a name has one of the broker's making"]
+    },
+    "One-shot creation of each exchange type": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: an exchange of each type that was made in one shot is there"]
+    },
+    "Empty name: a local error before connecting": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: an empty name is refused before anything is connected"]
+    },
+    "Delete, then passive declare": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: what was deleted is not found"]
+    },
+    "Get on an empty queue": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: a get on an empty queue has none"]
+    },
+    "Confirmed mandatory publish to a missing exchange": {
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy: a confirmed mandatory publish to an exchange that is not there fails with NotFound, without a hang"
+      ]
+    },
+    "Access denied on connect": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: a login that is denied is told as such, without a deadlock"]
+    },
+    "Channel ids are distinct, and reused after a close": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: channels have numbers of their own, which are used again"]
+    },
+    "Nack without requeue": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: a message that is nacked without requeue is gone"]
+    },
+    "Purge returns 5, then 0": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: a queue of five messages is empty when it is purged"]
+    },
+    "A message of 300,000 bytes": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: a message of 300,000 bytes comes back through many frames"]
+    },
+    "A commit is visible, a rollback is not": {
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy: what a transaction publishes is there when it is committed, and is not when it is rolled back"
+      ]
+    },
+    "Handshake: the normal course, and a wrong frame at each step": {
+      "simulation/connection/handshake.test.ts": ["H8: is over with open-ok and not before"],
+      "simulation/rabbitpy.test.ts": ["rabbitpy: another method than ${step} ends the handshake"]
+    },
+    "Negotiation: minimum and zero": {
+      "simulation/connection/negotiation.test.ts": ["H9: negotiates ${what}"]
+    },
+    "Heartbeat at half the interval, only while idle, stops": {
+      "simulation/connection/heartbeat.test.ts": [
+        "an idle client sends one each half interval",
+        "a busy client sends none",
+        "stop with the connection"
+      ]
+    },
+    "All kinds of timestamps": {
+      "unit/AmqpMessage.test.ts": [
+        "of ${name} arrives as a Date",
+        "that is ${name} is refused"
+      ]
+    },
+    "All kinds of wrong and unknown properties": {
+      "unit/AmqpMessage.test.ts": ["what types let no program pass is refused, and sent as nothing else:"]
+    },
+    "Exact declare frames for all arguments": {
+      "simulation/rabbitpy.test.ts": [
+        "rabbitpy: a queue and an exchange are declared with exactly what they are described with"
+      ]
+    },
+    "Missing capabilities": {
+      "simulation/rabbitpy.test.ts": [
+        "rabbitpy: a priority is not sent to a broker that knows no priorities of consumers",
+        "rabbitpy: a nack is not sent to a broker that knows none: a reject says the same of one message"
+      ],
+      "simulation/publishing/returns.test.ts": [
+        "H14: a broker with only ${JSON.stringify(capabilities)} is not asked for confirms"
+      ]
+    }
+  },
+  "What rabbitpy's users asked for": {
+    "Client properties (141)": {
+      "integration/connection/security.test.ts": ["tells its management the name and properties of the connection"]
+    },
+    "Publishing fails when the broker is down (128)": {
+      "integration/connection/loss.test.ts": [
+        "E4, E13: everything that waits fails at once, with the cause",
+        "whatever is tried afterwards fails at once, and a late ack says that it is"
+      ]
+    },
+    "No uncatchable errors on close with live consumers (129, 117, 66)": {
+      "integration/rabbitpy.test.ts": ["rabbitpy failure 5: a connection with a consumer that runs can be closed"]
+    },
+    "Several queues in one consumer (83)": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "of several queues has a prefetch for each, and settles each message on its own"
+      ]
+    },
+    "Fast confirms (73)": {
+      "integration/publishing/publisher.test.ts": ["publishes 5,000 messages at once, in their order"],
+      "simulation/publishing/publisher.test.ts": ["P1: hundreds in flight are told apart"]
+    },
+    "Channel ids after thousands of channels (121)": {
+      "simulation/connection/cleanup.test.ts": [
+        "Q1: thousands of channels one after the other use a number again and again"
+      ]
+    },
+    "No hang on a missing virtual host or a booting server (124, 133)": {
+      "integration/connection/node.test.ts": [
+        "fails with VirtualHostRefused for a virtual host that is not there",
+        "H1: fails with HandshakeTimeout for a server that says nothing, within the timeout, and leaves no socket"
+      ]
+    },
+    "Get without blocking (100)": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: a get on an empty queue has none"]
+    },
+    "Missed heartbeats are noticed (74)": {
+      "simulation/connection/heartbeat.test.ts": [
+        "N3: a silent peer is dead after two intervals, and every waiter hears why (E13)"
+      ]
+    },
+    "Graceful stop (38)": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with"
+      ]
+    },
+    "Low CPU use with many threads (31, 35)": {
+      "integration/rabbitpy.test.ts": [
+        "rabbitpy failure 1: an idle connection, publisher and consumer take no time of the processor"
+      ]
+    }
+  },
+  "What peers have: amqplib": {
+    "Any option of `tls.connect`": {
+      "unit/node/socket.test.ts": ["lets the options win over the URL"]
+    },
+    "SASL PLAIN, AMQPLAIN, EXTERNAL, custom": {
+      "simulation/connection/securityMechanisms.test.ts": [
+        "${mechanism.name} sends its response, and asks for credentials only if it needs some"
+      ],
+      "integration/connection/security.test.ts": [
+        "EXTERNAL logs in whom the client certificate names",
+        "a mechanism of one's own answers its challenge"
+      ]
+    },
+    IPv6: {
+      "unit/AmqpUri.test.ts": ["an IPv6 address may have a port"]
+    },
+    "Update-secret": {
+      "simulation/connection/securityCredentials.test.ts": ["succeeds when the broker has taken the secret"],
+      "integration/connection/security.test.ts": [
+        "S6: a token is renewed before it expires, and what it allows goes on"
+      ]
+    },
+    "Lowest free channel numbers": {
+      "integration/rabbitpy.test.ts": ["rabbitpy: channels have numbers of their own, which are used again"]
+    },
+    "Generated codec": {
+      "unit/protocol/methods.test.ts": [
+        "encodes and decodes ${method._tag} as the specification says: ${hex(payload).slice(0, 60)}"
+      ]
+    },
+    "Fair channels: a large message does not delay the others": {
+      "simulation/wire/largeMessages.test.ts": [
+        "lets others have their turn between its frames",
+        "takes turns with another",
+        "comes whole, and what its channel sends next comes behind it in its order"
+      ],
+      "integration/wire/largeMessages.test.ts": [
+        "arrives as it was, between others that do too",
+        "lets small ones be confirmed, and requests be answered, one after another while it is on its way"
+      ]
+    }
+  },
+  "What peers have: rabbitmq-client": {
+    "Consumer concurrency": {
+      "integration/consuming/consumer.test.ts": ["has as many handlers at once as the concurrency says, and not more"]
+    },
+    "Requeue policy": {
+      "simulation/consuming/serve.test.ts": ["K5: onFailure decides with the cause and the message"]
+    },
+    "Draining close": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with"
+      ],
+      "integration/publishing/publisher.test.ts": ["has sent everything and heard of it when its scope closes"]
+    },
+    "RPC client and server": {
+      "integration/consuming/rpc.test.ts": ["V9: 500 calls of 50 fibers get each its own reply"]
+    },
+    "Publish retries": {
+      "simulation/publishing/publisher.test.ts": [
+        "with a retry, publishes what the broker refused again, as the same message, and no more often than it says"
+      ],
+      "unit/AmqpError.test.ts": ["what passes with time is retryable, whether or not the message left"]
+    },
+    "Other publishes on a channel that one publish closed": {
+      "integration/publishing/publisher.test.ts": [
+        "sends what another message took down with it again, and not the message that did"
+      ],
+      "simulation/publishing/innocentPublishes.test.ts": [
+        "does not happen to others again, however often the same message is tried"
+      ]
+    },
+    "Defaults of a publisher": {
+      "simulation/publishing/publisherOptions.test.ts": [
+        "are the properties of messages that have none themselves, and headers are merged"
+      ]
+    },
+    "A codec error affects one channel only": {
+      "simulation/wire/framing.test.ts": [
+        "C19: what AMQP can't express is a local error: nothing is written, no publish number is used"
+      ],
+      "integration/publishing/publisher.test.ts": [
+        "C19: refuses a routing key that is too long before anything is sent, and goes on"
+      ]
+    }
+  },
+  "What peers have: @cloudamqp/amqp-client": {
+    "WebSocket and browser": {
+      "integration/connection/webSocket.test.ts": [
+        "publishes and consumes, small messages and large ones",
+        "is lost with its WebSocket, and says so",
+        "says why the relay closed its WebSocket"
+      ]
+    },
+    "Async iterator consumers": {
+      "integration/consuming/consumer.test.ts": [
+        "has the messages of the queue, which forgets those that are acknowledged"
+      ]
+    },
+    "Codecs for JSON and text": {
+      "unit/AmqpMessage.test.ts": ["writes a value and reads it back"]
+    },
+    "Codecs for gzip and deflate": {
+      "integration/message/contents.test.ts": [
+        "is small on its way, and comes back from a get",
+        "comes back from a stream"
+      ],
+      "unit/AmqpEncoding.test.ts": [
+        "golden bytes of zlib and gzip are read",
+        "may decompress to the limit, and not to a byte more"
+      ]
+    },
+    "One buffer and one write per publish": {
+      "unit/protocol/byteWriter.test.ts": [
+        "hands out what was committed, in order, whatever the slab size and however it is taken"
+      ]
+    },
+    "Reads without a copy": {
+      "unit/protocol/contentAssembler.test.ts": ["hands on the body of a single frame without copying it"]
+    }
+  },
+  "What peers have: rascal and amqp-connection-manager": {
+    "Failure strategies: nack, dead-letter": {
+      "integration/consuming/consumer.test.ts": [
+        "K5: has a message whose handler %s tried again, and then dead-lettered"
+      ]
+    },
+    "Failure strategies: delayed republish, forward, after n attempts": {
+      "integration/consuming/failure.test.ts": [
+        "has the message handled again after each delay, as it was, with what is known of its failures",
+        "ends at the dead-letter target that the queue is described with",
+        "is in the other queue with the failure in its headers"
+      ],
+      "simulation/consuming/failure.test.ts": [
+        "may be those of a schedule, which ends when they end",
+        "is confirmed before the original is acknowledged"
+      ]
+    },
+    "Reading a queue until it is empty": {
+      "integration/consuming/getAll.test.ts": ["empties a queue, in its order"]
+    },
+    "Moving messages to another queue or exchange without loss": {
+      "integration/moving/move.test.ts": ["takes all messages of a "],
+      "simulation/moving/move.test.ts": ["loses nothing at any byte, and says how much it has moved"]
+    },
+    "A dead-letter queue as an option": {
+      "integration/channel/refusedLocally.test.ts": [
+        "is declared with the queue that needs it, and gets its dead letters"
+      ]
+    },
+    "Publishing a received message again": {
+      "integration/message/contents.test.ts": ["has the body and the properties that it had"],
+      "integration/message/relay.test.ts": ["is passed on byte for byte, with what a program adds"]
+    },
+    "A consumer as a layer, ready when the broker has accepted it": {
+      "simulation/consuming/layerServe.test.ts": ["is built when the broker has accepted the consumer, and not before"]
+    },
+    "Redelivery counts": {
+      "integration/message/message.test.ts": ["tells where it was dead-lettered and how often"],
+      "integration/topology/topology.test.ts": [
+        "K12: gives a message %i times more and then to its dead-letter exchange, however often it is requeued"
+      ]
+    },
+    "Virtual host and topology from a config": {
+      "integration/connection/node.test.ts": ["is made by Config"],
+      "integration/topology/topology.test.ts": [
+        "is declared with all that it refers to, as often as one likes, and says what is in its queues"
+      ]
+    },
+    "Changing the prefetch of a live consumer": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "can be lowered while it consumes: what it has stays its own, and it gets less ahead, with a tag %s"
+      ]
+    },
+    "Shutdown that waits for acks": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with"
+      ]
+    }
+  },
+  "What peers have: Java, .NET, Rust, Scala, Effect": {
+    "Request timeout": {
+      "simulation/channel/requests.test.ts": [
+        "R1: a reply after its timeout is dropped and not taken for the next one"
+      ]
+    },
+    "Limit of inbound messages": {
+      "integration/consuming/consumer.test.ts": [
+        "K7: rejects a message that is larger than the limit to the queue for dead letters, and goes on"
+      ],
+      "unit/protocol/contentAssembler.test.ts": [
+        "C12: a body over the limit is dropped as it comes, and the next one is taken"
+      ]
+    },
+    "Content headers larger than a frame": {
+      "integration/wire/largeHeaders.test.ts": ["is read, and the connection goes on"]
+    },
+    "OAuth2 token refresh": {
+      "simulation/connection/securityCredentials.test.ts": ["S6: is renewed a minute before, again and again"]
+    },
+    Metrics: {
+      "integration/telemetry/telemetry.test.ts": [
+        "count 1,000 messages from their publish to their settlement, and the connections that are open"
+      ],
+      "simulation/telemetry/metrics.test.ts": [
+        "count what was sent, what waits for its confirm and what became of it",
+        "count what arrived and how it was settled"
+      ]
+    },
+    "One-shot acks that know their connection": {
+      "simulation/consuming/consumer.test.ts": [
+        "K3: of a consumer that ended, a settlement answers false, though its channel number is in use again"
+      ],
+      "integration/consuming/consumer.test.ts": ["settles each delivery once, and none when its channel is gone (K4)"]
+    },
+    "Confirms as futures": {
+      "simulation/publishing/publisher.test.ts": ["P1: ${what} settle exactly the publishes they name"]
+    },
+    "The end of a consumer as a value": {
+      "integration/consuming/consumer.test.ts": ["K1: fails with AmqpConsumerCancelled when the queue is deleted"]
+    },
+    "Channel kinds in types, a transaction as a scope": {
+      "integration/channel/runners.test.ts": [
+        "have one mode, which the broker knows",
+        "belong to one program each, also to one that another one runs"
+      ]
+    },
+    "Typed queues and exchanges": {
+      "types/topology.ts": ["a stream gives no single messages"]
+    },
+    "Decoders of properties, headers and payload together": {
+      "unit/AmqpEnvelope.test.ts": ["makes one message of properties, headers and body, and one value of the message"],
+      "integration/message/contents.test.ts": ["comes to the handler of a server, and what is none is dead-lettered"]
+    },
+    Router: {
+      "integration/consuming/consumerOptions.test.ts": [
+        "has its queue and its tag on each message, also of a queue that the broker named"
+      ],
+      "simulation/seeded.test.ts": ["keep every promise in the ${seedsPerBatch} runs from seed %i on"]
+    },
+    "Spans of publish and consume": {
+      "integration/telemetry/telemetry.test.ts": [
+        "goes on from the publisher to the handler, with the relation ${relation}",
+        "is one from a call to the handler of the request"
+      ],
+      "simulation/telemetry/telemetry.test.ts": [
+        "has a span for a publish, from the call to the confirm, whose name is in the message",
+        "handles a message in a child of the span that it names"
+      ]
+    },
+    "A handler returns its settlement; drain": {
+      "types/settlement.ts": ["the handler says nothing of the message"],
+      "integration/consuming/consumerOptions.test.ts": [
+        "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with"
+      ]
+    }
+  },
+  "What no peer has": {
+    "Misuse of a channel is a compile error": {
+      "unit/compilerMessages.test.ts": [
+        "running several at once",
+        "running one for each element"
+      ]
+    },
+    "Returns joined to their publish on a shared channel": {
+      "integration/publishing/mandatory.test.ts": [
+        "E2, P3: are told right, hundreds of them in flight, by one publisher and by several"
+      ]
+    },
+    "`OutcomeUnknown` apart from `Nacked`, and both from `NotSent`": {
+      "simulation/publishing/publisher.test.ts": [
+        "P4: with the connection each publish in flight is lost as OutcomeUnknown, one in line as NotSent"
+      ]
+    },
+    "Inbound backpressure down to the socket": {
+      "simulation/wire/flow.test.ts": [
+        "K6: a consumer that is slow and sent all there is makes the broker wait, and heartbeats go on"
+      ]
+    },
+    "An embedded broker for users' tests": {
+      "simulation/seeded.test.ts": ["keep every promise in the ${seedsPerBatch} runs from seed %i on"],
+      "simulation/testing/broker.test.ts": ["sees messages, in their order and as they were sent"],
+      "integration/testing/replies.test.ts": ["an exchange"],
+      "integration/wire/wire.test.ts": ["of an unknown type is refused with 501, and the answer to that is understood"],
+      "integration/testing/routing.test.ts": ["comes from a topic exchange by what its key is made of"],
+      "integration/testing/strangers.test.ts": ["publishes with confirms, consumes and acknowledges"],
+      "unit/node/NodeAmqpBroker.test.ts": ["is closed with its connections at the end of the scope"]
+    },
+    "Timeout and interruption of every call": {
+      "simulation/channel/requests.test.ts": ["R4: an interrupted request keeps its place until its reply comes"],
+      "simulation/connection/handshake.test.ts": [
+        "H12, X1: an interruption while it waits for ${phase} leaves no socket and no fiber"
+      ],
+      "simulation/publishing/publisher.test.ts": [
+        "X2: interrupting a publish that waits for its confirm leaves the numbers of the others as they are"
+      ]
+    },
+    "Native tracing and metrics": {
+      "integration/telemetry/telemetry.test.ts": [
+        "goes on from the publisher to the handler, with the relation ${relation}",
+        "is one from a call to the handler of the request",
+        "count 1,000 messages from their publish to their settlement, and the connections that are open"
+      ],
+      "simulation/telemetry/telemetry.test.ts": [
+        "has a span for a publish, from the call to the confirm, whose name is in the message",
+        "handles a message in a child of the span that it names"
+      ],
+      "simulation/telemetry/metrics.test.ts": [
+        "count what was sent, what waits for its confirm and what became of it",
+        "count what arrived and how it was settled"
+      ]
+    },
+    "Coalesced acks": {
+      "simulation/consuming/consumer.test.ts": ["acks of one turn are one ack"]
+    }
+  },
+  "Where peers fail": {
+    "amqplib: headers of 65,526 bytes or more give a malformed frame": {
+      "integration/peers.test.ts": [
+        "of more than 65,526 bytes come back, as long as they fit a frame",
+        "that do not fit a frame are refused before anything is sent, and the channel is as good as before"
+      ]
+    },
+    "amqplib: channel.flow kills the connection": {
+      "simulation/channel/requests.test.ts": ["channel.flow is answered and obeyed: messages wait, requests don't"]
+    },
+    "amqplib: a server cancel for a consumer just cancelled kills the connection": {
+      "simulation/channel/requests.test.ts": ["R5: the broker's cancel may cross the client's close"]
+    },
+    "amqplib: a channel error without a listener kills the process": {
+      "simulation/connection/cleanup.test.ts": ["X4: errors of a socket that is lost already are not heard of"],
+      "integration/connection/loss.test.ts": [
+        "X5: a process that uses all of it hears of the loss everywhere, and ends by itself"
+      ]
+    },
+    "amqplib: int64 values lose precision": {
+      "integration/message/message.test.ts": [
+        "C18: comes back with integers of 64 bits exactly, also when the broker has read them"
+      ],
+      "unit/protocol/methods.test.ts": ["C18: a delivery tag beyond 2^53 is exact"]
+    },
+    "rabbitmq-client: uses the requested frame_max, not the negotiated one": {
+      "simulation/wire/framing.test.ts": [
+        "C17: with frame_max ${frameMax} bodies are cut into frames that fit, and no more of them than needed"
+      ]
+    },
+    "rabbitmq-client: a body in many frames is delivered in part": {
+      "integration/consuming/consumerOptions.test.ts": [
+        "V1: a connection with the smallest frames that it takes carries bodies of many frames both ways"
+      ]
+    },
+    "rabbitmq-client: short strings are cut inside a character": {
+      "unit/protocol/byteWriter.test.ts": [
+        "C19: a short string holds 255 bytes of UTF-8, however many characters that is"
+      ]
+    },
+    "rabbitmq-client: early replies are dropped": {
+      "simulation/channel/requests.test.ts": [
+        "R3: concurrent requests go out one by one, in their order, and get their own replies"
+      ]
+    },
+    "@cloudamqp: heartbeat is 0 by default, and only echoed": {
+      "simulation/connection/heartbeat.test.ts": ["an idle client sends one each half interval"]
+    },
+    "@cloudamqp: 3e9 is encoded as a negative int, 0.1 as float32": {
+      "unit/protocol/fieldTable.test.ts": ["encodes and decodes ${name}"],
+      "integration/message/message.test.ts": [
+        "C9: has headers of each field type that the broker understands as they were meant"
+      ]
+    },
+    "@cloudamqp: a multiple ack on a tag already confirmed hangs the earlier ones": {
+      "simulation/publishing/publisher.test.ts": ["P1: ${what} settle exactly the publishes they name"]
+    },
+    "@cloudamqp: close leaves pending publishes hanging": {
+      "simulation/publishing/publisher.test.ts": [
+        "closing waits no longer than the close timeout, for confirms and for the channel each"
+      ]
+    },
+    "@cloudamqp: iterators hang forever after a channel error": {
+      "simulation/consuming/consumer.test.ts": [
+        "K9, E6, E7: fails with ${reason} when the broker refuses it with ${code}"
+      ],
+      "simulation/consuming/consumerChanges.test.ts": [
+        "K1: the stream fails when the channel is lost while the prefetch is changed"
+      ]
+    },
+    "@cloudamqp: falsy properties are dropped": {
+      "integration/message/message.test.ts": ["comes back with properties that are empty or zero"]
+    },
+    "@cloudamqp: a refused update-secret resolves as success": {
+      "simulation/connection/securityCredentials.test.ts": [
+        "S7: fails when the broker refuses, and so does the connection"
+      ]
+    },
+    "All: one unknown field type costs the connection": {
+      "simulation/consuming/serveFailure.test.ts": [
+        "C9, K7: has a message with properties that can't be read handled as any other"
+      ]
+    },
+    "All: Nagle's algorithm is on": {
+      "unit/node/socket.test.ts": ["sends nothing late to fill a packet"]
+    },
+    "All: requests have no timeout": {
+      "simulation/channel/requests.test.ts": ["R1: a reply after its timeout is dropped and not taken for the next one"]
+    },
+    "All: the messages of a turn are not written together": {
+      "unit/protocol/byteWriter.test.ts": [
+        "hands out what was committed, in order, whatever the slab size and however it is taken"
+      ]
+    },
+    "effect-messaging: after a reconnect an old ack goes to the new channel": {
+      "simulation/consuming/consumer.test.ts": [
+        "K3: of a consumer that ended, a settlement answers false, though its channel number is in use again"
+      ]
+    },
+    "effect-messaging: a missing queue leaks fibers": {
+      "simulation/connection/cleanup.test.ts": [
+        "X5: a lost connection leaves no socket and no fiber behind, though its scope lives on"
+      ],
+      "integration/consuming/consumer.test.ts": ["fails with NotFound for a queue that is not there"]
+    },
+    "effect-messaging: server cancel is ignored": {
+      "simulation/consuming/consumer.test.ts": ["K1: ends with the broker's cancel"]
+    },
+    "effect-messaging: publisher, consumers and health check share one channel": {
+      "integration/channel/channel.test.ts": [
+        "E14: fails with NotFound for a queue that is not there, and takes nothing else down"
+      ]
+    },
+    "effect-messaging: secrets in spans": {
+      "simulation/connection/connection.test.ts": [
+        "${mechanism.name}: show in nothing that a connection is made of, logs or fails with"
+      ],
+      "simulation/connection/secrets.test.ts": ["can reach no password or token, and nothing that it has prints one"],
+      "integration/connection/secrets.test.ts": [
+        "can reach no password and no channel, and nothing that it has prints one"
+      ]
+    },
+    "Passwords stay in buffers after they were sent": {
+      "simulation/connection/secrets.test.ts": [
+        "leaves no password or token in memory when the broker has it, with ${mechanism.name}"
+      ],
+      "integration/connection/secrets.test.ts": [
+        "leaves no password or token in memory when the broker has taken or refused it"
+      ]
+    },
+    "Channels can be reached by a private property, a prototype or a package path": {
+      "simulation/connection/secrets.test.ts": [
+        "can reach no channel, session or buffer of the package",
+        "can't make or change a class of the package, which would be handed the channel"
+      ],
+      "package/packed.test.ts": ["keep %s to themselves"]
+    },
+    "Values cannot be destructured or copied": {
+      "simulation/consuming/plainObjects.test.ts": [
+        "copied by ${how} has all that its interface names, and is settled by it",
+        "of a description is a description, with pipe"
+      ]
+    },
+    "lepus: 11 undrained confirms wedge the connection": {
+      "simulation/publishing/publisher.test.ts": [
+        "P9: a publisher of messages that never comes back for more keeps no one else waiting"
+      ]
+    },
+    "lepus: flow(false) deadlocks": {
+      "simulation/channel/requests.test.ts": ["channel.flow is answered and obeyed: messages wait, requests don't"]
+    },
+    "lepus: a cancel during a publish corrupts the channel": {
+      "simulation/publishing/publisher.test.ts": [
+        "P11: messages of many fibers leave whole, also those of interrupted ones"
+      ]
+    },
+    "Go: stale acks reach the new session's messages": {
+      "simulation/consuming/consumer.test.ts": [
+        "K3: a settlement after the end of the ${what} answers false and sends nothing"
+      ]
+    },
+    "Go: pending confirms are reported as nacks after a loss": {
+      "simulation/publishing/publisher.test.ts": [
+        "P4: with the connection each publish in flight is lost as OutcomeUnknown, one in line as NotSent"
+      ]
+    }
+  }
+}
