@@ -45,7 +45,7 @@ const Order = Schema.Struct({ id: Schema.Int })
 
 const handleOrder = ({ id }: typeof Order.Type) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, id))
 
-describe("the options of a decoded handler", () => {
+describe("the options of a decoding handler", () => {
   for (
     const [options, text] of [
       [{ onDecodeErorr: "reject" }, /there is no "onDecodeErorr"; did you mean "onDecodeError"/],
@@ -68,7 +68,7 @@ const logged = (effect: Effect.Effect<unknown>): Effect.Effect<ReadonlyArray<str
   return Effect.as(Effect.provide(effect, Logger.layer([logger])), lines)
 }
 
-describe("a decoded handler", () => {
+describe("a decoding handler", () => {
   it.effect("receives the value and its delivery, and returns the settlement", () =>
     Effect.gen(function*() {
       const given = delivery("{\"id\":1}")

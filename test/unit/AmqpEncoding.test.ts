@@ -153,7 +153,7 @@ describe("an encoding", () => {
       }
     }))
 
-  it.effect("that means no compression leaves the message as it is, without a stream", () =>
+  it.effect("that means no compression leaves the message as it is, and opens no stream", () =>
     Effect.gen(function*() {
       vi.stubGlobal("DecompressionStream", undefined)
       for (const contentEncoding of [undefined, "", "identity", "utf-8"]) {
@@ -197,7 +197,7 @@ describe("an encoding", () => {
       assert.strictEqual((yield* AmqpEncoding.compress("gzip")(plain)).properties.contentEncoding, "gzip")
     }))
 
-  it.effect("that the platform lacks fails to compress and to decompress", () =>
+  it.effect("that the platform lacks makes compress and decompress fail", () =>
     Effect.gen(function*() {
       vi.stubGlobal("CompressionStream", undefined)
       vi.stubGlobal("DecompressionStream", undefined)

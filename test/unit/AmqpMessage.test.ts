@@ -532,7 +532,7 @@ describe("the text of a message", () => {
     })
   })
 
-  it("shows a body that is not printable as hexadecimal digits", () => {
+  it("shows an unprintable body as hexadecimal digits", () => {
     const lastLine = (body: Uint8Array) => AmqpMessage.pretty(AmqpMessage.make(body)).split("\n").at(-1)
     assert.strictEqual(lastLine(Uint8Array.of(0xff, 0x00)), "    0xff00")
     assert.strictEqual(lastLine(utf8("\u001b[2Jgone")), "    0x1b5b324a676f6e65")

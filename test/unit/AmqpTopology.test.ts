@@ -320,7 +320,7 @@ describe("unknown options and those of another queue type are refused by name, e
   ]
   for (const [make, text] of cases) it(String(make), () => assert.include(refusal(make), text))
 
-  it("unless they are undefined", () => {
+  it("except undefined ones", () => {
     assert.deepStrictEqual(quorum("q", loose({ exclusive: undefined, maxLength: 1 })), quorum("q", { maxLength: 1 }))
   })
 })

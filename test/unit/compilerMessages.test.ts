@@ -42,7 +42,7 @@ const misuses = {
   "an assignment to an Effect type": "const effect: Effect.Effect<unknown, unknown> = program"
 }
 
-describe("the compiler says to run a channel program that is used as an Effect, with", () => {
+describe("the compiler explains that a channel program is not an Effect:", () => {
   let messages: (misuse: string) => ReadonlyArray<string>
 
   beforeAll(async () => {

@@ -234,7 +234,7 @@ describe("a port", () => {
       assert.strictEqual(error.code, "ECONNREFUSED")
     }))
 
-  it.live("is a free one if it is 0, otherwise the given one, and is open on this machine only", () =>
+  it.live("is chosen by the system if it is 0, and is open on this machine only", () =>
     Effect.gen(function*() {
       const { host, port } = yield* Effect.scoped(serving)
       assert.strictEqual(host, "127.0.0.1")

@@ -120,7 +120,7 @@ describe("ContentAssembler", () => {
     assertProtocolError(501, () => started(20, 10).body(new Uint8Array(21)))
   })
 
-  it("C14: refuses a frame that its content does not expect with 505", () => {
+  it("C14: refuses a frame out of sequence with 505", () => {
     const idle = new ContentAssembler(100)
     assertProtocolError(505, () => idle.header({ bodySize: 1, properties }))
     assertProtocolError(505, () => idle.body(new Uint8Array(1)))

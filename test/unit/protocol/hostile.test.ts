@@ -55,7 +55,7 @@ const byte = Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, ma
 const position = Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: stream.length - 1 })))
 
 describe("hostile streams", () => {
-  it("are changed from a stream that gives no error", () => {
+  it("are derived from a stream that is parsed without an error", () => {
     assert.isUndefined(endOf(golden.stream))
     assert.isUndefined(endOf(stream))
   })

@@ -33,7 +33,7 @@ const settling = () => {
 describe("the acknowledgements of a channel", () => {
   for (
     const [what, tags] of [
-      ["start anywhere", [101, 102, 103]],
+      ["do not start at 1", [101, 102, 103]],
       ["have gaps", [1, 5, 9]],
       ["have very large gaps", [1, 2 ** 40, 2 ** 52]],
       ["are bigints", [1n, 2n, 3n]]

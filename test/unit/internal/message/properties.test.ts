@@ -122,13 +122,13 @@ describe("headers that are sent on", () => {
     assert.strictEqual(sent({ ...listed, headers: { l: [l[0], l[2]] } }), hex(shorter))
   })
 
-  it("with a repeated key become one when it gets another value", () => {
+  it("with a repeated key are merged when it gets another value", () => {
     const properties = received(withHeaders(`01"k" "I" 00000001`, `01"y" "b" 01`, `01"k" "s" 0002`))
     const headers = { ...properties.headers, k: 3 }
     assert.strictEqual(sent({ ...properties, headers }), hex(withHeaders(`01"y" "b" 01`, `01"k" "b" 03`)))
   })
 
-  it("are encoded by their values in a message that was not received", () => {
+  it("take their types from their values in a message that was not received", () => {
     const { headers } = received(withHeaders(`01"a" "l" 0000000000000005`))
     assert.strictEqual(sent({ headers: { a: headers?.["a"] } }), hex(withHeaders(`01"a" "b" 05`)))
   })
