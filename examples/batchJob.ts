@@ -1,5 +1,5 @@
 /**
- * A batch job: publishes many messages at once, reads the queue until it is empty, and reports.
+ * A batch job: publishes many messages at once, reads the queue until it is empty, and prints a summary.
  */
 import { AmqpChannel, AmqpConsumer, AmqpMessage, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
 import { NodeAmqp } from "@effect-amqp/node"
@@ -20,7 +20,7 @@ const decodeReading = AmqpMessage.decode(Reading)
 
 const readings = AmqpQueue.classic("example.batch.readings")
 
-/** The queue is there, and empty, for as long as the example runs. */
+/** The queue exists for as long as the example runs, and is empty at first. */
 const QueueLive = Layer.effectDiscard(Effect.acquireRelease(
   AmqpChannel.run(AmqpChannel.andThen(AmqpQueue.delete(readings), AmqpQueue.declare(readings))),
   () => Effect.ignore(AmqpChannel.run(AmqpQueue.delete(readings)))
@@ -30,7 +30,7 @@ const QueueLive = Layer.effectDiscard(Effect.acquireRelease(
 // publishing
 // -----------------------------------------------------------------------------
 
-/** Made one by one, as they can be sent: the batch is never in memory as a whole. */
+/** Messages are made one by one as they can be sent, so the whole batch is never in memory. */
 function* batch(): Generator<AmqpMessage.AmqpMessage> {
   for (let index = 0; index < READING_COUNT; index++) {
     const reading: typeof Reading.Type = index % 4 === 0
@@ -67,8 +67,8 @@ const add = (report: Report, { celsius, sensor }: typeof Reading.Type): Report =
 }
 
 /**
- * Reads what is in the queue now. A consumer waits for more when there is nothing left, so it has to be told how much there is;
- * nobody else reads this queue.
+ * Reads what is in the queue now. A consumer waits for more messages when the queue is empty, so it takes only as many as there
+ * are; no other consumer reads this queue.
  */
 const summarize = Effect.gen(function*() {
   const { messageCount } = yield* AmqpChannel.run(AmqpQueue.declarePassive(readings))

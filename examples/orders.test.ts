@@ -1,5 +1,5 @@
 /**
- * How a program that uses AMQP is tested: with a broker of its own for each test, under the test's clock. `npm test` runs it.
+ * How to test a program that uses AMQP: with a broker for each test, under the test's clock. `npm test` runs it.
  */
 import {
   AmqpChannel,

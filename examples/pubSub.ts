@@ -1,8 +1,8 @@
 /**
- * Publish and subscribe: a topic exchange, and subscribers that each have a queue of their own. The broker names the queues, and
+ * Publish and subscribe: a topic exchange, and subscribers that each have their own queue. The broker names the queues, and
  * deletes them with the connection.
  *
- * What is published is a value of a schema. Each subscriber gets what its patterns ask for, and what is for everyone.
+ * Messages are values of a schema. Each subscriber gets those that match its pattern, and those for everyone.
  */
 import { AmqpChannel, AmqpConsumer, AmqpExchange, AmqpMessage, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
 import { NodeAmqp } from "@effect-amqp/node"
@@ -26,15 +26,15 @@ const decodeNews = AmqpMessage.decode(News)
 const news = AmqpExchange.topic("example.pubsub.news")
 const EVERYONE = "everyone"
 
-/** The exchange is there for as long as the example runs. */
+/** The exchange exists for as long as the example runs. */
 const ExchangeLive = Layer.effectDiscard(Effect.acquireRelease(
   AmqpChannel.run(AmqpExchange.declare(news)),
   () => Effect.ignore(AmqpChannel.run(AmqpExchange.delete(news)))
 ))
 
 /**
- * Subscribes to what is published from now on, and yields the subscriber, which reads until the sign-off. Messages wait in its
- * queue meanwhile.
+ * Subscribes to what is published from now on, and yields the subscriber, which reads until the sign-off. Until it is run,
+ * messages wait in its queue.
  */
 const subscribe = Effect.fn("subscribe")(function*(name: string, pattern: string) {
   const queue = AmqpQueue.serverNamed().pipe(
@@ -73,7 +73,7 @@ const publishNews = Effect.gen(function*() {
 })
 
 const main = Effect.scoped(Effect.gen(function*() {
-  // A message that no queue is bound for is dropped, so the subscribers come first.
+  // Unroutable messages are dropped, so the subscribers come first.
   const subscribers = yield* Effect.all([
     subscribe("sports fan", "sport.#"),
     subscribe("physicist", "science.physics"),

@@ -1,8 +1,7 @@
 /**
- * Request and reply: a server that multiplies what it is asked to, and a client that asks several things at once.
+ * Request and reply: a server that multiplies, and a client that sends several requests at once.
  *
- * Requests and replies are values of schemas. That the server can't do something is a reply too: so the client hears of it, and
- * does not wait in vain.
+ * Requests and replies are values of schemas. A refusal is a reply too, so that the client gets it instead of waiting in vain.
  */
 import { AmqpChannel, AmqpMessage, AmqpQueue, AmqpRpc } from "@effect-amqp/core"
 import { NodeAmqp } from "@effect-amqp/node"
@@ -23,7 +22,7 @@ const Reply = Schema.TaggedUnion({
 
 const requests = AmqpQueue.classic("example.rpc.multiply")
 
-/** The queue is there before the first request, and for as long as the example runs. */
+/** The queue exists before the first request, and for as long as the example runs. */
 const QueueLive = Layer.effectDiscard(Effect.acquireRelease(
   AmqpChannel.run(AmqpChannel.andThen(AmqpQueue.delete(requests), AmqpQueue.declare(requests))),
   () => Effect.ignore(AmqpChannel.run(AmqpQueue.delete(requests)))
@@ -41,7 +40,7 @@ const multiply = ({ left, right }: typeof Request.Type): typeof Reply.Type => {
   return Number.isFinite(value) ? { _tag: "Product", value } : { _tag: "Refusal", why: "the product is too large" }
 }
 
-/** Answers until it is interrupted, ten requests at once. */
+/** Handles requests until it is interrupted, up to ten concurrently. */
 const server = AmqpRpc.serve(
   requests,
   (request) =>
@@ -80,7 +79,7 @@ const client = Effect.gen(function*() {
   const reply = yield* ask(AmqpMessage.text("six by seven"))
   yield* Console.log(`client: a question in words is answered with a ${reply._tag}`)
 
-  // A request is mandatory: that there is nobody to take it is known at once.
+  // Requests are mandatory, so an unroutable one fails at once.
   yield* ask(AmqpMessage.json({ left: 1, right: 1 }), "example.rpc.nobody").pipe(
     Effect.catchReason("AmqpPublishError", "Returned", () => Console.log("client: nobody serves example.rpc.nobody"))
   )
@@ -90,7 +89,7 @@ const client = Effect.gen(function*() {
 // main
 // -----------------------------------------------------------------------------
 
-// The server has no end of its own. It is stopped when the client is done, and the client is when the server fails.
+// The server runs until interrupted: it stops when the client is done, and the client stops if the server fails.
 const main = Effect.raceFirst(client, server)
 
 const AmqpLive = NodeAmqp.layerConfig({

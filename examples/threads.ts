@@ -1,9 +1,9 @@
 /**
- * The program of rabbitpy's "Multi-threaded Use Notes" with fibers in place of threads: one connection; a fiber that
- * publishes and a fiber that consumes, each on a channel of its own.
+ * The program from rabbitpy's "Multi-threaded Use Notes" with fibers instead of threads: one connection, a fiber that
+ * publishes and a fiber that consumes, each on its own channel.
  *
- * `npm start` runs it against the broker of `AMQP_URL`, by default the one on this machine, and when there is none against one
- * in the same process.
+ * `npm start` runs it against the broker in `AMQP_URL`, otherwise the one on this machine, otherwise an embedded one in the
+ * same process.
  */
 import {
   AmqpChannel,
@@ -30,11 +30,11 @@ const QUEUE = "threading_queue"
 const ROUTING_KEY = "test"
 const MESSAGE_COUNT = 100
 
-/** Reports every 25th message, so that a person can follow. */
-const progress = (who: string, verb: string, count: number) =>
-  count % 25 === 0 ? Console.log(`${who}: ${verb} ${count} of ${MESSAGE_COUNT}`) : Effect.void
+/** Reports every 25th message. */
+const progress = (fiber: string, verb: string, count: number) =>
+  count % 25 === 0 ? Console.log(`${fiber}: ${verb} ${count} of ${MESSAGE_COUNT}`) : Effect.void
 
-// A channel program: it runs on one channel from its first to its last step.
+// A channel program: all its steps run on one channel.
 const topology = AmqpChannel.gen(function*() {
   yield* AmqpExchange.declare(EXCHANGE)
   yield* AmqpQueue.declare(QUEUE)
@@ -74,19 +74,19 @@ const cleanUp = AmqpChannel.all([AmqpQueue.delete(QUEUE), AmqpExchange.delete(EX
 const main = Effect.gen(function*() {
   yield* Console.log(`main: opens a channel and declares ${EXCHANGE} and ${QUEUE}`)
   yield* AmqpChannel.run(topology)
-  // Two fibers at once. Should one fail, the other is interrupted, and closes its channel too.
+  // Two concurrent fibers. If one fails, the other is interrupted and closes its channel too.
   const [elapsed, [received]] = yield* Effect.timed(Effect.all([consumer, publisher], { concurrency: 2 }))
   yield* AmqpChannel.run(cleanUp)
   yield* Console.log(`main: ${received} messages went through in ${Math.round(Duration.toMillis(elapsed))} ms`)
 })
 
-/** Says which broker it is, once there is a connection to it. */
+/** Prints which broker is used, once it is connected. */
 const using = <A, E>(broker: string, connection: Layer.Layer<A, E>) =>
   Layer.provideMerge(Layer.effectDiscard(Console.log(`main: uses ${broker}`)), connection)
 
 const connectionName = "threads example"
 
-// The broker of AMQP_URL; without that variable the one of this machine, and without that one an embedded one.
+// The broker in AMQP_URL, otherwise the one on this machine, otherwise an embedded one.
 const AmqpLive = Layer.unwrap(Effect.gen(function*() {
   const url = yield* Config.option(Config.Redacted("AMQP_URL"))
   return Option.isSome(url)
@@ -102,8 +102,8 @@ const AmqpLive = Layer.unwrap(Effect.gen(function*() {
     )
 }))
 
-/** What a person can do about it. A service would leave its errors to `runMain`, which logs them with all their causes. */
-const complain = (error: { readonly _tag: string; readonly message: string }) =>
+/** Prints what to do. A service would leave its errors to `runMain`, which logs them with all their causes. */
+const reportError = (error: { readonly _tag: string; readonly message: string }) =>
   Effect.gen(function*() {
     yield* Console.error(`main: ${error.message}`)
     if (error._tag === "AmqpUriError" || error._tag === "AmqpConnectionError") {
@@ -112,4 +112,4 @@ const complain = (error: { readonly _tag: string; readonly message: string }) =>
     process.exitCode = 1
   })
 
-main.pipe(Effect.provide(AmqpLive), Effect.catch(complain), NodeRuntime.runMain)
+main.pipe(Effect.provide(AmqpLive), Effect.catch(reportError), NodeRuntime.runMain)

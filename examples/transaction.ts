@@ -1,11 +1,11 @@
 /**
- * Transactions: what a program publishes and acknowledges happens as a whole, or not at all.
+ * Transactions: the publishes and acknowledgements of a program take effect together or not at all.
  *
- * The program fetches messages, publishes each to another queue and acknowledges it. In a transaction the broker does the last two when
- * the program has succeeded. When it fails in the middle, it is as if nothing had been fetched or published.
+ * The program fetches messages, publishes each to another queue and acknowledges it. In a transaction, publishes and acknowledgements
+ * take effect when the program succeeds. If it fails halfway, nothing is published and the messages go back to their queue.
  *
- * Both queues are declared first: a transaction does not notice that no queue takes a message. To move messages where that may happen,
- * there is `AmqpQueue.move`.
+ * Both queues are declared first, because a transaction does not detect an unroutable message. Where the target may be missing, use
+ * `AmqpQueue.move`.
  */
 import { AmqpChannel, AmqpDelivery, AmqpMessage, AmqpQueue, AmqpTopology } from "@effect-amqp/core"
 import { NodeAmqp } from "@effect-amqp/node"
@@ -23,7 +23,7 @@ const archive = AmqpQueue.classic("example.transaction.archive")
 
 const remove = AmqpChannel.all([AmqpQueue.delete(inbox), AmqpQueue.delete(archive)])
 
-/** The queues are there, and empty, for as long as the example runs. */
+/** The queues exist for as long as the example runs, and are empty at first. */
 const QueuesLive = Layer.effectDiscard(Effect.acquireRelease(
   AmqpChannel.run(AmqpChannel.andThen(remove, AmqpTopology.declare(AmqpTopology.make(inbox, archive)))),
   () => Effect.ignore(AmqpChannel.run(remove))
@@ -35,7 +35,7 @@ class Unreadable extends Schema.TaggedError<Unreadable>()("Unreadable", { text: 
 // moving
 // -----------------------------------------------------------------------------
 
-/** Moves a message, if there is one, and yields its text. The handler is a part of the program: it publishes on the same channel. */
+/** Moves a message, if there is one, and yields its text. The handler is part of the program: it publishes on the same channel. */
 const moveOne = AmqpQueue.get(inbox, (delivery) =>
   AmqpChannel.gen(function*() {
     const { body, properties, text } = delivery
@@ -45,7 +45,7 @@ const moveOne = AmqpQueue.get(inbox, (delivery) =>
     return AmqpDelivery.as(AmqpDelivery.ack, text)
   }))
 
-/** Moves all that there are, and yields how many. */
+/** Moves all messages, and yields their number. */
 const moveAll = AmqpChannel.gen(function*() {
   let count = 0
   while (Option.isSome(yield* moveOne)) count++

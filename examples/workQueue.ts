@@ -1,9 +1,9 @@
 /**
  * A work queue: a producer, three workers that share the jobs, and a second queue for the jobs that fail.
  *
- * - Each worker has a prefetch of 1, so it gets its next job when it has finished the last one (fair dispatch).
- * - A job is acknowledged when it is done. One that fails is tried once more; then the broker dead-letters it.
- * - Workers that are interrupted finish the job at hand before they go.
+ * - Each worker has a prefetch of 1, so it gets its next job after finishing the current one (fair dispatch).
+ * - A job is acknowledged when it is done. A job that fails is retried once; then the broker dead-letters it.
+ * - An interrupted worker finishes its current job before it stops.
  */
 import {
   AmqpChannel,
@@ -45,7 +45,7 @@ const jobs = AmqpQueue.quorum("example.work.jobs", { deadLetterExchange: failed 
 
 const remove = AmqpChannel.all([AmqpQueue.delete(jobs), AmqpQueue.delete(failedJobs), AmqpExchange.delete(failed)])
 
-/** The queues are there, and empty, for as long as the example runs. */
+/** The queues exist for as long as the example runs, and are empty at first. */
 const QueuesLive = Layer.effectDiscard(Effect.acquireRelease(
   AmqpChannel.run(AmqpChannel.andThen(remove, AmqpTopology.declare(AmqpTopology.make(jobs, failedJobs)))),
   () => Effect.ignore(AmqpChannel.run(remove))
@@ -55,7 +55,7 @@ const QueuesLive = Layer.effectDiscard(Effect.acquireRelease(
 // workers
 // -----------------------------------------------------------------------------
 
-/** What the workers tell the producer: each job that is done or given up, and that they are at the last one. */
+/** Reports from the workers to the producer: each settled job, and the start of the last one. */
 interface Progress {
   readonly settled: Queue.Queue<number>
   readonly lastBegun: Deferred.Deferred<void>
@@ -112,7 +112,7 @@ const produce = Effect.fn("produce")(function*({ lastBegun, settled }: Progress)
 // main
 // -----------------------------------------------------------------------------
 
-/** Shows what was dead-lettered. RabbitMQ adds headers that say where a message died, and of what. */
+/** Prints the dead-lettered messages. RabbitMQ adds headers with the queue and the reason. */
 const inspectFailed = AmqpConsumer.stream(failedJobs).pipe(
   Stream.take(IMPOSSIBLE_JOBS.length),
   Stream.runForEach((delivery) => {
@@ -127,7 +127,7 @@ const inspectFailed = AmqpConsumer.stream(failedJobs).pipe(
 const main = Effect.gen(function*() {
   const progress = { settled: yield* Queue.unbounded<number>(), lastBegun: yield* Deferred.make<void>() }
   const workers = ["Ada", "Bob", "Cyd"].map((name) => worker(name, progress))
-  // Workers have no end of their own. They are stopped when the producer is done, and it is when one of them fails.
+  // Workers run until interrupted: they stop when the producer is done, and the producer stops if a worker fails.
   yield* Effect.raceFirst(produce(progress), Effect.all(workers, { concurrency: "unbounded" }))
   yield* Console.log("main: the workers have stopped")
   yield* inspectFailed

@@ -1,5 +1,5 @@
 /**
- * `npm run fuzz`: the fuzz tests with another seed, and as often as one likes. The same runs and seed are the same cases.
+ * `npm run fuzz`: runs the fuzz tests with any seed and number of cases. The same number and seed give the same cases.
  */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
@@ -31,11 +31,11 @@ const flags = {
     Flag.withDefault(10_000)
   ),
   seed: integerFlag("seed", 0).pipe(
-    Flag.withDescription("Where the cases come from (default: 1, which is that of npm test)"),
+    Flag.withDescription("Seed of the cases (default: 1, as in npm test)"),
     Flag.withDefault(1)
   ),
   target: Flag.Literals("target", targetNames).pipe(
-    Flag.withDescription(`What to fuzz, of ${targetNames.join(", ")} (default: both)`),
+    Flag.withDescription(`Tests to run: ${targetNames.join(", ")} (default: both)`),
     Flag.atLeast(0)
   )
 }
@@ -47,14 +47,14 @@ const fuzz = Command.make(
     const chosen = target.length === 0 ? targetNames : target
     process.env["FUZZ_RUNS"] = String(runs)
     process.env["FUZZ_SEED"] = String(seed)
-    // It sets the exit code.
+    // Vitest sets the exit code.
     yield* Effect.promise(async () => {
       const files = chosen.map((name) => targets[name])
       const vitest = await startVitest("test", files, { run: true, watch: false, project: ["local"] })
       await vitest.close()
     })
   })
-).pipe(Command.withDescription("Runs the fuzz tests with a seed, and as often as one likes"))
+).pipe(Command.withDescription("Runs the fuzz tests with any seed and number of cases"))
 
 fuzz.pipe(
   Command.run({ version: "0.0.0" }),

@@ -1,6 +1,6 @@
 /**
- * Writes the generated modules of the protocol layer: `npm run generate`. With `--check` it writes nothing, and fails when
- * a module that is checked in differs from what the table says.
+ * `npm run generate`: writes the generated modules of the protocol layer. With `--check` it writes nothing, and fails if
+ * a committed module differs from the generated one.
  */
 import * as fs from "node:fs"
 import { fileURLToPath } from "node:url"
@@ -21,7 +21,7 @@ for (const [name, text] of Object.entries(outputs)) {
   const current = fs.existsSync(file) ? fs.readFileSync(file, "utf8") : ""
   if (current === text) continue
   if (check) {
-    console.error(`packages/core/src/protocol/${name} is not what scripts/protocol/table.ts says: run npm run generate`)
+    console.error(`packages/core/src/protocol/${name} differs from scripts/protocol/table.ts: run npm run generate`)
     process.exitCode = 1
   } else {
     fs.writeFileSync(file, text)

@@ -1,6 +1,6 @@
 /**
- * The neutral side of the benchmark: it makes, fills, inspects and deletes the queues over a connection of its own, so
- * that no client under test prepares or judges its own work.
+ * Declares, fills, inspects and deletes the queues of the benchmark over a separate connection, so that no client under
+ * test prepares or checks its own work.
  */
 import * as amqplib from "amqplib"
 import * as Effect from "effect/Effect"
@@ -12,13 +12,13 @@ export class BrokerError extends Schema.TaggedError<BrokerError>()("BrokerError"
 }) {}
 
 export interface Broker {
-  /** Product and version, as the broker says in its server properties. */
+  /** Product and version from the broker's server properties. */
   readonly product: string
   /** Declares a transient queue with a new name and deletes it when the scope closes. */
   readonly queue: Effect.Effect<string, BrokerError, Scope.Scope>
-  /** Publishes `count` bodies of `size` bytes to the queue; done when the broker has confirmed all. */
+  /** Publishes `count` bodies of `size` bytes to the queue, and succeeds when the broker has confirmed all. */
   readonly fill: (queue: string, count: number, size: number) => Effect.Effect<void, BrokerError>
-  /** How many messages are ready in the queue. */
+  /** The number of ready messages in the queue. */
   readonly messageCount: (queue: string) => Effect.Effect<number, BrokerError>
 }
 
@@ -29,10 +29,10 @@ const attempt = <A>(what: string, run: () => Promise<A>): Effect.Effect<A, Broke
       new BrokerError({ message: `${what}: ${cause instanceof Error && cause.message || String(cause)}` })
   })
 
-/** A queue that a killed benchmark could not delete goes away by itself after this time without use. */
+/** If the benchmark is killed before it deletes a queue, the queue expires after this time without use. */
 const expires = 60 * 60 * 1000
 
-/** Few enough messages on the way that the broker's connection never holds back the filling. */
+/** Few enough messages in flight that the broker does not throttle the connection. */
 const fillBatch = 1000
 
 const fill = async (channel: amqplib.ConfirmChannel, queue: string, count: number, size: number) => {

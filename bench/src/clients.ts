@@ -1,15 +1,15 @@
 /**
- * The clients that are compared. Each is loaded in the worker only, so that no process pays for a client it doesn't run.
+ * The clients that are compared. Each is loaded only in its worker, so that no process loads a client that it does not run.
  */
 import type { ScenarioName } from "./scenarios.ts"
 import type { Client } from "./workload.ts"
 
 export interface ClientEntry {
-  /** Whether it is this project's client or one it is compared with. */
+  /** Whether it is this project's client or a client that it is compared with. */
   readonly kind: "ours" | "our variant" | "peer"
   /** The npm package whose version is reported. */
   readonly packageName: string
-  /** The scenarios it takes part in, when not in all. */
+  /** The scenarios that it supports. Default: all. */
   readonly scenarios?: ReadonlyArray<ScenarioName>
   readonly load: () => Promise<{ readonly client: Client }>
 }

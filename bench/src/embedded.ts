@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- embedded`: how fast messages go through the embedded broker when client and broker share one process, as in
- * a test: published with confirms, delivered and acknowledged at the same time.
+ * `npm run bench -- embedded`: the throughput of the embedded broker when client and broker share one process, as in a test.
+ * Messages are published with confirms, delivered and acknowledged concurrently.
  */
 import { AmqpChannel, AmqpConsumer, AmqpMessage, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
 import { AmqpBroker } from "@effect-amqp/core/testing"
@@ -26,7 +26,7 @@ const transports = {
 
 const queue = AmqpQueue.classic("benchmark")
 
-/** Succeeds when so many messages are published, confirmed, received and acknowledged. */
+/** Succeeds when `count` messages are published, confirmed, received and acknowledged. */
 const sendThrough = Effect.fnUntraced(function*(count: number, body: Uint8Array) {
   const publishing = Effect.gen(function*() {
     const publisher = yield* AmqpPublisher.make()
@@ -36,7 +36,7 @@ const sendThrough = Effect.fnUntraced(function*(count: number, body: Uint8Array)
       yield* publisher.publishAll(messages, AmqpQueue.route(queue))
     }
   })
-  // The stream ends with the close of its channel, which the broker answers after it has handled every ack.
+  // The stream ends when its channel is closed, which the broker confirms after it has handled every ack.
   const consuming = AmqpConsumer.stream(queue, { prefetch }).pipe(
     Stream.take(count),
     Stream.runForEach((delivery) => delivery.ack)
@@ -50,7 +50,7 @@ const sendThrough = Effect.fnUntraced(function*(count: number, body: Uint8Array)
 
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 })
 
-/** Runs after one that warms up, and what they came to in a line. */
+/** Runs the rounds after a warm-up, and yields a line with the result. */
 const measure = Effect.fnUntraced(function*(options: { count: number; rounds: number; size: number }) {
   const body = new Uint8Array(options.size)
   yield* AmqpChannel.run(AmqpQueue.declare(queue))
@@ -82,7 +82,7 @@ export const embedded = Command.make(
       Flag.withDefault(200_000)
     ),
     rounds: integerFlag("rounds", 1, 1000).pipe(
-      Flag.withDescription("Rounds, of which the median counts (default: 5)"),
+      Flag.withDescription("Number of rounds; the median is reported (default: 5)"),
       Flag.withDefault(5)
     ),
     size
@@ -92,4 +92,4 @@ export const embedded = Command.make(
       yield* Console.log(`${transport}: ${yield* Effect.provide(measure(options), layer)}`)
     }
   })
-).pipe(Command.withDescription("How fast messages go through the embedded broker, in memory and over TCP"))
+).pipe(Command.withDescription("Measures the throughput of the embedded broker, in memory and over TCP"))

@@ -1,5 +1,5 @@
 /**
- * Where the figures come from: without it they mean nothing, as they move from machine to machine.
+ * The environment of the figures, which vary between machines.
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -22,7 +22,7 @@ export interface Environment {
 
 const PackageJson = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
 
-// not every package exports its package.json, so it is found and not imported
+// not every package exports its package.json, so it can't be imported
 const packageVersion = Effect.fnUntraced(function*(name: string) {
   const fileSystem = yield* FileSystem.FileSystem
   const file = findPackageJSON(name, import.meta.url)

@@ -28,7 +28,7 @@ import { summarise } from "./summary.ts"
 
 const defaultUrl = "amqp://guest:guest@127.0.0.1:5672"
 
-/** Comma-separated names out of the given ones, each once. */
+/** A comma-separated list of the given names, without duplicates. */
 const namesFlag = <const Names extends ReadonlyArray<string>>(flag: string, names: Names) =>
   Flag.String(flag).pipe(
     Flag.withSchema(
@@ -48,10 +48,10 @@ const namesFlag = <const Names extends ReadonlyArray<string>>(flag: string, name
 
 const flags = {
   scenario: namesFlag("scenario", scenarioNames).pipe(
-    Flag.withDescription(`What to measure, of ${scenarioNames.join(", ")} (default: all)`)
+    Flag.withDescription(`Scenarios to measure: ${scenarioNames.join(", ")} (default: all)`)
   ),
   client: namesFlag("client", clientNames).pipe(
-    Flag.withDescription(`Whom to measure, of ${clientNames.join(", ")} (default: all)`)
+    Flag.withDescription(`Clients to measure: ${clientNames.join(", ")} (default: all)`)
   ),
   size,
   count: integerFlag("count", 1, 100_000_000).pipe(
@@ -62,15 +62,15 @@ const flags = {
     Flag.optional
   ),
   rounds: integerFlag("rounds", 1, 1000).pipe(
-    Flag.withDescription("Runs per client and scenario, of which the median counts (default: 5)"),
+    Flag.withDescription("Runs per client and scenario; the median is reported (default: 5)"),
     Flag.withDefault(5)
   ),
   timeout: integerFlag("timeout", 1, 86_400).pipe(
-    Flag.withDescription("Seconds after which a run is given up (default: 300)"),
+    Flag.withDescription("Timeout of a run in seconds (default: 300)"),
     Flag.withDefault(300)
   ),
   url: Flag.Redacted("url").pipe(
-    Flag.withDescription(`The broker (default: $AMQP_URL, else ${defaultUrl})`),
+    Flag.withDescription(`The broker (default: $AMQP_URL, otherwise ${defaultUrl})`),
     Flag.withFallbackConfig(Config.Redacted("AMQP_URL")),
     Flag.withDefault(Redacted.make(defaultUrl))
   ),
@@ -92,7 +92,7 @@ const bench = Command.make(
     function*(input) {
       const fileSystem = yield* FileSystem.FileSystem
       if (Option.isSome(input.json)) {
-        // a path that cannot be written must be known before the work and not after it
+        // fail now, not after the work, if the path can't be written
         const file = input.json.value
         yield* Effect.mapError(
           fileSystem.writeFileString(file, ""),
@@ -132,10 +132,10 @@ const bench = Command.make(
       yield* Console.log(input.markdown ? toMarkdown(report) : `\n${toText(report)}`)
       if (failures.length > 0) {
         return yield* Effect.fail(
-          new Error(`Without figures: ${failures.length}\n${failures.map((failure) => failure.message).join("\n")}`)
+          new Error(`Failed runs: ${failures.length}\n${failures.map((failure) => failure.message).join("\n")}`)
         )
       }
-      // a user error is shown by its message alone, and ends the process with exit code 1
+      // for a user error only the message is printed, and the exit code is 1
     },
     Effect.scoped,
     Effect.mapError((cause) => new CliError.UserError({ cause }))

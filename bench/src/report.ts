@@ -1,5 +1,5 @@
 /**
- * The figures as text: boxes for a terminal, Markdown for a document.
+ * The figures as text: tables for a terminal, Markdown for a document.
  */
 import Table from "cli-table3"
 import { markdownTable } from "markdown-table"
@@ -16,7 +16,7 @@ export interface Report {
 
 interface Column {
   readonly title: string
-  /** Figures line up on the right, names on the left. */
+  /** Figures are aligned right, names left. */
   readonly align: "left" | "right"
 }
 
@@ -77,8 +77,8 @@ const preamble = ({ environment, rounds, size }: Report): ReadonlyArray<string> 
   `${environment.date.slice(0, 10)}, Node ${environment.node}, ${environment.broker}, ${environment.cpu}, ` +
   `${environment.cores} cores, ${environment.platform}.`,
   `${Object.entries(environment.packages).map(([name, version]) => `${name} ${version}`).join(", ")}.`,
-  `${rounds === 1 ? "One round" : `Medians of ${rounds} rounds`}, bodies of ${size} bytes, each run in a process of ` +
-  `its own. Each socket as its library makes it: noDelay on in effect-amqp, off in the peers.`
+  `${rounds === 1 ? "One round" : `Medians of ${rounds} rounds`}, bodies of ${size} bytes, each run in a separate ` +
+  `process. Sockets have the defaults of their libraries: noDelay on in effect-amqp, off in the peers.`
 ]
 
 /** Tables for a terminal. */
@@ -89,7 +89,7 @@ export const toText = (report: Report): string =>
       const table = new Table({
         head: columns.map(({ title }) => title),
         colAligns: columns.map(({ align }) => align),
-        // the library's own colours would also go to files and pipes
+        // the library's default colours would also go to files and pipes
         style: { head: [], border: [] }
       })
       table.push(...rows.map((row) => [...row]))

@@ -1,7 +1,7 @@
 /**
  * Runs the comparison: scenario after scenario, round after round, and within a round client after client, each in a
- * fresh process. The order of the clients rotates with the rounds, so that none always comes first or after the same
- * other one, and a slow spell of the machine meets them all.
+ * new process. The order of the clients rotates each round, so that none always runs first or after the same client, and
+ * a slow period of the machine affects all of them.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -23,17 +23,17 @@ import { taskVariable } from "./task.ts"
 export interface Options {
   readonly scenarios: ReadonlyArray<ScenarioName>
   readonly clients: ReadonlyArray<ClientName>
-  /** Bytes in a message's body. */
+  /** Bytes in a message body. */
   readonly size: number
-  /** Operations per run; `undefined` leaves it to the scenario. */
+  /** Operations per run. `undefined` means the default of the scenario. */
   readonly count: number | undefined
   readonly rounds: number
   readonly url: Redacted.Redacted<string>
-  /** The longest that one process may take. */
+  /** The timeout of one process. */
   readonly timeout: Duration.Duration
 }
 
-/** One process: which client did what, and what it measured. */
+/** One process: its client, its scenario and its measurement. */
 export interface Run extends Measurement {
   readonly scenario: ScenarioName
   readonly client: ClientName
@@ -44,7 +44,7 @@ export interface Run extends Measurement {
 
 type Planned = Omit<Run, keyof Measurement>
 
-/** A run that gave no figures: the client failed, hung, or did not do what it was asked to. */
+/** A run without figures: the client failed, hung, or did not do the work. */
 export class RunFailed extends Schema.TaggedError<RunFailed>()("RunFailed", {
   scenario: Schema.String,
   client: Schema.String,
@@ -61,7 +61,7 @@ export interface Outcome {
   readonly failures: ReadonlyArray<RunFailed>
 }
 
-/** Every run in the order in which they take place. */
+/** All runs, in order. */
 export const plan = (options: Pick<Options, "clients" | "count" | "rounds" | "scenarios">): ReadonlyArray<Planned> =>
   options.scenarios.flatMap((scenario) => {
     const candidates = options.clients.filter((client) => clients[client].scenarios?.includes(scenario) ?? true)
@@ -76,7 +76,7 @@ export const plan = (options: Pick<Options, "clients" | "count" | "rounds" | "sc
     }).flat()
   })
 
-// what a process printed may be anything
+// a process may have printed anything
 const MeasurementJson: Schema.ConstraintDecoder<Measurement> = Schema.fromJsonString(Schema.Struct({
   nanoseconds: Schema.Number,
   cpuMicroseconds: Schema.Number,
@@ -92,7 +92,7 @@ const work = Effect.fnUntraced(function*(task: Task) {
       env: { [taskVariable]: Redacted.make(JSON.stringify(task)) },
       extendEnv: true,
       stdin: "ignore",
-      // a client that hangs need not answer to a polite signal
+      // a client that hangs may ignore SIGTERM
       killSignal: "SIGKILL"
     })
   )
@@ -104,7 +104,7 @@ const work = Effect.fnUntraced(function*(task: Task) {
   if (exitCode !== 0) {
     return yield* Effect.fail(`the process ended with exit code ${exitCode}\n${stderr.trim()}`)
   }
-  // a library may have printed something of its own before
+  // a library may have printed something before
   const lastLine = stdout.trimEnd().split("\n").at(-1) ?? ""
   return yield* Schema.decodeEffect(MeasurementJson)(lastLine)
 }, Effect.scoped)
@@ -130,11 +130,11 @@ const runOne = Effect.fnUntraced(function*(broker: Broker, options: Options, pla
       orElse: () => Effect.fail(`no result within ${Duration.format(options.timeout)}`)
     })
   )
-  // A figure counts only if the work was done: nothing lost, nothing left over, nothing handed back unacknowledged.
+  // A figure counts only if the work was done: no message lost, left over or requeued.
   const expected = scenario.leaves === "nothing" ? 0 : measured.count
   const found = yield* broker.messageCount(measured.queue)
   if (found !== expected) {
-    return yield* Effect.fail(`the queue holds ${found} messages and not ${expected}`)
+    return yield* Effect.fail(`the queue has ${found} messages instead of ${expected}`)
   }
   return { ...planned, ...measurement }
 }, Effect.scoped)

@@ -1,20 +1,20 @@
 /**
- * The pieces of work that are compared, and what the broker must hold after each.
+ * The scenarios that are compared, and what each must leave in its queue.
  */
 
-/** What a scenario leaves in the queue it was measured on, which the runner checks after every run. */
+/** What a scenario leaves in its queue. The runner checks it after every run. */
 type Leaves = "every message" | "nothing"
 
 export interface Scenario {
-  /** One line for a person who reads the table. */
+  /** The title of the table. */
   readonly title: string
-  /** What one operation is, in the plural. */
+  /** The unit of an operation, in the plural. */
   readonly unit: string
-  /** Operations in the measured section unless `--count` says otherwise. */
+  /** Operations in the measured section, unless `--count` is given. */
   readonly defaultCount: number
-  /** Most operations run before measuring, so that the code is compiled and the socket buffers have grown. */
+  /** The maximum number of operations before measuring, so that the code is compiled and the socket buffers have grown. */
   readonly warmUp: number
-  /** Whether the queue is filled with as many messages before the client starts. */
+  /** Whether the queue is filled with that many messages before the client starts. */
   readonly prefilled: boolean
   readonly leaves: Leaves
 }
@@ -36,7 +36,7 @@ const messages = { unit: "messages", defaultCount: 200_000, warmUp: 20_000 }
 export const scenarios: Readonly<Record<ScenarioName, Scenario>> = {
   publish: {
     ...messages,
-    title: "publish, unconfirmed, until the broker has taken all",
+    title: "publish, unconfirmed, until the broker has accepted all",
     prefilled: false,
     leaves: "every message"
   },

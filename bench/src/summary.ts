@@ -1,5 +1,5 @@
 /**
- * From single runs to the figures that are compared: medians per scenario and client, and ratios to the best peer.
+ * Computes the figures that are compared: medians per scenario and client, and ratios to the best peer.
  */
 import type { ClientName } from "./clients.ts"
 import { clients } from "./clients.ts"
@@ -11,14 +11,14 @@ export interface Figures {
   readonly client: ClientName
   readonly rounds: number
   readonly operationsPerSecond: number
-  /** Slowest and fastest round: how much the median can be trusted. */
+  /** The slowest and the fastest round show how reliable the median is. */
   readonly slowest: number
   readonly fastest: number
   readonly cpuMicrosecondsPerOperation: number
   readonly peakRssBytes: number
 }
 
-/** This client against the peer that is best in each respect, which need not be the same peer. */
+/** This client compared with the fastest and the leanest peer, which may differ. */
 export interface Comparison {
   readonly fastestPeer: ClientName
   /** Our throughput over the fastest peer's: more than 1 is better. */
@@ -36,7 +36,7 @@ export interface ScenarioSummary {
   readonly comparison: Comparison | undefined
 }
 
-/** The middle value, or the mean of the two middle values. NaN for none. */
+/** The middle value, or the mean of the two middle values. NaN for an empty list. */
 export const median = (values: ReadonlyArray<number>): number => {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length >> 1
@@ -74,7 +74,7 @@ const compare = (figures: ReadonlyArray<Figures>): Comparison | undefined => {
   }
 }
 
-/** Scenarios and clients in the given order, those without any run left out. */
+/** Scenarios and clients in the given order, without those that have no run. */
 export const summarise = (
   runs: ReadonlyArray<Run>,
   order: { readonly scenarios: ReadonlyArray<ScenarioName>; readonly clients: ReadonlyArray<ClientName> }

@@ -1,12 +1,12 @@
 /**
- * What the runner tells a worker process and what the worker answers, both as JSON. Plain types without a codec: the
- * worker must load nothing but the client, or the memory of `effect` would count against clients that don't use it.
+ * The task that the runner sends to a worker process, and the measurement that it returns, both as JSON. There is no codec:
+ * the worker must load only the client, or the memory of `effect` would count against clients that do not use it.
  */
 import type { ClientName } from "./clients.ts"
 import type { ScenarioName } from "./scenarios.ts"
 import type { Pass } from "./workload.ts"
 
-/** The worker takes its task from here and not from its arguments: the URL may hold a password. */
+/** The task is in an environment variable, not in the arguments, because the URL may contain a password. */
 export const taskVariable = "EFFECT_AMQP_BENCH_TASK"
 
 export interface Task {
@@ -19,10 +19,10 @@ export interface Task {
 }
 
 export interface Measurement {
-  /** Wall clock over the measured section. */
+  /** Wall-clock time of the measured section. */
   readonly nanoseconds: number
-  /** Processor time of the process, user and system, over the measured section. */
+  /** CPU time of the process, user and system, in the measured section. */
   readonly cpuMicroseconds: number
-  /** Largest resident set of the process in its whole life, in bytes. */
+  /** Peak resident set size of the process, in bytes. */
   readonly peakRssBytes: number
 }

@@ -1,12 +1,12 @@
 /**
- * One client, one scenario, one round, in a process of its own. Prints one line of JSON, the measurement.
+ * Runs one round of a scenario with one client in this process. Prints the measurement as a line of JSON.
  */
 import { clients } from "./clients.ts"
 import type { Measurement, Task } from "./task.ts"
 import { taskVariable } from "./task.ts"
 import { Stopwatch } from "./workload.ts"
 
-// the runner alone starts this file, and it writes what it is typed to write
+// only the runner starts this file, with a task of this type
 const task = JSON.parse(process.env[taskVariable] ?? "null") as Task | null
 if (task === null) {
   throw new Error("This file is started by the benchmark: npm run bench")
@@ -14,7 +14,7 @@ if (task === null) {
 const { client } = await clients[task.client].load()
 const run = client[task.scenario]
 if (run === undefined) {
-  throw new Error(`${task.client} takes no part in ${task.scenario}`)
+  throw new Error(`${task.client} does not support ${task.scenario}`)
 }
 const stopwatch = new Stopwatch()
 await run({

@@ -1,14 +1,14 @@
 /**
- * What a client is asked to do in one process, and the clock that runs while it does the part that counts.
+ * The work of a client in one process, and the stopwatch for the measured part.
  */
 import type { ScenarioName } from "./scenarios.ts"
 
-/** The limit that every client gets, so that all have equally much on the way. */
+/** Limits for every client, so that all have the same number of messages in flight. */
 export const prefetch = 1000
 export const inFlight = 1000
 export const batch = 1000
 
-/** One pass over a queue of its own: the warm-up must not leave messages behind for the measured pass. */
+/** A pass has its own queue, so that the warm-up leaves no messages for the measured pass. */
 export interface Pass {
   readonly queue: string
   readonly count: number
@@ -22,10 +22,10 @@ export interface Workload {
   readonly stopwatch: Stopwatch
 }
 
-/** A client's own way to do every scenario. A client that leaves a scenario out is not run for it. */
+/** A client's implementation of each scenario that it supports. */
 export type Client = Readonly<Partial<Record<ScenarioName, (workload: Workload) => Promise<void>>>>
 
-/** Wall clock and processor time (of all threads of the process, user and system) between `start` and `stop`. */
+/** Wall-clock and CPU time (user and system, of all threads) between `start` and `stop`. */
 export class Stopwatch {
   private startedAt = 0n
   private startedCpu = process.cpuUsage()
@@ -44,13 +44,13 @@ export class Stopwatch {
 
   result(): { readonly nanoseconds: number; readonly cpuMicroseconds: number } {
     if (this.measured === undefined) {
-      throw new Error("the client ended without having stopped the stopwatch")
+      throw new Error("the client did not stop the stopwatch")
     }
     return this.measured
   }
 }
 
-/** Runs the same section twice, on the warm-up pass and then, with the stopwatch running, on the measured one. */
+/** Runs the section on the warm-up pass, and then, with the stopwatch running, on the measured pass. */
 export const measure = async (workload: Workload, section: (pass: Pass) => Promise<void>): Promise<void> => {
   await section(workload.warmUp)
   workload.stopwatch.start()
@@ -59,8 +59,8 @@ export const measure = async (workload: Workload, section: (pass: Pass) => Promi
 }
 
 /**
- * Calls `publish` `count` times with at most `inFlight` unsettled promises: as many loops at once, each of which
- * awaits its own message. That is how concurrent users of one publisher look to a promise-based client.
+ * Calls `publish` `count` times with at most `inFlight` pending promises, in that many concurrent loops that each await
+ * their own message, like concurrent users of one publisher.
  */
 export const publishConcurrently = async (count: number, publish: () => Promise<unknown>): Promise<void> => {
   let left = count

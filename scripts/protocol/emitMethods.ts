@@ -27,7 +27,7 @@ export const readerOf: Record<Exclude<FieldType, "bit">, string> = {
   table: "decodeTable(reader)"
 }
 
-/** Writes `value` to `writer`; `name` is what an error calls it. */
+/** Writes `value` to `writer`; `name` is its name in errors. */
 export const writerOf = (type: Exclude<FieldType, "bit"> | "shorttext", value: string, name: string): string => {
   switch (type) {
     case "octet":
@@ -58,7 +58,7 @@ const emptyOf: Record<Exclude<FieldType, "bit" | "table">, string> = {
   text: "writer.long(0)"
 }
 
-/** Strict mode has no variable of the name `arguments`. */
+/** In strict mode no variable can be named `arguments`. */
 const local = (field: Field): string => field.property === "arguments" ? "table" : field.property
 
 const idOf = (method: Method): string => `0x${(method.classId * 65536 + method.methodId).toString(16).padStart(8, "0")}`
@@ -81,7 +81,7 @@ const sentence = (method: Method): string => {
   const from = { client: "Client to server", server: "Server to client", both: "Either way" }[method.sender]
   const content = method.content ? ", with content" : ""
   const replies = method.replies.map((tag) => `\`${tag}\``).join(" or ")
-  const answered = replies === "" ? "" : `; answered by ${replies}`
+  const answered = replies === "" ? "" : `; the reply is ${replies}`
   return `\`${method.tag}\` (${method.classId}.${method.methodId}). ${from}${content}${answered}.`
 }
 
@@ -130,8 +130,8 @@ const emitEncoder = (method: Method): string => {
 }
 
 /**
- * Whether a short string may be no UTF-8: RabbitMQ takes any bytes for a routing key that is published to, and closes the connection
- * (501) for other names that a client sends. What a server sends is what it got from a client.
+ * Whether a short string may be invalid UTF-8: RabbitMQ accepts any bytes in the routing key of a publish, and closes the connection
+ * (501) for other names that a client sends. A server sends what it received from a client.
  */
 const isAnyText = (method: Method, { name, type }: Field): boolean =>
   type === "shortstr" && (method.sender !== "client" || (method.tag === "basic.publish" && name === "routing-key"))
@@ -190,11 +190,11 @@ const quoted = (tags: ReadonlyArray<string>): ReadonlyArray<string> => tags.map(
 
 export const emitMethods = (methods: ReadonlyArray<Method>, hot: ReadonlyArray<string>): string => {
   const types = (filter: (method: Method) => boolean) => methods.filter(filter).map((method) => method.typeName)
-  // A switch tries its cases one after the other.
+  // A switch tries its cases in order.
   const rank = (method: Method) => hot.includes(method.tag) ? hot.indexOf(method.tag) : hot.length
   const byHeat = methods.toSorted((a, b) => rank(a) - rank(b))
   const synchronous = methods.filter((method) => method.sender !== "server" && method.replies.length > 0)
-  const synchronousSummary = "The methods of a client that the server answers (unless they say `noWait`)."
+  const synchronousSummary = "The methods of a client that have a reply (unless `noWait` is set)."
   const replyTypes = synchronous.map(({ replies, tag }) => `  readonly "${tag}": ${quoted(replies).join(" | ")}`)
   const replyLists = synchronous.map(({ replies, tag }) => `  "${tag}": [${quoted(replies).join(", ")}]`)
   const ids = methods.map(({ classId, methodId, tag }) => `  "${tag}": { classId: ${classId}, methodId: ${methodId} }`)
@@ -236,7 +236,7 @@ ${union("SynchronousMethod", synchronousSummary, synchronous.map((method) => met
 export type MethodTag = Method["_tag"]
 
 /**
- * The name of a method that the server answers.
+ * The name of a method that has a reply.
  *
  * @category models
  * @since 0.1.0
@@ -248,7 +248,7 @@ ${replyTypes.join("\n")}
 }
 
 /**
- * What the server may answer to a method.
+ * The replies of a method.
  *
  * @category models
  * @since 0.1.0
@@ -256,7 +256,7 @@ ${replyTypes.join("\n")}
 export type ReplyOf<M extends SynchronousMethod> = Extract<Method, { readonly _tag: Replies[M["_tag"]] }>
 
 /**
- * The names of what the server may answer, by the name of the method.
+ * The names of the replies, by the name of the method.
  *
  * @category constants
  * @since 0.1.0
@@ -280,8 +280,8 @@ const namesById: ReadonlyMap<number, string> = new Map(
 )
 
 /**
- * The name of a method by its ids, as \`connection.close\` and \`channel.close\` give them; for ids that 0-9-1 does not
- * have, the ids in words.
+ * The name of a method by its ids, as \`connection.close\` and \`channel.close\` give them. For unknown ids, the ids as
+ * text.
  *
  * @category constants
  * @since 0.1.0

@@ -10,13 +10,13 @@ const notes: Record<string, string> = {
   headers: "Headers of the application, and arguments of a headers exchange.",
   "delivery-mode": "1: transient, 2: persistent. From 0 to 255 on the wire.",
   priority: "From 0 to 255; RabbitMQ caps it at the queue's `x-max-priority`.",
-  "correlation-id": "What a reply refers to.",
-  "reply-to": "Where a reply goes: the name of a queue.",
+  "correlation-id": "The request that a reply belongs to.",
+  "reply-to": "The name of the queue for replies.",
   expiration: "Time to live in milliseconds, in decimal digits.",
   "message-id": "The application's id of the message.",
   timestamp: "Seconds since 1970-01-01T00:00:00Z, from 0 to 2^64 - 1.",
   type: "The application's name of the message's type.",
-  "user-id": "RabbitMQ refuses (406) another name than that of the connection's user.",
+  "user-id": "RabbitMQ refuses (406) any name but that of the connection's user.",
   "app-id": "The application that published the message.",
   "cluster-id": "Deprecated; RabbitMQ passes it on."
 }
@@ -27,12 +27,12 @@ const emitType = (field: Field): string =>
   `  /** ${notes[field.name]} */\n  readonly ${field.property}?: ${typeOf[field.type]} | undefined`
 
 const emitRead = (field: Field, index: number): string => {
-  if (field.type === "bit") throw new Error(`${field.name}: a property is no bit`)
+  if (field.type === "bit") throw new Error(`${field.name}: a property is not a bit`)
   return `const ${field.property} = (flags & ${flagOf(index)}) !== 0 ? ${readerOf[field.type]} : undefined`
 }
 
 const emitWrite = (field: Field, index: number): Array<string> => {
-  if (field.type === "bit") throw new Error(`${field.name}: a property is no bit`)
+  if (field.type === "bit") throw new Error(`${field.name}: a property is not a bit`)
   const value = `properties.${field.property}`
   const write = field.type === "table"
     ? `encodeTable(writer, ${value}, encodedHeaders)`
@@ -57,20 +57,20 @@ import { decodeTable, encodeTable } from "./fieldTable.ts"
 import type { EncodedTable, FieldTable } from "./fieldTable.ts"
 
 /**
- * The properties of the class \`basic\`. Texts are short strings: at most 255 bytes. Bytes that are no UTF-8 are surrogates that stand
- * for them (see \`utf8.ts\`).
+ * The properties of the class \`basic\`. Strings are short strings: at most 255 bytes. Invalid UTF-8 is represented by surrogates
+ * (see \`utf8.ts\`).
  *
  * @category models
  * @since 0.1.0
  */
 export interface BasicProperties {
 ${properties.map(emitType).join("\n")}
-  /** What was received beyond the fourteen properties. */
+  /** Received properties beyond the known fourteen. */
   readonly unknown?: UnknownProperties | undefined
 }
 
 /**
- * Properties that the specification does not have: their flags, and their values, of which it is not known where each of them ends.
+ * Properties that are not in the specification: their flags and their values. Where each value ends is not known.
  *
  * @category models
  * @since 0.1.0
@@ -81,26 +81,26 @@ export interface UnknownProperties {
   readonly values: Uint8Array
 }
 
-/** The flags that are of none of the fourteen properties. */
+/** The flags that belong to none of the fourteen properties. */
 const unknownFlags = 0x0003
 
-/** Says in a word of flags that another word follows (section 4.2.6.1 of the specification). */
+/** The flag that another word of flags follows (section 4.2.6.1 of the specification). */
 const continuation = 0x0001
 
-// Shared by all callers: a call runs to its end before the next one begins.
+// Shared by all callers: calls are synchronous, so they do not overlap.
 const reader = new ByteReader()
 
 /**
- * Writes the flags and values of the properties: the end of a content header. What is \`undefined\` is left out; 0, \`""\` and
- * an empty table are values. Throws an \`EncodeError\` for a value out of its range.
+ * Writes the flags and values of the properties: the end of a content header. \`undefined\` is omitted; 0, \`""\` and an empty
+ * table are values. Throws an \`EncodeError\` for a value out of range.
  *
  * **Details**
  *
- * \`encodedHeaders\` says how the headers were encoded that these are a copy of.
+ * \`encodedHeaders\` is the received encoding of the headers that these headers are a copy of.
  *
  * **Gotchas**
  *
- * Reading headers may run a user's code, so the writer is a draft (see \`draft.ts\`) where they are a user's.
+ * Reading headers may run user code, so the writer is a draft (see \`draft.ts\`) if the headers are a user's.
  *
  * @category encoding
  * @since 0.1.0
@@ -124,8 +124,8 @@ ${indent(properties.flatMap(emitWrite), 2)}
 }
 
 /**
- * Reads properties to the end of \`bytes\`. Each of the fourteen keys is there, with \`undefined\` for a property that is not. Throws a
- * \`ProtocolError\` with code 502 for values that are too short or too long.
+ * Reads properties to the end of \`bytes\`. Each of the fourteen keys is present, with \`undefined\` for a missing property. Throws
+ * a \`ProtocolError\` with code 502 for values that are too short or too long.
  *
  * @category decoding
  * @since 0.1.0

@@ -1,13 +1,13 @@
 /**
- * Reads the tables of facts into the shape that code is generated from, and refuses a table that contradicts itself.
+ * Parses the tables into the model that code is generated from, and rejects a table that is inconsistent.
  */
 
 export type FieldType = "bit" | "octet" | "short" | "long" | "longlong" | "shortstr" | "longstr" | "text" | "table"
 
 export interface Field {
-  /** As the specification spells it: `routing-key`. */
+  /** The name in the specification: `routing-key`. */
   readonly name: string
-  /** As the code spells it: `routingKey`. */
+  /** The name in the code: `routingKey`. */
   readonly property: string
   readonly type: FieldType
   readonly reserved: boolean
@@ -22,7 +22,7 @@ export interface Method {
   readonly methodId: number
   readonly sender: "client" | "server" | "both"
   readonly content: boolean
-  /** The tags of the methods that answer it. */
+  /** The tags of its replies. */
   readonly replies: ReadonlyArray<string>
   readonly fields: ReadonlyArray<Field>
 }
@@ -66,7 +66,7 @@ export const parseMethods = (table: string): ReadonlyArray<Method> => {
   const methods = table.split("\n").filter((line) => line.trim() !== "").map(parseMethod)
   const tags = new Set(methods.map((method) => method.tag))
   const ids = new Set(methods.map((method) => `${method.classId}.${method.methodId}`))
-  if (tags.size !== methods.length || ids.size !== methods.length) throw new Error("a method or an id is there twice")
+  if (tags.size !== methods.length || ids.size !== methods.length) throw new Error("a method or an id is duplicated")
   for (const reply of methods.flatMap((method) => method.replies)) {
     if (!tags.has(reply)) throw new Error(`the reply ${reply} is not a method`)
   }

@@ -1,15 +1,15 @@
 /**
- * The facts of AMQP 0-9-1 with RabbitMQ's extensions that the codec is generated from.
+ * AMQP 0-9-1 with RabbitMQ's extensions, as tables from which the codec is generated.
  *
  * A method per line: `class.method  class-id.method-id  sender  [flags]  -> replies  | fields`
  *
  * - sender: `client`, `server` or `both`
  * - `content`: a content header and body follow the method
- * - `-> replies`: the methods of the same class that answer it
- * - fields: `name:type` in wire order; consecutive bits share octets. `text` is a longstr that holds text, `longstr` one
- *   that holds bytes. A name that starts with `reserved` is written as zero or empty, and ignored when read.
+ * - `-> replies`: its replies, which are methods of the same class
+ * - fields: `name:type` in wire order; consecutive bits share octets. `text` is a longstr of text, `longstr` one of
+ *   bytes. A name that starts with `reserved` is written as zero or empty, and ignored when read.
  *
- * The class `access` is left out: RabbitMQ refuses it, and 0-9-1 no longer has it.
+ * The class `access` is omitted: RabbitMQ refuses it, and 0-9-1 no longer has it.
  */
 export const methods = `
 connection.start            10.10   server          -> start-ok           | version-major:octet version-minor:octet server-properties:table mechanisms:text locales:text
@@ -85,7 +85,7 @@ tx.rollback-ok              90.31   server                                |
 `
 
 /**
- * The methods of every message, most frequent first: the codec tries them before all others.
+ * The methods of messages, most frequent first: the codec tries them before all others.
  */
 export const hotMethods = ["basic.deliver", "basic.publish", "basic.ack", "basic.get-ok", "basic.nack", "basic.reject"]
 

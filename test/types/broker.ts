@@ -1,5 +1,5 @@
 /**
- * An embedded broker that nobody could log in to, or that does not exist, can't be asked for.
+ * The options of the embedded broker exclude a broker that does not exist, or that no client could log in to.
  */
 import { AmqpBroker } from "@effect-amqp/core/testing"
 import { NodeAmqpBroker } from "@effect-amqp/node"
@@ -12,24 +12,24 @@ import { typeOf } from "./support.ts"
 typeOf(AmqpBroker.make({ mechanisms: ["PLAIN"] })).is<
   Effect.Effect<AmqpBroker.AmqpBroker["Service"], never, Scope.Scope>
 >()
-// @ts-expect-error without a mechanism nobody could log in
+// @ts-expect-error a broker needs a mechanism for logging in
 AmqpBroker.make({ mechanisms: [] })
-// @ts-expect-error a mechanism that the broker does not know
+// @ts-expect-error the broker does not support the mechanism
 AmqpBroker.make({ mechanisms: ["EXTERNAL"] })
 AmqpBroker.make({ version: "4.3" })
-// @ts-expect-error a version of RabbitMQ that the broker does not know
+// @ts-expect-error the broker does not emulate this version of RabbitMQ
 AmqpBroker.make({ version: "3.9" })
-// @ts-expect-error a series and not a release
+// @ts-expect-error a version is a series, not a release
 NodeAmqpBroker.layer({ version: "4.0.5" })
-// @ts-expect-error a password is redacted
+// @ts-expect-error a password must be redacted
 AmqpBroker.layer({ users: { anna: { password: "secret" } } })
 
 typeOf(NodeAmqpBroker.layer({ port: 0, frameMax: 8192 })).is<
   Layer.Layer<AmqpBroker.AmqpBroker, SocketServer.SocketServerError>
 >()
-// @ts-expect-error over TCP the network is real, and has no faults of its own making
+// @ts-expect-error network faults are not simulated over TCP
 NodeAmqpBroker.layer({ network: { latency: "1 second" } })
 
 const listening = NodeAmqpBroker.listen({ port: 0 })
-// @ts-expect-error a port is nothing without a broker behind it
+// @ts-expect-error listening requires a broker
 void Effect.runPromise(Effect.scoped(listening))

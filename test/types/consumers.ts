@@ -1,5 +1,5 @@
 /**
- * Automatic acknowledgement is asked for in plain sight, and a stream's messages can't be given back.
+ * Automatic acknowledgement must be requested explicitly, and messages of a stream can't be rejected or requeued.
  */
 import type { AmqpConnection } from "@effect-amqp/core"
 import {
@@ -28,29 +28,29 @@ const shared = { autoAck: true, prefetch: 10 }
 const defaults = { autoAck: true } as const
 declare const either: { readonly autoAck: boolean }
 
-// @ts-expect-error a consumer with a handler acknowledges by what the handler returns
+// @ts-expect-error serve acknowledges by what the handler returns
 AmqpConsumer.serve("q", acking, { autoAck: true })
-// @ts-expect-error also when it comes from a variable
+// @ts-expect-error serve does not accept autoAck from a variable
 AmqpConsumer.serve("q", acking, shared)
-// @ts-expect-error or from a spread
+// @ts-expect-error serve does not accept autoAck from a spread
 AmqpConsumer.serve("q", acking, { ...defaults, concurrency: 2 })
-// @ts-expect-error or may be
+// @ts-expect-error serve does not accept a boolean autoAck
 AmqpConsumer.serve("q", acking, either)
-// @ts-expect-error as in a scope
+// @ts-expect-error startServing does not accept autoAck
 AmqpConsumer.startServing("q", acking, { ...defaults })
-// @ts-expect-error as a layer
+// @ts-expect-error layerServe does not accept autoAck
 AmqpConsumer.layerServe("q", acking, { ...defaults })
-// @ts-expect-error as in transactions
+// @ts-expect-error serveTransaction does not accept autoAck
 AmqpConsumer.serveTransaction("q", program, { ...defaults })
-// @ts-expect-error as in transactions from a scope
+// @ts-expect-error startServingTransaction does not accept autoAck
 AmqpConsumer.startServingTransaction("q", program, { ...defaults })
-// @ts-expect-error as for requests
+// @ts-expect-error AmqpRpc.serve does not accept autoAck
 AmqpRpc.serve("q", reply, { ...defaults })
 AmqpConsumer.serve("q", acking, { autoAck: false })
 
-// @ts-expect-error a variable that may be anything is no literal
+// @ts-expect-error autoAck must be the literal true, not a boolean variable
 AmqpConsumer.stream("q", shared)
-// @ts-expect-error which of the two it is has to be known
+// @ts-expect-error autoAck must be known to be true or false
 AmqpConsumer.make("q", either)
 AmqpConsumer.stream("q", { autoAck: true })
 AmqpConsumer.stream("q", defaults)
@@ -58,18 +58,18 @@ AmqpConsumer.make("q", { ...defaults, exclusive: true })
 
 const through = (options: AmqpConsumer.Options) => AmqpConsumer.stream("q", options)
 through({ prefetch: 1 }).pipe(Stream.runForEach((delivery) => delivery.ack))
-// @ts-expect-error the options of a consumer that acknowledges say nothing else
+// @ts-expect-error AmqpConsumer.Options does not include autoAck
 through({ ...defaults })
-// @ts-expect-error nor by a variable of their type
+// @ts-expect-error a variable with autoAck is not an AmqpConsumer.Options
 export const widened: AmqpConsumer.Options = shared
 const generic = <O extends AmqpConsumer.Options>(options: O) => [options, AmqpConsumer.make("q", options)] as const
-// @ts-expect-error nor by a generic
+// @ts-expect-error a generic function does not hide autoAck
 generic(shared)
 generic({ prefetch: 3 })
 
-// @ts-expect-error what can't be understood would be ignored
+// @ts-expect-error an unknown option would be ignored
 AmqpConsumer.serve("q", acking, { prefech: 1 })
-// @ts-expect-error what becomes of a message that is too large has three ways
+// @ts-expect-error onOversized has no value drop
 AmqpConsumer.serve("q", acking, { onOversized: "drop" })
 
 // -----------------------------------------------------------------------------
@@ -82,41 +82,41 @@ const work = AmqpQueue.quorum("work")
 const prioritized = { priority: 1 }
 
 AmqpConsumer.serve(log, acking)
-// @ts-expect-error a stream takes nothing back
+// @ts-expect-error a message of a stream can't be rejected
 AmqpConsumer.serve(log, () => Effect.succeed(AmqpDelivery.reject))
-// @ts-expect-error whichever way
+// @ts-expect-error a message of a stream can't be requeued
 AmqpConsumer.serve(log, () => Effect.succeed(AmqpDelivery.requeue))
-// @ts-expect-error also beside other queues
+// @ts-expect-error a message of a stream among other queues can't be requeued
 AmqpConsumer.serve([work, log], () => Effect.succeed(AmqpDelivery.requeue))
-// @ts-expect-error also in a scope
+// @ts-expect-error startServing can't reject a message of a stream
 AmqpConsumer.startServing(log, () => Effect.succeed(AmqpDelivery.reject))
-// @ts-expect-error also as a layer
+// @ts-expect-error layerServe can't reject a message of a stream
 AmqpConsumer.layerServe(log, () => Effect.succeed(AmqpDelivery.reject))
-// @ts-expect-error there are no transactions with streams
+// @ts-expect-error a stream can't be consumed in a transaction
 AmqpConsumer.serveTransaction(log, program)
-// @ts-expect-error a log has no requests
+// @ts-expect-error a stream can't have requests
 AmqpRpc.serve(log, reply)
 AmqpConsumer.serve(work, () => Effect.succeed(AmqpDelivery.reject))
 AmqpConsumer.serve("by name", () => Effect.succeed(AmqpDelivery.requeue))
 
 AmqpConsumer.stream(log).pipe(Stream.runForEach((delivery) => delivery.ack))
-// @ts-expect-error what it delivered can't be refused
+// @ts-expect-error a delivery of a stream can't be nacked
 AmqpConsumer.stream(log).pipe(Stream.runForEach((delivery) => delivery.nack()))
-// @ts-expect-error whichever way
+// @ts-expect-error a delivery of a stream can't be rejected
 AmqpConsumer.stream([log]).pipe(Stream.runForEach((delivery) => delivery.reject()))
 AmqpConsumer.stream(work).pipe(Stream.runForEach((delivery) => delivery.reject()))
 
 // @ts-expect-error consumers of a stream have no priority
 AmqpConsumer.serve(log, acking, { priority: 1 })
-// @ts-expect-error also from a variable
+// @ts-expect-error a consumer of a stream does not accept a priority from a variable
 AmqpConsumer.stream(log, prioritized)
-// @ts-expect-error also beside other queues, and as a layer
+// @ts-expect-error a consumer of a stream among other queues has no priority
 AmqpConsumer.layerServe([work, log], acking, { priority: 1, concurrency: 2 })
 AmqpConsumer.serve(log, acking, { offset: "first" })
 AmqpConsumer.make(work, prioritized)
 AmqpConsumer.serve("by name", acking, { offset: "first", priority: 1 })
 
-// Handlers may return one settlement or another, on whatever way.
+// Handlers may return different settlements on different paths.
 declare const isValid: (text: string) => boolean
 AmqpConsumer.serve(work, ({ text }) =>
   Effect.flatMap(Effect.log(text), () =>
@@ -130,7 +130,7 @@ AmqpConsumer.serve(work, ({ text }) =>
 // settlements and decisions
 // -----------------------------------------------------------------------------
 
-// @ts-expect-error what a policy decides is no settlement
+// @ts-expect-error a decision of a failure policy is not a settlement
 AmqpConsumer.serve(work, () => Effect.succeed(AmqpFailure.handBack("1 second")))
 AmqpConsumer.serve(work, acking, {
   onFailure: (_cause, _delivery, { attempt }) =>
@@ -141,7 +141,7 @@ AmqpConsumer.serve(work, () => Effect.fail("no"), {
   onFailure: AmqpFailure.retryInPlace({ pauses: [], otherwise: AmqpFailure.stop })
 })
 
-// The scope of a handler is the message's.
+// A handler has a scope for each message.
 declare const connect: Effect.Effect<void, never, Scope.Scope>
 typeOf(AmqpConsumer.serve(work, () => Effect.as(connect, AmqpDelivery.ack))).is<
   Effect.Effect<never, AmqpConsumer.ServeError, AmqpConnection.AmqpConnection>

@@ -1,6 +1,5 @@
 /**
- * What envelopes take and give, and compressed messages: the same as schemas of bodies do, and nothing that is no part of a
- * message.
+ * Envelopes and compressed messages are encoded and decoded like schemas of bodies, and have only the parts of a message.
  */
 import type { AmqpError } from "@effect-amqp/core"
 import { AmqpConsumer, AmqpDelivery, AmqpEncoding, AmqpEnvelope, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
@@ -45,9 +44,9 @@ typeOf(AmqpMessage.schema(OrderPlaced, { priority: 1 })(placed, { messageId: "a"
 const decoded = AmqpMessage.decode(OrderPlaced)(delivery)
 const placedAgain: Effect.Effect<Placed, AmqpError.AmqpDecodeError, Reading> = decoded
 Effect.map(placedAgain, ({ headers }) => typeOf(headers.attempt).is<number | undefined>())
-// @ts-expect-error the envelope has headers
+// @ts-expect-error the value must have headers
 AmqpMessage.schema(OrderPlaced)({ properties: placed.properties, body: placed.body })
-// @ts-expect-error it is another type
+// @ts-expect-error the value has another type
 AmqpMessage.schema(OrderPlaced)({ ...placed, properties: { type: "cancelled", timestamp: new Date() } })
 
 const Headers = AmqpEnvelope.make({ headers: Schema.Struct({ tenant: Schema.String }) })
@@ -58,30 +57,30 @@ const OrderEvent = AmqpEnvelope.fromSchema(Schema.Union([OrderPlaced.schema, Hea
 Effect.map(AmqpMessage.decode(OrderEvent)(delivery), (event) => typeOf(event.headers.tenant).is<string>())
 
 // -----------------------------------------------------------------------------
-// what is no part of a message
+// what is not part of a message
 // -----------------------------------------------------------------------------
 
-// @ts-expect-error there is no such part
+// @ts-expect-error a message has no such part
 AmqpEnvelope.make({ header: Schema.Struct({ tenant: Schema.String }) })
-// @ts-expect-error it is misspelt
+// @ts-expect-error the property is misspelled
 AmqpEnvelope.make({ properties: Schema.Struct({ type: Schema.String, mesageId: Schema.String }) })
-// @ts-expect-error headers are a part of their own
+// @ts-expect-error headers are not a property
 AmqpEnvelope.make({ properties: Schema.Struct({ type: Schema.String, headers: Schema.Struct({}) }) })
 // @ts-expect-error a priority is a number
 AmqpEnvelope.make({ properties: Schema.Struct({ priority: Schema.String }) })
 AmqpEnvelope.make({ properties: Schema.Struct({ priority: Schema.Int, expiration: Schema.Duration }) })
 AmqpEnvelope.make({ properties: Schema.Struct({ messageId: Schema.FiniteFromString }) })
-// @ts-expect-error no header is a URL
+// @ts-expect-error a header can't be a URL
 AmqpEnvelope.make({ headers: Schema.Struct({ link: Schema.URL }) })
 AmqpEnvelope.make({ headers: Schema.Struct({ link: Schema.URLFromString }) })
 // @ts-expect-error headers are a table
 AmqpEnvelope.make({ headers: Schema.String })
-// @ts-expect-error a date is no JSON
+// @ts-expect-error a Date is not JSON
 AmqpEnvelope.fromSchema(Schema.Struct({ body: Schema.Date }))
 AmqpEnvelope.fromSchema(Schema.Struct({ body: Schema.toCodecJson(Schema.Date) }))
-// @ts-expect-error it is a schema of the body
+// @ts-expect-error a schema of a body is not a schema of a message
 AmqpEnvelope.fromSchema(Schema.String)
-// @ts-expect-error an envelope is no schema
+// @ts-expect-error an envelope is not a schema
 Schema.Array(OrderPlaced)
 
 // -----------------------------------------------------------------------------
@@ -122,7 +121,7 @@ typeOf(AmqpEncoding.compress("gzip")(AmqpMessage.text("a")))
   .is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpEncodeError>>()
 typeOf(AmqpEncoding.decompress()(delivery))
   .is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpDecodeError>>()
-// @ts-expect-error no platform has it
+// @ts-expect-error no platform supports br
 AmqpEncoding.compress("br")
-// @ts-expect-error it is a size in bytes
+// @ts-expect-error the limit is a number of bytes
 AmqpEncoding.decompress({ maxDecompressedSize: "1 MiB" })

@@ -1,5 +1,5 @@
 /**
- * What the compiler infers of each operation: exactly what it yields, what it fails with and which services it needs.
+ * What the compiler infers for each operation: exactly what it yields, how it fails and which services it requires.
  */
 import {
   AmqpChannel,
@@ -47,7 +47,7 @@ declare const untagged: Program<1, "text" | NoStock>
 typeOf(AmqpChannel.gen(function*() {
   const queue = yield* AmqpQueue.declare("orders")
   typeOf(queue).is<AmqpQueue.QueueInfo>()
-  // A service, an Effect and a program are steps.
+  // A step may be a service, an Effect or a program.
   const db = yield* Db
   const rows = yield* db.pending
   typeOf(rows).is<ReadonlyArray<string>>()
@@ -55,7 +55,7 @@ typeOf(AmqpChannel.gen(function*() {
   return rows.length
 })).is<Program<number, ChannelError | NoStock | NoMoney, Db | Mail>>()
 
-// Without steps there is nothing to fail with and nothing to need.
+// A program without steps can't fail and requires nothing.
 // oxlint-disable-next-line eslint/require-yield
 typeOf(AmqpChannel.gen(function*() {
   return 1
@@ -69,7 +69,7 @@ typeOf(AmqpChannel.gen(function*() {
   })
 })).is<Program<void, NoStock, Db>>()
 
-// What only fails ends the generator.
+// A step that only fails ends the generator.
 typeOf(AmqpChannel.gen(function*() {
   if (Math.random() > 0.5) return yield* new NoStock({ article: "" })
   return "some"
@@ -93,10 +93,10 @@ typeOf(AmqpChannel.flatMap(program, ([row]) => sendProgram(row))).is<Program<"se
 typeOf(program.pipe(AmqpChannel.flatMap(([row]) => sendProgram(row)))).is<
   Program<"sent", NoStock | NoMoney, Db | Mail>
 >()
-// An Effect is a step too.
+// A step may be an Effect.
 typeOf(AmqpChannel.flatMap(program, ([row]) => send(row))).is<Program<"sent", NoStock | NoMoney, Db | Mail>>()
 typeOf(program.pipe(AmqpChannel.flatMap(([row]) => send(row)))).is<Program<"sent", NoStock | NoMoney, Db | Mail>>()
-// And one or the other.
+// Or either.
 typeOf(program.pipe(AmqpChannel.flatMap((rows) => rows.length > 1 ? sendProgram(rows[0]) : send(rows[0])))).is<
   Program<"sent", NoStock | NoMoney, Db | Mail>
 >()
@@ -153,13 +153,13 @@ typeOf(eitherFails.pipe(AmqpChannel.catchTag("NoStock", ({ article }) => sendPro
 typeOf(eitherFails.pipe(AmqpChannel.catchTag("NoStock", ({ article }) => send(article)))).is<
   Program<1 | "sent", NoMoney, Db | Mail>
 >()
-// Errors without a tag stay.
+// Errors without a tag remain.
 typeOf(untagged.pipe(AmqpChannel.catchTag("NoStock", () => AmqpChannel.succeed(2 as const)))).is<
   Program<1 | 2, "text">
 >()
-// @ts-expect-error it does not fail with that
+// @ts-expect-error catchTag can't catch an error that the program does not have
 AmqpChannel.catchTag(eitherFails, "NoSuchTag", () => cleanUp)
-// @ts-expect-error nor in a pipe
+// @ts-expect-error catchTag in a pipe can't catch an error that the program does not have
 eitherFails.pipe(AmqpChannel.catchTag("NoSuchTag", () => cleanUp))
 
 typeOf(AmqpChannel.catchTags(eitherFails, {
@@ -172,7 +172,7 @@ typeOf(eitherFails.pipe(AmqpChannel.catchTags({ NoStock: ({ article }) => sendPr
 typeOf(eitherFails.pipe(AmqpChannel.catchTags({ NoStock: () => Effect.void, NoMoney: () => Effect.void }))).is<
   Program<1 | void, never, Db>
 >()
-// A case that may be missing catches nothing for certain.
+// A case that may be missing does not remove its error.
 declare const maybe: {
   readonly NoStock?: (error: NoStock) => AmqpChannel.AmqpChannel<2>
   readonly NoMoney: ((error: NoMoney) => AmqpChannel.AmqpChannel<3>) | undefined
@@ -183,16 +183,16 @@ declare const oneForCertain: {
   readonly NoMoney?: () => AmqpChannel.AmqpChannel<3>
 }
 typeOf(eitherFails.pipe(AmqpChannel.catchTags(oneForCertain))).is<Program<1 | 2 | 3, NoMoney, Db>>()
-// The methods of a class are cases too.
+// Methods of a class may be cases.
 declare class Cases {
   NoStock(error: NoStock): AmqpChannel.AmqpChannel<2>
   NoMoney(error: NoMoney): AmqpChannel.AmqpChannel<3>
 }
 declare const cases: Cases
 typeOf(AmqpChannel.catchTags(eitherFails, cases)).is<Program<1 | 2 | 3, never, Db>>()
-// @ts-expect-error it does not fail with that
+// @ts-expect-error catchTags can't catch an error that the program does not have
 AmqpChannel.catchTags(eitherFails, { NoSuchTag: () => cleanUp })
-// @ts-expect-error nor in a pipe
+// @ts-expect-error catchTags in a pipe can't catch an error that the program does not have
 eitherFails.pipe(AmqpChannel.catchTags({ NoSuchTag: () => cleanUp }))
 
 // -----------------------------------------------------------------------------
@@ -203,7 +203,7 @@ typeOf(AmqpChannel.run(program)).is<Effect.Effect<ReadonlyArray<string>, NoStock
 typeOf(program.pipe(AmqpChannel.run)).is<
   Effect.Effect<ReadonlyArray<string>, NoStock | ChannelError, Db | Connection>
 >()
-// A service that is provided is needed no more, and a reason that is handled is none any more.
+// A provided service is no longer required. A handled reason leaves the error type as it is.
 typeOf(
   AmqpChannel.run(program).pipe(
     Effect.provideService(Db, { pending: Effect.succeed([]) }),
@@ -219,13 +219,13 @@ typeOf({} as AmqpChannel.Success<typeof pending>).is<ReadonlyArray<string>>()
 typeOf({} as AmqpChannel.Error<typeof pending>).is<NoStock>()
 typeOf({} as AmqpChannel.Services<typeof pending>).is<Db>()
 
-// A program may yield more, fail with less and need less than is asked for, and not the other way round.
+// A program may yield a subtype, fail with less and require less than expected, but not the reverse.
 export const wider: Program<unknown, unknown, unknown> = program
-// @ts-expect-error it yields something else
+// @ts-expect-error the program yields another value
 export const otherValue: Program<ReadonlyArray<number>, NoStock, Db> = program
-// @ts-expect-error it may fail
+// @ts-expect-error the program may fail
 export const infallible: Program<ReadonlyArray<string>, never, Db> = program
-// @ts-expect-error it needs a service
+// @ts-expect-error the program requires a service
 export const independent: Program<ReadonlyArray<string>, NoStock> = program
 
 // -----------------------------------------------------------------------------
@@ -252,7 +252,7 @@ typeOf(AmqpExchange.bind("x", { source: "y" })).is<Program<void, ChannelError>>(
 typeOf(AmqpExchange.unbind("x", { source: "y" })).is<Program<void, ChannelError>>()
 typeOf(AmqpExchange.delete("x")).is<Program<void, ChannelError>>()
 
-// The handler's errors and services are those of the program, and it yields the settlement's value.
+// The program has the handler's errors and services, and yields the settlement's value.
 typeOf(AmqpQueue.get("orders", ({ text }) => AmqpChannel.as(sendProgram(text), AmqpDelivery.ack))).is<
   Program<Option.Option<void>, ChannelError | NoMoney, Mail>
 >()
@@ -287,11 +287,11 @@ Effect.gen(function*() {
   typeOf(publisher.publishAll([message], (_message, index) => ({ ...route, routingKey: `${index}` }))).is<
     Effect.Effect<void, AmqpError.AmqpPublishAllError>
   >()
-  // A publisher is made to be shared.
+  // A publisher may be shared.
   yield* Effect.forkChild(publisher.publish(message, route))
 })
 
-// Each reason of a failure can be told from the others.
+// Each reason of a failure can be handled separately.
 declare const publish: Effect.Effect<void, AmqpError.AmqpPublishError>
 publish.pipe(
   Effect.catchReasons("AmqpPublishError", {
@@ -300,7 +300,7 @@ publish.pipe(
     NotSent: (reason) => Effect.sync(() => typeOf(reason.cause).is<ChannelError>())
   })
 )
-// @ts-expect-error there is no such reason
+// @ts-expect-error a publish error has no such reason
 publish.pipe(Effect.catchReason("AmqpPublishError", "NotFound", () => Effect.void))
 
 // -----------------------------------------------------------------------------
@@ -317,7 +317,7 @@ typeOf(AmqpConsumer.stream("orders", { autoAck: true })).is<
   Stream.Stream<AmqpDelivery.ReceivedMessage, ConsumerError, Connection>
 >()
 
-// A consumer goes on until it fails. The handler's errors are settled, not passed on.
+// A consumer runs until it fails. The handler's errors end in a settlement and are not passed on.
 typeOf(AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack))).is<
   Effect.Effect<never, AmqpConsumer.ServeError, Connection | Mail>
 >()
@@ -327,11 +327,11 @@ typeOf(AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDeli
     return Effect.as(Db, delivery.redelivered ? AmqpDelivery.reject : AmqpDelivery.requeue)
   }
 })).is<Effect.Effect<never, AmqpConsumer.ServeError, Connection | Mail | Db>>()
-// Whoever starts one waits for its end, if at all.
+// The inner Effect waits for the end of the consumer.
 typeOf(AmqpConsumer.startServing("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack))).is<
   Effect.Effect<Effect.Effect<void, AmqpConsumer.ServeError>, ChannelError, Connection | Scope.Scope | Mail>
 >()
-// A layer fails with what the broker has against its consumer only.
+// A layer fails only if the broker refuses its consumer.
 typeOf(AmqpConsumer.layerServe("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
   onFailure: () => Effect.as(Db, AmqpDelivery.reject),
   onEnd: (error) => {
@@ -355,7 +355,7 @@ typeOf(AmqpFailure.retry({
   onCopyFailure: () => Effect.as(Mail, AmqpDelivery.requeue)
 })).is<AmqpConsumer.OnFailure<NoMoney, Publisher | Connection | Db | Mail>>()
 
-// What it needs is needed by whoever serves with it.
+// serve requires the services of its failure policy.
 typeOf(AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
   onFailure: AmqpFailure.retry({ delays: ["1 second"], otherwise: AmqpFailure.forward({ exchange: "failed" }) })
 })).is<Effect.Effect<never, AmqpConsumer.ServeError, Connection | Publisher | Mail>>()
@@ -373,11 +373,11 @@ declare const failingSchedule: Schedule.Schedule<number, unknown, "no">
 declare const demandingSchedule: Schedule.Schedule<number, NoMoney>
 // @ts-expect-error a schedule can't fail
 AmqpFailure.retry({ delays: failingSchedule })
-// @ts-expect-error nor does it get to know the failures, of which only the last one is at hand
+// @ts-expect-error a schedule does not receive the failures
 AmqpFailure.retry({ delays: demandingSchedule })
-// @ts-expect-error what comes after the last attempt decides too
+// @ts-expect-error otherwise must return a decision
 AmqpFailure.retry({ delays: ["1 second"], otherwise: () => Effect.void })
-// @ts-expect-error nothing waits in a stream
+// @ts-expect-error a delay queue can't be a stream
 AmqpFailure.retry({ delays: ["1 second"], delayQueue: (queue) => AmqpQueue.stream(queue) })
 
 // -----------------------------------------------------------------------------

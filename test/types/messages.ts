@@ -1,5 +1,5 @@
 /**
- * What messages take and give, how they are decoded, and what can go wrong with them.
+ * How messages are made and decoded, and how that can fail.
  */
 import type { AmqpError } from "@effect-amqp/core"
 import { AmqpChannel, AmqpConsumer, AmqpDelivery, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
@@ -27,11 +27,11 @@ AmqpMessage.text("a", { timestamp: dateTime, expiration: duration, deliveryMode:
 AmqpMessage.text("a", { headers: { count: AmqpMessage.TypedField.int64(1n), nested: { list: [1, null, new Date()] } } })
 // @ts-expect-error a number could be seconds or milliseconds
 AmqpMessage.text("a", { timestamp: 1_770_000_000 })
-// @ts-expect-error this is how it is on the wire
+// @ts-expect-error a delivery mode is a word, not the number on the wire
 AmqpMessage.text("a", { deliveryMode: 2 })
-// @ts-expect-error it is misspelt
+// @ts-expect-error the property is misspelled
 AmqpMessage.text("a", { prority: 1 })
-// @ts-expect-error AMQP has no functions
+// @ts-expect-error a header can't be a function
 AmqpMessage.text("a", { headers: { f: () => 1 } })
 
 typeOf(delivery.properties.timestamp).is<Date | undefined>()
@@ -39,7 +39,7 @@ typeOf(delivery.properties.expiration).is<Duration.Duration | undefined>()
 typeOf(delivery.properties.deliveryMode).is<"transient" | "persistent" | undefined>()
 typeOf(delivery.properties.headers).is<AmqpMessage.FieldTable | undefined>()
 
-// What arrived can be sent again, and any object of a body and properties is a message.
+// A delivery can be published again, and any object with a body and properties is a message.
 const again: AmqpMessage.AmqpMessage = AmqpMessage.make(delivery.body, delivery.properties)
 AmqpChannel.publish(again, { exchange: "", routingKey: "a" })
 AmqpChannel.publish({ body: new Uint8Array(), properties: {} }, { exchange: "", routingKey: "a" })
@@ -63,7 +63,7 @@ typeOf(AmqpMessage.schema(Order)({ id: 1, placedAt: new Date() }))
   .is<Effect.Effect<AmqpMessage.AmqpMessage, Schema.SchemaError>>()
 typeOf(AmqpMessage.schema(Name, { type: "name" })("ann", { priority: 0 }))
   .is<Effect.Effect<AmqpMessage.AmqpMessage, Schema.SchemaError, Writing>>()
-// @ts-expect-error it is the value that is given, not its JSON
+// @ts-expect-error schema takes the value, not its JSON
 AmqpMessage.schema(Order)({ id: 1, placedAt: "1970-01-01T00:00:00.000Z" })
 
 typeOf(AmqpMessage.decode(Order)(delivery))
@@ -88,7 +88,7 @@ typeOf(rejecting(delivery)).is<Effect.Effect<AmqpDelivery.Settlement<number | un
 type Failing = Effect.Effect<AmqpDelivery.Settlement<number>, "E" | AmqpError.AmqpDecodeError, Handling | Reading>
 typeOf(AmqpDelivery.decoded(Name, measure)(delivery)).is<Failing>()
 typeOf(AmqpDelivery.decoded(Name, measure, { onDecodeError: "fail" })(delivery)).is<Failing>()
-// @ts-expect-error that a message came before does not say that it was read before
+// @ts-expect-error onDecodeError has no value requeue
 AmqpDelivery.decoded(Name, measure, { onDecodeError: "requeue" })
 
 type ConsumerServices = AmqpConnection.AmqpConnection | Handling | Reading
@@ -107,12 +107,12 @@ typeOf(AmqpQueue.get("q", AmqpDelivery.decoded(Name, measure))).is<
   >
 >()
 
-// @ts-expect-error the handler says nothing of the message
+// @ts-expect-error the handler returns no settlement
 AmqpConsumer.serve("q", AmqpDelivery.decoded(Order, ({ id }) => Effect.log(id)))
-// @ts-expect-error there is no such policy
+// @ts-expect-error onDecodeError has no value ignore
 AmqpDelivery.decoded(Order, () => Effect.succeed(AmqpDelivery.ack), { onDecodeError: "ignore" })
 declare const policy: "reject" | "fail"
-// @ts-expect-error whether it can fail has to be known
+// @ts-expect-error onDecodeError must be known, because the error type depends on it
 AmqpDelivery.decoded(Order, () => Effect.succeed(AmqpDelivery.ack), { onDecodeError: policy })
 
 // -----------------------------------------------------------------------------
@@ -145,7 +145,7 @@ typeOf(declared.pipe(
     ConnectionBlocked: ({ description }) => Effect.succeed(description)
   })
 )).is<Effect.Effect<string | number, AmqpError.AmqpChannelError>>()
-// @ts-expect-error there is no such reason
+// @ts-expect-error a channel error has no such reason
 declared.pipe(Effect.catchReason("AmqpChannelError", "Nonsense", () => Effect.succeed(1)))
 
 declare const published: Effect.Effect<void, AmqpError.AmqpPublishError>
@@ -162,9 +162,9 @@ published.pipe(
 // -----------------------------------------------------------------------------
 
 AmqpPublisher.make({ defaults: { deliveryMode: "persistent", mandatory: true, headers: { source: "orders" } } })
-// @ts-expect-error the mode has a name
+// @ts-expect-error a default delivery mode is a word
 AmqpPublisher.make({ defaults: { deliveryMode: 2 } })
-// @ts-expect-error an id is of one message
+// @ts-expect-error a message id can't be a default
 AmqpPublisher.make({ defaults: { messageId: "1" } })
 // @ts-expect-error no property has this name
 AmqpPublisher.make({ defaults: { delivery_mode: "persistent" } })

@@ -1,5 +1,5 @@
 /**
- * A settlement can't be forgotten, and what is settled already can't be settled.
+ * A settlement can't be forgotten, and a delivery that is already settled can't be settled.
  */
 import { AmqpChannel, AmqpConsumer, AmqpDelivery, AmqpQueue } from "@effect-amqp/core"
 import * as Effect from "effect/Effect"
@@ -13,11 +13,11 @@ declare const isValid: (text: string) => boolean
 // -----------------------------------------------------------------------------
 
 AmqpConsumer.serve("orders", ({ text }) => Effect.as(Effect.log(text), AmqpDelivery.ack))
-// @ts-expect-error the handler says nothing of the message
+// @ts-expect-error the handler returns no settlement
 AmqpConsumer.serve("orders", ({ text }) => Effect.log(text))
-// @ts-expect-error nor does one that does nothing
+// @ts-expect-error a handler that does nothing returns no settlement
 AmqpConsumer.serve("orders", () => Effect.void)
-// @ts-expect-error nor one that returns something else
+// @ts-expect-error a handler must not return anything else
 AmqpConsumer.serve("orders", ({ text }) => Effect.succeed(text))
 
 AmqpConsumer.serve("orders", (delivery) =>
@@ -27,23 +27,23 @@ AmqpConsumer.serve("orders", (delivery) =>
     return AmqpDelivery.ack
   }))
 AmqpConsumer.serve("orders", (delivery) =>
-  // @ts-expect-error one way through the handler forgets it
+  // @ts-expect-error one path through the handler returns no settlement
   Effect.gen(function*() {
     if (isValid(delivery.text)) return AmqpDelivery.ack
     yield* Effect.log("not valid")
   }))
 
-// @ts-expect-error `ack` of the delivery answers whether it was sent: it is not the handler's decision
+// @ts-expect-error `ack` of the delivery returns a boolean, which is not a settlement
 AmqpConsumer.serve("orders", ({ ack }) => ack)
-// @ts-expect-error a handler runs outside of channel programs
+// @ts-expect-error a handler of serve can't be a channel program
 AmqpConsumer.serve("orders", () => AmqpChannel.succeed(AmqpDelivery.ack))
 
-// A handler that never ends well needs no settlement: what becomes of the message is up to `onFailure`.
+// A handler that always fails needs no settlement: `onFailure` decides.
 AmqpConsumer.serve("orders", () => Effect.fail("no"), { onFailure: () => Effect.succeed(AmqpDelivery.reject) })
-// @ts-expect-error which has to say it
+// @ts-expect-error onFailure must return a decision
 AmqpConsumer.serve("orders", () => Effect.fail("no"), { onFailure: () => Effect.void })
 AmqpConsumer.serve("orders", () => Effect.fail("no"), {
-  // @ts-expect-error and can't fail itself
+  // @ts-expect-error onFailure can't fail
   onFailure: () => Effect.fail("again")
 })
 
@@ -52,20 +52,20 @@ AmqpConsumer.serve("orders", () => Effect.fail("no"), {
 // -----------------------------------------------------------------------------
 
 AmqpQueue.get("orders", ({ text }) => Effect.as(Effect.log(text), AmqpDelivery.ack))
-// @ts-expect-error the handler says nothing of the message
+// @ts-expect-error the handler returns no settlement
 AmqpQueue.get("orders", ({ text }) => Effect.log(text))
-// @ts-expect-error nor does one that does nothing
+// @ts-expect-error a handler that does nothing returns no settlement
 AmqpQueue.get("orders", () => Effect.void)
-// @ts-expect-error nor one that returns something else
+// @ts-expect-error a handler must not return anything else
 AmqpQueue.get("orders", ({ text }) => Effect.succeed(text))
 
 AmqpQueue.get("orders", () => AmqpChannel.succeed(AmqpDelivery.ack))
-// @ts-expect-error nor a program that yields something else
+// @ts-expect-error a program must not yield anything else
 AmqpQueue.get("orders", () => AmqpQueue.purge("other"))
 
 AmqpQueue.get("orders", () => AmqpChannel.as(AmqpQueue.purge("other"), AmqpDelivery.ack))
 AmqpQueue.get("orders", ({ text }) =>
-  // @ts-expect-error one way through the handler forgets it
+  // @ts-expect-error one path through the handler returns no settlement
   AmqpChannel.gen(function*() {
     if (isValid(text)) return AmqpDelivery.ack
     yield* AmqpQueue.purge("other")
@@ -79,22 +79,22 @@ AmqpConsumer.stream("orders").pipe(Stream.runForEach((delivery) => delivery.ack)
 AmqpConsumer.stream("orders").pipe(Stream.runForEach((delivery) => delivery.nack({ requeue: false })))
 AmqpConsumer.stream("orders").pipe(Stream.runForEach((delivery) => delivery.reject()))
 
-// @ts-expect-error without acknowledgements there is nothing to acknowledge
+// @ts-expect-error a delivery with autoAck has no ack
 AmqpConsumer.stream("orders", { autoAck: true }).pipe(Stream.runForEach((delivery) => delivery.ack))
-// @ts-expect-error and nothing to give back
+// @ts-expect-error a delivery with autoAck has no nack
 AmqpConsumer.stream("orders", { autoAck: true }).pipe(Stream.runForEach((delivery) => delivery.nack()))
-// @ts-expect-error and nothing to refuse
+// @ts-expect-error a delivery with autoAck has no reject
 AmqpConsumer.stream("orders", { autoAck: true }).pipe(Stream.runForEach((delivery) => delivery.reject()))
-// @ts-expect-error and no limit to what is not acknowledged
+// @ts-expect-error a consumer with autoAck has no prefetch
 AmqpConsumer.stream("orders", { autoAck: true, prefetch: 10 })
-// @ts-expect-error which of the two it is has to be known
+// @ts-expect-error autoAck must be known to be true or false
 AmqpConsumer.stream("orders", { autoAck: Math.random() > 0.5 })
 
 AmqpQueue.getAutoAck("orders").pipe(AmqpChannel.map(Option.map(({ text }) => text)))
-// @ts-expect-error as for a single message
+// @ts-expect-error a message of getAutoAck has no ack
 AmqpQueue.getAutoAck("orders").pipe(AmqpChannel.map(Option.map(({ ack }) => ack)))
 
-// @ts-expect-error a settlement is what a handler returns; a stream's delivery is settled by its own `ack`
+// @ts-expect-error a delivery of a Stream is settled by its own `ack`, not by a settlement
 AmqpConsumer.stream("orders").pipe(Stream.runForEach(() => AmqpDelivery.ack))
-// @ts-expect-error it is not an Effect that could be run
+// @ts-expect-error a settlement is not an Effect
 Effect.runSync(AmqpDelivery.ack)

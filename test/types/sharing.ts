@@ -1,8 +1,8 @@
 /**
- * A channel can't be shared: nothing that forks, races, runs in parallel, keeps or repeats takes a channel program.
+ * A channel can't be shared: nothing that forks, races, runs in parallel, caches or repeats accepts a channel program.
  *
- * Each rejection comes after the same call with a program that is run, which compiles: so it is the program that is
- * rejected, and not something else in the line.
+ * Each rejection follows the same call with a program that is run, which compiles: so the program is rejected, and not
+ * something else in the line.
  */
 import { AmqpChannel, AmqpQueue } from "@effect-amqp/core"
 import type { AmqpConnection } from "@effect-amqp/core"
@@ -44,32 +44,32 @@ Effect.forkChild(effect)
 Effect.forkChild(program)
 
 effect.pipe(Effect.forkChild)
-// @ts-expect-error nor in a pipe
+// @ts-expect-error a channel can't be shared with a child fiber in a pipe
 program.pipe(Effect.forkChild)
 
 Effect.forkDetach(effect)
-// @ts-expect-error nor with a fiber that outlives this one
+// @ts-expect-error a channel can't be shared with a detached fiber
 Effect.forkDetach(program)
 
 Effect.forkScoped(effect)
-// @ts-expect-error nor with a fiber of a scope
+// @ts-expect-error a channel can't be shared with a scoped fiber
 Effect.forkScoped(program)
 
 Effect.forkIn(effect, scope)
-// @ts-expect-error nor with one of another scope
+// @ts-expect-error a channel can't be shared with a fiber of another scope
 Effect.forkIn(program, scope)
 
 FiberSet.run(fibers, effect)
-// @ts-expect-error nor with one of a set
+// @ts-expect-error a channel can't be shared with a fiber of a FiberSet
 FiberSet.run(fibers, program)
 
 FiberMap.run(fiberMap, "key", effect)
-// @ts-expect-error nor with one of a map
+// @ts-expect-error a channel can't be shared with a fiber of a FiberMap
 FiberMap.run(fiberMap, "key", program)
 
 declare const fiber: Effect.Success<ReturnType<typeof Effect.forkChild<typeof effect>>>
 Fiber.join(fiber)
-// @ts-expect-error a program is no fiber
+// @ts-expect-error a program is not a fiber
 Fiber.join(program)
 
 // -----------------------------------------------------------------------------
@@ -77,99 +77,99 @@ Fiber.join(program)
 // -----------------------------------------------------------------------------
 
 Effect.all([effect, effect], { concurrency: 2 })
-// @ts-expect-error two fibers can't use one channel at once
+// @ts-expect-error two fibers can't use a channel at the same time
 Effect.all([program, program], { concurrency: 2 })
 
 Effect.all({ first: effect, second: effect })
-// @ts-expect-error and in sequence there is AmqpChannel.all
+// @ts-expect-error a sequence of programs needs AmqpChannel.all
 Effect.all({ first: program, second: program })
 
 Effect.forEach([1, 2], () => effect, { concurrency: 2 })
-// @ts-expect-error nor for the elements of an array
+// @ts-expect-error fibers for the elements of an array can't share a channel
 Effect.forEach([1, 2], () => program, { concurrency: 2 })
 
 Effect.zip(effect, effect, { concurrent: true })
-// @ts-expect-error nor for a pair
+// @ts-expect-error fibers of a zip can't share a channel
 Effect.zip(program, program, { concurrent: true })
 
 Effect.validate([1, 2], () => effect, { concurrency: 2 })
-// @ts-expect-error nor to collect the failures
+// @ts-expect-error fibers of a validation can't share a channel
 Effect.validate([1, 2], () => program, { concurrency: 2 })
 
 Effect.partition([1, 2], () => effect, { concurrency: 2 })
-// @ts-expect-error nor to tell them from the successes
+// @ts-expect-error fibers of a partition can't share a channel
 Effect.partition([1, 2], () => program, { concurrency: 2 })
 
 Effect.race(effect, effect)
-// @ts-expect-error a race runs both at once
+// @ts-expect-error a race runs both programs at the same time
 Effect.race(program, program)
 
 Effect.raceFirst(effect, effect)
-// @ts-expect-error whichever is first
+// @ts-expect-error raceFirst runs both programs at the same time
 Effect.raceFirst(program, program)
 
 Effect.raceAll([effect, effect])
-// @ts-expect-error and with any number
+// @ts-expect-error raceAll runs all programs at the same time
 Effect.raceAll([program, program])
 
 Effect.timeout(effect, "1 second")
-// @ts-expect-error a timeout is a race; AmqpChannel.timeout keeps the channel in order
+// @ts-expect-error a timeout is a race; use AmqpChannel.timeout
 Effect.timeout(program, "1 second")
 
 Effect.timeoutOption(effect, "1 second")
-// @ts-expect-error so is one that yields an Option
+// @ts-expect-error a timeout that yields an Option is a race
 Effect.timeoutOption(program, "1 second")
 
 Stream.mapEffect(Stream.make(1), () => effect, { concurrency: 4 })
-// @ts-expect-error a stream runs the elements' effects at once
+// @ts-expect-error a Stream may run the effects of its elements concurrently
 Stream.mapEffect(Stream.make(1), () => program, { concurrency: 4 })
 
 Stream.runForEach(Stream.make(1), () => effect)
-// @ts-expect-error and may run them in any fiber
+// @ts-expect-error a Stream may run an effect in any fiber
 Stream.runForEach(Stream.make(1), () => program)
 
 Stream.fromEffect(effect)
-// @ts-expect-error as the stream itself may be
+// @ts-expect-error a Stream may run in any fiber
 Stream.fromEffect(program)
 
 // -----------------------------------------------------------------------------
-// keeping and repeating
+// caching and repeating
 // -----------------------------------------------------------------------------
 
 Effect.cached(effect)
-// @ts-expect-error a channel ends with its program, so there is nothing to keep
+// @ts-expect-error a channel closes with its program, so it can't be cached
 Effect.cached(program)
 
 Effect.cachedWithTTL(effect, "1 minute")
-// @ts-expect-error not for a time either
+// @ts-expect-error a channel can't be cached for a time
 Effect.cachedWithTTL(program, "1 minute")
 
 Cache.make({ lookup: (_: string) => effect, capacity: 1 })
-// @ts-expect-error nor by a key
+// @ts-expect-error a channel can't be cached by a key
 Cache.make({ lookup: (_: string) => program, capacity: 1 })
 
 ScopedCache.make({ lookup: (_: string) => effect, capacity: 1 })
-// @ts-expect-error nor as long as a scope
+// @ts-expect-error a channel can't be cached for a scope
 ScopedCache.make({ lookup: (_: string) => program, capacity: 1 })
 
 Pool.make({ acquire: effect, size: 1 })
-// @ts-expect-error nor to lend it to others
+// @ts-expect-error a channel can't be pooled
 Pool.make({ acquire: program, size: 1 })
 
 RcRef.make({ acquire: effect })
-// @ts-expect-error nor to count who uses it
+// @ts-expect-error a channel can't be reference-counted
 RcRef.make({ acquire: program })
 
 Deferred.complete(deferred, effect)
-// @ts-expect-error nor to hand it to whoever waits
+// @ts-expect-error a channel can't be passed to a waiting fiber
 Deferred.complete(deferred, program)
 
 Effect.retry(effect, Schedule.recurs(1))
-// @ts-expect-error a channel that the broker closed stays closed: another attempt needs another channel
+// @ts-expect-error a retry needs another channel, because a closed channel stays closed
 Effect.retry(program, Schedule.recurs(1))
 
 Effect.repeat(effect, Schedule.recurs(1))
-// @ts-expect-error and so does a repetition
+// @ts-expect-error a repetition needs another channel
 Effect.repeat(program, Schedule.recurs(1))
 
 // -----------------------------------------------------------------------------
@@ -181,11 +181,11 @@ Layer.effectDiscard(effect)
 Layer.effectDiscard(program)
 
 Layer.effect(Depth, effect)
-// @ts-expect-error whether it makes a service or not
+// @ts-expect-error a layer of a service may be built by any fiber
 Layer.effect(Depth, program)
 
 Effect.acquireRelease(effect, () => Effect.void)
-// @ts-expect-error a program holds its channel for its own time and no longer
+// @ts-expect-error a resource can't outlive the channel of a program
 Effect.acquireRelease(program, () => Effect.void)
 
 Effect.acquireRelease(Effect.void, () => Effect.ignore(effect))
@@ -197,15 +197,15 @@ Effect.addFinalizer(() => Effect.ignore(effect))
 Effect.addFinalizer(() => program)
 
 Effect.ensuring(Effect.void, Effect.ignore(effect))
-// @ts-expect-error AmqpChannel.ensuring runs it on the channel of the program
+// @ts-expect-error a program as a finalizer needs AmqpChannel.ensuring
 Effect.ensuring(Effect.void, program)
 
 Effect.onExit(Effect.void, () => Effect.ignore(effect))
-// @ts-expect-error an Effect has no channel for its end
+// @ts-expect-error an Effect has no channel for a program in onExit
 Effect.onExit(Effect.void, () => program)
 
 Effect.scoped(effect)
-// @ts-expect-error a program's channel is not in a scope of the user's
+// @ts-expect-error a program's channel does not belong to a scope of the caller
 Effect.scoped(program)
 
 Effect.provide(effect, connected)
@@ -231,7 +231,7 @@ Effect.gen(function*() {
 Effect.fn("orders")(function*() {
   yield* effect
 })
-// @ts-expect-error nor has a traced function
+// @ts-expect-error a traced function has no channel to run a program on
 Effect.fn("orders")(function*() {
   yield* program
 })
@@ -239,48 +239,48 @@ Effect.fn("orders")(function*() {
 Effect.fnUntraced(function*() {
   yield* effect
 })
-// @ts-expect-error nor has an untraced one
+// @ts-expect-error an untraced function has no channel to run a program on
 Effect.fnUntraced(function*() {
   yield* program
 })
 
-// A program does not start another fiber on its own channel either.
+// A program can't start another fiber on its own channel.
 AmqpChannel.gen(function*() {
   yield* Effect.forkChild(effect)
-  // @ts-expect-error the child would share the channel
+  // @ts-expect-error a child fiber would share the channel
   yield* Effect.forkChild(program)
 })
 
 Effect.map(effect, (count) => count)
-// @ts-expect-error AmqpChannel.map does
+// @ts-expect-error use AmqpChannel.map
 Effect.map(program, (count) => count)
 
 Effect.flatMap(Effect.void, () => effect)
-// @ts-expect-error AmqpChannel.fromEffect goes first, or AmqpChannel.gen
+// @ts-expect-error use AmqpChannel.fromEffect or AmqpChannel.gen
 Effect.flatMap(Effect.void, () => program)
 
 Effect.flatMap(effect, Effect.succeed)
-// @ts-expect-error AmqpChannel.flatMap does
+// @ts-expect-error use AmqpChannel.flatMap
 Effect.flatMap(program, Effect.succeed)
 
 Effect.andThen(Effect.void, effect)
-// @ts-expect-error AmqpChannel.andThen does
+// @ts-expect-error use AmqpChannel.andThen
 Effect.andThen(Effect.void, program)
 
 Effect.tap(Effect.void, () => effect)
-// @ts-expect-error AmqpChannel.tap does
+// @ts-expect-error use AmqpChannel.tap
 Effect.tap(Effect.void, () => program)
 
 Effect.catch(effect, () => Effect.void)
-// @ts-expect-error AmqpChannel.catchTag does
+// @ts-expect-error use AmqpChannel.catchTag
 Effect.catch(program, () => Effect.void)
 
 Effect.catch(effect, () => effect)
-// @ts-expect-error an Effect does not go on with a program
+// @ts-expect-error an Effect can't continue with a program
 Effect.catch(effect, () => program)
 
 Effect.exit(effect)
-// @ts-expect-error the exit of a program is known when it has run
+// @ts-expect-error a program has an exit only after a run
 Effect.exit(program)
 
 Effect.suspend(() => effect)
@@ -288,15 +288,15 @@ Effect.suspend(() => effect)
 Effect.suspend(() => program)
 
 Effect.withSpan(effect, "orders")
-// @ts-expect-error a span is around the run of a program
+// @ts-expect-error a span belongs around the run of a program
 Effect.withSpan(program, "orders")
 
 AmqpChannel.fromEffect(effect)
-// @ts-expect-error a program is one without this
+// @ts-expect-error a program needs no fromEffect
 AmqpChannel.fromEffect(program)
 
 AmqpChannel.run(program)
-// @ts-expect-error what has run has no channel any more
+// @ts-expect-error an Effect can't be run on a channel
 AmqpChannel.run(effect)
 
 // -----------------------------------------------------------------------------
@@ -337,11 +337,11 @@ NodeRuntime.runMain(runnable)
 // @ts-expect-error only AmqpChannel.run opens a channel
 NodeRuntime.runMain(program)
 
-// @ts-expect-error without a connection nothing runs
+// @ts-expect-error a run requires a connection
 void Effect.runPromise(effect)
 
 // -----------------------------------------------------------------------------
-// no channel to be had
+// passing a program as an Effect
 // -----------------------------------------------------------------------------
 
 declare const takesEffect: (effect: Effect.Effect<unknown, unknown, unknown>) => void
@@ -351,5 +351,5 @@ takesEffect(program)
 
 declare const takesExit: (exit: Exit.Exit<unknown, unknown>) => void
 takesExit(Exit.void)
-// @ts-expect-error nor an Exit, which is an Effect too
+// @ts-expect-error a program is not an Exit
 takesExit(program)

@@ -1,5 +1,5 @@
 /**
- * Options that exclude each other can't be combined, and what a type of queue can't do is not offered for it.
+ * Options that exclude each other can't be combined, and each queue type has only the options that it supports.
  */
 import { AmqpConsumer, AmqpDelivery, AmqpExchange, AmqpQueue, AmqpTopology } from "@effect-amqp/core"
 import * as Duration from "effect/Duration"
@@ -21,80 +21,80 @@ typeOf(classic).is<AmqpQueue.AmqpQueue<"classic">>()
 typeOf(quorum).is<AmqpQueue.AmqpQueue<"quorum">>()
 typeOf(stream).is<AmqpQueue.AmqpQueue<"stream">>()
 typeOf(replies).is<AmqpQueue.ServerNamedQueue>()
-// A binding changes nothing of that.
+// A binding does not change the type.
 typeOf(quorum.pipe(AmqpQueue.withBinding({ exchange: "events" }))).is<AmqpQueue.AmqpQueue<"quorum">>()
 
 AmqpQueue.classic("orders", { durable: false, exclusive: true, autoDelete: true, maxPriority: 5 })
-// @ts-expect-error only a quorum queue counts deliveries
+// @ts-expect-error only a quorum queue has a delivery limit
 AmqpQueue.classic("orders", { deliveryLimit: 3 })
-// @ts-expect-error and dead-letters at least once
+// @ts-expect-error only a quorum queue dead-letters at least once
 AmqpQueue.classic("orders", { deadLetterStrategy: "at-least-once" })
-// @ts-expect-error a classic queue keeps no messages by their age
+// @ts-expect-error a classic queue has no maximum age
 AmqpQueue.classic("orders", { maxAge: "1 day" })
 
 AmqpQueue.serverNamed({ autoDelete: true, messageTtl: "1 minute" })
-// @ts-expect-error it goes with its connection, so it is never durable
+// @ts-expect-error a server-named queue is deleted with its connection, so it is never durable
 AmqpQueue.serverNamed({ durable: true })
-// @ts-expect-error which goes without saying too
+// @ts-expect-error a server-named queue has no option durable
 AmqpQueue.serverNamed({ durable: false })
-// @ts-expect-error and always exclusive
+// @ts-expect-error a server-named queue is always exclusive
 AmqpQueue.serverNamed({ exclusive: false })
-// @ts-expect-error its name is the broker's affair
+// @ts-expect-error the broker chooses the name of a server-named queue
 AmqpQueue.serverNamed("replies")
 
 AmqpQueue.quorum("orders", { deliveryLimit: 3, maxLength: 10, overflow: "reject-publish" })
 AmqpQueue.quorum("orders", { deliveryLimit: "unlimited", deadLetterQueue: classic })
-// @ts-expect-error there is one word for it
+// @ts-expect-error the word for no delivery limit is unlimited
 AmqpQueue.quorum("orders", { deliveryLimit: "none" })
-// @ts-expect-error it is for everyone
+// @ts-expect-error a quorum queue can't be exclusive
 AmqpQueue.quorum("orders", { exclusive: true })
-// @ts-expect-error it stays when its last consumer is gone
+// @ts-expect-error a quorum queue can't be deleted automatically
 AmqpQueue.quorum("orders", { autoDelete: true })
-// @ts-expect-error it survives a restart
+// @ts-expect-error a quorum queue is always durable
 AmqpQueue.quorum("orders", { durable: false })
-// @ts-expect-error which goes without saying
+// @ts-expect-error a quorum queue has no option durable
 AmqpQueue.quorum("orders", { durable: true })
-// @ts-expect-error it has no priorities
+// @ts-expect-error a quorum queue has no maximum priority
 AmqpQueue.quorum("orders", { maxPriority: 5 })
-// @ts-expect-error it does not dead-letter what it refuses
+// @ts-expect-error a quorum queue does not dead-letter the messages that it refuses
 AmqpQueue.quorum("orders", { overflow: "reject-publish-dlx" })
 
 AmqpQueue.stream("log", { maxAge: "7 days", maxLengthBytes: 1e9 })
-// @ts-expect-error a log forgets by age and size, not message by message
+// @ts-expect-error a stream drops messages by age and size, not one by one
 AmqpQueue.stream("log", { messageTtl: "1 minute" })
-// @ts-expect-error it counts no messages
+// @ts-expect-error a stream has no maximum number of messages
 AmqpQueue.stream("log", { maxLength: 10 })
-// @ts-expect-error it stays
+// @ts-expect-error a stream does not expire
 AmqpQueue.stream("log", { expires: "1 hour" })
-// @ts-expect-error it drops what is old, and refuses nothing
+// @ts-expect-error a stream drops old messages and refuses none
 AmqpQueue.stream("log", { overflow: "reject-publish" })
-// @ts-expect-error nothing of it is dead
+// @ts-expect-error a stream does not dead-letter
 AmqpQueue.stream("log", { deadLetterExchange: "dead" })
-// @ts-expect-error its consumers don't take anything from each other
+// @ts-expect-error a stream has no single active consumer
 AmqpQueue.stream("log", { singleActiveConsumer: true })
-// @ts-expect-error it is for everyone
+// @ts-expect-error a stream can't be exclusive
 AmqpQueue.stream("log", { exclusive: true })
-// @ts-expect-error it stays when its last consumer is gone
+// @ts-expect-error a stream can't be deleted automatically
 AmqpQueue.stream("log", { autoDelete: true })
-// @ts-expect-error it survives a restart
+// @ts-expect-error a stream is always durable
 AmqpQueue.stream("log", { durable: false })
-// @ts-expect-error it has no priorities
+// @ts-expect-error a stream has no maximum priority
 AmqpQueue.stream("log", { maxPriority: 5 })
-// @ts-expect-error and no limit of deliveries
+// @ts-expect-error a stream has no delivery limit
 AmqpQueue.stream("log", { deliveryLimit: 3 })
 
-// @ts-expect-error a length is a number
+// @ts-expect-error a maximum length is a number
 AmqpQueue.classic("orders", { maxLength: "10" })
-// @ts-expect-error a time is not any text
+// @ts-expect-error a time to live is a duration
 AmqpQueue.classic("orders", { messageTtl: "soon" })
-// @ts-expect-error there are three overflows
+// @ts-expect-error overflow has no value drop-tail
 AmqpQueue.classic("orders", { overflow: "drop-tail" })
-// @ts-expect-error an option that does not exist is a mistake
+// @ts-expect-error a queue has no option ttl
 AmqpQueue.classic("orders", { ttl: 1000 })
 
-// @ts-expect-error a description does not change
+// @ts-expect-error a description is immutable
 classic.durable = false
-// @ts-expect-error nor do its bindings
+// @ts-expect-error the bindings of a description are immutable
 classic.bindings.push({ exchange: "events", routingKey: "", arguments: {} })
 
 // -----------------------------------------------------------------------------
@@ -103,25 +103,25 @@ classic.bindings.push({ exchange: "events", routingKey: "", arguments: {} })
 
 AmqpExchange.make("delayed", { pluginType: "x-delayed-message", arguments: { "x-delayed-type": "direct" } })
 AmqpExchange.make("events", { type: "topic" })
-// @ts-expect-error a type that not every broker has is said to be a plugin's
+// @ts-expect-error a plugin's exchange type is given as pluginType
 AmqpExchange.make("delayed", { type: "x-delayed-message" })
-// @ts-expect-error it has one type
+// @ts-expect-error an exchange has one type
 AmqpExchange.make("delayed", { type: "topic", pluginType: "x-delayed-message" })
-// @ts-expect-error its type has to be said
+// @ts-expect-error an exchange needs a type
 AmqpExchange.make("delayed", {})
-// @ts-expect-error unless the constructor's name says it
+// @ts-expect-error a fanout exchange has no option type
 AmqpExchange.fanout("events", { type: "direct" })
-// @ts-expect-error exclusive is a property of queues
+// @ts-expect-error an exchange can't be exclusive
 AmqpExchange.direct("events", { exclusive: true })
-// @ts-expect-error an exchange is bound to a source, a queue to an exchange
+// @ts-expect-error an exchange is bound to a source, not to an exchange option
 AmqpExchange.withBinding(AmqpExchange.direct("events"), { exchange: "other" })
-// @ts-expect-error the same the other way round
+// @ts-expect-error a queue is bound to an exchange, not to a source
 AmqpQueue.withBinding(classic, { source: "events" })
-// @ts-expect-error a queue is bound to exchanges
+// @ts-expect-error a queue can't be bound to a queue
 AmqpQueue.withBinding(classic, { exchange: quorum })
 
 AmqpTopology.make(classic, AmqpExchange.direct("events"), replies)
-// @ts-expect-error a name alone says too little
+// @ts-expect-error a topology needs descriptions, not names
 AmqpTopology.make("orders")
 
 // -----------------------------------------------------------------------------
@@ -130,31 +130,31 @@ AmqpTopology.make("orders")
 
 AmqpConsumer.stream(classic, { autoAck: true })
 AmqpConsumer.make([quorum, replies], { autoAck: true })
-// @ts-expect-error a stream has to be acknowledged
+// @ts-expect-error a stream can't be consumed with autoAck
 AmqpConsumer.stream(stream, { autoAck: true })
-// @ts-expect-error also as one of several
+// @ts-expect-error a stream among other queues can't be consumed with autoAck
 AmqpConsumer.make([classic, stream], { autoAck: true })
-// @ts-expect-error nothing is sent ahead of acknowledgements that there are not
+// @ts-expect-error a consumer with autoAck has no prefetch
 AmqpConsumer.stream(classic, { autoAck: true, prefetch: 10 })
-// @ts-expect-error and only a stream has offsets
+// @ts-expect-error only a stream has offsets
 AmqpConsumer.make(classic, { autoAck: true, offset: "first" })
-// @ts-expect-error a handler settles each message
+// @ts-expect-error serve does not accept autoAck
 AmqpConsumer.serve(classic, handler, { autoAck: true })
 
 AmqpConsumer.serve(stream, handler, { offset: "first", prefetch: 10 })
 AmqpConsumer.stream(stream, { offset: Duration.hours(1) })
 AmqpConsumer.stream(stream, { offset: new Date(0) })
-// @ts-expect-error it begins at no other word
+// @ts-expect-error an offset has no value latest
 AmqpConsumer.stream(stream, { offset: "latest" })
 
 AmqpQueue.get(classic, handler)
 AmqpQueue.get(quorum, handler)
 AmqpQueue.getAutoAck("orders")
-// @ts-expect-error a stream gives no single messages
+// @ts-expect-error a stream does not support get
 AmqpQueue.get(stream, handler)
-// @ts-expect-error nor all of them
+// @ts-expect-error a stream does not support getAll
 AmqpQueue.getAll(stream, handler)
-// @ts-expect-error nor without an acknowledgement
+// @ts-expect-error a stream does not support getAutoAck
 AmqpQueue.getAutoAck(stream)
 
 // -----------------------------------------------------------------------------
@@ -170,9 +170,9 @@ AmqpQueue.delete("orders", { ifEmpty: true })
 AmqpQueue.delete(classic, { ifUnused: true })
 AmqpQueue.delete(quorum)
 AmqpQueue.delete(stream)
-// @ts-expect-error a quorum queue is deleted without conditions
+// @ts-expect-error a quorum queue can't be deleted with conditions
 AmqpQueue.delete(quorum, { ifUnused: true })
-// @ts-expect-error and a stream ignores them
+// @ts-expect-error a stream ignores the conditions of a delete
 AmqpQueue.delete(stream, { ifEmpty: true })
 
 declare const anyQueue: AmqpQueue.AmqpQueue
@@ -180,10 +180,10 @@ declare const queueOrName: string | AmqpQueue.AmqpQueue<"classic">
 AmqpQueue.delete(anyQueue)
 AmqpQueue.route(anyQueue)
 AmqpQueue.purge(queueOrName)
-// @ts-expect-error it may be a stream
+// @ts-expect-error the queue may be a stream
 AmqpQueue.purge(anyQueue)
 
-// What needs the name of a queue is not offered for the description of one that the broker names.
+// A server-named queue has no name before it is declared, so these do not accept its description.
 const bound = replies.pipe(AmqpQueue.withBinding({ exchange: "events" }))
 typeOf(bound).is<AmqpQueue.ServerNamedQueue>()
 AmqpQueue.declare(bound)
@@ -215,15 +215,15 @@ AmqpQueue.move(classic, quorum, { onProgress: ({ moved }) => Effect.log(moved) }
 AmqpQueue.move(quorum, stream)
 AmqpQueue.move(classic, { exchange: AmqpExchange.topic("events"), routingKey: "a" })
 AmqpQueue.move(classic, ({ routingKey }) => ({ exchange: "events", routingKey }), { dryRun: true })
-// @ts-expect-error a stream keeps its messages
+// @ts-expect-error messages can't be moved out of a stream
 AmqpQueue.move(stream, classic)
-// @ts-expect-error it may be a stream
+// @ts-expect-error the queue may be a stream
 AmqpQueue.move(anyQueue, classic)
-// @ts-expect-error the name of the queue is needed
+// @ts-expect-error a move needs the name of the queue
 AmqpQueue.move(replies, classic)
-// @ts-expect-error a route has a key
+// @ts-expect-error a route needs a routing key
 AmqpQueue.move(classic, { exchange: "events" })
-// @ts-expect-error there is no such option
+// @ts-expect-error move has no option batchSize
 AmqpQueue.move(classic, quorum, { batchSize: 10 })
-// @ts-expect-error progress is an Effect
+// @ts-expect-error onProgress must return an Effect
 AmqpQueue.move(classic, quorum, { onProgress: ({ moved }) => moved })

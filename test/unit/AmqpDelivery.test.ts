@@ -16,7 +16,7 @@ import { written } from "./protocol/support.ts"
 
 const acknowledgements = (): Acknowledgements => {
   const acknowledgements: object = { password: "s3cret" }
-  // Nothing here settles a delivery.
+  // These tests do not settle a delivery.
   return acknowledgements as Acknowledgements
 }
 
@@ -45,7 +45,7 @@ const Order = Schema.Struct({ id: Schema.Int })
 
 const handleOrder = ({ id }: typeof Order.Type) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, id))
 
-describe("the options of a decoded handler", () => {
+describe("the options of a decoding handler", () => {
   for (
     const [options, text] of [
       [{ onDecodeErorr: "reject" }, /there is no "onDecodeErorr"; did you mean "onDecodeError"/],
@@ -53,23 +53,23 @@ describe("the options of a decoded handler", () => {
       [{ redelivered: true }, /there is no "redelivered"/]
     ] as const
   ) {
-    it(`are checked: ${JSON.stringify(options)}`, () => {
-      // What JavaScript, or a variable of another type, may pass.
+    it(`are validated: ${JSON.stringify(options)}`, () => {
+      // JavaScript, or a variable of another type, may pass this.
       const given: object = options
       assert.throws(() => AmqpDelivery.decoded(Order, handleOrder, given), text)
     })
   }
 })
 
-/** What the effect logs, each message in one text. */
+/** The log lines of an effect. */
 const logged = (effect: Effect.Effect<unknown>): Effect.Effect<ReadonlyArray<string>> => {
   const lines: Array<string> = []
   const logger = Logger.map(Logger.formatSimple, (line) => void lines.push(line))
   return Effect.as(Effect.provide(effect, Logger.layer([logger])), lines)
 }
 
-describe("a handler of decoded values", () => {
-  it.effect("gets the value, and its delivery, and decides", () =>
+describe("a decoding handler", () => {
+  it.effect("receives the value and its delivery, and returns the settlement", () =>
     Effect.gen(function*() {
       const given = delivery("{\"id\":1}")
       const handler = AmqpDelivery.decoded(
@@ -80,7 +80,7 @@ describe("a handler of decoded values", () => {
     }))
 
   for (const body of ["{\"id\":\"x\"}", "{\"id\":1", ""]) {
-    it.effect(`can have ${JSON.stringify(body)} rejected, with a warning that says no more than is true`, () =>
+    it.effect(`with onDecodeError "reject" rejects ${JSON.stringify(body)} and logs a warning without the body`, () =>
       Effect.gen(function*() {
         const handler = AmqpDelivery.decoded(Order, () => Effect.die("it was called"), { onDecodeError: "reject" })
         let settlement: AmqpDelivery.Settlement<unknown> = AmqpDelivery.ack
@@ -96,7 +96,7 @@ describe("a handler of decoded values", () => {
       }))
   }
 
-  it.effect("fails with what is wrong, and logs nothing, so that the failure policy decides", () =>
+  it.effect("fails with the decode error and logs nothing, so that the failure policy decides", () =>
     Effect.gen(function*() {
       const handler = AmqpDelivery.decoded(Order, handleOrder)
       assert.isEmpty(yield* logged(Effect.exit(handler(delivery("?")))))
@@ -104,13 +104,13 @@ describe("a handler of decoded values", () => {
       assert.deepStrictEqual(yield* handler(delivery("{\"id\":1}")), { _tag: "Ack", value: 1 })
     }))
 
-  it.effect("fails as it fails, which is no problem of decoding", () =>
+  it.effect("fails with the handler's own error unchanged", () =>
     Effect.gen(function*() {
       const handler = AmqpDelivery.decoded(Order, () => Effect.fail("mine"))
       assert.strictEqual(yield* Effect.flip(handler(delivery("{\"id\":1}"))), "mine")
     }))
 
-  it.effect("takes whatever the properties say when it is told to", () =>
+  it.effect("ignores the content type when checkContentType is false", () =>
     Effect.gen(function*() {
       const text = delivery("{\"id\":1}", { contentType: "text/plain" })
       assert.strictEqual((yield* Effect.flip(AmqpDelivery.decoded(Order, handleOrder)(text))).problem, "ContentType")
@@ -127,7 +127,7 @@ describe("a delivery within a channel program", () => {
       nack: () => settled.push("nack") > 0,
       reject: () => settled.push("reject") > 0
     }
-    // All that a delivery calls.
+    // A delivery calls nothing else.
     const acknowledgements = own as Acknowledgements
     const content = {
       method: {
@@ -151,7 +151,7 @@ describe("a delivery within a channel program", () => {
   }
   const within = (acknowledgements: object, isRunning: boolean) => {
     const channel: object = { acknowledgements }
-    // Nothing else of the channel is asked for.
+    // Nothing else of the channel is used.
     const running = new RunningProgram("transaction", channel as Channel)
     running.isRunning = isRunning
     return Effect.provideService(CurrentProgram, running)
@@ -163,13 +163,13 @@ describe("a delivery within a channel program", () => {
   ] as const
 
   for (const [name, settle] of ways) {
-    it.effect(`is settled by ${name} on its own channel only`, () =>
+    it.effect(`can be settled with ${name} only on its own channel`, () =>
       Effect.gen(function*() {
         const { acknowledgements, delivery, settled } = openDelivery()
         const exit = yield* Effect.exit(within({}, true)(settle(delivery)))
         assert.include(String(exit), "A delivery of another channel can't be settled within AmqpChannel.transaction")
         assert.deepStrictEqual(settled, [])
-        // On the channel of the program, after it, and without one.
+        // On the program's channel, after the program, and without a program.
         yield* within(acknowledgements, true)(settle(delivery))
         yield* within({}, false)(settle(delivery))
         yield* settle(delivery)
@@ -177,11 +177,11 @@ describe("a delivery within a channel program", () => {
       }))
   }
 
-  it.effect("refuses options that it does not know, instead of settling it otherwise than meant", () =>
+  it.effect("is not settled when the options are invalid", () =>
     Effect.gen(function*() {
       const { delivery, settled } = openDelivery()
       for (const options of [{ requeu: false }, { requeue: "no" }, { multiple: true }]) {
-        // What JavaScript, or a variable of another type, may pass.
+        // JavaScript, or a variable of another type, may pass this.
         const given: object = options
         for (const settle of [delivery.nack, delivery.reject]) {
           const exit = yield* Effect.exit(settle(given))
@@ -192,7 +192,7 @@ describe("a delivery within a channel program", () => {
     }))
 })
 
-describe("the rendering of a delivery", () => {
+describe("the text of a delivery", () => {
   const given = delivery("hello", {
     contentType: "text/plain",
     deliveryMode: 2,
@@ -214,7 +214,7 @@ describe("the rendering of a delivery", () => {
     "    hello"
   ].join("\n")
 
-  it("shows where it was published to, what it says and its body", () => {
+  it("shows the exchange, the routing key, the properties and the body", () => {
     assert.strictEqual(AmqpMessage.pretty(given), shown)
     assert.include(
       AmqpMessage.pretty(delivery("")),
@@ -222,13 +222,13 @@ describe("the rendering of a delivery", () => {
     )
   })
 
-  it("is what console.log and string conversion show, without the channel", () => {
+  it("is what console.log and String() print, without the channel", () => {
     assert.strictEqual(inspect(given), shown)
     assert.strictEqual(String(given), shown)
     assert.notInclude(inspect({ given }, { depth: 10, showHidden: true }), "s3cret")
   })
 
-  it.effect("is what Effect's loggers show", () =>
+  it.effect("is what Effect's loggers print", () =>
     Effect.gen(function*() {
       const [simple] = yield* logged(Effect.log(given))
       for (const word of ["AmqpDelivery 3", "persistent", "hello"]) assert.include(simple, word)
@@ -253,15 +253,15 @@ describe("the rendering of a delivery", () => {
       })
     }))
 
-  it("shows what is wrong with malformed properties instead of failing", () => {
+  it("reports malformed properties instead of failing", () => {
     const malformed = delivery("hello", Uint8Array.of(0, 1))
     assert.include(String(malformed), "malformed: \"a value of 2 bytes is announced where only 0 are left\"")
     assert.include(String(malformed), "hello")
   })
 })
 
-describe("what arrived can be published again", () => {
-  it.effect("with all it came with", () =>
+describe("a delivery that is published again", () => {
+  it.effect("keeps its body, properties and headers", () =>
     Effect.gen(function*() {
       const properties: BasicProperties = {
         contentType: "text/plain",
@@ -290,7 +290,7 @@ describe("what arrived can be published again", () => {
       assert.include(String(message), "AmqpMessage\n")
     }))
 
-  it.effect("without its user, whom the broker would refuse, unless one is given", () =>
+  it.effect("loses its userId, which the broker would refuse, unless one is given", () =>
     Effect.gen(function*() {
       const given = delivery("hello", { userId: "somebody", type: "t" })
       const userOf = (properties?: AmqpMessage.Properties) =>
@@ -301,7 +301,7 @@ describe("what arrived can be published again", () => {
       assert.strictEqual(yield* userOf({ userId: given.properties.userId }), "somebody")
     }))
 
-  it.effect("with other properties in place of its own", () =>
+  it.effect("takes given properties instead of its own", () =>
     Effect.gen(function*() {
       const given = delivery("hello", { expiration: "5000", type: "t", headers: { a: 1 } })
       const { properties } = yield* AmqpMessage.fromDelivery(given, { expiration: undefined, headers: { b: 2 } })
@@ -310,7 +310,7 @@ describe("what arrived can be published again", () => {
       assert.strictEqual(properties.type, "t")
     }))
 
-  it.effect("unless its properties are malformed, which is told", () =>
+  it.effect("fails when its properties are malformed", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(AmqpMessage.fromDelivery(delivery("hello", Uint8Array.of(0, 1))))
       assert.strictEqual(error.problem, "Properties")

@@ -15,7 +15,7 @@ import { concat } from "./protocol/support.ts"
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text)
 
-/** What another implementation, Node.js's zlib, writes and reads. */
+/** Node.js's zlib, as another implementation. */
 const peers = {
   gzip: { write: (bytes: Uint8Array): Uint8Array => zlib.gzipSync(bytes), read: zlib.gunzipSync },
   deflate: { write: (bytes: Uint8Array): Uint8Array => zlib.deflateSync(bytes), read: zlib.inflateSync }
@@ -28,18 +28,18 @@ const compressed = (contentEncoding: string, body: Uint8Array): AmqpMessage.Amqp
 
 const decompress = AmqpEncoding.decompress()
 
-/** Bytes as they are compared, of whatever class they came as. */
+/** Plain bytes to compare, also of a Buffer. */
 const bytes = (body: Uint8Array): Uint8Array => Uint8Array.from(body)
 
 afterEach(() => {
   vi.unstubAllGlobals()
 })
 
-describe.each(encodings)("a body in %s", (encoding) => {
+describe.each(encodings)("a body compressed with %s", (encoding) => {
   const { read, write } = peers[encoding]
 
   it.effect.prop(
-    "is what another implementation reads, and comes back as it was",
+    "is decompressed to the same bytes by zlib and by this package",
     [Schema.Uint8Array],
     ([body]) =>
       Effect.gen(function*() {
@@ -52,12 +52,12 @@ describe.each(encodings)("a body in %s", (encoding) => {
       })
   )
 
-  it.effect.prop("is read as another implementation wrote it", [Schema.Uint8Array], ([body]) =>
+  it.effect.prop("is decompressed when zlib compressed it", [Schema.Uint8Array], ([body]) =>
     Effect.gen(function*() {
       assert.deepStrictEqual(bytes((yield* decompress(compressed(encoding, write(body)))).body), body)
     }))
 
-  it.effect("may be large, of whatever bytes", () =>
+  it.effect("may be large and of any bytes", () =>
     Effect.gen(function*() {
       const body = Uint8Array.from({ length: 1_000_000 }, (_, index) => Math.imul(index, 0x9e3779b1) >>> 24)
       for (const given of [body, new Uint8Array(1_000_000)]) {
@@ -76,7 +76,7 @@ describe.each(encodings)("a body in %s", (encoding) => {
       })
     }))
 
-  it.effect("is told when it is cut anywhere, or empty", () =>
+  it.effect("fails to decompress when it is truncated or empty", () =>
     Effect.gen(function*() {
       const whole = write(utf8("{\"id\":1}"))
       for (let length = 0; length < whole.length; length++) {
@@ -86,7 +86,7 @@ describe.each(encodings)("a body in %s", (encoding) => {
       }
     }))
 
-  it.effect("is told when something follows it", () =>
+  it.effect("fails to decompress when other bytes follow it", () =>
     Effect.gen(function*() {
       const whole = write(utf8("s3cret"))
       for (const rest of [Uint8Array.of(0), utf8("more"), new Uint8Array(100_000).fill(7)]) {
@@ -96,7 +96,7 @@ describe.each(encodings)("a body in %s", (encoding) => {
       }
     }))
 
-  it.effect("is told when it is corrupt, or something else", () =>
+  it.effect("fails to decompress when it is corrupt or in another format", () =>
     Effect.gen(function*() {
       const checksum = write(utf8("hello"))
       checksum[checksum.length - 5] ^= 1
@@ -106,7 +106,7 @@ describe.each(encodings)("a body in %s", (encoding) => {
       }
     }))
 
-  it.effect("may decompress to the limit, and not to a byte more", () =>
+  it.effect("may decompress to the limit, but not to a byte more", () =>
     Effect.gen(function*() {
       const message = compressed(encoding, write(new Uint8Array(100_000)))
       const limited = (maxDecompressedSize: number) => AmqpEncoding.decompress({ maxDecompressedSize })(message)
@@ -131,7 +131,7 @@ describe.each(encodings)("a body in %s", (encoding) => {
     }))
 })
 
-it.effect("golden bytes of zlib and gzip are read", () =>
+it.effect("reference bytes of zlib and gzip are decompressed", () =>
   Effect.gen(function*() {
     const golden = {
       deflate: "789ccb48cdc9c907 00062c0215",
@@ -146,14 +146,14 @@ it.effect("golden bytes of zlib and gzip are read", () =>
 describe("an encoding", () => {
   const gzipped = peers.gzip.write(utf8("5"))
 
-  it.effect("may be written in capitals, or with an x", () =>
+  it.effect("may be in capitals or have the prefix x-", () =>
     Effect.gen(function*() {
       for (const encoding of ["GZIP", "x-gzip", "X-Gzip"]) {
         assert.deepStrictEqual(bytes((yield* decompress(compressed(encoding, gzipped))).body), utf8("5"))
       }
     }))
 
-  it.effect("that is none leaves the message as it is, without a stream", () =>
+  it.effect("that means no compression leaves the message as it is, and opens no stream", () =>
     Effect.gen(function*() {
       vi.stubGlobal("DecompressionStream", undefined)
       for (const contentEncoding of [undefined, "", "identity", "utf-8"]) {
@@ -165,7 +165,7 @@ describe("an encoding", () => {
     }))
 
   for (const encoding of ["br", "zstd", "compress", "gzip, deflate", "deflate, gzip", "gzip,gzip", "gzip;q=1"]) {
-    it.effect(`of ${JSON.stringify(encoding)} is told, and not tried`, () =>
+    it.effect(`of ${JSON.stringify(encoding)} is refused without being tried`, () =>
       Effect.gen(function*() {
         vi.stubGlobal("DecompressionStream", undefined)
         const message = compressed(encoding, gzipped)
@@ -183,7 +183,7 @@ describe("an encoding", () => {
       }))
   }
 
-  it.effect("is not added to another", () =>
+  it.effect("is not applied on top of another", () =>
     Effect.gen(function*() {
       for (const contentEncoding of ["gzip", "br", "deflate"]) {
         const error = yield* Effect.flip(
@@ -197,7 +197,7 @@ describe("an encoding", () => {
       assert.strictEqual((yield* AmqpEncoding.compress("gzip")(plain)).properties.contentEncoding, "gzip")
     }))
 
-  it.effect("that the platform lacks is told, both ways", () =>
+  it.effect("that the platform lacks makes compress and decompress fail", () =>
     Effect.gen(function*() {
       vi.stubGlobal("CompressionStream", undefined)
       vi.stubGlobal("DecompressionStream", undefined)
@@ -208,7 +208,7 @@ describe("an encoding", () => {
       assert.include(read.description, "this platform")
     }))
 
-  it.effect("in malformed properties is told as those are", () =>
+  it.effect("in malformed properties is reported as malformed properties", () =>
     Effect.gen(function*() {
       const malformed = {
         body: gzipped,
@@ -225,7 +225,7 @@ describe("a compressed value", () => {
   const order = { id: 1, placedAt: new Date(0) }
 
   for (const encoding of encodings) {
-    it.effect(`in ${encoding} is read by its schema when it is asked for`, () =>
+    it.effect(`in ${encoding} is decoded by its schema with the option decompress`, () =>
       Effect.gen(function*() {
         const message = yield* Effect.flatMap(AmqpMessage.schema(Order)(order), AmqpEncoding.compress(encoding))
         assert.deepStrictEqual(yield* AmqpMessage.decode(Order, { decompress: true })(message), order)
@@ -240,7 +240,7 @@ describe("a compressed value", () => {
       }))
   }
 
-  it.effect("is bounded, and what is wrong with it told as of one that is not compressed", () =>
+  it.effect("is limited in size, and has the same decode errors as an uncompressed one", () =>
     Effect.gen(function*() {
       const decode = AmqpMessage.decode(Order, { decompress: true, maxDecompressedSize: 100 })
       const problemOf = (body: Uint8Array, contentType = "application/json") =>
@@ -266,17 +266,17 @@ const received: Omit<AmqpDelivery.ReceivedMessage, "body" | "properties"> = {
   consumerTag: undefined
 }
 
-/** These hold no expiration and no time, in which sent and received ones differ. */
+/** Without an expiration and a timestamp, in which sent and received properties differ. */
 const decodable = (properties: AmqpMessage.Properties): AmqpMessage.ReceivedProperties => {
   const { expiration: _expiration, timestamp: _timestamp, ...others } = properties
   return others
 }
 
-describe("a bomb", () => {
+describe("a decompression bomb", () => {
   const size = 64 * 1024 * 1024
   const bomb = compressed("gzip", peers.gzip.write(new Uint8Array(size)))
 
-  /** Has the streams that are opened kept. */
+  /** Records the streams that are opened. */
   const openedStreams = (): ReadonlyArray<DecompressionStream> => {
     const opened: Array<DecompressionStream> = []
     vi.stubGlobal(
@@ -291,24 +291,24 @@ describe("a bomb", () => {
     return opened
   }
 
-  /** One that was read to its end is closed and not errored. */
+  /** A stream that was read to its end is closed, not errored. */
   const isAborted = ({ writable }: DecompressionStream): boolean => inspect(writable).includes("state: 'errored'")
 
-  /** A stream ends a few turns of the event loop after it was told to. */
+  /** A stream ends a few turns of the event loop after it is cancelled. */
   const areAborted = (opened: ReadonlyArray<DecompressionStream>) =>
     Effect.gen(function*() {
       for (let turn = 0; turn < 1000 && !opened.every(isAborted); turn++) yield* Effect.yieldNow
       assert.deepStrictEqual(opened.map(isAborted), [true])
     })
 
-  it.live("is no longer decompressed when it exceeds the limit", () =>
+  it.live("is decompressed no further once it exceeds the limit", () =>
     Effect.gen(function*() {
       const opened = openedStreams()
       assert.strictEqual((yield* Effect.flip(decompress(bomb))).problem, "Size")
       yield* areAborted(opened)
     }))
 
-  it.live("is no longer decompressed when the fiber is interrupted", () =>
+  it.live("is decompressed no further once the fiber is interrupted", () =>
     Effect.gen(function*() {
       const opened = openedStreams()
       const fiber = yield* Effect.forkChild(
@@ -323,12 +323,12 @@ describe("a bomb", () => {
       yield* areAborted(opened)
     }))
 
-  it.live("does not take a platform beyond the limit that inflates each piece as a whole", () =>
+  it.live("exceeds the limit by at most one piece on a platform that inflates each piece as a whole", () =>
     Effect.gen(function*() {
       let inflated = 0
       vi.stubGlobal(
         "DecompressionStream",
-        // As of Deno: what is made of a piece is made at once, however much it is.
+        // Like Deno's: each piece is inflated as a whole, whatever its size.
         class {
           readonly readable: ReadableStream<Uint8Array>
           readonly writable: WritableStream<Uint8Array>

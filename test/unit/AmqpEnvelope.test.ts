@@ -49,7 +49,7 @@ const encode = AmqpMessage.schema(OrderPlaced)
 const decode = AmqpMessage.decode(OrderPlaced)
 
 describe("an envelope", () => {
-  it.effect("makes one message of properties, headers and body, and one value of the message", () =>
+  it.effect("encodes properties, headers and body as one message, and decodes them as one value", () =>
     Effect.gen(function*() {
       const message = yield* encode(placed)
       assert.strictEqual(new TextDecoder().decode(message.body), "{\"id\":1,\"placedAt\":\"1970-01-01T00:00:00.000Z\"}")
@@ -61,7 +61,7 @@ describe("an envelope", () => {
       assert.deepStrictEqual(yield* decode(delivered(message)), placed)
     }))
 
-  it.effect("does not mind more than it names", () =>
+  it.effect("ignores properties and headers that it does not name", () =>
     Effect.gen(function*() {
       const message = yield* encode(placed, { priority: 5, headers: { other: true } })
       assert.strictEqual(message.properties.priority, 5)
@@ -69,7 +69,7 @@ describe("an envelope", () => {
       assert.deepStrictEqual(yield* decode(delivered(message)), placed)
     }))
 
-  it.effect("has the value come before what is given with it, and that before what is given for all", () =>
+  it.effect("prefers the value's properties to those of the call, and these to those of the encoder", () =>
     Effect.gen(function*() {
       const encode = AmqpMessage.schema(OrderPlaced, {
         messageId: "all",
@@ -84,7 +84,7 @@ describe("an envelope", () => {
       assert.deepStrictEqual(properties.headers, { all: 1, ...placed.headers })
     }))
 
-  it.effect("of some parts leaves the others alone", () =>
+  it.effect("of some parts leaves the others unchanged", () =>
     Effect.gen(function*() {
       const Tenant = AmqpEnvelope.make({ headers: Schema.Struct({ tenant: Schema.String }) })
       const message = AmqpMessage.make(Uint8Array.of(0xff), { contentType: "image/png", headers: { tenant: "acme" } })
@@ -100,7 +100,7 @@ describe("an envelope", () => {
       assert.deepStrictEqual(yield* AmqpMessage.decode(Body)(delivered(body)), { body: placed.body })
     }))
 
-  it.effect("sees what is not set as absent, and no headers as none", () =>
+  it.effect("decodes unset properties as absent, and missing headers as empty", () =>
     Effect.gen(function*() {
       const anything = Schema.Record(Schema.String, Schema.Any)
       const decode = AmqpMessage.decode(
@@ -130,7 +130,7 @@ describe("an envelope", () => {
   const numbers = Arbitrary.map(Arbitrary.schema(Schema.Finite), (number) => number + 0)
 
   it.effect.prop(
-    "gives back whatever values it made a message of",
+    "decodes the values that it encoded",
     [shortText, seconds, Schema.Int, Schema.Boolean, numbers],
     ([text, date, integer, boolean, number]) =>
       Effect.gen(function*() {
@@ -155,7 +155,7 @@ describe("an envelope", () => {
       })
   )
 
-  it.effect("may need services, for writing and for reading", () =>
+  it.effect("may require services to encode and to decode", () =>
     Effect.gen(function*() {
       class Prefix extends Context.Service<Prefix, string>()("test/Prefix") {}
       const Tenant = Schema.String.pipe(Schema.decodeTo(Schema.String, {
@@ -174,7 +174,7 @@ describe("an envelope", () => {
       )
     }))
 
-  it.effect("refuses to write a value that is none of its own", () =>
+  it.effect("refuses to encode a value of another type", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(encode({ ...placed, body: { ...placed.body, id: 1.5 } }))
       assert.strictEqual(error._tag, "SchemaError")
@@ -182,7 +182,7 @@ describe("an envelope", () => {
     }))
 })
 
-describe("what is wrong with a message is told by its part:", () => {
+describe("a decode error", () => {
   const good = Effect.map(encode(placed), delivered)
 
   for (
@@ -190,16 +190,16 @@ describe("what is wrong with a message is told by its part:", () => {
       ["another type", "properties", "Schema", { properties: { type: "order.cancelled" } }],
       ["no id", "properties", "Schema", { properties: { messageId: undefined } }],
       ["a header of another type", "headers", "Schema", { properties: { headers: { tenant: 5 } } }],
-      ["a header that is missing", "headers", "Schema", { properties: { headers: { attempt: 1 } } }],
-      ["no headers at all", "headers", "Schema", { properties: { headers: undefined } }],
+      ["a missing header", "headers", "Schema", { properties: { headers: { attempt: 1 } } }],
+      ["no headers", "headers", "Schema", { properties: { headers: undefined } }],
       ["another content type", "properties", "ContentType", { properties: { contentType: "text/csv" } }],
       ["a content encoding", "properties", "ContentEncoding", { properties: { contentEncoding: "gzip" } }],
-      ["no text", "body", "Text", { body: Uint8Array.of(0xff) }],
-      ["no JSON", "body", "Json", { body: new TextEncoder().encode("{") }],
-      ["no order", "body", "Schema", { body: new TextEncoder().encode("{\"id\":\"s3cret\"}") }]
+      ["invalid UTF-8", "body", "Text", { body: Uint8Array.of(0xff) }],
+      ["invalid JSON", "body", "Json", { body: new TextEncoder().encode("{") }],
+      ["a value of another type", "body", "Schema", { body: new TextEncoder().encode("{\"id\":\"s3cret\"}") }]
     ] as const
   ) {
-    it.effect(`${name} is about the ${part}`, () =>
+    it.effect(`for ${name} names the ${part}`, () =>
       Effect.gen(function*() {
         const { body, properties } = yield* good
         const error = yield* Effect.flip(
@@ -213,7 +213,7 @@ describe("what is wrong with a message is told by its part:", () => {
       }))
   }
 
-  it.effect("malformed properties are about the properties", () =>
+  it.effect("for malformed properties names the properties", () =>
     Effect.gen(function*() {
       const { part, problem } = yield* Effect.flip(decode({
         body: new Uint8Array(),
@@ -224,7 +224,7 @@ describe("what is wrong with a message is told by its part:", () => {
       assert.deepStrictEqual({ part, problem }, { part: "properties", problem: "Properties" })
     }))
 
-  it.effect("what parts have to do with one another is about the message", () =>
+  it.effect("for a check across parts names the message", () =>
     Effect.gen(function*() {
       const Same = AmqpEnvelope.fromSchema(
         OrderPlaced.schema.check(
@@ -237,14 +237,14 @@ describe("what is wrong with a message is told by its part:", () => {
       assert.deepStrictEqual({ part, problem }, { part: "message", problem: "Schema" })
     }))
 
-  it.effect("a schema of the body is about the body", () =>
+  it.effect("for a schema of the body names the body", () =>
     Effect.gen(function*() {
       const { part, problem } = yield* Effect.flip(AmqpMessage.decode(Schema.String)(AmqpMessage.json(1)))
       assert.deepStrictEqual({ part, problem }, { part: "body", problem: "Schema" })
     }))
 })
 
-describe("an envelope of one schema", () => {
+describe("an envelope from a schema", () => {
   it.effect("may be a flat value of all parts", () =>
     Effect.gen(function*() {
       const Event = Schema.Struct({ id: Schema.Int, tenant: Schema.String })
@@ -274,7 +274,7 @@ describe("an envelope of one schema", () => {
   })
   const Event = AmqpEnvelope.fromSchema(Schema.Union([Placed.schema, Cancelled.schema]))
 
-  it.effect("may be of messages of several types", () =>
+  it.effect("may describe messages of several types", () =>
     Effect.gen(function*() {
       for (
         const event of [
@@ -290,7 +290,7 @@ describe("an envelope of one schema", () => {
       assert.strictEqual(error.part, "properties")
     }))
 
-  it.effect("has the JSON of the body to begin with, and makes nothing that is none", () =>
+  it.effect("starts from the body as JSON, and refuses to encode what JSON can't hold", () =>
     Effect.gen(function*() {
       const Plain = AmqpEnvelope.fromSchema(Schema.Struct({ body: Schema.Struct({ ratio: Schema.Number }) }))
       assert.deepStrictEqual(yield* AmqpMessage.decode(Plain)(AmqpMessage.json({ ratio: 0.5 })), {
@@ -300,7 +300,7 @@ describe("an envelope of one schema", () => {
       assert.strictEqual(error._tag, "SchemaError")
     }))
 
-  it("knows whether any of its members has a body", () => {
+  it("knows whether one of its members has a body", () => {
     const Headers = AmqpEnvelope.make({ headers: Schema.Struct({ tenant: Schema.String }) })
     assert.isFalse(Headers.hasBody)
     assert.isFalse(AmqpEnvelope.fromSchema(Headers.schema).hasBody)
@@ -309,7 +309,7 @@ describe("an envelope of one schema", () => {
     assert.isTrue(AmqpEnvelope.fromSchema(Schema.Union([Headers.schema, Placed.schema])).hasBody)
   })
 
-  it("is no schema of a body", () => {
+  it("is distinguished from a schema of a body", () => {
     assert.isTrue(AmqpEnvelope.isAmqpEnvelope(Event))
     assert.isFalse(AmqpEnvelope.isAmqpEnvelope(Event.schema))
     assert.isFalse(AmqpEnvelope.isAmqpEnvelope(undefined))
@@ -323,7 +323,7 @@ describe("a handler of envelopes", () => {
     { decompress: true }
   )
 
-  it.effect("gets the value and the delivery", () =>
+  it.effect("receives the value and the delivery", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* handler(delivered(yield* encode(placed))), {
         _tag: "Ack",
@@ -331,13 +331,13 @@ describe("a handler of envelopes", () => {
       })
     }))
 
-  it.effect("gets it from a compressed body too", () =>
+  it.effect("receives the value of a compressed body", () =>
     Effect.gen(function*() {
       const message = yield* Effect.flatMap(encode(placed), AmqpEncoding.compress("deflate"))
       assert.deepStrictEqual((yield* handler(delivered(message))).value?.value, placed)
     }))
 
-  it.effect("settles by the same policies what it can't read", () =>
+  it.effect("applies onDecodeError to a message that it can't decode", () =>
     Effect.gen(function*() {
       const { body, properties } = yield* encode(placed)
       const bad = delivered(AmqpMessage.make(body, { ...properties, headers: {} }))

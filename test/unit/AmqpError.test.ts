@@ -32,22 +32,22 @@ const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.Amq
 
 describe("a reply of the server", () => {
   for (const [replyCode, Reason, tag, isRetryable] of replies) {
-    it(`${replyCode} is a ${tag} with what the server said`, () => {
-      const reason = AmqpError.replyReason({ replyCode, replyText: "the server's words", method: "queue.declare" })
+    it(`${replyCode} is a ${tag} with the reply code, text and method`, () => {
+      const reason = AmqpError.replyReason({ replyCode, replyText: "the reply text", method: "queue.declare" })
       assert.strictEqual(reason._tag, tag)
       assert.isTrue(reason instanceof Reason)
       assert.isTrue(reason instanceof AmqpError.ServerReply)
       assert.strictEqual(reason.name, tag)
       assert.strictEqual(reason.replyCode, replyCode)
-      assert.strictEqual(reason.replyText, "the server's words")
+      assert.strictEqual(reason.replyText, "the reply text")
       assert.strictEqual(reason.method, "queue.declare")
-      assert.strictEqual(reason.message, `queue.declare: ${replyCode} the server's words`)
+      assert.strictEqual(reason.message, `queue.declare: ${replyCode} the reply text`)
       assert.strictEqual(reason.isRetryable, isRetryable)
       assert.strictEqual(channelError(reason).isRetryable, isRetryable)
     })
   }
 
-  it("E15: with a code that nobody knows keeps its number and text", () => {
+  it("E15: with an unknown code keeps its code and text", () => {
     for (const replyCode of [0, 200, 299, 310, 407, 599, 65535]) {
       const reason = AmqpError.replyReason({ replyCode, replyText: "something new", method: "" })
       assert.strictEqual(reason._tag, "ServerError")
@@ -57,7 +57,7 @@ describe("a reply of the server", () => {
     }
   })
 
-  it("is the same when it was sent on as JSON", () => {
+  it("is the same after being encoded to JSON and decoded", () => {
     for (const [replyCode] of [...replies, [599]] as const) {
       const error = channelError(AmqpError.replyReason({ replyCode, replyText: "text", method: "basic.get" }))
       const again = Schema.decodeUnknownSync(encoded)(
@@ -69,7 +69,7 @@ describe("a reply of the server", () => {
     }
   })
 
-  it.effect("is caught by its tag, also through what wraps it", () =>
+  it.effect("is caught by its tag inside the error that wraps it", () =>
     Effect.gen(function*() {
       const reason = AmqpError.replyReason({ replyCode: 404, replyText: "NOT_FOUND", method: "queue.declare" })
       const caught = Effect.fail(channelError(reason)).pipe(
@@ -90,7 +90,7 @@ describe("a reply of the server", () => {
     }))
 })
 
-describe("what becomes of a publish", () => {
+describe("publish errors", () => {
   const returned = new AmqpError.Returned({
     replyCode: 312,
     replyText: "NO_ROUTE",
@@ -98,7 +98,7 @@ describe("what becomes of a publish", () => {
     routingKey: "new"
   })
 
-  it("a returned message names where it went and why it came back", () => {
+  it("name the exchange, the routing key and the reply of a returned message", () => {
     assert.strictEqual(
       returned.message,
       "The broker returned a message to exchange \"orders\" with routing key \"new\": 312 NO_ROUTE"
@@ -110,7 +110,7 @@ describe("what becomes of a publish", () => {
     )
   })
 
-  it.effect("a return is a reason of a publish and of a channel", () =>
+  it.effect("share the reason Returned with channel errors", () =>
     Effect.gen(function*() {
       const publish = Effect.fail(new AmqpError.AmqpPublishError({ reason: returned })).pipe(
         Effect.catchReason("AmqpPublishError", "Returned", ({ routingKey }) => Effect.succeed(routingKey))
@@ -122,7 +122,7 @@ describe("what becomes of a publish", () => {
       assert.strictEqual(yield* channel, "orders")
     }))
 
-  it("what passes with time is retryable, whether or not the message left", () => {
+  it("are retryable when the cause is temporary, whether or not the message was sent", () => {
     for (
       const reason of [
         new AmqpError.ConnectionBlocked({ description: "low on memory" }),
@@ -138,21 +138,21 @@ describe("what becomes of a publish", () => {
     assert.isTrue(new AmqpError.Nacked().isRetryable)
   })
 
-  it("what the broker can't do, and what can't be read, stays so", () => {
+  it("are not retryable when the broker lacks a feature or the message can't be coded", () => {
     assert.isFalse(channelError(new AmqpError.NotSupported({ capability: "publisher_confirms" })).isRetryable)
     assert.isFalse(new AmqpError.AmqpDecodeError({ problem: "Json", part: "body", description: "" }).isRetryable)
     assert.isFalse(new AmqpError.AmqpEncodeError({ problem: "Platform", description: "" }).isRetryable)
   })
 })
 
-it("each error prints its reason as its cause", () => {
+it("an error prints its reason as its cause", () => {
   const reason = AmqpError.replyReason({ replyCode: 406, replyText: "PRECONDITION_FAILED", method: "queue.declare" })
   const printed = Cause.pretty(Cause.fail(channelError(reason)))
   assert.include(printed, "AmqpChannelError: queue.declare: 406 PRECONDITION_FAILED")
   assert.include(printed, "[cause]: PreconditionFailed")
 })
 
-describe("a consumer that its policy stopped", () => {
+describe("the error of a consumer that its policy stopped", () => {
   const unreadable = new Error("x")
   Object.defineProperty(unreadable, "message", {
     get: () => {
@@ -163,7 +163,7 @@ describe("a consumer that its policy stopped", () => {
     [new TypeError("no such order"), "TypeError: no such order"],
     ["text", "a failure that is not an Error"],
     [unreadable, "an error whose message can't be read"]
-  ])("says which failure it was, whatever a handler failed with: case %#", (cause, words) => {
+  ])("names the failure, whatever its type: case %#", (cause, words) => {
     const { message } = new AmqpError.AmqpConsumerStopped({ queue: "jobs", cause })
     assert.match(message, new RegExp(`"jobs".*${words}$`))
   })

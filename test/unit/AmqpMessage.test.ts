@@ -27,22 +27,22 @@ const textOf = ({ body }: AmqpMessage.AmqpMessage): string => new TextDecoder().
 const bytesOf = (properties: AmqpMessage.Properties): Uint8Array =>
   written((writer) => writeProperties(writer, properties))
 
-/** What a consumer has of what was published. */
+/** Properties as a consumer receives them. */
 const received = (properties: AmqpMessage.Properties): AmqpMessage.ReceivedProperties =>
   decodeProperties(bytesOf(properties))
 
 const receivedWire = (properties: BasicProperties): AmqpMessage.ReceivedProperties =>
   decodeProperties(written((writer) => encodeWire(writer, properties)))
 
-/** Only the properties that are there. */
+/** Only the properties that are set. */
 const present = (properties: object): object =>
   Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined))
 
-/** Properties as a program without types might give them. */
+/** Properties as JavaScript may pass them. */
 const untyped = (properties: object): AmqpMessage.Properties => properties
 
 describe("properties", () => {
-  it("all thirteen arrive as they were sent", () => {
+  it("arrive as they were sent, all thirteen", () => {
     const properties: AmqpMessage.Properties = {
       contentType: "application/json",
       contentEncoding: "gzip",
@@ -61,7 +61,7 @@ describe("properties", () => {
     assert.deepStrictEqual(present(received(properties)), properties)
   })
 
-  it("values that look like nothing are kept", () => {
+  it("keep values that are empty or zero", () => {
     const properties: AmqpMessage.Properties = {
       contentType: "",
       headers: {},
@@ -73,24 +73,24 @@ describe("properties", () => {
     assert.deepStrictEqual(present(received(properties)), properties)
   })
 
-  it("what is absent or undefined is not sent", () => {
+  it("are not sent when they are absent or undefined", () => {
     assert.deepStrictEqual([...bytesOf({})], [0, 0])
     assert.deepStrictEqual([...bytesOf({ priority: undefined, raw: undefined, timestamp: undefined })], [0, 0])
     assert.deepStrictEqual(present(received({})), {})
   })
 
-  it.prop("any that another client sends can be sent on as they came", [basicProperties], ([properties]) => {
+  it.prop("of another client can be sent on unchanged", [basicProperties], ([properties]) => {
     assert.deepStrictEqual(decodeWire(bytesOf(receivedWire(properties))), properties)
   })
 
-  it("a time to live is passed on in the digits that it came in, and not once it is removed or replaced", () => {
+  it("keep the digits of a received expiration unless it is removed or replaced", () => {
     const properties = receivedWire({ expiration: "007" })
     assert.strictEqual(decodeWire(bytesOf({ ...properties, type: "t" })).expiration, "007")
     assert.strictEqual(decodeWire(bytesOf({ ...properties, expiration: 8 })).expiration, "8")
     assert.isUndefined(decodeWire(bytesOf({ ...properties, expiration: undefined })).expiration)
   })
 
-  it("a TypedField forces the type of a header", () => {
+  it("send a TypedField in headers with its type", () => {
     const { headers = {} } = received({
       headers: { long: AmqpMessage.TypedField.int64(1), price: AmqpMessage.TypedField.decimal(2, 999) }
     })
@@ -98,7 +98,7 @@ describe("properties", () => {
     assert.deepStrictEqual(headers.price, AmqpMessage.TypedField.decimal(2, 999))
   })
 
-  it("frozen ones are encoded once, and a date in them is not trusted to stay", () => {
+  it("are encoded once when they are frozen, unless they have a Date", () => {
     const frozen = Object.freeze({ type: "a" })
     assert.strictEqual(received(frozen).type, "a")
     assert.strictEqual(received(frozen).type, "a")
@@ -133,7 +133,7 @@ describe("a timestamp", () => {
     const [name, timestamp] of [
       ["before 1970", new Date(-1)],
       ["an invalid Date", new Date(NaN)],
-      ["a text", "2026-02-03T04:05:06Z"],
+      ["a string", "2026-02-03T04:05:06Z"],
       ["a number, which could be seconds or milliseconds", 1_770_000_000],
       ["a bigint", 1n],
       ["null", null],
@@ -145,13 +145,13 @@ describe("a timestamp", () => {
     })
   }
 
-  it("beyond a Date, such as one in microseconds, is kept as it is", () => {
+  it("that a Date can't hold, such as one in microseconds, is kept as it is", () => {
     for (const timestamp of [8_640_000_000_001, 1_770_000_000_000_000, 2n ** 64n - 1n]) {
       const properties = receivedWire({ timestamp })
       assert.isUndefined(properties.timestamp)
       assert.strictEqual(properties.raw?.timestamp, timestamp)
       assert.strictEqual(decodeWire(bytesOf(properties)).timestamp, timestamp)
-      // A program that knows better corrects it.
+      // A program may replace it.
       assert.strictEqual(received({ ...properties, timestamp: new Date(1000) }).timestamp?.getTime(), 1000)
     }
   })
@@ -162,12 +162,12 @@ describe("an expiration", () => {
     const [name, expiration, expected] of [
       ["0", 0, "0"],
       ["milliseconds", 1500, "1500"],
-      ["a text", "5 seconds", "5000"],
+      ["a string", "5 seconds", "5000"],
       ["a Duration", Duration.minutes(1), "60000"],
       ["parts", { seconds: 1, milliseconds: 1 }, "1001"],
-      ["part of a millisecond, which must not become none", Duration.micros(1n), "1"],
+      ["part of a millisecond, rounded up to one,", Duration.micros(1n), "1"],
       ["a fraction", 1.2, "2"],
-      ["the longest that RabbitMQ takes", 0xffffffff, "4294967295"]
+      ["the longest that RabbitMQ accepts", 0xffffffff, "4294967295"]
     ] as const
   ) {
     it(`of ${name} is sent in whole milliseconds`, () => {
@@ -177,14 +177,14 @@ describe("an expiration", () => {
 
   for (
     const [name, expiration, message] of [
-      ["no end", "Infinity", "must be finite"],
-      ["no end, as a Duration", Duration.infinity, "must be finite"],
-      ["no end, as a number", Infinity, "must be finite"],
-      ["less than nothing", -1, "from 0 to 4294967295"],
-      ["less than nothing, without end", "-Infinity", "from 0 to 4294967295"],
-      ["more than RabbitMQ takes", "50 days", "from 0 to 4294967295"],
-      ["what is no number", NaN, "from 0 to 4294967295"],
-      ["what is no duration", "soon", "from 0 to 4294967295"],
+      ["the text Infinity", "Infinity", "must be finite"],
+      ["Duration.infinity", Duration.infinity, "must be finite"],
+      ["the number Infinity", Infinity, "must be finite"],
+      ["less than 0", -1, "from 0 to 4294967295"],
+      ["the text -Infinity", "-Infinity", "from 0 to 4294967295"],
+      ["more than RabbitMQ accepts", "50 days", "from 0 to 4294967295"],
+      ["NaN", NaN, "from 0 to 4294967295"],
+      ["text that is not a duration", "soon", "from 0 to 4294967295"],
       ["null", null, "from 0 to 4294967295"]
     ] as const
   ) {
@@ -194,7 +194,7 @@ describe("an expiration", () => {
     })
   }
 
-  it("that is no number of milliseconds is kept as it is", () => {
+  it("that is not a valid number of milliseconds is kept as it is", () => {
     for (const expiration of ["", "soon", "-1", "1.5", "4294967296", "9".repeat(30)]) {
       const properties = receivedWire({ expiration })
       assert.isUndefined(properties.expiration)
@@ -216,28 +216,28 @@ describe("a delivery mode", () => {
   })
 })
 
-describe("what types let no program pass is refused, and sent as nothing else:", () => {
+describe("an invalid property is refused:", () => {
   for (
     const [name, properties] of [
-      ["a number for a text", { messageId: 5 }],
-      ["null for a text", { correlationId: null }],
-      ["bytes for a text", { contentType: utf8("text/plain") }],
-      ["a secret for a text", { userId: Redacted.make("guest") }],
-      ["a text that is too long", { messageId: "x".repeat(256) }],
-      ["a text for a priority", { priority: "5" }],
+      ["a number for a string", { messageId: 5 }],
+      ["null for a string", { correlationId: null }],
+      ["bytes for a string", { contentType: utf8("text/plain") }],
+      ["a secret for a string", { userId: Redacted.make("guest") }],
+      ["a string that is too long", { messageId: "x".repeat(256) }],
+      ["a string for a priority", { priority: "5" }],
       ["a priority of 256", { priority: 256 }],
       ["a priority of 1.5", { priority: 1.5 }],
       ["a negative priority", { priority: -1 }],
       ["a number for a delivery mode", { deliveryMode: 2 }],
-      ["another word for a delivery mode", { deliveryMode: "durable" }],
-      ["a text for headers", { headers: "a=1" }],
+      ["an unknown word for a delivery mode", { deliveryMode: "durable" }],
+      ["a string for headers", { headers: "a=1" }],
       ["a list for headers", { headers: [["a", 1]] }],
       ["null for headers", { headers: null }],
       ["a function in headers", { headers: { a: () => 1 } }],
       ["a secret in headers", { headers: { token: Redacted.make("s3cret") } }],
-      ["a property of another name", { content_type: "text/plain" }],
-      ["a property that is misspelt", { prority: 1 }],
-      ["a raw number for a raw text", { raw: { expiration: 5 } }],
+      ["a property with an unknown name", { content_type: "text/plain" }],
+      ["a misspelled property", { prority: 1 }],
+      ["a number for a raw string", { raw: { expiration: 5 } }],
       ["a raw delivery mode of 256", { raw: { deliveryMode: 256 } }]
     ] as const
   ) {
@@ -248,32 +248,32 @@ describe("what types let no program pass is refused, and sent as nothing else:",
     })
   }
 
-  it("the error names the property", () => {
+  it("with an error that names it", () => {
     assert.strictEqual(assertEncodeError(() => bytesOf(untyped({ messageId: 5 }))), "messageId: must be a string")
     assert.strictEqual(assertEncodeError(() => bytesOf(untyped({ prority: 1 }))), "prority: no property has this name")
   })
 })
 
 describe("a message", () => {
-  it("of bytes says nothing of what they are", () => {
+  it("of bytes has no content type", () => {
     assert.deepStrictEqual(AmqpMessage.make(utf8("a")).properties, {})
   })
 
-  it("of a text is UTF-8 and says so, unless it says something else", () => {
+  it("of text is UTF-8, and its content type says so unless another is given", () => {
     const message = AmqpMessage.text("héllo €", { priority: 0 })
     assert.strictEqual(textOf(message), "héllo €")
     assert.deepStrictEqual(message.properties, { contentType: "text/plain; charset=utf-8", priority: 0 })
     assert.strictEqual(AmqpMessage.text("a", { contentType: "text/csv" }).properties.contentType, "text/csv")
   })
 
-  it("of a value is its JSON", () => {
+  it("of a value is JSON", () => {
     const message = AmqpMessage.json({ id: 1, at: new Date(0) }, { type: "order" })
     assert.strictEqual(textOf(message), "{\"id\":1,\"at\":\"1970-01-01T00:00:00.000Z\"}")
     assert.deepStrictEqual(message.properties, { contentType: "application/json", type: "order" })
     assert.strictEqual(textOf(AmqpMessage.json(null)), "null")
   })
 
-  it("of a value without JSON is a TypeError", () => {
+  it("of a value that JSON can't hold throws a TypeError", () => {
     const cycle: Record<string, unknown> = {}
     cycle.self = cycle
     for (const value of [undefined, () => 1, 1n, cycle]) {
@@ -286,7 +286,7 @@ const Order = Schema.Struct({ id: Schema.Int, placedAt: Schema.Date, total: Sche
 const order = { id: 1, placedAt: new Date(0), total: 2n ** 70n }
 
 describe("a schema", () => {
-  it.effect("writes a value and reads it back", () =>
+  it.effect("encodes a value and decodes it", () =>
     Effect.gen(function*() {
       const message = yield* AmqpMessage.schema(Order)(order)
       assert.strictEqual(message.properties.contentType, "application/json")
@@ -298,7 +298,7 @@ describe("a schema", () => {
       assert.deepStrictEqual(yield* AmqpMessage.decode(Order)(message), order)
     }))
 
-  it.effect("has properties of its own, to which those of a message add", () =>
+  it.effect("adds the properties of a message to its own", () =>
     Effect.gen(function*() {
       const encode = AmqpMessage.schema(Schema.String, {
         contentType: "application/vnd.a+json",
@@ -317,23 +317,23 @@ describe("a schema", () => {
         priority: 0,
         messageId: "m"
       })
-      // One object for all messages without properties of their own, which is encoded once.
+      // Messages without properties of their own share one object, which is encoded once.
       assert.strictEqual((yield* encode("x")).properties, (yield* encode("y")).properties)
       assert.isTrue(Object.isFrozen((yield* encode("x")).properties))
     }))
 
-  it.effect("refuses to write a value that is none of its own", () =>
+  it.effect("refuses to encode a value of another type", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(AmqpMessage.schema(Order)({ ...order, id: 1.5 }))
       assert.strictEqual(error._tag, "SchemaError")
-      // What `AmqpMessage.json` throws for is an error here.
+      // `AmqpMessage.json` throws for these.
       for (const value of [1n, () => 1]) {
         const error = yield* Effect.flip(AmqpMessage.schema(Schema.Unknown)(value))
         assert.strictEqual(error._tag, "SchemaError")
       }
     }))
 
-  it.effect("may need services, for writing and for reading", () =>
+  it.effect("may require services to encode and to decode", () =>
     Effect.gen(function*() {
       class Prefix extends Context.Service<Prefix, string>()("test/Prefix") {}
       const Name = Schema.String.pipe(Schema.decodeTo(Schema.String, {
@@ -348,24 +348,24 @@ describe("a schema", () => {
     }))
 })
 
-describe("reading a message", () => {
+describe("decoding a message", () => {
   const decode = AmqpMessage.decode(Schema.Struct({ id: Schema.Int }))
   const good = utf8("{\"id\":1}")
 
   for (
     const [name, properties] of [
-      ["without any", {}],
+      ["that are not set", {}],
       ["of JSON", { contentType: "application/json" }],
       ["of JSON in another case", { contentType: "Application/JSON" }],
       ["of JSON in UTF-8", { contentType: "application/json; charset=utf-8", contentEncoding: "identity" }],
       ["of JSON in quoted UTF-8", { contentType: "application/json;charset=\"UTF-8\"" }],
-      ["of a kind of JSON", { contentType: "application/vnd.shop.order+json; version=2" }],
-      ["of JSON as text", { contentType: "text/json" }],
-      ["with the charset as encoding", { contentType: "application/json", contentEncoding: "utf-8" }],
+      ["of a type based on JSON", { contentType: "application/vnd.shop.order+json; version=2" }],
+      ["of text/json", { contentType: "text/json" }],
+      ["with the charset as the content encoding", { contentType: "application/json", contentEncoding: "utf-8" }],
       ["that are empty", { contentType: "", contentEncoding: "" }]
     ] as const
   ) {
-    it.effect(`takes properties ${name}`, () =>
+    it.effect(`accepts properties ${name}`, () =>
       Effect.gen(function*() {
         assert.deepStrictEqual(yield* decode(AmqpMessage.make(good, properties)), { id: 1 })
       }))
@@ -377,34 +377,34 @@ describe("reading a message", () => {
       ["a content type that only contains JSON", "ContentType", good, { contentType: "application/jsonx" }],
       ["another charset", "ContentType", good, { contentType: "application/json; charset=latin1" }],
       ["a compressed body", "ContentEncoding", good, { contentType: "application/json", contentEncoding: "gzip" }],
-      ["bytes that are no text", "Text", Uint8Array.of(0x22, 0xff, 0x22), {}],
-      ["a text that is cut in a character", "Text", utf8("\"é\"").subarray(0, 2), {}],
-      ["a text that is no JSON", "Json", utf8("s3cret"), {}],
-      ["JSON that is cut", "Json", good.subarray(0, 5), {}],
-      ["nothing", "Json", utf8(""), {}],
-      ["another value", "Schema", utf8("{\"id\":\"s3cret\"}"), {}],
-      ["a value that lacks something", "Schema", utf8("{}"), {}]
+      ["invalid UTF-8", "Text", Uint8Array.of(0x22, 0xff, 0x22), {}],
+      ["text that is cut within a character", "Text", utf8("\"é\"").subarray(0, 2), {}],
+      ["text that is not JSON", "Json", utf8("s3cret"), {}],
+      ["truncated JSON", "Json", good.subarray(0, 5), {}],
+      ["an empty body", "Json", utf8(""), {}],
+      ["a value of another type", "Schema", utf8("{\"id\":\"s3cret\"}"), {}],
+      ["a value that lacks a field", "Schema", utf8("{}"), {}]
     ] as const
   ) {
-    it.effect(`tells ${name} by the problem ${problem}`, () =>
+    it.effect(`reports ${name} as the problem ${problem}`, () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(decode(AmqpMessage.make(body, properties)))
         assert.strictEqual(error._tag, "AmqpDecodeError")
         assert.strictEqual(error.problem, problem)
         assert.isNotEmpty(error.description)
         assert.notInclude(inspect(error) + error.message, "s3cret")
-        // It reads the next one, whatever the last one was.
+        // It still decodes the next message.
         assert.deepStrictEqual(yield* decode(AmqpMessage.make(good)), { id: 1 })
       }))
   }
 
-  it.effect("says where in the value the problem is", () =>
+  it.effect("reports where in the value the problem is", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(decode(AmqpMessage.json({ id: "x" })))
       assert.include(error.description, "[\"id\"]")
     }))
 
-  it.effect("tells malformed properties, which a publisher can send", () =>
+  it.effect("reports malformed properties, which a publisher can send", () =>
     Effect.gen(function*() {
       const malformed = {
         body: good,
@@ -416,20 +416,20 @@ describe("reading a message", () => {
       assert.include(AmqpMessage.pretty(malformed), "malformed")
     }))
 
-  it.effect("takes whatever the properties say when it is told to", () =>
+  it.effect("ignores the content type when checkContentType is false", () =>
     Effect.gen(function*() {
       const decode = AmqpMessage.decode(Schema.Json, { checkContentType: false })
       assert.strictEqual(yield* decode(AmqpMessage.make(utf8("5"), { contentType: "text/plain" })), 5)
     }))
 
-  it.effect("reads any JSON without a schema", () =>
+  it.effect("decodes any JSON without a schema", () =>
     Effect.gen(function*() {
       const value = { a: [1, "two", null, true, { b: 1.5 }] }
       assert.deepStrictEqual(yield* AmqpMessage.decodeJson(AmqpMessage.json(value)), value)
       assert.strictEqual((yield* Effect.flip(AmqpMessage.decodeJson(AmqpMessage.text("[]")))).problem, "ContentType")
     }))
 
-  it.prop("whatever JSON is written is read", [Schema.Json], ([value]) => {
+  it.prop("decodes any JSON that was encoded", [Schema.Json], ([value]) => {
     const message = Effect.runSync(AmqpMessage.schema(Schema.Json)(value))
     assert.deepStrictEqual(Effect.runSync(AmqpMessage.decodeJson(message)), JSON.parse(JSON.stringify(value)))
   })
@@ -438,7 +438,7 @@ describe("reading a message", () => {
 describe("a stamp", () => {
   const both = AmqpMessage.stamp({ messageId: true, timestamp: true })
 
-  it.effect("is a UUID of version 7 and the time of the clock", () =>
+  it.effect("is a version 7 UUID and the time of the clock", () =>
     Effect.gen(function*() {
       yield* TestClock.setTime(1_770_091_506_789)
       const { body, properties } = yield* both(AmqpMessage.text("a", { priority: 0 }))
@@ -450,7 +450,7 @@ describe("a stamp", () => {
       assert.strictEqual(Number.parseInt(id.replace("-", "").slice(0, 12), 16), 1_770_091_506_789)
     }))
 
-  it.effect("is the same with the same seed, and never the same twice", () =>
+  it.effect("is reproducible with a seed, and unique", () =>
     Effect.gen(function*() {
       const ids = Effect.map(
         Effect.forEach(Array.from({ length: 1000 }), () => both(AmqpMessage.text("a"))),
@@ -472,7 +472,7 @@ describe("a stamp", () => {
       assert.deepStrictEqual(ids.toSorted((a, b) => a < b ? -1 : 1), ids)
     }))
 
-  it.effect("adds what it is told to, where there is none", () =>
+  it.effect("adds only the chosen properties, and only where they are missing", () =>
     Effect.gen(function*() {
       const own = AmqpMessage.text("a", { messageId: "mine", timestamp: new Date(0) })
       assert.strictEqual(yield* both(own), own)
@@ -482,13 +482,13 @@ describe("a stamp", () => {
       const timeOnly = yield* AmqpMessage.stamp({ timestamp: true })(AmqpMessage.text("a", { messageId: "" }))
       assert.strictEqual(timeOnly.properties.messageId, "")
       assert.isDefined(timeOnly.properties.timestamp)
-      // A time that a Date can't hold is one.
+      // A timestamp that a Date can't hold counts too.
       const raw = AmqpMessage.text("a", { messageId: "mine", raw: { timestamp: 2n ** 60n } })
       assert.strictEqual(yield* both(raw), raw)
     }))
 })
 
-describe("the rendering of a message", () => {
+describe("the text of a message", () => {
   it("shows the properties that are set, the headers and the body", () => {
     const message = AmqpMessage.json({ id: 1 }, {
       priority: 0,
@@ -517,13 +517,13 @@ describe("the rendering of a message", () => {
     )
   })
 
-  it("is what console.log and string conversion show", () => {
+  it("is what console.log and String() print", () => {
     const message = AmqpMessage.text("hello")
     assert.strictEqual(inspect(message), AmqpMessage.pretty(message))
     assert.strictEqual(String(message), AmqpMessage.pretty(message))
   })
 
-  it("as JSON is data", () => {
+  it("is structured data as JSON", () => {
     assert.deepStrictEqual(JSON.parse(JSON.stringify(AmqpMessage.text("hello", { headers: { a: 2n ** 60n } }))), {
       _tag: "AmqpMessage",
       properties: { contentType: "text/plain; charset=utf-8", headers: { a: "1152921504606846976n" } },
@@ -532,7 +532,7 @@ describe("the rendering of a message", () => {
     })
   })
 
-  it("shows a body that is not printable text as hexadecimal digits", () => {
+  it("shows an unprintable body as hexadecimal digits", () => {
     const lastLine = (body: Uint8Array) => AmqpMessage.pretty(AmqpMessage.make(body)).split("\n").at(-1)
     assert.strictEqual(lastLine(Uint8Array.of(0xff, 0x00)), "    0xff00")
     assert.strictEqual(lastLine(utf8("\u001b[2Jgone")), "    0x1b5b324a676f6e65")
@@ -541,7 +541,7 @@ describe("the rendering of a message", () => {
     assert.strictEqual(lastLine(utf8("")), "  empty body")
   })
 
-  it("cuts a long body between characters, and names its size", () => {
+  it("truncates a long body between characters, and shows its size", () => {
     const text = AmqpMessage.pretty(AmqpMessage.make(utf8("a" + "é".repeat(1000))))
     assert.include(text, "  body of 2001 bytes, the first 1023:")
     assert.isTrue(text.endsWith(`    a${"é".repeat(511)}`))
@@ -554,7 +554,7 @@ describe("the rendering of a message", () => {
     assert.include(AmqpMessage.pretty(AmqpMessage.text("abcdef"), { maxBodySize: 10 }), "body of 6 bytes:")
   })
 
-  it("cuts long headers, and names their size", () => {
+  it("truncates long headers, and shows their size", () => {
     const { headers } = JSON.parse(JSON.stringify(AmqpMessage.make(utf8(""), {
       headers: {
         text: "x".repeat(10_000),
@@ -570,7 +570,7 @@ describe("the rendering of a message", () => {
     assert.strictEqual(headers.table["…"], "… 936 more")
   })
 
-  it("never shows what a Redacted holds", () => {
+  it("never shows the value of a Redacted", () => {
     const message = AmqpMessage.make(
       utf8("x"),
       untyped({
@@ -584,7 +584,7 @@ describe("the rendering of a message", () => {
     }
   })
 
-  it("can't be mistaken for lines of a log, nor broken by what is in it", () => {
+  it("can't imitate log lines, whatever the message contains", () => {
     const cycle: Record<string, AmqpMessage.FieldValue> = {}
     cycle.self = cycle
     const message = AmqpMessage.make(utf8("a\r\nINFO all is well"), {
@@ -600,7 +600,7 @@ describe("the rendering of a message", () => {
   })
 })
 
-describe("options that are wrong", () => {
+describe("invalid options", () => {
   const untyped = (options: unknown) => options as never
   it.each([
     ["decode", () => AmqpMessage.decode(Schema.Json, untyped({ decompres: true })), /did you mean "decompress"/],
@@ -628,7 +628,7 @@ describe("options that are wrong", () => {
       () => AmqpMessage.pretty(AmqpMessage.text(""), { maxBodySize: -1 }),
       /maxBodySize: must be a number from 0/
     ]
-  ])("are refused when they are given: %s, case %#", (_, use, words) => {
+  ])("are refused at once: %s, case %#", (_, use, words) => {
     assert.throws(use, words)
   })
 })

@@ -4,7 +4,7 @@ import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
 import { assert, describe, it } from "@effect/vitest"
 import { pipe } from "effect/Function"
 
-/** What a description that can't be made is refused with. */
+/** The message with which an invalid description is refused. */
 const refusal = (make: () => unknown): string => {
   try {
     make()
@@ -15,10 +15,10 @@ const refusal = (make: () => unknown): string => {
     }
     throw thrown
   }
-  return assert.fail("it was made")
+  return assert.fail("it was accepted")
 }
 
-/** Options as they come from a variable of a looser type, or from JavaScript. */
+/** Options from a variable of a looser type, or from JavaScript. */
 // oxlint-disable-next-line typescript/no-explicit-any
 const loose = (options: Readonly<Record<string, unknown>>): any => options
 
@@ -28,7 +28,7 @@ const { classic, quorum, serverNamed, stream } = AmqpQueue
 const { direct, fanout, headers, topic } = AmqpExchange
 
 describe("a description", () => {
-  it("has what its options say, and the defaults of a durable queue that stays", () => {
+  it("has its options, and is durable and permanent by default", () => {
     const { bindings, pipe: _pipe, references, ...queue } = classic("q") // oxlint-disable-line typescript/unbound-method
     assert.deepStrictEqual({ ...queue }, {
       type: "classic",
@@ -49,7 +49,7 @@ describe("a description", () => {
     }
   })
 
-  it("is data that nothing changes: another binding makes another description", () => {
+  it("is immutable: adding a binding makes another description", () => {
     const queue = classic("q")
     const bound = AmqpQueue.withBinding(queue, { exchange: "x", routingKey: "a" })
     assert.isTrue(Object.isFrozen(queue) && Object.isFrozen(bound))
@@ -67,7 +67,7 @@ describe("a description", () => {
     ])
   })
 
-  it("keeps 0, false and what is empty, and leaves out what is undefined", () => {
+  it("keeps 0, false and empty values, and omits undefined ones", () => {
     const options = { messageTtl: 0, maxLength: 0, maxLengthBytes: 0, maxPriority: 0, expires: undefined }
     assert.deepStrictEqual(classic("q", { ...options, deadLetterExchange: "", deadLetterRoutingKey: "" }).arguments, {
       "x-queue-type": "classic",
@@ -82,13 +82,13 @@ describe("a description", () => {
     assert.deepStrictEqual(stream("q", { maxLengthBytes: 0 }).arguments["x-max-length-bytes"], 0)
   })
 
-  it("takes times in any unit, and sends those that are no whole number of milliseconds rounded up", () => {
+  it("accepts durations in any unit, and rounds them up to whole numbers", () => {
     const { arguments: table } = classic("q", { messageTtl: "0.2 millis", expires: { minutes: 1 } })
     assert.include(table, { "x-message-ttl": 1, "x-expires": 60_000 })
     assert.include(stream("q", { maxAge: "1500 millis" }).arguments, { "x-max-age": "2s" })
   })
 
-  it("takes further arguments by the broker's names", () => {
+  it("accepts further arguments by the broker's names", () => {
     const table = { "x-queue-mode": "lazy", "x-custom": [1, { two: null }] }
     assert.deepStrictEqual(classic("q", { arguments: table, maxLength: 1 }).arguments, {
       ...table,
@@ -101,7 +101,7 @@ describe("a description", () => {
     })
   })
 
-  it("of an exchange may be the dead-letter exchange or the alternate exchange of others", () => {
+  it("of an exchange may be the dead-letter exchange or alternate exchange of others", () => {
     const dead = fanout("dead")
     const queue = classic("q", { deadLetterExchange: dead })
     assert.deepStrictEqual(queue.arguments["x-dead-letter-exchange"], "dead")
@@ -113,8 +113,8 @@ describe("a description", () => {
   })
 })
 
-describe("what no broker would take is refused when the description is made:", () => {
-  const cases: ReadonlyArray<readonly [name: string, make: () => unknown, says: string]> = [
+describe("what no broker would accept is refused when the description is created:", () => {
+  const cases: ReadonlyArray<readonly [name: string, make: () => unknown, text: string]> = [
     ["a queue without a name", () => classic(""), "queue: must not be empty"],
     ["a quorum queue without a name", () => quorum(""), "queue: must not be empty"],
     ["a stream without a name", () => stream(""), "queue: must not be empty"],
@@ -125,31 +125,35 @@ describe("what no broker would take is refused when the description is made:", (
       `type: no broker has the exchange type "undefined"`
     ],
     ["an exchange of an empty type", () => AmqpExchange.make("x", loose({ type: "" })), `the exchange type ""`],
-    ["a typing error in a type", () => AmqpExchange.make("x", loose({ type: "topics" })), `did you mean "topic"?`],
+    ["a misspelled type", () => AmqpExchange.make("x", loose({ type: "topics" })), `did you mean "topic"?`],
     ["a type in capitals", () => AmqpExchange.make("x", loose({ type: "Fanout" })), `did you mean "fanout"?`],
     [
-      "a type of a plugin that is not said to be one",
+      "a plugin's type given as type",
       () => AmqpExchange.make("x", loose({ type: "x-delayed-message" })),
       "a type that a plugin adds is given as pluginType"
     ],
     [
-      "a type of a plugin without a name",
+      "an empty plugin type",
       () => AmqpExchange.make("x", { pluginType: "" }),
       "pluginType: must not be empty"
     ],
     [
-      "two types",
+      "a type and a plugin type",
       () => AmqpExchange.make("x", loose({ type: "topic", pluginType: "x-y" })),
       "an exchange has one type"
     ],
     ["a queue with a name over 255 bytes", () => classic(tooLong), "queue: a name holds at most 255 bytes"],
     ["an exchange with a name over 255 bytes", () => topic(tooLong), "exchange: a name holds at most 255 bytes"],
     ["a negative time to live", () => classic("q", { messageTtl: -1 }), "messageTtl: must be from 0 to 4294967295"],
-    ["an endless time to live", () => classic("q", { messageTtl: Infinity }), "messageTtl: must be from 0"],
-    ["a time to live that is no time", () => classic("q", { messageTtl: NaN }), "messageTtl: must be from 0"],
+    ["an infinite time to live", () => classic("q", { messageTtl: Infinity }), "messageTtl: must be from 0"],
+    ["a time to live that is not a number", () => classic("q", { messageTtl: NaN }), "messageTtl: must be from 0"],
     ["a time to live beyond 32 bits", () => quorum("q", { messageTtl: "50 days" }), "messageTtl: must be from 0"],
     ["a queue that expires at once", () => classic("q", { expires: 0 }), "expires: must be from 1"],
-    ["a length that is no whole number", () => classic("q", { maxLength: 1.5 }), "maxLength: must be a whole number"],
+    [
+      "a length that is not a whole number",
+      () => classic("q", { maxLength: 1.5 }),
+      "maxLength: must be a whole number"
+    ],
     ["a negative length", () => quorum("q", { maxLength: -1 }), "maxLength: must be a whole number from 0"],
     ["a negative size", () => classic("q", { maxLengthBytes: -1 }), "maxLengthBytes: must be a whole number"],
     [
@@ -164,10 +168,22 @@ describe("what no broker would take is refused when the description is made:", (
       "deliveryLimit: must be"
     ],
     ["a delivery limit that is infinite", () => quorum("q", { deliveryLimit: Infinity }), "deliveryLimit: must be"],
-    ["a group of none", () => quorum("q", { initialGroupSize: 0 }), "initialGroupSize: must be a whole number from 1"],
-    ["a stream on no node", () => stream("q", { initialGroupSize: 0 }), "initialGroupSize: must be a whole number"],
-    ["a stream that keeps nothing for any time", () => stream("q", { maxAge: 0 }), "maxAge: must be from 1 seconds"],
-    ["a segment without bytes", () => stream("q", { segmentSizeBytes: 0 }), "segmentSizeBytes: must be a whole number"],
+    [
+      "a quorum queue with an initial group of 0",
+      () => quorum("q", { initialGroupSize: 0 }),
+      "initialGroupSize: must be a whole number from 1"
+    ],
+    [
+      "a stream with an initial group of 0",
+      () => stream("q", { initialGroupSize: 0 }),
+      "initialGroupSize: must be a whole number"
+    ],
+    ["a stream with a maximum age of 0", () => stream("q", { maxAge: 0 }), "maxAge: must be from 1 seconds"],
+    [
+      "a stream with segments of 0 bytes",
+      () => stream("q", { segmentSizeBytes: 0 }),
+      "segmentSizeBytes: must be a whole number"
+    ],
     [
       "a dead-letter key without an exchange",
       () => classic("q", { deadLetterRoutingKey: "dead" }),
@@ -204,12 +220,12 @@ describe("what no broker would take is refused when the description is made:", (
       "deadLetterQueue: stands for"
     ],
     [
-      "a dead-letter queue and an exchange by its own name",
+      "a dead-letter queue and an exchange in arguments",
       () => classic("q", { deadLetterQueue: "dead", arguments: { "x-dead-letter-exchange": "x" } }),
       "arguments: x-dead-letter-exchange is given by an option too"
     ],
     [
-      "a dead-letter queue that the broker names",
+      "a server-named dead-letter queue",
       () => classic("q", { deadLetterQueue: serverNamed() }),
       "deadLetterQueue: must not be empty"
     ],
@@ -220,14 +236,14 @@ describe("what no broker would take is refused when the description is made:", (
     ],
     ...(["bogus", "5", "", "0s", "-1s", "1.5s", 5, true] as const).map((maxAge) =>
       [
-        `an x-max-age of ${JSON.stringify(maxAge)}, for which RabbitMQ may end the connection`,
+        `an x-max-age of ${JSON.stringify(maxAge)}, for which RabbitMQ may close the connection`,
         () => stream("q", { arguments: { "x-max-age": maxAge } }),
         "arguments: x-max-age must be a number and one of"
       ] as const
     ),
     ...(["bogus", "", 1] as const).map((locator) =>
       [
-        `an x-queue-master-locator of ${JSON.stringify(locator)}, for which RabbitMQ ends the connection`,
+        `an x-queue-master-locator of ${JSON.stringify(locator)}, for which RabbitMQ closes the connection`,
         () => classic("q", { arguments: { "x-queue-master-locator": locator } }),
         "arguments: x-queue-master-locator must be"
       ] as const
@@ -238,12 +254,12 @@ describe("what no broker would take is refused when the description is made:", (
       "alternateExchange: must not be"
     ],
     [
-      "an argument that an option gives too",
+      "an argument that is also given as an option",
       () => classic("q", { maxLength: 1, arguments: { "x-max-length": 2 } }),
       "arguments: x-max-length is given by an option too"
     ],
     [
-      "an argument that says another type",
+      "an argument with another queue type",
       () => classic("q", { arguments: { "x-queue-type": "quorum" } }),
       "arguments: x-queue-type is given"
     ],
@@ -268,11 +284,11 @@ describe("what no broker would take is refused when the description is made:", (
       "routingKey: a name holds"
     ]
   ]
-  for (const [name, make, says] of cases) it(name, () => assert.include(refusal(make), says))
+  for (const [name, make, text] of cases) it(name, () => assert.include(refusal(make), text))
 })
 
-describe("options of another type of queue, and unknown ones, are refused by name also when they come from a variable:", () => {
-  const cases: ReadonlyArray<readonly [make: () => unknown, says: string]> = [
+describe("unknown options and those of another queue type are refused by name, even from a variable:", () => {
+  const cases: ReadonlyArray<readonly [make: () => unknown, text: string]> = [
     [() => quorum("q", loose({ exclusive: true })), `there is no "exclusive"; it is an option of classic queues`],
     [() => quorum("q", loose({ autoDelete: true })), `there is no "autoDelete"; it is an option of classic queues`],
     [() => quorum("q", loose({ durable: false })), `there is no "durable"; it is an option of classic queues`],
@@ -302,15 +318,15 @@ describe("options of another type of queue, and unknown ones, are refused by nam
     [() => AmqpQueue.withBinding(classic("q"), loose({ exchange: "x", source: "x" })), `there is no "source"`],
     [() => AmqpExchange.withBinding(direct("x"), loose({ source: "x", exchange: "x" })), `there is no "exchange"`]
   ]
-  for (const [make, says] of cases) it(String(make), () => assert.include(refusal(make), says))
+  for (const [make, text] of cases) it(String(make), () => assert.include(refusal(make), text))
 
-  it("but not what is undefined", () => {
+  it("except undefined ones", () => {
     assert.deepStrictEqual(quorum("q", loose({ exclusive: undefined, maxLength: 1 })), quorum("q", { maxLength: 1 }))
   })
 })
 
 describe("a dead-letter queue", () => {
-  it("stands for the default exchange with its name as the key", () => {
+  it("sets the default exchange, with its name as the routing key", () => {
     for (const dead of ["dead", quorum("dead"), stream("dead")]) {
       assert.include(classic("q", { deadLetterQueue: dead }).arguments, {
         "x-dead-letter-exchange": "",
@@ -325,7 +341,7 @@ describe("a dead-letter queue", () => {
     assert.include(quorum("q", options).arguments, { "x-dead-letter-strategy": "at-least-once" })
   })
 
-  it("is part of a topology when it is described, before the queue that needs it, and only once", () => {
+  it("that is described is part of the topology once, before the queues that refer to it", () => {
     const last = classic("last")
     const dead = quorum("dead", { deadLetterQueue: last }).pipe(AmqpQueue.withBinding({ exchange: fanout("x") }))
     const { exchanges, queues } = AmqpTopology.make(
@@ -338,7 +354,7 @@ describe("a dead-letter queue", () => {
     assert.deepStrictEqual(AmqpTopology.make(classic("a", { deadLetterQueue: "dead" })).queues.length, 1)
   })
 
-  it("may have the queue as its own dead-letter queue", () => {
+  it("may dead-letter back to the queue", () => {
     const dead = classic("dead", { deadLetterQueue: "a", messageTtl: "1 minute" })
     assert.deepStrictEqual(
       AmqpTopology.make(classic("a", { deadLetterQueue: dead })).queues.map(({ name }) => name),
@@ -349,7 +365,7 @@ describe("a dead-letter queue", () => {
     assert.deepStrictEqual(AmqpTopology.make(cycle).queues.map(({ name }) => name), ["b", "a"])
   })
 
-  it("is refused when another description of its name differs", () => {
+  it("is refused when it differs from another description of the same name", () => {
     assert.include(
       refusal(() => AmqpTopology.make(classic("a", { deadLetterQueue: quorum("dead") }), classic("dead"))),
       `queue "dead" differ`
@@ -376,16 +392,16 @@ describe("a topology", () => {
     assert.deepStrictEqual(queues.map(({ name }) => name), ["orders", "dead"])
   })
 
-  it("has queues that the broker names as often as they are named", () => {
+  it("has a server-named queue as often as it is given", () => {
     const replies = serverNamed()
     assert.strictEqual(AmqpTopology.make(replies, replies, serverNamed({ maxLength: 1 })).queues.length, 3)
   })
 
-  it("is data that nothing changes", () => {
+  it("is immutable", () => {
     assert.isTrue(Object.isFrozen(AmqpTopology.make(classic("q"))))
   })
 
-  it("takes two descriptions that say the same for one", () => {
+  it("merges equal descriptions", () => {
     const bind = AmqpQueue.withBinding({ exchange: "x", routingKey: "a", arguments: { level: 1, tags: ["a"] } })
     const make = () => pipe(classic("q", { maxLength: 1, arguments: { "x-custom": { a: [1] } } }), bind)
     assert.strictEqual(AmqpTopology.make(make(), make()).queues.length, 1)
@@ -393,7 +409,7 @@ describe("a topology", () => {
     assert.strictEqual(AmqpTopology.make(exchange, topic("x", { arguments: { b: 2, a: 1 } })).exchanges.length, 1)
   })
 
-  it("refuses two descriptions of one name that differ, also where one is referred to", () => {
+  it("refuses different descriptions of the same name, including referenced ones", () => {
     const differing: ReadonlyArray<readonly [() => unknown, string]> = [
       [() => AmqpTopology.make(classic("q"), classic("q", { maxLength: 1 })), `queue "q" differ`],
       [() => AmqpTopology.make(classic("q"), quorum("q")), `queue "q" differ`],
@@ -411,6 +427,6 @@ describe("a topology", () => {
         `exchange "x" differ`
       ]
     ]
-    for (const [make, says] of differing) assert.include(refusal(make), says)
+    for (const [make, text] of differing) assert.include(refusal(make), text)
   })
 })

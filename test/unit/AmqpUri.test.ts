@@ -14,7 +14,7 @@ const parsed = (uri: string | Redacted.Redacted<string>): AmqpUri.AmqpUri => Res
 
 const errorOf = (uri: string): AmqpUri.AmqpUriError => {
   const result = AmqpUri.parse(uri)
-  if (Result.isSuccess(result)) return assert.fail(`taken as ${String(result.success)}`)
+  if (Result.isSuccess(result)) return assert.fail(`accepted as ${String(result.success)}`)
   assert.instanceOf(result.failure, AmqpUri.AmqpUriError)
   return result.failure
 }
@@ -39,15 +39,15 @@ const verified: AmqpUri.TlsParameters = {
 }
 
 const addresses: ReadonlyArray<readonly [sentence: string, uri: string, expected: Record<string, unknown>]> = [
-  ["nothing but the scheme is guest at localhost", "amqp://", {}],
+  ["a scheme alone means guest at localhost", "amqp://", {}],
   ["the scheme may be in capitals", "AMQP://broker", { host: "broker" }],
-  ["without a port amqp is 5672", "amqp://broker", { host: "broker" }],
-  ["without a port amqps is 5671", "amqps://broker", { host: "broker", port: 5671, tls: verified }],
-  ["a port stands after the host", "amqp://broker:1234", { host: "broker", port: 1234 }],
-  ["an empty port is the default", "amqp://broker:", { host: "broker" }],
+  ["without a port, amqp uses 5672", "amqp://broker", { host: "broker" }],
+  ["without a port, amqps uses 5671", "amqps://broker", { host: "broker", port: 5671, tls: verified }],
+  ["a port follows the host", "amqp://broker:1234", { host: "broker", port: 1234 }],
+  ["an empty port means the default", "amqp://broker:", { host: "broker" }],
   ["the highest port is 65535", "amqp://broker:65535", { host: "broker", port: 65535 }],
-  ["an empty host is localhost, also with a port", "amqp://:1234", { port: 1234 }],
-  ["an empty host is localhost, also with a virtual host", "amqp:///orders", { virtualHost: "orders" }],
+  ["an empty host with a port means localhost", "amqp://:1234", { port: 1234 }],
+  ["an empty host with a virtual host means localhost", "amqp:///orders", { virtualHost: "orders" }],
   ["a host keeps its case", "amqp://Broker.Example", { host: "Broker.Example" }],
   ["a host may be percent-encoded", "amqp://b%72oker", { host: "broker" }],
   ["a host may be international", "amqp://b%C3%BCro.example", { host: "büro.example" }],
@@ -62,38 +62,46 @@ const addresses: ReadonlyArray<readonly [sentence: string, uri: string, expected
   }],
   ["an IPv6 address may have a zone", "amqp://[fe80::1%25eth0]", { host: "fe80::1%eth0" }],
   ["a user without a password has the default password", "amqp://app@broker", { host: "broker", username: "app" }],
-  ["a password without a user is for an empty user", "amqp://:secret@broker", {
+  ["a password without a user means an empty user", "amqp://:secret@broker", {
     host: "broker",
     username: "",
     password: "secret"
   }],
-  ["empty user and password are empty, not guest", "amqp://:@broker", { host: "broker", username: "", password: "" }],
-  ["an empty user is empty, not guest", "amqp://@broker", { host: "broker", username: "" }],
+  ["an empty user and password are not replaced by guest", "amqp://:@broker", {
+    host: "broker",
+    username: "",
+    password: ""
+  }],
+  ["an empty user is not replaced by guest", "amqp://@broker", { host: "broker", username: "" }],
   ["S9: user and password are percent-decoded", "amqp://a%3Ab:%40%2F%3A%25%2B@broker", {
     host: "broker",
     username: "a:b",
     password: "@/:%+"
   }],
-  ["S9: a plus is a plus", "amqp://a+b:c+d@broker/e+f", {
+  ["S9: a plus sign does not mean a space", "amqp://a+b:c+d@broker/e+f", {
     host: "broker",
     username: "a+b",
     password: "c+d",
     virtualHost: "e+f"
   }],
-  ["a password may hold a plain colon", "amqp://u:a:b@broker", { host: "broker", username: "u", password: "a:b" }],
-  ["a password may hold a plain @", "amqp://u:a@b@broker", { host: "broker", username: "u", password: "a@b" }],
+  ["a password may contain an unencoded colon", "amqp://u:a:b@broker", {
+    host: "broker",
+    username: "u",
+    password: "a:b"
+  }],
+  ["a password may contain an unencoded @", "amqp://u:a@b@broker", { host: "broker", username: "u", password: "a@b" }],
   ["a path of / is the virtual host /", "amqp://broker/", { host: "broker" }],
   ["a path of /%2F is the virtual host /", "amqp://broker/%2F", { host: "broker" }],
   ["a path of /%2f is the virtual host /", "amqp://broker/%2f", { host: "broker" }],
   ["a virtual host is percent-decoded", "amqp://broker/a%2Fb%20c%40d", { host: "broker", virtualHost: "a/b c@d" }],
-  ["a virtual host of dots is no step up", "amqp://broker/..", { host: "broker", virtualHost: ".." }],
+  ["a virtual host of dots is not resolved as a path", "amqp://broker/..", { host: "broker", virtualHost: ".." }],
   ["a virtual host may be followed by a query", "amqp://broker/v?locale=de_DE", {
     host: "broker",
     virtualHost: "v",
     locale: "de_DE"
   }],
   ["a query may follow the host", "amqp://broker?locale=de_DE", { host: "broker", locale: "de_DE" }],
-  ["an empty query says nothing", "amqp://broker/?&", { host: "broker" }]
+  ["an empty query is ignored", "amqp://broker/?&", { host: "broker" }]
 ]
 
 const settings: ReadonlyArray<readonly [sentence: string, query: string, expected: Record<string, unknown>]> = [
@@ -106,13 +114,17 @@ const settings: ReadonlyArray<readonly [sentence: string, query: string, expecte
   ["frame_max may be 0", "frame_max=0", { frameMax: 0 }],
   ["connection_timeout is in milliseconds", "connection_timeout=10000", { connectTimeout: Duration.seconds(10) }],
   ["timeout is in seconds", "timeout=10", { connectTimeout: Duration.seconds(10) }],
-  ["what says the same may be repeated", "timeout=1&connection_timeout=1000", { connectTimeout: Duration.seconds(1) }],
+  ["equal settings may be repeated", "timeout=1&connection_timeout=1000", { connectTimeout: Duration.seconds(1) }],
   ["locale is a name", "locale=en_US", { locale: "en_US" }],
-  ["auth_mechanism in any case", "auth_mechanism=PLAIN", { mechanisms: ["PLAIN"] }],
-  ["auth_mechanism several times, in order", "auth_mechanism=external&auth_mechanism=plain&auth_mechanism=external", {
-    mechanisms: ["EXTERNAL", "PLAIN"]
-  }],
-  ["several parameters are several settings", "heartbeat=1&locale=x%26y%3Dz", {
+  ["auth_mechanism may be in capitals", "auth_mechanism=PLAIN", { mechanisms: ["PLAIN"] }],
+  [
+    "auth_mechanism may be repeated and keeps its order",
+    "auth_mechanism=external&auth_mechanism=plain&auth_mechanism=external",
+    {
+      mechanisms: ["EXTERNAL", "PLAIN"]
+    }
+  ],
+  ["several parameters may be given", "heartbeat=1&locale=x%26y%3Dz", {
     heartbeat: Duration.seconds(1),
     locale: "x&y=z"
   }]
@@ -141,9 +153,9 @@ const tlsSettings: ReadonlyArray<readonly [query: string, expected: Partial<Amqp
 ]
 
 const refused: ReadonlyArray<
-  readonly [sentence: string, uri: string, part: AmqpUri.AmqpUriError["part"], says: string]
+  readonly [sentence: string, uri: string, part: AmqpUri.AmqpUriError["part"], text: string]
 > = [
-  ["an empty text", "", "Scheme", "amqp:// or amqps://"],
+  ["an empty string", "", "Scheme", "amqp:// or amqps://"],
   ["no scheme", "broker:5672", "Scheme", "amqp:// or amqps://"],
   ["another scheme", "http://broker", "Scheme", "amqp:// or amqps://"],
   ["a scheme without slashes", "amqp:broker", "Scheme", "amqp:// or amqps://"],
@@ -171,8 +183,8 @@ const refused: ReadonlyArray<
   ["malformed percent-encoding in the virtual host", "amqp://broker/%2", "VirtualHost", "%25"],
   ["malformed percent-encoding in a parameter", "amqp://broker?locale=%", "Query", "%25"],
   ["two path segments", "amqp://broker/a/b", "VirtualHost", "%2F"],
-  ["a virtual host / as it is", "amqp://broker//", "VirtualHost", "%2F"],
-  ["a virtual host with an end slash", "amqp://broker/a/", "VirtualHost", "%2F"],
+  ["an unencoded / as the virtual host", "amqp://broker//", "VirtualHost", "%2F"],
+  ["a virtual host with a trailing slash", "amqp://broker/a/", "VirtualHost", "%2F"],
   ["heartbeat over 65535", "amqp://broker?heartbeat=65536", "Query", "from 0 (off) to 65535"],
   ["heartbeat with a fraction", "amqp://broker?heartbeat=1.5", "Query", "from 0 (off) to 65535"],
   ["heartbeat with a unit", "amqp://broker?heartbeat=10s", "Query", "from 0 (off) to 65535"],
@@ -184,9 +196,9 @@ const refused: ReadonlyArray<
   ["frame_max over 32 bits", "amqp://broker?frame_max=4294967296", "Query", "to 4294967295"],
   ["a timeout of 0", "amqp://broker?timeout=0", "Query", "whole seconds from 1"],
   ["a connection_timeout of 0", "amqp://broker?connection_timeout=0", "Query", "whole milliseconds from 1"],
-  ["a timeout no timer can run", "amqp://broker?connection_timeout=2147483648", "Query", "to 2147483647"],
+  ["a timeout that is too long for a timer", "amqp://broker?connection_timeout=2147483648", "Query", "to 2147483647"],
   ["an empty locale", "amqp://broker?locale=", "Query", "en_US"],
-  ["a mechanism it does not have", "amqp://broker?auth_mechanism=gssapi", "Query", "amqplain, external or anonymous"],
+  ["an unknown mechanism", "amqp://broker?auth_mechanism=gssapi", "Query", "amqplain, external or anonymous"],
   ["a parameter with two values", "amqp://broker?heartbeat=1&heartbeat=2", "Query", "contradicts"],
   [
     "two names of a parameter with two values",
@@ -195,13 +207,13 @@ const refused: ReadonlyArray<
     "keep one (cacertfile, ssl_cacert, cafile)"
   ],
   ["two timeouts that differ", "amqp://broker?timeout=1&connection_timeout=1", "Query", "connection_timeout, timeout"],
-  ["a parameter that is not known", "amqp://broker?vhost=v", "Query", "\"vhost\", but auth_mechanism, heartbeat"],
+  ["an unknown parameter", "amqp://broker?vhost=v", "Query", "\"vhost\", but auth_mechanism, heartbeat"],
   ["a parameter in capitals", "amqp://broker?Heartbeat=1", "Query", "\"Heartbeat\"; did you mean \"heartbeat\"?"],
   ["a name from Object's prototype", "amqp://broker?toString=1", "Query", "\"toString\""],
   ["TLS parameters without TLS", "amqp://broker?cacertfile=/ca.pem", "Query", "amqps://"],
-  ["an unknown way to verify", "amqps://broker?verify=maybe", "Query", "verify_peer or verify_none"],
-  ["a way to verify from Object's prototype", "amqps://broker?verify=constructor", "Query", "verify_peer"],
-  ["an unknown truth value", "amqps://broker?ssl_check_hostname=maybe", "Query", "true or false"],
+  ["an unknown value of verify", "amqps://broker?verify=maybe", "Query", "verify_peer or verify_none"],
+  ["a value of verify from Object's prototype", "amqps://broker?verify=constructor", "Query", "verify_peer"],
+  ["an unknown boolean", "amqps://broker?ssl_check_hostname=maybe", "Query", "true or false"],
   ["an empty path", "amqps://broker?certfile=", "Query", "path of a file"],
   ["a key without its certificate", "amqps://broker?keyfile=/k.pem", "Query", "certfile"],
   ["a key's password without its certificate", "amqps://broker?password=x", "Query", "certfile"]
@@ -221,18 +233,18 @@ describe("AmqpUri", () => {
       assert.deepStrictEqual(parsed(`amqps://?${query}`).tls, { ...verified, ...expected }))
   }
 
-  it("password is the passphrase of the key, not of the user", () => {
+  it("password is the passphrase of the key, not the password of the user", () => {
     const uri = parsed("amqps://?certfile=/c.pem&password=p%26q")
     const { passphrase } = uri.tls!
     assert.strictEqual(Redacted.value(passphrase!), "p&q")
     assert.strictEqual(Redacted.value(uri.password), "guest")
   })
 
-  for (const [sentence, uri, part, says] of refused) {
+  for (const [sentence, uri, part, text] of refused) {
     it(`refuses ${sentence}`, () => {
       const error = errorOf(uri)
       assert.strictEqual(error.part, part)
-      assert.include(error.message, says)
+      assert.include(error.message, text)
       assert.isFalse(error.isRetryable)
     })
   }
@@ -248,16 +260,16 @@ describe("AmqpUri", () => {
     ["ca_cert_file", "cacertfile"],
     ["certfil", "certfile"],
     ["verfiy", "verify"]
-  ])("asks whether %s means %s", (name, meant) => {
+  ])("for %s suggests %s", (name, meant) => {
     const { message } = errorOf(`amqp://broker?${name}=1`)
     assert.include(message, `there is no parameter "${name}"; did you mean "${meant}"?`)
   })
 
-  it.each(["x", "cert", "time", "port", "vhost", "toString", "maxInFlight"])("does not guess what %s means", (name) => {
+  it.each(["x", "cert", "time", "port", "vhost", "toString", "maxInFlight"])("for %s suggests nothing", (name) => {
     assert.notInclude(errorOf(`amqp://broker?${name}=1`).message, "did you mean")
   })
 
-  it("lists the TLS parameters among those that are known", () => {
+  it("lists the TLS parameters among the known ones", () => {
     const { message } = errorOf("amqp://broker?x=1")
     for (const name of ["heartbeat", "frame_max", "channel_max", "timeout", "locale", "auth_mechanism"]) {
       assert.include(message, name)
@@ -267,11 +279,11 @@ describe("AmqpUri", () => {
     }
   })
 
-  it("takes the text redacted", () => {
+  it("accepts a redacted string", () => {
     assert.strictEqual(parsed(Redacted.make("amqp://broker")).host, "broker")
   })
 
-  // Each holds `secret` where a part of the password, read wrongly, could end up in a message.
+  // Each contains `secret` where a misread part of the password could end up in a message.
   const withSecrets = [
     "amqp://user:secret%@broker",
     "amqp://user:secret/1@broker",
@@ -292,10 +304,10 @@ describe("AmqpUri", () => {
     "amqps://user:secret@broker?certfile=/c.pem&password=secret&password=other",
     "amqps://user:secret@broker?password=secret"
   ]
-  /** Where it is may be a folder with such a name. */
+  /** The project may be in a folder with such a name. */
   const projectFolder = path.join(import.meta.dirname, "../..")
   for (const uri of withSecrets) {
-    it(`tells no secret about ${uri}`, () => {
+    it(`shows no secret in the error of ${uri}`, () => {
       const error = errorOf(uri)
       for (const text of [error.message, String(error), inspect(error), JSON.stringify(error), error.stack ?? ""]) {
         assert.notInclude(text.replaceAll(projectFolder, ""), "secret")
@@ -303,11 +315,11 @@ describe("AmqpUri", () => {
     })
   }
 
-  it("tells what to write for a / in the password", () => {
+  it("says how to write a / in the password", () => {
     assert.include(errorOf("amqp://user:pass/word@broker").message, "%2F")
   })
 
-  it("masks the password and the passphrase wherever it is printed", () => {
+  it("masks the password and the passphrase when it is printed", () => {
     const uri = parsed("amqps://user:secret@broker/v?certfile=/c.pem&password=secret&heartbeat=5")
     for (const text of [String(uri), inspect(uri, { depth: 9 }), JSON.stringify(uri)]) {
       assert.notInclude(text, "secret")
@@ -324,7 +336,7 @@ describe("AmqpUri", () => {
     assert.isFalse(Equal.equals(parsed("amqp://"), parsed("amqp://:other@localhost")))
   })
 
-  // Random text is hardly ever what has a meaning in a URI, so half of it is made of that.
+  // Random text rarely has characters with a meaning in a URI, so half of it is made of these.
   const special = Arbitrary.schema(Schema.Literals([
     ..."%:/?#[]@!$&'()*+,;=\\^|<> \"`{}~.-_a0\0\n".split(""),
     "\u00e9",
@@ -339,7 +351,7 @@ describe("AmqpUri", () => {
   const name = Arbitrary.map(Arbitrary.all([special, text]), ([first, rest]) => first + rest)
 
   it.prop(
-    "S9: any user name, password and virtual host come through encodeURIComponent and back",
+    "S9: any user name, password and virtual host are parsed from their encodeURIComponent",
     [text, text, name],
     ([username, password, virtualHost]) => {
       const [u, p, v] = [username, password, virtualHost].map(encodeURIComponent)
@@ -353,7 +365,7 @@ describe("AmqpUri", () => {
     }
   )
 
-  it.prop("reads back what it writes", [text, text, name, name], ([username, password, virtualHost, path]) => {
+  it.prop("parses what it writes", [text, text, name, name], ([username, password, virtualHost, path]) => {
     const uri = Result.getOrThrow(AmqpUri.make({
       host: "fe80::1%eth0",
       port: 1,
@@ -382,7 +394,7 @@ describe("AmqpUri", () => {
     assert.isTrue(Equal.equals(parsed(AmqpUri.toRedacted(uri)), uri))
   })
 
-  it("makes the default URI of nothing, and of TLS alone its default", () => {
+  it("makes the default URI from no options, and the default TLS URI from tls alone", () => {
     assert.deepStrictEqual(shown(Result.getOrThrow(AmqpUri.make())), guest)
     assert.deepStrictEqual(shown(Result.getOrThrow(AmqpUri.make({ tls: {} }))), { ...guest, port: 5671, tls: verified })
   })
@@ -400,14 +412,14 @@ describe("AmqpUri", () => {
     ["Uri", { username: "\ud800" }]
   ]
   for (const [part, options] of badParts) {
-    it(`does not make one of ${JSON.stringify(options)}`, () => {
+    it(`refuses the options ${JSON.stringify(options)}`, () => {
       const result = AmqpUri.make(options)
       assert.isTrue(Result.isFailure(result) && result.failure.part === part)
     })
   }
 
-  // What JavaScript, or `any`, passes.
-  const untypedParts: ReadonlyArray<readonly [options: unknown, says: string]> = [
+  // JavaScript, or `any`, may pass these.
+  const untypedParts: ReadonlyArray<readonly [options: unknown, text: string]> = [
     [null, "options: must be an object"],
     ["amqp://localhost", "options: must be an object"],
     [{ host: 5 }, "host: must be a string"],
@@ -419,11 +431,11 @@ describe("AmqpUri", () => {
     [{ tls: { caFile: ["a.pem"] } }, "tls: caFile: must be a string"],
     [{ tls: { passphrase: "plain" } }, "tls: passphrase: must be a Redacted string"]
   ]
-  for (const [options, says] of untypedParts) {
-    it(`says what is wrong with ${JSON.stringify(options)}`, () => {
+  for (const [options, text] of untypedParts) {
+    it(`explains what is wrong with ${JSON.stringify(options)}`, () => {
       const result = AmqpUri.make(options as AmqpUri.Options)
-      if (Result.isSuccess(result)) return assert.fail("made one")
-      assert.include(result.failure.message, says)
+      if (Result.isSuccess(result)) return assert.fail("it was accepted")
+      assert.include(result.failure.message, text)
       assert.notInclude(inspect(result, { depth: 9 }), "plain")
     })
   }
@@ -431,7 +443,7 @@ describe("AmqpUri", () => {
   const group = Arbitrary.schema(Schema.Literals(["", "0", "1", "ff", "ABCD", "12345", "g", "1.2.3.4", "1.2.3.256"]))
   const groups = Arbitrary.array(group, { minLength: 1, maxLength: 9 })
 
-  it.prop("knows an IPv6 address as Node.js does", [groups], ([groups]) => {
+  it.prop("accepts the same IPv6 addresses as Node.js", [groups], ([groups]) => {
     const address = groups.join(":")
     assert.strictEqual(Result.isSuccess(AmqpUri.parse(`amqp://[${address}]`)), isIPv6(address), address)
   })

@@ -2,9 +2,9 @@ import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { compile } from "../support/compile.ts"
 import type { Diagnostic } from "../support/compile.ts"
 
-// That misuses are rejected is shown by `test/types`. Here: that the compiler says what to do.
+// `test/types` shows that misuses are rejected. These tests check that the compiler says what to do instead.
 
-/** The messages of the compiler for each misuse, which stands in a file of its own. */
+/** The compiler's messages for each misuse, each in its own file. */
 const messagesOf = async (name: string, imports: string, misuses: Readonly<Record<string, string>>) => {
   const files = Object.fromEntries(
     Object.entries(misuses).map(([name, misuse]) => [`${name}.ts`, `${imports}${misuse}\n`])
@@ -27,8 +27,8 @@ const imports = `
 const misuses = {
   forking: "Effect.forkChild(program)",
   "forking, in a pipe": "program.pipe(Effect.forkChild)",
-  "running several at once": "Effect.all([program, program], { concurrency: 2 })",
-  "running one for each element": "Effect.forEach([1, 2], () => program, { concurrency: 2 })",
+  "Effect.all": "Effect.all([program, program], { concurrency: 2 })",
+  "Effect.forEach": "Effect.forEach([1, 2], () => program, { concurrency: 2 })",
   racing: "Effect.race(program, program)",
   "a timeout": "Effect.timeout(program, \"1 second\")",
   caching: "Effect.cached(program)",
@@ -38,11 +38,11 @@ const misuses = {
   "providing a connection": "Effect.provide(program, {} as Layer.Layer<AmqpConnection.AmqpConnection>)",
   "a step of an Effect": "Effect.gen(function*() { yield* program })",
   "a step of a traced function": "Effect.fn(\"orders\")(function*() { yield* program })",
-  "going on after an Effect": "Effect.flatMap(Effect.void, () => program)",
-  "an Effect by its type": "const effect: Effect.Effect<unknown, unknown> = program"
+  "a step after an Effect": "Effect.flatMap(Effect.void, () => program)",
+  "an assignment to an Effect type": "const effect: Effect.Effect<unknown, unknown> = program"
 }
 
-describe("the compiler, when a channel program is taken for an Effect, says to run it:", () => {
+describe("the compiler explains that a channel program is not an Effect:", () => {
   let messages: (misuse: string) => ReadonlyArray<string>
 
   beforeAll(async () => {
@@ -64,15 +64,15 @@ const handlerImports = `
 const handlers = {
   "that returns nothing": "({ text }) => Effect.log(text)",
   "that does nothing": "() => Effect.void",
-  "that is no Effect": "({ text }) => { isValid(text) }",
+  "that is not an Effect": "({ text }) => { isValid(text) }",
   "that returns something else": "({ text }) => Effect.succeed(text)",
-  "that forgets it on one way": `({ text }) => Effect.gen(function*() {
+  "that returns nothing on one path": `({ text }) => Effect.gen(function*() {
     if (isValid(text)) return AmqpDelivery.ack
     yield* Effect.log(text)
   })`
 }
 
-describe("the compiler says what is missing of a handler", () => {
+describe("the compiler explains the error of a handler", () => {
   let messages: (misuse: string) => ReadonlyArray<string>
 
   beforeAll(async () => {

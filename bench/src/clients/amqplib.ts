@@ -1,5 +1,5 @@
 /**
- * amqplib, in its own fastest ordinary way. The socket keeps the library's default (`noDelay` off).
+ * amqplib, used in its fastest ordinary way. The socket keeps the library's default (`noDelay` off).
  */
 import * as amqplib from "amqplib"
 import { once } from "node:events"
@@ -29,8 +29,8 @@ const withConfirmChannel = (
     await measure(workload, (pass) => section(channel, pass))
   })
 
-// `publish` answers false when its buffer is full, and the documented answer to that is to wait for "drain". Only then
-// does the loop give way, so that whatever fits the buffer goes out without a turn of the event loop per message.
+// `publish` returns false when its buffer is full. As documented, the loop then waits for "drain", and only then, so that
+// what fits the buffer is sent without a turn of the event loop per message.
 const publish: Scenario = (workload) =>
   withChannel(workload, async (channel, { count, queue }) => {
     for (let published = 0; published < count; published++) {
@@ -41,8 +41,8 @@ const publish: Scenario = (workload) =>
     await channel.checkQueue(queue)
   })
 
-// The confirm comes by callback: publishing the next message from it costs less than a promise per message, and keeps
-// exactly as many on the way as concurrent awaiters would.
+// Publishing the next message from the confirm callback costs less than a promise per message, and keeps exactly as many
+// in flight as concurrent loops would.
 const publishConfirmed: Scenario = (workload) =>
   withConfirmChannel(workload, (channel, { count, queue }) =>
     new Promise((resolve, reject) => {
@@ -81,13 +81,13 @@ const consumeAck: Scenario = (workload) =>
     await new Promise<void>((resolve, reject) => {
       let received = 0
       channel.consume(queue, (message) => {
-        // null says that the server has cancelled the consumer
+        // null means that the server has cancelled the consumer
         if (message === null) return reject(new Error("the consumer was cancelled"))
         channel.ack(message)
         if (++received === count) resolve()
       }).catch(reject)
     })
-    // the broker answers this after it has handled every ack in front of it on the same channel
+    // the broker replies after it has handled all earlier acks on the same channel
     await channel.checkQueue(queue)
   })
 

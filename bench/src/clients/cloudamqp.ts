@@ -1,6 +1,6 @@
 /**
- * @cloudamqp/amqp-client, in its own fastest ordinary way: channels of `AMQPClient`, which `AMQPSession` wraps in more
- * work per message. The socket keeps the library's default (`noDelay` off).
+ * @cloudamqp/amqp-client, used in its fastest ordinary way: channels of `AMQPClient`, to which `AMQPSession` adds work
+ * per message. The socket keeps the library's default (`noDelay` off).
  */
 import type { AMQPBaseClient, AMQPChannel } from "@cloudamqp/amqp-client"
 import { AMQPClient } from "@cloudamqp/amqp-client"
@@ -32,8 +32,8 @@ const withConfirmChannel = (workload: Workload, section: (channel: AMQPChannel, 
     await measure(workload, (pass) => section(channel, pass))
   })
 
-// The promise of an unconfirmed publish resolves when the socket has taken it, and awaiting each is what the library's
-// guide does. Awaiting a thousand at once instead changed nothing beyond the noise.
+// The promise of an unconfirmed publish resolves when the socket has accepted it, and the library's guide awaits each.
+// Awaiting a thousand at once made no significant difference.
 const publish: Scenario = (workload) =>
   withChannel(workload, async (channel, { count, queue }) => {
     await sequentially(count, () => channel.basicPublish("", queue, workload.body))
@@ -54,7 +54,7 @@ const publishConfirmedBatch: Scenario = (workload) =>
       (size) => Promise.all(Array.from({ length: size }, () => channel.basicPublish("", queue, workload.body)))
     ))
 
-// The callback form spares the promise per message that the async iterator takes.
+// The callback form avoids the promise per message of the async iterator.
 const consume = (channel: AMQPChannel, { count, queue }: Pass, noAck: boolean) =>
   new Promise<void>((resolve, reject) => {
     let received = 0
@@ -69,7 +69,7 @@ const consumeAck: Scenario = (workload) =>
   withChannel(workload, async (channel, pass) => {
     await channel.prefetch(prefetch)
     await consume(channel, pass, false)
-    // the broker answers this after it has handled every ack in front of it on the same channel
+    // the broker replies after it has handled all earlier acks on the same channel
     await channel.queueDeclare(pass.queue, { passive: true })
   })
 

@@ -1,5 +1,5 @@
 /**
- * This project's client. The loops are Effects, as its users write them; `runPromise` stands around a whole scenario.
+ * This project's client. The loops are Effects, as users write them, and `runPromise` runs a whole scenario.
  */
 import { AmqpChannel, AmqpConsumer, AmqpMessage, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
 import type { AmqpConnection } from "@effect-amqp/core"
@@ -23,7 +23,7 @@ const measured = (
     stopwatch.stop()
   }).pipe(Effect.provide(NodeAmqp.layer({ ...options, url })), Effect.runPromise)
 
-// The runner ends with the close of the channel, which the broker answers after it has handled every publish.
+// The runner ends when the channel is closed, which the broker confirms after it has handled every publish.
 const publish = measured(({ count, queue }, body) => {
   const message = AmqpMessage.make(body)
   const route = { exchange: "", routingKey: queue }
@@ -64,7 +64,7 @@ const publishConfirmedBatch = measured(({ count, queue }, body) =>
   }))
 )
 
-// The stream ends with the close of its channel, which the broker answers after it has handled every ack.
+// The stream ends when its channel is closed, which the broker confirms after it has handled every ack.
 const consumeAck = measured(({ count, queue }) =>
   AmqpConsumer.stream(queue, { prefetch }).pipe(
     Stream.take(count),
@@ -87,7 +87,7 @@ const declare = measured(({ count, queue }) =>
   }))
 )
 
-// A program leases a channel that an earlier one left clean. Without idle channels it opens and closes one, as the peers do.
+// Without idle channels to reuse, each program opens and closes a channel, as the peers do.
 const channel = measured(
   ({ count }) =>
     Effect.gen(function*() {

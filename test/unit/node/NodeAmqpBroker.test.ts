@@ -1,4 +1,4 @@
-// The embedded broker as programs of other processes find it: over TCP of this machine.
+// The embedded broker as other processes use it: over TCP on this machine.
 import {
   AmqpChannel,
   AmqpConnection,
@@ -26,7 +26,7 @@ import { consume, declareQueue, publish } from "../../support/calls.ts"
 import { RawConnection } from "../../support/rawConnection.ts"
 import type { Call } from "../../support/rawConnection.ts"
 
-/** A broker on a free port until the scope ends, with a connection to it in memory. */
+/** A broker on a free port until the scope closes, and an in-memory connection to it. */
 const serving = Effect.gen(function*() {
   const broker = yield* AmqpBroker.make()
   const { host, port } = yield* Effect.provideService(
@@ -40,12 +40,12 @@ const serving = Effect.gen(function*() {
     host,
     port,
     url: `amqp://guest:guest@${host}:${port}`,
-    /** Runs what needs a connection on the one in memory. */
+    /** Provides the in-memory connection. */
     inside: Effect.provideService(AmqpConnection.AmqpConnection, inside)
   }
 })
 
-/** A connection of a stranger, which dies with the scope unless it is gone before. */
+/** A connection of another client, which is reset when the scope closes. */
 const raw = (url: string, heartbeat?: number) =>
   Effect.acquireRelease(
     Effect.promise(() => RawConnection.open(url, heartbeat)),
@@ -55,7 +55,7 @@ const raw = (url: string, heartbeat?: number) =>
 const until = <A>(look: Effect.Effect<A>, isThere: (found: A) => boolean): Effect.Effect<A> =>
   Effect.repeat(look, { until: isThere, schedule: Schedule.spaced("5 millis") })
 
-/** What is found when it has been the same for some time. */
+/** The value once it has not changed for some time. */
 const atRest = <A>(look: Effect.Effect<A>): Effect.Effect<A> =>
   Effect.gen(function*() {
     let [before, now] = [yield* look, yield* Effect.delay(look, "250 millis")]
@@ -63,7 +63,7 @@ const atRest = <A>(look: Effect.Effect<A>): Effect.Effect<A> =>
     return now
   })
 
-/** How many messages nobody received. */
+/** The number of messages that no consumer has received. */
 const ready = (broker: AmqpBroker.AmqpBroker["Service"]): Effect.Effect<number> =>
   Effect.map(broker.queues(), (queues) => queues.reduce((sum, { messagesReady }) => sum + messagesReady, 0))
 
@@ -72,7 +72,7 @@ const connectionCount = (broker: AmqpBroker.AmqpBroker["Service"]): Effect.Effec
 
 const queue = AmqpQueue.classic("q")
 
-/** Much more than all the buffers between two programs hold, in messages of a MiB. */
+/** In messages of 1 MiB, much more than all the buffers between two programs hold. */
 const many = 64
 
 const publishMany = AmqpChannel.confirmed(AmqpChannel.gen(function*() {
@@ -84,7 +84,7 @@ const publishMany = AmqpChannel.confirmed(AmqpChannel.gen(function*() {
 const getMessage = (noAck: boolean): Call => ({ method: { _tag: "basic.get", queue: "q", noAck } })
 
 describe("clients over TCP", () => {
-  it.live("are several at once, and share what there is", () =>
+  it.live("may connect concurrently and share queues", () =>
     Effect.gen(function*() {
       const { broker, inside, url } = yield* serving
       yield* AmqpChannel.run(AmqpQueue.declare(queue)).pipe(inside)
@@ -111,7 +111,7 @@ describe("clients over TCP", () => {
       assert.strictEqual(yield* until(connectionCount(broker), (count) => count === 1), 1)
     }))
 
-  it.live("get and send messages of many frames unharmed", () =>
+  it.live("send and receive messages of many frames unchanged", () =>
     Effect.gen(function*() {
       const { url } = yield* serving
       const body = new Uint8Array(12 * 1024 * 1024)
@@ -124,7 +124,7 @@ describe("clients over TCP", () => {
       assert.isTrue(Buffer.from(body).equals(Option.getOrThrow(received)))
     }))
 
-  it.live("that do not read keep their messages in the queue, and get them when they read on", () =>
+  it.live("that do not read leave their messages in the queue, and get them when they read again", () =>
     Effect.gen(function*() {
       const { broker, inside, url } = yield* serving
       yield* inside(publishMany)
@@ -138,10 +138,10 @@ describe("clients over TCP", () => {
       assert.strictEqual(yield* ready(broker), 0)
     }))
 
-  it.live("that do not read answers are asked nothing more, and others do not wait for them", () =>
+  it.live("that do not read replies are no longer read, and do not delay others", () =>
     Effect.gen(function*() {
       const { inside, url } = yield* serving
-      // Long names make for long answers, so that it takes fewer to fill the buffers on the way.
+      // Long names make long replies, so that fewer of them fill the buffers.
       const name = "q".repeat(255)
       yield* AmqpChannel.run(AmqpQueue.declare(AmqpQueue.classic(name, { durable: false }))).pipe(inside)
       const client = yield* raw(url)
@@ -155,13 +155,13 @@ describe("clients over TCP", () => {
       yield* Effect.promise(() => client.expect("queue.declare-ok", count))
     }))
 
-  it.live("that publish to a broker without room are not read, and lose nothing", () =>
+  it.live("that publish to a blocked broker are not read, and lose no message", () =>
     Effect.gen(function*() {
       const { broker, inside, url } = yield* serving
       yield* AmqpChannel.run(AmqpQueue.declare(queue)).pipe(inside)
       const client = yield* raw(url)
       yield* broker.block("low on memory")
-      // Far more than all buffers on the way hold.
+      // Far more than all buffers hold.
       const count = 100_000
       client.post(publish("", "q", { messageId: "x".repeat(255) }), count)
       yield* until(ready(broker), (count) => count > 0)
@@ -172,7 +172,7 @@ describe("clients over TCP", () => {
       assert.strictEqual(yield* until(ready(broker), (found) => found === count), count)
     }))
 
-  it.live("that die without a word are forgotten, also by a broker without room, and their messages come again", () =>
+  it.live("that disconnect without a close are removed, even by a blocked broker, and their messages are requeued", () =>
     Effect.gen(function*() {
       const { broker, inside, url } = yield* serving
       yield* AmqpChannel.run(AmqpQueue.declare(queue)).pipe(inside)
@@ -190,11 +190,11 @@ describe("clients over TCP", () => {
       assert.lengthOf(others, 0)
     }))
 
-  it.effect("that are silent for two heartbeats are taken for dead", () =>
+  it.effect("that are silent for two heartbeat intervals are disconnected", () =>
     Effect.gen(function*() {
       const { broker, url } = yield* serving
       const client = yield* raw(url, 10)
-      // The handshake was something in the first interval.
+      // The handshake was traffic in the first interval.
       yield* TestClock.adjust("29 seconds")
       assert.strictEqual(yield* connectionCount(broker), 2)
       yield* TestClock.adjust("1 second")
@@ -202,7 +202,7 @@ describe("clients over TCP", () => {
       assert.strictEqual(yield* connectionCount(broker), 1)
     }))
 
-  it.live("that speak another protocol are told which one is spoken here", () =>
+  it.live("that use another protocol get the protocol header of AMQP 0-9-1", () =>
     Effect.gen(function*() {
       const { broker, host, port } = yield* serving
       const answer = yield* Effect.promise(async () => {
@@ -217,12 +217,12 @@ describe("clients over TCP", () => {
 })
 
 describe("a port", () => {
-  it.live("is closed with its connections at the end of the scope", () =>
+  it.live("is closed with its connections when the scope closes", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const { port, url } = yield* Scope.provide(serving, scope)
       const clients = [yield* raw(url), yield* raw(url)]
-      // One in the middle of things, and one that has not said a word.
+      // One has published, and one has not started the handshake.
       clients[0].post(publish("", "nowhere"))
       const silent = net.connect(port, "127.0.0.1")
       yield* Effect.promise(() => once(silent, "connect"))
@@ -234,7 +234,7 @@ describe("a port", () => {
       assert.strictEqual(error.code, "ECONNREFUSED")
     }))
 
-  it.live("is a free one when it is 0, and then the one that is asked for, for programs of this machine", () =>
+  it.live("is chosen by the system if it is 0, and is open on this machine only", () =>
     Effect.gen(function*() {
       const { host, port } = yield* Effect.scoped(serving)
       assert.strictEqual(host, "127.0.0.1")
@@ -251,7 +251,7 @@ describe("a port", () => {
       assert.deepStrictEqual(names, ["client"])
     }))
 
-  it.live("that is in use is an error with a type", () =>
+  it.live("that is in use fails with a SocketServerError", () =>
     Effect.gen(function*() {
       const { port } = yield* serving
       const error = yield* Effect.flip(Layer.build(NodeAmqpBroker.layer({ port })))
@@ -260,7 +260,7 @@ describe("a port", () => {
     }))
 
   it.live.each([-1, 65_536, 1.5, Number.NaN])(
-    "that is none is an error with a type: %d",
+    "that is invalid fails with a SocketServerError: %d",
     (port) =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(Layer.build(NodeAmqpBroker.layer({ port })))
@@ -269,7 +269,7 @@ describe("a port", () => {
       })
   )
 
-  it.live("of another machine is an error with a type", () =>
+  it.live("of another machine fails with a SocketServerError", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Layer.build(NodeAmqpBroker.layer({ host: "192.0.2.1", port: 0 })))
       assert.include(String(error.reason.cause), "EADDRNOTAVAIL")

@@ -2,10 +2,10 @@ import * as crypto from "node:crypto"
 import * as net from "node:net"
 
 /**
- * Makes X.509 certificates (RFC 5280) for tests, so that none with an end date is kept and no program is needed.
+ * Issues X.509 certificates (RFC 5280) for tests, so that no expiring one is stored and no program is needed.
  */
 
-/** A certificate and its key in PEM format, and what is needed to issue others with it. */
+/** A certificate and its key in PEM format, with the name to issue others. */
 export interface Identity {
   readonly name: string
   readonly cert: string
@@ -48,7 +48,7 @@ const pem = (bytes: Buffer): string => {
 
 const day = 86_400_000
 
-/** A new key with a certificate for the hosts, by default valid, and signed with its own key. */
+/** A new key with a certificate for the hosts, by default valid and self-signed. */
 export const issue = (
   name: string,
   options: { readonly hosts?: ReadonlyArray<string>; readonly issuer?: Identity; readonly daysLeft?: number } = {}

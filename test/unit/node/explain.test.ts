@@ -16,12 +16,12 @@ describe("an explained error", () => {
     assert.strictEqual(error.cause, cause)
   })
 
-  it("has nothing to add to an error it does not know", () => {
+  it("adds nothing to an unknown error", () => {
     assert.strictEqual(explain("broker:5672", coded("EOTHER", "read EOTHER")).message, "broker:5672: read EOTHER")
     assert.strictEqual(explain("broker:5672", new Error("odd")).message, "broker:5672: odd")
   })
 
-  it("tells the errors of all addresses of a name", () => {
+  it("includes the errors of all addresses of a host name", () => {
     const errors = [
       coded("ECONNREFUSED", "connect ECONNREFUSED ::1:5672"),
       coded("ECONNREFUSED", "connect ECONNREFUSED 127.0.0.1:5672")
@@ -40,7 +40,7 @@ describe("an explained error", () => {
     ["ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE", "ssl/tls alert bad certificate"]
   ] as const
   for (const [code, reason] of refusals) {
-    it(`S3: tells ${code} as a refusal of the client certificate, in OpenSSL's words without its addresses`, () => {
+    it(`S3: explains ${code} as a refused client certificate, with OpenSSL's text but no memory addresses`, () => {
       const { message } = explain(
         "broker:5671",
         coded(code, `402D02DAD17F0000:error:0A000418:${reason}:77:`, { reason })
@@ -50,7 +50,7 @@ describe("an explained error", () => {
     })
   }
 
-  it("tells anything that was thrown", () => {
+  it("has a message for anything that was thrown", () => {
     assert.strictEqual(messageOf(coded("ECODE", "")), "ECODE")
     assert.strictEqual(messageOf(new TypeError()), "TypeError")
     assert.strictEqual(messageOf("text"), "text")

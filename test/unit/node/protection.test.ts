@@ -6,7 +6,7 @@ import * as Result from "effect/Result"
 const levelOf = (url: string, acceptsAnyCertificate?: boolean) =>
   protectionOf(Result.getOrThrow(AmqpUri.parse(url)), acceptsAnyCertificate).level
 
-describe("how well a URL keeps a password", () => {
+describe("the protection level of a URL", () => {
   for (
     const host of [
       "localhost",
@@ -19,11 +19,11 @@ describe("how well a URL keeps a password", () => {
       "[0:0::1]"
     ]
   ) {
-    it(`${host} is this machine`, () => assert.strictEqual(levelOf(`amqp://${host}`), "Local"))
+    it(`is Local for ${host}`, () => assert.strictEqual(levelOf(`amqp://${host}`), "Local"))
   }
 
   for (const host of ["[::ffff:127.0.0.1]", "[::ffff:7f00:1]"]) {
-    it(`${host} is an IPv4 address of this machine`, () => assert.strictEqual(levelOf(`amqp://${host}`), "Local"))
+    it(`is Local for the IPv4-mapped address ${host}`, () => assert.strictEqual(levelOf(`amqp://${host}`), "Local"))
   }
 
   for (
@@ -38,10 +38,10 @@ describe("how well a URL keeps a password", () => {
       "0.0.0.0"
     ]
   ) {
-    it(`${host} is another machine`, () => assert.strictEqual(levelOf(`amqp://${host}`), "None"))
+    it(`is None for ${host}`, () => assert.strictEqual(levelOf(`amqp://${host}`), "None"))
   }
 
-  it("TLS protects it, unless any certificate will do", () => {
+  it("is Verified with TLS, unless any certificate is accepted", () => {
     assert.strictEqual(levelOf("amqps://rabbit"), "Verified")
     assert.strictEqual(levelOf("amqps://rabbit?verify=verify_none"), "Unverified")
     assert.strictEqual(levelOf("amqps://rabbit", true), "Unverified")
@@ -49,7 +49,7 @@ describe("how well a URL keeps a password", () => {
     assert.strictEqual(levelOf("amqps://localhost?verify=verify_none"), "Local")
   })
 
-  it("names the broker as a URL does, without its credentials", () => {
+  it("comes with the broker's host and port, without credentials", () => {
     const uri = Result.getOrThrow(AmqpUri.parse("amqp://user:secret@[2001:db8::1]:1234"))
     assert.strictEqual(protectionOf(uri).peer, "[2001:db8::1]:1234")
   })

@@ -26,7 +26,7 @@ interface Listening {
   readonly connections: ReadonlyArray<net.Socket>
 }
 
-/** A server on a free port of this machine that answers each chunk with the same, until the scope closes. */
+/** A server on a free port of this machine that echoes each chunk, until the scope closes. */
 const listening = (
   start: (onConnection: (socket: net.Socket) => void) => net.Server,
   onConnection: (socket: net.Socket) => void = (socket) => void socket.pipe(socket)
@@ -63,7 +63,7 @@ const temporaryFolder = Effect.acquireRelease(
   (folder) => Effect.sync(() => fs.rmSync(folder, { recursive: true }))
 )
 
-/** Writes files into a folder of the test's own and answers their paths. */
+/** Writes files into a temporary folder and returns their paths. */
 const filesOf = <const Name extends string>(contents: Readonly<Record<Name, string>>) =>
   Effect.map(temporaryFolder, (folder) => {
     const entries = Object.entries<string>(contents).map(([name, content]) => {
@@ -78,7 +78,7 @@ const parsed = (url: string): AmqpUri.AmqpUri => Result.getOrThrow(AmqpUri.parse
 
 const socketTo = (url: string, options?: NodeAmqp.TlsOptions) => NodeAmqp.makeSocket(parsed(url), options)
 
-/** Connects, sends a text and answers what comes back. */
+/** Connects, sends a text and returns the reply. */
 const echo = (socket: Socket.Socket): Effect.Effect<string, Socket.SocketError> =>
   Effect.scoped(Effect.gen(function*() {
     const { pull } = yield* socket.reader
@@ -87,7 +87,7 @@ const echo = (socket: Socket.Socket): Effect.Effect<string, Socket.SocketError> 
     return (yield* pull).map((chunk) => Buffer.from(chunk).toString()).join("")
   }))
 
-/** Waits for what the other side of a connection sees. The test's own time limit bounds it. */
+/** Waits for a condition, for at most the test's timeout. */
 const until = (condition: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => condition() ? Effect.void : Effect.delay(until(condition), "5 millis"))
 
@@ -102,8 +102,8 @@ const failureOf = (url: string, options?: NodeAmqp.TlsOptions) =>
 const authority = issue("test authority")
 const server = issue("test server", { hosts: ["localhost", "127.0.0.1"], issuer: authority })
 const elsewhere = issue("test server elsewhere", { hosts: ["elsewhere.example"], issuer: authority })
-const expired = issue("test server of old", { hosts: ["localhost"], issuer: authority, daysLeft: -1 })
-const selfSigned = issue("test server by itself", { hosts: ["localhost"] })
+const expired = issue("expired test server", { hosts: ["localhost"], issuer: authority, daysLeft: -1 })
+const selfSigned = issue("self-signed test server", { hosts: ["localhost"] })
 const client = issue("test client", { hosts: ["client.example"], issuer: authority })
 
 const caFile = Effect.map(filesOf({ ca: authority.cert }), ({ ca }) => encodeURIComponent(ca))
@@ -111,16 +111,16 @@ const caFile = Effect.map(filesOf({ ca: authority.cert }), ({ ca }) => encodeURI
 const serving = ({ cert, key }: Identity, options?: tls.TlsOptions) => tlsServer({ cert, key, ...options })
 
 describe("a socket to a URL", () => {
-  it.live("carries bytes over TCP", () =>
+  it.live("sends and receives bytes over TCP", () =>
     Effect.gen(function*() {
       const { port } = yield* tcpServer
       assert.strictEqual(yield* Effect.flatMap(socketTo(`amqp://127.0.0.1:${port}`), echo), "hello")
     }))
 
-  it.live("sends nothing late to fill a packet", () =>
+  it.live("disables Nagle's algorithm", () =>
     Effect.gen(function*() {
       const { port } = yield* tcpServer
-      // What a socket was told can't be asked of it. The servers of these tests are not, so it is the client's.
+      // A socket does not report the option. Of the sockets in this test, only the client's sets it.
       const setNoDelay = yield* Effect.acquireRelease(
         Effect.sync(() => vi.spyOn(net.Socket.prototype, "setNoDelay")),
         (spy) => Effect.sync(() => spy.mockRestore())
@@ -129,7 +129,7 @@ describe("a socket to a URL", () => {
       assert.deepStrictEqual(setNoDelay.mock.calls.at(-1), [true])
     }))
 
-  it.live("connects anew each time it is read", () =>
+  it.live("makes a new connection each time it is read", () =>
     Effect.gen(function*() {
       const { connections, port } = yield* tcpServer
       const socket = yield* socketTo(`amqp://127.0.0.1:${port}`)
@@ -138,7 +138,7 @@ describe("a socket to a URL", () => {
       assert.lengthOf(connections, 2)
     }))
 
-  it.live("says that nothing listens at a port", () =>
+  it.live("reports that nothing listens on the port", () =>
     Effect.gen(function*() {
       const { port } = yield* Effect.scoped(tcpServer)
       const message = yield* failureOf(`amqp://user:secret@127.0.0.1:${port}`)
@@ -147,7 +147,7 @@ describe("a socket to a URL", () => {
       assert.notInclude(message, "secret")
     }))
 
-  it.live("says that a name does not resolve", () =>
+  it.live("reports that the host name does not resolve", () =>
     Effect.gen(function*() {
       const message = yield* failureOf("amqp://broker.invalid")
       assert.match(message, /^broker\.invalid:5672: getaddrinfo (ENOTFOUND|EAI_AGAIN) broker\.invalid \(the name/)
@@ -166,7 +166,7 @@ describe("a socket to a URL", () => {
       yield* until(() => connections.every(({ destroyed }) => destroyed))
     }))
 
-  it.live("S4: a TLS handshake that stalls is given up after the connect timeout, and its connection destroyed", () =>
+  it.live("S4: ends a stalled TLS handshake after the connect timeout, and destroys its connection", () =>
     Effect.gen(function*() {
       const { connections, port } = yield* listening(
         (onConnection) => net.createServer(onConnection),
@@ -181,7 +181,7 @@ describe("a socket to a URL", () => {
       yield* until(() => connections.length === 1 && connections.every(({ destroyed }) => destroyed))
     }))
 
-  it.live("W2: is gone a second after its scope, also when the peer does not read", () =>
+  it.live("W2: is destroyed a second after its scope closes, even if the peer does not read", () =>
     Effect.gen(function*() {
       const sent = 64 * 1024 * 1024
       const { connections, port } = yield* listening(
@@ -204,7 +204,7 @@ describe("a socket to a URL", () => {
 })
 
 describe("a socket to a URL with TLS", () => {
-  it.live("carries bytes, trusting the authority of cacertfile", () =>
+  it.live("trusts the authority in cacertfile", () =>
     Effect.gen(function*() {
       const { connections, port } = yield* serving(server)
       const url = `amqps://localhost:${port}?cacertfile=${yield* caFile}`
@@ -212,7 +212,7 @@ describe("a socket to a URL with TLS", () => {
       assert.strictEqual((connections[0] as tls.TLSSocket).servername, "localhost") // a TLS server has no other kind
     }))
 
-  it.live("names no server when the host is an IP address, and verifies the address", () =>
+  it.live("sends no server name if the host is an IP address, and verifies the address", () =>
     Effect.gen(function*() {
       const { connections, port } = yield* serving(server)
       const ca = yield* caFile
@@ -222,7 +222,7 @@ describe("a socket to a URL with TLS", () => {
       assert.include(yield* failureOf(`amqps://127.0.0.1:${other.port}?cacertfile=${ca}`), "server_name_indication")
     }))
 
-  it.live("trusts the authorities in the folder of capath", () =>
+  it.live("trusts the authorities in the folder capath", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(server)
       const { folder } = yield* filesOf({ one: selfSigned.cert, two: authority.cert, key: server.key, readme: "text" })
@@ -247,13 +247,13 @@ describe("a socket to a URL with TLS", () => {
       assert.match(yield* failureOf(`amqps://localhost:${port}`), /authority that is not known here.*cacertfile=/)
     }))
 
-  it.live("S1: refuses a certificate that has expired", () =>
+  it.live("S1: refuses an expired certificate", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(expired)
       assert.include(yield* failureOf(`amqps://localhost:${port}?cacertfile=${yield* caFile}`), "has expired")
     }))
 
-  it.live("S2: refuses a certificate for another host, unless the URL names that one", () =>
+  it.live("S2: refuses a certificate for another host, unless the URL names that host", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(elsewhere)
       const url = `amqps://localhost:${port}?cacertfile=${yield* caFile}`
@@ -265,7 +265,7 @@ describe("a socket to a URL with TLS", () => {
       assert.strictEqual(yield* Effect.flatMap(socketTo(named), echo), "hello")
     }))
 
-  it.live("server_name_indication=disable names no server and still verifies the host", () =>
+  it.live("with server_name_indication=disable sends no server name and still verifies the host", () =>
     Effect.gen(function*() {
       const { connections, port } = yield* serving(server)
       const url = `amqps://localhost:${port}?cacertfile=${yield* caFile}&server_name_indication=disable`
@@ -273,7 +273,7 @@ describe("a socket to a URL with TLS", () => {
       assert.isFalse((connections[0] as tls.TLSSocket).servername) // a TLS server has no other kind
     }))
 
-  it.live("ssl_check_hostname=false takes a certificate for another host, but none of an unknown authority", () =>
+  it.live("with ssl_check_hostname=false accepts a certificate for another host, but not of an unknown authority", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(elsewhere)
       const url = `amqps://localhost:${port}?ssl_check_hostname=false`
@@ -281,14 +281,14 @@ describe("a socket to a URL with TLS", () => {
       assert.strictEqual(yield* Effect.flatMap(socketTo(`${url}&cacertfile=${yield* caFile}`), echo), "hello")
     }))
 
-  it.live("verify=verify_none takes any certificate", () =>
+  it.live("with verify=verify_none accepts any certificate", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(expired)
       const url = `amqps://127.0.0.1:${port}?verify=verify_none`
       assert.strictEqual(yield* Effect.flatMap(socketTo(url), echo), "hello")
     }))
 
-  it.live("S3: says that the server wants a client certificate, in TLS 1.2 and 1.3", () =>
+  it.live("S3: reports that the server requires a client certificate, with TLS 1.2 and 1.3", () =>
     Effect.gen(function*() {
       const ca = yield* caFile
       for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
@@ -300,7 +300,7 @@ describe("a socket to a URL with TLS", () => {
       }
     }))
 
-  it.live("presents the certificate of certfile, its key in that file or in keyfile, plain or encrypted", () =>
+  it.live("presents the certificate in certfile, with its key there or in keyfile, plain or encrypted", () =>
     Effect.gen(function*() {
       const subjects: Array<unknown> = []
       const { port } = yield* listening(
@@ -333,7 +333,7 @@ describe("a socket to a URL with TLS", () => {
       assert.match(wrong, /certfile.*keyfile.*password/)
     }))
 
-  it.live("takes a passphrase as an option, and keeps neither it nor the key where anything prints them", () =>
+  it.live("accepts a passphrase as an option, and keeps neither it nor the key where they could be printed", () =>
     Effect.gen(function*() {
       const { connections, port } = yield* serving(server, { ca: authority.cert, requestCert: true })
       const passphrase = `passphrase-${crypto.randomUUID()}`
@@ -348,10 +348,10 @@ describe("a socket to a URL with TLS", () => {
         yield* Effect.flatMap(socket.writer, ({ write }) => write("hello"))
         yield* pull
         const inUse = instancesOf(tls.TLSSocket)
-        assert.isAbove(inUse.length, connections.length, "that of the client is among them")
+        assert.isAbove(inUse.length, connections.length, "the client's socket is among them")
         assertUnreachable({ inUse, socket }, passphrase, lines[1])
       }
-      // As a program in JavaScript may have it: Node.js shows what it can't take.
+      // JavaScript may pass this, and Node.js prints a value that it refuses.
       const pin = 123_456_789
       const unusable = yield* Effect.flip(
         Effect.scoped(
@@ -374,7 +374,7 @@ describe("a socket to a URL with TLS", () => {
       assert.strictEqual(yield* echo(socket), "hello")
     }))
 
-  it.live("names the parameter whose file is missing or holds no certificate", () =>
+  it.live("names the parameter whose file is missing or has no certificate", () =>
     Effect.gen(function*() {
       const { folder, key, text } = yield* filesOf({ key: client.key, text: "no certificate" })
       const url = "amqps://localhost:1"
@@ -386,7 +386,7 @@ describe("a socket to a URL with TLS", () => {
       assert.include(yield* failureOf(`${url}?certfile=${encodeURIComponent(key)}`), `in '${key}'`)
     }))
 
-  it.live("H4: says that the server does not speak TLS", () =>
+  it.live("H4: reports that the server does not speak TLS", () =>
     Effect.gen(function*() {
       for (const answer of ["AMQP\0\0\x09\x01", "HTTP/1.1 400 Bad Request\r\n\r\n"]) {
         const { port } = yield* listening((onConnection) => net.createServer(onConnection), (socket) => {
@@ -396,13 +396,13 @@ describe("a socket to a URL with TLS", () => {
       }
     }))
 
-  it.live("H4: says that the server hung up", () =>
+  it.live("H4: reports that the server closed the connection", () =>
     Effect.gen(function*() {
       const { port } = yield* listening((onConnection) => net.createServer(onConnection), (socket) => socket.destroy())
       assert.match(yield* failureOf(`amqps://localhost:${port}`), /TLS/)
     }))
 
-  it.live("takes no version of TLS before 1.2, unless the options say so", () =>
+  it.live("refuses TLS versions before 1.2, unless the options allow them", () =>
     Effect.gen(function*() {
       const old: tls.TlsOptions = { minVersion: "TLSv1.1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" }
       const { port } = yield* serving(server, old)
@@ -412,12 +412,12 @@ describe("a socket to a URL with TLS", () => {
       assert.strictEqual(yield* Effect.flatMap(taking, echo), "hello")
     }))
 
-  it.live("S1: neither an environment variable nor an option in disguise turns verification off", () =>
+  it.live("S1: verifies certificates despite NODE_TLS_REJECT_UNAUTHORIZED and rejectUnauthorized", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(server)
       const url = `amqps://localhost:${port}`
-      const disguised = { servername: "localhost", rejectUnauthorized: false }
-      assert.include(yield* failureOf(url, disguised), "authority")
+      const options = { servername: "localhost", rejectUnauthorized: false }
+      assert.include(yield* failureOf(url, options), "authority")
       yield* Effect.acquireUseRelease(
         Effect.sync(() => process.env["NODE_TLS_REJECT_UNAUTHORIZED"] = "0"),
         () => Effect.map(failureOf(url), (message) => assert.include(message, "authority")),
@@ -425,17 +425,17 @@ describe("a socket to a URL with TLS", () => {
       )
     }))
 
-  it.live("dangerouslyAcceptAnyCertificate is true or false, and nothing else that may be meant as no", () =>
+  it.live("refuses anything but true or false for dangerouslyAcceptAnyCertificate", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(expired)
       for (const value of ["false", "no", 1, 0, null, {}]) {
-        // As from a configuration in JavaScript.
+        // A configuration in JavaScript may have these.
         const options = { dangerouslyAcceptAnyCertificate: value as unknown as boolean }
         assert.include(yield* failureOf(`amqps://127.0.0.1:${port}`, options), "must be true or false")
       }
     }))
 
-  it.live("dangerouslyAcceptAnyCertificate takes any certificate, and false takes it back from the URL", () =>
+  it.live("with dangerouslyAcceptAnyCertificate accepts any certificate, and with false overrides verify_none", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(expired)
       const url = `amqps://127.0.0.1:${port}`
@@ -445,7 +445,7 @@ describe("a socket to a URL with TLS", () => {
       assert.include(yield* failureOf(`${url}?verify=verify_none`, safe), "expired")
     }))
 
-  it.live("lets the options win over the URL", () =>
+  it.live("prefers the options to the URL", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(server)
       const { ca } = yield* filesOf({ ca: selfSigned.cert })
@@ -457,7 +457,7 @@ describe("a socket to a URL with TLS", () => {
 })
 
 describe("the layer of a socket", () => {
-  it.live("provides a socket to a URL, given as a text, redacted, parsed, or as a copy of one with other parts", () =>
+  it.live("provides a socket to a URL that is a string, redacted, parsed, or a modified copy", () =>
     Effect.gen(function*() {
       const { port } = yield* tcpServer
       const url = `amqp://127.0.0.1:${port}`
@@ -468,7 +468,7 @@ describe("the layer of a socket", () => {
       }
     }))
 
-  it.effect("tells how well it keeps a password", () =>
+  it.effect("provides the protection level", () =>
     Effect.gen(function*() {
       for (
         const [options, level] of [
@@ -483,7 +483,7 @@ describe("the layer of a socket", () => {
       }
     }))
 
-  it.effect("fails with an AmqpUriError for a URL that is not valid, and for TLS options without TLS", () =>
+  it.effect("fails with an AmqpUriError for an invalid URL, and for TLS options without TLS", () =>
     Effect.gen(function*() {
       const copy = Object.assign({}, parsed("amqp://user:secret@broker"), { port: 0 })
       for (

@@ -5,7 +5,7 @@ import { wire } from "../../fixtures/wire.ts"
 import { assertProtocolError, concat, readerOf, shortText, written } from "./support.ts"
 
 describe("ByteReader", () => {
-  it("C7: a read past the end is refused, whatever is read", () => {
+  it("C7: refuses to read past the end, whatever the type", () => {
     const reads: ReadonlyArray<readonly [string, (reader: ByteReader) => unknown]> = [
       ["", (reader) => reader.octet()],
       ["00", (reader) => reader.short()],
@@ -27,7 +27,7 @@ describe("ByteReader", () => {
     for (const [bytes, read] of reads) assertProtocolError(502, () => read(readerOf(wire(bytes))))
   })
 
-  it("C7: a length of 2^32 - 1 is refused before anything is allocated for it", () => {
+  it("C7: refuses a length of 2^32 - 1 before allocating memory for it", () => {
     for (const read of ["longString", "longText", "longTextOrBytes"] as const) {
       assertProtocolError(502, () => readerOf(wire("ffffffff 61"))[read]())
     }
@@ -39,7 +39,7 @@ describe("ByteReader", () => {
     assertProtocolError(502, () => reader.shortString())
   })
 
-  it("keeps to the range of a nested value, and to the outer one after it", () => {
+  it("stays within the range of a nested value, and then within the outer one", () => {
     const reader = readerOf(wire("01 0203"))
     const outer = reader.enter(1)
     assert.strictEqual(reader.octet(), 1)
@@ -49,12 +49,12 @@ describe("ByteReader", () => {
     assertProtocolError(502, () => reader.enter(1))
   })
 
-  it("answers plain byte arrays also when it reads from a subclass", () => {
+  it("returns plain byte arrays, even when it reads from a subclass", () => {
     const reader = readerOf(Buffer.from(wire(`00000001"a"`)))
     assert.strictEqual(Object.getPrototypeOf(reader.longString()), Uint8Array.prototype)
   })
 
-  it("answers bytes as a view, not as a copy", () => {
+  it("returns bytes as a view, not as a copy", () => {
     const chunk = wire(`ff 00000002"ab"`)
     const reader = new ByteReader()
     reader.reset(chunk, 1)
@@ -63,7 +63,7 @@ describe("ByteReader", () => {
     assert.strictEqual(bytes.byteOffset, 5)
   })
 
-  it("reads bytes of a short string that are not UTF-8 as surrogates that stand for them", () => {
+  it("reads invalid UTF-8 in a short string as surrogates that represent the bytes", () => {
     assert.strictEqual(readerOf(wire("03 61ff62")).shortString(), "a\udcffb")
   })
 
@@ -71,7 +71,7 @@ describe("ByteReader", () => {
     assert.strictEqual(readerOf(wire("04 efbbbf61")).shortString(), "\ufeffa")
   })
 
-  it("does not take the bytes of one string for the characters of another", () => {
+  it("does not confuse the bytes of one string with the characters of another", () => {
     const reader = new ByteReader()
     // The characters of the first have the codes of the bytes of the second.
     const first = written((writer) => writer.shortString("Ã©"))
@@ -85,7 +85,7 @@ describe("ByteReader", () => {
   })
 
   it.prop(
-    "reads the same strings again and again as they are",
+    "reads repeated strings unchanged",
     [Arbitrary.array(shortText, { maxLength: 20 })],
     ([texts]) => {
       const all = [...texts, ...texts.map((text) => text.slice(0, 40) + "."), ...texts]
@@ -95,7 +95,7 @@ describe("ByteReader", () => {
     }
   )
 
-  it("tells apart thousands of names of one pattern", () => {
+  it("distinguishes thousands of names of one pattern", () => {
     const reader = new ByteReader()
     for (let round = 0; round < 2; round++) {
       for (let index = 0; index < 5000; index++) {

@@ -36,7 +36,7 @@ describe("ByteWriter", () => {
   })
 
   it.prop(
-    "C18: 64-bit integers come back exact, as numbers when they are safe",
+    "C18: round-trips 64-bit integers exactly, as numbers when they are safe",
     [unsigned64, signed64],
     ([unsigned, signed]) => {
       const reader = readerOf(written((writer) => {
@@ -52,7 +52,7 @@ describe("ByteWriter", () => {
     }
   )
 
-  it("C18: 2^53 - 1 is a number, 2^53 a bigint, in both directions", () => {
+  it("C18: uses a number for 2^53 - 1 and a bigint for 2^53, in both directions", () => {
     const values = [9007199254740991, 9007199254740992n, -9007199254740991, -9007199254740992n]
     for (const value of values) {
       const reader = readerOf(written((writer) => writer.signedLongLong(value)))
@@ -66,7 +66,7 @@ describe("ByteWriter", () => {
     assert.strictEqual(reader.longLong(), 9007199254740992n)
   })
 
-  it("C18, C19: a number out of its range is an error that names it, never a wrapped value", () => {
+  it("C18, C19: throws an error that names a number out of range, and never wraps it", () => {
     const attempts: ReadonlyArray<(writer: ByteWriter) => void> = [
       (writer) => writer.octet(256),
       (writer) => writer.octet(-1),
@@ -92,7 +92,7 @@ describe("ByteWriter", () => {
     )
   })
 
-  it("C19: a short string holds 255 bytes of UTF-8, however many characters that is", () => {
+  it("C19: accepts a short string of up to 255 bytes of UTF-8, whatever the number of characters", () => {
     const fitting = ["", "a".repeat(255), "é".repeat(127) + "a", "€".repeat(85), "😀".repeat(63) + "abc"]
     for (const value of fitting) {
       assert.strictEqual(readerOf(written((writer) => writer.shortString(value))).shortString(), value)
@@ -107,7 +107,7 @@ describe("ByteWriter", () => {
     }
   })
 
-  it.prop("strings come back as they were", [shortText, text], ([short, long]) => {
+  it.prop("round-trips strings", [shortText, text], ([short, long]) => {
     for (const slabSize of [16, 65536]) {
       const reader = readerOf(written((writer) => {
         writer.shortString(short)
@@ -121,7 +121,7 @@ describe("ByteWriter", () => {
     }
   })
 
-  it("strings of every length around the thresholds of its shortcuts come back as they were", () => {
+  it("round-trips strings of lengths around the thresholds of its fast paths", () => {
     for (const unit of ["a", "é", "😀", "\ufeff"]) {
       for (const count of [1, 7, 8, 9, 31, 32, 63, 64, 65, 66, 127, 128, 1000, 22000, 70000]) {
         const value = unit.repeat(count)
@@ -130,7 +130,7 @@ describe("ByteWriter", () => {
     }
   })
 
-  it("keeps what is not committed to itself", () => {
+  it("does not hand out uncommitted bytes", () => {
     const writer = new ByteWriter()
     writer.octet(1)
     assert.strictEqual(writer.pendingBytes, 0)
@@ -143,7 +143,7 @@ describe("ByteWriter", () => {
     assert.deepStrictEqual(writer.take(), [])
   })
 
-  it("C19: rolling back leaves nothing of a message, also when it went over several slabs", () => {
+  it("C19: leaves nothing of a message after a rollback, even across several slabs", () => {
     for (const size of [1, 3, 20, 100]) {
       const writer = new ByteWriter(16)
       writer.bytes(Uint8Array.of(1, 2, 3))
@@ -157,7 +157,7 @@ describe("ByteWriter", () => {
     }
   })
 
-  it("never writes again where it handed bytes out", () => {
+  it("never overwrites bytes that it handed out", () => {
     const writer = new ByteWriter(32)
     const chunks: Array<Uint8Array> = []
     for (let count = 0; count < 100; count++) {
@@ -171,7 +171,7 @@ describe("ByteWriter", () => {
     assert.deepStrictEqual(concat(chunks), Uint8Array.from({ length: 100 }, (_, index) => index))
   })
 
-  it("gives a value larger than a slab a slab of its size", () => {
+  it("allocates a larger slab for a value that exceeds the slab size", () => {
     const writer = new ByteWriter(16)
     const large = new Uint8Array(1000).fill(7)
     writer.octet(1)
@@ -181,7 +181,7 @@ describe("ByteWriter", () => {
     assert.deepStrictEqual(concat(writer.take()), concat([wire("01 000003e8"), large, wire("02")]))
   })
 
-  it("fills sizes in where they were reserved, also in a slab that was replaced since", () => {
+  it("fills in reserved sizes, even in a slab that has been replaced since", () => {
     const bytes = written((writer) => {
       const outer = writer.reserve(4)
       const flags = writer.reserve(2)
@@ -195,7 +195,7 @@ describe("ByteWriter", () => {
     assert.deepStrictEqual(bytes.subarray(46), wire("00000000"))
   })
 
-  it("appends a reference in its place without copying it", () => {
+  it("appends a reference in order without copying it", () => {
     const writer = new ByteWriter()
     const body = new Uint8Array(50).fill(5)
     writer.octet(1)
@@ -212,7 +212,7 @@ describe("ByteWriter", () => {
   })
 
   it.prop(
-    "hands out what was committed, in order, whatever the slab size and however it is taken",
+    "hands out committed bytes in order, whenever they are taken",
     [Arbitrary.array(bytes, { maxLength: 20 })],
     ([pieces]) => {
       const writer = new ByteWriter(64)
@@ -235,7 +235,7 @@ describe("ByteWriter", () => {
     }
   )
 
-  it("reads floats and doubles it wrote", () => {
+  it("round-trips floats and doubles", () => {
     const reader = new ByteReader()
     reader.reset(written((writer) => {
       writer.float(0.25)

@@ -37,7 +37,7 @@ describe("ContentAssembler", () => {
     assert.isTrue(assembler.idle)
   })
 
-  it("hands on the body of a single frame without copying it", () => {
+  it("returns the body of a single frame without copying it", () => {
     const assembler = started(3)
     const payload = wire(`"abc"`)
     assert.strictEqual(assembler.body(payload)?.body, payload)
@@ -45,7 +45,7 @@ describe("ContentAssembler", () => {
   })
 
   it.prop(
-    "puts any number of body frames together, one content after the other",
+    "joins any number of body frames, one content after another",
     [Arbitrary.array(Arbitrary.array(bytes, { maxLength: 12 }), { maxLength: 4 })],
     ([contents]) => {
       const assembler = new ContentAssembler(1_000_000)
@@ -65,7 +65,7 @@ describe("ContentAssembler", () => {
     }
   )
 
-  it("takes the methods of the other direction too", () => {
+  it("also accepts the methods that a client sends", () => {
     const publish: BasicPublish = {
       _tag: "basic.publish",
       exchange: "x",
@@ -78,7 +78,7 @@ describe("ContentAssembler", () => {
     assert.strictEqual(assembler.header({ bodySize: 0, properties })?.method, publish)
   })
 
-  it("does not allocate what a header announces before it arrives", () => {
+  it("allocates memory for received bytes, not for the size in the header", () => {
     const before = process.memoryUsage().arrayBuffers
     const assemblers = Array.from({ length: 50 }, () => {
       const assembler = started(100_000_000, 100_000_000)
@@ -89,7 +89,7 @@ describe("ContentAssembler", () => {
     assert.isFalse(assemblers.some((assembler) => assembler.idle))
   })
 
-  it("C12: a body over the limit is dropped as it comes, and the next one is taken", () => {
+  it("C12: drops a body over the limit as it arrives, and accepts the next one", () => {
     const assembler = started(11, 10)
     assert.isUndefined(assembler.body(new Uint8Array(10)))
     assert.deepStrictEqual(assembler.body(new Uint8Array(1)), {
@@ -104,7 +104,7 @@ describe("ContentAssembler", () => {
     assert.strictEqual(assembler.body(new Uint8Array(10))?.oversized, false)
   })
 
-  it("C12: a body over the limit takes no memory", () => {
+  it("C12: uses no memory for a body over the limit", () => {
     const payload = new Uint8Array(1_000_000)
     const before = process.memoryUsage().arrayBuffers
     const assembler = started(100_000_000, 10)
@@ -112,7 +112,7 @@ describe("ContentAssembler", () => {
     assert.isBelow(process.memoryUsage().arrayBuffers - before, 1_000_000)
   })
 
-  it("C13: body beyond the announced size is refused with 501", () => {
+  it("C13: refuses a body beyond the announced size with 501", () => {
     assertProtocolError(501, () => started(3).body(new Uint8Array(4)))
     const assembler = started(3)
     assembler.body(new Uint8Array(2))
@@ -120,7 +120,7 @@ describe("ContentAssembler", () => {
     assertProtocolError(501, () => started(20, 10).body(new Uint8Array(21)))
   })
 
-  it("C14: a frame that is not the next one of its content is refused with 505", () => {
+  it("C14: refuses a frame out of sequence with 505", () => {
     const idle = new ContentAssembler(100)
     assertProtocolError(505, () => idle.header({ bodySize: 1, properties }))
     assertProtocolError(505, () => idle.body(new Uint8Array(1)))

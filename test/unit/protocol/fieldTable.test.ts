@@ -19,7 +19,7 @@ const untyped = (value: unknown): FieldValue => value as FieldValue
 const nestedTable = (depth: number): FieldTable => depth === 1 ? {} : { t: nestedTable(depth - 1) }
 const nestedArray = (depth: number): FieldValue => depth === 1 ? [] : [nestedArray(depth - 1)]
 
-describe("field tables", () => {
+describe("the field table codec", () => {
   for (const { bytes, name, value } of golden.fieldValues) {
     it(`encodes and decodes ${name}`, () => {
       assert.strictEqual(hex(encode({ k: value })), hex(holding(bytes)))
@@ -28,13 +28,13 @@ describe("field tables", () => {
   }
 
   for (const { bytes, decoded, field, name } of golden.typedValues) {
-    it(`C9: decodes ${name}${field === undefined ? "" : ", and encodes it where it is forced"}`, () => {
+    it(`C9: decodes ${name}${field === undefined ? "" : ", and encodes it when it is forced"}`, () => {
       if (field !== undefined) assert.strictEqual(hex(encode({ k: field })), hex(holding(bytes)))
       assert.deepStrictEqual(decode(holding(bytes)), { k: decoded })
     })
   }
 
-  it("C9: a value of an unknown type is refused with 502, by number and not by content", () => {
+  it("C9: refuses a value of an unknown type with 502, naming the type and not the content", () => {
     const known = new Set(new TextEncoder().encode("tbBsuUIilLfdDSATFVx"))
     for (let type = 0; type < 256; type++) {
       if (known.has(type)) continue
@@ -43,7 +43,7 @@ describe("field tables", () => {
     }
   })
 
-  it.prop("any table comes back as it was, and encodes to the same bytes again", [fieldTable], ([table]) => {
+  it.prop("round-trips any table, and encodes it to the same bytes again", [fieldTable], ([table]) => {
     const bytes = encode(table)
     const decoded = decode(bytes)
     assert.deepStrictEqual(decoded, table)
@@ -63,13 +63,13 @@ describe("field tables", () => {
     assert.strictEqual(hex(encode({ a: 1, b: inner })), hex(plain))
   })
 
-  it("leaves out keys that are undefined", () => {
+  it("omits keys whose value is undefined", () => {
     assert.strictEqual(hex(encode({ a: undefined, b: 1, c: undefined })), hex(encode({ b: 1 })))
     const map = new Map<string, FieldValue | undefined>([["a", undefined], ["b", 1]])
     assert.strictEqual(hex(written((writer) => encodeTable(writer, map))), hex(encode({ b: 1 })))
   })
 
-  it("writes a DateTime as the timestamp that it is", () => {
+  it("encodes a DateTime as a timestamp", () => {
     const dateTime = DateTime.makeUnsafe(1999)
     assert.deepStrictEqual(encode({ k: dateTime }), encode({ k: new Date(1999) }))
     assert.deepStrictEqual(decode(encode({ k: dateTime })), { k: new Date(1000) })
@@ -79,7 +79,7 @@ describe("field tables", () => {
     assert.deepStrictEqual(decode(encode({ k: new Date(1999) })), { k: new Date(1000) })
   })
 
-  it("C19: a value without a field type is an error that names its key", () => {
+  it("C19: throws an error that names the key of a value without a field type", () => {
     class Instance {
       readonly field = 1
     }
@@ -113,13 +113,13 @@ describe("field tables", () => {
     for (const value of values) assert.include(assertEncodeError(() => encode({ key1: untyped(value) })), "key1")
   })
 
-  it("C19: a key over 255 bytes of UTF-8 is an error", () => {
+  it("C19: refuses a key over 255 bytes of UTF-8", () => {
     encode({ ["é".repeat(127)]: 1 })
     assertEncodeError(() => encode({ ["é".repeat(128)]: 1 }))
     assertEncodeError(() => written((writer) => encodeTable(writer, new Map([[1, 1]]) as unknown as FieldTable)))
   })
 
-  it("C8: tables and arrays are refused beyond 32 levels, in both directions", () => {
+  it("C8: refuses tables and arrays beyond 32 levels, in both directions", () => {
     for (const nested of [nestedTable(maxTableDepth), { k: nestedArray(maxTableDepth - 1) }]) {
       assert.deepStrictEqual(decode(encode(nested)), nested)
     }
@@ -135,19 +135,19 @@ describe("field tables", () => {
     assertProtocolError(502, () => decode(holding(array)))
   })
 
-  it("C8: ten thousand levels neither exhaust the stack nor take long", () => {
+  it("C8: refuses ten thousand levels without exhausting the stack or taking long", () => {
     let levels = wire("")
     for (let level = 0; level < 10_000; level++) levels = concat([wire(`"A" ffffffff`), levels])
     assertProtocolError(502, () => decode(holding(levels)))
   })
 
-  it("C8: a table that contains itself is an error", () => {
+  it("C8: refuses a table that contains itself", () => {
     const cycle: Record<string, FieldValue> = {}
     cycle["self"] = cycle
     assertEncodeError(() => encode(cycle))
   })
 
-  it("C7: lengths beyond what is left are refused, nested ones too", () => {
+  it("C7: refuses lengths beyond the remaining bytes, even nested ones", () => {
     const tables = [
       "00000001",
       "ffffffff",
@@ -163,13 +163,13 @@ describe("field tables", () => {
     for (const table of tables) assertProtocolError(502, () => decode(wire(table)))
   })
 
-  it("reads just its own bytes", () => {
+  it("reads only the bytes of the table", () => {
     const reader = readerOf(wire(`00000004 01"k" "t" 01 | 2a`))
     assert.deepStrictEqual(decodeTable(reader), { k: true })
     assert.strictEqual(reader.octet(), 42)
   })
 
-  it("keeps __proto__ an ordinary key that changes no prototype", () => {
+  it("treats __proto__ as an ordinary key that changes no prototype", () => {
     const bytes = wire(`00000017 09"__proto__" "F" 00000008 05"admin" "t" 01`)
     const table = decode(bytes)
     assert.deepStrictEqual(Object.keys(table), ["__proto__"])
@@ -179,7 +179,7 @@ describe("field tables", () => {
     assert.strictEqual(hex(encode(table)), hex(bytes))
   })
 
-  it("takes the last of equal keys", () => {
+  it("uses the last of equal keys", () => {
     assert.deepStrictEqual(decode(wire(`00000008 01"k" "b" 01 01"k" "b" 02`)), { k: 2 })
   })
 })

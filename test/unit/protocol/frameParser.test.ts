@@ -30,7 +30,7 @@ const expected: ReadonlyArray<Emitted> = [
   { _tag: "method", channel: 65535, method: { _tag: "basic.ack", deliveryTag: 1, multiple: false } }
 ]
 
-/** Pushes byte by byte and answers how many bytes it took until the error. */
+/** Pushes byte by byte and returns the number of bytes until the error. */
 const bytesUntilError = (bytes: Uint8Array, maxFrameSize?: number): number => {
   const { parser } = collecting(maxFrameSize)
   for (let index = 0; index < bytes.length; index++) {
@@ -48,13 +48,13 @@ describe("FrameParser", () => {
     assert.deepStrictEqual(parse([golden.stream]), expected)
   })
 
-  it("C1: the same stream cut at every byte gives identical frames", () => {
+  it("C1: parses identical frames from a stream that is cut at any byte", () => {
     for (let cut = 0; cut <= golden.stream.length; cut++) {
       assert.deepStrictEqual(parse([golden.stream.slice(0, cut), golden.stream.slice(cut)]), expected, `cut at ${cut}`)
     }
   })
 
-  it("C1: the same stream in chunks of every size gives identical frames", () => {
+  it("C1: parses identical frames from chunks of any size", () => {
     for (let size = 1; size < golden.stream.length; size++) {
       const chunks: Array<Uint8Array> = []
       for (let at = 0; at < golden.stream.length; at += size) chunks.push(golden.stream.slice(at, at + size))
@@ -63,7 +63,7 @@ describe("FrameParser", () => {
   })
 
   it.prop(
-    "C1: a stream with large bodies in chunks of arbitrary sizes gives identical frames",
+    "C1: parses identical frames from large bodies in chunks of arbitrary sizes",
     [Arbitrary.array(Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 9000 }))), {
       minLength: 1
     })],
@@ -86,7 +86,7 @@ describe("FrameParser", () => {
     { arbitrary: { runs: 30 } }
   )
 
-  it("emits a frame as soon as its last byte is there", () => {
+  it("emits a frame as soon as its last byte arrives", () => {
     const { emitted, parser } = collecting()
     parser.push(golden.stream.slice(0, 12))
     assert.strictEqual(emitted.length, 0)
@@ -94,7 +94,7 @@ describe("FrameParser", () => {
     assert.strictEqual(emitted.length, 1)
   })
 
-  it("hands out a body that lies whole in a chunk as a view, and one that does not as a copy of its own", () => {
+  it("emits a body that is whole in a chunk as a view, and any other body as a copy", () => {
     const stream = written((writer) => encodeBodyFrames(writer, 1, wire(`"hello"`), 0))
     const payloads: Array<Uint8Array> = []
     const parser = new FrameParser({
@@ -115,7 +115,7 @@ describe("FrameParser", () => {
     assert.notStrictEqual(payloads[1]?.buffer, payloads[2]?.buffer)
   })
 
-  it("hands out equal properties of consecutive headers as the same bytes, and others as they are", () => {
+  it("emits equal properties of consecutive headers as the same array, and others unchanged", () => {
     const properties: Array<Uint8Array> = []
     const parser = new FrameParser({
       onMethod: () => {},
@@ -136,12 +136,12 @@ describe("FrameParser", () => {
     assert.deepStrictEqual(properties[6], concat([wire("0080 c8"), new Uint8Array(200).fill(120)]))
   })
 
-  it("C2: a wrong frame end is refused with 501", () => {
+  it("C2: refuses a wrong frame end with 501", () => {
     assertProtocolError(501, () => parse([wire("01 0001 00000005 0014 000a 00 cd")]))
     assertProtocolError(501, () => parse([wire("08 0000 00000000 00")]))
   })
 
-  it("C3: an unknown frame type is refused with 501, at the start and later", () => {
+  it("C3: refuses an unknown frame type with 501, at the start and later", () => {
     for (let type = 0; type < 256; type++) {
       if ([1, 2, 3, 8].includes(type)) continue
       const frame = concat([Uint8Array.of(type), wire("0000 00000000 ce")])
@@ -150,7 +150,7 @@ describe("FrameParser", () => {
     }
   })
 
-  it("C4: a frame larger than frame_max is refused before it is buffered", () => {
+  it("C4: refuses a frame larger than frame_max before buffering it", () => {
     const body = (size: number) => written((writer) => encodeBodyFrames(writer, 1, new Uint8Array(size), 0))
     assert.strictEqual(parse([body(4088)], 4096).length, 1)
     const message = assertProtocolError(501, () => parse([body(4089)], 4096))
@@ -158,7 +158,7 @@ describe("FrameParser", () => {
     assert.strictEqual(bytesUntilError(body(4089), 4096), 7)
   })
 
-  it("C4: the limit may change between two frames of a chunk, by what the first one says", () => {
+  it("C4: applies a limit that one frame sets to the next frame of the same chunk", () => {
     const tune = written((writer) =>
       encodeMethodFrame(writer, 0, { _tag: "connection.tune", channelMax: 0, frameMax: 100, heartbeat: 0 })
     )
@@ -175,7 +175,7 @@ describe("FrameParser", () => {
     assertProtocolError(501, () => parser.push(concat([tune, body])))
   })
 
-  it("C4: memory for a frame grows with what arrived, not with what is announced", () => {
+  it("C4: allocates memory for the received bytes of a frame, not for its announced size", () => {
     const { parser } = collecting(0)
     const before = process.memoryUsage().arrayBuffers
     parser.push(wire("03 0001 7fffffff 00"))
@@ -183,7 +183,7 @@ describe("FrameParser", () => {
     assert.isBelow(process.memoryUsage().arrayBuffers - before, 1_000_000)
   })
 
-  it("C5: a size of 2^31 or more is read as unsigned and refused", () => {
+  it("C5: reads a size of 2^31 or more as unsigned, and refuses it", () => {
     const cases = [["80000000", "2147483656"], ["ffffffff", "4294967303"]] as const
     for (const [size, inMessage] of cases) {
       assert.include(assertProtocolError(501, () => parse([wire(`03 0001 ${size} 00`)])), inMessage)
@@ -191,21 +191,21 @@ describe("FrameParser", () => {
     }
   })
 
-  it("C6: a heartbeat with a payload or on a channel is refused with 501", () => {
+  it("C6: refuses a heartbeat with a payload or on a channel with 501", () => {
     assertProtocolError(501, () => parse([wire("08 0000 00000001 00 ce")]))
     assertProtocolError(501, () => parse([wire("08 0001 00000000 ce")]))
     assertProtocolError(501, () => parse([wire("08 0100 00000000 ce")]))
   })
 
-  it("C10: an unknown method is refused with 503", () => {
+  it("C10: refuses an unknown method with 503", () => {
     assertProtocolError(503, () => parse([wire("01 0001 00000004 0032 00ff ce")]))
   })
 
-  it("C11: a content header of another class is refused with 501", () => {
+  it("C11: refuses a content header of another class with 501", () => {
     assertProtocolError(501, () => parse([wire("02 0001 0000000e 0032 0000 0000000000000001 0000 ce")]))
   })
 
-  it("C11: a body size beyond 2^53 - 1 is refused with 502", () => {
+  it("C11: refuses a body size beyond 2^53 - 1 with 502", () => {
     const header = (size: string) => wire(`02 0001 0000000e 003c 0000 ${size} 0000 ce`)
     assertProtocolError(502, () => parse([header("ffffffffffffffff")]))
     assertProtocolError(502, () => parse([header("0020000000000000")]))
@@ -214,7 +214,7 @@ describe("FrameParser", () => {
     ])
   })
 
-  it("C11: a content header that is cut short is refused with 501, whatever it begins with", () => {
+  it("C11: refuses a truncated content header with 501, whatever it begins with", () => {
     for (const payload of [wire("003c 0000 0000000000000000 0000"), wire("0032 ffff ffffffffffffffff ffff")]) {
       for (let length = 0; length < payload.length; length++) {
         const frame = concat([Uint8Array.of(2, 0, 1, 0, 0, 0, length), payload.subarray(0, length), Uint8Array.of(206)])
@@ -223,7 +223,7 @@ describe("FrameParser", () => {
     }
   })
 
-  it("C7: a method frame without room for the ids of a method is refused with 501", () => {
+  it("C7: refuses a method frame that is too short for the ids of a method with 501", () => {
     for (const channel of [0, 1]) {
       for (let length = 0; length < 4; length++) {
         const frame = concat([
@@ -237,12 +237,12 @@ describe("FrameParser", () => {
     assertProtocolError(503, () => parse([wire("01 0001 00000004 00000000 ce")]))
   })
 
-  it("C15: content on channel 0 is refused with 504", () => {
+  it("C15: refuses content on channel 0 with 504", () => {
     assertProtocolError(504, () => parse([wire("02 0000 0000000e 003c 0000 0000000000000001 0000 ce")]))
     assertProtocolError(504, () => parse([wire(`03 0000 00000001 "a" ce`)]))
   })
 
-  it("H3: a protocol header as the first answer is a mismatch with the server's version, however it is chunked", () => {
+  it("H3: reports a protocol header as a mismatch with the server's version, however it is chunked", () => {
     const answer = wire(`"AMQP" 03 01 00 00`)
     for (let cut = 0; cut <= answer.length; cut++) {
       const error = thrownBy(() => parse([answer.slice(0, cut), answer.slice(cut)]))
@@ -253,7 +253,7 @@ describe("FrameParser", () => {
     assertProtocolError(501, () => parse([golden.stream, answer]))
   })
 
-  it("H4: TLS and HTTP are recognized, with a hint and without their bytes", () => {
+  it("H4: recognizes TLS and HTTP, and gives a hint without their bytes", () => {
     assert.include(assertProtocolError(501, () => parse([wire("15 0303 0002 0246")])), "TLS")
     assert.include(assertProtocolError(501, () => parse([wire("16 0301 0200 0100")])), "TLS")
     const message = assertProtocolError(501, () => parse([wire(`"HTTP/1.1 400 Bad Request"`)]))
@@ -262,7 +262,7 @@ describe("FrameParser", () => {
     assertProtocolError(501, () => parse([wire(`"AMQX" 00000000`)]))
   })
 
-  it("throws the same error again after it failed", () => {
+  it("throws the same error again after it has failed", () => {
     const { emitted, parser } = collecting()
     const first = thrownBy(() => parser.push(wire("00 0000 00000000 ce")))
     assert.instanceOf(first, ProtocolError)
@@ -270,7 +270,7 @@ describe("FrameParser", () => {
     assert.strictEqual(emitted.length, 0)
   })
 
-  it("stops for good at what a handler throws", () => {
+  it("stops permanently when a handler throws", () => {
     const failure = new Error("of the handler")
     const seen: Array<string> = []
     const parser = new FrameParser({

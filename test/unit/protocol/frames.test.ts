@@ -23,7 +23,7 @@ const payloadSizes = (length: number, frameMax: number): ReadonlyArray<number> =
   return payloads.map((payload) => payload.length)
 }
 
-describe("frames", () => {
+describe("the frame encoder", () => {
   it("encodes a whole message as the specification says", () => {
     const bytes = written((writer) => {
       encodeMethodFrame(writer, 1, publish)
@@ -48,14 +48,14 @@ describe("frames", () => {
     assert.isUndefined(replyName(999))
   })
 
-  it("encodes raw properties like the ones they came from", () => {
+  it("encodes raw properties like the decoded ones", () => {
     assert.deepStrictEqual(
       written((writer) => encodeRawHeaderFrame(writer, 3, 70000, wire("1000 02"))),
       written((writer) => encodeHeaderFrame(writer, 3, 70000, { deliveryMode: 2 }))
     )
   })
 
-  it("C17: bodies of 0, frame_max - 8 ± 1 and multiples are cut into payloads of at most frame_max - 8", () => {
+  it("C17: splits bodies of 0, frame_max - 8 ± 1 and multiples into payloads of at most frame_max - 8", () => {
     assert.deepStrictEqual(payloadSizes(0, 4096), [])
     assert.deepStrictEqual(payloadSizes(1, 4096), [1])
     assert.deepStrictEqual(payloadSizes(4087, 4096), [4087])
@@ -68,16 +68,16 @@ describe("frames", () => {
     assert.deepStrictEqual(payloadSizes(300_000, 131072), [131064, 131064, 37872])
   })
 
-  it("C17: a frame_max of 0 sets no limit", () => {
+  it("C17: takes a frame_max of 0 as no limit", () => {
     assert.deepStrictEqual(payloadSizes(0, 0), [])
     assert.deepStrictEqual(payloadSizes(1_000_000, 0), [1_000_000])
   })
 
-  it("C17: a frame_max without room for a payload is refused rather than looped on", () => {
+  it("C17: refuses a frame_max without room for a payload instead of looping", () => {
     assert.throws(() => payloadSizes(1, 8), RangeError)
   })
 
-  it("refers to large pieces of a body and copies small ones", () => {
+  it("references large pieces of a body and copies small ones", () => {
     const large = new Uint8Array(40_000)
     const writer = new ByteWriter()
     encodeBodyFrames(writer, 1, large, 20_008)
@@ -89,13 +89,13 @@ describe("frames", () => {
     assert.isFalse(writer.take().some((chunk) => chunk.buffer === small.buffer))
   })
 
-  it("cuts a body that is itself a view", () => {
+  it("splits a body that is itself a view", () => {
     const body = new Uint8Array(100_000).map((_, index) => index).subarray(500, 90_500)
     const frames = parse([written((writer) => encodeBodyFrames(writer, 1, body, 50_000))])
     assert.deepStrictEqual(concat(frames.flatMap((frame) => frame._tag === "body" ? [frame.payload] : [])), body)
   })
 
-  it("C19: a message that fails to encode at its end leaves nothing behind when it is rolled back", () => {
+  it("C19: leaves nothing behind when a message that failed to encode is rolled back", () => {
     const writer = new ByteWriter(64)
     const send = (headers: Record<string, number>) => {
       encodeMethodFrame(writer, 1, publish)
@@ -112,11 +112,11 @@ describe("frames", () => {
     assert.deepStrictEqual(frames.map((frame) => frame._tag), ["method", "header", "method", "header"])
   })
 
-  it("refuses a channel number that is none", () => {
+  it("refuses an invalid channel number", () => {
     assert.include(assertEncodeError(() => written((writer) => encodeMethodFrame(writer, 65536, publish))), "channel")
   })
 
-  it.prop("any message is parsed as it was written", [anyMethod, basicProperties], ([method, properties]) => {
+  it.prop("round-trips any message through the parser", [anyMethod, basicProperties], ([method, properties]) => {
     const bytes = written((writer) => {
       encodeMethodFrame(writer, 7, method)
       encodeHeaderFrame(writer, 7, 123, properties)

@@ -18,7 +18,7 @@ import { hex } from "../../fixtures/wire.ts"
 import { byteFault, chunksOf, encodedTable, faultyStream, fuzzOptions, withByteFault } from "../../support/fuzzing.ts"
 import { bytes, integer, oneOf, readerOf, thrownBy, written } from "./support.ts"
 
-// Among the sizes that faulty streams announce some are just below and some above.
+// Faulty streams announce sizes just below and just above these.
 const maxFrameSize = 131072
 const maxBodySize = 65535
 
@@ -29,13 +29,13 @@ const isContentMethod = (method: Method): method is AnyContentMethod =>
 type Event = Method | Content<AnyContentMethod> | "heartbeat"
 
 interface Outcome {
-  /** What each channel was told, in order. */
+  /** The events of each channel, in order. */
   readonly events: ReadonlyArray<readonly [channel: number, event: Event]>
-  /** What the parser ended with, if it did. */
+  /** The error with which the parser failed, if any. */
   readonly error: unknown
 }
 
-/** Parses as a client does: contents are put together, one at a time on each channel. Bytes stay where the parser has them. */
+/** Parses as a client does: assembles contents, one at a time on each channel, without copying what the parser emits. */
 const machine = () => {
   const events: Array<readonly [number, Event]> = []
   const assemblers = new Map<number, ContentAssembler<AnyContentMethod>>()
@@ -61,7 +61,7 @@ const machine = () => {
 
 const replyCodes = [501, 502, 503, 504, 505]
 
-const assertOrderly = (error: unknown): void => {
+const assertProtocolFailure = (error: unknown): void => {
   if (error instanceof ProtocolMismatch) return
   assert.instanceOf(error, ProtocolError, String(error))
   assert.include(replyCodes, error.replyCode)
@@ -72,7 +72,7 @@ const outcomeOf = (chunks: ReadonlyArray<Uint8Array>): Outcome => {
   try {
     for (const chunk of chunks) parser.push(chunk)
   } catch (error) {
-    assertOrderly(error)
+    assertProtocolFailure(error)
     for (const more of [golden.stream.slice(), new Uint8Array(0)]) {
       const before = events.length
       assert.strictEqual(thrownBy(() => parser.push(more)), error)
@@ -83,7 +83,7 @@ const outcomeOf = (chunks: ReadonlyArray<Uint8Array>): Outcome => {
   return { events, error: undefined }
 }
 
-/** What `body` answers, or the `ProtocolError` that it throws; nothing else is thrown. */
+/** The result of `body`, or `undefined` if it throws a `ProtocolError`. It must throw nothing else. */
 const decoded = <A>(body: () => A): A | undefined => {
   try {
     return body()
@@ -95,8 +95,8 @@ const decoded = <A>(body: () => A): A | undefined => {
 }
 
 /**
- * Asserts that a value that was decoded is encoded to what decodes to it again, and to the bytes that it was decoded from. Numbers
- * that no broker takes are refused.
+ * Asserts that a decoded value encodes to bytes that decode to it again, and to the bytes that it was decoded from. Numbers
+ * that no broker accepts are refused.
  */
 const assertEncodes = <A>(
   value: A,
@@ -142,7 +142,7 @@ const assertPropertiesEncode = (bytes: Uint8Array) => {
   )
 }
 
-/** The bytes that `body` has `Uint8Array`s made of: all of them, and the largest one. */
+/** The bytes that `body` allocates as `Uint8Array`s: in total, and for the largest one. */
 const allocations = (body: () => void) => {
   const made = { total: 0, largest: 0 }
   const original = globalThis.Uint8Array
@@ -170,7 +170,7 @@ const anyStream = oneOf(faultyStream, faultyStream, faultyStream, bytes)
 
 describe("fuzzed streams", () => {
   it.prop(
-    "end with frames or an error of the protocol, which every later push repeats, however they are cut",
+    "give the same frames or protocol error however they are cut, and later pushes repeat the error",
     [anyStream, chunkSizes],
     ([stream, sizes]) => {
       const whole = outcomeOf([stream.slice()])
@@ -183,7 +183,7 @@ describe("fuzzed streams", () => {
   )
 
   it.prop(
-    "take memory for what arrives and not for what is announced",
+    "use memory for received bytes, not for announced sizes",
     [anyStream, chunkSizes],
     ([stream, sizes]) => {
       for (const chunks of [[stream.slice()], chunksOf(stream, sizes), chunksOf(stream, [1])]) {
@@ -192,7 +192,7 @@ describe("fuzzed streams", () => {
           try {
             for (const chunk of chunks) parser.push(chunk)
           } catch (error) {
-            assertOrderly(error)
+            assertProtocolFailure(error)
           }
         })
         // A buffer for a partial frame has at least 64 bytes, and a chunk may end one and begin another.
@@ -203,7 +203,7 @@ describe("fuzzed streams", () => {
     fuzzOptions(400)
   )
 
-  it.prop("hold methods and properties that can be sent again as they came", [anyStream], ([stream]) => {
+  it.prop("contain methods and properties that can be sent again unchanged", [anyStream], ([stream]) => {
     for (const [, event] of outcomeOf([stream.slice()]).events) {
       if (event === "heartbeat") continue
       if ("_tag" in event) {
@@ -221,34 +221,34 @@ const faultyTable = Arbitrary.map(
   Arbitrary.all([encodedTable, Arbitrary.array(byteFault, { maxLength: 4 })]),
   ([table, faults]) => {
     const faulty = faults.reduce(withByteFault, table)
-    // Else nearly every fault is only one of the outermost length.
+    // Otherwise nearly every fault would affect only the outermost length.
     return faulty.length < 4 ? faulty : written((writer) => writer.longString(faulty.slice(4)))
   }
 )
 
-/** How many values there are in a value, itself included. */
+/** The number of values in a value, including itself. */
 const valuesIn = (value: FieldValue | undefined): number => {
   if (Array.isArray(value)) return value.reduce((sum: number, item: FieldValue) => sum + valuesIn(item), 1)
   if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return 1
   return Object.values(value).reduce((sum: number, item: FieldValue) => sum + valuesIn(item), 1)
 }
 
-describe("fuzzed tables", () => {
+describe("fuzzed tables and properties", () => {
   it.prop(
-    "are a table that can be sent again as it came, or an error of the protocol",
+    "give a table that can be sent again unchanged, or a protocol error",
     [oneOf(faultyTable, faultyTable, bytes)],
     ([encoded]) => {
       const reader = readerOf(encoded)
       const table = decoded(() => decodeTable(reader))
       if (table === undefined) return
-      // No value is smaller than a byte: its type.
+      // Each value has at least one byte: its type.
       assert.isAtMost(valuesIn(table), encoded.length)
       assertTableEncodes(table, encoded.subarray(0, reader.offset))
     },
     fuzzOptions(1000)
   )
 
-  it.prop("are properties, or an error of the protocol", [
+  it.prop("give properties that can be sent again unchanged, or a protocol error", [
     Arbitrary.array(byteFault, { maxLength: 4 }),
     integer(0, golden.properties.length - 1)
   ], ([faults, index]) => {

@@ -1,6 +1,6 @@
 /**
- * What a broken or hostile peer could send: whatever it is, the parser ends with frames or with one of its own errors, in
- * bounded time, and a stack overflow, a `TypeError` or a hang is none of these.
+ * What a broken or hostile peer could send. The parser must return frames or throw one of its own errors, in bounded time:
+ * no stack overflow, no `TypeError` and no hang.
  */
 import { decodeProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import { ContentAssembler } from "@effect-amqp/core/protocol/ContentAssembler"
@@ -16,7 +16,7 @@ import { wire } from "../../fixtures/wire.ts"
 import { frame } from "../../support/fuzzing.ts"
 import { bytes, concat, readerOf, written } from "./support.ts"
 
-/** Feeds a stream to parser, assembler and property decoder, and answers the error it ended with, if any. */
+/** Feeds a stream to parser, assembler and property decoder, and returns the error, if any. */
 const endOf = (stream: Uint8Array): unknown => {
   const assembler = new ContentAssembler(100_000)
   const parser = new FrameParser({
@@ -38,14 +38,14 @@ const endOf = (stream: Uint8Array): unknown => {
   return undefined
 }
 
-const assertOrderlyEnd = (stream: Uint8Array): void => {
+const assertCleanEnd = (stream: Uint8Array): void => {
   const error = endOf(stream)
   if (error === undefined || error instanceof ProtocolMismatch) return
   assert.instanceOf(error, ProtocolError)
   assert.include([501, 502, 503, 504, 505], error.replyCode)
 }
 
-// A method with content would leave the assembler waiting, and what comes after it unread.
+// After a method with content the assembler would wait, and the rest would not be read.
 const methods = golden.methods.filter(({ method }) => !hasContent(method._tag)).map(({ payload }) =>
   frame(1, 1, payload)
 )
@@ -55,35 +55,35 @@ const byte = Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, ma
 const position = Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: stream.length - 1 })))
 
 describe("hostile streams", () => {
-  it("a well-formed stream ends without error, so that the others say something", () => {
+  it("are derived from a stream that is parsed without an error", () => {
     assert.isUndefined(endOf(golden.stream))
     assert.isUndefined(endOf(stream))
   })
 
-  it.prop("random bytes end in an orderly way", [bytes], ([random]) => assertOrderlyEnd(random))
+  it.prop("of random bytes give frames or a protocol error", [bytes], ([random]) => assertCleanEnd(random))
 
-  it.prop("random bytes within frames end in an orderly way", [byte, bytes], ([type, random]) => {
-    assertOrderlyEnd(frame([1, 2, 3, 8][type % 4], 1, random))
-    for (const { payload } of golden.methods) assertOrderlyEnd(frame(1, 1, concat([payload.subarray(0, 4), random])))
+  it.prop("of random bytes within frames give frames or a protocol error", [byte, bytes], ([type, random]) => {
+    assertCleanEnd(frame([1, 2, 3, 8][type % 4], 1, random))
+    for (const { payload } of golden.methods) assertCleanEnd(frame(1, 1, concat([payload.subarray(0, 4), random])))
   }, { arbitrary: { runs: 50 } })
 
   it.prop(
-    "a stream with some bytes changed ends in an orderly way",
+    "with some bytes changed give frames or a protocol error",
     [Arbitrary.array(Arbitrary.all([position, byte]), { minLength: 1, maxLength: 4 })],
     ([changes]) => {
       const mutated = stream.slice()
       for (const [at, value] of changes) mutated[at] = value
-      assertOrderlyEnd(mutated)
+      assertCleanEnd(mutated)
     },
     { arbitrary: { runs: 300 } }
   )
 
-  it("every byte of a stream set to 0, 127, 128 and 255 ends in an orderly way", () => {
+  it("with any byte set to 0, 127, 128 or 255 give frames or a protocol error", () => {
     for (let at = 0; at < stream.length; at++) {
       for (const value of [0, 127, 128, 255]) {
         const mutated = stream.slice()
         mutated[at] = value
-        assertOrderlyEnd(mutated)
+        assertCleanEnd(mutated)
       }
     }
   })
@@ -91,7 +91,7 @@ describe("hostile streams", () => {
 
 const megabyte = 2 ** 20
 
-/** An encoded field of a type with a size: a table, an array, a text or bytes. */
+/** An encoded field of a type with a size: a table, an array, a string or bytes. */
 const sized = (letter: string, value: Uint8Array): Uint8Array =>
   concat([new TextEncoder().encode(letter), written((writer) => writer.longString(value))])
 
@@ -101,7 +101,7 @@ const repeated = (piece: Uint8Array, size = megabyte): Uint8Array => {
   return all
 }
 
-/** Field after field, each under a key of its own. */
+/** Fields with distinct keys. */
 const distinctKeys = (key: (index: number) => string): Uint8Array => {
   const entries: Array<Uint8Array> = []
   for (let index = 0, size = 0; size < megabyte; index++) {
@@ -112,7 +112,7 @@ const distinctKeys = (key: (index: number) => string): Uint8Array => {
   return concat(entries)
 }
 
-/** A megabyte under as many tables as there may be. */
+/** A megabyte inside the maximum number of nested tables. */
 const deepest = Array.from({ length: maxTableDepth - 1 }).reduce<Uint8Array>(
   (field) => concat([Uint8Array.of(0), sized("F", field)]),
   repeated(wire(`00 "V"`))
@@ -125,17 +125,17 @@ const largeTables: ReadonlyArray<readonly [name: string, entries: Uint8Array]> =
   ["equal keys", repeated(wire(`00 "V"`))],
   ["keys that are __proto__", repeated(wire(`09"__proto__" "F" 00000000`))],
   ["short keys that differ", distinctKeys((index) => index.toString(36))],
-  ["keys that are far numbers", distinctKeys((index) => String(index * 4099))],
-  ["long texts that are no UTF-8", repeated(concat([Uint8Array.of(0), sized("S", new Uint8Array(1000).fill(0xff))]))],
-  ["the depth that is allowed", deepest]
+  ["keys that are sparse numbers", distinctKeys((index) => String(index * 4099))],
+  ["long strings of invalid UTF-8", repeated(concat([Uint8Array.of(0), sized("S", new Uint8Array(1000).fill(0xff))]))],
+  ["tables at the maximum depth", deepest]
 ]
 
 describe("large input", () => {
-  // In milliseconds. A megabyte takes some hundredths of a second; if the work grew with its square, it would be hours.
+  // In milliseconds. A megabyte takes some hundredths of a second; in quadratic time it would take hours.
   const limit = 10_000
 
   for (const [name, entries] of largeTables) {
-    it(`a megabyte of ${name} is read in time in proportion`, () => {
+    it(`of a megabyte of ${name} is decoded in linear time`, () => {
       const encoded = written((writer) => writer.longString(entries))
       const before = performance.now()
       decodeTable(readerOf(encoded))
@@ -143,7 +143,7 @@ describe("large input", () => {
     })
   }
 
-  it("a megabyte that comes byte by byte takes time in proportion", () => {
+  it("of a megabyte that arrives byte by byte is parsed in linear time", () => {
     const large = concat([golden.stream, frame(3, 1, repeated(Uint8Array.of(1)))])
     let received = 0
     const parser = new FrameParser({
@@ -160,7 +160,7 @@ describe("large input", () => {
     assert.strictEqual(received, megabyte + 5)
   })
 
-  it("a body in pieces of a byte takes time in proportion", () => {
+  it("of a body in pieces of one byte is assembled in linear time", () => {
     const assembler = new ContentAssembler(megabyte)
     assembler.start({
       _tag: "basic.deliver",
@@ -175,7 +175,7 @@ describe("large input", () => {
     const before = performance.now()
     let content = undefined
     for (let count = 0; count < megabyte; count++) {
-      // Empty pieces are allowed, and take nothing.
+      // Empty pieces are allowed.
       assembler.body(empty)
       content = assembler.body(Uint8Array.of(count))
     }

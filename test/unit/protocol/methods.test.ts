@@ -15,7 +15,7 @@ import { arbitraryMethods, assertEncodeError, assertProtocolError, concat, reade
 const encode = (method: Method): Uint8Array => written((writer) => encodeMethod(writer, method))
 const decode = (bytes: Uint8Array): Method => decodeMethod(readerOf(bytes))
 
-describe("methods", () => {
+describe("the method codec", () => {
   for (const { method, payload } of golden.methods) {
     it(`encodes and decodes ${method._tag} as the specification says: ${hex(payload).slice(0, 60)}`, () => {
       assert.strictEqual(hex(encode(method)), hex(payload))
@@ -24,18 +24,18 @@ describe("methods", () => {
   }
 
   for (const { arbitrary, tag } of arbitraryMethods) {
-    it.prop(`any ${tag} comes back as it was`, [arbitrary], ([method]) => {
+    it.prop(`round-trips any ${tag}`, [arbitrary], ([method]) => {
       assert.deepStrictEqual(decode(encode(method)), method)
     }, { arbitrary: { runs: 40 } })
   }
 
-  it("C18: a delivery tag beyond 2^53 is exact", () => {
+  it("C18: keeps a delivery tag beyond 2^53 exact", () => {
     const method: Method = { _tag: "basic.ack", deliveryTag: 18446744073709551615n, multiple: false }
     assert.deepStrictEqual(decode(encode(method)), method)
     assertEncodeError(() => encode({ _tag: "basic.ack", deliveryTag: 2 ** 53, multiple: false }))
   })
 
-  it("C19: an argument out of range is an error that names it", () => {
+  it("C19: throws an error that names an argument out of range", () => {
     const qos = (prefetchCount: number): Method => ({
       _tag: "basic.qos",
       prefetchSize: 0,
@@ -59,13 +59,13 @@ describe("methods", () => {
     )
   })
 
-  it("C10: an unknown class or method is refused with 503", () => {
+  it("C10: refuses an unknown class or method with 503", () => {
     assert.include(assertProtocolError(503, () => decode(wire("0063 0001"))), "class 99 method 1")
     assert.include(assertProtocolError(503, () => decode(wire("0032 0063"))), "class 50 method 99")
     assertProtocolError(502, () => decode(wire("0032")))
   })
 
-  it("C7: every method that is cut short or too long is refused with 502", () => {
+  it("C7: refuses every method that is truncated or too long with 502", () => {
     for (const { payload } of golden.methods) {
       for (let length = 0; length < payload.length; length++) {
         assertProtocolError(502, () => decode(payload.subarray(0, length)))
@@ -80,7 +80,7 @@ describe("methods", () => {
     assert.strictEqual(methodName(0, 0), "class 0 method 0")
   })
 
-  it("knows what answers what, and what carries content", () => {
+  it("knows the replies of methods, and which methods have content", () => {
     assert.deepStrictEqual(replyTags["basic.get"], ["basic.get-ok", "basic.get-empty"])
     assert.deepStrictEqual(replyTags["basic.recover"], ["basic.recover-ok"])
     assert.deepStrictEqual(replyTags["connection.update-secret"], ["connection.update-secret-ok"])

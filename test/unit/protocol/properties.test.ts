@@ -7,11 +7,11 @@ import { assertEncodeError, assertProtocolError, basicProperties, concat, writte
 
 const encode = (properties: BasicProperties): Uint8Array => written((writer) => encodeProperties(writer, properties))
 
-/** Only the properties that are there: a decoder answers every key. */
+/** Only the properties that are set: a decoder returns every key. */
 const present = (properties: BasicProperties): BasicProperties =>
   Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined))
 
-describe("properties", () => {
+describe("the properties codec", () => {
   for (const { bytes, name, properties } of golden.properties) {
     it(`encodes and decodes ${name}`, () => {
       assert.strictEqual(hex(encode(properties)), hex(bytes))
@@ -19,11 +19,11 @@ describe("properties", () => {
     })
   }
 
-  it.prop("any properties come back as they were", [basicProperties], ([properties]) => {
+  it.prop("round-trips any properties", [basicProperties], ([properties]) => {
     assert.deepStrictEqual(decodeProperties(encode(properties)), properties)
   })
 
-  it("C7: properties that are cut short or too long are refused with 502", () => {
+  it("C7: refuses properties that are truncated or too long with 502", () => {
     for (const { bytes } of golden.properties) {
       for (let length = 0; length < bytes.length; length++) {
         assertProtocolError(502, () => decodeProperties(bytes.subarray(0, length)))
@@ -36,7 +36,7 @@ describe("properties", () => {
     const [name, bytes] of [
       ["a fifteenth property without a value", "0002"],
       ["a fifteenth property", `8002 01"t" 05"value"`],
-      ["a second word of flags that has none", `8001 0000 01"t"`],
+      ["an empty second word of flags", `8001 0000 01"t"`],
       ["a second word of flags with values", `8001 8000 01"t" 04"more"`],
       ["three words of flags", `a003 0001 ffff 0002 01"t" 00000004 01"k" "b" 05 00ff`]
     ] as const
@@ -51,13 +51,13 @@ describe("properties", () => {
     })
   }
 
-  it("refuses words of flags that do not end, or begin too late, with 502", () => {
+  it("refuses missing words of flags and missing values with 502", () => {
     assertProtocolError(502, () => decodeProperties(wire("0001")))
     assertProtocolError(502, () => decodeProperties(wire("0001 0001")))
     assertProtocolError(502, () => decodeProperties(wire("8001 8000")))
   })
 
-  it("C19: a property out of its range is an error that names it", () => {
+  it("C19: throws an error that names a property out of range", () => {
     assert.include(assertEncodeError(() => encode({ priority: 256 })), "priority")
     assert.include(assertEncodeError(() => encode({ deliveryMode: -1 })), "delivery-mode")
     assert.include(assertEncodeError(() => encode({ timestamp: 1.5 })), "timestamp")

@@ -1,4 +1,4 @@
-/** What the tests of the protocol layer share: collecting what is written and parsed, and arbitrary values. */
+/** Helpers for the tests of the protocol layer: they collect what is written and parsed, and generate values. */
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import { ByteReader } from "@effect-amqp/core/protocol/ByteReader"
 import { ByteWriter } from "@effect-amqp/core/protocol/ByteWriter"
@@ -47,7 +47,7 @@ export const thrownBy = (f: () => void): unknown => {
   return assert.fail("nothing was thrown")
 }
 
-/** Asserts that `f` throws a `ProtocolError` with this code, and answers its message. */
+/** Asserts that `f` throws a `ProtocolError` with this code, and returns its message. */
 export const assertProtocolError = (replyCode: number, f: () => void): string => {
   const error = thrownBy(f)
   assert.instanceOf(error, ProtocolError)
@@ -55,14 +55,14 @@ export const assertProtocolError = (replyCode: number, f: () => void): string =>
   return error.message
 }
 
-/** Asserts that `f` throws an `EncodeError`, and answers its message. */
+/** Asserts that `f` throws an `EncodeError`, and returns its message. */
 export const assertEncodeError = (f: () => void): string => {
   const error = thrownBy(f)
   assert.instanceOf(error, EncodeError)
   return error.message
 }
 
-/** What a parser emitted, in order; bytes are copied at once, as they were when they were handed over. */
+/** What a parser emitted, in order. Bytes are copied when they are emitted. */
 export type Emitted =
   | { readonly _tag: "method"; readonly channel: number; readonly method: Method }
   | { readonly _tag: "header"; readonly channel: number; readonly bodySize: number; readonly properties: Uint8Array }
@@ -119,7 +119,7 @@ export const bytes: Arbitrary.Arbitrary<Uint8Array> = Arbitrary.map(
 
 const boolean = Arbitrary.schema(Schema.Boolean)
 
-/** The safe ones as numbers, as they are decoded. */
+/** Safe integers as numbers, as they are decoded. */
 const normal = (value: bigint): number | bigint =>
   value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value
 
@@ -136,14 +136,13 @@ export const signed64: Arbitrary.Arbitrary<number | bigint> = Arbitrary.map(
 const scalar: Arbitrary.Arbitrary<FieldValue> = oneOf<FieldValue>(
   text,
   signed64,
-  // What no broker takes is refused.
+  // Numbers that no broker accepts are refused.
   Arbitrary.filter(
     Arbitrary.schema(Schema.Number),
     (value) => Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value))
   ),
   boolean,
   Arbitrary.Constant(null),
-  // A plain copy of what may not be text.
   bytes,
   Arbitrary.map(integer(0, 8_640_000_000_000), (seconds) => new Date(seconds * 1000)),
   Arbitrary.map(

@@ -13,7 +13,7 @@ import type { FieldTable } from "./fieldTable.ts"
 import { ProtocolError } from "./ProtocolError.ts"
 
 /**
- * `connection.start` (10.10). Server to client; answered by `connection.start-ok`.
+ * `connection.start` (10.10). Server to client; the reply is `connection.start-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -42,7 +42,7 @@ export interface ConnectionStartOk {
 }
 
 /**
- * `connection.secure` (10.20). Server to client; answered by `connection.secure-ok`.
+ * `connection.secure` (10.20). Server to client; the reply is `connection.secure-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -64,7 +64,7 @@ export interface ConnectionSecureOk {
 }
 
 /**
- * `connection.tune` (10.30). Server to client; answered by `connection.tune-ok`.
+ * `connection.tune` (10.30). Server to client; the reply is `connection.tune-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -90,7 +90,7 @@ export interface ConnectionTuneOk {
 }
 
 /**
- * `connection.open` (10.40). Client to server; answered by `connection.open-ok`.
+ * `connection.open` (10.40). Client to server; the reply is `connection.open-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -111,7 +111,7 @@ export interface ConnectionOpenOk {
 }
 
 /**
- * `connection.close` (10.50). Either way; answered by `connection.close-ok`.
+ * `connection.close` (10.50). Either way; the reply is `connection.close-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -156,7 +156,7 @@ export interface ConnectionUnblocked {
 }
 
 /**
- * `connection.update-secret` (10.70). Client to server; answered by `connection.update-secret-ok`.
+ * `connection.update-secret` (10.70). Client to server; the reply is `connection.update-secret-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -178,7 +178,7 @@ export interface ConnectionUpdateSecretOk {
 }
 
 /**
- * `channel.open` (20.10). Client to server; answered by `channel.open-ok`.
+ * `channel.open` (20.10). Client to server; the reply is `channel.open-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -198,7 +198,7 @@ export interface ChannelOpenOk {
 }
 
 /**
- * `channel.flow` (20.20). Either way; answered by `channel.flow-ok`.
+ * `channel.flow` (20.20). Either way; the reply is `channel.flow-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -220,7 +220,7 @@ export interface ChannelFlowOk {
 }
 
 /**
- * `channel.close` (20.40). Either way; answered by `channel.close-ok`.
+ * `channel.close` (20.40). Either way; the reply is `channel.close-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -244,7 +244,7 @@ export interface ChannelCloseOk {
 }
 
 /**
- * `exchange.declare` (40.10). Client to server; answered by `exchange.declare-ok`.
+ * `exchange.declare` (40.10). Client to server; the reply is `exchange.declare-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -272,7 +272,7 @@ export interface ExchangeDeclareOk {
 }
 
 /**
- * `exchange.delete` (40.20). Client to server; answered by `exchange.delete-ok`.
+ * `exchange.delete` (40.20). Client to server; the reply is `exchange.delete-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -295,7 +295,7 @@ export interface ExchangeDeleteOk {
 }
 
 /**
- * `exchange.bind` (40.30). Client to server; answered by `exchange.bind-ok`.
+ * `exchange.bind` (40.30). Client to server; the reply is `exchange.bind-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -320,7 +320,7 @@ export interface ExchangeBindOk {
 }
 
 /**
- * `exchange.unbind` (40.40). Client to server; answered by `exchange.unbind-ok`.
+ * `exchange.unbind` (40.40). Client to server; the reply is `exchange.unbind-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -345,7 +345,7 @@ export interface ExchangeUnbindOk {
 }
 
 /**
- * `queue.declare` (50.10). Client to server; answered by `queue.declare-ok`.
+ * `queue.declare` (50.10). Client to server; the reply is `queue.declare-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -375,7 +375,7 @@ export interface QueueDeclareOk {
 }
 
 /**
- * `queue.bind` (50.20). Client to server; answered by `queue.bind-ok`.
+ * `queue.bind` (50.20). Client to server; the reply is `queue.bind-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -400,7 +400,7 @@ export interface QueueBindOk {
 }
 
 /**
- * `queue.unbind` (50.50). Client to server; answered by `queue.unbind-ok`.
+ * `queue.unbind` (50.50). Client to server; the reply is `queue.unbind-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -424,7 +424,7 @@ export interface QueueUnbindOk {
 }
 
 /**
- * `queue.purge` (50.30). Client to server; answered by `queue.purge-ok`.
+ * `queue.purge` (50.30). Client to server; the reply is `queue.purge-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -447,7 +447,7 @@ export interface QueuePurgeOk {
 }
 
 /**
- * `queue.delete` (50.40). Client to server; answered by `queue.delete-ok`.
+ * `queue.delete` (50.40). Client to server; the reply is `queue.delete-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -472,7 +472,7 @@ export interface QueueDeleteOk {
 }
 
 /**
- * `basic.qos` (60.10). Client to server; answered by `basic.qos-ok`.
+ * `basic.qos` (60.10). Client to server; the reply is `basic.qos-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -495,7 +495,7 @@ export interface BasicQosOk {
 }
 
 /**
- * `basic.consume` (60.20). Client to server; answered by `basic.consume-ok`.
+ * `basic.consume` (60.20). Client to server; the reply is `basic.consume-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -523,7 +523,7 @@ export interface BasicConsumeOk {
 }
 
 /**
- * `basic.cancel` (60.30). Either way; answered by `basic.cancel-ok`.
+ * `basic.cancel` (60.30). Either way; the reply is `basic.cancel-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -589,7 +589,7 @@ export interface BasicDeliver {
 }
 
 /**
- * `basic.get` (60.70). Client to server; answered by `basic.get-ok` or `basic.get-empty`.
+ * `basic.get` (60.70). Client to server; the reply is `basic.get-ok` or `basic.get-empty`.
  *
  * @category models
  * @since 0.1.0
@@ -661,7 +661,7 @@ export interface BasicRecoverAsync {
 }
 
 /**
- * `basic.recover` (60.110). Client to server; answered by `basic.recover-ok`.
+ * `basic.recover` (60.110). Client to server; the reply is `basic.recover-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -695,7 +695,7 @@ export interface BasicNack {
 }
 
 /**
- * `confirm.select` (85.10). Client to server; answered by `confirm.select-ok`.
+ * `confirm.select` (85.10). Client to server; the reply is `confirm.select-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -716,7 +716,7 @@ export interface ConfirmSelectOk {
 }
 
 /**
- * `tx.select` (90.10). Client to server; answered by `tx.select-ok`.
+ * `tx.select` (90.10). Client to server; the reply is `tx.select-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -736,7 +736,7 @@ export interface TxSelectOk {
 }
 
 /**
- * `tx.commit` (90.20). Client to server; answered by `tx.commit-ok`.
+ * `tx.commit` (90.20). Client to server; the reply is `tx.commit-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -756,7 +756,7 @@ export interface TxCommitOk {
 }
 
 /**
- * `tx.rollback` (90.30). Client to server; answered by `tx.rollback-ok`.
+ * `tx.rollback` (90.30). Client to server; the reply is `tx.rollback-ok`.
  *
  * @category models
  * @since 0.1.0
@@ -950,7 +950,7 @@ export type AnyContentMethod =
   | BasicGetOk
 
 /**
- * The methods of a client that the server answers (unless they say `noWait`).
+ * The methods of a client that have a reply (unless `noWait` is set).
  *
  * @category models
  * @since 0.1.0
@@ -990,7 +990,7 @@ export type SynchronousMethod =
 export type MethodTag = Method["_tag"]
 
 /**
- * The name of a method that the server answers.
+ * The name of a method that has a reply.
  *
  * @category models
  * @since 0.1.0
@@ -1025,7 +1025,7 @@ interface Replies {
 }
 
 /**
- * What the server may answer to a method.
+ * The replies of a method.
  *
  * @category models
  * @since 0.1.0
@@ -1033,7 +1033,7 @@ interface Replies {
 export type ReplyOf<M extends SynchronousMethod> = Extract<Method, { readonly _tag: Replies[M["_tag"]] }>
 
 /**
- * The names of what the server may answer, by the name of the method.
+ * The names of the replies, by the name of the method.
  *
  * @category constants
  * @since 0.1.0
@@ -1143,8 +1143,8 @@ const namesById: ReadonlyMap<number, string> = new Map(
 )
 
 /**
- * The name of a method by its ids, as `connection.close` and `channel.close` give them; for ids that 0-9-1 does not
- * have, the ids in words.
+ * The name of a method by its ids, as `connection.close` and `channel.close` give them. For unknown ids, the ids as
+ * text.
  *
  * @category constants
  * @since 0.1.0

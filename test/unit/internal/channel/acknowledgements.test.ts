@@ -6,7 +6,7 @@ import type { Method } from "@effect-amqp/core/protocol/methods.generated"
 import { ProtocolError } from "@effect-amqp/core/protocol/ProtocolError"
 import { assert, describe, it } from "@effect/vitest"
 
-/** The settlements of a channel, and what they send, in short. */
+/** The acknowledgements of a channel, and a short form of what they send. */
 const settling = () => {
   const counts = new Counts()
   const outbound = new Outbound(counts, { roomAwaited: () => {}, bodyDetached: () => {} })
@@ -33,13 +33,13 @@ const settling = () => {
 describe("the acknowledgements of a channel", () => {
   for (
     const [what, tags] of [
-      ["begin anywhere", [101, 102, 103]],
-      ["leave some out", [1, 5, 9]],
-      ["leave very many out", [1, 2 ** 40, 2 ** 52]],
-      ["come as bigints", [1n, 2n, 3n]]
+      ["do not start at 1", [101, 102, 103]],
+      ["have gaps", [1, 5, 9]],
+      ["have very large gaps", [1, 2 ** 40, 2 ** 52]],
+      ["are bigints", [1n, 2n, 3n]]
     ] as const
   ) {
-    it(`are sent by the tags of the server, also when these ${what}`, () => {
+    it(`use the server's delivery tags, even if they ${what}`, () => {
       const { acknowledgements, sent } = settling()
       for (const tag of tags) acknowledgements.delivered(tag)
       const [first, second, third] = tags.map(Number)
@@ -56,7 +56,7 @@ describe("the acknowledgements of a channel", () => {
     })
   }
 
-  it("never cover a delivery that is open, whatever was left out before it", () => {
+  it("never cover an unsettled delivery, whatever tags are missing before it", () => {
     const { acknowledgements, sent } = settling()
     for (const tag of [3, 4, 10, 11, 500, 501]) acknowledgements.delivered(tag)
     for (const tag of [3, 4, 11, 500]) acknowledgements.ack(tag)
@@ -66,7 +66,7 @@ describe("the acknowledgements of a channel", () => {
     assert.deepStrictEqual(sent(), ["nack 10", "ack 501"])
   })
 
-  it("keep nothing for tags that are left out, and nothing of what is settled", () => {
+  it("use no memory for missing tags and settled deliveries", () => {
     const { acknowledgements, sent } = settling()
     let tag = 1
     for (let round = 0; round < 10_000; round++) {

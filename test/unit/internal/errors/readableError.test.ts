@@ -30,7 +30,7 @@ const batch = (count: number) => {
   return new AmqpError.AmqpPublishAllError({ taken: count * 2, confirmed: count, failures: [first, ...rest] })
 }
 
-/** Errors as programs get them, with words that have to be seen wherever they are printed. */
+/** Errors as programs get them, with words that must be visible wherever they are printed. */
 const errors: ReadonlyArray<readonly [string, Error, ReadonlyArray<string>]> = [
   ["a lost connection", connection, ["broker.example:5672", "ECONNRESET"]],
   ["a channel of a lost connection", inChannel(new AmqpError.ConnectionLost({ cause: connection })), ["ECONNRESET"]],
@@ -73,12 +73,12 @@ const errors: ReadonlyArray<readonly [string, Error, ReadonlyArray<string>]> = [
   ["a URI", new AmqpUriError({ part: "Port", message: "the port is wrong" }), ["the port is wrong"]]
 ]
 
-/** What a logger writes about an effect. */
+/** What a logger prints while an effect runs. */
 const written = (logger: Logger.Logger<unknown, unknown>, effect: Effect.Effect<void>) =>
   Effect.suspend(() => {
     const lines: Array<string> = []
     const write = (...values: ReadonlyArray<unknown>) => void lines.push(util.format(...values))
-    // All that loggers print with.
+    // Loggers print with nothing else.
     const console = new Proxy(globalThis.console, { get: () => write })
     return effect.pipe(
       Effect.provideService(Console.Console, console),
@@ -106,7 +106,7 @@ describe("an error in a log", () => {
       assert.isBelow(text.length, 30_000)
     }
 
-    it(`shows what matters: ${what}`, () => {
+    it(`shows the essentials: ${what}`, () => {
       assertReadable(String(error))
       assertReadable(util.inspect(error))
       assertReadable(util.inspect(error, { depth: 0 }))
@@ -117,7 +117,7 @@ describe("an error in a log", () => {
       assertReadable(util.inspect({ what: { error } }))
     })
 
-    it.effect(`shows what matters with each logger: ${what}`, () =>
+    it.effect(`shows the essentials with each logger: ${what}`, () =>
       Effect.gen(function*() {
         for (const logger of Object.values(loggers)) {
           assertReadable(yield* written(logger, Effect.logError("failed", error)))
@@ -126,7 +126,7 @@ describe("an error in a log", () => {
       }))
   }
 
-  it("is readable whichever it is", () => {
+  it("is readable for every error class", () => {
     const classes = Object.values<unknown>({ ...AmqpError, AmqpUriError })
       .flatMap((value) => typeof value === "function" && value.prototype instanceof Error ? [value] : [])
     assert.isAbove(classes.length, 40)
@@ -150,7 +150,7 @@ describe("an error in a log", () => {
     })
   })
 
-  it("shows nothing of what an error of the program holds, apart from its message", () => {
+  it("shows only the message of an error of the program", () => {
     const cause = Object.assign(new Error("no token"), { token: "s3cret" })
     const reason = new AmqpError.CredentialsUnavailable({ description: "the endpoint failed", cause })
     const error = new AmqpError.AmqpConnectionError({ reason })

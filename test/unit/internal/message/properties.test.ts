@@ -1,5 +1,5 @@
 /**
- * What a message that is sent on has kept of the one that was received: all bytes of what was not changed.
+ * A received message that is sent on keeps the bytes of everything that was not changed.
  */
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import { decodeProperties, writeProperties } from "@effect-amqp/core/internal/message/properties"
@@ -23,18 +23,18 @@ const withHeaders = (...entries: ReadonlyArray<string>): Uint8Array =>
 
 const received = (bytes: Uint8Array) => decodeProperties(bytes)
 
-/** Entries of headers by what is special about them: all have the key `k`, or none that another entry here has. */
+/** Entries of headers by what is special about them. Each has the key `k` or a key that no other entry here has. */
 const entries: Record<string, string> = {
   "an 8-bit integer": `01"k" "b" 05`,
   "an unsigned 8-bit integer": `01"k" "B" 05`,
   "a 16-bit integer": `01"k" "s" 0005`,
-  "a 16-bit integer of the letter U": `01"k" "U" 0005`,
+  "a 16-bit integer of type U": `01"k" "U" 0005`,
   "an unsigned 16-bit integer": `01"k" "u" 0005`,
   "a 32-bit integer": `01"k" "I" 00000005`,
   "an unsigned 32-bit integer": `01"k" "i" 00000005`,
   "a 64-bit integer": `01"k" "l" 0000000000000005`,
-  "a 64-bit integer of the letter L": `01"k" "L" 0000000000000005`,
-  "a large 64-bit integer of the letter L": `01"k" "L" ffffffffffffffff`,
+  "a 64-bit integer of type L": `01"k" "L" 0000000000000005`,
+  "a large 64-bit integer of type L": `01"k" "L" ffffffffffffffff`,
   "a float": `01"k" "f" 3fc00000`,
   "a whole float": `01"k" "f" 40a00000`,
   "a float that is a large integer": `01"k" "f" 7f7fffff`,
@@ -42,10 +42,10 @@ const entries: Record<string, string> = {
   "a double that is minus zero": `01"k" "d" 8000000000000000`,
   "a double that is a large integer": `01"k" "d" 4340000000000000`,
   "a decimal": `01"k" "D" 02 ffffffff`,
-  "a boolean of another byte": `01"k" "t" 02`,
+  "a boolean that is neither 0 nor 1": `01"k" "t" 02`,
   "a timestamp": `01"k" "T" 0000000000000005`,
-  "a timestamp beyond any date": `01"k" "T" ffffffffffffffff`,
-  nothing: `01"k" "V"`,
+  "a timestamp that a Date can't hold": `01"k" "T" ffffffffffffffff`,
+  "no value": `01"k" "V"`,
   "text that is not UTF-8": `01"k" "S" 00000004 ff0080c3`,
   bytes: `01"k" "x" 00000004 ff0080c3`,
   "an empty table": `01"k" "F" 00000000`,
@@ -57,8 +57,8 @@ const entries: Record<string, string> = {
   "a key that is a number, after others": `01"z" "b" 01 02"10" "b" 02 01"9" "b" 03 `,
   "a key __proto__": `09"__proto__" "I" 00000005`,
   "a key constructor": `0b"constructor" "b" 05`,
-  "a key that comes twice": `01"k" "I" 00000001 01"y" "b" 01 01"k" "s" 0002`,
-  "a key that comes twice with a date": `01"k" "b" 01 01"k" "T" 0000000000000005`
+  "a repeated key": `01"k" "I" 00000001 01"y" "b" 01 01"k" "s" 0002`,
+  "a repeated key, once with a date": `01"k" "b" 01 01"k" "T" 0000000000000005`
 }
 
 describe("headers that are sent on", () => {
@@ -88,7 +88,7 @@ describe("headers that are sent on", () => {
     })
   }
 
-  it("are easy to use: numbers, texts and dates", () => {
+  it("are numbers, strings and dates", () => {
     const { headers } = received(withHeaders(
       `01"a" "l" 0000000000000005`,
       `01"b" "f" 3fc00000`,
@@ -101,14 +101,14 @@ describe("headers that are sent on", () => {
     assert.deepStrictEqual(Reflect.ownKeys(headers ?? {}), ["a", "b", "c", "d", "e"])
   })
 
-  it("are those that they are now, also where one was changed in place", () => {
+  it("have their current values, even if one was changed in place", () => {
     const bytes = withHeaders(`01"a" "l" 0000000000000005`, `01"b" "I" 00000005`)
     const properties = received(bytes)
     Object.assign(properties.headers ?? {}, { a: 6 })
     assert.strictEqual(sent(properties), hex(withHeaders(`01"a" "b" 06`, `01"b" "I" 00000005`)))
   })
 
-  it("keep what was not changed within tables and arrays", () => {
+  it("keep unchanged values within tables and arrays", () => {
     const properties = received(withHeaders(`01"t" "F" 0000000e 01"a" "I" 00000005 01"b" "I" 00000006`))
     const { t } = properties.headers ?? {}
     const headers = { ...properties.headers, t: { ...(t as AmqpMessage.FieldTable), a: 7 } }
@@ -122,25 +122,25 @@ describe("headers that are sent on", () => {
     assert.strictEqual(sent({ ...listed, headers: { l: [l[0], l[2]] } }), hex(shorter))
   })
 
-  it("of a key that came twice are one when it is given another value", () => {
+  it("with a repeated key are merged when it gets another value", () => {
     const properties = received(withHeaders(`01"k" "I" 00000001`, `01"y" "b" 01`, `01"k" "s" 0002`))
     const headers = { ...properties.headers, k: 3 }
     assert.strictEqual(sent({ ...properties, headers }), hex(withHeaders(`01"y" "b" 01`, `01"k" "b" 03`)))
   })
 
-  it("are encoded by their values when a message is not one that was received", () => {
+  it("take their types from their values in a message that was not received", () => {
     const { headers } = received(withHeaders(`01"a" "l" 0000000000000005`))
     assert.strictEqual(sent({ headers: { a: headers?.["a"] } }), hex(withHeaders(`01"a" "b" 05`)))
   })
 
-  it("keep their types when a header of the trace is added", () => {
+  it("keep their types when the trace context is added", () => {
     const properties = received(withHeaders(`01"a" "l" 0000000000000005`))
     const span = Tracer.externalSpan({ traceId: "0af7651916cd43dd8448eb211c80319c", spanId: "b7ad6b7169203331" })
     const { raw, ...injected } = inject(properties, span)
     assert.include(sent({ ...injected, raw }), "01 61 6c 00 00 00 00 00 00 00 05")
   })
 
-  it("are refused when they hold a number that no broker takes, also when it was received", () => {
+  it("are refused with a number that no broker accepts, even a received one", () => {
     for (const entry of [`01"k" "d" 7ff8000000000000`, `01"k" "f" 7f800000`, `01"k" "A" 00000005 "f" ff800000`]) {
       const properties = received(withHeaders(entry, `01"y" "I" 00000001`))
       assert.throws(() => sent(properties), /is not a finite number/)
@@ -154,17 +154,17 @@ describe("properties that are sent on", () => {
     "a correlation id that is not UTF-8": "0400 04 ff0080c3",
     "a reply address, a type and an application that are not UTF-8": "0228 02 c328 01 80 03 eda080",
     "a message id with a byte order mark": "0080 05 efbbbf 61ff",
-    "a text of 255 bytes that are not UTF-8": `0400 ff ${"ff".repeat(255)}`,
-    "a time to live in other digits": `0100 04"0005"`,
-    "a time to live that is not a number": `0100 02"5s"`,
-    "a time to live beyond 32 bits": `0100 0a"4294967296"`,
-    "a delivery mode of its own": "1000 07",
-    "a timestamp beyond any date": "0040 ffffffffffffffff",
+    "a string of 255 bytes that are not UTF-8": `0400 ff ${"ff".repeat(255)}`,
+    "an expiration with leading zeros": `0100 04"0005"`,
+    "an expiration that is not a number": `0100 02"5s"`,
+    "an expiration beyond 32 bits": `0100 0a"4294967296"`,
+    "an unknown delivery mode": "1000 07",
+    "a timestamp that a Date can't hold": "0040 ffffffffffffffff",
     "the deprecated cluster id": `0004 01"c"`,
     "an empty table of headers": "2000 00000000",
-    "empty texts": "8400 00 00",
-    "a flag of no property": "0002",
-    "a flag of no property, with a value": "8002 01\"t\" 05 0102030405",
+    "empty strings": "8400 00 00",
+    "a flag of an unknown property": "0002",
+    "a flag of an unknown property, with a value": "8002 01\"t\" 05 0102030405",
     "two words of flags": `8401 8000 01"t" 01 ff 04"more"`,
     "two words of flags, and typed headers": "2001 fffe 00000007 01\"k\" \"I\" 00000005 0000"
   }
@@ -183,7 +183,7 @@ describe("properties that are sent on", () => {
     })
   }
 
-  it("are texts, durations and dates", () => {
+  it("are strings, durations and dates", () => {
     const properties = received(wire(`0540 02 ff41 02"05" 0000000000000001`))
     assert.strictEqual(properties.correlationId, "\udcffA")
     assert.deepStrictEqual(properties.expiration, Duration.millis(5))
@@ -191,7 +191,7 @@ describe("properties that are sent on", () => {
     assert.isUndefined(properties.raw)
   })
 
-  it("can be taken over by a message of its own, such as a reply, as texts", () => {
+  it("can be copied as strings to another message, such as a reply", () => {
     const { correlationId } = received(wire("0400 04 ff0080c3"))
     assert.strictEqual(sent({ correlationId }), "04 00 04 ff 00 80 c3")
     assert.strictEqual(
@@ -200,14 +200,14 @@ describe("properties that are sent on", () => {
     )
   })
 
-  it("show nothing of how they were encoded in logs", () => {
+  it("do not show their encoding in logs", () => {
     const properties = received(withHeaders(`01"k" "I" 00000005`))
     assert.notInclude(AmqpMessage.pretty(AmqpMessage.make(new Uint8Array(), properties)), "raw")
     assert.notInclude(inspect(properties, { depth: 9, showHidden: true }), "Uint8Array")
     assert.strictEqual(JSON.stringify(properties), `{"headers":{"k":5},"raw":{"headers":{}}}`)
   })
 
-  it.effect("by fromDelivery are those that were received, with what is given in their place", () =>
+  it.effect("by fromDelivery are the received ones, except for those that are given", () =>
     Effect.gen(function*() {
       const properties = received(wire(`2410 0000000b 01"k" "I" 00000005 01"b" "t" 02 01 ff 04"user"`))
       const delivery = { body: new Uint8Array(), properties }

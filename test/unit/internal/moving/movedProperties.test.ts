@@ -9,8 +9,8 @@ const encoded = (properties: BasicProperties) => written((writer) => encodePrope
 const moved = (properties: BasicProperties, resetFailures = false) =>
   decodeProperties(movedProperties(encoded(properties), "me", resetFailures))
 
-describe("the properties of a message that is moved", () => {
-  it("are the bytes that it came with", () => {
+describe("the properties of a moved message", () => {
+  it("are the received bytes", () => {
     const kept: ReadonlyArray<BasicProperties> = [
       {},
       { contentType: "text/plain", correlationId: "c", deliveryMode: 7, expiration: "soon", clusterId: "c" },
@@ -24,13 +24,13 @@ describe("the properties of a message that is moved", () => {
     }
   })
 
-  it("are the bytes that it came with when these are malformed", () => {
+  it("are the received bytes, even if malformed", () => {
     for (const bytes of [Uint8Array.of(), Uint8Array.of(0x20), Uint8Array.of(0x20, 0, 0, 0, 0, 9, 1)]) {
       assert.strictEqual(movedProperties(bytes, "me", true), bytes)
     }
   })
 
-  it("have no user but that of the connection, which would be refused", () => {
+  it("have no userId of another user, which the broker would refuse", () => {
     assert.deepInclude(moved({ userId: "other", appId: "a", headers: { a: 1 } }), {
       userId: undefined,
       appId: "a",
@@ -38,14 +38,14 @@ describe("the properties of a message that is moved", () => {
     })
   })
 
-  it("have no headers that the broker would route by, or that it writes for each queue", () => {
+  it("have no headers that the broker routes by or writes itself", () => {
     for (const name of ["CC", "BCC", "x-delivery-count", "x-acquired-count"]) {
       assert.deepStrictEqual(moved({ headers: { [name]: ["a"], a: 1 } }).headers, { a: 1 })
       assert.isUndefined(moved({ headers: { [name]: 1 }, userId: "me" }).headers)
     }
   })
 
-  it("have no headers that count failures when these are to begin anew", () => {
+  it("have no headers that count failures if these are reset", () => {
     const headers = {
       "x-failure-count": 1,
       "x-failure-error": "no",

@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { logged } from "../../../support/secrets.ts"
 
-/** How many warnings connecting to so many brokers gives, each time. */
+/** The number of warnings for each number of brokers. */
 const warnings = (...counts: ReadonlyArray<number>) =>
   logged((lines) =>
     Effect.forEach(counts, (count) =>
@@ -16,26 +16,26 @@ const warnings = (...counts: ReadonlyArray<number>) =>
       }))
   )
 
-describe("the warning of an unprotected password", () => {
-  it.effect("comes once for each broker", () =>
+describe("the warning about an unprotected password", () => {
+  it.effect("is logged once for each broker", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* warnings(3, 3, 5), [3, 0, 2])
     }))
 
-  it.effect("comes again for other loggers", () =>
+  it.effect("is logged again for another logger", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* warnings(1), [1])
       assert.deepStrictEqual(yield* warnings(1), [1])
     }))
 
-  it.effect("comes again when there were very many brokers since, as no list of them grows without end", () =>
+  it.effect("is logged again after very many other brokers, because the list of brokers is bounded", () =>
     Effect.gen(function*() {
       const [first, second] = yield* warnings(1_000, 1_000)
       assert.strictEqual(first, 1_000)
       assert.isAbove(second, 0)
     }))
 
-  it.effect("names a broker as it is, whatever its name means in a replacement", () =>
+  it.effect("names the broker literally, even with a replacement pattern in its name", () =>
     Effect.gen(function*() {
       const line = yield* logged((lines) =>
         Effect.map(warnOfExposure({ peer: "$&.example:5672", level: "Unverified" }), () => lines.join())
