@@ -239,9 +239,9 @@ export const proofs: References = {
     },
     "Combinations that make no sense do not compile": {
       "types/topology.ts": [
-        "it goes with its connection, so it is never durable",
-        "a log forgets by age and size, not message by message",
-        "a stream has to be acknowledged"
+        "a server-named queue is deleted with its connection, so it is never durable",
+        "a stream drops messages by age and size, not one by one",
+        "a stream can't be consumed with autoAck"
       ]
     },
     "Declare returns name, message count and consumer count": {
@@ -278,7 +278,7 @@ export const proofs: References = {
         "is declared with all that it refers to, as often as one likes, and says what is in its queues",
         "is there before what is built on its layer"
       ],
-      "unit/AmqpTopology.test.ts": ["refuses two descriptions of one name that differ, also where one is referred to"]
+      "unit/AmqpTopology.test.ts": ["refuses different descriptions of the same name, including referenced ones"]
     }
   },
   Consumers: {
@@ -332,7 +332,7 @@ export const proofs: References = {
       "integration/consuming/consumer.test.ts": [
         "has each message acknowledged, rejected or requeued as its handler decides"
       ],
-      "types/settlement.ts": ["the handler says nothing of the message"]
+      "types/settlement.ts": ["the handler returns no settlement"]
     },
     "Graceful stop": {
       "integration/consuming/consumerOptions.test.ts": [
@@ -351,7 +351,7 @@ export const proofs: References = {
   },
   Messages: {
     "All properties of the basic class": {
-      "unit/AmqpMessage.test.ts": ["all thirteen arrive as they were sent"],
+      "unit/AmqpMessage.test.ts": ["arrive as they were sent, all thirteen"],
       "integration/message/message.test.ts": ["comes back with all its properties"]
     },
     "Timestamp as DateTime or Date": {
@@ -362,18 +362,18 @@ export const proofs: References = {
     },
     "JSON in and out, with its content type": {
       "unit/AmqpMessage.test.ts": [
-        "writes a value and reads it back",
-        "whatever JSON is written is read"
+        "encodes a value and decodes it",
+        "decodes any JSON that was encoded"
       ]
     },
     "Text, bytes": {
       "unit/AmqpMessage.test.ts": [
-        "of a text is UTF-8 and says so, unless it says something else",
-        "of bytes says nothing of what they are"
+        "of text is UTF-8, and its content type says so unless another is given",
+        "of bytes has no content type"
       ]
     },
     "Automatic message id and timestamp, optional": {
-      "unit/AmqpMessage.test.ts": ["is a UUID of version 7 and the time of the clock"]
+      "unit/AmqpMessage.test.ts": ["is a version 7 UUID and the time of the clock"]
     },
     "Delivery tag, redelivered, routing key, exchange": {
       "integration/topology/entities.test.ts": ["is forgotten as it is sent when there is no acknowledgement"],
@@ -383,12 +383,12 @@ export const proofs: References = {
     },
     "Readable printing": {
       "unit/AmqpMessage.test.ts": ["shows the properties that are set, the headers and the body"],
-      "unit/AmqpDelivery.test.ts": ["is what Effect's loggers show"]
+      "unit/AmqpDelivery.test.ts": ["is what Effect's loggers print"]
     },
     "Values of the wrong type, unknown properties": {
       "unit/AmqpMessage.test.ts": [
-        "the error names the property",
-        "what types let no program pass is refused, and sent as nothing else:"
+        "with an error that names it",
+        "an invalid property is refused:"
       ]
     },
     "Decode errors, handled by a policy": {
@@ -445,7 +445,7 @@ export const proofs: References = {
   },
   Errors: {
     "One per reply code, 311 to 541": {
-      "unit/AmqpError.test.ts": ["${replyCode} is a ${tag} with what the server said"],
+      "unit/AmqpError.test.ts": ["${replyCode} is a ${tag} with the reply code, text and method"],
       "simulation/connection/cleanup.test.ts": [
         "E13, E15: the broker's close of the connection with ${code} is everyone's cause, in its words"
       ]
@@ -476,10 +476,10 @@ export const proofs: References = {
   "Field tables": {
     "An integer is the smallest signed of b, s, I and l, exact up to 2^63": {
       "unit/protocol/fieldTable.test.ts": ["encodes small bigints as the smallest integer"],
-      "unit/protocol/byteWriter.test.ts": ["C18: 64-bit integers come back exact, as numbers when they are safe"]
+      "unit/protocol/byteWriter.test.ts": ["C18: round-trips 64-bit integers exactly, as numbers when they are safe"]
     },
     "A larger integer is an error": {
-      "unit/protocol/fieldTable.test.ts": ["C19: a value without a field type is an error that names its key"]
+      "unit/protocol/fieldTable.test.ts": ["C19: throws an error that names the key of a value without a field type"]
     },
     "Fraction d, string S, boolean t, null V, bytes x, array A, record F": {
       "unit/protocol/fieldTable.test.ts": ["encodes and decodes ${name}"],
@@ -492,17 +492,17 @@ export const proofs: References = {
       "unit/protocol/fieldTable.test.ts": ["encodes a date in whole seconds"]
     },
     "DateTime as T": {
-      "unit/protocol/fieldTable.test.ts": ["writes a DateTime as the timestamp that it is"],
+      "unit/protocol/fieldTable.test.ts": ["encodes a DateTime as a timestamp"],
       "unit/AmqpMessage.test.ts": ["of ${name} arrives as a Date"]
     },
     "Forced types": {
-      "unit/AmqpMessage.test.ts": ["a TypedField forces the type of a header"],
+      "unit/AmqpMessage.test.ts": ["send a TypedField in headers with its type"],
       "unit/protocol/fieldTable.test.ts": ["C9: decodes ${name}"]
     },
     "Undefined keys are left out, undefined items are an error": {
       "unit/protocol/fieldTable.test.ts": [
-        "leaves out keys that are undefined",
-        "C19: a value without a field type is an error that names its key"
+        "omits keys whose value is undefined",
+        "C19: throws an error that names the key of a value without a field type"
       ]
     },
     "Decoding l, T, L and U: a number when it is safe, otherwise a bigint": {
@@ -512,8 +512,8 @@ export const proofs: References = {
       "unit/protocol/fieldTable.test.ts": ["C9: decodes ${name}"]
     },
     "A round trip keeps the type": {
-      "unit/protocol/fieldTable.test.ts": ["any table comes back as it was, and encodes to the same bytes again"],
-      "unit/protocol/fuzz.test.ts": ["are a table that can be sent again as it came, or an error of the protocol"]
+      "unit/protocol/fieldTable.test.ts": ["round-trips any table, and encodes it to the same bytes again"],
+      "unit/protocol/fuzz.test.ts": ["give a table that can be sent again unchanged, or a protocol error"]
     },
     "A forwarded header keeps its type, also beside changed headers": {
       "unit/internal/message/properties.test.ts": ["keep ${name} when another header is added, replaced or removed"],
@@ -676,7 +676,7 @@ export const proofs: References = {
       ]
     },
     "All kinds of wrong and unknown properties": {
-      "unit/AmqpMessage.test.ts": ["what types let no program pass is refused, and sent as nothing else:"]
+      "unit/AmqpMessage.test.ts": ["an invalid property is refused:"]
     },
     "Exact declare frames for all arguments": {
       "simulation/rabbitpy.test.ts": [
@@ -747,7 +747,7 @@ export const proofs: References = {
   },
   "What peers have: amqplib": {
     "Any option of `tls.connect`": {
-      "unit/node/socket.test.ts": ["lets the options win over the URL"]
+      "unit/node/socket.test.ts": ["prefers the options to the URL"]
     },
     "SASL PLAIN, AMQPLAIN, EXTERNAL, custom": {
       "simulation/connection/securityMechanisms.test.ts": [
@@ -807,7 +807,7 @@ export const proofs: References = {
       "simulation/publishing/publisher.test.ts": [
         "with a retry, publishes what the broker refused again, as the same message, and no more often than it says"
       ],
-      "unit/AmqpError.test.ts": ["what passes with time is retryable, whether or not the message left"]
+      "unit/AmqpError.test.ts": ["are retryable when the cause is temporary, whether or not the message was sent"]
     },
     "Other publishes on a channel that one publish closed": {
       "integration/publishing/publisher.test.ts": [
@@ -845,7 +845,7 @@ export const proofs: References = {
       ]
     },
     "Codecs for JSON and text": {
-      "unit/AmqpMessage.test.ts": ["writes a value and reads it back"]
+      "unit/AmqpMessage.test.ts": ["encodes a value and decodes it"]
     },
     "Codecs for gzip and deflate": {
       "integration/message/contents.test.ts": [
@@ -853,17 +853,17 @@ export const proofs: References = {
         "comes back from a stream"
       ],
       "unit/AmqpEncoding.test.ts": [
-        "golden bytes of zlib and gzip are read",
-        "may decompress to the limit, and not to a byte more"
+        "reference bytes of zlib and gzip are decompressed",
+        "may decompress to the limit, but not to a byte more"
       ]
     },
     "One buffer and one write per publish": {
       "unit/protocol/byteWriter.test.ts": [
-        "hands out what was committed, in order, whatever the slab size and however it is taken"
+        "hands out committed bytes in order, whenever they are taken"
       ]
     },
     "Reads without a copy": {
-      "unit/protocol/contentAssembler.test.ts": ["hands on the body of a single frame without copying it"]
+      "unit/protocol/contentAssembler.test.ts": ["returns the body of a single frame without copying it"]
     }
   },
   "What peers have: rascal and amqp-connection-manager": {
@@ -936,7 +936,7 @@ export const proofs: References = {
         "K7: rejects a message that is larger than the limit to the queue for dead letters, and goes on"
       ],
       "unit/protocol/contentAssembler.test.ts": [
-        "C12: a body over the limit is dropped as it comes, and the next one is taken"
+        "C12: drops a body over the limit as it arrives, and accepts the next one"
       ]
     },
     "Content headers larger than a frame": {
@@ -973,10 +973,10 @@ export const proofs: References = {
       ]
     },
     "Typed queues and exchanges": {
-      "types/topology.ts": ["a stream gives no single messages"]
+      "types/topology.ts": ["a stream does not support get"]
     },
     "Decoders of properties, headers and payload together": {
-      "unit/AmqpEnvelope.test.ts": ["makes one message of properties, headers and body, and one value of the message"],
+      "unit/AmqpEnvelope.test.ts": ["encodes properties, headers and body as one message, and decodes them as one value"],
       "integration/message/contents.test.ts": ["comes to the handler of a server, and what is none is dead-lettered"]
     },
     Router: {
@@ -996,7 +996,7 @@ export const proofs: References = {
       ]
     },
     "A handler returns its settlement; drain": {
-      "types/settlement.ts": ["the handler says nothing of the message"],
+      "types/settlement.ts": ["the handler returns no settlement"],
       "integration/consuming/consumerOptions.test.ts": [
         "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with"
       ]
@@ -1005,8 +1005,8 @@ export const proofs: References = {
   "What no peer has": {
     "Misuse of a channel is a compile error": {
       "unit/compilerMessages.test.ts": [
-        "running several at once",
-        "running one for each element"
+        "Effect.all",
+        "Effect.forEach"
       ]
     },
     "Returns joined to their publish on a shared channel": {
@@ -1031,7 +1031,7 @@ export const proofs: References = {
       "integration/wire/wire.test.ts": ["of an unknown type is refused with 501, and the answer to that is understood"],
       "integration/testing/routing.test.ts": ["comes from a topic exchange by what its key is made of"],
       "integration/testing/strangers.test.ts": ["publishes with confirms, consumes and acknowledges"],
-      "unit/node/NodeAmqpBroker.test.ts": ["is closed with its connections at the end of the scope"]
+      "unit/node/NodeAmqpBroker.test.ts": ["is closed with its connections when the scope closes"]
     },
     "Timeout and interruption of every call": {
       "simulation/channel/requests.test.ts": ["R4: an interrupted request keeps its place until its reply comes"],
@@ -1084,7 +1084,7 @@ export const proofs: References = {
       "integration/message/message.test.ts": [
         "C18: comes back with integers of 64 bits exactly, also when the broker has read them"
       ],
-      "unit/protocol/methods.test.ts": ["C18: a delivery tag beyond 2^53 is exact"]
+      "unit/protocol/methods.test.ts": ["C18: keeps a delivery tag beyond 2^53 exact"]
     },
     "rabbitmq-client: uses the requested frame_max, not the negotiated one": {
       "simulation/wire/framing.test.ts": [
@@ -1098,7 +1098,7 @@ export const proofs: References = {
     },
     "rabbitmq-client: short strings are cut inside a character": {
       "unit/protocol/byteWriter.test.ts": [
-        "C19: a short string holds 255 bytes of UTF-8, however many characters that is"
+        "C19: accepts a short string of up to 255 bytes of UTF-8, whatever the number of characters"
       ]
     },
     "rabbitmq-client: early replies are dropped": {
@@ -1145,14 +1145,14 @@ export const proofs: References = {
       ]
     },
     "All: Nagle's algorithm is on": {
-      "unit/node/socket.test.ts": ["sends nothing late to fill a packet"]
+      "unit/node/socket.test.ts": ["disables Nagle's algorithm"]
     },
     "All: requests have no timeout": {
       "simulation/channel/requests.test.ts": ["R1: a reply after its timeout is dropped and not taken for the next one"]
     },
     "All: the messages of a turn are not written together": {
       "unit/protocol/byteWriter.test.ts": [
-        "hands out what was committed, in order, whatever the slab size and however it is taken"
+        "hands out committed bytes in order, whenever they are taken"
       ]
     },
     "effect-messaging: after a reconnect an old ack goes to the new channel": {
