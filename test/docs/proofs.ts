@@ -10,12 +10,12 @@ export const proofs: References = {
   Connection: {
     "URLs `amqp[s]://user:pass@host:port/vhost?…`, default ports": {
       "integration/connection/node.test.ts": ["is made by a URL: a text, a redacted one or a parsed one"],
-      "unit/AmqpUri.test.ts": ["without a port amqp is 5672"]
+      "unit/AmqpUri.test.ts": ["without a port, amqp uses 5672"]
     },
     "No path, `/` and `%2F` all mean the virtual host `/`": {
       "unit/AmqpUri.test.ts": [
         "a path of /%2F is the virtual host /",
-        "nothing but the scheme is guest at localhost"
+        "a scheme alone means guest at localhost"
       ]
     },
     "User, password and virtual host are percent-decoded": {
@@ -34,8 +34,8 @@ export const proofs: References = {
     "TLS options in the query (listed below)": {
       "unit/AmqpUri.test.ts": ["${query} sets ${JSON.stringify(expected)}"],
       "unit/node/socket.test.ts": [
-        "trusts the authorities in the folder of capath",
-        "ssl_check_hostname=false takes a certificate for another host, but none of an unknown authority"
+        "trusts the authorities in the folder capath",
+        "with ssl_check_hostname=false accepts a certificate for another host, but not of an unknown authority"
       ]
     },
     "Unknown or malformed parameters are errors": {
@@ -225,14 +225,14 @@ export const proofs: References = {
       ]
     },
     "Other arguments": {
-      "unit/AmqpTopology.test.ts": ["takes further arguments by the broker's names"],
+      "unit/AmqpTopology.test.ts": ["accepts further arguments by the broker's names"],
       "integration/topology/topology.test.ts": [
         "of a queue or an exchange is what the broker has after it is declared"
       ]
     },
     "Options are checked when a description is made; 0 is valid": {
       "unit/AmqpTopology.test.ts": [
-        "keeps 0, false and what is empty, and leaves out what is undefined",
+        "keeps 0, false and empty values, and omits undefined ones",
         "a negative time to live"
       ],
       "integration/topology/topology.test.ts": ["keeps nothing when it may hold 0 messages, or 0 bytes of them"]
