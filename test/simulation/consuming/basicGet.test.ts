@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
 import {
   ack,
   channelClose,
@@ -13,6 +14,7 @@ import {
   contentBytes,
   failureOf,
   fork,
+  getOkBytes,
   reasonOf,
   rejected,
   rest,
@@ -44,6 +46,23 @@ const gettingAll = (
     )),
     () => peer.openChannel()
   )
+
+describe("get", () => {
+  it.effect("returns the message or none, and settles as its handler decides", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const get = AmqpQueue.get("q", (delivery) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, delivery.text)))
+        const fiber = yield* fork(AmqpChannel.run(AmqpChannel.all([get, get])))
+        yield* peer.openChannel()
+        yield* peer.expect("basic.get", 1)
+        yield* peer.push(getOkBytes(1, "m"))
+        assert.strictEqual((yield* peer.expect("basic.ack", 1)).deliveryTag, 1)
+        yield* peer.answer(1, "basic.get", { _tag: "basic.get-empty" })
+        yield* peer.closeChannel()
+        assert.deepStrictEqual(yield* resultOf(fiber), [Option.some("m"), Option.none()])
+      })
+    ))
+})
 
 describe("getAll", () => {
   it.effect("settles messages one by one until the queue is empty", () =>
