@@ -354,4 +354,22 @@ describe("the handshake", () => {
         assert.deepStrictEqual(yield* peer.takeTags, ["connection.tune-ok"])
       })
     ))
+
+  it.effect("too many methods on channel 0 are refused while the handshake waits for credentials", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const dialling = yield* fork(dial(peer, { credentials: Effect.never }))
+        yield* peer.expectGreeting
+        yield* peer.send(0, {
+          _tag: "connection.start",
+          versionMajor: 0,
+          versionMinor: 9,
+          serverProperties: {},
+          mechanisms: "PLAIN",
+          locales: "en_US"
+        })
+        for (let count = 0; count < 300; count++) yield* peer.send(0, { _tag: "connection.blocked", reason: "x" })
+        assert.include((yield* reasonOf(dialling, "ProtocolViolation")).description, "channel 0")
+      })
+    ))
 })
