@@ -233,3 +233,15 @@ describe("acknowledgements", () => {
       })
     ))
 })
+
+describe("a consumer tag that is not UTF-8", () => {
+  it.effect("is sent back unchanged", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        yield* openConsumer(peer, Stream.runDrain(AmqpConsumer.stream("q")))
+        const consumerTag = "\udcff".repeat(255)
+        yield* peer.push(methodBytes(1, { _tag: "basic.cancel", consumerTag, noWait: false }))
+        assert.strictEqual((yield* peer.expect("basic.cancel-ok", 1)).consumerTag, consumerTag)
+      })
+    ))
+})
