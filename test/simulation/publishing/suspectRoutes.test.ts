@@ -1,6 +1,6 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import type * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
