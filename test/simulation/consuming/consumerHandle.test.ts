@@ -185,6 +185,27 @@ describe("setPrefetch", () => {
         })
       ))
   }
+
+  it.effect("V5: sets the prefetch per consumer and never per channel, as the first time", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const opening = yield* fork(AmqpConsumer.make("q", { prefetch: 5 }))
+        yield* peer.openChannel()
+        const qos = { _tag: "basic.qos", prefetchSize: 0, global: false } as const
+        assert.deepStrictEqual(yield* peer.expect("basic.qos", 1), { ...qos, prefetchCount: 5 })
+        yield* peer.send(1, { _tag: "basic.qos-ok" })
+        const { consumerTag } = yield* peer.expect("basic.consume", 1)
+        yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
+        const { setPrefetch } = yield* resultOf(opening)
+        const changing = yield* fork(setPrefetch(7))
+        yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
+        assert.deepStrictEqual(yield* peer.expect("basic.qos", 1), { ...qos, prefetchCount: 7 })
+        yield* peer.send(1, { _tag: "basic.qos-ok" })
+        const again = yield* peer.expect("basic.consume", 1)
+        yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag: again.consumerTag })
+        yield* resultOf(changing)
+      })
+    ))
 })
 
 describe("the stream of a consumer", () => {
