@@ -63,7 +63,7 @@ describe("channel numbers", () => {
       ["is interrupted", (fiber: Fiber.Fiber<unknown, unknown>) => Fiber.interrupt(fiber)]
     ] as const
   ) {
-    it.effect(`Q1: are freed after an open that ${what} once the broker has confirmed a close`, () =>
+    it.effect(`Q1: are freed after an open that ${what} as soon as the broker confirms the close`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const opening = yield* fork(declare("q"))

@@ -101,7 +101,7 @@ describe("a request", () => {
         assert.isTrue(peer.isOpen)
       }), options))
 
-  it.effect("R2: for a consumer closes the channel when it times out, which requeues late deliveries", () =>
+  it.effect("R2: that starts a consumer closes the channel on its timeout, which requeues late deliveries", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(Stream.runDrain(AmqpConsumer.stream("q")))

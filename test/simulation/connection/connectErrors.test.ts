@@ -100,7 +100,7 @@ describe("a socket lost during the handshake", () => {
       ).pipe(at(plain))
     }))
 
-  it.effect("gives the same details as a peer that is silent instead", () =>
+  it.effect("is reported with the same details as a silent peer", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* dialled(peer, "connection.start")

@@ -300,7 +300,7 @@ describe("an expiring secret", () => {
 
   // RabbitMQ names no method in this close; other brokers do.
   for (const ids of [{ classId: 0, methodId: 0 }, { classId: 10, methodId: 70 }]) {
-    it.effect(`S7: ends the connection when the broker refuses it, and the next one requests another (${JSON.stringify(ids)})`, () => {
+    it.effect(`S7: ends the connection when the broker refuses it, and the next connection requests another (${JSON.stringify(ids)})`, () => {
       const issuer = tokens(600)
       return Effect.andThen(
         renewing(issuer, (peer, connection, lines) =>

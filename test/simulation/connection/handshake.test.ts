@@ -217,7 +217,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("H6: fails with SocketLost when the socket closes before or after that step", () =>
+  it.effect("H6: fails with SocketLost when the socket closes before connection.start or after connection.tune", () =>
     Effect.forEach(
       ["connection.start", "connection.open-ok"] as const,
       (phase) =>
@@ -355,7 +355,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("fails on too many methods of channel 0 while it waits for credentials", () =>
+  it.effect("fails on too many methods on channel 0 while it waits for credentials", () =>
     script((peer) =>
       Effect.gen(function*() {
         const dialling = yield* fork(dial(peer, { credentials: Effect.never }))

@@ -92,8 +92,8 @@ describe("SASL mechanisms", () => {
       ["PLAIN AMQPLAIN", [AmqpSasl.external, AmqpSasl.plain], "PLAIN"]
     ] as const
   ) {
-    const which = mechanisms?.map(({ name }) => name).join(", ") ?? "the default"
-    it.effect(`of ${which}, ${chosen} is the first that a server with ${offered} offers`, () =>
+    const which = mechanisms?.map(({ name }) => name).join(", ") ?? "the default ones"
+    it.effect(`${chosen} is chosen from ${which} when the server offers ${offered}`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const { fiber, startOk } = yield* startOkOf(peer, offered, { mechanisms })

@@ -358,7 +358,7 @@ describe("a close by the broker", () => {
       })
     ))
 
-  it.effect("without a method id names no method, for a channel and for the connection", () =>
+  it.effect("without a method id gives an error that names no method", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const declaring = yield* fork(declare("q"))
@@ -375,7 +375,7 @@ describe("a close by the broker", () => {
       })
     ))
 
-  it.effect("with only a class id names the class", () =>
+  it.effect("with only a class id gives an error that names the class", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const closed = yield* fork(connection.awaitClosed)

@@ -82,7 +82,7 @@ describe("getAll", () => {
       })
     ))
 
-  it.effect("holds what its handler requeues until the queue is empty, or it would get the same message again", () =>
+  it.effect("holds what its handler requeues until the queue is empty, so as not to get it again", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* gettingAll(

@@ -76,7 +76,7 @@ describe("a consumer", () => {
   }
 
   for (const noWait of [true, false]) {
-    it.effect(`K1: fails on the broker's cancel after handling the deliveries before it (noWait: ${noWait})`, () =>
+    it.effect(`K1: fails when the broker cancels it, after the deliveries before that (noWait: ${noWait})`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const { consumerTag, deliveries, fiber } = yield* collecting(peer)

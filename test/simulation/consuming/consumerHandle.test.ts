@@ -186,7 +186,7 @@ describe("setPrefetch", () => {
       ))
   }
 
-  it.effect("V5: sets the prefetch per consumer and never per channel, as the first time", () =>
+  it.effect("V5: sets the prefetch per consumer and never per channel, as AmqpConsumer.make does", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const opening = yield* fork(AmqpConsumer.make("q", { prefetch: 5 }))

@@ -50,7 +50,7 @@ describe("consumer options:", () => {
 
   for (const [name, consumer] of Object.entries(serving)) {
     for (const autoAck of [true, "true", 1, null] as const) {
-      it.effect(`${name} refuses autoAck, also with the value ${String(autoAck)}`, () =>
+      it.effect(`${name} refuses autoAck: ${String(autoAck)}`, () =>
         connected((peer, connection) =>
           Effect.gen(function*() {
             const fiber = yield* fork(assertRefused(consumer({ autoAck, prefetch: 10 }), "autoAck"))

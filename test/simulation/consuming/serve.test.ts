@@ -50,7 +50,7 @@ describe("serve", () => {
       })
     ))
 
-  it.effect("handles as many messages at once as its concurrency", () =>
+  it.effect("handles as many messages at once as its concurrency allows", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { gate, handler, started } = gated()

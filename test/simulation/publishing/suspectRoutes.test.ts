@@ -61,7 +61,7 @@ describe("a channel error caused by a publish", () => {
       ]
     ] as const
   ) {
-    it.effect(`for ${what} makes only the messages sent there not retryable`, () =>
+    it.effect(`for ${what} marks only the messages sent there as not retryable`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const exchange = replyText.includes("eee") ? long : "bad"
@@ -83,7 +83,7 @@ describe("a channel error caused by a publish", () => {
       ))
   }
 
-  it.effect("for a topic makes only the messages with that routing key not retryable", () =>
+  it.effect("for a topic marks only the messages with that routing key as not retryable", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -105,7 +105,7 @@ describe("a channel error caused by a publish", () => {
       "message size 70 is larger than configured max size 64"
     ]
   ) {
-    it.effect(`for "${text}" makes only the message of that size not retryable, and its error says why`, () =>
+    it.effect(`for "${text}" marks only the message of that size as not retryable, and its error says why`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const publisher = yield* openPublisher(peer)
@@ -124,7 +124,7 @@ describe("a channel error caused by a publish", () => {
       ))
   }
 
-  it.effect("makes the only message in flight not retryable, whatever its text", () =>
+  it.effect("marks the only message in flight as not retryable, whatever its text", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)

@@ -140,7 +140,7 @@ describe("a publisher", () => {
     ))
   })
 
-  it.effect("creates one span for all attempts of a publish, with the message id of all attempts", () => {
+  it.effect("creates one span for all attempts of a publish, which share a message id", () => {
     const tracer = recording()
     return tracer.traced(connected((peer) =>
       Effect.gen(function*() {

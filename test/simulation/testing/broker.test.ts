@@ -16,7 +16,7 @@ import { rest } from "../../support/scriptedPeer.ts"
 import { connectionOf, declared, publish, reasonOf, textsOf, withBroker } from "./support.ts"
 
 describe("the clock of a broker", () => {
-  it.effect("is the test's: a message expires when it is adjusted", () =>
+  it.effect("is the test clock: a message expires when it is adjusted", () =>
     withBroker((broker) =>
       Effect.gen(function*() {
         yield* declared(AmqpQueue.classic("dead"))
