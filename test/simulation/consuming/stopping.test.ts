@@ -429,12 +429,12 @@ describe("a delivery for an unknown consumer", () => {
         const { consumerTag } = yield* openConsumer(peer, serve)
         yield* peer.push(
           deliverBytes(1, consumerTag, 1, "a"),
-          deliverBytes(1, "nobody", 2, "b"),
+          deliverBytes(1, "gone", 2, "b"),
           deliverBytes(1, consumerTag, 3, "c")
         )
         assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(2))
         assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(3, true))
-        assert.include(logged.join(), "unknown consumer \"nobody\" on channel 1")
+        assert.include(logged.join(), "unknown consumer \"gone\" on channel 1")
       })
     ).pipe(Effect.provide(Logger.layer([logger])))
   })
