@@ -7,7 +7,7 @@ import * as Stream from "effect/Stream"
 import { operations } from "./interruption/operations.ts"
 import { sweep, work } from "./interruption/sweep.ts"
 
-/** Modules of what does not speak with a broker. */
+/** Modules that do not communicate with a broker. */
 const withoutBroker: ReadonlySet<string> = new Set([
   "AmqpDelivery",
   "AmqpEncoding",
@@ -19,7 +19,7 @@ const withoutBroker: ReadonlySet<string> = new Set([
   "AmqpUri"
 ])
 
-/** What makes or combines descriptions, and what answers at once: there is nothing to interrupt. */
+/** Functions that build or combine descriptions, or return at once: there is nothing to interrupt. */
 const withoutSteps: Readonly<Record<string, ReadonlyArray<string>>> = {
   AmqpChannel: [
     "gen",
@@ -49,16 +49,18 @@ const withoutSteps: Readonly<Record<string, ReadonlyArray<string>>> = {
 const isOperation = (value: unknown): boolean =>
   typeof value === "function" || Effect.isEffect(value) || Stream.isStream(value) || value === AmqpChannel.recover
 
-describe("an operation that is interrupted at any of its steps", () => {
+describe("an operation interrupted at any of its steps", () => {
   it.live.each(operations)("ends, and leaves nothing behind: $name", (operation) =>
     Effect.gen(function*() {
       const { steps, violations } = yield* sweep(operation)
       assert.deepStrictEqual(violations, [])
-      // One that waits for the broker makes some steps at least.
+      // An operation that waits for the broker takes several steps.
       assert.isAbove(steps, 5)
     }))
+})
 
-  it.effect("is any of those that the package exports", () =>
+describe("the list of interrupted operations", () => {
+  it.effect("has all operations that the package exports", () =>
     Effect.gen(function*() {
       const connection = yield* AmqpConnection.AmqpConnection
       yield* AmqpChannel.run(AmqpQueue.declare(work))

@@ -1,5 +1,5 @@
 /**
- * What rabbitpy 3.0.2 fails at where the peer, and not a broker, has to misbehave, and those of its tests that look at frames.
+ * The failures of rabbitpy 3.0.2 that need a misbehaving peer instead of a broker, and those of its tests that look at frames.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
@@ -40,7 +40,7 @@ import {
 } from "../support/scriptedPeer.ts"
 
 describe("rabbitpy's failures", () => {
-  it.effect("rabbitpy failure 2: a send that takes its time leaves once, and the stream stays whole", () =>
+  it.effect("rabbitpy failure 2: a slow message is sent once, and the byte stream stays intact", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { sendTimeout: "1 seconds", confirmTimeout: "1 seconds" })
@@ -57,11 +57,11 @@ describe("rabbitpy's failures", () => {
       })
     ))
 
-  it.effect("rabbitpy failure 8: a malformed frame ends the connection at once and is not waited for", () =>
+  it.effect("rabbitpy failure 8: a malformed frame ends the connection at once", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const assertFailed = yield* waiters(peer, connection)
-        // The end of the frame is not what it has to be.
+        // The frame end is wrong.
         yield* peer.push(wire("08 0000 00000000 00"))
         assert.strictEqual((yield* peer.expect("connection.close", 0)).replyCode, 501)
         yield* assertFailed("ProtocolViolation")
@@ -69,7 +69,7 @@ describe("rabbitpy's failures", () => {
       })
     ))
 
-  it.effect("rabbitpy failure 10: a close is over when the peer has answered it", () =>
+  it.effect("rabbitpy failure 10: a close ends when the peer has answered it", () =>
     script((peer) =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
@@ -82,7 +82,7 @@ describe("rabbitpy's failures", () => {
       })
     ))
 
-  it.effect("rabbitpy failure 12: everyone who waits hears of the end of the connection", () =>
+  it.effect("rabbitpy failure 12: every waiter fails when the broker closes the connection", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const assertFailed = yield* waiters(peer, connection)
@@ -92,7 +92,7 @@ describe("rabbitpy's failures", () => {
       })
     ))
 
-  it.effect("rabbitpy failure 13: a peer that says nothing for two intervals is dead", () =>
+  it.effect("rabbitpy failure 13: a peer that is silent for two intervals ends the connection", () =>
     connected((_, connection) =>
       Effect.gen(function*() {
         const closed = yield* fork(connection.awaitClosed)
@@ -102,7 +102,7 @@ describe("rabbitpy's failures", () => {
         yield* reasonOf(closed, "HeartbeatTimeout")
       }), { client: { heartbeat: "10 seconds" }, server: { heartbeat: 10 } }))
 
-  it.effect("rabbitpy failure 14: a close of the peer is answered, of a channel and of the connection", () =>
+  it.effect("rabbitpy failure 14: the broker's close of a channel or of the connection is answered", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const declaring = yield* fork(declare("q"))
@@ -119,7 +119,7 @@ describe("rabbitpy's failures", () => {
       })
     ))
 
-  it.effect("rabbitpy failure 15: what is sent and not confirmed has a bound (Q2)", () =>
+  it.effect("rabbitpy failure 15: unconfirmed messages are bounded (Q2)", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 10 })
@@ -135,14 +135,14 @@ describe("rabbitpy's failures", () => {
       })
     ))
 
-  it.effect("rabbitpy failure 15: what is received and not handled has a bound (Q3)", () =>
+  it.effect("rabbitpy failure 15: unhandled deliveries are bounded (Q3)", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const consumer = Stream.runForEach(AmqpConsumer.stream("q", { autoAck: true }), () => Effect.never)
         const { consumerTag } = yield* openConsumer(peer, consumer, 1, false)
         const megabyte = "x".repeat(1024 * 1024)
         for (let tag = 1; tag <= 40; tag++) yield* peer.push(deliverBytes(1, consumerTag, tag, megabyte))
-        // At least 16 MiB, and what the last read brought.
+        // The client has buffered 16 MiB, and what its last read added.
         assert.isAbove(peer.bytesUnread, 20 * 1024 * 1024)
       }), { server: { frameMax: 0 }, client: { frameMax: 0 } }))
 })
@@ -151,7 +151,7 @@ describe("rabbitpy's tests", () => {
   const steps = ["connection.start", "connection.tune", "connection.open-ok"] as const
 
   for (const [index, step] of steps.entries()) {
-    it.effect(`rabbitpy: another method than ${step} ends the handshake`, () =>
+    it.effect(`rabbitpy: a method other than ${step} ends the handshake`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const dialling = yield* fork(dial(peer))
@@ -172,7 +172,7 @@ describe("rabbitpy's tests", () => {
       ))
   }
 
-  it.effect("rabbitpy: a queue and an exchange are declared with exactly what they are described with", () =>
+  it.effect("rabbitpy: a queue and an exchange are declared exactly as described", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const queue = AmqpQueue.classic("q", {
@@ -233,12 +233,12 @@ describe("rabbitpy's tests", () => {
       })
     ))
 
-  /** A broker that says of itself that it can't do this, and can do something else. */
+  /** A broker that lists its capabilities, without this one. */
   const without = (capability: string) => ({
     server: { serverProperties: { capabilities: { [capability]: false, "connection.blocked": true } } }
   })
 
-  it.effect("rabbitpy: a priority is not sent to a broker that knows no priorities of consumers", () =>
+  it.effect("rabbitpy: a priority is not sent to a broker without consumer priorities", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(Effect.scoped(AmqpConsumer.make("q", { priority: 1 })))
@@ -246,7 +246,7 @@ describe("rabbitpy's tests", () => {
         yield* peer.expectNothing
       }), without("consumer_priorities")))
 
-  it.effect("rabbitpy: a nack is not sent to a broker that knows none: a reject says the same of one message", () =>
+  it.effect("rabbitpy: a nack is sent as a reject to a broker without basic.nack", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const consumer = Stream.runForEach(
@@ -262,7 +262,7 @@ describe("rabbitpy's tests", () => {
         })
       }), without("basic.nack")))
 
-  it.effect("rabbitpy: an exchange is not bound to another on a broker that knows no such bindings", () =>
+  it.effect("rabbitpy: an exchange is not bound to another on a broker without such bindings", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(AmqpChannel.run(AmqpExchange.bind("a", { source: "b" })))

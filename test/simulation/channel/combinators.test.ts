@@ -5,8 +5,8 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 
-layer(AmqpBroker.layer())("steps that stand together", (it) => {
-  it.effect("run in their order, and yield a record for a record", () =>
+layer(AmqpBroker.layer())("AmqpChannel.all", (it) => {
+  it.effect("runs its steps in order, and yields a record for a record", () =>
     Effect.gen(function*() {
       const steps: Array<string> = []
       const step = <A>(name: string, value: A) => Effect.sync(() => (steps.push(name), value))
@@ -23,7 +23,7 @@ layer(AmqpBroker.layer())("steps that stand together", (it) => {
       })
     }))
 
-  it.effect("yield an array for an array, and end with the first that fails", () =>
+  it.effect("yields an array for an array, and ends with the first failure", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* AmqpChannel.run(AmqpChannel.all([Effect.succeed(1), AmqpChannel.succeed("2")])), [
         1,
@@ -44,13 +44,16 @@ describe("an empty list of steps", () => {
     ))
 })
 
-describe("a time limit that is not a time", () => {
-  // The last one is what a typing error makes of "5 seconds".
-  it.each([Number.NaN, -1, "-5 seconds", "5 secnods"] as const)("is refused when the program is made: %s", (limit) => {
-    const duration: Duration.Input = limit as Duration.Input
-    assert.throws(
-      () => AmqpChannel.timeout(AmqpChannel.succeed(1), duration),
-      /duration: must be a time of 0 ms or more/
-    )
-  })
+describe("AmqpChannel.timeout", () => {
+  // The last one is "5 seconds" with a typing error.
+  it.each([Number.NaN, -1, "-5 seconds", "5 secnods"] as const)(
+    "refuses an invalid duration when the program is made: %s",
+    (limit) => {
+      const duration: Duration.Input = limit as Duration.Input
+      assert.throws(
+        () => AmqpChannel.timeout(AmqpChannel.succeed(1), duration),
+        /duration: must be a time of 0 ms or more/
+      )
+    }
+  )
 })

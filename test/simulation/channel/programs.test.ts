@@ -17,14 +17,14 @@ import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import { connected, exitOf, fork } from "../../support/scriptedPeer.ts"
 
-/** What an effect dies with. */
+/** The message of the error that an effect dies with. */
 const defectOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.map(Effect.exit(effect), (exit) => {
     const defect = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isDieReason)?.defect : undefined
     return defect instanceof Error ? defect.message : assert.fail(`it did not die: ${String(exit)}`)
   })
 
-/** What is logged meanwhile. */
+/** The lines that an effect logs. */
 const logged = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
   const lines: Array<string> = []
   const logger = Logger.map(Logger.formatSimple, (line) => void lines.push(line))
@@ -42,7 +42,7 @@ const depth = (queue: string) =>
   Effect.map(AmqpChannel.run(AmqpQueue.declarePassive(queue)), ({ messageCount }) => messageCount)
 
 layer(AmqpBroker.layer())("the generator of a program", (it) => {
-  it.effect("is refused to a second run, which would share its steps with the first", () =>
+  it.effect("is refused in a second run, which would share its steps with the first", () =>
     Effect.gen(function*() {
       const steps = declareAndPublish("shared")
       const program = AmqpChannel.gen(() => steps)
@@ -57,7 +57,7 @@ layer(AmqpBroker.layer())("the generator of a program", (it) => {
       assert.strictEqual(yield* depth("shared"), 2)
     }))
 
-  it.effect("can't have a step taken by anything but the runner", () =>
+  it.effect("fails the run when anything but the runner takes a step", () =>
     Effect.gen(function*() {
       for (const isRunning of [false, true]) {
         const gate = Latch.makeUnsafe()
@@ -79,13 +79,13 @@ layer(AmqpBroker.layer())("the generator of a program", (it) => {
       assert.strictEqual((yield* Effect.flip(depth("taken"))).reason._tag, "NotFound")
     }))
 
-  it("gives no result when it is driven by hand", () => {
+  it("throws when it is iterated by hand", () => {
     const steps: Iterator<unknown, unknown, unknown> = AmqpQueue.declare("never")[Symbol.iterator]()
     steps.next()
     assert.throws(() => steps.next("not a QueueInfo"), "was taken by something other than the runner")
   })
 
-  it.effect("has to have a star at each step that is a program", () =>
+  it.effect("needs yield* at each step that is a program", () =>
     Effect.gen(function*() {
       const program = AmqpChannel.gen(function*() {
         const info = yield AmqpQueue.declare("star")
@@ -94,7 +94,7 @@ layer(AmqpBroker.layer())("the generator of a program", (it) => {
       assert.include(yield* defectOf(AmqpChannel.run(program)), "Write `yield*`")
     }))
 
-  it.effect("may be run any number of times when each run has its own", () =>
+  it.effect("can be run any number of times when it is new in each run", () =>
     Effect.gen(function*() {
       const program = AmqpChannel.gen(() => declareAndPublish("own"))
       yield* Effect.all([AmqpChannel.run(program), AmqpChannel.confirmed(program)], { concurrency: 2 })
@@ -102,7 +102,7 @@ layer(AmqpBroker.layer())("the generator of a program", (it) => {
       assert.strictEqual(yield* depth("own"), 8)
     }))
 
-  it.effect("is left at the step that fails, as that of Effect.gen is: neither catch nor finally runs", () =>
+  it.effect("stops at a failed step like that of Effect.gen: neither catch nor finally runs", () =>
     Effect.gen(function*() {
       const steps: Array<string> = []
       const body = (step: Effect.Effect<never, string>) =>
@@ -130,7 +130,7 @@ class NoMoney extends Data.TaggedError("NoMoney")<{ readonly missing: number }> 
 layer(AmqpBroker.layer())("the cases of catchTags", (it) => {
   const fails: AmqpChannel.AmqpChannel<1, NoStock | NoMoney> = AmqpChannel.fail(new NoStock({ article: "a" }))
 
-  it.effect("may be missing, and then the error passes", () =>
+  it.effect("can be missing, and then the error passes through", () =>
     Effect.gen(function*() {
       const cases: ReadonlyArray<{ readonly NoStock?: (() => AmqpChannel.AmqpChannel<2>) | undefined }> = [
         {},
@@ -142,7 +142,7 @@ layer(AmqpBroker.layer())("the cases of catchTags", (it) => {
       }
     }))
 
-  it.effect("may be inherited", () =>
+  it.effect("can be inherited", () =>
     Effect.gen(function*() {
       class Cases {
         readonly prefix = "no "
@@ -159,25 +159,25 @@ layer(AmqpBroker.layer())("the cases of catchTags", (it) => {
       assert.strictEqual(yield* AmqpChannel.run(handled), "no a")
     }))
 
-  it.effect("are not what every object inherits", () =>
+  it.effect("do not include what every object inherits", () =>
     Effect.gen(function*() {
       const odd = AmqpChannel.fail({ _tag: "toString" as const })
       assert.deepStrictEqual(yield* Effect.flip(AmqpChannel.run(AmqpChannel.catchTags(odd, {}))), { _tag: "toString" })
     }))
 })
 
-describe("what runs inside a transaction and is not part of it", () => {
+describe("an operation inside a transaction that is not part of it", () => {
   const publish = AmqpChannel.publish(AmqpMessage.text("m"), AmqpQueue.route("q"))
   const withBroker = <A, E>(body: Effect.Effect<A, E, AmqpConnection.AmqpConnection | Scope.Scope>) =>
     Effect.provide(Effect.scoped(Effect.andThen(AmqpChannel.run(AmqpQueue.declare("q")), body)), AmqpBroker.layer())
 
-  it.effect("is logged once: a publisher, a call and the other runners", () =>
+  it.effect("is logged once, for publishers, calls and other runners", () =>
     withBroker(Effect.gen(function*() {
       const publisher = yield* AmqpPublisher.make()
       const client = yield* AmqpRpc.makeClient()
       const message = AmqpMessage.text("m")
       const route = AmqpQueue.route("q")
-      const outsiders: Readonly<Record<string, Effect.Effect<unknown, unknown, AmqpConnection.AmqpConnection>>> = {
+      const operations: Readonly<Record<string, Effect.Effect<unknown, unknown, AmqpConnection.AmqpConnection>>> = {
         "AmqpPublisher.publish": publisher.publish(message, route),
         "AmqpPublisher.publishAll": publisher.publishAll([message], route),
         "AmqpRpcClient.call": Effect.timeoutOption(client.call(message, route), 0),
@@ -185,33 +185,33 @@ describe("what runs inside a transaction and is not part of it", () => {
         "AmqpChannel.confirmed": AmqpChannel.confirmed(publish),
         "AmqpChannel.transaction": AmqpChannel.transaction(publish)
       }
-      for (const [name, outsider] of Object.entries(outsiders)) {
-        const once = yield* logged(AmqpChannel.transaction(AmqpChannel.fromEffect(outsider)))
+      for (const [name, operation] of Object.entries(operations)) {
+        const once = yield* logged(AmqpChannel.transaction(AmqpChannel.fromEffect(operation)))
         assert.lengthOf(once, 1, name)
         assert.include(once[0], `${name} was called inside AmqpChannel.transaction and is not part of the transaction`)
-        // Neither again nor where it is no part of anything.
-        assert.deepStrictEqual(yield* logged(AmqpChannel.transaction(AmqpChannel.fromEffect(outsider))), [])
+        // Not a second time.
+        assert.deepStrictEqual(yield* logged(AmqpChannel.transaction(AmqpChannel.fromEffect(operation))), [])
       }
     })))
 
-  it.effect("is not logged outside of one, nor when the transaction has ended", () =>
+  it.effect("is not logged outside a transaction, or after the transaction has ended", () =>
     withBroker(Effect.gen(function*() {
       const publisher = yield* AmqpPublisher.make()
-      const outsider = publisher.publish(AmqpMessage.text("m"), AmqpQueue.route("q"))
+      const operation = publisher.publish(AmqpMessage.text("m"), AmqpQueue.route("q"))
       const lines = yield* logged(Effect.gen(function*() {
-        yield* outsider
-        yield* AmqpChannel.run(AmqpChannel.fromEffect(outsider))
+        yield* operation
+        yield* AmqpChannel.run(AmqpChannel.fromEffect(operation))
         yield* AmqpChannel.run(AmqpChannel.fromEffect(AmqpChannel.run(publish)))
-        yield* AmqpChannel.confirmed(AmqpChannel.fromEffect(outsider))
+        yield* AmqpChannel.confirmed(AmqpChannel.fromEffect(operation))
         yield* AmqpChannel.transaction(publish)
-        // The fiber knows the transaction, which has ended.
-        const later = AmqpChannel.fromEffect(Effect.forkDetach(Effect.andThen(Effect.yieldNow, outsider)))
+        // The fiber inherits the transaction, which has ended by the time of the publish.
+        const later = AmqpChannel.fromEffect(Effect.forkDetach(Effect.andThen(Effect.yieldNow, operation)))
         yield* Fiber.join(yield* AmqpChannel.transaction(later))
       }))
       assert.deepStrictEqual(lines, [])
     })))
 
-  it.effect("happens although the transaction is rolled back", () =>
+  it.effect("takes effect even if the transaction is rolled back", () =>
     withBroker(Effect.gen(function*() {
       const publisher = yield* AmqpPublisher.make()
       yield* logged(Effect.exit(AmqpChannel.transaction(AmqpChannel.gen(function*() {
@@ -222,7 +222,7 @@ describe("what runs inside a transaction and is not part of it", () => {
       assert.strictEqual(yield* depth("q"), 1)
     })))
 
-  it.effect("is logged in a confirmed program too, where another one publishes without confirms", () =>
+  it.effect("is also logged inside a confirmed program when it publishes without confirms", () =>
     withBroker(Effect.gen(function*() {
       const lines = yield* logged(AmqpChannel.confirmed(AmqpChannel.fromEffect(AmqpChannel.run(publish))))
       assert.lengthOf(lines, 1)
@@ -230,7 +230,7 @@ describe("what runs inside a transaction and is not part of it", () => {
     })))
 })
 
-describe("a transaction that is interrupted", () => {
+describe("an interrupted transaction", () => {
   const begun = (peer: Parameters<Parameters<typeof connected>[0]>[0]) =>
     Effect.gen(function*() {
       const fiber = yield* fork(
@@ -242,13 +242,13 @@ describe("a transaction that is interrupted", () => {
       return fiber
     })
 
-  it.effect("waits for a commit that has begun, and closes the channel after that", () =>
+  it.effect("waits for a commit that was sent, and then closes the channel", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* begun(peer)
         yield* peer.expect("tx.commit")
         const interrupting = yield* fork(Fiber.interrupt(fiber))
-        // A close on its heels could reach a broker that has yet to commit.
+        // A close right after the commit could reach the broker before it has committed.
         yield* peer.expectNothing
         assert.isUndefined(interrupting.pollUnsafe())
         yield* peer.send(1, { _tag: "tx.commit-ok" })
@@ -258,12 +258,12 @@ describe("a transaction that is interrupted", () => {
     ))
 })
 
-describe("a message that is fetched", () => {
+describe("a message from basic.get", () => {
   const settling = (value: unknown) => (delivery: AmqpDelivery.ReceivedMessage) =>
-    // What a handler in JavaScript, or with an `any` in it, may return.
+    // A handler in JavaScript, or one that uses `any`, can return this.
     Effect.as(Effect.log(delivery.text), value as AmqpDelivery.Settlement)
 
-  it.effect("goes back when its handler returns anything but a settlement of the package, and the program dies", () =>
+  it.effect("is requeued and the program dies when the handler returns anything but a settlement", () =>
     Effect.gen(function*() {
       yield* AmqpChannel.run(AmqpQueue.declare("odd"))
       yield* AmqpChannel.confirmed(AmqpChannel.publish(AmqpMessage.text("m"), AmqpQueue.route("odd")))

@@ -23,7 +23,7 @@ import {
   waiters
 } from "../../support/scriptedPeer.ts"
 
-/** A broker that answers so to the virtual host. */
+/** Refuses the virtual host with this reply code. */
 const refusesVirtualHost = (replyCode: number) =>
   script((peer) =>
     Effect.gen(function*() {
@@ -41,7 +41,7 @@ const refusesVirtualHost = (replyCode: number) =>
     })
   )
 
-/** A broker that ends the connection so, while it is in use. */
+/** Closes a connection in use with this reply code. */
 const endsConnection = (replyCode: number, tag: ReplyReason["_tag"], isRetryable: boolean) =>
   connected((peer, connection) =>
     Effect.gen(function*() {
@@ -50,14 +50,14 @@ const endsConnection = (replyCode: number, tag: ReplyReason["_tag"], isRetryable
       yield* peer.expect("connection.close-ok", 0)
       const reason = yield* assertFailed(tag)
       assert.include(reason, { replyCode, replyText: "because", isRetryable })
-      // It is what `waiters` publish.
+      // The body that `waiters` publish.
       assert.notInclude(JSON.stringify(reason), "hello")
       assert.isFalse(peer.isOpen)
     })
   )
 
 describe("reply codes", () => {
-  it.effect("E1: 311 fails the publish, and takes only its channel down", () =>
+  it.effect("E1: 311 fails the publish and closes only its channel", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -78,7 +78,7 @@ describe("reply codes", () => {
       })
     ))
 
-  it.effect("E3: immediate is never asked for, also by a program that the types can't stop", () =>
+  it.effect("E3: 540 for immediate is prevented, even in an untyped program", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const options: AmqpChannel.PublishOptions & { readonly immediate: boolean } = { ...toQueue, immediate: true }
@@ -94,9 +94,9 @@ describe("reply codes", () => {
       })
     ))
 
-  it.effect("E5: 402 as the answer to the virtual host is not worth another attempt", () => refusesVirtualHost(402))
+  it.effect("E5: 402 for the virtual host is not retryable", () => refusesVirtualHost(402))
 
-  it.effect("E11: 530 as the answer to the virtual host is not worth another attempt", () => refusesVirtualHost(530))
+  it.effect("E11: 530 for the virtual host is not retryable", () => refusesVirtualHost(530))
 
   const codes = [
     [501, "FrameError", false],
@@ -108,13 +108,14 @@ describe("reply codes", () => {
     [541, "InternalError", false]
   ] as const
   for (const [replyCode, tag, isRetryable] of codes) {
-    it.effect(`E10: ${replyCode} ends the connection for everyone, as ${tag}, and shows no payload`, () =>
+    it.effect(`E10: ${replyCode} fails everything on the connection with ${tag}, and shows no payload`, () =>
       endsConnection(replyCode, tag, isRetryable))
   }
 
-  it.effect("E11: 530 ends the connection for everyone, for good", () => endsConnection(530, "NotAllowed", false))
+  it.effect("E11: 530 fails everything on the connection, and is not retryable", () =>
+    endsConnection(530, "NotAllowed", false))
 
-  it.effect("E12: 540 is the failure of the call that asked for it", () =>
+  it.effect("E12: 540 fails the call that caused it", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { state } = yield* AmqpConnection
@@ -129,7 +130,7 @@ describe("reply codes", () => {
       })
     ))
 
-  it.effect("K8: a channel never has a consumer tag twice, also when one queue is consumed twice", () =>
+  it.effect("K8: 530 for a reused consumer tag is prevented, even when one queue is consumed twice", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const opening = yield* fork(AmqpConsumer.make(["q", "q"], { consumerTag: "mine" }))

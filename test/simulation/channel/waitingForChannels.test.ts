@@ -18,12 +18,12 @@ import {
 import type { Peer } from "../../support/scriptedPeer.ts"
 
 const one = (client: { readonly maxIdleChannels?: number; readonly channelTimeout?: string } = {}) => ({
-  // The types want a template literal, and these are.
+  // The types require a template literal.
   client: client as { readonly maxIdleChannels?: number; readonly channelTimeout?: "1 seconds" },
   server: { channelMax: 1 }
 })
 
-/** Has the only channel for as long as the latch is closed. */
+/** Holds the only channel until the latch opens. */
 const holding = (peer: Peer) =>
   Effect.gen(function*() {
     const gate = Latch.makeUnsafe()
@@ -33,7 +33,7 @@ const holding = (peer: Peer) =>
   })
 
 describe("with all channels in use", () => {
-  it.effect("those that want one wait, and get it in their order", () =>
+  it.effect("programs wait, and get the channel in their order", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { gate } = yield* holding(peer)
@@ -48,7 +48,7 @@ describe("with all channels in use", () => {
         }
       }), one()))
 
-  it.effect("the next program of the same mode has the channel of the last one, without another round trip", () =>
+  it.effect("the next program of the same mode takes over a channel without a round trip", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { gate } = yield* holding(peer)
@@ -59,12 +59,12 @@ describe("with all channels in use", () => {
         yield* peer.expectNothing
       }), one({ maxIdleChannels: 1 })))
 
-  it.effect("a publisher that waits gets the number of a program's channel, which is closed for it", () =>
+  it.effect("a waiting publisher gets the number of a program's channel, which is closed for it", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { gate } = yield* holding(peer)
         const opening = yield* fork(AmqpPublisher.make())
-        // It is not overtaken by what comes later and would do with less.
+        // A later program does not overtake the publisher, although it could use the open channel.
         const later = yield* fork(AmqpChannel.run(AmqpChannel.succeed("later")))
         yield* assertWaits(opening)
         yield* gate.open
@@ -76,7 +76,7 @@ describe("with all channels in use", () => {
         yield* Fiber.interrupt(later)
       }), one({ maxIdleChannels: 1 })))
 
-  it.effect("one that is interrupted leaves the line, also in the moment in which it is its turn", () =>
+  it.effect("an interrupted program leaves the queue, even at the moment of its turn", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         for (let turns = 0; turns < 12; turns++) {
@@ -87,7 +87,7 @@ describe("with all channels in use", () => {
           yield* peer.closeChannel(1)
           yield* Effect.repeat(Effect.yieldNow, { times: turns })
           yield* fork(Fiber.interrupt(first))
-          // Whatever the first one has begun is ended, and then it is the second one's turn.
+          // What the first program has started is completed, and then it is the second one's turn.
           for (let step = 0; step < 6; step++) {
             for (const tag of yield* peer.takeTags) {
               if (tag === "channel.open") yield* peer.send(1, { _tag: "channel.open-ok" })
@@ -103,7 +103,7 @@ describe("with all channels in use", () => {
         }
       }), one()))
 
-  it.effect("one fails with TooManyChannels after as long as the option says, and the others go on waiting", () =>
+  it.effect("a program fails with TooManyChannels after channelTimeout, and the others continue to wait", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { gate } = yield* holding(peer)
@@ -120,7 +120,7 @@ describe("with all channels in use", () => {
         yield* resultOf(late)
       }), one({ channelTimeout: "1 seconds" })))
 
-  it.effect("nothing waits with a timeout of 0, unless an idle channel is about to be closed for it", () =>
+  it.effect("nothing waits with a channelTimeout of 0, except while an idle channel closes", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { fiber, gate } = yield* holding(peer)
@@ -136,7 +136,7 @@ describe("with all channels in use", () => {
         yield* resultOf(opening)
       }), one({ maxIdleChannels: 1, channelTimeout: "0 seconds" })))
 
-  it.effect("those that wait are told at once when the connection is lost", () =>
+  it.effect("waiting programs fail at once when the connection is lost", () =>
     connected((peer) =>
       Effect.gen(function*() {
         yield* holding(peer)

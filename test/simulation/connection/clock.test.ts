@@ -31,7 +31,7 @@ const day = 86_400_000
 
 const steps = [["forward by a day", day], ["back by a day", -day], ["back by five seconds", -5_000]] as const
 
-/** A script in the course of which the clock of the system may be set. */
+/** Runs a script that can set the system clock. */
 const stepped = <A, E>(
   body: (
     peer: Peer,
@@ -58,7 +58,7 @@ describe("when the system clock steps", () => {
           yield* assertWaits(closed)
         }), { client: { heartbeat: "10 seconds" }, server: { heartbeat: 10 } }))
 
-    it.effect(`${what}, a silent peer is noticed as before`, () =>
+    it.effect(`${what}, a silent peer is detected as before`, () =>
       stepped((_peer, steps, connection) =>
         Effect.gen(function*() {
           const closed = yield* fork(connection.awaitClosed)
@@ -70,7 +70,7 @@ describe("when the system clock steps", () => {
           yield* reasonOf(closed, "HeartbeatTimeout")
         }), { client: { heartbeat: "10 seconds" }, server: { heartbeat: 10 } }))
 
-    it.effect(`${what}, a request times out when it should`, () =>
+    it.effect(`${what}, a request times out on time`, () =>
       stepped((peer, steps) =>
         Effect.gen(function*() {
           const early = yield* fork(declare("q"))
@@ -95,19 +95,19 @@ describe("when the system clock steps", () => {
         })
       ))
 
-    it.effect(`${what}, a confirm and a message in line are given up when they should`, () =>
+    it.effect(`${what}, a confirm and a waiting publish time out on time`, () =>
       stepped((peer, steps) =>
         Effect.gen(function*() {
           const timeouts = { confirmTimeout: "20 seconds", sendTimeout: "10 seconds", maxInFlight: 1 } as const
           const publisher = yield* openPublisher(peer, 1, timeouts)
           const sent = yield* publishText(peer, publisher, "1")
-          const inLine = yield* fork(publisher.publish(AmqpMessage.text("2"), toQueue))
+          const queued = yield* fork(publisher.publish(AmqpMessage.text("2"), toQueue))
           yield* TestClock.adjust("5 seconds")
           steps.wall += step
           yield* TestClock.adjust("4 seconds")
-          yield* assertWaits(inLine)
+          yield* assertWaits(queued)
           yield* TestClock.adjust("1 seconds")
-          yield* reasonOf(inLine, "NotSent")
+          yield* reasonOf(queued, "NotSent")
           yield* TestClock.adjust("9 seconds")
           yield* assertWaits(sent)
           yield* TestClock.adjust("1 seconds")
@@ -115,7 +115,7 @@ describe("when the system clock steps", () => {
         })
       ))
 
-    it.effect(`${what}, a step of the handshake is given up when it should`, () =>
+    it.effect(`${what}, a step of the handshake times out on time`, () =>
       steppedClock((steps) =>
         script((peer) =>
           Effect.gen(function*() {
@@ -132,7 +132,7 @@ describe("when the system clock steps", () => {
         )
       ))
 
-    it.effect(`${what}, a close is given up when it should`, () =>
+    it.effect(`${what}, a close times out on time`, () =>
       steppedClock((steps) =>
         script((peer) =>
           Effect.gen(function*() {
@@ -153,14 +153,14 @@ describe("when the system clock steps", () => {
       ))
   }
 
-  /** A token that lives for ten minutes by the clock of whoever asked, as an OAuth 2.0 server says it. */
+  /** A token that is valid for ten minutes from the request, as an OAuth 2.0 server issues it. */
   const tenMinutes = Effect.map(Clock.currentTimeMillis, (now): AmqpSasl.Credentials => ({
     username: "ann",
     password: Redacted.make("token"),
     expiresAt: new Date(now + 600_000)
   }))
 
-  it.effect("back, a token that was given for ten minutes is renewed before they are over", () =>
+  it.effect("back by a day, a token is renewed before it expires", () =>
     steppedClock((steps) =>
       connected((peer) =>
         Effect.gen(function*() {
@@ -173,7 +173,7 @@ describe("when the system clock steps", () => {
         }), { client: { credentials: tenMinutes } })
     ))
 
-  it.effect("forward, to when a token expires or later, it is renewed soon", () =>
+  it.effect("forward past the expiry of a token, it is renewed soon", () =>
     steppedClock((steps) =>
       connected((peer) =>
         Effect.gen(function*() {
@@ -185,8 +185,8 @@ describe("when the system clock steps", () => {
     ))
 })
 
-describe("a process that was blocked", () => {
-  it.effect("is warned of, with what that does to heartbeats, once in a minute", () =>
+describe("a blocked process", () => {
+  it.effect("causes a warning about heartbeats, at most once a minute", () =>
     logged((lines) =>
       stepped((peer, steps, connection) =>
         Effect.gen(function*() {
@@ -203,7 +203,7 @@ describe("a process that was blocked", () => {
             warnings()[0],
             "12.0 s, longer than the heartbeat interval of 10 s, so the broker may have closed"
           )
-          // The peer is not to blame.
+          // The silence is not the peer's.
           yield* assertWaits(closed)
           yield* TestClock.adjust("4 seconds")
           steps.blocked += 60_000

@@ -1,13 +1,10 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
-import * as AmqpSasl from "@effect-amqp/core/AmqpSasl"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import {
-  connect,
   connected,
   connectionClose,
   declareOk,
@@ -20,13 +17,12 @@ import {
   start,
   tune
 } from "../../support/scriptedPeer.ts"
-import { assertHides, logged } from "../../support/secrets.ts"
 
 const blocked = (reason: string) => ({ _tag: "connection.blocked", reason }) as const
 const unblocked = { _tag: "connection.unblocked" } as const
 
-describe("what a connection tells of itself", () => {
-  it.effect("its name and client properties, which the broker is told", () =>
+describe("a connection", () => {
+  it.effect("has the name and client properties that it sends to the broker", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(dial(peer, {
@@ -55,9 +51,9 @@ describe("what a connection tells of itself", () => {
       })
     ))
 
-  it.effect("no name when it has none", () => connected((_, { name }) => Effect.sync(() => assert.isUndefined(name))))
+  it.effect("has no name by default", () => connected((_, { name }) => Effect.sync(() => assert.isUndefined(name))))
 
-  it.effect("what the broker says that it can do, and not what it says that it can't", () => {
+  it.effect("has the capabilities that the broker lists as true, and not those that are false", () => {
     const capabilities = { "basic.nack": true, per_consumer_qos: false, "x-new": true }
     return connected((_, connection) =>
       Effect.sync(() => {
@@ -69,14 +65,14 @@ describe("what a connection tells of itself", () => {
   })
 
   for (const serverProperties of [{}, { capabilities: "many" }, { capabilities: null }, { capabilities: [1] }]) {
-    it.effect(`H14: no capabilities of a broker with ${JSON.stringify(serverProperties)}`, () =>
+    it.effect(`H14: has no capabilities when the server properties are ${JSON.stringify(serverProperties)}`, () =>
       connected(
         (_, { capabilities }) => Effect.sync(() => assert.strictEqual(capabilities.size, 0)),
         { server: { serverProperties } }
       ))
   }
 
-  it.effect("how many channels are open, with those that are kept for the next programs", () =>
+  it.effect("counts open channels, including idle ones that are kept for the next programs", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         assert.strictEqual(yield* connection.channelCount, 0)
@@ -93,7 +89,7 @@ describe("what a connection tells of itself", () => {
 })
 
 describe("the state of a connection", () => {
-  it.effect("W1: is Blocked with the broker's reason while publishers wait, and Closed with the cause at last", () =>
+  it.effect("W1: is Blocked with the broker's reason while publishes wait, and finally Closed with the cause", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const changes = yield* fork(Stream.runCollect(connection.stateChanges))
@@ -128,7 +124,7 @@ describe("the state of a connection", () => {
       })
     ))
 
-  it.effect("is known as soon as the connection is there", () =>
+  it.effect("is known as soon as the connection is open", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(dial(peer))
@@ -142,7 +138,7 @@ describe("the state of a connection", () => {
       })
     ))
 
-  it.effect("leaves the latest to one who is slow, and no more than some before it", () =>
+  it.effect("skips intermediate values for a slow subscriber, but never the latest", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const seen: Array<string> = []
@@ -165,7 +161,7 @@ describe("the state of a connection", () => {
       })
     ))
 
-  it.effect("stops being told to whoever stops listening", () =>
+  it.effect("still changes after a subscriber has stopped", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const first = yield* fork(Stream.runCollect(Stream.take(connection.stateChanges, 1)))
@@ -175,99 +171,4 @@ describe("the state of a connection", () => {
         assert.strictEqual((yield* connection.state)._tag, "Blocked")
       })
     ))
-})
-
-describe("secrets", () => {
-  const secret = "s3cret-pässword"
-  const credentials = { username: "ann", password: Redacted.make(secret) }
-
-  for (const mechanism of [AmqpSasl.plain, AmqpSasl.amqplain]) {
-    it.effect(`${mechanism.name}: show in nothing that a connection is made of, logs or fails with`, () =>
-      logged((lines) =>
-        script((peer) =>
-          Effect.gen(function*() {
-            const options: AmqpConnection.Options = { credentials, mechanisms: [mechanism] }
-            const connection = yield* connect(peer, { client: options })
-            assertHides(connection, secret)
-            assertHides(options, secret)
-            // The session behind it is among what it holds.
-            for (const key of Reflect.ownKeys(connection)) assertHides(Reflect.get(connection, key), secret)
-            const fiber = yield* fork(connection.updateSecret(credentials.password, "rotated"))
-            yield* peer.expect("connection.update-secret")
-            assertHides(connection, secret)
-            yield* peer.send(0, connectionClose(530, "NOT_ALLOWED"))
-            assertHides(yield* reasonOf(fiber, "UpdateSecretFailed"), secret)
-            assertHides(yield* connection.state, secret)
-            assertHides(lines, secret)
-          })
-        )
-      ))
-  }
-
-  it.effect("show in no step and mechanism", () =>
-    Effect.gen(function*() {
-      for (const mechanism of [AmqpSasl.plain, AmqpSasl.amqplain]) {
-        assertHides(yield* mechanism.start(Effect.succeed(credentials)), secret)
-        assertHides(mechanism, secret)
-      }
-    }))
-})
-
-describe("a password over a transport", () => {
-  const secret = "s3cret"
-  const credentials = { username: "ann", password: Redacted.make(secret) }
-
-  /** What connecting twice over such a transport warns about. */
-  const warningsOf = (
-    level: "Verified" | "Unverified" | "Local" | "None" | undefined,
-    options: AmqpConnection.Options = {}
-  ) => {
-    const peer = `${crypto.randomUUID()}.example:5672`
-    return logged((lines) =>
-      Effect.gen(function*() {
-        for (let count = 0; count < 2; count++) {
-          const connecting = script((peer) =>
-            Effect.gen(function*() {
-              yield* fork(dial(peer, { credentials, ...options }))
-              yield* peer.send(0, start({ mechanisms: "PLAIN EXTERNAL" }))
-              yield* peer.expect("connection.start-ok")
-            })
-          )
-          yield* level === undefined
-            ? connecting
-            : Effect.provideService(connecting, AmqpConnection.Transport, { peer, level })
-        }
-        assertHides(lines, secret)
-        return lines.filter((line) => line.includes("level=WARN") && line.includes(peer))
-      })
-    )
-  }
-
-  it.effect("without encryption is warned about once, with the name of the broker", () =>
-    Effect.gen(function*() {
-      const warnings = yield* warningsOf("None")
-      assert.lengthOf(warnings, 1)
-      assert.match(warnings[0], /unencrypted.*amqps:/)
-    }))
-
-  it.effect("to a server that has not proved who it is, is warned about once", () =>
-    Effect.gen(function*() {
-      const warnings = yield* warningsOf("Unverified")
-      assert.lengthOf(warnings, 1)
-      assert.include(warnings[0], "not verified")
-    }))
-
-  it.effect("is warned about where a mechanism of one's own may send it", () =>
-    Effect.gen(function*() {
-      const mechanism = AmqpSasl.single("PLAIN", ({ password }) => new TextEncoder().encode(Redacted.value(password)))
-      assert.lengthOf(yield* warningsOf("None", { mechanisms: [mechanism] }), 1)
-    }))
-
-  it.effect("is not warned about with TLS, on one machine, where nothing is known, and where there is none", () =>
-    Effect.gen(function*() {
-      for (const level of ["Verified", "Local", undefined] as const) {
-        assert.lengthOf(yield* warningsOf(level), 0)
-      }
-      assert.lengthOf(yield* warningsOf("None", { mechanisms: [AmqpSasl.external] }), 0)
-    }))
 })

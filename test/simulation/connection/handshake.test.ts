@@ -52,16 +52,16 @@ const misplaced: ReadonlyArray<ServerMethod> = [
   { _tag: "connection.open-ok" }
 ]
 
-/** Dials and goes to a phase. */
+/** Connects, and brings the handshake to a phase. */
 const dialTo = (peer: Peer, phase: Phase, options?: AmqpConnection.Options) =>
   Effect.tap(fork(dial(peer, { credentials, ...options })), () => stepsTo[phase](peer))
 
-/** Dials, and answers the protocol header with these bytes. */
+/** Connects, and answers the protocol header with these bytes. */
 const dialAgainst = (peer: Peer, bytes: Uint8Array, options?: AmqpConnection.Options) =>
   Effect.tap(dialTo(peer, "connection.start", options), () => peer.push(bytes))
 
 describe("the handshake", () => {
-  it.effect("H8: is over with open-ok and not before", () =>
+  it.effect("H8: ends with open-ok and not before", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* dialTo(peer, "connection.open-ok")
@@ -73,7 +73,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("says who it is, and takes the credentials, virtual host and name from the options", () =>
+  it.effect("sends the credentials, virtual host and connection name from the options", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(dial(peer, { credentials, virtualHost: "orders", connectionName: "worker 7" }))
@@ -92,7 +92,7 @@ describe("the handshake", () => {
     ))
 
   for (const phase of phases) {
-    it.effect(`H1, H2: a server that is silent before ${phase} is given up after the handshake timeout`, () =>
+    it.effect(`H1, H2: fails after the handshake timeout when the server is silent before ${phase}`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const fiber = yield* dialTo(peer, phase, { handshakeTimeout: "7 seconds" })
@@ -105,7 +105,7 @@ describe("the handshake", () => {
       ))
   }
 
-  it.effect("H2: a server that takes its time with each step is given up after the connect timeout", () =>
+  it.effect("H2: fails after the connect timeout when the server is slow with each step", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(dial(peer, { handshakeTimeout: "10 seconds", connectTimeout: "20 seconds" }))
@@ -120,7 +120,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("H1: a dial that never ends is given up after the connect timeout", () =>
+  it.effect("H1: fails after the connect timeout when the socket never opens", () =>
     script((peer) =>
       Effect.gen(function*() {
         peer.dial = Effect.never
@@ -130,7 +130,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("tells that the dial failed in the words of the platform", () =>
+  it.effect("fails with the platform's error when the socket can't be opened", () =>
     script((peer) =>
       Effect.gen(function*() {
         const cause = new Error("connect ECONNREFUSED 127.0.0.1:5672")
@@ -142,7 +142,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("H3: a server of another version is told by both versions, and not worth another attempt", () =>
+  it.effect("H3: fails with both versions when the server answers with another one, and is not retryable", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* dialAgainst(peer, wire(`"AMQP" 03 01 00 00`))
@@ -153,7 +153,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("H3: a server whose start names another version is refused", () =>
+  it.effect("H3: fails when the server's start names another version", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* dialAgainst(peer, methodBytes(0, { ...start(), versionMajor: 8, versionMinor: 0 }))
@@ -169,7 +169,7 @@ describe("the handshake", () => {
       ["garbage", wire(`"220 top-secret ESMTP" 0d0a`), "does not look like AMQP"]
     ] as const
   ) {
-    it.effect(`H4: ${what} is refused at once, with a hint and without its bytes`, () =>
+    it.effect(`H4: fails at once for ${what}, with a hint and without its bytes`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const fiber = yield* dialAgainst(peer, bytes)
@@ -181,7 +181,7 @@ describe("the handshake", () => {
       ))
   }
 
-  it.effect("H5: mechanisms are whole words, and both sides' are named when none is common", () =>
+  it.effect("H5: compares mechanisms as whole words, and names those of both sides when none is common", () =>
     script((peer) =>
       Effect.gen(function*() {
         const mechanisms = "XPLAIN GSSAPI"
@@ -194,7 +194,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("H6: bad credentials are told from a close with 403", () =>
+  it.effect("H6: fails with AuthenticationFailed when the server closes with 403", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* dialTo(peer, "connection.tune")
@@ -208,7 +208,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("H6: bad credentials are told from a socket that closes after them", () =>
+  it.effect("H6: fails with AuthenticationFailed when the socket closes after the credentials", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* dialTo(peer, "connection.tune")
@@ -217,7 +217,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("H6: a socket that closes earlier or later says nothing of the credentials", () =>
+  it.effect("H6: fails with SocketLost when the socket closes before connection.start or after connection.tune", () =>
     Effect.forEach(
       ["connection.start", "connection.open-ok"] as const,
       (phase) =>
@@ -231,7 +231,7 @@ describe("the handshake", () => {
     ))
 
   for (const [code, text] of [[402, "INVALID_PATH"], [403, "access refused"], [530, "NOT_ALLOWED - limit"]] as const) {
-    it.effect(`H7: a virtual host that is refused with ${code} is told in the broker's own words`, () =>
+    it.effect(`H7: fails with the broker's text when it refuses the virtual host with ${code}`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const fiber = yield* dialTo(peer, "connection.open-ok", { virtualHost: "orders" })
@@ -243,7 +243,7 @@ describe("the handshake", () => {
       ))
   }
 
-  it.effect("H9: a frame-max below the protocol's minimum is refused", () =>
+  it.effect("H9: refuses a frame-max below the protocol's minimum", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* dialTo(peer, "connection.tune")
@@ -253,7 +253,7 @@ describe("the handshake", () => {
     ))
 
   for (const frameMax of [131072, 0]) {
-    it.effect(`H10: with frameMax ${frameMax} a huge frame before tune is refused with its first bytes`, () =>
+    it.effect(`H10: with frameMax ${frameMax} refuses a huge frame before tune at its first bytes`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const fiber = yield* dialAgainst(peer, wire("01 0000 7fffffff"), { frameMax })
@@ -262,7 +262,7 @@ describe("the handshake", () => {
       ))
   }
 
-  it.effect("H11: a password that does not fit the first frame is a local error that does not show it", () =>
+  it.effect("H11: fails locally when the password does not fit the first frame, without showing it", () =>
     script((peer) =>
       Effect.gen(function*() {
         const password = Redacted.make("x".repeat(5000))
@@ -274,7 +274,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("a method that has no place in the handshake ends it", () =>
+  it.effect("fails on a method that does not belong to the handshake", () =>
     Effect.forEach(misplaced, (method) =>
       script((peer) =>
         Effect.gen(function*() {
@@ -283,7 +283,7 @@ describe("the handshake", () => {
         })
       )))
 
-  it.effect("what the broker says in the same read as open-ok is heard after it", () =>
+  it.effect("accepts a method in the same read as open-ok", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* dialTo(peer, "connection.open-ok")
@@ -292,7 +292,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("C9: a field of an unknown type in the server's properties is refused with 502", () =>
+  it.effect("C9: refuses a field of an unknown type in the server's properties with 502", () =>
     script((peer) =>
       Effect.gen(function*() {
         const bytes = written((writer) => encodeMethodFrame(writer, 0, start({ serverProperties: { a: true } })))
@@ -306,7 +306,7 @@ describe("the handshake", () => {
     ))
 
   for (const phase of ["the socket", ...phases] as const) {
-    it.effect(`H12, X1: an interruption while it waits for ${phase} leaves no socket and no fiber`, () =>
+    it.effect(`H12, X1: leaves no socket and no fiber when it is interrupted while it waits for ${phase}`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const fibers = countingFibers()
@@ -323,7 +323,7 @@ describe("the handshake", () => {
       ))
   }
 
-  it.effect("H12: an interruption while nothing can be written returns at once", () =>
+  it.effect("H12: ends at once when it is interrupted while nothing can be written", () =>
     script((peer) =>
       Effect.gen(function*() {
         yield* peer.stall
@@ -334,7 +334,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("H14: a server without properties and capabilities is a server", () =>
+  it.effect("H14: accepts a server without properties and capabilities", () =>
     script((peer) =>
       Effect.gen(function*() {
         const connection = yield* connect(peer, { server: { serverProperties: {} } })
@@ -342,7 +342,7 @@ describe("the handshake", () => {
       })
     ))
 
-  it.effect("C19: a virtual host of more than 255 bytes is a local error", () =>
+  it.effect("C19: fails locally when the virtual host has more than 255 bytes", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(dial(peer, { virtualHost: "ä".repeat(128) }))
@@ -352,6 +352,24 @@ describe("the handshake", () => {
         yield* exitOf(fiber)
         yield* reasonOf(fiber, "InvalidArgument")
         assert.deepStrictEqual(yield* peer.takeTags, ["connection.tune-ok"])
+      })
+    ))
+
+  it.effect("fails on too many methods on channel 0 while it waits for credentials", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const dialling = yield* fork(dial(peer, { credentials: Effect.never }))
+        yield* peer.expectGreeting
+        yield* peer.send(0, {
+          _tag: "connection.start",
+          versionMajor: 0,
+          versionMinor: 9,
+          serverProperties: {},
+          mechanisms: "PLAIN",
+          locales: "en_US"
+        })
+        for (let count = 0; count < 300; count++) yield* peer.send(0, { _tag: "connection.blocked", reason: "x" })
+        assert.include((yield* reasonOf(dialling, "ProtocolViolation")).description, "channel 0")
       })
     ))
 })

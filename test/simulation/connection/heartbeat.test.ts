@@ -20,7 +20,7 @@ import type { Peer } from "../../support/scriptedPeer.ts"
 /** Both sides have 10 seconds. */
 const beating = { client: { heartbeat: "10 seconds" }, server: { heartbeat: 10 } } as const
 
-/** Time passes in which the peer shows every now and then that it is there. */
+/** Lets time pass while the peer sends a heartbeat every second. */
 const passAlive = (peer: Peer, seconds: number) =>
   Effect.gen(function*() {
     for (let second = 0; second < seconds; second++) {
@@ -30,19 +30,19 @@ const passAlive = (peer: Peer, seconds: number) =>
   })
 
 describe("heartbeats", () => {
-  it.effect("N3: a silent peer is dead after two intervals, and every waiter hears why (E13)", () =>
+  it.effect("N3: detect a silent peer after two intervals, and every waiter fails with the reason (E13)", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const assertFailed = yield* waiters(peer, connection)
         yield* TestClock.adjust("19 seconds")
         assert.isTrue(peer.isOpen)
-        // Looked at every half interval, two of silence are over after two and a half at the latest.
+        // The silence is checked every half interval, so it is detected after two and a half at the latest.
         yield* TestClock.adjust("6 seconds")
         assert.strictEqual((yield* assertFailed("HeartbeatTimeout")).intervalSeconds, 10)
         assert.isFalse(peer.isOpen)
       }), beating))
 
-  it.effect("N3: the silence counts from the last byte, whenever that came", () =>
+  it.effect("N3: measure the silence from the last byte", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const closed = yield* fork(connection.awaitClosed)
@@ -54,7 +54,7 @@ describe("heartbeats", () => {
         yield* reasonOf(closed, "HeartbeatTimeout")
       }), beating))
 
-  it.effect("N3: a peer that takes nothing and says nothing is dead too", () =>
+  it.effect("N3: detect a silent peer that does not read either", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const closed = yield* fork(connection.awaitClosed)
@@ -64,7 +64,7 @@ describe("heartbeats", () => {
         assert.isFalse(peer.isOpen)
       }), beating))
 
-  it.effect("N4: any byte is a sign of life, also one of an unfinished frame", () =>
+  it.effect("N4: take any byte as a sign of life, even of an unfinished frame", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const closed = yield* fork(connection.awaitClosed)
@@ -76,7 +76,7 @@ describe("heartbeats", () => {
         yield* assertWaits(closed)
       }), beating))
 
-  it.effect("an idle client sends one each half interval", () =>
+  it.effect("are sent every half interval by an idle client", () =>
     connected((peer) =>
       Effect.gen(function*() {
         yield* passAlive(peer, 60)
@@ -84,14 +84,14 @@ describe("heartbeats", () => {
         assert.isAtMost(peer.heartbeats, 13)
       }), beating))
 
-  it.effect("never more than an interval passes in which a peer hears nothing", () =>
+  it.effect("leave no interval in which the peer receives nothing", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const program = yield* fork(declare("q"))
         yield* serveDeclare(peer, "q")
         yield* resultOf(program)
         let last = 0
-        let heard = peer.bytesTaken
+        let taken = peer.bytesTaken
         for (let second = 1; second <= 60; second++) {
           yield* passAlive(peer, 1)
           if (second === 6) {
@@ -99,13 +99,13 @@ describe("heartbeats", () => {
             yield* serveDeclare(peer, "q")
             yield* resultOf(program)
           }
-          if (peer.bytesTaken > heard) last = second
-          heard = peer.bytesTaken
+          if (peer.bytesTaken > taken) last = second
+          taken = peer.bytesTaken
           assert.isAtMost(second - last, 10)
         }
       }), beating))
 
-  it.effect("a busy client sends none", () =>
+  it.effect("are not sent by a busy client", () =>
     connected((peer) =>
       Effect.gen(function*() {
         for (let round = 0; round < 30; round++) {
@@ -139,7 +139,7 @@ describe("heartbeats", () => {
       ["the server", 10, 0]
     ] as const
   ) {
-    it.effect(`0 from ${what} turns them off`, () =>
+    it.effect(`are turned off by 0 from ${what}`, () =>
       connected((peer, connection) =>
         Effect.gen(function*() {
           const closed = yield* fork(connection.awaitClosed)
@@ -149,7 +149,7 @@ describe("heartbeats", () => {
         }), { client: { heartbeat: `${client} seconds` }, server: { heartbeat: server } }))
   }
 
-  it.effect("the smaller of both intervals counts", () =>
+  it.effect("use the smaller interval of both sides", () =>
     connected((_, connection) =>
       Effect.gen(function*() {
         const closed = yield* fork(connection.awaitClosed)

@@ -5,17 +5,17 @@ import * as Effect from "effect/Effect"
 import { dial, fork, reasonOf, resultOf, script } from "../../support/scriptedPeer.ts"
 import type { ServerOptions } from "../../support/scriptedPeer.ts"
 
-describe("the limits of a connection", () => {
+describe("a connection", () => {
   const negotiations: ReadonlyArray<
     readonly [string, AmqpConnection.Options, ServerOptions, ReadonlyArray<number>]
   > = [
-    ["the smaller of both sides' limits, if it is the server's", {}, { frameMax: 8192, channelMax: 9, heartbeat: 5 }, [
+    ["the server's limits where they are smaller", {}, { frameMax: 8192, channelMax: 9, heartbeat: 5 }, [
       8192,
       9,
       5
     ]],
     [
-      "the smaller of both sides' limits, if it is the client's",
+      "the client's limits where they are smaller",
       { frameMax: 8192, channelMax: 9, heartbeat: "5 seconds" },
       { frameMax: 0xffffffff, channelMax: 65535, heartbeat: 65535 },
       [8192, 9, 5]
@@ -35,7 +35,7 @@ describe("the limits of a connection", () => {
         0
       ]
     ],
-    ["no heartbeats if the client wants none", { heartbeat: 0 }, { heartbeat: 60 }, [131072, 2047, 0]]
+    ["no heartbeats where the client has none", { heartbeat: 0 }, { heartbeat: 60 }, [131072, 2047, 0]]
   ]
   for (const [what, client, server, [frameMax, channelMax, heartbeat]] of negotiations) {
     it.effect(`H9: negotiates ${what}`, () =>
@@ -61,7 +61,7 @@ describe("the limits of a connection", () => {
       { maxBodySize: 0.5 }
     ] satisfies ReadonlyArray<AmqpConnection.Options>
   ) {
-    it.effect(`C19: ${JSON.stringify(options)} is refused before anything is dialled`, () =>
+    it.effect(`C19: refuses ${JSON.stringify(options)} before it connects`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const fiber = yield* fork(dial(peer, options))

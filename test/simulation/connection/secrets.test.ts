@@ -12,16 +12,17 @@ import * as References from "effect/References"
 import { everything, internals } from "../../support/everything.ts"
 import { instancesOf } from "../../support/heap.ts"
 import { waysTo } from "../../support/reachable.ts"
+import { connect, connectionClose, fork, reasonOf, script } from "../../support/scriptedPeer.ts"
 import { assertHides, assertUnprinted, assertUnreachable, assertWiped, logged } from "../../support/secrets.ts"
 
-/** A new one for each test, made while it runs: the text of a test is in memory too. */
+/** A new one for each test, made at run time: the source of a test is in memory too. */
 const secretOf = (name: string): string => `${name}-${crypto.randomUUID()}`
 
 const user = (password: string) => ({ users: { anna: { password: Redacted.make(password) } } })
 
 const as = (password: string) => ({ credentials: { username: "anna", password: Redacted.make(password) } })
 
-describe("the search for what is hidden", () => {
+describe("the search for secrets", () => {
   const secret = "hunter2-hunter2"
   const bytes = new TextEncoder().encode(secret)
 
@@ -37,7 +38,7 @@ describe("the search for what is hidden", () => {
 
   const hidden: Readonly<Record<string, unknown>> = {
     "a text in a map in a symbol": { [Symbol("x")]: new Map([["a", { text: `of ${secret}` }]]) },
-    "a text that a getter answers": new Holder(secret),
+    "a text behind a getter": new Holder(secret),
     "a text that is not enumerable": Object.defineProperty({}, "a", { value: secret, enumerable: false }),
     "bytes behind a view": new Uint8Array(new Uint8Array([1, 2, 3, ...bytes]).buffer, 0, 2),
     "bytes of an error's cause's cause": new Error("a", { cause: new Error("b", { cause: { bytes } }) }),
@@ -58,7 +59,7 @@ describe("the search for what is hidden", () => {
     assert.throws(() => assertHides(shown[name], secret))
   })
 
-  it("finds buffers that nothing leads to", () => {
+  it("finds buffers that no object leads to", () => {
     const secret = secretOf("left")
     const left = new TextEncoder().encode(secret)
     assert.throws(() => assertWiped(secret))
@@ -67,7 +68,7 @@ describe("the search for what is hidden", () => {
 })
 
 describe("a program with a connection", () => {
-  it.effect("can reach no password or token, and nothing that it has prints one", () => {
+  it.effect("can't reach a password or token, and nothing that it has prints one", () => {
     const [password, token] = [secretOf("password"), secretOf("token")]
     return Effect.gen(function*() {
       const all = yield* everything("everything")
@@ -83,7 +84,7 @@ describe("a program with a connection", () => {
       }
       assertUnreachable(parts, password, token)
       for (const part of Object.values(parts)) {
-        // One of them shows what all of them would.
+        // One fiber stands for all of them.
         if (!Fiber.isFiber(part) || part === all.fiber) assertUnprinted(part, password, token)
       }
     }).pipe(
@@ -92,13 +93,13 @@ describe("a program with a connection", () => {
     )
   }, 180_000)
 
-  it.effect("can reach no channel, session or buffer of the package", () =>
+  it.effect("can't reach a channel, session or buffer of the package", () =>
     Effect.gen(function*() {
       const all = yield* everything("everything")
       const broker = yield* AmqpBroker.AmqpBroker
       const parts = { ...all, broker, connections: yield* broker.connections, ...(yield* modules) }
       const isInternal = (value: unknown): boolean => internals.some((internal) => value instanceof internal)
-      // They are there to be found.
+      // They exist, so the search could find them.
       assert.isNotEmpty(instancesOf(Object).filter(isInternal))
       assert.deepStrictEqual(waysTo(parts, isInternal), [])
       assert.deepStrictEqual(waysTo(parts, (value) => internals.some((internal) => value === internal)), [])
@@ -107,39 +108,39 @@ describe("a program with a connection", () => {
       Effect.provide(AmqpBroker.layer())
     ))
 
-  it.effect("can't make or change a class of the package, which would be handed the channel", () =>
+  it.effect("can't make or change a class of the package to get the channel", () =>
     Effect.gen(function*() {
       const { declare, delivery, program } = yield* everything("everything")
       for (const value of [declare, program, delivery]) {
         for (let prototype = Object.getPrototypeOf(value); "toJSON" in prototype;) {
-          // That of objects, or of `Pipeable`, which is everyone's.
+          // The loop ends at the prototype of objects or of `Pipeable`, which others share.
           assert.isFalse(Object.hasOwn(prototype, "constructor"))
           assert.isTrue(Object.isFrozen(prototype))
           prototype = Object.getPrototypeOf(prototype)
         }
       }
       assert.throws(() => Object.assign(declare, { run: () => Effect.void }), TypeError)
-      const stolen: Array<unknown> = []
-      const steal = (...values: ReadonlyArray<unknown>) => Effect.sync(() => stolen.push(...values))
-      const thieves: ReadonlyArray<unknown> = [
-        Object.assign({}, declare, { run: steal }),
-        Object.create(declare, { run: { value: steal } }),
-        Object.setPrototypeOf({ run: steal }, Object.getPrototypeOf(declare)),
-        Object.assign(steal, { run: steal })
+      const captured: Array<unknown> = []
+      const capture = (...values: ReadonlyArray<unknown>) => Effect.sync(() => captured.push(...values))
+      const forgeries: ReadonlyArray<unknown> = [
+        Object.assign({}, declare, { run: capture }),
+        Object.create(declare, { run: { value: capture } }),
+        Object.setPrototypeOf({ run: capture }, Object.getPrototypeOf(declare)),
+        Object.assign(capture, { run: capture })
       ]
-      for (const thief of thieves) {
-        // A program to the runner, for all that it knows.
-        const exit = yield* Effect.exit(AmqpChannel.run(thief as typeof declare))
+      for (const forgery of forgeries) {
+        // The type of a program, which none of these is.
+        const exit = yield* Effect.exit(AmqpChannel.run(forgery as typeof declare))
         assert.include(String(exit), "neither a channel program nor an Effect")
       }
-      assert.isEmpty(stolen)
+      assert.isEmpty(captured)
     }).pipe(
       Effect.scoped,
       Effect.provide(AmqpBroker.layer())
     ))
 
   for (const mechanism of [AmqpSasl.plain, AmqpSasl.amqplain]) {
-    it.effect(`leaves no password or token in memory when the broker has it, with ${mechanism.name}`, () => {
+    it.effect(`leaves no password or token in memory once the broker has it, with ${mechanism.name}`, () => {
       const [password, token] = [secretOf("password"), secretOf("token")]
       return Effect.gen(function*() {
         const connection = yield* AmqpConnection.AmqpConnection
@@ -153,7 +154,7 @@ describe("a program with a connection", () => {
     })
   }
 
-  it.effect("leaves no password or token in memory when the broker refuses it, or is gone before it answers", () => {
+  it.effect("leaves no password or token in memory when the broker refuses it, or disconnects before it answers", () => {
     const [password, token, wrong] = [secretOf("password"), secretOf("token"), secretOf("wrong")]
     return Effect.gen(function*() {
       const broker = yield* AmqpBroker.AmqpBroker
@@ -199,7 +200,7 @@ describe("a program with a connection", () => {
     )
   })
 
-  it.effect("is warned about a new password that goes over a transport that does not protect it", () =>
+  it.effect("is warned once when a new password is sent over an unprotected transport", () =>
     logged((lines) =>
       Effect.gen(function*() {
         const connection = yield* AmqpConnection.AmqpConnection
@@ -220,7 +221,43 @@ describe("a program with a connection", () => {
     ))
 })
 
-/** PLAIN, as a mechanism that says that it reveals nothing. */
+describe("secrets", () => {
+  const secret = "s3cret-pässword"
+  const credentials = { username: "ann", password: Redacted.make(secret) }
+
+  for (const mechanism of [AmqpSasl.plain, AmqpSasl.amqplain]) {
+    it.effect(`${mechanism.name}: appear in no part, log line or error of a connection`, () =>
+      logged((lines) =>
+        script((peer) =>
+          Effect.gen(function*() {
+            const options: AmqpConnection.Options = { credentials, mechanisms: [mechanism] }
+            const connection = yield* connect(peer, { client: options })
+            assertHides(connection, secret)
+            assertHides(options, secret)
+            // The session is among its members.
+            for (const key of Reflect.ownKeys(connection)) assertHides(Reflect.get(connection, key), secret)
+            const fiber = yield* fork(connection.updateSecret(credentials.password, "rotated"))
+            yield* peer.expect("connection.update-secret")
+            assertHides(connection, secret)
+            yield* peer.send(0, connectionClose(530, "NOT_ALLOWED"))
+            assertHides(yield* reasonOf(fiber, "UpdateSecretFailed"), secret)
+            assertHides(yield* connection.state, secret)
+            assertHides(lines, secret)
+          })
+        )
+      ))
+  }
+
+  it.effect("appear in no SASL step or mechanism", () =>
+    Effect.gen(function*() {
+      for (const mechanism of [AmqpSasl.plain, AmqpSasl.amqplain]) {
+        assertHides(yield* mechanism.start(Effect.succeed(credentials)), secret)
+        assertHides(mechanism, secret)
+      }
+    }))
+})
+
+/** PLAIN, declared as a mechanism that reveals nothing. */
 const unrevealing: AmqpSasl.Mechanism = { name: "PLAIN", start: AmqpSasl.plain.start }
 
 const modules = Effect.promise(async () => ({

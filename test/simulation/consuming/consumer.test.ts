@@ -14,7 +14,6 @@ import {
   deliverBytes,
   failureOf,
   fork,
-  gated,
   methodBytes,
   openConsumer,
   rejected,
@@ -22,7 +21,7 @@ import {
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
 
-/** Consumes and hands every delivery to the script. */
+/** Consumes, and collects every delivery for the test to settle. */
 const collecting = (peer: Peer) =>
   Effect.gen(function*() {
     const deliveries: Array<AmqpDelivery.AmqpDelivery> = []
@@ -31,7 +30,7 @@ const collecting = (peer: Peer) =>
       (delivery) => Effect.sync(() => void deliveries.push(delivery))
     )
     const consumer = yield* openConsumer(peer, collect)
-    /** Delivers the next so many messages in one read. */
+    /** Delivers this many messages in one read. */
     const deliver = (count: number) =>
       peer.push(
         ...Array.from(
@@ -43,7 +42,7 @@ const collecting = (peer: Peer) =>
   })
 
 describe("a consumer", () => {
-  it.effect("asks for its prefetch before it consumes", () =>
+  it.effect("sets its prefetch before it consumes", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const consumer = yield* fork(Stream.runDrain(AmqpConsumer.stream("orders", { prefetch: 7 })))
@@ -77,7 +76,7 @@ describe("a consumer", () => {
   }
 
   for (const noWait of [true, false]) {
-    it.effect(`K1: ends with the broker's cancel ${noWait ? "" : "that asks for an answer "}after what came before`, () =>
+    it.effect(`K1: fails when the broker cancels it, after the deliveries before that (noWait: ${noWait})`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const { consumerTag, deliveries, fiber } = yield* collecting(peer)
@@ -95,8 +94,10 @@ describe("a consumer", () => {
         })
       ))
   }
+})
 
-  it.effect("K4: the first settlement answers true, each further one false and sends nothing", () =>
+describe("a settlement", () => {
+  it.effect("K4: returns true the first time, then false without sending anything", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { deliver, deliveries } = yield* collecting(peer)
@@ -118,7 +119,7 @@ describe("a consumer", () => {
       })
     ))
 
-  it.effect("K4: a second settlement in the same turn counts no more than a later one", () =>
+  it.effect("K4: returns false the second time even within the same turn", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { deliver, deliveries } = yield* collecting(peer)
@@ -139,7 +140,7 @@ describe("a consumer", () => {
       ["socket", (peer: Peer) => peer.hangUp]
     ] as const
   ) {
-    it.effect(`K3: a settlement after the end of the ${what} answers false and sends nothing`, () =>
+    it.effect(`K3: returns false and sends nothing after the ${what} has closed`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const { deliver, deliveries, fiber } = yield* collecting(peer)
@@ -156,7 +157,7 @@ describe("a consumer", () => {
       ))
   }
 
-  it.effect("K3: of a consumer that ended, a settlement answers false, though its channel number is in use again", () =>
+  it.effect("K3: returns false after its consumer has ended, even if the channel number is in use again", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { deliver, deliveries, fiber } = yield* collecting(peer)
@@ -170,8 +171,10 @@ describe("a consumer", () => {
         yield* peer.expectNothing
       })
     ))
+})
 
-  it.effect("acks of one turn are one ack", () =>
+describe("acknowledgements", () => {
+  it.effect("of one turn are sent as one", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { deliver, deliveries } = yield* collecting(peer)
@@ -182,7 +185,7 @@ describe("a consumer", () => {
       })
     ))
 
-  it.effect("acks above a gap go out one by one, and the one that closes the gap names only itself", () =>
+  it.effect("above a gap are sent one by one, and one that fills the gap covers only itself", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { deliver, deliveries } = yield* collecting(peer)
@@ -200,7 +203,7 @@ describe("a consumer", () => {
       })
     ))
 
-  it.effect("acks and refusals of one turn leave in the order in which they were made", () =>
+  it.effect("and rejects of one turn are sent in the order in which they were made", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { deliver, deliveries } = yield* collecting(peer)
@@ -214,7 +217,7 @@ describe("a consumer", () => {
       })
     ))
 
-  it.effect("acks that are due go out before the consumer is closed", () =>
+  it.effect("are sent before the consumer closes", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag, fiber } = yield* openConsumer(
@@ -229,33 +232,16 @@ describe("a consumer", () => {
         yield* resultOf(fiber)
       })
     ))
+})
 
-  for (
-    const [autoAck, expected] of [[true, ["1", "2", "3"]], [false, ["1"]]] as const
-  ) {
-    it.effect(
-      `buffered deliveries are ${autoAck ? "handed over" : "dropped"} at the end of the connection ${
-        autoAck ? "when the broker has forgotten them" : "when the broker gives them to others"
-      }`,
-      () =>
-        connected((peer) =>
-          Effect.gen(function*() {
-            const { gate, handler, started } = gated()
-            const consumer = autoAck
-              ? Stream.runForEach(AmqpConsumer.stream("q", { autoAck }), handler)
-              : Stream.runForEach(AmqpConsumer.stream("q"), handler)
-            const { consumerTag, fiber } = yield* openConsumer(peer, consumer, 1, !autoAck)
-            yield* peer.push(deliverBytes(1, consumerTag, 1, "1"))
-            yield* peer.push(deliverBytes(1, consumerTag, 2, "2"), deliverBytes(1, consumerTag, 3, "3"))
-            yield* peer.hangUp
-            yield* assertWaits(fiber)
-            yield* gate.open
-            const error = yield* failureOf(fiber)
-            if (error._tag !== "AmqpChannelError") return assert.fail(error._tag)
-            assertReason(error, "ConnectionLost")
-            assert.deepStrictEqual(started, [...expected])
-          })
-        )
-    )
-  }
+describe("a consumer tag that is not UTF-8", () => {
+  it.effect("is sent back unchanged", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        yield* openConsumer(peer, Stream.runDrain(AmqpConsumer.stream("q")))
+        const consumerTag = "\udcff".repeat(255)
+        yield* peer.push(methodBytes(1, { _tag: "basic.cancel", consumerTag, noWait: false }))
+        assert.strictEqual((yield* peer.expect("basic.cancel-ok", 1)).consumerTag, consumerTag)
+      })
+    ))
 })

@@ -24,10 +24,10 @@ import type { Peer } from "../../support/scriptedPeer.ts"
 
 const acking = () => Effect.succeed(AmqpDelivery.ack)
 
-/** The end of the script's connection is not the end of its own program. */
-const ignoringItsEnd = { onEnd: () => Effect.void }
+/** Otherwise the loss of the connection would end the test's own program. */
+const ignoringEnd = { onEnd: () => Effect.void }
 
-/** Builds a layer whose consumer the broker has yet to accept. */
+/** Builds a layer up to its `basic.consume`, which is not answered yet. */
 const building = <A, E, R>(peer: Peer, layer: Layer.Layer<A, E, R>) =>
   Effect.gen(function*() {
     const scope = yield* Effect.acquireRelease(Scope.make(), (scope, exit) => Scope.close(scope, exit))
@@ -49,10 +49,10 @@ const built = <A, E, R>(peer: Peer, layer: Layer.Layer<A, E, R>) =>
 const cancelled = (peer: Peer, consumerTag: string) => peer.send(1, { _tag: "basic.cancel", consumerTag, noWait: true })
 
 describe("layerServe", () => {
-  it.effect("is built when the broker has accepted the consumer, and not before", () =>
+  it.effect("is built only once the broker has accepted the consumer", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag, fiber } = yield* building(peer, AmqpConsumer.layerServe("q", acking, ignoringItsEnd))
+        const { consumerTag, fiber } = yield* building(peer, AmqpConsumer.layerServe("q", acking, ignoringEnd))
         yield* assertWaits(fiber)
         yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
         yield* resultOf(fiber)
@@ -78,7 +78,7 @@ describe("layerServe", () => {
       })
     ))
 
-  it.effect("lets the handlers that run finish when its scope closes", () =>
+  it.effect("waits for running handlers when its scope closes", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { gate, handler } = gated()
@@ -93,7 +93,7 @@ describe("layerServe", () => {
       })
     ))
 
-  it.effect("tells onEnd what ended the consumer, once, and nothing when it was stopped", () =>
+  it.effect("calls onEnd once with what ended the consumer, and not when the consumer is stopped", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const ends: Array<string> = []
@@ -123,10 +123,10 @@ describe("layerServe", () => {
       throw new Error("no")
     },
     "returns nothing": () => undefined,
-    "returns a Promise that is rejected": () => Promise.reject(new Error("no"))
+    "returns a rejected Promise": () => Promise.reject(new Error("no"))
   }
   for (const [what, mistake] of Object.entries(mistakes)) {
-    it.effect(`ends the program that it was built for when onEnd ${what}`, () => {
+    it.effect(`ends its program when onEnd ${what}`, () => {
       const logged: Array<string> = []
       const logger = Logger.make(({ logLevel, message }) => {
         logged.push(`${logLevel}: ${String(message)}`)
@@ -135,7 +135,7 @@ describe("layerServe", () => {
         Effect.exit(
           connected((peer) =>
             Effect.gen(function*() {
-              // As JavaScript may write it.
+              // Untyped code can pass this.
               const onEnd = mistake as () => Effect.Effect<void>
               const program = Layer.launch(AmqpConsumer.layerServe("q", acking, { onEnd }))
               const { consumerTag, fiber } = yield* openConsumer(peer, program)
@@ -153,7 +153,7 @@ describe("layerServe", () => {
     })
   }
 
-  it.effect("refuses an onEnd that is no function, before anything is sent", () =>
+  it.effect("refuses an onEnd that is not a function, before anything is sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const options = { onEnd: "exit" } as object
@@ -163,7 +163,7 @@ describe("layerServe", () => {
       })
     ))
 
-  it.effect("ends the program that it was built for, with what ended the consumer, logged as fatal", () => {
+  it.effect("ends its program with the error that ended the consumer, and logs it as fatal", () => {
     const logged: Array<string> = []
     const logger = Logger.make(({ fiber, logLevel, message }) => {
       logged.push(`${logLevel}: ${String(message)}`)
@@ -178,7 +178,7 @@ describe("layerServe", () => {
           yield* cancelled(peer, consumerTag)
           yield* peer.closeChannel()
           const exit = (yield* exitOf(fiber)) as Exit.Exit<Exit.Exit<never, unknown>>
-          if (!Exit.isFailure(exit)) return assert.fail("the program goes on")
+          if (!Exit.isFailure(exit)) return assert.fail("the program continues")
           const [error] = Cause.prettyErrors(exit.cause)
           assert.isFalse(Cause.hasInterruptsOnly(exit.cause))
           assert.include(error.message, "The broker cancelled the consumer of the queue \"q\"")
@@ -191,7 +191,7 @@ describe("layerServe", () => {
     ).pipe(Effect.provide(Logger.layer([logger])))
   })
 
-  it.effect("ends with the scope of whoever built it without ending its program", () =>
+  it.effect("does not end its program when its scope closes", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { scope } = yield* built(peer, AmqpConsumer.layerServe("q", acking))
@@ -203,7 +203,7 @@ describe("layerServe", () => {
 })
 
 describe("startServing", () => {
-  it.effect("yields the end of the consumer, with what ended it", () =>
+  it.effect("yields an effect that fails with what ended the consumer", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag, fiber } = yield* openConsumer(peer, AmqpConsumer.startServing("q", acking))
@@ -215,7 +215,7 @@ describe("startServing", () => {
       })
     ))
 
-  it.effect("ends without an error when its scope closes, also when a handler takes too long", () =>
+  it.effect("ends without an error when its scope closes, even if a handler takes too long", () =>
     connected((peer) =>
       Effect.gen(function*() {
         for (const handler of [acking, () => Effect.never]) {

@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import { inspect } from "node:util"
 
-// What people do with plain objects: take them apart, copy them, hand on a method, print them. Values of the package are such.
+// Values of the package are plain objects: they can be destructured, copied and printed, and their methods work alone.
 
 const queue = "orders"
 
@@ -73,7 +73,7 @@ const copies: Readonly<Record<string, (delivery: AmqpDelivery.AmqpDelivery) => A
 
 describe("a delivery", () => {
   for (const [how, copy] of Object.entries(copies)) {
-    it.effect(`copied by ${how} has all that its interface names, and is settled by it`, () =>
+    it.effect(`copied by ${how} has all members of its interface, and the copy settles it`, () =>
       delivered(["a", "b", "c"], ([a, b, c]) =>
         Effect.gen(function*() {
           const copied = copy(a)
@@ -89,7 +89,7 @@ describe("a delivery", () => {
         })))
   }
 
-  it.effect("lists what its interface names, and nothing else", () =>
+  it.effect("has the members of its interface as keys, and no others", () =>
     delivered(["a"], ([delivery]) =>
       Effect.sync(() => {
         assert.deepStrictEqual(Object.keys(delivery).toSorted(), names)
@@ -97,7 +97,7 @@ describe("a delivery", () => {
         assert.deepStrictEqual(Object.keys(Object.fromEntries(Object.entries(delivery))).toSorted(), names)
       })))
 
-  it.effect("is printed as a message, and a copy without what settles it", () =>
+  it.effect("prints as a message, and so does a copy without ack, nack and reject", () =>
     delivered(["hello"], ([delivery]) =>
       Effect.sync(() => {
         for (const text of [inspect(delivery), String(delivery), JSON.stringify(delivery)]) {
@@ -107,11 +107,11 @@ describe("a delivery", () => {
         assert.isTrue(Effect.isEffect(ack) && typeof nack === "function" && typeof reject === "function")
         assert.include(JSON.stringify(message), `"text":"hello"`)
         assert.strictEqual(structuredClone(message).text, "hello")
-        // A clone could not settle anything, and the platform says so.
+        // A clone could not settle anything, so the platform refuses to make one.
         assert.throws(() => structuredClone(delivery), /could not be cloned/)
       })))
 
-  it.effect("has properties of its own: a handler that changes them changes no other delivery's", () =>
+  it.effect("has frozen properties, so a handler can't change those of another delivery", () =>
     delivered(["a", "a"], ([one, other]) =>
       Effect.sync(() => {
         const list = one.properties.headers?.["list"]
@@ -120,13 +120,13 @@ describe("a delivery", () => {
         assert.throws(() => Array.isArray(list) && list.push("changed"), TypeError)
         assert.strictEqual(other.properties.messageId, "a")
         assert.deepStrictEqual(other.properties.headers, { list: [1, { deep: true }] })
-        // To change some for a message of one's own is to copy them.
+        // A copy can be changed.
         assert.strictEqual({ ...one.properties, messageId: "b" }.messageId, "b")
       })))
 })
 
 describe("deliveries with the same properties", () => {
-  it.effect("have them also when those of the first were read before the second came", () =>
+  it.effect("have them even if those of the first were read before the second arrived", () =>
     Effect.gen(function*() {
       yield* AmqpChannel.run(AmqpQueue.declare(queue))
       const publisher = yield* AmqpPublisher.make()
@@ -145,7 +145,7 @@ describe("a copy", () => {
   const connected = <A, E>(body: Effect.Effect<A, E, AmqpConnection.AmqpConnection | AmqpBroker.AmqpBroker>) =>
     Effect.provide(body, AmqpBroker.layer())
 
-  it.effect("of a connection is as good as the connection, and its parts work alone", () =>
+  it.effect("of a connection works like the original, and its members work alone", () =>
     connected(Effect.gen(function*() {
       const connection = yield* AmqpConnection.AmqpConnection
       const { channelCount, state, stateChanges } = connection
@@ -160,7 +160,7 @@ describe("a copy", () => {
       assert.strictEqual(first._tag, "Open")
     })))
 
-  it.effect("of a publisher, a consumer and an RPC client is as good, and their methods work alone", () =>
+  it.effect("of a publisher, a consumer or an RPC client works like the original, and its methods work alone", () =>
     connected(
       Effect.scoped(Effect.gen(function*() {
         const requests = AmqpQueue.classic("requests", { durable: false })
@@ -184,7 +184,7 @@ describe("a copy", () => {
       }))
     ))
 
-  it.effect("of a message is as good to publish, and its properties are", () =>
+  it.effect("of a message, or of its properties, can be published", () =>
     connected(Effect.gen(function*() {
       const message = AmqpMessage.text("hello", { messageId: "1" })
       const { body, properties } = message
@@ -201,7 +201,7 @@ describe("a copy", () => {
       ])
     })))
 
-  it.effect("of a description is a description, with pipe", () =>
+  it.effect("of a description is a description, and has pipe", () =>
     connected(Effect.gen(function*() {
       const events = { ...AmqpExchange.topic("events") }
       const others = { ...AmqpExchange.fanout("others") }.pipe(AmqpExchange.withBinding({ source: events }))
@@ -218,7 +218,7 @@ describe("a copy", () => {
       assert.notInclude(JSON.stringify(orders), "pipe")
     })))
 
-  it.effect("of a program is none, which its runner says, and the channel is free again", () =>
+  it.effect("of a program is refused by its runner, which frees the channel", () =>
     connected(Effect.gen(function*() {
       const { channelCount } = yield* AmqpConnection.AmqpConnection
       const exit = yield* Effect.exit(AmqpChannel.run(Object.assign({}, AmqpQueue.declare(queue))))

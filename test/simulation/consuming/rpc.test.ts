@@ -6,7 +6,7 @@ import { ack, bodyBytes, connected, fork, methodBytes, rest, toQueue } from "../
 import { deliver, direct, openClient } from "../../support/scriptedRpc.ts"
 
 describe("a call", () => {
-  it.effect("C9: a reply with properties that can't be read does not end the connection", () =>
+  it.effect("C9: leaves the connection open when the reply has unreadable properties", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const { client, replyTag } = yield* openClient(peer)
@@ -15,7 +15,7 @@ describe("a call", () => {
         yield* peer.send(1, ack(1))
         yield* peer.push(
           methodBytes(1, deliver(replyTag)),
-          // A table with a field of the type `z`, which does not exist.
+          // A header with the field type `z`, which does not exist.
           wire(`02 0001 00000016 003c 0000 0000000000000001 2000 00000004 01"a" "z" 00 ce`),
           bodyBytes(1, wire(`"m"`))
         )

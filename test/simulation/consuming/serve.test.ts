@@ -15,7 +15,7 @@ import {
 } from "../../support/scriptedPeer.ts"
 
 describe("serve", () => {
-  it.effect("K5: onFailure decides with the cause and the message", () =>
+  it.effect("K5: settles as onFailure decides from the cause and the message", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const seen: Array<string> = []
@@ -35,7 +35,7 @@ describe("serve", () => {
       })
     ))
 
-  it.effect("serve settles as its handler decides, one after the other", () =>
+  it.effect("settles messages one by one as its handler decides", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const settlements = [AmqpDelivery.ack, AmqpDelivery.reject, AmqpDelivery.requeue]
@@ -50,7 +50,7 @@ describe("serve", () => {
       })
     ))
 
-  it.effect("serve handles as many at once as asked for", () =>
+  it.effect("handles as many messages at once as its concurrency allows", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { gate, handler, started } = gated()

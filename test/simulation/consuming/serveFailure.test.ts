@@ -31,7 +31,7 @@ import {
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
 
-/** A handler as JavaScript may write it, or as `any` makes it compile. */
+/** A handler as JavaScript can pass it, or as `any` lets it compile. */
 const untyped = (handler: (delivery: AmqpDelivery.ReceivedMessage) => unknown) =>
   handler as AmqpConsumer.Handler<string, never>
 
@@ -80,7 +80,7 @@ const counting = (peer: Peer, handler: (delivery: AmqpDelivery.ReceivedMessage) 
     return { ...consumer, calls }
   })
 
-describe("the standard failure policy", () => {
+describe("the default failure policy", () => {
   const failures: ReadonlyArray<readonly [string, () => unknown]> = [
     ["fails", () => Effect.fail("no")],
     ["dies", () => Effect.die(new Error("no"))],
@@ -91,28 +91,31 @@ describe("the standard failure policy", () => {
     ["returns nothing", () => undefined],
     ["returns null", () => null],
     ["returns a Promise", () => Promise.resolve(AmqpDelivery.ack)],
-    ["returns a Promise that is rejected", () => Promise.reject(new Error("no"))],
+    ["returns a rejected Promise", () => Promise.reject(new Error("no"))],
     ["returns a settlement without an Effect", () => AmqpDelivery.ack],
     [
-      "yields what a message says",
+      "succeeds with parsed JSON",
       ({ text }: { readonly text: string } = { text: `{"_tag":"Ack"}` }) =>
         Effect.sync(() => JSON.parse(text) as unknown)
     ],
-    ["yields null", () => Effect.succeed(null)],
-    ["yields undefined", () => Effect.void],
-    ["yields a look-alike", () => Effect.succeed({ _tag: "Reject", value: undefined })],
-    ["yields a copy of a settlement", () => Effect.succeed({ ...AmqpDelivery.ack })],
-    ["yields what only a policy decides", () => Effect.succeed(AmqpFailure.handBack(0))],
-    ["yields a Promise that is rejected", () => Effect.sync(() => Promise.reject(new Error("no")))],
-    ["yields a Promise of another realm", () => Effect.sync(() => runInNewContext("Promise.reject(new Error('no'))"))],
-    ["yields a proxy that was revoked", () => Effect.sync(revokedProxy)],
-    ["returns a proxy that was revoked", revokedProxy],
-    ["goes on with what is no Effect", () => Effect.flatMap(Effect.void, () => undefined as never)],
-    ["fails with an error that can't be printed", () => Effect.fail(unprintable)]
+    ["succeeds with null", () => Effect.succeed(null)],
+    ["succeeds with undefined", () => Effect.void],
+    ["succeeds with an object like a settlement", () => Effect.succeed({ _tag: "Reject", value: undefined })],
+    ["succeeds with a copy of a settlement", () => Effect.succeed({ ...AmqpDelivery.ack })],
+    ["succeeds with what only a policy may return", () => Effect.succeed(AmqpFailure.handBack(0))],
+    ["succeeds with a rejected Promise", () => Effect.sync(() => Promise.reject(new Error("no")))],
+    [
+      "succeeds with a Promise of another realm",
+      () => Effect.sync(() => runInNewContext("Promise.reject(new Error('no'))"))
+    ],
+    ["succeeds with a revoked proxy", () => Effect.sync(revokedProxy)],
+    ["returns a revoked proxy", revokedProxy],
+    ["continues with what is not an Effect", () => Effect.flatMap(Effect.void, () => undefined as never)],
+    ["fails with an unprintable error", () => Effect.fail(unprintable)]
   ]
   for (const concurrency of [1, 3]) {
     for (const [what, handler] of failures) {
-      it.effect(`K5: tries a handler that ${what} five times, with pauses, and keeps the message (concurrency ${concurrency})`, () =>
+      it.effect(`K5: calls a handler that ${what} five times, with pauses, then requeues the message (concurrency ${concurrency})`, () =>
         connected((peer) =>
           Effect.gen(function*() {
             const { calls, consumerTag, fiber } = yield* counting(peer, () => handler(), concurrency)
@@ -138,7 +141,7 @@ describe("the standard failure policy", () => {
     }
   }
 
-  it.effect("keeps the order while it waits, and does not keep the others waiting once the message is held", () =>
+  it.effect("keeps the order during its pauses, and handles later messages once it has given up", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { calls, consumerTag } = yield* counting(
@@ -155,10 +158,10 @@ describe("the standard failure policy", () => {
       })
     ).pipe(silently))
 
-  it.effect("gives up at once what can't be read", () =>
+  it.effect("gives up at once on a message that can't be decoded", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const error = new AmqpDecodeError({ problem: "Json", part: "body", description: "it is no JSON" })
+        const error = new AmqpDecodeError({ problem: "Json", part: "body", description: "it is not JSON" })
         const { calls, consumerTag } = yield* counting(peer, () => Effect.fail(error))
         yield* peer.push(deliverBytes(1, consumerTag, 1, "?"))
         yield* TestClock.adjust("1 minute")
@@ -167,7 +170,7 @@ describe("the standard failure policy", () => {
       })
     ).pipe(silently))
 
-  it.effect("C9, K7: has a message with properties that can't be read handled as any other", () =>
+  it.effect("C9, K7: treats a message with unreadable properties like any other", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag } = yield* counting(
@@ -179,7 +182,7 @@ describe("the standard failure policy", () => {
         const method = { _tag: "basic.deliver", consumerTag, redelivered: true, exchange: "", routingKey: "q" } as const
         yield* peer.push(
           methodBytes(1, { ...method, deliveryTag: 1 }),
-          // A table with a field of the type `z`, which does not exist.
+          // A header with the field type `z`, which does not exist.
           wire(`02 0001 00000016 003c 0000 0000000000000001 2000 00000004 01"a" "z" 00 ce`),
           bodyBytes(1, wire(`"m"`)),
           deliverBytes(1, consumerTag, 2, "m")
@@ -190,7 +193,7 @@ describe("the standard failure policy", () => {
       })
     ).pipe(silently))
 
-  it.effect("logs each failure with the queue, the message's id and the attempt, and says what to do", () => {
+  it.effect("logs each failure with the queue, the message's id, the attempt and advice", () => {
     const { layer, logged } = logging()
     return connected((peer) =>
       Effect.gen(function*() {
@@ -220,7 +223,7 @@ describe("the standard failure policy", () => {
     ).pipe(Effect.provide(layer))
   })
 
-  it.effect("goes on after a logger that dies of an error that can't be printed", () =>
+  it.effect("continues after a logger has died of an unprintable error", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag, fiber } = yield* counting(
@@ -237,7 +240,7 @@ describe("the standard failure policy", () => {
     ).pipe(Effect.provide(logging().layer)))
 
   for (const concurrency of [1, 2]) {
-    it.effect(`goes on with a message whose fiber is interrupted during a pause (concurrency ${concurrency})`, () =>
+    it.effect(`tries again when the message's fiber is interrupted during a pause (concurrency ${concurrency})`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
@@ -258,7 +261,7 @@ describe("the standard failure policy", () => {
       ).pipe(silently))
   }
 
-  it.effect("ends its pauses at an ordered stop, and the message goes back", () =>
+  it.effect("ends its pauses at an ordered stop, and the message is requeued", () =>
     connected((peer) =>
       Effect.gen(function*() {
         for (const wait of ["50 millis", "20 seconds"] as const) {
@@ -266,7 +269,7 @@ describe("the standard failure policy", () => {
           yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
           yield* TestClock.adjust(wait)
           const stopping = yield* fork(Fiber.interrupt(fiber))
-          // Closing the channel is what gives it back.
+          // Closing the channel requeues it.
           yield* peer.closeChannel()
           yield* resultOf(stopping)
         }
@@ -274,10 +277,10 @@ describe("the standard failure policy", () => {
     ).pipe(silently))
 })
 
-describe("a copy for the dead-letter target", () => {
+describe("a copy for the dead-letter exchange", () => {
   const dead = { deadLetterExchange: "dlx", deadLetterRoutingKey: "dead" }
 
-  /** Serves a queue that is described, on channel 1. Its handler fails once. */
+  /** Serves a described queue on channel 1, and fails with its first message. */
   const failing = (peer: Peer, onFailure: AmqpFailure.OnFailure<unknown> = AmqpFailure.deadLetter) =>
     Effect.gen(function*() {
       const serve = AmqpConsumer.serve(AmqpQueue.classic("q", dead), () => Effect.fail("no"), { onFailure })
@@ -287,7 +290,7 @@ describe("a copy for the dead-letter target", () => {
       yield* peer.answer(1, "basic.qos", { _tag: "basic.qos-ok" })
       const { consumerTag } = yield* peer.expect("basic.consume", 1)
       yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
-      // No channel for copies before there is one to be made.
+      // The channel for copies is opened with the first copy.
       yield* peer.expectNothing
       yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))
       yield* peer.openChannel(2)
@@ -296,7 +299,7 @@ describe("a copy for the dead-letter target", () => {
       return { consumerTag, fiber, copy }
     })
 
-  it.effect("is published mandatory, on a channel of its own, and confirmed before the original is acknowledged", () =>
+  it.effect("is published as mandatory on its own channel, and confirmed before the original is acknowledged", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { copy, fiber } = yield* failing(peer)
@@ -317,10 +320,10 @@ describe("a copy for the dead-letter target", () => {
       })
     ).pipe(silently))
 
-  const misfortunes: ReadonlyArray<readonly [string, (peer: Peer) => Effect.Effect<unknown>]> = [
-    ["is refused", (peer) => peer.send(2, { ...handedBack(1), requeue: false })],
+  const copyFailures: ReadonlyArray<readonly [string, (peer: Peer) => Effect.Effect<unknown>]> = [
+    ["is nacked", (peer) => peer.send(2, { ...handedBack(1), requeue: false })],
     [
-      "comes back",
+      "is returned",
       (peer) =>
         peer.push(
           contentBytes(
@@ -337,12 +340,12 @@ describe("a copy for the dead-letter target", () => {
       (peer) => Effect.andThen(peer.send(2, channelClose(404, "no exchange")), peer.expect("channel.close-ok", 2))
     ]
   ]
-  for (const [what, misfortune] of misfortunes) {
-    it.effect(`that ${what} leaves the original in its queue, a minute later`, () =>
+  for (const [what, failCopy] of copyFailures) {
+    it.effect(`that ${what} has the original requeued a minute later`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           yield* failing(peer)
-          yield* misfortune(peer)
+          yield* failCopy(peer)
           yield* peer.expectNothing
           yield* TestClock.adjust("59999 millis")
           yield* peer.expectNothing
@@ -362,12 +365,12 @@ describe("onFailure", () => {
     ["is interrupted", () => Effect.interrupt],
     ["returns nothing", () => undefined],
     ["returns a Promise", () => Promise.resolve(AmqpDelivery.reject)],
-    ["yields a look-alike", () => Effect.succeed({ _tag: "Reject", value: undefined })],
-    ["yields undefined", () => Effect.void]
+    ["succeeds with an object like a settlement", () => Effect.succeed({ _tag: "Reject", value: undefined })],
+    ["succeeds with undefined", () => Effect.void]
   ]
   for (const concurrency of [1, 2]) {
     for (const [what, mistake] of mistakes) {
-      it.effect(`K5: that ${what} leaves it to the standard policy, and is logged (concurrency ${concurrency})`, () => {
+      it.effect(`K5: that ${what} is logged, and the default policy applies (concurrency ${concurrency})`, () => {
         const { layer, logged } = logging()
         // As for handlers.
         const onFailure = mistake as AmqpFailure.OnFailure<unknown>
@@ -388,7 +391,7 @@ describe("onFailure", () => {
     }
   }
 
-  it.effect("decides how often and how long, by a list or a schedule", () =>
+  it.effect("retries in place with the pauses of a list or a schedule", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const policies = [
@@ -417,7 +420,7 @@ describe("onFailure", () => {
       })
     ).pipe(silently))
 
-  it("has its times and keys checked when it is made", () => {
+  it("has its options checked when it is made", () => {
     for (const pause of [-1, Number.NaN, Infinity, 2 ** 31]) {
       assert.throws(() => AmqpFailure.retryInPlace({ pauses: [1, pause] }), /pauses: must be/)
       assert.throws(() => AmqpFailure.tryAgain(pause), /pause: must be/)
@@ -425,7 +428,7 @@ describe("onFailure", () => {
       assert.throws(() => AmqpFailure.giveUp({ holdFor: pause }), /holdFor: must be/)
     }
     assert.throws(() => AmqpFailure.giveUp({ holdFor: 0 }), /holdFor: must be/)
-    // What JavaScript, or a variable of another type, may pass.
+    // JavaScript, or a variable of another type, can pass this.
     const wrong: object = { delay: ["1 second"] }
     assert.throws(() => AmqpFailure.retryInPlace(wrong), /options of retryInPlace: there is no "delay"/)
     assert.throws(() => AmqpFailure.giveUp(wrong), /options of giveUp: there is no "delay"/)
@@ -443,7 +446,7 @@ describe("onFailure", () => {
     )
     assert.throws(() => AmqpFailure.retryInPlace(untyped({ pauses: 5 })), /pauses: must be a list/)
     assert.throws(() => AmqpFailure.retryInPlace(untyped({ otherwise: null })), /otherwise: must be a function/)
-    // As code without types may call it.
+    // Untyped code can pass these.
     for (const none of [null, 5, true, "fast"]) {
       const options = none as unknown as object
       assert.throws(() => AmqpFailure.retryInPlace(options), /options of retryInPlace: must be an object/)
@@ -461,7 +464,7 @@ describe("onFailure", () => {
 })
 
 describe("the scope of a message", () => {
-  it.effect("is closed when the handler has ended, before the settlement is sent", () =>
+  it.effect("closes after the handler has ended, before the settlement is sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const events: Array<string> = []
@@ -482,7 +485,7 @@ describe("the scope of a message", () => {
       })
     ))
 
-  it.effect("is closed when the handler fails, before it is tried again", () =>
+  it.effect("closes when the handler fails, before it is called again", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const events: Array<string> = []
@@ -499,7 +502,7 @@ describe("the scope of a message", () => {
       })
     ).pipe(silently))
 
-  it.effect("is part of the handler: a release that dies is a failure", () =>
+  it.effect("is part of the handler: a finalizer that dies is a failure", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const serve = AmqpConsumer.serve(

@@ -1,5 +1,5 @@
 /**
- * The operations that are interrupted. To add one, add a row with the exported names that it stands for.
+ * The operations that are interrupted. To add one, add a row with the exported names that it covers.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
@@ -19,9 +19,9 @@ import * as Schedule from "effect/Schedule"
 import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import { passing, passingExchange, publishedText, source, work } from "./sweep.ts"
-import type { Operation, World } from "./sweep.ts"
+import type { Environment, Operation } from "./sweep.ts"
 
-/** Of several frames. */
+/** A text of several frames. */
 const largeText = publishedText + "x".repeat(300_000)
 
 const toWork = AmqpQueue.route(work)
@@ -30,7 +30,7 @@ const messages = ["1", "2", largeText].map((text) =>
   AmqpMessage.text(text.startsWith(publishedText) ? text : publishedText + text)
 )
 
-/** Takes a moment, so that it is interrupted too. */
+/** Waits before it settles, so that it is interrupted meanwhile too. */
 const settleAs = (settlement: AmqpDelivery.Settlement) => () => Effect.as(Effect.sleep("1 milli"), settlement)
 
 const binding = { exchange: source, routingKey: "a.*" }
@@ -39,7 +39,7 @@ const topology = AmqpTopology.make(passing, passingExchange)
 
 type Program = AmqpChannel.AmqpChannel<unknown, unknown>
 
-/** Channel programs, by the operation that they make; `true` for those that take messages. */
+/** Channel programs by the operation that they run; `true` for those that may take messages. */
 const programs: ReadonlyArray<readonly [name: string, program: Program, mayTake?: boolean]> = [
   ["AmqpQueue.declare", AmqpQueue.declare(passing)],
   ["AmqpQueue.declarePassive", AmqpQueue.declarePassive(work)],
@@ -87,21 +87,22 @@ const handler = settleAs(AmqpDelivery.ack)
 
 const failing = () => Effect.andThen(Effect.sleep("1 milli"), Effect.fail("this message"))
 
-/** A queue of its own, so that a server of one run has no requests of another. */
+/** A separate queue, so that the server of one run gets no requests of another. */
 const calls = AmqpQueue.classic("calls", { autoDelete: true })
 
-const socket = ({ broker }: World) => broker.makeSocket({ latency: "1 milli" })
+const socket = ({ broker }: Environment) => broker.makeSocket({ latency: "1 milli" })
 
 const operations: ReadonlyArray<Operation> = [
   {
     name: "a connection",
     covers: ["AmqpConnection.make"],
-    run: (world) => Effect.provideServiceEffect(AmqpConnection.make(), Socket.Socket, socket(world))
+    run: (environment) => Effect.provideServiceEffect(AmqpConnection.make(), Socket.Socket, socket(environment))
   },
   {
     name: "the layer of a connection",
     covers: ["AmqpConnection.layer"],
-    run: (world) => Layer.build(AmqpConnection.layer()).pipe(Effect.provideServiceEffect(Socket.Socket, socket(world)))
+    run: (environment) =>
+      Layer.build(AmqpConnection.layer()).pipe(Effect.provideServiceEffect(Socket.Socket, socket(environment)))
   },
   {
     name: "a new secret",
@@ -116,7 +117,7 @@ const operations: ReadonlyArray<Operation> = [
     isEndless: true
   },
   {
-    name: "the end of a connection",
+    name: "waiting for a connection to close",
     covers: ["AmqpConnection.awaitClosed"],
     run: () => Effect.flatMap(AmqpConnection.AmqpConnection, ({ awaitClosed }) => awaitClosed),
     isEndless: true
@@ -131,7 +132,7 @@ const operations: ReadonlyArray<Operation> = [
     mayTake: true
   },
   {
-    name: "a move of messages that go back",
+    name: "a move that requeues its messages",
     covers: ["AmqpQueue.move"],
     run: () =>
       Effect.andThen(
@@ -151,7 +152,7 @@ const operations: ReadonlyArray<Operation> = [
     run: ({ publisher }) => publisher.publish(AmqpMessage.text(largeText), { ...toWork, mandatory: true })
   },
   {
-    name: "a publish that is tried again",
+    name: "a publish that is retried",
     covers: ["AmqpPublisher.publish"],
     run: () =>
       Effect.gen(function*() {
@@ -161,7 +162,7 @@ const operations: ReadonlyArray<Operation> = [
       })
   },
   {
-    name: "publishes that wait in line",
+    name: "waiting publishes",
     covers: ["AmqpPublisher.publish"],
     run: () =>
       Effect.gen(function*() {
@@ -212,7 +213,7 @@ const operations: ReadonlyArray<Operation> = [
     mayTake: true
   },
   {
-    name: "a stream that ends with deliveries that nobody settled",
+    name: "a stream that ends with unsettled deliveries",
     covers: ["AmqpConsumer.stream"],
     run: () => AmqpConsumer.stream(work).pipe(Stream.take(2), Stream.runDrain)
   },
@@ -224,7 +225,7 @@ const operations: ReadonlyArray<Operation> = [
     mayTake: true
   },
   {
-    name: "serving at once",
+    name: "serving concurrently",
     covers: ["AmqpConsumer.serve"],
     run: () => AmqpConsumer.serve(work, handler, { concurrency: 2 }),
     isEndless: true,
@@ -265,7 +266,7 @@ const operations: ReadonlyArray<Operation> = [
     mayTake: true
   },
   {
-    name: "serving and trying again in place",
+    name: "serving with retries in place",
     covers: ["AmqpFailure.retryInPlace", "AmqpFailure.standard", "AmqpFailure.skip"],
     run: () =>
       AmqpConsumer.serve(work, failing, {
@@ -276,7 +277,7 @@ const operations: ReadonlyArray<Operation> = [
     mayTake: true
   },
   {
-    name: "serving and giving up where nothing takes it",
+    name: "serving and giving up without a dead-letter exchange",
     covers: ["AmqpFailure.giveUp", "AmqpFailure.deadLetter"],
     run: () => AmqpConsumer.serve(work, failing, { onFailure: AmqpFailure.giveUp({ holdFor: "2 millis" }) }),
     isEndless: true
@@ -287,13 +288,13 @@ const operations: ReadonlyArray<Operation> = [
     run: () => Effect.ignore(AmqpConsumer.serve(work, failing, { onFailure: AmqpFailure.stop }))
   },
   {
-    name: "the layer of a server",
+    name: "the layer of a consumer",
     covers: ["AmqpConsumer.layerServe"],
     run: () => Layer.build(AmqpConsumer.layerServe(work, handler)),
     mayTake: true
   },
   {
-    name: "serving and trying again",
+    name: "serving with delayed retries",
     covers: ["AmqpFailure.retry"],
     run: () =>
       AmqpConsumer.serve(work, failing, { onFailure: AmqpFailure.retry({ delays: ["1 hour"] }) }).pipe(
@@ -313,14 +314,14 @@ const operations: ReadonlyArray<Operation> = [
     isEndless: true,
     mayTake: true
   },
-  { name: "a client of servers", covers: ["AmqpRpc.makeClient"], run: () => AmqpRpc.makeClient() },
+  { name: "an RPC client", covers: ["AmqpRpc.makeClient"], run: () => AmqpRpc.makeClient() },
   {
-    name: "the layer of a client of servers",
+    name: "the layer of an RPC client",
     covers: ["AmqpRpc.layerClient"],
     run: () => Layer.build(AmqpRpc.layerClient())
   },
   {
-    name: "a call",
+    name: "an RPC call",
     covers: ["AmqpRpc.call", "AmqpRpc.serve"],
     run: () =>
       Effect.gen(function*() {
@@ -331,7 +332,7 @@ const operations: ReadonlyArray<Operation> = [
       })
   },
   {
-    name: "a server of calls",
+    name: "an RPC server",
     covers: ["AmqpRpc.serve"],
     run: () => AmqpRpc.serve(work, ({ text }) => Effect.succeed(AmqpMessage.text(text))),
     isEndless: true,

@@ -1,8 +1,8 @@
 /**
- * Interrupts an operation at each of its steps, one run for each, and looks for what it left behind.
+ * Interrupts an operation at each of its steps, one run for each, and checks what it left behind.
  *
- * A step is an operation of Effect on the fiber that is interrupted, or half a millisecond for which it waits: bytes are a
- * millisecond under way, so that it is interrupted before they leave, on their way, and as their answer comes.
+ * A step is an operation of Effect on the interrupted fiber, or half a millisecond for which it waits: bytes take a millisecond, so
+ * the operation is interrupted before they are sent, while they are under way, and as their reply arrives.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
@@ -21,8 +21,8 @@ import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { countingFibers } from "../../support/countingFibers.ts"
 
-/** What an operation has to do with. */
-export interface World {
+/** What an operation can use. */
+export interface Environment {
   readonly broker: AmqpBroker.AmqpBroker["Service"]
   /** A publisher that others use at the same time. */
   readonly publisher: AmqpPublisher.AmqpPublisher["Service"]
@@ -31,17 +31,19 @@ export interface World {
 /** An operation that is interrupted. */
 export interface Operation {
   readonly name: string
-  /** The exported names that it stands for, with their modules. */
+  /** The exported names that it covers, with their modules. */
   readonly covers: ReadonlyArray<string>
   /** It ends with its scope. */
-  readonly run: (world: World) => Effect.Effect<unknown, unknown, AmqpConnection.AmqpConnection | Scope.Scope>
-  /** Whether it goes on until it is interrupted. */
+  readonly run: (
+    environment: Environment
+  ) => Effect.Effect<unknown, unknown, AmqpConnection.AmqpConnection | Scope.Scope>
+  /** Whether it runs until it is interrupted. */
   readonly isEndless?: boolean
   /** Whether messages of `work` may be gone when it is interrupted. */
   readonly mayTake?: boolean
 }
 
-/** The queue that operations publish to and receive from, and an exchange that sends there. There are more in the broker. */
+/** The queue that operations publish to and consume from, and an exchange that they bind. */
 export const work = AmqpQueue.classic("work")
 export const source = AmqpExchange.topic("source")
 /** A queue and an exchange that operations declare, bind and delete. */
@@ -53,19 +55,19 @@ const others = AmqpQueue.classic("others")
 /** The messages that are in `work` when an operation begins. */
 const waitingTexts = ["first", "second", "third"]
 
-/** What operations publish begins like this, and is followed by what distinguishes the messages of a run. */
+/** The texts of messages that operations publish begin with this. */
 export const publishedText = "published "
 
-/** Nothing is in the way of an operation that ends, so none may need its timeouts: longer than the one of a second that some have. */
-const patienceMillis = 2_000
+/** No operation may need longer to end: its own timeouts, of at most a second, are not needed either. */
+const endTimeoutMillis = 2_000
 
-/** An endless operation that did nothing for so many steps does nothing more. */
+/** An endless operation that did nothing for this many steps is at rest. */
 const idleSteps = 24
 
 /** Yields after each operation of one fiber. */
 class SteppingScheduler extends Scheduler.MixedScheduler {
   stepped: Fiber.Fiber<unknown, unknown> | undefined
-  /** How many operations the fiber has made. */
+  /** How many operations the fiber has run. */
   count = 0
 
   override shouldYield(fiber: Fiber.Fiber<unknown, unknown>): boolean {
@@ -84,7 +86,7 @@ export interface Report {
   readonly violations: ReadonlyArray<string>
 }
 
-/** Runs the operation again and again, interrupted one step later each time, until it ends by itself. */
+/** Runs the operation repeatedly, interrupted one step later each time, until it ends without an interruption. */
 export const sweep = (operation: Operation): Effect.Effect<Report, unknown> =>
   Effect.gen(function*() {
     const broker = yield* AmqpBroker.make()
@@ -99,9 +101,9 @@ export const sweep = (operation: Operation): Effect.Effect<Report, unknown> =>
         return { connection, publisher }
       }).pipe(Scope.provide(scope), fibers.counted)
     )
-    // Those that are refused tell whether each publish hears of its own message.
+    // The nacks show whether each publish gets the confirm of its own message.
     yield* broker.confirmWith(({ text }) => text.includes("refused") ? "nack" : "ack")
-    const world: World = { broker, publisher }
+    const environment: Environment = { broker, publisher }
     yield* whileTimePasses(ordinaryWork).pipe(
       Effect.provideService(AmqpConnection.AmqpConnection, connection),
       fibers.counted
@@ -109,22 +111,22 @@ export const sweep = (operation: Operation): Effect.Effect<Report, unknown> =>
     const fibersBefore = fibers.running
     const violations: Array<string> = []
     let steps = 0
-    for (let isOver = false; !isOver && violations.length === 0; steps++) {
+    for (let hasEnded = false; !hasEnded && violations.length === 0; steps++) {
       const wrong = (text: string) => void violations.push(`interrupted after ${steps} steps: ${text}`)
       yield* prepare
-      const before = yield* Effect.forkChild(publishOthers(world))
+      const before = yield* Effect.forkChild(publishOthers(environment))
       const scheduler = new SteppingScheduler()
-      const fiber = yield* Effect.scoped(operation.run(world)).pipe(
+      const fiber = yield* Effect.scoped(operation.run(environment)).pipe(
         Effect.provideService(AmqpConnection.AmqpConnection, connection),
         Effect.provideService(Scheduler.Scheduler, scheduler),
         fibers.counted,
         Effect.forkChild
       )
       scheduler.stepped = fiber
-      isOver = !(yield* advance(fiber, scheduler, steps, operation.isEndless === true))
-      const after = yield* Effect.forkChild(publishOthers(world))
+      hasEnded = !(yield* advance(fiber, scheduler, steps, operation.isEndless === true))
+      const after = yield* Effect.forkChild(publishOthers(environment))
       const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber))
-      if (!(yield* passTime(patienceMillis, () => interrupting.pollUnsafe() !== undefined))) {
+      if (!(yield* passTime(endTimeoutMillis, () => interrupting.pollUnsafe() !== undefined))) {
         wrong("it did not end")
         break
       }
@@ -136,22 +138,22 @@ export const sweep = (operation: Operation): Effect.Effect<Report, unknown> =>
           yield* ordinaryWork
         }).pipe(Effect.provideService(AmqpConnection.AmqpConnection, connection), fibers.counted)
       )
-      if (!(yield* passTime(patienceMillis, () => checks.pollUnsafe() !== undefined))) {
-        wrong("what others do on the connection does not end")
+      if (!(yield* passTime(endTimeoutMillis, () => checks.pollUnsafe() !== undefined))) {
+        wrong("other operations on the connection did not end")
         break
       }
       const checked = yield* Fiber.await(checks)
       if (Exit.isFailure(checked)) wrong(`the connection does not work: ${Cause.pretty(checked.cause)}`)
       yield* passTime(3, () => false)
       if (fibers.running !== fibersBefore) wrong(`${fibers.running - fibersBefore} fibers are left`)
-      for (const text of yield* leftovers(world, operation)) wrong(text)
+      for (const text of yield* leftovers(environment, operation)) wrong(text)
     }
     yield* whileTimePasses(Scope.close(scope, Exit.void))
     if (fibers.running !== 0) violations.push(`${fibers.running} fibers of the connection are left`)
     return { steps, violations }
   }).pipe(Effect.scoped, Effect.provide([TestClock.layer(), Logger.layer([])]))
 
-/** Lets a fiber make so many steps. Answers whether it had not ended, or come to rest if it is endless. */
+/** Lets a fiber make this many steps. Returns false if it ended meanwhile, or came to rest if it is endless. */
 const advance = (
   fiber: Fiber.Fiber<unknown, unknown>,
   scheduler: SteppingScheduler,
@@ -174,7 +176,7 @@ const advance = (
     return true
   })
 
-/** Lets time pass until the condition holds or so much has passed, and answers whether it holds. */
+/** Lets time pass until the condition holds or this much has passed. Returns whether it holds. */
 const passTime = (millis: number, condition: () => boolean): Effect.Effect<boolean> =>
   Effect.gen(function*() {
     for (let passed = 0, step = 1; passed < millis; passed += step) {
@@ -182,7 +184,7 @@ const passTime = (millis: number, condition: () => boolean): Effect.Effect<boole
         if (condition()) return true
         yield* Effect.yieldNow
       }
-      // Short steps while there are answers to come, longer ones when there is only a timeout to wait for.
+      // Short steps while replies are expected, longer ones while only a timeout is left.
       if (passed > 50) step = 50
       yield* TestClock.adjust(step)
     }
@@ -192,11 +194,11 @@ const passTime = (millis: number, condition: () => boolean): Effect.Effect<boole
 const whileTimePasses = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.gen(function*() {
     const fiber = yield* Effect.forkChild(effect)
-    yield* passTime(patienceMillis, () => fiber.pollUnsafe() !== undefined)
+    yield* passTime(endTimeoutMillis, () => fiber.pollUnsafe() !== undefined)
     return yield* Fiber.join(fiber)
   })
 
-/** Over a connection of its own: what is there before each run. */
+/** Declares what the runs need, over a separate connection. Returns the effect that fills the queues before each run. */
 const preparation = Effect.gen(function*() {
   const connection = yield* AmqpConnection.AmqpConnection
   const publisher = yield* AmqpPublisher.make()
@@ -211,10 +213,10 @@ const preparation = Effect.gen(function*() {
   ).pipe(Effect.provideService(AmqpConnection.AmqpConnection, connection))
 })
 
-/** Publishes some messages, and answers what was wrong with their confirms. */
-const publishOthers = ({ publisher }: World): Effect.Effect<ReadonlyArray<string>> =>
+/** Publishes some messages, and returns what was wrong with their confirms. */
+const publishOthers = ({ publisher }: Environment): Effect.Effect<ReadonlyArray<string>> =>
   Effect.map(
-    // Whoever takes the confirm of the one before or behind gets another answer.
+    // A publish that gets the confirm of its neighbour has the wrong result.
     Effect.forEach(["refused first", "taken", "refused last"], (text) =>
       publisher.publish(AmqpMessage.text(text), AmqpQueue.route(others)).pipe(
         Effect.match({
@@ -224,14 +226,14 @@ const publishOthers = ({ publisher }: World): Effect.Effect<ReadonlyArray<string
         }),
         Effect.map((answer) => {
           const due = text === "taken" ? "taken" : "Nacked"
-          return answer === due ? [] : [`of the other message "${text}" it is said: ${answer}`]
+          return answer === due ? [] : [`the other message "${text}" has the result ${answer}`]
         })
       ), { concurrency: "unbounded" }),
     (wrong) =>
       wrong.flat()
   )
 
-/** What anybody may do with the connection. It leaves an idle channel of each mode. */
+/** What others do on the connection. It leaves an idle channel of each mode. */
 const ordinaryWork = Effect.gen(function*() {
   yield* AmqpChannel.run(AmqpQueue.declarePassive(work))
   const publish = AmqpChannel.publish(AmqpMessage.text("ordinary"), AmqpQueue.route(others))
@@ -239,8 +241,8 @@ const ordinaryWork = Effect.gen(function*() {
   yield* AmqpChannel.transaction(publish)
 })
 
-/** What should not be in the broker any more, or should be there. */
-const leftovers = ({ broker }: World, { mayTake = false }: Operation): Effect.Effect<ReadonlyArray<string>> =>
+/** What should no longer be in the broker, and what is missing there. */
+const leftovers = ({ broker }: Environment, { mayTake = false }: Operation): Effect.Effect<ReadonlyArray<string>> =>
   Effect.gen(function*() {
     const wrong: Array<string> = []
     for (const { consumers, messagesUnacknowledged, name } of yield* broker.queues()) {
@@ -251,7 +253,7 @@ const leftovers = ({ broker }: World, { mayTake = false }: Operation): Effect.Ef
     const connections = yield* broker.connections
     if (connections.length !== 2) wrong.push(`there are ${connections.length} connections`)
     const modes = connections.find(({ name }) => name === "interrupted")?.channels.map(({ mode }) => mode) ?? []
-    // An idle one of each mode, since operations follow each other, and the publisher's.
+    // An idle one of each mode, from earlier operations, and the publisher's.
     for (const [mode, most] of [["Plain", 1], ["Confirm", 2], ["Transaction", 1]] as const) {
       const count = modes.filter((each) => each === mode).length
       if (count > most) wrong.push(`${count} channels are open of the mode ${mode}`)
@@ -260,9 +262,9 @@ const leftovers = ({ broker }: World, { mayTake = false }: Operation): Effect.Ef
     if (new Set(texts).size !== texts.length) wrong.push(`work has a message twice: ${texts.join(", ")}`)
     const kept = texts.filter((text) => !text.startsWith(publishedText))
     if (!mayTake && kept.length !== waitingTexts.length) {
-      wrong.push(`of the messages of work there are: ${kept.join(", ")}`)
+      wrong.push(`of the messages of work only these are left: ${kept.join(", ")}`)
     }
     const taken = (yield* broker.messages("others")).filter(({ text }) => text === "taken").length
-    if (taken !== 2) wrong.push(`of 2 other messages there are ${taken}`)
+    if (taken !== 2) wrong.push(`${taken} of 2 other messages are left`)
     return wrong
   })

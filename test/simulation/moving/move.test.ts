@@ -28,12 +28,12 @@ const textsIn = (queue: string) =>
     (broker) => Effect.map(broker.messages(queue), (messages) => messages.map(({ text }) => text))
   )
 
-/** The broker, with a client for what the tests look at. */
+/** Runs a test on a broker with filled queues. */
 const withBroker = <A, E>(body: Effect.Effect<A, E, AmqpBroker.AmqpBroker | AmqpConnection.AmqpConnection>) =>
   Effect.provide(Effect.andThen(fill, body), AmqpBroker.layer())
 
 describe("a move whose connection is lost", () => {
-  it.effect("loses nothing at any byte, and says how much it has moved", () =>
+  it.effect("loses no message at any byte, and reports how many it has moved", () =>
     Effect.gen(function*() {
       let failures = 0
       for (let cutAfterSent = 2000; cutAfterSent < 60_000; cutAfterSent += 1777) {
@@ -51,7 +51,7 @@ describe("a move whose connection is lost", () => {
           }))
           const [left, moved] = [yield* textsIn("from"), yield* textsIn("to")]
           const twice = moved.filter((text) => left.includes(text))
-          // In order, with none missing; those that were on their way may be in both places.
+          // In order, with none missing; those in flight may be in both queues.
           assert.deepStrictEqual([...moved, ...left.slice(twice.length)], texts, `cut after ${cutAfterSent} bytes`)
           if (Exit.isSuccess(exit)) return
           failures++
@@ -67,7 +67,7 @@ describe("a move whose connection is lost", () => {
 })
 
 describe("a move of a queue that delivers nothing", () => {
-  it.effect("fails after 10 seconds, with all messages in the queue", () =>
+  it.effect("fails after 10 seconds, and leaves all messages in the queue", () =>
     Effect.gen(function*() {
       const queue = AmqpQueue.classic("single", { singleActiveConsumer: true })
       yield* AmqpChannel.run(AmqpQueue.declare(queue))
@@ -89,11 +89,11 @@ describe("a move of a queue that delivers nothing", () => {
     }).pipe(withBroker))
 })
 
-describe("a move on the wire", () => {
+describe("a move", () => {
   const get = { redelivered: false, exchange: "x", routingKey: "k" }
 
-  /** Has a move of so many messages begin. */
-  const begun = (peer: Peer, total: number, options?: AmqpQueue.MoveOptions) =>
+  /** Starts a move of this many messages. */
+  const startMove = (peer: Peer, total: number, options?: AmqpQueue.MoveOptions) =>
     Effect.gen(function*() {
       const fiber = yield* fork(AmqpQueue.move("from", "to", options))
       yield* peer.openChannel(1)
@@ -111,16 +111,16 @@ describe("a move on the wire", () => {
       return { fiber, consumerTag, deliver, published }
     })
 
-  const finished = (peer: Peer, consumerTag: string) =>
+  const expectCancel = (peer: Peer, consumerTag: string) =>
     Effect.andThen(
       peer.answer(2, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag }),
       rest
     )
 
-  it.effect("publishes as mandatory, and acknowledges when the copy is confirmed and not before", () =>
+  it.effect("publishes as mandatory, and acknowledges only once the copy is confirmed", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag, deliver, fiber, published } = yield* begun(peer, 2)
+        const { consumerTag, deliver, fiber, published } = yield* startMove(peer, 2)
         yield* deliver(1, "a")
         yield* deliver(2, "b")
         yield* published("a")
@@ -131,17 +131,17 @@ describe("a move on the wire", () => {
         yield* peer.send(1, { _tag: "basic.ack", deliveryTag: 2, multiple: false })
         yield* rest
         assert.deepInclude(yield* peer.expect("basic.ack", 2), { deliveryTag: 2 })
-        yield* finished(peer, consumerTag)
+        yield* expectCancel(peer, consumerTag)
         yield* peer.closeChannel(2)
         yield* peer.closeChannel(1)
         assert.deepStrictEqual(yield* resultOf(fiber), { total: 2, moved: 2, skipped: 0, failed: 0 })
       })
     ))
 
-  it.effect("when interrupted, takes nothing more, waits for its confirms, and gives the rest back in one method", () =>
+  it.effect("when interrupted, takes no more messages, waits for its confirms, and requeues the rest with one nack", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag, deliver, fiber, published } = yield* begun(peer, 9, { limit: 2 })
+        const { consumerTag, deliver, fiber, published } = yield* startMove(peer, 9, { limit: 2 })
         for (const [index, text] of ["a", "b", "c", "d"].entries()) yield* deliver(index + 1, text)
         yield* published("a")
         yield* published("b")
@@ -164,7 +164,7 @@ describe("a move on the wire", () => {
   it.effect("when interrupted, waits for confirms no longer than the close timeout", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag, deliver, fiber, published } = yield* begun(peer, 2)
+        const { consumerTag, deliver, fiber, published } = yield* startMove(peer, 2)
         yield* deliver(1, "a")
         yield* published("a")
         const interrupting = yield* fork(Fiber.interrupt(fiber))
@@ -178,10 +178,10 @@ describe("a move on the wire", () => {
       })
     ))
 
-  it.effect("ends when the queue says twice that it has no more, as others took what was there", () =>
+  it.effect("ends when the queue was found empty twice, because other consumers took its messages", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag, deliver, fiber, published } = yield* begun(peer, 5)
+        const { consumerTag, deliver, fiber, published } = yield* startMove(peer, 5)
         yield* deliver(1, "a")
         yield* published("a")
         yield* peer.send(1, { _tag: "basic.ack", deliveryTag: 1, multiple: false })
@@ -190,7 +190,7 @@ describe("a move on the wire", () => {
           for (let turn = 0; turn < 3; turn++) yield* TestClock.adjust("100 millis")
           yield* peer.answer(2, "queue.declare", declareOk("from"))
         }
-        yield* finished(peer, consumerTag)
+        yield* expectCancel(peer, consumerTag)
         yield* peer.closeChannel(2)
         yield* peer.closeChannel(1)
         assert.deepStrictEqual(yield* resultOf(fiber), { total: 5, moved: 1, skipped: 0, failed: 0 })

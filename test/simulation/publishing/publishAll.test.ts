@@ -24,7 +24,7 @@ const texts = (...texts: ReadonlyArray<string>) => texts.map((text) => AmqpMessa
 const unencodable = AmqpMessage.text("unencodable", { type: "x".repeat(256) })
 
 describe("publishAll", () => {
-  it.effect("P10: waits for all", () =>
+  it.effect("P10: waits for all confirms", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 2 })
@@ -43,7 +43,7 @@ describe("publishAll", () => {
       })
     ))
 
-  it.effect("P10: names those that failed, and goes on with the others", () =>
+  it.effect("P10: reports failed messages by index, and continues with the others", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 3 })
@@ -96,7 +96,7 @@ describe("publishAll", () => {
       })
     ))
 
-  it.effect("P10: gives other fibers their turn though none of an endless number of messages can be sent", () =>
+  it.effect("P10: yields to other fibers even if none of an endless number of messages can be sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -119,7 +119,7 @@ describe("publishAll", () => {
       })
     ))
 
-  it.effect("P10: names every message that can't be sent, however many, and sends those between them in their order", () =>
+  it.effect("P10: reports every message that can't be sent, and sends those between them in order", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1)
@@ -129,7 +129,7 @@ describe("publishAll", () => {
         )
         const fiber = yield* fork(publisher.publishAll(messages, toQueue))
         yield* peer.expectPublish("249")
-        // Confirms that come between two turns count.
+        // A confirm that arrives between two turns counts.
         yield* peer.send(1, ack(1))
         for (const text of ["499", "749", "999"]) yield* peer.expectPublish(text)
         yield* assertWaits(fiber)
@@ -144,7 +144,7 @@ describe("publishAll", () => {
       })
     ))
 
-  it.effect("P10: gives up messages that can't be sent when the connection is lost between two turns", () =>
+  it.effect("P10: ends when the connection is lost while no message can be sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -159,7 +159,7 @@ describe("publishAll", () => {
       })
     ))
 
-  it.effect("P10: an iterable that fails as its batch is given up takes no other publish down", () =>
+  it.effect("P10: fails no other publish when its iterable throws as the connection is lost", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 1 })
@@ -172,11 +172,11 @@ describe("publishAll", () => {
           })
         }
         const batch = yield* fork(publisher.publishAll(failing, toQueue))
-        const inLine = yield* fork(publisher.publish(AmqpMessage.text("in line"), toQueue))
+        const queued = yield* fork(publisher.publish(AmqpMessage.text("queued"), toQueue))
         yield* peer.hangUp
         yield* reasonOf(sent, "OutcomeUnknown")
         assert.isTrue(Exit.hasDies(yield* exitOf(batch)))
-        yield* reasonOf(inLine, "NotSent")
+        yield* reasonOf(queued, "NotSent")
       })
     ))
 })

@@ -29,7 +29,7 @@ import type { Peer } from "../../support/scriptedPeer.ts"
 
 type Publisher = AmqpPublisher.AmqpPublisher["Service"]
 
-/** Publishes "1", "2" and so on, which all leave. */
+/** Publishes "1", "2" and so on, and expects them all. */
 const publishCount = (peer: Peer, publisher: Publisher, count: number) =>
   Effect.forEach(
     Array.from({ length: count }, (_, index) => String(index + 1)),
@@ -41,19 +41,21 @@ const endedOf = (fibers: ReadonlyArray<Fiber.Fiber<unknown, unknown>>) =>
   Effect.map(rest, () => fibers.flatMap((fiber, index) => fiber.pollUnsafe() === undefined ? [] : [index + 1]))
 
 describe("a publisher", () => {
-  const accounts: ReadonlyArray<readonly [string, ReadonlyArray<readonly [ServerMethod, ReadonlyArray<number>]>]> = [
+  const confirmSequences: ReadonlyArray<
+    readonly [string, ReadonlyArray<readonly [ServerMethod, ReadonlyArray<number>]>]
+  > = [
     ["single confirms", [[ack(1), [1]], [ack(2), [1, 2]], [ack(3), [1, 2, 3]]]],
     ["confirms out of order", [[ack(3), [3]], [ack(1), [1, 3]], [ack(2), [1, 2, 3]]]],
-    ["a confirm of several", [[ack(2, true), [1, 2]], [ack(3), [1, 2, 3]]]],
-    ["a confirm of several with gaps", [[ack(2), [2]], [ack(3, true), [1, 2, 3]]]],
-    ["a confirm of all by the number 0", [[ack(0, true), [1, 2, 3]]]],
-    ["a confirm that comes twice", [[ack(1), [1]], [ack(1), [1]], [nack(1), [1]], [ack(3, true), [1, 2, 3]], [
+    ["a multiple confirm", [[ack(2, true), [1, 2]], [ack(3), [1, 2, 3]]]],
+    ["a multiple confirm with gaps", [[ack(2), [2]], [ack(3, true), [1, 2, 3]]]],
+    ["a multiple confirm of number 0", [[ack(0, true), [1, 2, 3]]]],
+    ["a duplicate confirm", [[ack(1), [1]], [ack(1), [1]], [nack(1), [1]], [ack(3, true), [1, 2, 3]], [
       ack(3, true),
       [1, 2, 3]
     ]]]
   ]
-  for (const [what, confirms] of accounts) {
-    it.effect(`P1: ${what} settle exactly the publishes they name`, () =>
+  for (const [what, confirms] of confirmSequences) {
+    it.effect(`P1: settles exactly the publishes that are confirmed, with ${what}`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const publisher = yield* openPublisher(peer)
@@ -70,7 +72,7 @@ describe("a publisher", () => {
       ))
   }
 
-  it.effect("P1: hundreds in flight are told apart", () =>
+  it.effect("P1: matches confirms to hundreds of publishes in flight", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -86,7 +88,7 @@ describe("a publisher", () => {
       })
     ))
 
-  it.effect("P2: a publish that the broker refuses fails with Nacked, also among others", () =>
+  it.effect("P2: fails nacked publishes with Nacked, and no others", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -98,7 +100,7 @@ describe("a publisher", () => {
       })
     ))
 
-  it.effect("with a retry, publishes what the broker refused again, as the same message, and no more often than it says", () =>
+  it.effect("with a retry, publishes a nacked message again unchanged, no more often than the schedule allows", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const retry = Schedule.upTo(Schedule.spaced("1 seconds"), { times: 1 })
@@ -125,17 +127,17 @@ describe("a publisher", () => {
       })
     ))
 
-  it.effect("P4: with the connection each publish in flight is lost as OutcomeUnknown, one in line as NotSent", () =>
+  it.effect("P4: fails publishes in flight with OutcomeUnknown, and waiting ones with NotSent, when the connection is lost", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 3 })
         const sent = yield* publishCount(peer, publisher, 3)
         const waiting = yield* fork(publisher.publish(AmqpMessage.text("4"), toQueue))
         yield* peer.expectNothing
-        // What was confirmed before is confirmed, though it arrives in the same read.
+        // A confirm before the close counts.
         yield* peer.send(1, ack(1))
         yield* peer.expectPublish("4")
-        const inLine = yield* fork(publisher.publish(AmqpMessage.text("5"), toQueue))
+        const queued = yield* fork(publisher.publish(AmqpMessage.text("5"), toQueue))
         yield* peer.send(0, connectionClose(320, "CONNECTION_FORCED"))
         yield* resultOf(sent[0])
         for (const fiber of [sent[1], sent[2], waiting]) {
@@ -143,28 +145,28 @@ describe("a publisher", () => {
           assert.include(cause.message, "CONNECTION_FORCED")
           assert.isTrue(cause.isRetryable)
         }
-        assert.strictEqual((yield* reasonOf(inLine, "NotSent")).cause.reason._tag, "ConnectionLost")
+        assert.strictEqual((yield* reasonOf(queued, "NotSent")).cause.reason._tag, "ConnectionLost")
         const late = yield* fork(publisher.publish(AmqpMessage.text("6"), toQueue))
         assert.strictEqual((yield* reasonOf(late, "NotSent")).cause.reason._tag, "ConnectionLost")
       })
     ))
 
-  it.effect("P4: with the channel too, and the next publish opens another one, on which numbers start anew", () =>
+  it.effect("P4: fails publishes in flight when the channel closes, and opens another one, whose numbers start at 1", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 2 })
         const [one, two] = yield* publishCount(peer, publisher, 2)
-        const inLine = yield* fork(publisher.publish(AmqpMessage.text("3"), toQueue))
+        const queued = yield* fork(publisher.publish(AmqpMessage.text("3"), toQueue))
         yield* peer.send(1, ack(1), channelClose(404, "NOT_FOUND - no exchange"))
         yield* resultOf(one)
-        // The text does not tell which of the two it is about.
+        // The text does not name a message, so either one can be the cause.
         const { cause } = yield* reasonOf(two, "OutcomeUnknown")
         assert.include(cause.reason, { _tag: "ChannelLost", isCertain: false, isRetryable: true })
         assert.include(cause.message, "404 NOT_FOUND - no exchange")
         // The confirm of the first made room for the third, before the channel was closed.
         yield* peer.expectPublish("3")
         yield* peer.expect("channel.close-ok", 1)
-        assert.strictEqual((yield* reasonOf(inLine, "OutcomeUnknown")).cause.reason._tag, "ChannelLost")
+        assert.strictEqual((yield* reasonOf(queued, "OutcomeUnknown")).cause.reason._tag, "ChannelLost")
         yield* peer.expectNothing
         const next = yield* fork(publisher.publish(AmqpMessage.text("4"), toQueue))
         yield* peer.openChannel(1)
@@ -175,12 +177,12 @@ describe("a publisher", () => {
       })
     ))
 
-  it.effect("what waits in line when the channel is closed goes out on the next channel", () =>
+  it.effect("sends waiting publishes on the next channel when the channel closes", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 1 })
         const sent = yield* publishText(peer, publisher, "1")
-        const inLine = yield* fork(publisher.publish(AmqpMessage.text("2"), toQueue))
+        const queued = yield* fork(publisher.publish(AmqpMessage.text("2"), toQueue))
         yield* peer.send(1, channelClose(404, "NOT_FOUND"))
         yield* reasonOf(sent, "OutcomeUnknown")
         yield* peer.expect("channel.close-ok", 1)
@@ -188,11 +190,11 @@ describe("a publisher", () => {
         yield* peer.answer(1, "confirm.select", { _tag: "confirm.select-ok" })
         yield* peer.expectPublish("2")
         yield* peer.send(1, ack(1))
-        yield* resultOf(inLine)
+        yield* resultOf(queued)
       })
     ))
 
-  it.effect("a channel that can't be opened again fails what waits with NotSent, and the next publish tries again", () =>
+  it.effect("fails waiting publishes with NotSent when it can't reopen its channel, and tries again with the next", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -211,7 +213,7 @@ describe("a publisher", () => {
       })
     ))
 
-  it.effect("P5: no more messages are in flight than allowed, and those in line leave in their order", () =>
+  it.effect("P5: keeps at most maxInFlight messages in flight, and sends waiting ones in order", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 2 })
@@ -231,7 +233,7 @@ describe("a publisher", () => {
       })
     ))
 
-  it.effect("P5: whoever is confirmed and publishes again waits behind those in line", () =>
+  it.effect("P5: sends the next message of a confirmed fiber after those that already wait", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 1 })
@@ -247,7 +249,7 @@ describe("a publisher", () => {
       })
     ))
 
-  it.effect("P5: no message leaves while as many bytes are in flight as allowed", () =>
+  it.effect("P5: sends no message while maxInFlightBytes are in flight", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlightBytes: 10 })
@@ -266,7 +268,7 @@ describe("a publisher", () => {
       })
     ))
 
-  it.effect("P9: a publisher of messages that never comes back for more keeps no one else waiting", () =>
+  it.effect("P9: holds nothing up when a fiber never continues after its publish", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -282,7 +284,7 @@ describe("a publisher", () => {
       })
     ))
 
-  it.effect("P11: messages of many fibers leave whole, also those of interrupted ones", () =>
+  it.effect("P11: sends messages of many fibers whole, even if the fibers are interrupted", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -315,13 +317,13 @@ describe("a publisher", () => {
         for (const [index, fiber] of fibers.entries()) if (index % 2 === 0) yield* resultOf(fiber)
       }), { server: { frameMax: 8192 } }))
 
-  it.effect("X2: interrupting a publish that waits for its confirm leaves the numbers of the others as they are", () =>
+  it.effect("X2: keeps the numbers of the others when a publish is interrupted before its confirm", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 2 })
         const [one, two] = yield* publishCount(peer, publisher, 2)
         yield* Fiber.interrupt(one)
-        // Its place in the window is taken until the broker has answered.
+        // Its place in the window stays taken until the broker answers.
         const three = yield* fork(publisher.publish(AmqpMessage.text("3"), toQueue))
         yield* peer.expectNothing
         yield* peer.send(1, nack(1))
@@ -332,7 +334,7 @@ describe("a publisher", () => {
       })
     ))
 
-  it.effect("an interruption in line withdraws the message", () =>
+  it.effect("withdraws a waiting message when its publish is interrupted", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlight: 1 })
@@ -345,15 +347,15 @@ describe("a publisher", () => {
       })
     ))
 
-  /** A publisher in a scope that the test closes, with a message in flight and one in line. */
+  /** A publisher whose scope closes while one message is in flight and one waits. */
   const closing = (peer: Peer) =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const publisher = yield* Scope.provide(openPublisher(peer, 1, { maxInFlight: 1 }), scope)
       const sent = yield* publishText(peer, publisher, "sent")
-      const inLine = yield* fork(publisher.publish(AmqpMessage.text("in line"), toQueue))
+      const queued = yield* fork(publisher.publish(AmqpMessage.text("queued"), toQueue))
       const closing = yield* fork(Scope.close(scope, Exit.void))
-      assert.strictEqual((yield* reasonOf(inLine, "NotSent")).cause.reason._tag, "ChannelClosed")
+      assert.strictEqual((yield* reasonOf(queued, "NotSent")).cause.reason._tag, "ChannelClosed")
       const late = yield* fork(publisher.publish(AmqpMessage.text("late"), toQueue))
       yield* reasonOf(late, "NotSent")
       yield* peer.expectNothing
@@ -361,7 +363,7 @@ describe("a publisher", () => {
       return { sent, closing }
     })
 
-  it.effect("closing waits for the confirms of what was sent", () =>
+  it.effect("waits for outstanding confirms when it closes", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { closing: fiber, sent } = yield* closing(peer)
@@ -372,7 +374,7 @@ describe("a publisher", () => {
         yield* resultOf(fiber)
       }), { client: { closeTimeout: "5 seconds" } }))
 
-  it.effect("closing waits no longer than the close timeout, for confirms and for the channel each", () =>
+  it.effect("waits at most the close timeout for confirms, and again for its channel, when it closes", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { closing: fiber, sent } = yield* closing(peer)
@@ -383,7 +385,7 @@ describe("a publisher", () => {
         yield* resultOf(fiber)
       }), { client: { closeTimeout: "5 seconds" } }))
 
-  it.effect("limits that are no limits are refused", () =>
+  it.effect("refuses invalid limits", () =>
     connected((peer) =>
       Effect.gen(function*() {
         for (const options of [{ maxInFlight: 0 }, { maxInFlight: 1.5 }, { maxInFlightBytes: -1 }]) {
@@ -392,4 +394,25 @@ describe("a publisher", () => {
         yield* peer.expectNothing
       })
     ))
+
+  for (const capabilities of [{ "basic.nack": true }, { publisher_confirms: false }]) {
+    it.effect(`H14: asks for no confirms when the broker offers only ${JSON.stringify(capabilities)}`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          const fiber = yield* fork(AmqpPublisher.make())
+          yield* peer.openChannel()
+          yield* peer.closeChannel()
+          assert.strictEqual((yield* reasonOf(fiber, "NotSupported")).capability, "publisher_confirms")
+          yield* peer.expectNothing
+        }), { server: { serverProperties: { capabilities } } }))
+  }
+
+  it.effect("H14: asks for confirms when the broker lists no capabilities", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer)
+        const publish = yield* publishText(peer, publisher, "m")
+        yield* peer.send(1, ack(1))
+        yield* resultOf(publish)
+      }), { server: { serverProperties: {} } }))
 })

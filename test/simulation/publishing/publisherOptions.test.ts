@@ -5,11 +5,8 @@ import * as AmqpRpc from "@effect-amqp/core/AmqpRpc"
 import * as AmqpTelemetry from "@effect-amqp/core/AmqpTelemetry"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as TestClock from "effect/testing/TestClock"
 import {
-  ack,
   assertReason,
-  assertWaits,
   connected,
   dial,
   failureOf,
@@ -17,21 +14,20 @@ import {
   openPublisher,
   publishText,
   reasonOf,
-  rest,
   resultOf,
   script,
   toQueue
 } from "../../support/scriptedPeer.ts"
 import { direct, openClient } from "../../support/scriptedRpc.ts"
 
-/** Options as a program without types passes them. */
+/** Options as untyped code can pass them. */
 const untyped = (options: Record<string, unknown>): never =>
-  // The types are what is to be got around here.
+  // `never` is assignable to every options type.
   options as never
 
 const notATime = [Number.NaN, -1, "-5 seconds", { seconds: Number.NaN }, { second: 5 }, "soon", {}]
 
-describe("options that can't be right", () => {
+describe("invalid options", () => {
   for (
     const key of [
       "connectTimeout",
@@ -43,7 +39,7 @@ describe("options that can't be right", () => {
       "heartbeat"
     ]
   ) {
-    it.effect(`of a connection are refused before it dials: ${key}`, () =>
+    it.effect(`of a connection are refused before it connects: ${key}`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const isFinite = ["closeTimeout", "credentialsRefreshMargin", "heartbeat"].includes(key)
@@ -58,7 +54,7 @@ describe("options that can't be right", () => {
       ))
   }
 
-  it.effect("of a connection are refused when their key is unknown, with the nearest one", () =>
+  it.effect("of a connection with an unknown key are refused, and the error suggests the nearest key", () =>
     script((peer) =>
       Effect.gen(function*() {
         for (
@@ -103,7 +99,7 @@ describe("options that can't be right", () => {
       })
     ))
 
-  it.effect("of telemetry are refused by what is made with them", () =>
+  it.effect("of telemetry fail the publisher that is made with them", () =>
     connected((peer) =>
       Effect.gen(function*() {
         for (
@@ -178,7 +174,7 @@ describe("the defaults of a publisher", () => {
     headers: { source: "default", version: 1 }
   }
 
-  it.effect("are the properties of messages that have none themselves, and headers are merged", () =>
+  it.effect("fill in the properties that a message lacks, and headers are merged", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { defaults, stamp: { messageId: true } })
@@ -204,7 +200,7 @@ describe("the defaults of a publisher", () => {
         assert.isFalse(own.mandatory)
         assert.deepStrictEqual(own.properties.headers, { source: "own", version: 1, more: "x" })
 
-        // As a message that was received with a delivery mode that no name stands for.
+        // Like a message that was received with a delivery mode that has no name.
         yield* publish(AmqpMessage.text("raw", { raw: { deliveryMode: 7 }, headers: { more: "y" } }))
         const raw = yield* peer.expectPublish("raw")
         assert.strictEqual(raw.properties.deliveryMode, 7)
@@ -212,7 +208,7 @@ describe("the defaults of a publisher", () => {
       })
     ))
 
-  it.effect("are those of batches and of RPC calls too", () =>
+  it.effect("apply to batches and RPC calls too", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { defaults })
@@ -237,7 +233,7 @@ describe("the defaults of a publisher", () => {
         assert.isFalse(call.mandatory)
       }), { server: direct }))
 
-  it.effect("do not change with the object that they were given in", () =>
+  it.effect("do not change with the object that was passed", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const headers: Record<string, string> = { source: "before" }
@@ -246,131 +242,6 @@ describe("the defaults of a publisher", () => {
         yield* publishText(peer, publisher, "1").pipe(Effect.asVoid, Effect.ignore)
         yield* fork(publisher.publish(AmqpMessage.text("2"), toQueue))
         assert.deepStrictEqual((yield* peer.expectPublish("2")).properties.headers, { source: "before" })
-      })
-    ))
-})
-
-describe("what a window counts", () => {
-  const heavy = (text: string) => AmqpMessage.text(text, { headers: { filler: "x".repeat(1000) } })
-
-  it.effect("is also the properties and headers of a publisher's messages", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const publisher = yield* openPublisher(peer, 1, { maxInFlightBytes: 2000 })
-        const fibers = yield* Effect.forEach(["1", "2", "3"], (text) => fork(publisher.publish(heavy(text), toQueue)))
-        yield* peer.expectPublish("1")
-        yield* peer.expectPublish("2")
-        yield* peer.expectNothing
-        yield* peer.send(1, ack(1))
-        yield* peer.expectPublish("3")
-        yield* peer.send(1, ack(3, true))
-        for (const fiber of fibers) yield* resultOf(fiber)
-      })
-    ))
-
-  for (
-    const [what, message] of [
-      ["bodies", AmqpMessage.make(new Uint8Array(200_000))],
-      ["headers", AmqpMessage.make(new Uint8Array(0), { headers: { filler: "x".repeat(100_000) } })]
-    ] as const
-  ) {
-    it.effect(`is bytes in a confirmed program too: ${what}`, () =>
-      connected((peer) =>
-        Effect.gen(function*() {
-          const program = AmqpChannel.forEach(Array.from({ length: 400 }), () => AmqpChannel.publish(message, toQueue))
-          const fiber = yield* fork(AmqpChannel.confirmed(program))
-          yield* peer.openChannel(1)
-          yield* peer.answer(1, "confirm.select", { _tag: "confirm.select-ok" })
-          let published = 0
-          for (let round = 0; round < 400; round++) {
-            const next = yield* peer.next
-            if (next === undefined) break
-            published++
-          }
-          const size = message.body.length + (message.properties.headers === undefined ? 0 : 100_000)
-          assert.isAtLeast(published * size, 16 * 1024 * 1024)
-          assert.isAtMost(published * size, 17 * 1024 * 1024)
-          yield* assertWaits(fiber)
-          yield* peer.send(1, ack(0, true))
-          yield* rest
-          assert.isDefined(yield* peer.next)
-        })
-      ))
-  }
-
-  it.effect("is how many methods of channel 0 wait while the handshake is busy", () =>
-    script((peer) =>
-      Effect.gen(function*() {
-        const dialling = yield* fork(dial(peer, { credentials: Effect.never }))
-        yield* peer.expectGreeting
-        yield* peer.send(0, {
-          _tag: "connection.start",
-          versionMajor: 0,
-          versionMinor: 9,
-          serverProperties: {},
-          mechanisms: "PLAIN",
-          locales: "en_US"
-        })
-        for (let count = 0; count < 300; count++) yield* peer.send(0, { _tag: "connection.blocked", reason: "x" })
-        assert.include((yield* reasonOf(dialling, "ProtocolViolation")).description, "channel 0")
-      })
-    ))
-})
-
-describe("the time for a confirm", () => {
-  it.effect("is a minute by default, in which the broker's blocking of the connection does not count", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const publisher = yield* openPublisher(peer)
-        const first = yield* publishText(peer, publisher, "1")
-        yield* TestClock.adjust("59 seconds")
-        yield* assertWaits(first)
-        yield* TestClock.adjust("1 seconds")
-        assertReason((yield* reasonOf(first, "OutcomeUnknown")).cause, "ConfirmTimeout")
-        const second = yield* publishText(peer, publisher, "2")
-        yield* TestClock.adjust("30 seconds")
-        yield* peer.send(0, { _tag: "connection.blocked", reason: "low on memory" })
-        yield* TestClock.adjust("1 hours")
-        yield* assertWaits(second)
-        yield* peer.send(0, { _tag: "connection.unblocked" })
-        yield* TestClock.adjust("29 seconds")
-        yield* assertWaits(second)
-        yield* TestClock.adjust("1 seconds")
-        yield* reasonOf(second, "OutcomeUnknown")
-      })
-    ))
-
-  it.effect("is without end when it is infinite", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const publisher = yield* openPublisher(peer, 1, { confirmTimeout: Infinity })
-        const first = yield* publishText(peer, publisher, "1")
-        yield* TestClock.adjust("10 days")
-        yield* assertWaits(first)
-        yield* peer.send(1, ack(1))
-        yield* resultOf(first)
-      })
-    ))
-
-  it.effect("begins by default for a large message when the last of it has left", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const publisher = yield* openPublisher(peer)
-        yield* peer.stall
-        const large = AmqpMessage.make(new Uint8Array(1024 * 1024))
-        const publishing = yield* fork(publisher.publish(large, toQueue))
-        for (let write = 0; write < 3; write++) {
-          yield* TestClock.adjust("50 seconds")
-          yield* assertWaits(publishing)
-          yield* peer.takeOneWrite
-          yield* rest
-        }
-        yield* peer.unstall
-        yield* peer.expectPublish()
-        yield* TestClock.adjust("59 seconds")
-        yield* assertWaits(publishing)
-        yield* TestClock.adjust("1 seconds")
-        yield* reasonOf(publishing, "OutcomeUnknown")
       })
     ))
 })

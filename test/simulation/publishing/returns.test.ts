@@ -1,9 +1,8 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import type { BasicReturn } from "@effect-amqp/core/protocol/methods.generated"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as TestClock from "effect/testing/TestClock"
 import {
   ack,
   assertWaits,
@@ -11,7 +10,6 @@ import {
   contentBytes,
   fork,
   methodBytes,
-  nack,
   openPublisher,
   publishText,
   reasonOf,
@@ -28,8 +26,8 @@ const returnBytes = (text: string, channel = 1) =>
     text
   )
 
-describe("returns and late confirms", () => {
-  it.effect("P3: a return is the failure of its publish, among many in flight and with empty bodies too", () =>
+describe("a return", () => {
+  it.effect("P3: fails its publish, among many in flight and with empty bodies", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -51,7 +49,7 @@ describe("returns and late confirms", () => {
       })
     ))
 
-  it.effect("P3: a return that fits no publish changes nothing", () =>
+  it.effect("P3: is ignored when it matches no publish", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -65,7 +63,7 @@ describe("returns and late confirms", () => {
       })
     ))
 
-  it.effect("E2: a program without confirms fails with the message that came back", () =>
+  it.effect("E2: fails a program without confirms", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(AmqpChannel.run(AmqpChannel.publish(AmqpMessage.text("m"), mandatory)))
@@ -77,96 +75,20 @@ describe("returns and late confirms", () => {
       })
     ))
 
-  it.effect("P6: a confirm that does not come in time is OutcomeUnknown, and its number stays its own", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const publisher = yield* openPublisher(peer, 1, { confirmTimeout: "10 seconds", maxInFlight: 1 })
-        const late = yield* publishText(peer, publisher, "late")
-        const next = yield* fork(publisher.publish(AmqpMessage.text("next"), toQueue))
-        yield* TestClock.adjust("9999 millis")
-        yield* assertWaits(late)
-        yield* TestClock.adjust("1 millis")
-        assert.strictEqual((yield* reasonOf(late, "OutcomeUnknown")).cause.reason._tag, "ConfirmTimeout")
-        yield* peer.expectPublish("next")
-        yield* peer.send(1, nack(1))
-        yield* assertWaits(next)
-        yield* peer.send(1, ack(2))
-        yield* resultOf(next)
-      })
-    ))
-
-  it.effect("P6: each confirm has its own time", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const publisher = yield* openPublisher(peer, 1, { confirmTimeout: "10 seconds" })
-        yield* TestClock.adjust("7 seconds")
-        const one = yield* publishText(peer, publisher, "1")
-        yield* TestClock.adjust("4 seconds")
-        const two = yield* publishText(peer, publisher, "2")
-        yield* TestClock.adjust("6 seconds")
-        yield* reasonOf(one, "OutcomeUnknown")
-        yield* TestClock.adjust("3999 millis")
-        yield* assertWaits(two)
-        yield* TestClock.adjust("1 millis")
-        yield* reasonOf(two, "OutcomeUnknown")
-      })
-    ))
-
-  it.effect("W4: a publish that waits for its turn for too long is NotSent, and never leaves", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const publisher = yield* openPublisher(peer, 1, { sendTimeout: "10 seconds", maxInFlight: 1 })
-        const sent = yield* publishText(peer, publisher, "1")
-        const waiting = yield* fork(publisher.publish(AmqpMessage.text("2"), toQueue))
-        yield* TestClock.adjust("5 seconds")
-        const younger = yield* fork(publisher.publish(AmqpMessage.text("3"), toQueue))
-        yield* TestClock.adjust("5 seconds")
-        assert.strictEqual((yield* reasonOf(waiting, "NotSent")).cause.reason._tag, "SendTimeout")
-        yield* assertWaits(younger)
-        yield* peer.send(1, ack(1))
-        yield* peer.expectPublish("3")
-        yield* resultOf(sent)
-      })
-    ))
-
-  it.effect("W1: publishes fail while the broker asks to pause, if that is what was chosen", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const publisher = yield* openPublisher(peer, 1, { whenBlocked: "fail", maxInFlight: 1 })
-        const sent = yield* publishText(peer, publisher, "1")
-        const inLine = yield* fork(publisher.publish(AmqpMessage.text("2"), toQueue))
-        yield* peer.send(0, { _tag: "connection.blocked", reason: "low on memory" })
-        const late = yield* fork(publisher.publish(AmqpMessage.text("3"), toQueue))
-        for (const fiber of [inLine, late]) {
-          const { cause } = yield* reasonOf(fiber, "NotSent")
-          assert.strictEqual(cause.reason._tag, "ConnectionBlocked")
-          assert.include(cause.message, "low on memory")
-        }
-        yield* peer.send(0, { _tag: "connection.unblocked" })
-        yield* peer.send(1, ack(1))
-        yield* resultOf(sent)
-        yield* publishText(peer, publisher, "4")
-      })
-    ))
-
-  for (const capabilities of [{ "basic.nack": true }, { publisher_confirms: false }]) {
-    it.effect(`H14: a broker with only ${JSON.stringify(capabilities)} is not asked for confirms`, () =>
-      connected((peer) =>
-        Effect.gen(function*() {
-          const fiber = yield* fork(AmqpPublisher.make())
-          yield* peer.openChannel()
-          yield* peer.closeChannel()
-          assert.strictEqual((yield* reasonOf(fiber, "NotSupported")).capability, "publisher_confirms")
-          yield* peer.expectNothing
-        }), { server: { serverProperties: { capabilities } } }))
-  }
-
-  it.effect("H14: a broker that says nothing of its capabilities is asked", () =>
+  it.effect("P3, C12: is matched to its publish even if the message is larger than maxBodySize", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
-        const publish = yield* publishText(peer, publisher, "m")
-        yield* peer.send(1, ack(1))
-        yield* resultOf(publish)
-      }), { server: { serverProperties: {} } }))
+        const fiber = yield* fork(publisher.publish(AmqpMessage.text("x".repeat(11)), { ...toQueue, mandatory: true }))
+        yield* peer.expectPublish()
+        const returned: BasicReturn = {
+          _tag: "basic.return",
+          replyCode: 312,
+          replyText: "NO_ROUTE",
+          exchange: "",
+          routingKey: "q"
+        }
+        yield* peer.push(contentBytes(1, returned, "x".repeat(11)), methodBytes(1, ack(1)))
+        yield* reasonOf(fiber, "Returned")
+      }), { client: { maxBodySize: 10 } }))
 })

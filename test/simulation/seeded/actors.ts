@@ -1,4 +1,4 @@
-/** The programs of a simulated run: what users of the client write, and what they learn recorded. */
+/** The programs of a simulated run: what users of the client write, with their results recorded. */
 import type { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
 import type * as Effect from "effect/Effect"
 import { call } from "./actors/calls.ts"

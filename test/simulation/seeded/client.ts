@@ -1,4 +1,4 @@
-/** A client of a simulated run: it connects, runs its actors, and connects again when it has lost its connection. */
+/** A client of a simulated run: it connects, runs its actors, and reconnects after a loss. */
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import type { AmqpBroker, NetworkOptions } from "@effect-amqp/core/testing/AmqpBroker"
 import * as Effect from "effect/Effect"
@@ -21,17 +21,17 @@ interface Member {
   readonly actor: ActorPlan
 }
 
-/** An actor on a connection. `ended` says whether it ended by itself. */
+/** An actor on a connection. `hasEnded` returns whether it is done, and need not run on another connection. */
 interface Acting {
   readonly member: Member
   readonly fiber: Fiber.Fiber<void>
-  readonly isOver: () => boolean
+  readonly hasEnded: () => boolean
 }
 
-/** The fibers of a connection without channels, and the one that looks at it. */
+/** The fibers of a connection without channels, and the one that checks it. */
 const fibersOfConnection = 8
 
-/** Starts a client. `done` when all of its actors have ended that end by themselves. */
+/** Starts a client. `done` completes when it has nothing more to run. */
 export const startClient = (
   index: 0 | 1,
   plan: Plan,
@@ -53,7 +53,7 @@ class Client {
   private readonly history: History
   private readonly pace: Pace
   readonly fibers = countingFibers()
-  /** The numbers of the actors that run. */
+  /** The numbers of the running actors. */
   readonly running = new Set<number>()
 
   constructor(index: 0 | 1, plan: Plan, broker: Broker, history: History, pace: Pace) {
@@ -74,7 +74,7 @@ class Client {
     }
   })
 
-  /** Answers who lost the connection, and would go on with another one. */
+  /** Returns the actors that lost the connection and have to continue on another one. */
   private connectAndAct(members: ReadonlyArray<Member>, generation: number) {
     return Effect.gen({ self: this }, function*() {
       const connected = yield* Effect.exit(this.connect(generation))
@@ -93,9 +93,9 @@ class Client {
         yield* this.checkChannels(connection)
         return []
       }
-      // Whoever used it ends with it, and not by being told to.
+      // The consumers end with their connection, without an interruption.
       yield* Fiber.awaitAll(consumers.map(({ fiber }) => fiber))
-      return acting.filter(({ isOver }) => !isOver()).map(({ member }) => member)
+      return acting.filter(({ hasEnded }) => !hasEnded()).map(({ member }) => member)
     })
   }
 
@@ -117,7 +117,7 @@ class Client {
     return Effect.gen({ self: this }, function*() {
       const { history, running } = this
       running.add(number)
-      let isOver = true
+      let hasEnded = true
       const acting = Effect.andThen(Effect.sleep(actor.startMillis), act(actor, { actor: number, generation, history }))
         .pipe(Effect.provideService(AmqpConnection.AmqpConnection, connection))
       const fiber = yield* Effect.forkChild(
@@ -130,18 +130,18 @@ class Client {
           }
           const exit = yield* Effect.onInterrupt(Fiber.await(fiber), () => Fiber.interrupt(fiber))
           history.exits.push({ actor: number, exit })
-          isOver = Exit.isSuccess(exit) || exit.cause.reasons.some(({ _tag }) => _tag === "Interrupt")
+          hasEnded = Exit.isSuccess(exit) || exit.cause.reasons.some(({ _tag }) => _tag === "Interrupt")
         }).pipe(Effect.ensuring(Effect.sync(() => running.delete(number))))
       )
-      return { member: { actor, number }, fiber, isOver: () => isOver }
+      return { member: { actor, number }, fiber, hasEnded: () => hasEnded }
     })
   }
 
-  /** Gives the consumers time for what was published, and looks at them before they are stopped. */
+  /** Gives the consumers time for what was published, and checks them before they are stopped. */
   private finish(connection: Connection, acting: ReadonlyArray<Acting>) {
     return Effect.gen({ self: this }, function*() {
       yield* Effect.sleep(20_000)
-      // Both sides know the same once each has heard of what the other did.
+      // Both sides agree once each has received what the other sent.
       this.pace.slowDown()
       const own = yield* find(this.broker, this.index)
       yield* Effect.forEach(["toClient", "toBroker"] as const, (direction) => own?.resume(direction) ?? Effect.void)
@@ -151,8 +151,8 @@ class Client {
       const after = this.idle(acting)
       if (!(yield* isOpen(connection))) return
       const queues = new Map((yield* this.broker.queues()).map((queue) => [queue.name, queue]))
-      for (const [number, begun] of after) {
-        if (before.get(number) !== begun) continue
+      for (const [number, started] of after) {
+        if (before.get(number) !== started) continue
         for (const name of queuesOf(this.plan, number)) {
           const ready = queues.get(name)?.messagesReady ?? 0
           if (ready > 0) this.wrong(`consumer ${number} is idle, though there are ${ready} messages in ${name}`)
@@ -163,20 +163,20 @@ class Client {
       const open = yield* find(this.broker, this.index)
       const consumers = open?.channels.reduce((sum, { consumers }) => sum + consumers, 0) ?? 0
       if (open !== undefined && consumers !== consumed.length) {
-        this.wrong(`it has ${consumed.length} consumers, and the broker knows of ${consumers}`)
+        this.wrong(`it has ${consumed.length} consumers, and the broker has ${consumers}`)
       }
     })
   }
 
-  /** The consumers that run and handle nothing, with how much they have handled. */
+  /** The running consumers that handle nothing, with the number of messages that they have started to handle. */
   private idle(acting: ReadonlyArray<Acting>): ReadonlyMap<number, number> {
     return new Map(acting.flatMap(({ fiber, member: { number } }) => {
-      const { begun, running } = this.history.handlingOf(number)
-      return running === 0 && fiber.pollUnsafe() === undefined ? [[number, begun]] : []
+      const { started, running } = this.history.handlingOf(number)
+      return running === 0 && fiber.pollUnsafe() === undefined ? [[number, started]] : []
     }))
   }
 
-  /** What is left of the channels when nobody uses any. */
+  /** Checks the channels that are left when none is used. */
   private checkChannels(connection: Connection) {
     return Effect.gen({ self: this }, function*() {
       yield* Effect.sleep(6_000)
@@ -197,7 +197,7 @@ class Client {
     })
   }
 
-  /** What a client that is at rest still keeps of messages, by its own metrics. */
+  /** Checks by the client's metrics that it holds no messages while it is idle. */
   private readonly checkBuffers = Effect.gen({ self: this }, function*() {
     for (const metric of yield* Metric.snapshot) {
       if (metric.type !== "Gauge" || metric.attributes?.["messaging.client.id"] !== `c${this.index}`) continue
@@ -210,7 +210,7 @@ class Client {
   }
 }
 
-/** What must be empty when nobody publishes or consumes. */
+/** The metrics that must be 0 when nothing is published or consumed. */
 const buffers: ReadonlySet<string> = new Set([
   "amqp.client.publishes.unconfirmed",
   "amqp.client.deliveries.unsettled",
@@ -223,7 +223,7 @@ const isOpen = (connection: Connection): Effect.Effect<boolean> =>
 /** The queues that an actor consumes until it is stopped. */
 const queuesOf = (plan: Plan, number: number): ReadonlyArray<string> => {
   const actor = plan.actors[number]
-  // A handle is cancelled early, and its stream goes on with what has arrived. One that is interrupted may take its time to stop.
+  // A handle is cancelled early, and its stream continues with what has arrived. An interrupted actor may take long to stop.
   return actor._tag === "Consumer" && actor.mode !== "handle" && actor.interruptMillis === undefined ? actor.queues : []
 }
 

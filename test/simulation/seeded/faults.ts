@@ -1,4 +1,4 @@
-/** What happens to the connections of a simulated run. */
+/** The faults of a simulated run. */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import type { Pace } from "./pace.ts"
 import type { Fault } from "./plan.ts"
 
-/** The connection of a client that the broker has now. */
+/** The current connection of a client, as the broker sees it. */
 export const find = (broker: AmqpBroker["Service"], index: 0 | 1) =>
   Effect.map(broker.connections, (connections) => connections.find(({ name }) => name === `c${index}`))
 

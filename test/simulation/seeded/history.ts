@@ -3,12 +3,12 @@ import * as Cause from "effect/Cause"
 import type * as Exit from "effect/Exit"
 
 /**
- * What the publisher of a message knows of it.
+ * What the publisher of a message knows about it.
  *
  * - `confirmed`: the broker has it, unless no queue took it.
  * - `rolledBack`, `notSent`: the broker does not have it.
  * - `nacked`, `returned`: no queue took it.
- * - `sent`, `unknown`, `pending`: it may.
+ * - `sent`, `unknown`, `pending`: the broker may have it.
  */
 export type Outcome = "pending" | "sent" | "confirmed" | "nacked" | "returned" | "unknown" | "notSent" | "rolledBack"
 
@@ -18,7 +18,7 @@ export interface Published {
   readonly number: number
   readonly queue: string
   readonly size: number
-  /** Messages of the same transaction. */
+  /** The transaction that it belongs to. */
   readonly transaction: string | undefined
   readonly mandatory: boolean
   outcome: Outcome
@@ -28,21 +28,21 @@ export type Decision = "ack" | "reject" | "requeue" | "fail"
 
 export interface Received {
   readonly id: string
-  /** Who received: an actor, or one of the programs of an actor. */
+  /** An actor, or one of the programs of an actor. */
   readonly receiver: string
   readonly queue: string
   readonly redelivered: boolean
-  /** Whether one handler at a time receives, in the order of the queue. */
+  /** Whether its consumer handles one message at a time, in the order of the queue. */
   readonly inOrder: boolean
   decision: Decision | undefined
-  /** Whether the broker hears of the decision, unless its connection is lost. */
+  /** Whether the settlement is sent, unless the connection is lost. */
   isSettled: boolean
 }
 
 /** How busy the handlers of a consumer are. */
 export interface Handling {
   running: number
-  begun: number
+  started: number
 }
 
 export class History {
@@ -52,7 +52,7 @@ export class History {
   private readonly attempts = new Map<string, number>()
   private readonly handling = new Map<number, Handling>()
   readonly exits: Array<{ readonly actor: number; readonly exit: Exit.Exit<unknown, unknown> | "running" }> = []
-  /** What actors were told that went wrong, besides what they ended with. */
+  /** Failures that actors got, besides those that ended them. */
   readonly failures: Array<{ readonly actor: number; readonly reasons: ReadonlyArray<string> }> = []
   /** Connections that could not be made. */
   readonly refused: Array<{ readonly connection: 0 | 1; readonly cause: Cause.Cause<unknown> }> = []
@@ -70,7 +70,7 @@ export class History {
 
   handlingOf(actor: number): Handling {
     let handling = this.handling.get(actor)
-    if (handling === undefined) this.handling.set(actor, handling = { running: 0, begun: 0 })
+    if (handling === undefined) this.handling.set(actor, handling = { running: 0, started: 0 })
     return handling
   }
 
@@ -85,13 +85,13 @@ export class History {
 
 const padding = "abcdefghijklmnopqrstuvwxyz".repeat(24_000)
 
-/** The text of a message: by which one can tell that it is whole and no other. */
+/** The text of a message, by which a receiver can verify that it is whole. */
 export const textOf = (id: string, size: number): string => {
   const head = `${id}|${size}|`
   return head + padding.slice(0, Math.max(0, size - head.length))
 }
 
-/** The id of a text that is what was published; `undefined` for any other. */
+/** The id of a text that arrived as it was published; `undefined` for any other text. */
 export const idOf = (text: string): string | undefined => {
   const [id = "", size = ""] = text.split("|", 2)
   return text === textOf(id, Number(size)) ? id : undefined
@@ -107,7 +107,7 @@ export const percentOf = (text: string): number => {
   return (Math.imul(hash, 2246822519) >>> 0) % 100
 }
 
-/** What only says where something went wrong; the reason says what. */
+/** Errors that only wrap a reason. */
 const wrappers: ReadonlySet<string> = new Set([
   "AmqpPublishError",
   "AmqpPublishAllError",
@@ -118,7 +118,7 @@ const wrappers: ReadonlySet<string> = new Set([
   "OutcomeUnknown"
 ])
 
-/** The tags of what went wrong first: one, but for a batch. */
+/** The tags of the innermost reasons: one, except for a batch. */
 export const reasonsOf = (error: unknown): ReadonlyArray<string> => {
   if (typeof error !== "object" || error === null || !("_tag" in error)) return [String(error)]
   const tag = String(error._tag)
@@ -129,6 +129,6 @@ export const reasonsOf = (error: unknown): ReadonlyArray<string> => {
   return "reason" in error ? reasonsOf(error.reason) : "cause" in error ? reasonsOf(error.cause) : [tag]
 }
 
-/** The tags of what an Effect failed with first. */
+/** The tags of the innermost reasons of a cause. */
 export const reasonsOfCause = (cause: Cause.Cause<unknown>): ReadonlyArray<string> =>
   cause.reasons.flatMap((reason) => Cause.isFailReason(reason) ? reasonsOf(reason.error) : [])

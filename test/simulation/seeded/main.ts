@@ -22,7 +22,7 @@ const flags = {
     Flag.withDefault(1000)
   ),
   from: Flag.Int("from").pipe(
-    Flag.withDescription("The first of the seeds, which are whole numbers"),
+    Flag.withDescription("The first of the seeds, a whole number"),
     Flag.withDefault(0)
   )
 }

@@ -8,13 +8,13 @@ import { autoQueue, passingQueue, retriedQueue } from "./plan.ts"
 import type { ActorPlan, Plan } from "./plan.ts"
 import { unexplained } from "./reasons.ts"
 
-/** Outcomes that say that no queue has the message. */
+/** Outcomes with which no queue has the message. */
 const never: ReadonlySet<Outcome> = new Set(["notSent", "rolledBack", "returned"])
 
-/** Reply codes with which the broker says that the client broke the protocol. */
+/** Whether a reply code means that the client violated the protocol. */
 const isViolation = (replyCode: number): boolean => replyCode >= 501 && replyCode !== 541
 
-/** Checks what happened against what is left in the broker; answers what is wrong, in words. */
+/** Compares the history with what is left in the broker. Returns a description of each violation. */
 export const check = (
   plan: Plan,
   history: History,
@@ -27,7 +27,7 @@ export const check = (
       if (name === passingQueue || isPrivate(name)) continue
       for (const { text } of yield* broker.messages(name)) {
         const id = idOf(text)
-        if (id === undefined) wrong.push(`${name} has a message that nobody published: ${text.slice(0, 80)}`)
+        if (id === undefined) wrong.push(`${name} has a message that was not published: ${text.slice(0, 80)}`)
         else left.set(id, (left.get(id) ?? 0) + 1)
       }
     }
@@ -39,19 +39,21 @@ export const check = (
       const { id, mandatory, outcome, queue } = published
       const copies = left.get(id) ?? 0
       if (outcome === "confirmed" && isKept(published, plan) && copies === 0 && !handled.has(id)) {
-        wrong.push(`${id} was confirmed, nobody acknowledged it, and it is gone`)
+        wrong.push(`${id} was confirmed and not acknowledged, and is lost`)
       }
       if (outcome === "confirmed" && mandatory && queue === "nowhere") wrong.push(`${id} was not returned`)
-      if (copies > 1 && queue !== retriedQueue) wrong.push(`${id} is there ${copies} times`)
-      if (never.has(outcome) && (copies > 0 || seen.has(id))) wrong.push(`${id} is there, although it was ${outcome}`)
+      if (copies > 1 && queue !== retriedQueue) wrong.push(`there are ${copies} copies of ${id}`)
+      if (never.has(outcome) && (copies > 0 || seen.has(id))) {
+        wrong.push(`${id} exists, although its outcome is ${outcome}`)
+      }
     }
     wrong.push(
-      ...torn(history, left, seen),
-      ...disorder(history),
+      ...partialTransactions(history, left, seen),
+      ...outOfOrder(history),
       ...duplicates(history),
       ...unexplained(plan, history)
     )
-    if (isGentle(plan)) wrong.push(...returns(history, left))
+    if (keepsChannels(plan)) wrong.push(...keptAfterAck(history, left))
     for (const { exit, actor } of history.exits) {
       if (exit === "running") wrong.push(`actor ${actor} (${plan.actors[actor]._tag}) did not end`)
       else if (exit._tag === "Failure") wrong.push(...defects(exit.cause).map((text) => `actor ${actor} died: ${text}`))
@@ -61,55 +63,57 @@ export const check = (
     }
     const hostile = plan.faults.some(({ _tag }) => _tag === "Hostile")
     for (const { replyCode, replyText } of yield* broker.refusals) {
-      if (isViolation(replyCode) && !hostile) wrong.push(`the client broke the protocol: ${replyText}`)
+      if (isViolation(replyCode) && !hostile) wrong.push(`the client violated the protocol: ${replyText}`)
       if (replyText.includes("unknown delivery tag")) wrong.push(`a delivery was settled twice: ${replyText}`)
     }
     if (
       plan.confirming === "all" && plan.faults.length === 0 && plan.cutAfterReceived === undefined &&
       plan.cutAfterSent === undefined
     ) {
-      wrong.push(...calm(plan, history))
+      wrong.push(...failuresWithoutFaults(plan, history))
     }
     for (const { messagesUnacknowledged, name } of yield* broker.queues()) {
-      if (messagesUnacknowledged > 0) wrong.push(`${messagesUnacknowledged} messages of ${name} are nobody's`)
+      if (messagesUnacknowledged > 0) {
+        wrong.push(`${messagesUnacknowledged} messages of ${name} are still unacknowledged`)
+      }
     }
     return wrong
   })
 
-/** Whether a queue is the affair of one actor, which looks after it itself. */
+/** Whether a queue belongs to one actor, which checks it itself. */
 const isPrivate = (queue: string): boolean => /^(?:calls|solitary|read)\./.test(queue)
 
 /**
- * Whether a queue takes it for certain, or says that it does not: a full queue refuses a message of a transaction silently. And
- * whether it can't get lost on the way to a consumer, as it can where the broker forgets what it sends.
+ * Whether the message must still exist once it is confirmed. A full queue drops a message of a transaction without a nack, and a
+ * message that is delivered without acknowledgements can be lost on its way.
  */
 const isKept = ({ queue, transaction }: Published, plan: Plan): boolean =>
   queue === autoQueue
-    ? arrives(plan)
+    ? isDelivered(plan)
     : queue !== "nowhere" && (queue !== "small" || transaction === undefined)
 
-/** Whether all that the broker sends arrives, and somebody is there who takes it. */
-const arrives = (plan: Plan): boolean =>
+/** Whether everything that the broker sends arrives, and an actor receives it. */
+const isDelivered = (plan: Plan): boolean =>
   plan.cutAfterReceived === undefined && plan.cutAfterSent === undefined &&
   plan.faults.every(({ _tag }) => _tag === "Block" || _tag === "DeleteQueue" || _tag === "CloseChannel") &&
-  plan.actors.every((actor) => actor.interruptMillis === undefined || !takesAtOnce(actor))
+  plan.actors.every((actor) => actor.interruptMillis === undefined || !isAutoAck(actor))
 
-/** Whether it receives what the broker has forgotten. */
-const takesAtOnce = (actor: ActorPlan): boolean =>
+/** Whether the actor receives without acknowledgements. */
+const isAutoAck = (actor: ActorPlan): boolean =>
   actor._tag === "Consumer"
     ? actor.mode === "autoAck"
     : actor._tag === "Program" && actor.steps.some(({ _tag }) => _tag === "GetAutoAck")
 
 /** Whether no connection and no channel is lost. */
-const isGentle = (plan: Plan): boolean =>
+const keepsChannels = (plan: Plan): boolean =>
   plan.cutAfterReceived === undefined && plan.cutAfterSent === undefined &&
   plan.faults.every(({ _tag }) => _tag === "Block" || _tag === "DeleteQueue")
 
 const defects = (cause: Cause.Cause<unknown>): ReadonlyArray<string> =>
   cause.reasons.flatMap((reason) => Cause.isDieReason(reason) ? [String(reason.defect)] : [])
 
-/** A transaction is there as a whole or not at all. */
-const torn = (
+/** The messages of a transaction exist all or not at all. */
+const partialTransactions = (
   history: History,
   left: ReadonlyMap<string, number>,
   seen: ReadonlySet<string>
@@ -124,12 +128,12 @@ const torn = (
     const there = published.filter(({ id }) => left.has(id) || seen.has(id)).length
     return there === 0 || there === published.length
       ? []
-      : [`of transaction ${transaction} there are ${there} of ${published.length} messages`]
+      : [`${there} of the ${published.length} messages of transaction ${transaction} exist`]
   })
 }
 
-/** Whoever handles one message at a time gets those of a publisher in their order, the first time. */
-const disorder = (history: History): ReadonlyArray<string> => {
+/** A consumer that handles one message at a time gets the first deliveries from each publisher in order. */
+const outOfOrder = (history: History): ReadonlyArray<string> => {
   const last = new Map<string, Published>()
   return history.received.flatMap(({ id, inOrder, queue, receiver, redelivered }) => {
     const published = history.published.get(id)
@@ -143,36 +147,36 @@ const disorder = (history: History): ReadonlyArray<string> => {
   })
 }
 
-/** Only what comes back is delivered again, and then it says so. */
+/** A message is delivered again only with `redelivered` set. */
 const duplicates = (history: History): ReadonlyArray<string> => {
   const first = new Set<string>()
   return history.received.flatMap(({ id, queue, redelivered }) => {
     if (redelivered || queue === retriedQueue) return []
-    if (first.has(id)) return [`${id} was delivered twice as if for the first time`]
+    if (first.has(id)) return [`${id} was delivered twice without redelivered`]
     first.add(id)
     return []
   })
 }
 
-/** What was acknowledged does not come back. */
-const returns = (history: History, left: ReadonlyMap<string, number>): ReadonlyArray<string> => {
+/** An acknowledged message is not delivered again, and is in no queue. */
+const keptAfterAck = (history: History, left: ReadonlyMap<string, number>): ReadonlyArray<string> => {
   const acknowledged = new Set<string>()
   const again = history.received.flatMap(({ decision, id, isSettled, queue }) => {
-    const cameBack = acknowledged.has(id)
+    const isAgain = acknowledged.has(id)
     if (decision === "ack" && isSettled && queue !== retriedQueue) acknowledged.add(id)
-    return cameBack ? [`${id} came again after it was acknowledged`] : []
+    return isAgain ? [`${id} was delivered again after it was acknowledged`] : []
   })
   return [
     ...again,
-    ...[...acknowledged].filter((id) => left.has(id)).map((id) => `${id} is there after it was acknowledged`)
+    ...[...acknowledged].filter((id) => left.has(id)).map((id) => `${id} is in a queue after it was acknowledged`)
   ]
 }
 
-/** Without faults nobody loses the connection, and what was published is confirmed unless a limit or an interruption says why not. */
-const calm = (plan: Plan, history: History): ReadonlyArray<string> =>
+/** Without faults no actor fails, except by an interruption or for lack of a channel. */
+const failuresWithoutFaults = (plan: Plan, history: History): ReadonlyArray<string> =>
   history.exits.flatMap(({ actor, exit }) => {
     if (exit === "running" || exit._tag === "Success" || Cause.hasInterrupts(exit.cause)) return []
     const { _tag, channelMax } = { ...plan.actors[actor], channelMax: plan.channelMax }
-    // With few channels one of several actors may find none.
+    // With few channels an actor may find none free.
     return channelMax > 100 ? [`actor ${actor} (${_tag}) failed without a fault: ${Cause.pretty(exit.cause)}`] : []
   })

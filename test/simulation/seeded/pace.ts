@@ -1,8 +1,8 @@
-/** How fast time passes: in short steps while much happens, in longer ones when there is only waiting. */
+/** The pace of time: short steps while much happens, longer ones while everything waits. */
 export class Pace {
   private step = 1
 
-  /** Something begins: what it leads to takes place in its order, and not all at the end of a step. */
+  /** To be called when something starts, so that its effects happen in order and not all at the end of a long step. */
   slowDown(): void {
     this.step = 1
   }

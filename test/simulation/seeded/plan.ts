@@ -1,12 +1,12 @@
 /**
- * What a simulated run consists of: some programs, and what the network and the broker do to them meanwhile.
+ * The plan of a simulated run: programs, and what the network and the broker do to them.
  *
- * A plan is data that follows from its seed alone, so that a run can be had again.
+ * A plan is data that follows from its seed alone, so that a run can be repeated.
  */
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 
-/** How the broker answers the publishes of a run. */
+/** How the broker confirms the publishes of a run. */
 export type Confirming = "all" | "someNacked" | "someHeld" | "someLate"
 
 export interface PublisherPlan {
@@ -23,7 +23,7 @@ export interface PublisherPlan {
   readonly sendTimeoutMillis: number | undefined
   readonly whenBlocked: "wait" | "fail"
   readonly pauseMillis: number
-  /** After how long every other publish is given up. */
+  /** The timeout of every other publish. */
   readonly timeoutMillis: number | undefined
 }
 
@@ -37,7 +37,7 @@ export interface ConsumerPlan {
   readonly nextPrefetch: number
   readonly concurrency: number
   readonly handlerMillis: number
-  /** Of a hundred messages, how many are requeued, rejected, and fail; the others are acked. */
+  /** The percentages of messages that are requeued, rejected or fail; the others are acknowledged. */
   readonly requeue: number
   readonly reject: number
   readonly fail: number
@@ -75,7 +75,7 @@ export interface RpcPlan {
   readonly timeoutMillis: number
 }
 
-/** A program that has a queue for itself, and knows what must be in it. */
+/** A program with a private queue that knows what must be in it. */
 export interface SolitaryPlan {
   readonly _tag: "Solitary"
   readonly runner: "run" | "confirmed"
@@ -88,21 +88,21 @@ export type SolitaryStep =
   | { readonly _tag: "GetAll"; readonly limit: number; readonly settlement: "ack" | "requeue" }
   /** A handler that fails. */
   | { readonly _tag: "FailedGet" }
-  /** A get that is given up before its message is here, or before that is handled. */
+  /** A get that times out before its message has arrived, or before that is handled. */
   | { readonly _tag: "TimedOutGet"; readonly millis: number }
-  /** A handler that has its own message delivered again, and then acknowledges what it has no more. */
+  /** A handler that recovers its own message, and then acknowledges what it no longer has. */
   | { readonly _tag: "RecoveringGet" }
   | { readonly _tag: "Purge" }
   | { readonly _tag: "Wait"; readonly millis: number }
 
-/** A consumer that has a queue or a stream for itself, and knows what it must get. */
+/** A consumer with a private queue or stream that knows what it must get. */
 export interface ReaderPlan {
   readonly _tag: "Reader"
   readonly type: "classic" | "stream" | "autoAck"
   readonly count: number
-  /** How long it does not look at what has come, where there is no prefetch. */
+  /** How long it leaves deliveries in its buffer, where there is no prefetch. */
   readonly holdMillis: number
-  /** The prefetch at first, and what it is changed to. */
+  /** The first prefetch, and those that it is changed to. */
   readonly prefetches: ReadonlyArray<number>
 }
 
@@ -146,27 +146,27 @@ export interface Plan {
   readonly cutAfterReceived: number | undefined
   readonly cutAfterSent: number | undefined
   readonly confirming: Confirming
-  /** How often a client connects again when it has lost its connection. */
+  /** How often a client reconnects after a loss. */
   readonly reconnects: number
   readonly actors: ReadonlyArray<ActorPlan>
   readonly faults: ReadonlyArray<Fault>
 }
 
-/** The queues of every run, in which whoever takes a message settles it. Each dead-letters into `dead`. */
+/** The queues whose messages are settled by those that get them. Each dead-letters into `dead`. */
 const settledQueues = ["a", "b", "quorum", "small"] as const
 
-/** How long the clients wait for the answer to a request: what they do by default. */
+/** The request timeout of the clients: the default one. */
 export const requestTimeoutMillis = 30_000
 
-/** Whose messages the broker forgets as it sends them. */
+/** The queue that is consumed without acknowledgements. */
 export const autoQueue = "auto"
 
-/** Whose messages are tried again. */
+/** The queue whose messages are retried. */
 export const retriedQueue = "retried"
 
 const publishedQueues = [...settledQueues, "a", "b", autoQueue, retriedQueue] as const
 
-/** A queue that comes and goes: what is in it is not accounted for. */
+/** A queue that is declared and deleted during a run: its messages are not checked. */
 export const passingQueue = "passing"
 
 const between = (minimum: number, maximum: number): Effect.Effect<number> => Random.nextIntBetween(minimum, maximum)
@@ -182,7 +182,7 @@ const maybe = <A>(percent: number, value: Effect.Effect<A>): Effect.Effect<A | u
 const listOf = <A>(length: number, value: Effect.Effect<A>): Effect.Effect<ReadonlyArray<A>> =>
   Effect.forEach(Array.from({ length }), () => value)
 
-/** Mostly small, sometimes of several frames, and now and then so large that other channels get their turn in between. */
+/** Mostly small, sometimes several frames, and occasionally so large that it is interleaved with other channels. */
 const bodySize = Effect.flatMap(
   between(1, 100),
   (kind) => kind <= 90 ? between(8, 200) : kind <= 98 ? between(5_000, 60_000) : between(280_000, 600_000)
@@ -190,7 +190,7 @@ const bodySize = Effect.flatMap(
 
 const publisher = Effect.gen(function*(): Effect.fn.Return<PublisherPlan> {
   const size = yield* bodySize
-  // Enough to have the client's ledger grow, if they are small.
+  // Enough small messages to make the client's confirm ledger grow.
   const many = size < 200 && (yield* chance(6))
   return {
     _tag: "Publisher",
@@ -368,8 +368,8 @@ const actor = Effect.gen(function*(): Effect.fn.Return<ActorPlan> {
   }
 })
 
-/** Who may wait for a confirm that never comes has to have a limit of its own. */
-const impatient = (actor: ActorPlan): ActorPlan =>
+/** An actor that may wait for a confirm that never comes needs its own timeout. */
+const withTimeout = (actor: ActorPlan): ActorPlan =>
   actor._tag === "Publisher"
     ? { ...actor, confirmTimeoutMillis: actor.confirmTimeoutMillis ?? 2_000 }
     : { ...actor, interruptMillis: actor.interruptMillis ?? 20_000 }
@@ -396,15 +396,15 @@ const fault = Effect.gen(function*(): Effect.fn.Return<Fault> {
   return { ...base, _tag: "Hostile", bytes: yield* oneOf(...hostile) }
 })
 
-/** What no broker sends: the client has to end the connection for each of them. */
+/** Bytes that no broker sends: the client has to close the connection for each of them. */
 const hostile: ReadonlyArray<ReadonlyArray<number>> = [
-  // No frame.
+  // Not a frame.
   [0x55, 0xaa, 1, 2, 3, 4, 5, 6],
   // A method that does not exist.
   [1, 0, 0, 0, 0, 0, 4, 0, 99, 0, 99, 206],
-  // A frame larger than any.
+  // A frame above any frame_max.
   [3, 0, 1, 0x7f, 0xff, 0xff, 0xff],
-  // A wrong end.
+  // A wrong frame end.
   [1, 0, 0, 0, 0, 0, 4, 0, 10, 0, 61, 0],
   // A body on channel 0.
   [3, 0, 0, 0, 0, 0, 1, 65, 206],
@@ -412,7 +412,7 @@ const hostile: ReadonlyArray<ReadonlyArray<number>> = [
   [8, 0, 0, 0, 0, 0, 1, 0, 206],
   // A delivery on a channel that was never opened.
   [1, 0x7f, 0xff, 0, 0, 0, 5, 0, 60, 0, 31, 0, 206],
-  // The answer to an update of the secret that nobody asked for.
+  // A reply to connection.update-secret without a request.
   [1, 0, 0, 0, 0, 0, 4, 0, 10, 0, 71, 206]
 ]
 
@@ -435,7 +435,7 @@ export const make = (seed: string): Plan =>
         confirming,
         reconnects: yield* oneOf(0, 0, 1, 2),
         actors: (yield* listOf(yield* between(1, 7), actor)).map((actor) =>
-          confirming === "someHeld" ? impatient(actor) : actor
+          confirming === "someHeld" ? withTimeout(actor) : actor
         ),
         faults: calm ? [] : yield* listOf(yield* between(0, 4), fault)
       }

@@ -1,11 +1,11 @@
-/** Which reasons of failure a plan can explain: whoever waits is to hear of what happened, and of nothing else. */
+/** The failures that a plan explains: a waiter must fail with what happened, and with nothing else. */
 import * as Exit from "effect/Exit"
 import { reasonsOfCause } from "./history.ts"
 import type { History } from "./history.ts"
 import { passingQueue, requestTimeoutMillis } from "./plan.ts"
 import type { ActorPlan, Fault, Plan } from "./plan.ts"
 
-/** What a lost connection is told as, by what was done to it. */
+/** The reasons for which a connection can be lost, by its faults. */
 const ofConnection = (plan: Plan, connection: 0 | 1): ReadonlyArray<string> => {
   const faults = plan.faults.filter((fault) => fault.connection === connection)
   const isCut = connection === 0 && (plan.cutAfterReceived !== undefined || plan.cutAfterSent !== undefined)
@@ -18,7 +18,7 @@ const ofFault = (fault: Fault): ReadonlyArray<string> => {
     case "CutAfter":
       return ["SocketLost"]
     case "Stall":
-      // Either side may give up first.
+      // Either side may time out first.
       return [
         "HeartbeatTimeout",
         "SocketLost",
@@ -27,7 +27,7 @@ const ofFault = (fault: Fault): ReadonlyArray<string> => {
     case "CloseConnection":
       return [fault.replyCode === 320 ? "ConnectionForced" : "InternalError"]
     case "CloseChannel":
-      // A publisher hears that it was for this or another of its messages, where there are several.
+      // `ChannelLost` is for messages of a publisher that did not cause the close, or may not have.
       return [fault.replyCode === 404 ? "NotFound" : "PreconditionFailed", "ChannelLost"]
     case "Hostile":
       return ["ProtocolViolation"]
@@ -68,16 +68,16 @@ const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
   }
 }
 
-/** What else the loss of a connection is told as while it is made. */
+/** Further reasons for which a connection can be lost during the handshake. */
 const ofHandshake = ["AuthenticationFailed", "HandshakeTimeout"]
 
-/** What actors and connections were told, and can't be so. */
+/** The failures of actors and connections that the plan does not explain. */
 export const unexplained = (plan: Plan, history: History): ReadonlyArray<string> => [
   ...history.refused.flatMap(({ cause, connection }) => {
     const losses = ofConnection(plan, connection)
     const possible = new Set(losses.length === 0 ? [] : [...losses, ...ofHandshake])
     return reasonsOfCause(cause).filter((reason) => !possible.has(reason))
-      .map((reason) => `connection ${connection} could not be made, without a reason: ${reason}`)
+      .map((reason) => `connection ${connection} could not be made, which the plan does not explain: ${reason}`)
   }),
   ...unexplainedOfActors(plan, history)
 ]
@@ -94,6 +94,6 @@ const unexplainedOfActors = (plan: Plan, history: History): ReadonlyArray<string
       ...plan.channelMax < 100 ? ["TooManyChannels"] : []
     ])
     return reasons.filter((reason) => !possible.has(reason))
-      .map((reason) => `actor ${actor} (${actorPlan._tag}) was told ${reason}, and there was no reason for that`)
+      .map((reason) => `actor ${actor} (${actorPlan._tag}) failed with ${reason}, which the plan does not explain`)
   })
 }

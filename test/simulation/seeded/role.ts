@@ -1,12 +1,12 @@
-/** Who acts in a simulated run. */
+/** An actor in a simulated run. */
 import type { History } from "./history.ts"
 
 export interface Role {
   readonly actor: number
-  /** How often it has begun anew because its connection was lost. */
+  /** How often it has started again after a lost connection. */
   readonly generation: number
   readonly history: History
 }
 
-/** The number of the first message of this generation: none has one of another. */
+/** The number of the first message of this generation: no two generations share a number. */
 export const firstNumber = ({ generation }: Role): number => generation * 10_000

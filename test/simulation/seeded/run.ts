@@ -1,4 +1,4 @@
-/** Runs a plan against a broker in memory, without any time passing but that of the test's clock. */
+/** Runs a plan against an in-memory broker, in the time of the test clock. */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -18,7 +18,7 @@ import { Pace } from "./pace.ts"
 import { autoQueue, make as makePlan, passingQueue, retriedQueue } from "./plan.ts"
 import type { Confirming, Plan } from "./plan.ts"
 
-/** What a run showed. */
+/** The result of a run. */
 export interface Report {
   readonly plan: Plan
   readonly violations: ReadonlyArray<string>
@@ -26,10 +26,10 @@ export interface Report {
   readonly received: number
 }
 
-/** After this long every program that waits for nothing but an answer has ended: the longest timeout is a stall's. */
-const patienceMillis = 400_000
+/** Every program that only waits for replies has ended by then: the longest wait is a stall. */
+const runTimeoutMillis = 400_000
 
-/** How often fibers get their turn before time goes on. */
+/** How often fibers get a turn before time advances. */
 const turns = 12
 
 const deadLetters = { deadLetterExchange: "", deadLetterRoutingKey: "dead" }
@@ -74,9 +74,9 @@ export const runPlan = (plan: Plan): Effect.Effect<Report> =>
         inflict(fault, broker, pace), { concurrency: "unbounded", discard: true })
     )
     const working = yield* Effect.forkChild(Effect.forEach(clients, ({ done }) => done))
-    const isOver = yield* passTime(patienceMillis, pace, () => working.pollUnsafe() !== undefined)
-    if (!isOver) {
-      history.violations.push("it did not end")
+    const hasEnded = yield* passTime(runTimeoutMillis, pace, () => working.pollUnsafe() !== undefined)
+    if (!hasEnded) {
+      history.violations.push("the run did not end")
       for (const actor of clients.flatMap(({ running }) => running())) history.exits.push({ actor, exit: "running" })
     }
     yield* Fiber.interrupt(faults)
@@ -94,12 +94,12 @@ export const runPlan = (plan: Plan): Effect.Effect<Report> =>
     yield* Scope.close(brokerScope, Exit.void)
     return { plan, violations, published: history.published.size, received: history.received.length }
   }).pipe(
-    // The metrics of a run are its own: connections of all runs have the same names.
+    // Each run has its own metrics, because the connections of all runs have the same names.
     Effect.provideService(Metric.MetricRegistry, new Map()),
     Effect.provide([TestClock.layer(), Logger.layer([])])
   )
 
-/** Lets time pass until the condition holds or so much has passed, and answers whether it holds. */
+/** Lets time pass until the condition holds or this much has passed. Returns whether it holds. */
 const passTime = (millis: number, pace: Pace, condition: () => boolean): Effect.Effect<boolean> =>
   Effect.gen(function*() {
     pace.slowDown()

@@ -1,6 +1,6 @@
 /**
- * The embedded broker's end of a connection: how long it waits for a client, and where the messages of a connection go that ends.
- * What it sends and refuses is tested beside RabbitMQ (`integration/wire/wire.test.ts`).
+ * The embedded broker's side of a connection: how long it waits for a client, and what happens to the messages of a connection that
+ * ends. What it sends and refuses is compared with RabbitMQ (`integration/wire/wire.test.ts`).
  */
 import { protocolHeader } from "@effect-amqp/core/protocol/constants"
 import type { Method } from "@effect-amqp/core/protocol/methods.generated"
@@ -54,7 +54,7 @@ const rawClient = Effect.fnUntraced(function*(broker: AmqpBroker.AmqpBroker["Ser
         ),
         rest
       ),
-    /** Lets half seconds pass. */
+    /** Lets this many seconds pass, in half seconds. */
     wait: (duration: number) =>
       Effect.repeat(
         Effect.suspend(() => {
@@ -72,7 +72,7 @@ const isHeartbeat = (chunk: Uint8Array): boolean => chunk.length === 8 && chunk[
 
 const heartbeat = Uint8Array.of(8, 0, 0, 0, 0, 0, 0, 206)
 
-/** Of an empty message on channel 1. */
+/** The content header of an empty message on channel 1. */
 const contentHeader = Uint8Array.of(2, 0, 1, 0, 0, 0, 14, 0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 206)
 
 const close: Method = { _tag: "connection.close", replyCode: 200, replyText: "", classId: 0, methodId: 0 }
@@ -99,7 +99,7 @@ describe("the embedded broker waits", () => {
       })
     ))
 
-  it.effect("as long as it takes for a client without heartbeats", () =>
+  it.effect("without limit for a client without heartbeats", () =>
     withClient((client) =>
       Effect.gen(function*() {
         yield* client.open(0)
@@ -109,7 +109,7 @@ describe("the embedded broker waits", () => {
       })
     ))
 
-  it.effect("three intervals for a client that is silent from the beginning, and sends a heartbeat in every half", () =>
+  it.effect("three intervals for a client that is silent from the start, and sends a heartbeat every half interval", () =>
     withClient((client) =>
       Effect.gen(function*() {
         yield* client.open(2)
@@ -119,7 +119,7 @@ describe("the embedded broker waits", () => {
       })
     ))
 
-  it.effect("two whole intervals in which nothing came", () =>
+  it.effect("two whole intervals without data", () =>
     withClient((client) =>
       Effect.gen(function*() {
         yield* client.open(2)
@@ -131,7 +131,7 @@ describe("the embedded broker waits", () => {
       })
     ))
 
-  it.effect("for as long as a client sends anything", () =>
+  it.effect("as long as the client sends anything", () =>
     withClient((client) =>
       Effect.gen(function*() {
         yield* client.open(2)
@@ -143,7 +143,7 @@ describe("the embedded broker waits", () => {
       })
     ))
 
-  it.effect("without looking at the time while it reads nothing of the client", () =>
+  it.effect("without limit while it does not read from the client", () =>
     withClient((client, broker) =>
       Effect.gen(function*() {
         yield* client.open(2)
@@ -164,7 +164,7 @@ describe("the embedded broker waits", () => {
     ))
 
   it.effect.each([[0, 30], [60, 30], [30, 30], [5, 5]])(
-    "for the answer to its close, with heartbeats of %d s: %d s",
+    "for the reply to its close, with heartbeats of %d s: %d s",
     ([interval, expected]) =>
       withClient((client, broker) =>
         Effect.gen(function*() {
@@ -180,7 +180,7 @@ describe("the embedded broker waits", () => {
   )
 
   it.effect.each([[0, 30], [5, 5]])(
-    "for a client to end a connection that it closed, with heartbeats of %d s: %d s",
+    "for a client to disconnect after its own close, with heartbeats of %d s: %d s",
     ([interval, expected]) =>
       withClient((client, broker) =>
         Effect.gen(function*() {
@@ -199,7 +199,7 @@ describe("the embedded broker waits", () => {
 
 const empty = { passive: false, durable: false, exclusive: false, autoDelete: false, noWait: false, arguments: {} }
 
-describe("a message that one channel of a connection holds stays in the queue, though another one would take it,", () => {
+describe("an unacknowledged message is requeued, and not delivered to another channel of its connection,", () => {
   const ends: Record<
     string,
     (client: RawClient, broker: AmqpBroker.AmqpBroker["Service"]) => Effect.Effect<void, unknown>

@@ -1,4 +1,4 @@
-/** The embedded broker as another RabbitMQ, as the client sees it. */
+/** The embedded broker as other versions of RabbitMQ, seen from the client. */
 import { AmqpChannel, AmqpConnection, AmqpConsumer, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
 import { AmqpBroker } from "@effect-amqp/core/testing"
 import { assert, describe, it } from "@effect/vitest"
@@ -10,8 +10,8 @@ import * as TestClock from "effect/testing/TestClock"
 
 const settled = Effect.repeat(Effect.yieldNow, { times: 50 })
 
-/** A message that a consumer keeps for longer than it may: what became of the message, and what was refused. */
-const kept = (queue: ReturnType<typeof AmqpQueue.classic> | ReturnType<typeof AmqpQueue.quorum>) =>
+/** Lets a consumer keep a message for too long. Returns where the message is afterwards, and what was refused. */
+const keepTooLong = (queue: ReturnType<typeof AmqpQueue.classic> | ReturnType<typeof AmqpQueue.quorum>) =>
   Effect.gen(function*() {
     const broker = yield* AmqpBroker.AmqpBroker
     yield* AmqpChannel.confirmed(AmqpChannel.gen(function*() {
@@ -33,32 +33,32 @@ const kept = (queue: ReturnType<typeof AmqpQueue.classic> | ReturnType<typeof Am
     return { messagesReady, messagesUnacknowledged, refused: refusals.map(({ replyCode }) => replyCode) }
   })
 
-describe("a message that a consumer keeps for half an hour", () => {
+describe("a message that is unacknowledged for half an hour", () => {
   const closed = { messagesReady: 1, messagesUnacknowledged: 0, refused: [406] }
   const cancelled = { messagesReady: 1, messagesUnacknowledged: 0, refused: [] }
   const untouched = { messagesReady: 0, messagesUnacknowledged: 1, refused: [] }
 
   it.effect.each(
     [
-      ["3.10", "classic", closed],
-      ["3.10", "quorum", closed],
-      ["4.0", "classic", closed],
-      ["4.0", "quorum", closed],
-      ["4.3", "classic", untouched],
-      ["4.3", "quorum", cancelled]
+      ["3.10", "classic", "is requeued and its channel closed", closed],
+      ["3.10", "quorum", "is requeued and its channel closed", closed],
+      ["4.0", "classic", "is requeued and its channel closed", closed],
+      ["4.0", "quorum", "is requeued and its channel closed", closed],
+      ["4.3", "classic", "stays unacknowledged", untouched],
+      ["4.3", "quorum", "is requeued and its consumer cancelled", cancelled]
     ] as const
-  )("in RabbitMQ %s and a %s queue goes back, or not", ([version, type, expected]) =>
+  )("in RabbitMQ %s and a %s queue %s", ([version, type, _, expected]) =>
     Effect.gen(function*() {
       const queue = type === "classic" ? AmqpQueue.classic("q") : AmqpQueue.quorum("q")
-      assert.deepStrictEqual(yield* kept(queue), { ...expected, refused: [...expected.refused] })
+      assert.deepStrictEqual(yield* keepTooLong(queue), { ...expected, refused: [...expected.refused] })
     }).pipe(
       Effect.scoped,
       Effect.provide(AmqpBroker.layer({ version, heartbeat: 0, connection: { closeTimeout: 0 } }))
     ))
 })
 
-describe("a broker's version", () => {
-  it.live("sets what the largest message is, unless that is given", () =>
+describe("the version of a broker", () => {
+  it.live("sets the maximum message size, unless that is given", () =>
     Effect.gen(function*() {
       const size = 16 * 2 ** 20
       const larger = [{ version: "4.0" }, { version: "4.3" }, { version: "4.3", maxMessageSize: 2 * size }, {}] as const
@@ -75,9 +75,9 @@ describe("a broker's version", () => {
       assert.deepStrictEqual(refused, [[text], [text], [], []])
     }))
 
-  it.effect("is one that is known", () =>
+  it.effect("is refused when it is unknown", () =>
     Effect.gen(function*() {
-      // From JavaScript, where no type says so.
+      // Untyped code can pass this.
       const exit = yield* Effect.exit(AmqpBroker.make({ version: "3.9" as "3.10" }).pipe(Effect.scoped))
       assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
       assert.include(

@@ -34,7 +34,7 @@ const unblock = (peer: Peer) => peer.send(0, { _tag: "connection.unblocked" })
 
 const kilobytes = (count: number) => AmqpMessage.make(new Uint8Array(count * 1024))
 
-/** Publishes messages of 64 KiB without confirms, and counts those that it is rid of. */
+/** Publishes messages of 64 KiB without confirms, and counts those that were accepted. */
 const flood = (count: number) => {
   const sent = { count: 0 }
   const program = AmqpChannel.forEach(
@@ -45,7 +45,7 @@ const flood = (count: number) => {
 }
 
 describe("flow control", () => {
-  it.effect("W1: while the broker asks to pause publishes wait, and leave in their order when it is over", () =>
+  it.effect("W1: publishes wait while the connection is blocked, and are sent in order afterwards", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -56,7 +56,7 @@ describe("flow control", () => {
         const program = yield* fork(AmqpChannel.run(AmqpChannel.publish(AmqpMessage.text("plain"), toQueue)))
         yield* peer.openChannel(2)
         yield* peer.expectNothing
-        // Confirms of what left before still count.
+        // Confirms of earlier messages still count.
         yield* peer.send(1, ack(1))
         yield* resultOf(before)
         yield* peer.expectNothing
@@ -74,7 +74,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("W1: large messages of several publishers that waited leave once each", () =>
+  it.effect("W1: large messages of several publishers wait while the connection is blocked, and are sent once each", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publishers = [yield* openPublisher(peer, 1), yield* openPublisher(peer, 2)]
@@ -104,7 +104,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("W1: acks, requests and heartbeats go on while publishes wait", () =>
+  it.effect("W1: acknowledgements, requests and heartbeats are sent while publishes wait", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1)
@@ -132,7 +132,7 @@ describe("flow control", () => {
         yield* peer.expectNothing
       }), { client: { heartbeat: "10 seconds" }, server: { heartbeat: 10 } }))
 
-  it.effect("W1: a publish that waits can be interrupted, and never leaves", () =>
+  it.effect("W1: a waiting publish can be interrupted, and is never sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -146,7 +146,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("W1: publishes that wait are NotSent when the connection is lost", () =>
+  it.effect("W1: waiting publishes fail with NotSent when the connection is lost", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -161,7 +161,7 @@ describe("flow control", () => {
       })
     ))
 
-  /** A connection in a scope that the test closes. */
+  /** Runs a test with an effect that closes the connection. */
   const closable = (body: (peer: Peer, close: Effect.Effect<void>) => Effect.Effect<void, unknown, Scope.Scope>) =>
     script((peer) =>
       Effect.gen(function*() {
@@ -171,7 +171,7 @@ describe("flow control", () => {
       })
     )
 
-  it.effect("W2: a close while the broker asks to pause is answered as any other", () =>
+  it.effect("W2: a close works while the connection is blocked", () =>
     closable((peer, close) =>
       Effect.gen(function*() {
         yield* block(peer)
@@ -182,7 +182,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("W2: a close that the peer does not read takes the close timeout and no longer", () =>
+  it.effect("W2: a close that the peer does not read takes no longer than the close timeout", () =>
     closable((peer, close) =>
       Effect.gen(function*() {
         yield* peer.stall
@@ -196,7 +196,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("W2: a close that the peer reads and does not answer takes the close timeout and no longer", () =>
+  it.effect("W2: a close that the peer does not answer takes no longer than the close timeout", () =>
     closable((peer, close) =>
       Effect.gen(function*() {
         const closing = yield* fork(close)
@@ -207,7 +207,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("W4, W5: while the peer does not read, a program's publishes wait, with bounded memory, and then go on", () =>
+  it.effect("W4, W5: a program's publishes wait with bounded memory while the peer does not read", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { program, sent } = flood(100)
@@ -234,7 +234,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("W4, W5: and so do a publisher's, though its window has room", () =>
+  it.effect("W4, W5: a publisher's messages wait while the peer does not read, even if its window has room", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { maxInFlightBytes: 2 ** 40 })
@@ -247,7 +247,7 @@ describe("flow control", () => {
         yield* assertWaits(fiber)
         assert.isAtLeast(taken, 8)
         assert.isAtMost(taken, 17)
-        // Others have their turn before the batch has its next one.
+        // Another publish has its turn before the batch has its next one.
         const other = yield* fork(publisher.publish(AmqpMessage.text("other"), toQueue))
         yield* peer.unstall
         const texts: Array<string> = []
@@ -260,7 +260,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("W4: while a large write is under way no other publisher's messages go behind it", () =>
+  it.effect("W4: no other publisher's messages are queued behind a large write", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const large = yield* openPublisher(peer, 1)
@@ -281,7 +281,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("W4: requests do not wait behind the publishes that wait", () =>
+  it.effect("W4: requests do not wait behind waiting publishes", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -300,7 +300,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("W4: publishes that wait for the socket are NotSent when the connection is lost", () =>
+  it.effect("W4: publishes that wait for the socket fail with NotSent when the connection is lost", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -313,7 +313,7 @@ describe("flow control", () => {
       })
     ))
 
-  it.effect("K6: a consumer that is slow and sent all there is makes the broker wait, and heartbeats go on", () =>
+  it.effect("K6: a slow consumer without a prefetch stops the reader, and heartbeats continue", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const gate = Latch.makeUnsafe()
@@ -330,9 +330,9 @@ describe("flow control", () => {
         yield* TestClock.adjust("10 minutes")
         yield* assertWaits(closed)
         assert.isAbove(peer.heartbeats, before + 50)
-        // At least 16 MiB, and what the last read brought.
+        // The client has buffered 16 MiB, and what its last read added.
         assert.isAbove(peer.bytesUnread, 20 * 1024 * 1024)
-        // Who waits for an answer gets it nevertheless.
+        // A request still gets its reply.
         const declared = yield* fork(declare("q"))
         yield* serveDeclare(peer, "q", 2)
         yield* resultOf(declared)

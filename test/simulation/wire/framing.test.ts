@@ -32,7 +32,7 @@ import {
   waiters
 } from "../../support/scriptedPeer.ts"
 
-/** The beginning of a delivery on channel 3, where `waiters` has its consumer. */
+/** The method frame of a delivery on channel 3, where `waiters` has its consumer. */
 const deliver = methodBytes(3, {
   _tag: "basic.deliver",
   consumerTag: "c",
@@ -66,7 +66,7 @@ const violations: ReadonlyArray<readonly [what: string, replyCode: number, ...by
   ["C11: a body of 2^64 - 1 bytes", 502, deliver, wire("02 0003 0000000e 003c 0000 ffffffffffffffff 0000 ce")],
   ["C13: more body than announced", 501, deliver, headerBytes(3, 2), bodyBytes(3, wire(`"abc"`))],
   [
-    "C13: more body than announced, in a frame of its own",
+    "C13: more body than announced, in a separate frame",
     501,
     deliver,
     headerBytes(3, 2),
@@ -83,12 +83,12 @@ const violations: ReadonlyArray<readonly [what: string, replyCode: number, ...by
   ["C15: a content body on channel 0", 504, bodyBytes(0, wire(`"a"`))],
   ["C15: a delivery on channel 0", 504, deliverBytes(0, "c", 1, "hello")],
   ["C16: a frame on a channel that was never opened", 504, methodBytes(4, { _tag: "basic.qos-ok" })],
-  ["a method on channel 0 that has no place there", 503, methodBytes(0, { _tag: "connection.open-ok" })],
-  ["a method of the connection on a channel", 503, methodBytes(1, { _tag: "connection.unblocked" })],
-  ["R6: a reply to another request than the one that waits", 503, methodBytes(1, { _tag: "queue.bind-ok" })],
-  ["R6: a reply that nobody asked for", 503, qosOk],
+  ["a method that is not allowed on channel 0", 503, methodBytes(0, { _tag: "connection.open-ok" })],
+  ["a connection method on a channel", 503, methodBytes(1, { _tag: "connection.unblocked" })],
+  ["R6: a reply that does not match the waiting request", 503, methodBytes(1, { _tag: "queue.bind-ok" })],
+  ["R6: a reply without a request", 503, qosOk],
   [
-    "P1: a confirm of what was not published",
+    "P1: a confirm of an unpublished message",
     406,
     methodBytes(2, {
       _tag: "basic.ack",
@@ -101,7 +101,7 @@ const violations: ReadonlyArray<readonly [what: string, replyCode: number, ...by
 
 describe("framing", () => {
   for (const [what, replyCode, ...bytes] of violations) {
-    it.effect(`${what} closes the connection with ${replyCode}, and every waiter hears why (E13)`, () =>
+    it.effect(`${what} closes the connection with ${replyCode}, and every waiter fails with the reason (E13)`, () =>
       connected((peer, connection) =>
         Effect.gen(function*() {
           const assertFailed = yield* waiters(peer, connection)
@@ -114,7 +114,7 @@ describe("framing", () => {
       ))
   }
 
-  it.effect("a message whose delivery tag is 0 is the end of whoever got it, too", () =>
+  it.effect("a delivery tag of 0 also fails the basic.get that receives it", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const get = yield* fork(AmqpChannel.run(AmqpQueue.get("q", () => AmqpChannel.succeed(AmqpDelivery.ack))))
@@ -126,7 +126,7 @@ describe("framing", () => {
       })
     ))
 
-  it.effect("two faults in one read are told with one close, by the first of them", () =>
+  it.effect("two violations in one read cause one close, for the first of them", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         yield* peer.push(methodBytes(0, { _tag: "connection.open-ok" }), wire("09 0000 00000000 ce"))
@@ -136,7 +136,7 @@ describe("framing", () => {
       })
     ))
 
-  it.effect("what follows the broker's close of the connection is not answered", () =>
+  it.effect("frames after the broker's connection.close are not answered", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         yield* peer.push(methodBytes(0, connectionClose(320, "shutdown")), wire("09 0000 00000000 ce"))
@@ -145,7 +145,7 @@ describe("framing", () => {
       })
     ))
 
-  it.effect("C4: a frame of exactly frame_max is taken", () =>
+  it.effect("C4: a frame of exactly frame_max is accepted", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag, fiber } = yield* openConsumer(
@@ -158,7 +158,7 @@ describe("framing", () => {
         assert.lengthOf(delivery.body, 8184)
       }), { server: { frameMax: 8192 } }))
 
-  it.effect("C1: a conversation in single bytes is the same conversation", () =>
+  it.effect("C1: a conversation that arrives in single bytes has the same result", () =>
     Effect.gen(function*() {
       const conversation = (readSize: number) =>
         connected((peer) =>
@@ -194,7 +194,7 @@ describe("framing", () => {
       for (const readSize of [1, 2, 3, 7]) assert.deepStrictEqual(yield* conversation(readSize), expected)
     }))
 
-  it.effect("C14: contents of different channels may be interleaved, frame by frame", () =>
+  it.effect("C14: contents of different channels can be interleaved, frame by frame", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const first = AmqpConsumer.stream("q").pipe(Stream.take(1), Stream.runHead)
@@ -257,7 +257,7 @@ describe("framing", () => {
       [0, [0, 131065, 262_144, 1_000_000]]
     ] as const
   ) {
-    it.effect(`C17: with frame_max ${frameMax} bodies are cut into frames that fit, and no more of them than needed`, () =>
+    it.effect(`C17: with frame_max ${frameMax} bodies are split into as few frames as fit`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           for (const size of sizes) {
@@ -270,7 +270,7 @@ describe("framing", () => {
             yield* resultOf(program)
             const bodies = peer.frames.filter(({ type }) => type === "body").map(({ size }) => size)
             const expected: Array<number> = []
-            // Without a limit a body is one frame, but a large one takes turns with those of other channels.
+            // Without a limit a body is one frame, unless it is so large that it is interleaved with other channels.
             const limit = frameMax !== 0 ? frameMax - 8 : size <= 262_144 ? Infinity : 131_064
             for (let at = 0; at < size; at += limit) expected.push(Math.min(limit, size - at))
             assert.deepStrictEqual(bodies, expected)
@@ -278,7 +278,7 @@ describe("framing", () => {
         }), { client: { frameMax }, server: { frameMax } }))
   }
 
-  it.effect("C19: what AMQP can't express is a local error: nothing is written, no publish number is used", () =>
+  it.effect("C19: a value that AMQP can't express is a local error: nothing is written, no publish number is used", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -307,7 +307,7 @@ describe("framing", () => {
       })
     ))
 
-  it.effect("C19: a queue name that is too long fails its step, and the program can go on on the same channel", () =>
+  it.effect("C19: a queue name that is too long fails its step, and the program can continue on the same channel", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const program = AmqpChannel.gen(function*() {

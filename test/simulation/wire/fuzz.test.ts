@@ -1,6 +1,5 @@
 /**
- * A client in a conversation of which a part arrives with faults, whichever part it is. `npm run fuzz` runs the same with other
- * seeds and for longer.
+ * A conversation in which any one part reaches the client with faults. `npm run fuzz` runs the same with other seeds and for longer.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
@@ -53,7 +52,7 @@ const call = Effect.scoped(Effect.gen(function*() {
   return yield* call(hello, toQueue)
 }))
 
-/** Serves as many messages as there are. */
+/** Serves until all messages are handled. */
 const serving = (
   serve: (handled: Effect.Effect<void>) => Effect.Effect<never, unknown, AmqpConnection.AmqpConnection>
 ) =>
@@ -99,14 +98,14 @@ const client = (peer: Peer) =>
     )
   }))
 
-/** Above what the client asks for while it goes on. */
+/** More turns than a conversation without faults has. */
 const maxTurns = 500
 
-/** Every time limit of the client is over after this. */
+/** Longer than every time limit of the client. */
 const longAfter = "10 minutes"
 
 /**
- * Has the client and a broker talk. What the broker says in its turn with this number has the faults. Answers how the client
+ * Runs the client against a broker. What the broker sends in its turn with this number has the faults. Returns how the client
  * and its parts ended, and how many turns the broker had.
  */
 const conversation = (faultyTurn: number, faults: Faults, readSize = Infinity) =>
@@ -114,28 +113,28 @@ const conversation = (faultyTurn: number, faults: Faults, readSize = Infinity) =
     Effect.gen(function*() {
       const broker = new HonestBroker()
       let turns = 0
-      const say = (frames: ReadonlyArray<Uint8Array>) =>
+      const send = (frames: ReadonlyArray<Uint8Array>) =>
         peer.push(turns++ === faultyTurn ? withFaults(frames, faults) : concat(frames))
       peer.readSize = readSize
       const fiber = yield* fork(Effect.exit(client(peer)))
-      yield* say([
+      yield* send([
         methodBytes(
           0,
           start({ serverProperties: { capabilities: { publisher_confirms: true, direct_reply_to: true } } })
         )
       ])
-      const talk = Effect.gen(function*() {
+      const converse = Effect.gen(function*() {
         for (let received = yield* peer.next; received !== undefined; received = yield* peer.next) {
           const frames = broker.answer(received)
-          if (frames.length > 0) yield* say(frames)
+          if (frames.length > 0) yield* send(frames)
           assert.isBelow(turns, maxTurns)
         }
       })
-      yield* talk
+      yield* converse
       yield* TestClock.adjust(longAfter)
-      yield* talk
+      yield* converse
       yield* peer.hangUp
-      yield* talk
+      yield* converse
       yield* TestClock.adjust(longAfter)
       const exit = fiber.pollUnsafe() ?? assert.fail("the client hangs")
       return { exit: yield* exit, turns }
@@ -149,33 +148,33 @@ const causesOf = (error: unknown): ReadonlyArray<object> => {
   return [error, ...below.flatMap(causesOf)]
 }
 
-/** Asserts that something ended with a result or an error of its own, and not with a fault of the client. */
+/** Asserts that something ended with a result or a typed error, and not with a defect of the client. */
 const assertOrderly = <A>(exit: Exit.Exit<A, unknown>): void => {
   if (Exit.isSuccess(exit)) return
   assert.isFalse(Cause.hasDies(exit.cause) || Cause.hasInterrupts(exit.cause), Cause.pretty(exit.cause))
   for (const error of causesOf(Cause.squash(exit.cause))) {
-    // What a session ends with when one of its fibers has a defect.
+    // A session ends with this when one of its fibers has a defect.
     assert.notInclude(String(Reflect.get(error, "description")), "the client failed")
   }
 }
 
-/** How many turns the broker has in a conversation that goes well. */
-const honestTurns = 71
+/** How many turns the broker has in a conversation without faults. */
+const turnsWithoutFaults = 71
 
 const noFaults: Faults = { frames: [], bytes: [] }
 
 describe("fuzzed conversations", () => {
-  it.effect("go well without faults, so that the others say something", () =>
+  it.effect("succeed without faults", () =>
     Effect.gen(function*() {
       const { exit, turns } = yield* conversation(0, noFaults)
       const ends = yield* exit
       for (const end of ends) assert.isTrue(Exit.isSuccess(end), String(end))
-      assert.strictEqual(turns, honestTurns)
+      assert.strictEqual(turns, turnsWithoutFaults)
     }))
 
   it.effect.prop(
-    "end with results or errors, leave nothing behind, and never hang, whichever part arrives with faults",
-    [integer(0, honestTurns - 1), faults, oneOf(Arbitrary.Constant(Infinity), integer(1, 50))],
+    "end with results or typed errors, leave nothing behind and never hang, whichever part has faults",
+    [integer(0, turnsWithoutFaults - 1), faults, oneOf(Arbitrary.Constant(Infinity), integer(1, 50))],
     ([faultyTurn, faults, readSize]) =>
       Effect.gen(function*() {
         const { exit } = yield* conversation(faultyTurn, faults, readSize)

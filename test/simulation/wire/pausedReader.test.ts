@@ -28,15 +28,15 @@ const large = { server: { frameMax: 0 }, client: { frameMax: 0 } } as const
 
 const megabyte = "x".repeat(1024 * 1024)
 
-/** More than the inbox of a consumer without limits holds. */
+/** Delivers more than a consumer without a prefetch buffers. */
 const flood = (peer: Peer, channel: number, consumerTag: string, from: number, count = 18) =>
   Effect.gen(function*() {
     for (let tag = from; tag < from + count; tag++) yield* peer.push(deliverBytes(channel, consumerTag, tag, megabyte))
     yield* rest
   })
 
-describe("a reader that is paused", () => {
-  it.effect("reads that the broker takes publishes again, so that a consumer that publishes can go on", () =>
+describe("a paused reader", () => {
+  it.effect("reads connection.unblocked, so that a consumer that publishes can continue", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1)
@@ -50,7 +50,7 @@ describe("a reader that is paused", () => {
         yield* peer.expectPublish("copy", 1)
       }), large))
 
-  it.effect("reads on when the consumer that it paused for is stopped", () =>
+  it.effect("resumes when the consumer that it paused for is stopped", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const gate = Latch.makeUnsafe()
@@ -68,7 +68,7 @@ describe("a reader that is paused", () => {
         assert.strictEqual(peer.bytesUnread, 0)
       }), large))
 
-  it.effect("reads on when the consumer that it paused for was cancelled by the broker, and is closed", () =>
+  it.effect("resumes when the consumer that it paused for is closed after the broker cancelled it", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const consumer = Stream.runForEach(AmqpConsumer.stream("q", { autoAck: true }), () => Effect.never)
@@ -87,7 +87,7 @@ describe("a reader that is paused", () => {
         assert.strictEqual(peer.bytesUnread, 0)
       }), large))
 
-  it.effect("K6: stays paused while the broker takes no publishes and nobody has any", () =>
+  it.effect("K6: stays paused while the connection is blocked and nothing waits to be published", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const consumer = Stream.runForEach(AmqpConsumer.stream("q", { autoAck: true }), () => Effect.never)
@@ -97,7 +97,7 @@ describe("a reader that is paused", () => {
         assert.isAbove(peer.bytesUnread, 10 * 1024 * 1024)
       }), large))
 
-  it.effect("reads on for a consumer that waits for the socket, as the peer may read only when its bytes are taken", () =>
+  it.effect("resumes for a consumer that waits for the socket, since the peer may read only after its own bytes are read", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publish = AmqpChannel.publish(AmqpMessage.make(new Uint8Array(64 * 1024)), toQueue)
@@ -113,7 +113,7 @@ describe("a reader that is paused", () => {
         assert.strictEqual(peer.bytesUnread, 0)
       }), large))
 
-  it.effect("reads the reply to a call, so that a consumer that calls can go on", () =>
+  it.effect("reads the reply to a call, so that a consumer that calls can continue", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { client, replyTag } = yield* openClient(peer)

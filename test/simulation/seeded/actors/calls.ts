@@ -1,4 +1,4 @@
-/** Calls a server of its own. */
+/** Calls its own RPC server. */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
@@ -24,9 +24,9 @@ export const call = (plan: RpcPlan, { actor, history }: Role) =>
           Effect.timeout(plan.timeoutMillis),
           Effect.catchTag("TimeoutError", () =>
             Effect.map(connection.state, ({ _tag }) => {
-              // Nobody has to wait so long to hear that there is no connection.
+              // A lost connection has to fail a call long before this timeout.
               if (_tag === "Closed" && plan.timeoutMillis > 1_000) {
-                history.violations.push(`call ${actor}-${index} was not told that its connection is lost`)
+                history.violations.push(`call ${actor}-${index} did not fail when its connection was lost`)
               }
               return undefined
             })),

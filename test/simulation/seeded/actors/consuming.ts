@@ -1,4 +1,4 @@
-/** Consumes the queues of the run, and decides by what a message says. */
+/** Consumes the queues of the run, and settles each message as its id determines. */
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
@@ -23,7 +23,7 @@ export const settlements = {
 }
 
 const decide = (plan: ConsumerPlan, id: string, attempt: number): Decision => {
-  // Nothing goes round for ever.
+  // No message is requeued forever.
   const percent = attempt > 20 ? 99 : percentOf(`${id} ${attempt}`)
   if (percent < plan.requeue) return "requeue"
   if (percent < plan.requeue + plan.reject) return "reject"
@@ -35,10 +35,10 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
   const receiver = `${actor}/${generation}`
   const handling = history.handlingOf(actor)
   const receive = ({ redelivered, routingKey, text }: AmqpDelivery.ReceivedMessage): Received | undefined => {
-    handling.begun++
+    handling.started++
     const id = idOf(text)
     if (id === undefined) {
-      history.violations.push(`${receiver} got a message that nobody published: ${text.slice(0, 80)}`)
+      history.violations.push(`${receiver} got a message that was not published: ${text.slice(0, 80)}`)
       return undefined
     }
     return history.receive({
@@ -51,7 +51,7 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
       isSettled: false
     })
   }
-  /** Handles a message, and answers what is to become of it. */
+  /** Handles a message, and returns it with its decision. */
   const handle = (delivery: AmqpDelivery.ReceivedMessage): Effect.Effect<Received & { decision: Decision }> =>
     Effect.gen(function*() {
       const received = receive(delivery)
@@ -64,7 +64,7 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
       )
       return Object.assign(received, { decision })
     })
-  /** Settles by itself. */
+  /** Handles a message and settles it. */
   const settle = (delivery: AmqpDelivery.AmqpDelivery): Effect.Effect<void> =>
     Effect.flatMap(handle(delivery), (received) =>
       Effect.map(
@@ -75,7 +75,7 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
           : delivery.nack({ requeue: true }),
         (isSettled) => void (received.isSettled = isSettled)
       ))
-  /** Says what is to become of a message. */
+  /** Handles a message and returns its settlement. */
   const handler = (delivery: AmqpDelivery.ReceivedMessage): Effect.Effect<AmqpDelivery.Settlement, HandlerFailed> =>
     Effect.flatMap(handle(delivery), (received) => {
       if (received.decision === "fail") return Effect.fail(new HandlerFailed())
@@ -117,7 +117,7 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
           Effect.suspend(() => {
             const received = receive(delivery)
             if (received !== undefined) received.decision = "ack"
-            // Whatever waits behind it exists nowhere else any more.
+            // The broker no longer has the messages that wait behind it.
             return plan.handlerMillis > 0 ? Effect.sleep(Math.min(plan.handlerMillis, 50)) : Effect.void
           })
         )

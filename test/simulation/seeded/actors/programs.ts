@@ -18,7 +18,7 @@ import { settlements } from "./consuming.ts"
 import { settleBatch } from "./publishing.ts"
 import { unlessLate } from "./solitary.ts"
 
-/** What a program of the plan fails with when it is to fail. */
+/** The failure of a program that is planned to fail. */
 class ProgramFailed extends Data.TaggedError("ProgramFailed")<{}> {}
 
 export const runProgram = (plan: ProgramPlan, role: Role) =>
@@ -29,7 +29,7 @@ export const runProgram = (plan: ProgramPlan, role: Role) =>
     }
   })
 
-/** A run of a program, and what it published and received. */
+/** One run of a program, with what it published and received. */
 class OneProgram {
   private readonly plan: ProgramPlan
   private readonly role: Role
@@ -59,7 +59,7 @@ class OneProgram {
       Effect.onExit((exit) => Effect.sync(() => this.ended(exit))),
       Effect.catch((error) => {
         history.fail(this.role.actor, error)
-        // What the plan foresees is no reason to end the actor; a lost connection is.
+        // A planned failure does not end the actor, but a lost connection does.
         return error._tag === "ProgramFailed" || !isLost(error) ? Effect.void : Effect.fail(error)
       })
     )
@@ -72,17 +72,17 @@ class OneProgram {
       for (const each of this.published) each.outcome = outcome
     }
     const isPlanned = Exit.isFailure(exit) && reasonsOfCause(exit.cause).includes("ProgramFailed")
-    // What was settled before a failure is settled.
+    // Settlements that were made before a planned failure remain.
     if (Exit.isSuccess(exit) || (isPlanned && runner !== "transaction")) {
       for (const each of this.received) each.isSettled = true
     }
     if (Exit.isSuccess(exit)) {
       settle(runner === "run" ? "sent" : "confirmed")
       if (steps.some(({ _tag }) => _tag === "Misroute")) {
-        history.violations.push(`${this.name} did not hear that its message was returned`)
+        history.violations.push(`${this.name} succeeded although its message was returned`)
       }
     } else if (runner === "transaction") {
-      // Whether a commit was under way is known only of what failed before it.
+      // Only a planned failure is known to come before the commit.
       if (!isPlanned) return
       settle("rolledBack")
       for (const each of this.received) if (each.queue !== autoQueue) each.decision = undefined
@@ -157,7 +157,7 @@ class OneProgram {
     )
   }
 
-  /** Records a message, and answers what is to become of it. */
+  /** Records a message, and returns its decision. */
   private receive(
     { redelivered, routingKey, text }: { redelivered: boolean; routingKey: string; text: string },
     settlement: "ack" | "reject" | "requeue"
@@ -165,7 +165,7 @@ class OneProgram {
     const { history } = this.role
     const id = idOf(text)
     if (id === undefined) {
-      history.violations.push(`a get answered a message that nobody published: ${text.slice(0, 80)}`)
+      history.violations.push(`a get returned a message that was not published: ${text.slice(0, 80)}`)
       return "ack"
     }
     const decision = history.attemptsOf(id) > 20 ? "ack" : settlement

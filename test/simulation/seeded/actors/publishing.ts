@@ -1,4 +1,4 @@
-/** Publishes with confirms, and records what it is told of each message. */
+/** Publishes with confirms, and records the outcome of each message. */
 import type { AmqpPublishAllError, AmqpPublishError } from "@effect-amqp/core/AmqpError"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
@@ -16,7 +16,7 @@ const outcomes: Readonly<Record<AmqpPublishError["reason"]["_tag"], Outcome>> = 
   NotSent: "notSent"
 }
 
-/** However many publish at once, their calls are made in the order of the numbers. */
+/** At any concurrency the calls are made in the order of the numbers. */
 const concurrencies = { oneByOne: 1, few: 3, together: "unbounded" } as const
 
 export const publish = (plan: PublisherPlan, role: Role) =>
@@ -44,7 +44,7 @@ export const publish = (plan: PublisherPlan, role: Role) =>
     }
     const messageOf = ({ id, size }: Published) => AmqpMessage.text(textOf(id, size))
     const optionsOf = ({ queue }: Published) => ({ exchange: "", routingKey: queue, mandatory: plan.mandatory })
-    /** The publishes that nothing is known of, by their order. */
+    /** The publishes without an outcome, in order. */
     const open = new Set<Published>()
     const publishOne = (number: number): Effect.Effect<void> =>
       Effect.suspend(() => {
@@ -60,7 +60,7 @@ export const publish = (plan: PublisherPlan, role: Role) =>
                 history.fail(actor, error)
                 return outcomes[error.reason._tag]
               }
-              // One that is given up may have been sent, but for its turn: that comes after those before it.
+              // A publish that timed out may have been sent, unless it still waited for its turn behind an earlier one.
               return plan.maxInFlight === 1 && before !== undefined && open.has(before) ? "notSent" : "unknown"
             }
           }),
@@ -97,7 +97,7 @@ export const publish = (plan: PublisherPlan, role: Role) =>
     }
   }))
 
-/** Records what is known of the messages of a batch. */
+/** Records the outcomes of the messages of a batch. */
 export const settleBatch = (batch: ReadonlyArray<Published>, error: AmqpPublishAllError | undefined): void => {
   const taken = error?.taken ?? batch.length
   batch.forEach((published, index) => {

@@ -1,6 +1,6 @@
 /**
- * Consumers that have a queue or a stream for themselves, and know what they must get: one that changes its prefetch, and one whose
- * messages the broker forgets as it sends them.
+ * Consumers with a private queue or stream that know what they must get: one changes its prefetch, the other one receives without
+ * acknowledgements.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
@@ -21,30 +21,27 @@ export const read = (plan: ReaderPlan, { actor, generation, history }: Role) =>
       AmqpChannel.forEach(Array.from({ length: plan.count }, (_, number) => number), (number) =>
         AmqpChannel.publish(AmqpMessage.text(String(number)), AmqpQueue.route(queue)))
     ))
-    yield* plan.type === "autoAck" ? readForgotten(plan, name, wrong) : readHeld(plan, queue, wrong)
+    yield* plan.type === "autoAck" ? readAutoAck(plan, name, wrong) : readByPrefetch(plan, queue, wrong)
   })
 
-/** How many messages the broker has not sent. */
-const waitingIn = (queue: string) =>
+/** How many messages are ready in the queue. */
+const readyIn = (queue: string) =>
   AmqpChannel.run(AmqpChannel.map(AmqpQueue.declarePassive(queue), ({ messageCount }) => messageCount))
 
-/**
- * Stops before it has taken anything, if the broker does not stop it before: what that has sent by then is here, and the rest is
- * there.
- */
-const readForgotten = (plan: ReaderPlan, queue: string, wrong: (text: string) => void) =>
+/** Cancels before it has taken anything: what the broker has sent by then is in the buffer, and the rest is in the queue. */
+const readAutoAck = (plan: ReaderPlan, queue: string, wrong: (text: string) => void) =>
   Effect.scoped(Effect.gen(function*() {
     const consumer = yield* AmqpConsumer.make(queue, { autoAck: true })
     yield* Effect.sleep(plan.holdMillis)
     yield* consumer.cancel
     let taken = 0
     yield* Effect.ignore(Stream.runForEach(consumer.stream, () => Effect.sync(() => taken++)))
-    const count = yield* waitingIn(queue)
-    if (taken + count !== plan.count) wrong(`${taken} messages came and ${count} are there, of ${plan.count}`)
+    const count = yield* readyIn(queue)
+    if (taken + count !== plan.count) wrong(`${taken} messages arrived and ${count} are in the queue, of ${plan.count}`)
   }))
 
-/** Takes as much as its prefetches let it have. */
-const readHeld = (plan: ReaderPlan, queue: AmqpQueue.AmqpQueue, wrong: (text: string) => void) =>
+/** Takes as many messages as its prefetches allow. */
+const readByPrefetch = (plan: ReaderPlan, queue: AmqpQueue.AmqpQueue, wrong: (text: string) => void) =>
   Effect.scoped(Effect.gen(function*() {
     const [first, ...prefetches] = plan.prefetches
     const consumer = yield* AmqpConsumer.make(queue, {
@@ -53,30 +50,30 @@ const readHeld = (plan: ReaderPlan, queue: AmqpQueue.AmqpQueue, wrong: (text: st
     })
     let taken = 0
     const held: Array<Effect.Effect<boolean>> = []
-    /** Takes so many messages, and keeps them. */
+    /** Takes this many messages, and does not settle them yet. */
     const take = (count: number) =>
       consumer.stream.pipe(
         Stream.take(count),
         Stream.runForEach((delivery) =>
           Effect.sync(() => {
             if (delivery.text !== String(taken)) {
-              wrong(`${delivery.text} came instead of ${taken}`)
+              wrong(`${delivery.text} arrived instead of ${taken}`)
             }
             taken++
             held.push(delivery.ack)
           })
         )
       )
-    // Each consumer may have as much as its prefetch says, and those before it keep what they had.
+    // Each consumer can hold as many messages as its prefetch, and earlier ones keep what they hold.
     for (const [round, prefetch] of [first, ...prefetches].entries()) {
       if (round > 0) yield* consumer.setPrefetch(prefetch)
       const due = Math.min(prefetch, plan.count - taken)
       if (due === 0) break
       yield* take(due)
       if (plan.type === "classic") {
-        const count = yield* waitingIn(queue.name)
+        const count = yield* readyIn(queue.name)
         if (count !== plan.count - taken) {
-          wrong(`with a prefetch of ${prefetch} there are ${count} messages waiting instead of ${plan.count - taken}`)
+          wrong(`with a prefetch of ${prefetch} there are ${count} messages ready instead of ${plan.count - taken}`)
         }
       }
     }

@@ -1,4 +1,4 @@
-/** Gives the broker new secrets, as who renews tokens does. */
+/** Updates the secret of the connection, as a renewal of tokens does. */
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -8,7 +8,7 @@ export const updateSecrets = (plan: SecretsPlan) =>
   Effect.gen(function*() {
     const { updateSecret } = yield* AmqpConnection.AmqpConnection
     for (let round = 0; round < plan.count; round++) {
-      // Several at once are answered in their order.
+      // Concurrent updates are answered in order.
       yield* Effect.all(
         [updateSecret(Redacted.make("guest"), "first"), updateSecret(Redacted.make("guest"), "second")],
         {

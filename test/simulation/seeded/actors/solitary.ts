@@ -1,7 +1,7 @@
 /**
- * A channel program with a queue of its own: it knows what must be in it, and looks after each step.
+ * A channel program with a private queue: it knows what must be in it, and checks that after each step.
  *
- * Nobody else takes its messages, and what goes wrong with the connection ends it. So whatever it sees is exactly known.
+ * No other consumer takes its messages, and a failure of the connection ends it, so everything that it sees is predictable.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
@@ -33,7 +33,7 @@ export const workAlone = (plan: SolitaryPlan, role: Role) =>
     yield* AmqpChannel.run(rest)
   })
 
-/** Goes on after a request whose answer did not come in time. */
+/** Continues after a request that timed out. */
 export const unlessLate = (error: AmqpChannelError): Effect.Effect<void, AmqpChannelError> =>
   error.reason._tag === "RequestTimeout" ? Effect.void : Effect.fail(error)
 
@@ -56,30 +56,30 @@ class Solitary {
       AmqpQueue.declare(this.queue),
       AmqpChannel.forEach(
         this.plan.steps,
-        (step, index) => AmqpChannel.andThen(this.perform(step), this.look(`step ${index}`))
+        (step, index) => AmqpChannel.andThen(this.perform(step), this.check(`step ${index}`))
       )
     )
   }
 
-  /** Another program finds what is left. */
+  /** Another program takes what is left. */
   get rest() {
     return AmqpQueue.getAll(this.queue, (delivery) => {
       this.take(delivery, "at the end")
       return Effect.succeed(AmqpDelivery.ack)
-    }).pipe(AmqpChannel.andThen(this.look("the end")))
+    }).pipe(AmqpChannel.andThen(this.check("the end")))
   }
 
   private wrong(text: string): void {
     this.role.history.violations.push(`${this.queue.name}: ${text}`)
   }
 
-  /** Counts the messages. An answer that is too late is none, and no harm to what comes after. */
-  private look(when: string): Program {
+  /** Checks the number of messages. A late reply is ignored, and must not affect later steps. */
+  private check(when: string): Program {
     const { queue } = this
     const counting = AmqpChannel.gen(function*() {
       const begun = yield* Clock.currentTimeMillis
       const { messageCount } = yield* AmqpQueue.declarePassive(queue)
-      // It waited for an earlier request that was given up, and whose message goes back after it.
+      // It waited for an earlier request that timed out, whose message is requeued only after this one.
       return (yield* Clock.currentTimeMillis) - begun < requestTimeoutMillis ? messageCount : undefined
     })
     return counting.pipe(
@@ -92,16 +92,16 @@ class Solitary {
     )
   }
 
-  /** Has a delivery be the next message. */
+  /** Checks that a delivery is the next message, and removes it. */
   private take({ redelivered, text }: Waiting, when: string): void {
     const [next, ...others] = this.waiting
     if (next?.text !== text || next.redelivered !== redelivered) {
-      this.wrong(`${when} ${text} came (redelivered: ${redelivered}) instead of ${JSON.stringify(next)}`)
+      this.wrong(`${when} ${text} arrived (redelivered: ${redelivered}) instead of ${JSON.stringify(next)}`)
     }
     this.waiting = others
   }
 
-  private giveBack(...texts: ReadonlyArray<string>): void {
+  private requeue(...texts: ReadonlyArray<string>): void {
     this.waiting = [...texts.map((text) => ({ text, redelivered: true })), ...this.waiting]
   }
 
@@ -116,7 +116,7 @@ class Solitary {
       case "Get":
         return AmqpQueue.get(queue, (delivery) => {
           this.take(delivery, "in a get")
-          if (step.settlement === "requeue") this.giveBack(delivery.text)
+          if (step.settlement === "requeue") this.requeue(delivery.text)
           return Effect.succeed(settlements[step.settlement])
         })
       case "GetAll": {
@@ -128,13 +128,13 @@ class Solitary {
           return Effect.succeed(settlements[step.settlement])
         }, { limit: step.limit }).pipe(AmqpChannel.map(({ length }) => {
           if (length !== count) this.wrong(`a getAll took ${length} messages instead of ${count}`)
-          if (step.settlement === "requeue") this.giveBack(...texts)
+          if (step.settlement === "requeue") this.requeue(...texts)
         }))
       }
       case "FailedGet":
         return AmqpQueue.get(queue, (delivery) => {
           this.take(delivery, "in a get that fails")
-          this.giveBack(delivery.text)
+          this.requeue(delivery.text)
           return Effect.fail(new HandlerFailed())
         }).pipe(AmqpChannel.catchTag("HandlerFailed", () => AmqpChannel.succeed(undefined)))
       case "TimedOutGet": {
@@ -148,10 +148,10 @@ class Solitary {
       case "RecoveringGet":
         return AmqpQueue.get(queue, (delivery) => {
           this.take(delivery, "in a get that recovers")
-          this.giveBack(delivery.text)
+          this.requeue(delivery.text)
           return AmqpChannel.as(AmqpChannel.recover, AmqpDelivery.ack)
         }).pipe(
-          // It could not be settled any more, which is no success.
+          // It can't be settled after a recover, which is an error.
           AmqpChannel.catchTag(
             "AmqpChannelError",
             (error) =>

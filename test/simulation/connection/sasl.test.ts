@@ -28,7 +28,7 @@ const credentials = { username: "ann", password: Redacted.make("s3cret") }
 
 const secure = (challenge: string): ServerMethod => ({ _tag: "connection.secure", challenge: bytes(challenge) })
 
-/** Dials, and takes what the client answers to this start. */
+/** Connects, and returns the client's start-ok. */
 const startOkOf = (peer: Peer, mechanisms: string, options: AmqpConnection.Options) =>
   Effect.gen(function*() {
     const fiber = yield* fork(dial(peer, { credentials, ...options }))
@@ -43,7 +43,7 @@ const finish = (peer: Peer) =>
     yield* peer.answer(0, "connection.open", { _tag: "connection.open-ok" })
   })
 
-/** Counts what it is challenged with: the state of an exchange is in its steps. */
+/** Numbers its responses and records the challenges: the state of an exchange is in its steps. */
 const counting = (asked: Array<string>): AmqpSasl.Mechanism => {
   const step = (count: number): AmqpSasl.Step => ({
     response: Redacted.make(bytes(`response ${count}`)),
@@ -58,7 +58,7 @@ const counting = (asked: Array<string>): AmqpSasl.Mechanism => {
   return { name: "COUNTING", start: () => Effect.succeed(step(0)) }
 }
 
-const never: Effect.Effect<never> = Effect.die("nobody asks for these")
+const never: Effect.Effect<never> = Effect.die("these credentials are not needed")
 
 describe("SASL mechanisms", () => {
   const responses: ReadonlyArray<
@@ -71,7 +71,7 @@ describe("SASL mechanisms", () => {
     [AmqpSasl.single("X-OWN", ({ username }) => bytes(`I am ${username}`)), credentials, wire(`"I am ann"`)]
   ]
   for (const [mechanism, credentials, response] of responses) {
-    it.effect(`${mechanism.name} sends its response, and asks for credentials only if it needs some`, () =>
+    it.effect(`${mechanism.name} sends its response, and gets the credentials only if it needs them`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const options: AmqpConnection.Options = { credentials, mechanisms: [mechanism] }
@@ -92,8 +92,8 @@ describe("SASL mechanisms", () => {
       ["PLAIN AMQPLAIN", [AmqpSasl.external, AmqpSasl.plain], "PLAIN"]
     ] as const
   ) {
-    const which = mechanisms?.map(({ name }) => name).join(", ") ?? "the default"
-    it.effect(`of ${which}, the first that a server with ${offered} offers is ${chosen}`, () =>
+    const which = mechanisms?.map(({ name }) => name).join(", ") ?? "the default ones"
+    it.effect(`${chosen} is chosen from ${which} when the server offers ${offered}`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const { fiber, startOk } = yield* startOkOf(peer, offered, { mechanisms })
@@ -105,7 +105,7 @@ describe("SASL mechanisms", () => {
   }
 
   for (const [offered, names] of [["AMQPLAIN  XPLAIN plain", ["AMQPLAIN", "XPLAIN", "plain"]], ["", []]] as const) {
-    it.effect(`H5: whole names count, and PLAIN is not among "${offered}"; the error lists both sides`, () =>
+    it.effect(`H5: are compared as whole names: PLAIN is not in "${offered}", and the error lists both sides`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const mechanisms = [AmqpSasl.plain, AmqpSasl.external] as const
@@ -120,7 +120,7 @@ describe("SASL mechanisms", () => {
       ))
   }
 
-  it.effect("S9: credentials arrive as they are, whatever is in them", () =>
+  it.effect("S9: send credentials unchanged, whatever they contain", () =>
     script((peer) =>
       Effect.gen(function*() {
         const username = "a:b@c/d%e+f ü😀"
@@ -130,7 +130,7 @@ describe("SASL mechanisms", () => {
       })
     ))
 
-  it.effect("PLAIN refuses what it cannot express", () =>
+  it.effect("PLAIN refuses credentials with a NUL character", () =>
     Effect.forEach(
       [{ username: "an\0n", password: Redacted.make("x") }, {
         username: "ann",
@@ -149,7 +149,9 @@ describe("SASL mechanisms", () => {
           })
         )
     ))
+})
 
+describe("the SASL exchange", () => {
   it.effect("answers each challenge (connection.secure) with the next step", () =>
     script((peer) =>
       Effect.gen(function*() {
@@ -166,7 +168,7 @@ describe("SASL mechanisms", () => {
       })
     ))
 
-  it.effect("fails on a challenge after its last step, and answers nothing", () =>
+  it.effect("fails on a challenge after its last step, without an answer", () =>
     script((peer) =>
       Effect.gen(function*() {
         const { fiber } = yield* startOkOf(peer, "PLAIN", {})
@@ -178,7 +180,7 @@ describe("SASL mechanisms", () => {
       })
     ))
 
-  it.effect("fails as its mechanism does", () =>
+  it.effect("fails with the error of its mechanism", () =>
     script((peer) =>
       Effect.gen(function*() {
         const failure = new AmqpError.MechanismFailed({ mechanism: "DOUBTING", description: "this is not my server" })
@@ -192,7 +194,7 @@ describe("SASL mechanisms", () => {
       })
     ))
 
-  it.effect("gives up on a mechanism that has no answer within the handshake timeout", () =>
+  it.effect("fails when its mechanism does not answer within the handshake timeout", () =>
     script((peer) =>
       Effect.gen(function*() {
         const mechanism: AmqpSasl.Mechanism = { name: "SLOW", start: () => Effect.never }
@@ -205,7 +207,7 @@ describe("SASL mechanisms", () => {
       })
     ))
 
-  it.effect("H2: gives up on a server that is silent after the answer to a challenge", () =>
+  it.effect("H2: fails when the server is silent after the answer to a challenge", () =>
     script((peer) =>
       Effect.gen(function*() {
         const { fiber } = yield* startOkOf(peer, "COUNTING", {
@@ -219,7 +221,7 @@ describe("SASL mechanisms", () => {
       })
     ))
 
-  it.effect("H6: a refusal of the answer to a challenge is a failed authentication too", () =>
+  it.effect("H6: fails with AuthenticationFailed when the answer to a challenge is refused", () =>
     script((peer) =>
       Effect.gen(function*() {
         const { fiber } = yield* startOkOf(peer, "COUNTING", { mechanisms: [counting([])] })
@@ -232,7 +234,7 @@ describe("SASL mechanisms", () => {
       })
     ))
 
-  it.effect("H6: a refusal counts whatever comes after it", () =>
+  it.effect("H6: fails with AuthenticationFailed whatever follows the refusal", () =>
     script((peer) =>
       Effect.gen(function*() {
         const { fiber } = yield* startOkOf(peer, "PLAIN", {})
@@ -253,7 +255,7 @@ describe("SASL mechanisms", () => {
       [{ product: "LavinMQ", version: "4.1.0" }, 4096]
     ] as const
   ) {
-    it.effect(`H11: a token has to fit the first frame, which for ${JSON.stringify(serverProperties)} is ${limit}`, () =>
+    it.effect(`H11: limits a token to the first frame, ${limit} bytes for ${JSON.stringify(serverProperties)}`, () =>
       Effect.gen(function*() {
         const tokenOf = (length: number) => ({ username: "", password: Redacted.make("t".repeat(length)) })
         const room = yield* script((peer) =>

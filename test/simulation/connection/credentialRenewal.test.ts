@@ -36,7 +36,7 @@ interface Issuer {
   readonly credentials: Effect.Effect<AmqpSasl.Credentials, AmqpError.CredentialsUnavailable>
 }
 
-/** Gives `token 1`, `token 2` …, each good for so many seconds, or fails where that is said instead. */
+/** Issues `token 1`, `token 2` …, each valid for this many seconds, or fails with the error given instead. */
 const tokens = (...answers: ReadonlyArray<Answer>): Issuer => {
   const issuer: Issuer = {
     asked: 0,
@@ -57,7 +57,7 @@ const tokens = (...answers: ReadonlyArray<Answer>): Issuer => {
 const confirmed = { _tag: "connection.update-secret-ok" } as const
 
 describe("credentials", () => {
-  it.effect("S8: are asked for anew for each connection", () =>
+  it.effect("S8: are requested anew for each connection", () =>
     Effect.gen(function*() {
       const { credentials } = tokens()
       for (const token of ["token 1", "token 2"]) {
@@ -72,7 +72,7 @@ describe("credentials", () => {
       }
     }))
 
-  it.effect("are not asked for before the broker is there", () =>
+  it.effect("are not requested before the broker has answered", () =>
     script((peer) =>
       Effect.gen(function*() {
         const issuer = tokens()
@@ -83,7 +83,7 @@ describe("credentials", () => {
     ))
 
   for (const isRetryable of [true, false]) {
-    it.effect(`fail the connection when there are none, retryable: ${isRetryable}`, () =>
+    it.effect(`fail the connection when they are unavailable, retryable: ${isRetryable}`, () =>
       script((peer) =>
         Effect.gen(function*() {
           const fiber = yield* fork(dial(peer, { credentials: Effect.fail(unavailable(isRetryable)) }))
@@ -96,7 +96,7 @@ describe("credentials", () => {
       ))
   }
 
-  it.effect("have to come within the handshake timeout", () =>
+  it.effect("fail the connection when they take longer than the handshake timeout", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(dial(peer, { credentials: Effect.never, handshakeTimeout: "5 seconds" }))
@@ -108,7 +108,7 @@ describe("credentials", () => {
       })
     ))
 
-  it.effect("are not waited for when the broker has gone", () =>
+  it.effect("are not awaited once the socket is lost", () =>
     script((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(dial(peer, { credentials: Effect.never }))
@@ -119,7 +119,7 @@ describe("credentials", () => {
       })
     ))
 
-  it.effect("H12: an interruption while they are asked for leaves nothing", () =>
+  it.effect("H12: are interrupted together with the connection that requests them", () =>
     script((peer) =>
       Effect.gen(function*() {
         let interrupted = false
@@ -133,10 +133,10 @@ describe("credentials", () => {
       })
     ))
 
-  it.effect("whose password is a text, where no type looked, are refused, and an update of the secret too", () =>
+  it.effect("with a plain string as password are refused, and so is updateSecret with one", () =>
     script((peer) =>
       Effect.gen(function*() {
-        // As a program in JavaScript has it.
+        // Untyped code can pass this.
         const text = "plain-text-password" as unknown as Redacted.Redacted<string>
         const fiber = yield* fork(dial(peer, { credentials: { username: "ann", password: text } }))
         yield* peer.send(0, start())
@@ -155,7 +155,7 @@ describe("credentials", () => {
         assert.strictEqual((yield* connection.state)._tag, "Open")
       })))))
 
-  it.effect("whose redacted password is no text are refused", () =>
+  it.effect("with a redacted password that is not a string are refused", () =>
     script((peer) =>
       Effect.gen(function*() {
         const password = Redacted.make(5) as unknown as Redacted.Redacted<string>
@@ -167,7 +167,7 @@ describe("credentials", () => {
       })
     ))
 
-  it.effect("whose expiry is no date are refused", () =>
+  it.effect("with an invalid expiry date are refused", () =>
     script((peer) =>
       Effect.gen(function*() {
         const credentials = { username: "ann", password: Redacted.make("x"), expiresAt: new Date(Number.NaN) }
@@ -178,7 +178,7 @@ describe("credentials", () => {
     ))
 })
 
-/** Runs a script with a connection whose credentials come from this issuer, and what it logs. */
+/** Runs a script with a connection whose credentials come from this issuer, and with its log. */
 const renewing = <A, E>(
   issuer: Issuer,
   body: (
@@ -197,8 +197,8 @@ const renewing = <A, E>(
     )
   )
 
-describe("a secret that expires", () => {
-  it.effect("S6: is renewed a minute before, again and again", () =>
+describe("an expiring secret", () => {
+  it.effect("S6: is renewed a minute before it expires, each time", () =>
     renewing(tokens(600, 600, Infinity), (peer, connection) =>
       Effect.gen(function*() {
         for (const token of ["token 2", "token 3"]) {
@@ -214,7 +214,7 @@ describe("a secret that expires", () => {
         assert.strictEqual((yield* connection.state)._tag, "Open")
       })))
 
-  it.effect("S6: the margin can be chosen, and an expiry be a Date", () => {
+  it.effect("S6: is renewed as early as credentialsRefreshMargin sets, and its expiry can be a Date", () => {
     const expiring = Effect.succeed<AmqpSasl.Credentials>({
       username: "ann",
       password: Redacted.make("token"),
@@ -229,7 +229,7 @@ describe("a secret that expires", () => {
       }), { credentialsRefreshMargin: "2 minutes" })
   })
 
-  it.effect("S6: what lives shorter than the margin is renewed at half its life, and not more than once a second", () =>
+  it.effect("S6: is renewed at half its lifetime if that is shorter than the margin, at most once a second", () =>
     renewing(tokens(40, 0, Infinity), (peer) =>
       Effect.gen(function*() {
         yield* TestClock.adjust("19 seconds")
@@ -242,7 +242,7 @@ describe("a secret that expires", () => {
         yield* peer.answer(0, "connection.update-secret", confirmed)
       })))
 
-  it.effect("S6: what lives longer than a timer runs is renewed in time", () =>
+  it.effect("S6: is renewed in time even if it lives longer than a timer can run", () =>
     renewing(tokens(100 * 86_400), (peer) =>
       Effect.gen(function*() {
         yield* TestClock.adjust("99 days")
@@ -251,7 +251,7 @@ describe("a secret that expires", () => {
         yield* peer.expect("connection.update-secret", 0)
       })))
 
-  it.effect("S6: is asked for until there is one, with a warning and a longer pause each time", () =>
+  it.effect("S6: is requested again after a failure, with a warning and a longer pause each time", () =>
     renewing(tokens(600, unavailable(), unavailable(), Infinity), (peer, _, lines) =>
       Effect.gen(function*() {
         yield* TestClock.adjust("540 seconds")
@@ -264,7 +264,7 @@ describe("a secret that expires", () => {
         assertHides(lines, "token 4")
       })))
 
-  it.effect("S7: ends the connection when nobody gives another before it expires", () =>
+  it.effect("S7: ends the connection when it expires before another one is available", () =>
     renewing(
       tokens(600, ...Array.from({ length: 20 }, () => unavailable())),
       (peer, connection, lines) =>
@@ -279,7 +279,7 @@ describe("a secret that expires", () => {
         })
     ))
 
-  it.effect("S7: ends the connection at once when it is no use to ask again", () =>
+  it.effect("S7: ends the connection at once when a failure is not retryable", () =>
     renewing(tokens(600, unavailable(false)), (_, connection) =>
       Effect.gen(function*() {
         const closed = yield* fork(connection.awaitClosed)
@@ -287,7 +287,7 @@ describe("a secret that expires", () => {
         assert.isFalse((yield* reasonOf(closed, "CredentialsUnavailable")).isRetryable)
       })))
 
-  it.effect("S7: ends the connection when who gives them dies", () => {
+  it.effect("S7: ends the connection when the credentials effect dies", () => {
     const issuer = tokens(600)
     const credentials = Effect.suspend(() => issuer.asked === 0 ? issuer.credentials : Effect.die(new Error("a bug")))
     return renewing({ asked: 0, credentials }, (_, connection) =>
@@ -298,9 +298,9 @@ describe("a secret that expires", () => {
       }))
   })
 
-  // RabbitMQ names no method in this close, other brokers do.
+  // RabbitMQ names no method in this close; other brokers do.
   for (const ids of [{ classId: 0, methodId: 0 }, { classId: 10, methodId: 70 }]) {
-    it.effect(`S7: a refusal ends the connection, and the next one asks again (${JSON.stringify(ids)})`, () => {
+    it.effect(`S7: ends the connection when the broker refuses it, and the next connection requests another (${JSON.stringify(ids)})`, () => {
       const issuer = tokens(600)
       return Effect.andThen(
         renewing(issuer, (peer, connection, lines) =>
@@ -327,7 +327,7 @@ describe("a secret that expires", () => {
     })
   }
 
-  it.effect("S7: a broker that does not answer within the request timeout ends the connection", () =>
+  it.effect("S7: ends the connection when the broker does not answer within the request timeout", () =>
     renewing(tokens(600), (peer, connection) =>
       Effect.gen(function*() {
         const closed = yield* fork(connection.awaitClosed)
@@ -340,7 +340,7 @@ describe("a secret that expires", () => {
         yield* peer.expect("connection.close", 0)
       }), { requestTimeout: "5 seconds" }))
 
-  it.effect("S6: nothing is asked for any more when the connection is closed", () =>
+  it.effect("S6: is not renewed after the connection has closed", () =>
     Effect.gen(function*() {
       const issuer = tokens(600)
       yield* script((peer) => connect(peer, { client: { credentials: issuer.credentials, closeTimeout: "1 millis" } }))
@@ -352,7 +352,7 @@ describe("a secret that expires", () => {
 describe("updateSecret", () => {
   const secret = Redacted.make("fresh s3cret")
 
-  it.effect("succeeds when the broker has taken the secret", () =>
+  it.effect("succeeds when the broker has confirmed the secret", () =>
     renewing(tokens(), (peer, connection) =>
       Effect.gen(function*() {
         const fiber = yield* fork(connection.updateSecret(secret, "rotated"))
@@ -364,7 +364,7 @@ describe("updateSecret", () => {
         yield* resultOf(fiber)
       })))
 
-  it.effect("is answered in order, and who stops waiting keeps its place", () =>
+  it.effect("gets replies in order, and keeps its place when it is interrupted", () =>
     renewing(tokens(), (peer, connection) =>
       Effect.gen(function*() {
         const first = yield* fork(connection.updateSecret(secret, "1"))
@@ -378,7 +378,7 @@ describe("updateSecret", () => {
         yield* resultOf(second)
       })))
 
-  it.effect("fails locally when it does not fit, and leaves the connection usable", () =>
+  it.effect("fails locally when a value does not fit, and leaves the connection usable", () =>
     renewing(tokens(), (peer, connection) =>
       Effect.gen(function*() {
         for (
@@ -398,7 +398,7 @@ describe("updateSecret", () => {
         yield* resultOf(fiber)
       })))
 
-  it.effect("S7: fails when the broker refuses, and so does the connection", () =>
+  it.effect("S7: fails when the broker refuses, and the connection ends with the same reason", () =>
     renewing(tokens(), (peer, connection) =>
       Effect.gen(function*() {
         const fiber = yield* fork(connection.updateSecret(secret, ""))
@@ -408,7 +408,7 @@ describe("updateSecret", () => {
         yield* reasonOf(yield* fork(connection.updateSecret(secret, "")), "UpdateSecretFailed")
       })))
 
-  it.effect("S7: a broker that does not know the method refuses", () =>
+  it.effect("S7: fails when the broker does not know the method", () =>
     renewing(tokens(), (peer, connection) =>
       Effect.gen(function*() {
         const fiber = yield* fork(connection.updateSecret(secret, ""))
@@ -417,7 +417,7 @@ describe("updateSecret", () => {
         yield* reasonOf(fiber, "UpdateSecretFailed")
       })))
 
-  it.effect("another end of the connection keeps its own cause", () =>
+  it.effect("fails with the connection's own cause when that closes for another reason", () =>
     renewing(tokens(), (peer, connection) =>
       Effect.gen(function*() {
         const fiber = yield* fork(connection.updateSecret(secret, ""))
@@ -426,7 +426,7 @@ describe("updateSecret", () => {
         yield* reasonOf(fiber, "ConnectionForced")
       })))
 
-  it.effect("an answer that nobody waits for breaks the protocol", () =>
+  it.effect("treats a reply without a request as a protocol violation", () =>
     renewing(tokens(), (peer, connection) =>
       Effect.gen(function*() {
         const closed = yield* fork(connection.awaitClosed)

@@ -1,13 +1,10 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
-import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
-import { AmqpBroker } from "@effect-amqp/core/testing"
+import type * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import * as TestClock from "effect/testing/TestClock"
-import { ack, connected, failureOf, fork, openPublisher, reasonOf, rest, resultOf } from "../../support/scriptedPeer.ts"
+import { ack, connected, failureOf, fork, openPublisher, reasonOf, resultOf } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
 import { direct, openClient } from "../../support/scriptedRpc.ts"
 
@@ -25,6 +22,7 @@ const reopen = (peer: Peer) =>
 
 type Publisher = AmqpPublisher.AmqpPublisher["Service"]
 
+/** Publishes, and expects the publish. */
 const send = (peer: Peer, { publish }: Publisher, text: string, exchange: string, routingKey = "k", size?: number) => {
   const message = size === undefined ? AmqpMessage.text(text) : AmqpMessage.make(new Uint8Array(size))
   return Effect.tap(fork(publish(message, { exchange, routingKey })), () => peer.expectPublish())
@@ -32,25 +30,25 @@ const send = (peer: Peer, { publish }: Publisher, text: string, exchange: string
 
 const noExchange = (name: string) => `NOT_FOUND - no exchange '${name}' in vhost '/'`
 
-describe("a close of a publisher's channel", () => {
+describe("a channel error caused by a publish", () => {
   const long = "e".repeat(240)
   for (
     const [what, replyCode, replyText, tag] of [
       ["a missing exchange", 404, noExchange("bad"), "NotFound"],
       [
-        "a missing exchange in a text that was cut",
+        "a missing exchange in a truncated text",
         404,
         `NOT_FOUND - no exchange '${long}' in vhost '/'`.slice(0, 252) + "...",
         "NotFound"
       ],
       [
-        "a permission before 4.0",
+        "a missing permission before 4.0",
         403,
         "ACCESS_REFUSED - access to exchange 'bad' in vhost '/' refused for user 'u'",
         "AccessRefused"
       ],
       [
-        "a permission",
+        "a missing permission",
         403,
         "ACCESS_REFUSED - write access to exchange 'bad' in vhost '/' refused for user 'u'",
         "AccessRefused"
@@ -63,16 +61,16 @@ describe("a close of a publisher's channel", () => {
       ]
     ] as const
   ) {
-    it.effect(`for ${what} is the fault of the messages that went there, and others may be tried again`, () =>
+    it.effect(`for ${what} marks only the messages sent there as not retryable`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const exchange = replyText.includes("eee") ? long : "bad"
           const publisher = yield* openPublisher(peer)
           const before = yield* send(peer, publisher, "1", "good")
-          const culprit = yield* send(peer, publisher, "2", exchange)
+          const offending = yield* send(peer, publisher, "2", exchange)
           const after = yield* send(peer, publisher, "3", "")
           yield* close(peer, replyCode, replyText)
-          const { cause, isRetryable } = yield* reasonOf(culprit, "OutcomeUnknown")
+          const { cause, isRetryable } = yield* reasonOf(offending, "OutcomeUnknown")
           assert.strictEqual(cause.reason._tag, tag)
           assert.isFalse(isRetryable)
           for (const fiber of [before, after]) {
@@ -85,19 +83,19 @@ describe("a close of a publisher's channel", () => {
       ))
   }
 
-  it.effect("for a topic is the fault of the messages with that routing key", () =>
+  it.effect("for a topic marks only the messages with that routing key as not retryable", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
         const other = yield* send(peer, publisher, "1", "t", "fine")
-        const culprit = yield* send(peer, publisher, "2", "t", "forbidden")
+        const offending = yield* send(peer, publisher, "2", "t", "forbidden")
         yield* close(
           peer,
           403,
           "ACCESS_REFUSED - write access to topic 'forbidden' in exchange 't' in vhost '/' refused for user 'u'"
         )
         assert.isTrue((yield* reasonOf(other, "OutcomeUnknown")).isRetryable)
-        assert.isFalse((yield* reasonOf(culprit, "OutcomeUnknown")).isRetryable)
+        assert.isFalse((yield* reasonOf(offending, "OutcomeUnknown")).isRetryable)
       })
     ))
 
@@ -107,15 +105,15 @@ describe("a close of a publisher's channel", () => {
       "message size 70 is larger than configured max size 64"
     ]
   ) {
-    it.effect(`for "${text}" is the fault of the message of that size, in one true sentence`, () =>
+    it.effect(`for "${text}" marks only the message of that size as not retryable, and its error says why`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const publisher = yield* openPublisher(peer)
           const other = yield* send(peer, publisher, "", "", "q", 60)
-          const culprit = yield* send(peer, publisher, "", "", "q", 70)
+          const offending = yield* send(peer, publisher, "", "", "q", 70)
           yield* close(peer, 406, `PRECONDITION_FAILED - ${text}`)
           assert.isTrue((yield* reasonOf(other, "OutcomeUnknown")).isRetryable)
-          const error = yield* failureOf(culprit)
+          const error = yield* failureOf(offending)
           assert.isFalse(error.isRetryable)
           assert.strictEqual(
             error.message,
@@ -126,7 +124,7 @@ describe("a close of a publisher's channel", () => {
       ))
   }
 
-  it.effect("is the fault of the only message in flight, whatever its text says", () =>
+  it.effect("marks the only message in flight as not retryable, whatever its text", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -136,7 +134,7 @@ describe("a close of a publisher's channel", () => {
       })
     ))
 
-  it.effect("whose text names nothing makes the next ones go one by one, until the message is found", () =>
+  it.effect("whose text names no message makes the next ones go one by one until the cause is found", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { retry: Schedule.forever })
@@ -158,7 +156,7 @@ describe("a close of a publisher's channel", () => {
         yield* resultOf(fibers[0])
         assert.isFalse((yield* failureOf(fibers[1])).isRetryable)
         yield* resultOf(fibers[2])
-        // As many as were in flight went alone, and now there is no more caution.
+        // The messages that were in flight went one by one. Now publishes are pipelined again.
         const later = yield* Effect.forEach(["4", "5"], publish)
         yield* peer.expectPublish("4")
         yield* peer.expectPublish("5")
@@ -167,7 +165,7 @@ describe("a close of a publisher's channel", () => {
       })
     ))
 
-  it.effect("does not happen to others again, however often the same message is tried", () =>
+  it.effect("does not affect others again, however often the same message is published", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -181,7 +179,7 @@ describe("a close of a publisher's channel", () => {
           yield* peer.expectPublish("good")
           const bad = yield* fork(publisher.publish(AmqpMessage.text("bad"), { exchange: "bad", routingKey: "" }))
           const next = yield* fork(publisher.publish(AmqpMessage.text("next"), { exchange: "good", routingKey: "" }))
-          // Neither with what is in flight, nor with what comes after it.
+          // The message is sent alone: neither with what is in flight nor with what follows.
           yield* peer.expectNothing
           yield* peer.send(1, ack(1))
           yield* peer.expectPublish("bad")
@@ -226,7 +224,7 @@ describe("a close of a publisher's channel", () => {
       })
     ))
 
-  it.effect("leaves the rest of a batch in its order, with the culprit named by its index", () =>
+  it.effect("leaves the rest of a batch in order, and the error gives the index of the message that caused it", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -242,7 +240,7 @@ describe("a close of a publisher's channel", () => {
           failures.map(({ error, index }) => [index, error.isRetryable]),
           [[0, true], [1, false], [2, true], [3, true]]
         )
-        // A message that is sent alone waits in its batch, and what is behind it too.
+        // A message that is sent alone holds up the rest of its batch.
         const again = yield* fork(publisher.publishAll(
           texts.map((text) => AmqpMessage.text(text)),
           (_message, index) => ({ exchange: index === 1 ? "bad" : "good", routingKey: "" })
@@ -261,7 +259,7 @@ describe("a close of a publisher's channel", () => {
       })
     ))
 
-  it.effect("fails a confirmed program as a whole: not worth another attempt when one of its messages caused it", () =>
+  it.effect("fails a confirmed program as a whole, which is not retryable when one of its messages caused it", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publish = (exchange: string) =>
@@ -279,7 +277,7 @@ describe("a close of a publisher's channel", () => {
       })
     ))
 
-  it.effect("fails RPC calls that wait for their reply as retryable, and not the one that caused it", () =>
+  it.effect("fails waiting RPC calls as retryable, except for the one that caused it", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { client } = yield* openClient(peer)
@@ -289,84 +287,10 @@ describe("a close of a publisher's channel", () => {
         const waitsForReply = yield* call("")
         yield* peer.send(1, ack(1))
         const waitsForConfirm = yield* call("")
-        const culprit = yield* call("bad")
+        const offending = yield* call("bad")
         yield* close(peer, 404, noExchange("bad"))
         assert.isTrue((yield* reasonOf(waitsForReply, "OutcomeUnknown")).isRetryable)
         assert.isTrue((yield* reasonOf(waitsForConfirm, "OutcomeUnknown")).isRetryable)
-        assert.isFalse((yield* reasonOf(culprit, "OutcomeUnknown")).isRetryable)
+        assert.isFalse((yield* reasonOf(offending, "OutcomeUnknown")).isRetryable)
       }), { server: direct }))
-})
-
-describe("a publisher that retries", () => {
-  it.effect("gives up when its connection is lost, also with a schedule that never does", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const publisher = yield* openPublisher(peer, 1, { retry: Schedule.forever })
-        const sent = yield* send(peer, publisher, "1", "")
-        yield* peer.hangUp
-        yield* reasonOf(sent, "OutcomeUnknown")
-        const late = yield* fork(publisher.publish(AmqpMessage.text("2"), { exchange: "", routingKey: "q" }))
-        yield* reasonOf(late, "NotSent")
-      })
-    ))
-
-  it.effect("does not say that a message was not sent when an earlier attempt may have arrived", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const retry = Schedule.recurs(1)
-        const publisher = yield* openPublisher(peer, 1, {
-          retry,
-          confirmTimeout: "1 seconds",
-          sendTimeout: "1 seconds"
-        })
-        const publishing = yield* send(peer, publisher, "1", "")
-        yield* peer.send(0, { _tag: "connection.blocked", reason: "low on memory" })
-        yield* TestClock.adjust("1 seconds")
-        yield* TestClock.adjust("1 seconds")
-        const { cause } = yield* reasonOf(publishing, "OutcomeUnknown")
-        assert.include(cause.reason, { _tag: "ConfirmTimeout", blocked: "low on memory" })
-      })
-    ))
-
-  it.effect("pauses between attempts while a queue refuses the message, also without delays in its schedule", () =>
-    Effect.gen(function*() {
-      const broker = yield* AmqpBroker.AmqpBroker
-      yield* AmqpChannel.run(AmqpQueue.declare("q"))
-      let refused = 0
-      yield* broker.confirmWith(() => {
-        refused++
-        return "nack"
-      })
-      const publisher = yield* AmqpPublisher.make({ retry: Schedule.forever })
-      const publishing = yield* fork(publisher.publish(AmqpMessage.text("1"), AmqpQueue.route("q")))
-      yield* TestClock.adjust("1 seconds")
-      assert.isAtLeast(refused, 10)
-      assert.isAtMost(refused, 21)
-      yield* broker.confirmWith(() => "ack")
-      yield* TestClock.adjust("50 millis")
-      yield* resultOf(publishing)
-    }).pipe(Effect.scoped, Effect.provide(AmqpBroker.layer())))
-
-  it.effect("pauses between attempts while the broker takes no publishes, also without delays in its schedule", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        let attempts = 0
-        const retry = Schedule.modifyDelay(Schedule.forever, ({ duration }) => {
-          attempts++
-          return Effect.succeed(duration)
-        })
-        const publisher = yield* openPublisher(peer, 1, { retry, whenBlocked: "fail" })
-        yield* peer.send(0, { _tag: "connection.blocked", reason: "low on memory" })
-        yield* rest
-        const publishing = yield* fork(publisher.publish(AmqpMessage.text("1"), { exchange: "", routingKey: "q" }))
-        yield* TestClock.adjust("1 seconds")
-        assert.isAtLeast(attempts, 10)
-        assert.isAtMost(attempts, 21)
-        yield* peer.send(0, { _tag: "connection.unblocked" })
-        yield* TestClock.adjust("50 millis")
-        yield* peer.expectPublish("1")
-        yield* peer.send(1, ack(1))
-        yield* resultOf(publishing)
-      })
-    ))
 })

@@ -42,8 +42,8 @@ const openHandle = (
 const cancelOk = (consumerTag: string) => ({ _tag: "basic.cancel-ok", consumerTag }) as const
 const qosOk = { _tag: "basic.qos-ok" } as const
 
-/** What the broker does when a consumer on channel 1 is made anew. Answers the new tag. */
-const remake = (peer: Peer, consumerTag: string, prefetchCount: number, table?: FieldTable) =>
+/** Answers as the broker does when the consumer on channel 1 is replaced. Returns the new tag. */
+const replace = (peer: Peer, consumerTag: string, prefetchCount: number, table?: FieldTable) =>
   Effect.gen(function*() {
     yield* peer.answer(1, "basic.cancel", cancelOk(consumerTag))
     assert.strictEqual((yield* peer.expect("basic.qos", 1)).prefetchCount, prefetchCount)
@@ -54,7 +54,7 @@ const remake = (peer: Peer, consumerTag: string, prefetchCount: number, table?: 
     return consume.consumerTag
   })
 
-/** A message as a stream delivers it. */
+/** The frames of a message as a stream delivers it. */
 const withOffset = (consumerTag: string, offset: number) => [
   methodBytes(1, deliver(consumerTag)),
   headerBytes(1, 1, { headers: { "x-stream-offset": offset } }),
@@ -62,7 +62,7 @@ const withOffset = (consumerTag: string, offset: number) => [
 ]
 
 describe("setPrefetch", () => {
-  it.effect("K1: the stream fails when the channel is lost while the prefetch is changed", () =>
+  it.effect("K1: fails the stream when the connection is lost meanwhile", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { close, consumer, consumerTag } = yield* openHandle(peer, {})
@@ -78,7 +78,7 @@ describe("setPrefetch", () => {
       })
     ))
 
-  it.effect("K1: the stream fails when the broker does not answer in time while the prefetch is changed", () =>
+  it.effect("K1: fails the stream when the broker does not answer in time", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumer, consumerTag } = yield* openHandle(peer, {})
@@ -92,7 +92,7 @@ describe("setPrefetch", () => {
       })
     ))
 
-  it.effect("starts no consumer when the consumer is cancelled meanwhile", () =>
+  it.effect("starts no new consumer when the consumer is cancelled meanwhile", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumer, consumerTag } = yield* openHandle(peer, {})
@@ -110,7 +110,7 @@ describe("setPrefetch", () => {
       })
     ))
 
-  it.effect("called twice at once leaves one consumer, whose tag no other one had", () =>
+  it.effect("called twice at once leaves one consumer, with a tag that was not used before", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumer, consumerTag } = yield* openHandle(peer, { consumerTag: "worker" })
@@ -118,13 +118,13 @@ describe("setPrefetch", () => {
           Effect.all([consumer.setPrefetch(5), consumer.setPrefetch(6)], { concurrency: 2 })
         )
         const tags = [consumerTag]
-        for (const prefetchCount of [5, 6]) tags.push(yield* remake(peer, tags[tags.length - 1], prefetchCount))
+        for (const prefetchCount of [5, 6]) tags.push(yield* replace(peer, tags[tags.length - 1], prefetchCount))
         yield* resultOf(changing)
         assert.lengthOf(new Set(tags), 3)
       })
     ))
 
-  it.effect("lets a stream go on where it was, also when it is called again before anything came", () =>
+  it.effect("resumes a stream where it was, even if it is called again before the next delivery", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumer, consumerTag } = yield* openHandle(peer, { offset: "first" })
@@ -132,44 +132,44 @@ describe("setPrefetch", () => {
         let tag = consumerTag
         for (const prefetch of [5, 6]) {
           const changing = yield* fork(consumer.setPrefetch(prefetch))
-          tag = yield* remake(peer, tag, prefetch, { "x-stream-offset": 42 })
+          tag = yield* replace(peer, tag, prefetch, { "x-stream-offset": 42 })
           yield* resultOf(changing)
         }
       })
     ))
 
-  it.effect("K7: lets a stream go on after the last offset it knows, when later properties can't be read", () =>
+  it.effect("K7: resumes a stream after the last known offset when later properties are unreadable", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumer, consumerTag } = yield* openHandle(peer, { offset: "first" })
         yield* peer.push(...withOffset(consumerTag, 41))
         const first = yield* fork(consumer.setPrefetch(5))
-        const tag = yield* remake(peer, consumerTag, 5, { "x-stream-offset": 42 })
+        const tag = yield* replace(peer, consumerTag, 5, { "x-stream-offset": 42 })
         yield* resultOf(first)
         yield* peer.push(
           methodBytes(1, { ...deliver(tag), deliveryTag: 2 }),
-          // The flag of a content type, and no content type.
+          // The flag of a content type without the content type.
           wire("02 0001 0000000e 003c 0000 0000000000000000 8000 ce")
         )
         const second = yield* fork(consumer.setPrefetch(6))
-        yield* remake(peer, tag, 6, { "x-stream-offset": 42 })
+        yield* replace(peer, tag, 6, { "x-stream-offset": 42 })
         yield* resultOf(second)
       })
     ))
 
-  it.effect("takes a header that a publisher set for no offset of a stream", () =>
+  it.effect("ignores an x-stream-offset header that a publisher set", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumer, consumerTag } = yield* openHandle(peer, {})
         yield* peer.push(...withOffset(consumerTag, 41))
         yield* fork(consumer.setPrefetch(5))
-        // RabbitMQ 3.10 closes the channel of who consumes a classic queue with the argument.
-        yield* remake(peer, consumerTag, 5, {})
+        // RabbitMQ 3.10 closes the channel when the argument is used to consume a classic queue.
+        yield* replace(peer, consumerTag, 5, {})
       })
     ))
 
   for (const when of ["before", "meanwhile"] as const) {
-    it.effect(`K1: starts no consumer when the broker cancelled it ${when}`, () =>
+    it.effect(`K1: starts no new consumer when the broker cancels the old one ${when}`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const { consumer, consumerTag } = yield* openHandle(peer, {})
@@ -185,10 +185,31 @@ describe("setPrefetch", () => {
         })
       ))
   }
+
+  it.effect("V5: sets the prefetch per consumer and never per channel, as AmqpConsumer.make does", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const opening = yield* fork(AmqpConsumer.make("q", { prefetch: 5 }))
+        yield* peer.openChannel()
+        const qos = { _tag: "basic.qos", prefetchSize: 0, global: false } as const
+        assert.deepStrictEqual(yield* peer.expect("basic.qos", 1), { ...qos, prefetchCount: 5 })
+        yield* peer.send(1, { _tag: "basic.qos-ok" })
+        const { consumerTag } = yield* peer.expect("basic.consume", 1)
+        yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
+        const { setPrefetch } = yield* resultOf(opening)
+        const changing = yield* fork(setPrefetch(7))
+        yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
+        assert.deepStrictEqual(yield* peer.expect("basic.qos", 1), { ...qos, prefetchCount: 7 })
+        yield* peer.send(1, { _tag: "basic.qos-ok" })
+        const again = yield* peer.expect("basic.consume", 1)
+        yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag: again.consumerTag })
+        yield* resultOf(changing)
+      })
+    ))
 })
 
-describe("a consumer", () => {
-  it.effect("its stream can be shared by several", () =>
+describe("the stream of a consumer", () => {
+  it.effect("ends for every fiber that runs it", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumer, consumerTag } = yield* openHandle(peer, {})
@@ -206,7 +227,7 @@ describe("a consumer", () => {
       })
     ))
 
-  it.effect("its stream ends when a cancel was interrupted that the broker had heard of", () =>
+  it.effect("ends when the consumer's cancel is interrupted after it was sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumer, consumerTag } = yield* openHandle(peer, {})
@@ -222,7 +243,7 @@ describe("a consumer", () => {
       })
     ))
 
-  it.effect("of several queues throws nothing of the others away when one of them is deleted", () =>
+  it.effect("of several queues drops nothing from the others when one of them is deleted", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const handled: Array<string> = []
@@ -234,7 +255,7 @@ describe("a consumer", () => {
         yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag: b.consumerTag })
         yield* peer.push(deliverBytes(1, a.consumerTag, 1, "1"))
         yield* peer.send(1, { _tag: "basic.cancel", consumerTag: a.consumerTag, noWait: true })
-        // The broker, which was not told to stop, goes on.
+        // Without a cancel the broker continues to deliver from the other queue.
         const tags = yield* peer.takeTags
         if (tags.length === 0) {
           yield* peer.push(deliverBytes(1, b.consumerTag, 2, "2"))

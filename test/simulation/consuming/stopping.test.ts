@@ -56,23 +56,23 @@ const rabbitMq = (version: string): ServerOptions => ({
   }
 })
 
-describe("a consumer whose handlers are all busy", () => {
+describe("a consumer with busy handlers", () => {
   const ends: ReadonlyArray<readonly [string, (peer: Peer, consumerTag: string) => Effect.Effect<unknown>, string]> = [
-    ["the connection is lost", (peer) => peer.hangUp, "ConnectionLost"],
+    ["the connection was lost", (peer) => peer.hangUp, "ConnectionLost"],
     [
-      "the broker closes the channel",
+      "the broker closed the channel",
       (peer) => Effect.andThen(peer.send(1, channelClose(406, "timeout")), peer.expect("channel.close-ok", 1)),
       "PreconditionFailed"
     ],
     [
-      "the broker cancels it",
+      "the broker cancelled it",
       (peer, consumerTag) => peer.send(1, { _tag: "basic.cancel", consumerTag, noWait: true }),
       "AmqpConsumerCancelled"
     ]
   ]
   for (const [what, end, expected] of ends) {
     for (const concurrency of [1, 2, "unbounded"] as const) {
-      it.effect(`K1: begins nothing more when ${what}, and fails within the drain timeout (concurrency ${concurrency})`, () =>
+      it.effect(`K1: starts no handler after ${what}, and fails within the drain timeout (concurrency ${concurrency})`, () =>
         connected((peer) =>
           Effect.gen(function*() {
             const { handler, started } = gated()
@@ -80,7 +80,7 @@ describe("a consumer whose handlers are all busy", () => {
             const { consumerTag, fiber } = yield* openConsumer(peer, serve)
             yield* deliver(peer, consumerTag, 1, 2, 3, 4, 5)
             yield* peer.expectNothing
-            const begun = started.length
+            const startedBefore = started.length
             yield* end(peer, consumerTag)
             yield* TestClock.adjust("2999 millis")
             yield* assertWaits(fiber)
@@ -88,18 +88,18 @@ describe("a consumer whose handlers are all busy", () => {
             if (expected === "AmqpConsumerCancelled") yield* peer.closeChannel()
             const error = yield* failureOf(fiber)
             assert.strictEqual("reason" in error ? error.reason._tag : error._tag, expected)
-            assert.lengthOf(started, begun)
+            assert.lengthOf(started, startedBefore)
           })
         ))
     }
   }
 
-  const stubborn = {
+  const slowToStop = {
     "can't be interrupted": Effect.as(Effect.uninterruptible(Effect.sleep("1 hour")), AmqpDelivery.ack),
     "has a slow finalizer": Effect.andThen(Effect.addFinalizer(() => Effect.sleep("1 hour")), Effect.never)
   }
-  for (const [what, handler] of Object.entries(stubborn)) {
-    it.effect(`waits for one drain timeout, and not for two, for a handler that ${what}`, () =>
+  for (const [what, handler] of Object.entries(slowToStop)) {
+    it.effect(`waits one drain timeout, not two, for a handler that ${what}`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const serve = AmqpConsumer.serve("q", () => handler, { drainTimeout: "3 seconds" })
@@ -115,7 +115,7 @@ describe("a consumer whose handlers are all busy", () => {
       ).pipe(Effect.provide(Logger.layer([]))))
   }
 
-  it.effect("fails as soon as the handlers have ended, whose settlements answer nothing any more", () => {
+  it.effect("fails as soon as its handlers have ended, without sending their settlements", () => {
     const logged: Array<string> = []
     const logger = Logger.make(({ message }) => void logged.push(String(message)))
     return connected((peer) =>
@@ -126,7 +126,7 @@ describe("a consumer whose handlers are all busy", () => {
         yield* peer.send(1, { _tag: "basic.cancel", consumerTag, noWait: true })
         yield* assertWaits(fiber)
         yield* gate.open
-        // The broker has taken back what was open: an acknowledgement would mean nothing.
+        // The broker has requeued the unacknowledged messages: an acknowledgement would have no effect.
         yield* peer.closeChannel()
         assert.strictEqual((yield* failureOf(fiber))._tag, "AmqpConsumerCancelled")
         assert.deepStrictEqual(started, ["1"])
@@ -135,7 +135,7 @@ describe("a consumer whose handlers are all busy", () => {
     ).pipe(Effect.provide(Logger.layer([logger])))
   })
 
-  it.effect("K3: late settlements answer false after a cancel of the broker, which may have been its consumer timeout", () =>
+  it.effect("K3: settles nothing after the broker's cancel, which may come from its consumer timeout", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const deliveries: Array<AmqpDelivery.AmqpDelivery> = []
@@ -158,7 +158,7 @@ describe("a consumer whose handlers are all busy", () => {
 })
 
 describe("an ordered stop", () => {
-  it.effect("K10: of a queue known by name drains, and closes the channel without a cancel", () =>
+  it.effect("K10: for a queue given by name waits for the handlers, and closes the channel without a cancel", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { gate, handler, started } = gated()
@@ -167,7 +167,7 @@ describe("an ordered stop", () => {
         const stopping = yield* fork(Fiber.interrupt(fiber))
         yield* peer.expectNothing
         yield* assertWaits(stopping)
-        // What the acknowledgements make room for is not begun either.
+        // A message delivered during the stop is not handled either.
         yield* deliver(peer, consumerTag, 4)
         yield* gate.open
         assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(2, true))
@@ -178,7 +178,7 @@ describe("an ordered stop", () => {
       })
     ))
 
-  it.effect("K10: of a queue that is described cancels first, and hands back at once what no handler has begun", () =>
+  it.effect("K10: for a described queue cancels first, and requeues at once what no handler has started", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { gate, handler } = gated()
@@ -187,7 +187,7 @@ describe("an ordered stop", () => {
         yield* deliver(peer, consumerTag, 1, 2)
         const stopping = yield* fork(Fiber.interrupt(fiber))
         yield* peer.expect("basic.cancel", 1)
-        // It was sent before the broker had the cancel.
+        // The broker sent it before it received the cancel.
         yield* deliver(peer, consumerTag, 3)
         yield* peer.send(1, { _tag: "basic.cancel-ok", consumerTag })
         assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(2))
@@ -203,14 +203,14 @@ describe("an ordered stop", () => {
     const [what, queue, options] of [
       ["a single active consumer", AmqpQueue.quorum("q", { singleActiveConsumer: true }), {}],
       [
-        "a single active consumer by its argument",
+        "a single active consumer set by argument",
         AmqpQueue.quorum("q", { arguments: { "x-single-active-consumer": true } }),
         {}
       ],
       ["an exclusive consumer", AmqpQueue.classic("q"), { exclusive: true }]
     ] as const
   ) {
-    it.effect(`K10: of ${what} hands nothing back before its handlers have ended`, () =>
+    it.effect(`K10: of ${what} requeues nothing before its handlers have ended`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const { gate, handler } = gated()
@@ -225,7 +225,7 @@ describe("an ordered stop", () => {
         }), { server: rabbitMq("4.3.6") }))
   }
 
-  it.effect("K10: of a queue known by name uses up no attempts on a RabbitMQ that does not count what is handed back", () =>
+  it.effect("K10: for a queue given by name uses up no attempt on a RabbitMQ that does not count requeued messages", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { gate, handler } = gated()
@@ -237,7 +237,7 @@ describe("an ordered stop", () => {
         yield* peer.answer(1, "basic.ack")
         yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
         assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(2))
-        // A close right behind would have it counted.
+        // A close right after the nack would make RabbitMQ count it.
         const { passive } = yield* peer.expect("queue.declare")
         assert.isTrue(passive)
         yield* peer.send(1, declareOk("q"))
@@ -245,7 +245,7 @@ describe("an ordered stop", () => {
         yield* resultOf(stopping)
       }), { server: rabbitMq("4.3.6") }))
 
-  it.effect("K10: of a stream of deliveries hands back what was not taken, where that uses up no attempt", () =>
+  it.effect("K10: of a Stream requeues what was not taken, where that uses up no attempt", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { handler } = gated()
@@ -264,7 +264,7 @@ describe("an ordered stop", () => {
         yield* resultOf(stopping)
       }), { server: rabbitMq("4.3.6") }))
 
-  it.effect("K10: a handler that goes on for longer than the drain timeout is interrupted, and its message goes back", () =>
+  it.effect("K10: interrupts a handler after the drain timeout, and its message is requeued", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const interrupted = yield* Deferred.make<void>()
@@ -286,7 +286,7 @@ describe("an ordered stop", () => {
       })
     ))
 
-  it.effect("K10: the drain timeout holds although the broker does not answer the cancel", () =>
+  it.effect("K10: ends after the drain timeout even if the broker does not answer the cancel", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const serve = AmqpConsumer.serve(AmqpQueue.classic("q"), () => Effect.never, { drainTimeout: "3 seconds" })
@@ -300,7 +300,7 @@ describe("an ordered stop", () => {
     ))
 
   for (const value of [-1, Number.NaN, "-1 second", 2 ** 31] as const) {
-    it.effect(`K10: a drain timeout of ${value} is refused before anything is sent`, () =>
+    it.effect(`K10: with a drain timeout of ${value} is refused before anything is sent`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const drainTimeout = value as number
@@ -316,7 +316,7 @@ describe("an ordered stop", () => {
 })
 
 describe("a handler", () => {
-  it.effect("that closes the scope of its consumer does not wait for itself, and its message goes back", () =>
+  it.effect("that closes its consumer's scope does not wait for itself, and its message is requeued", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
@@ -336,7 +336,7 @@ describe("a handler", () => {
       })
     ))
 
-  it.effect("that has another fiber close the scope of its consumer is interrupted after the drain timeout", () =>
+  it.effect("that waits for another fiber to close its consumer's scope is interrupted after the drain timeout", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
@@ -357,7 +357,7 @@ describe("a handler", () => {
     ))
 
   for (const concurrency of [1, 2]) {
-    it.effect(`that interrupts its own fiber has failed, and the next one is handled (concurrency ${concurrency})`, () =>
+    it.effect(`that interrupts its own fiber counts as failed, and the next message is handled (concurrency ${concurrency})`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const causes: Array<string> = []
@@ -383,10 +383,10 @@ describe("a handler", () => {
   }
 })
 
-describe("a consumer that is interrupted while it starts", () => {
+describe("a consumer interrupted while it starts", () => {
   const steps = ["channel.open", "basic.qos", "basic.consume"] as const
   for (const step of steps) {
-    it.effect(`leaves no cancel and no channel behind, after ${step}`, () =>
+    it.effect(`sends no cancel and leaves no channel open, after ${step}`, () =>
       connected((peer, connection) =>
         Effect.gen(function*() {
           const fiber = yield* fork(Stream.runDrain(AmqpConsumer.stream("q")))
@@ -405,7 +405,7 @@ describe("a consumer that is interrupted while it starts", () => {
       ))
   }
 
-  it.effect("gives up one of several queues without cancelling the one that waits for its consume-ok", () =>
+  it.effect("sends no cancel for the consumer of another queue that still waits for its consume-ok", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag, fiber } = yield* openConsumer(peer, Stream.runDrain(AmqpConsumer.stream(["a", "b"])))
@@ -419,8 +419,8 @@ describe("a consumer that is interrupted while it starts", () => {
     ))
 })
 
-describe("a delivery for a consumer that is not there", () => {
-  it.effect("goes back and is logged, and the others are handled", () => {
+describe("a delivery for an unknown consumer", () => {
+  it.effect("is requeued and logged, and the others are handled", () => {
     const logged: Array<string> = []
     const logger = Logger.make(({ message }) => void logged.push(String(message)))
     return connected((peer) =>
@@ -429,12 +429,12 @@ describe("a delivery for a consumer that is not there", () => {
         const { consumerTag } = yield* openConsumer(peer, serve)
         yield* peer.push(
           deliverBytes(1, consumerTag, 1, "a"),
-          deliverBytes(1, "nobody", 2, "b"),
+          deliverBytes(1, "gone", 2, "b"),
           deliverBytes(1, consumerTag, 3, "c")
         )
         assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(2))
         assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(3, true))
-        assert.include(logged.join(), "unknown consumer \"nobody\" on channel 1")
+        assert.include(logged.join(), "unknown consumer \"gone\" on channel 1")
       })
     ).pipe(Effect.provide(Logger.layer([logger])))
   })

@@ -34,7 +34,7 @@ import type { Peer } from "../../support/scriptedPeer.ts"
 
 const megabytes = (count: number) => AmqpMessage.make(new Uint8Array(count * 1024 * 1024).fill(120))
 
-/** The channels of the frames, each as often as it has some in a row. */
+/** The channels of the frames in order, each with the number of its frames in a row. */
 const runsOf = (peer: Peer): ReadonlyArray<readonly [channel: number, frames: number]> => {
   const runs: Array<[number, number]> = []
   for (const { channel } of peer.frames) {
@@ -60,7 +60,7 @@ const sent = (peer: Peer): Effect.Effect<void> =>
   })
 
 describe("a large message", () => {
-  it.effect("lets others have their turn between its frames", () =>
+  it.effect("is interleaved with other channels", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const one = yield* openPublisher(peer, 1)
@@ -95,7 +95,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("takes turns with another", () =>
+  it.effect("alternates with another one", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const one = yield* openPublisher(peer, 1)
@@ -117,7 +117,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("comes whole, and what its channel sends next comes behind it in its order", () =>
+  it.effect("arrives whole, followed by the next messages of its channel in order", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -134,7 +134,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("is not cut by the interruption of its publisher", () =>
+  it.effect("is sent whole when its publish is interrupted", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -151,7 +151,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("has the close of its channel wait for its end", () =>
+  it.effect("delays the close of its channel until it has been sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const program = AmqpChannel.publish(megabytes(3), toQueue)
@@ -165,7 +165,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("goes on to its end when the broker closes its channel meanwhile, since no method may come within", () =>
+  it.effect("is sent to its end when the broker closes its channel meanwhile, since no method may interrupt it", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -182,7 +182,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("lets others have their turn on a socket that takes all at once, too", () =>
+  it.effect("is interleaved with other channels even on a socket that accepts everything at once", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const one = yield* openPublisher(peer, 1)
@@ -202,7 +202,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("has heartbeats go between its frames when the peer reads slowly", () =>
+  it.effect("lets heartbeats pass between its frames when the peer reads slowly", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -225,7 +225,7 @@ describe("a large message", () => {
         yield* resultOf(fiber)
       }), { client: { heartbeat: "10 seconds" }, server: { heartbeat: 10 } }))
 
-  it.effect("has acknowledgements of its channel wait for its end", () =>
+  it.effect("delays acknowledgements of its channel until it has been sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const forward = AmqpQueue.get(
@@ -245,7 +245,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("keeps what its channel publishes meanwhile from being sent, so that it can be withdrawn", () =>
+  it.effect("delays later publishes of its channel, so that they can be withdrawn", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { sendTimeout: "10 seconds" })
@@ -271,7 +271,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("does not hold up other channels while the peer takes nothing, and they wait when the buffer is full", () =>
+  it.effect("does not hold up other channels while the peer does not read, until the buffer is full", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const one = yield* openPublisher(peer, 1)
@@ -295,7 +295,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("goes on to its end when the broker asks publishers to pause meanwhile", () =>
+  it.effect("is sent to its end when the connection is blocked meanwhile", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -316,7 +316,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("is NotSent when the connection is lost before its end, though the ones before it are of unknown outcome", () =>
+  it.effect("fails with NotSent when the connection is lost before its end, unlike the messages before it", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -334,7 +334,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("is of unknown outcome when the connection is lost with its last piece in the socket", () =>
+  it.effect("fails with OutcomeUnknown when the connection is lost with its last piece in the socket", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -349,7 +349,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("is of unknown outcome to a program that ends before it has left, and comes whole", () =>
+  it.effect("is sent whole when its program fails meanwhile", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fails = AmqpChannel.andThen(AmqpChannel.publish(megabytes(2), toQueue), Effect.fail("failed"))
@@ -366,7 +366,7 @@ describe("a large message", () => {
       })
     ))
 
-  /** A publisher whose large message is on its way, on a connection in a scope that the test closes. */
+  /** Runs a test while a large message is being sent, with an effect that closes the connection. */
   const closable = (
     body: (peer: Peer, close: Effect.Effect<void>) => Effect.Effect<void, unknown, Scope.Scope>
   ) =>
@@ -385,7 +385,7 @@ describe("a large message", () => {
       })
     )
 
-  it.effect("has the close of its connection wait for its end", () =>
+  it.effect("delays the close of its connection until it has been sent", () =>
     closable((peer, close) =>
       Effect.gen(function*() {
         const closing = yield* fork(close)
@@ -398,7 +398,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("is given up when the connection closes and it does not leave within the close timeout", () =>
+  it.effect("is given up when it can't be sent within the close timeout of its connection", () =>
     closable((peer, close) =>
       Effect.gen(function*() {
         const closing = yield* fork(close)
@@ -410,7 +410,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("does not keep a close waiting when the connection is lost meanwhile", () =>
+  it.effect("does not delay a close when the connection is lost meanwhile", () =>
     closable((peer, close) =>
       Effect.gen(function*() {
         const closing = yield* fork(close)
@@ -420,7 +420,7 @@ describe("a large message", () => {
       })
     ))
 
-  it.effect("sends nothing more when the broker has closed the connection", () =>
+  it.effect("stops when the broker has closed the connection", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -434,7 +434,7 @@ describe("a large message", () => {
     ))
 
   it.effect.each([[8192, 8192 - 8], [0, 128 * 1024 - 8], [16 * 1024 * 1024, 128 * 1024 - 8]])(
-    "has frames that others can wait for, with a frame_max of %i",
+    "is sent in frames of at most 128 KiB with a frame_max of %i",
     ([frameMax, largest]) =>
       connected((peer) =>
         Effect.gen(function*() {
@@ -450,7 +450,7 @@ describe("a large message", () => {
         }), { client: { frameMax }, server: { frameMax } })
   )
 
-  it.effect("leaves its number to no other channel before the answer to the broker's close is sent", () =>
+  it.effect("keeps the number of its channel in use until the reply to the broker's close is sent", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -466,7 +466,7 @@ describe("a large message", () => {
         yield* peer.expect("channel.close-ok", 1)
         yield* resultOf(declared)
         const again = yield* fork(declare("q"))
-        // The number that was given back last is the first to be used.
+        // The number that was freed last is used first.
         yield* serveDeclare(peer, "q", 1)
         yield* resultOf(again)
       })

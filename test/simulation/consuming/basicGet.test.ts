@@ -6,6 +6,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
 import {
   ack,
   channelClose,
@@ -13,6 +14,7 @@ import {
   contentBytes,
   failureOf,
   fork,
+  getOkBytes,
   reasonOf,
   rejected,
   rest,
@@ -20,8 +22,8 @@ import {
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
 
-/** Takes the next `basic.get`, and answers it with a message. */
-const give = (peer: Peer, deliveryTag: number, text: string) =>
+/** Answers the next `basic.get` with a message. */
+const getOk = (peer: Peer, deliveryTag: number, text: string) =>
   Effect.andThen(
     peer.expect("basic.get"),
     peer.push(contentBytes(
@@ -31,9 +33,9 @@ const give = (peer: Peer, deliveryTag: number, text: string) =>
     ))
   )
 
-const giveNothing = (peer: Peer) => Effect.andThen(peer.expect("basic.get"), peer.send(1, { _tag: "basic.get-empty" }))
+const getEmpty = (peer: Peer) => Effect.andThen(peer.expect("basic.get"), peer.send(1, { _tag: "basic.get-empty" }))
 
-const fetching = (
+const gettingAll = (
   peer: Peer,
   settlementOf: (text: string) => Effect.Effect<AmqpDelivery.Settlement<unknown>, string>,
   options?: { readonly limit?: number }
@@ -45,37 +47,54 @@ const fetching = (
     () => peer.openChannel()
   )
 
-describe("getAll", () => {
-  it.effect("settles one message after the other until the broker has no more", () =>
+describe("get", () => {
+  it.effect("returns the message or none, and settles as its handler decides", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const fiber = yield* fetching(
+        const get = AmqpQueue.get("q", (delivery) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, delivery.text)))
+        const fiber = yield* fork(AmqpChannel.run(AmqpChannel.all([get, get])))
+        yield* peer.openChannel()
+        yield* peer.expect("basic.get", 1)
+        yield* peer.push(getOkBytes(1, "m"))
+        assert.strictEqual((yield* peer.expect("basic.ack", 1)).deliveryTag, 1)
+        yield* peer.answer(1, "basic.get", { _tag: "basic.get-empty" })
+        yield* peer.closeChannel()
+        assert.deepStrictEqual(yield* resultOf(fiber), [Option.some("m"), Option.none()])
+      })
+    ))
+})
+
+describe("getAll", () => {
+  it.effect("settles messages one by one until the queue is empty", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const fiber = yield* gettingAll(
           peer,
           (text) => Effect.succeed(text === "a" ? AmqpDelivery.reject : AmqpDelivery.ack)
         )
-        yield* give(peer, 1, "a")
+        yield* getOk(peer, 1, "a")
         assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(1, false))
-        yield* give(peer, 2, "b")
+        yield* getOk(peer, 2, "b")
         assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(2))
-        yield* giveNothing(peer)
+        yield* getEmpty(peer)
         yield* peer.closeChannel()
         assert.deepStrictEqual(yield* resultOf(fiber), ["a", "b"])
       })
     ))
 
-  it.effect("keeps what its handler requeues until the queue is empty, as it would be given that next", () =>
+  it.effect("holds what its handler requeues until the queue is empty, so as not to get it again", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const fiber = yield* fetching(
+        const fiber = yield* gettingAll(
           peer,
           (text) => Effect.succeed(text === "b" ? AmqpDelivery.ack : AmqpDelivery.requeue)
         )
-        yield* give(peer, 1, "a")
-        yield* give(peer, 2, "b")
-        // Not merged with those below, which are open.
+        yield* getOk(peer, 1, "a")
+        yield* getOk(peer, 2, "b")
+        // `multiple` would include the first message, which is held.
         assert.deepStrictEqual(yield* peer.expect("basic.ack"), ack(2))
-        yield* give(peer, 3, "c")
-        yield* giveNothing(peer)
+        yield* getOk(peer, 3, "c")
+        yield* getEmpty(peer)
         assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(1, true))
         assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(3, true))
         yield* peer.closeChannel()
@@ -83,12 +102,12 @@ describe("getAll", () => {
       })
     ))
 
-  it.effect("fetches at most as many messages as its limit", () =>
+  it.effect("gets no more messages than its limit", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const fiber = yield* fetching(peer, () => Effect.succeed(AmqpDelivery.requeue), { limit: 2 })
-        yield* give(peer, 1, "a")
-        yield* give(peer, 2, "b")
+        const fiber = yield* gettingAll(peer, () => Effect.succeed(AmqpDelivery.requeue), { limit: 2 })
+        yield* getOk(peer, 1, "a")
+        yield* getOk(peer, 2, "b")
         assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(1, true))
         assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(2, true))
         yield* peer.closeChannel()
@@ -96,15 +115,15 @@ describe("getAll", () => {
       })
     ))
 
-  it.effect("gives back what its handler failed with, and what it kept", () =>
+  it.effect("requeues the message whose handler failed, and those that it holds", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const fiber = yield* fetching(
+        const fiber = yield* gettingAll(
           peer,
           (text) => text === "a" ? Effect.succeed(AmqpDelivery.requeue) : Effect.fail("no")
         )
-        yield* give(peer, 1, "a")
-        yield* give(peer, 2, "b")
+        yield* getOk(peer, 1, "a")
+        yield* getOk(peer, 2, "b")
         assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(2, true))
         assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(1, true))
         yield* peer.closeChannel()
@@ -112,15 +131,15 @@ describe("getAll", () => {
       })
     ))
 
-  it.effect("gives everything back when it is interrupted", () =>
+  it.effect("requeues everything when it is interrupted", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const fiber = yield* fetching(
+        const fiber = yield* gettingAll(
           peer,
           (text) => text === "a" ? Effect.succeed(AmqpDelivery.requeue) : Effect.never
         )
-        yield* give(peer, 1, "a")
-        yield* give(peer, 2, "b")
+        yield* getOk(peer, 1, "a")
+        yield* getOk(peer, 2, "b")
         yield* peer.expectNothing
         const interrupting = yield* fork(Fiber.interrupt(fiber))
         assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(2, true))
@@ -130,7 +149,7 @@ describe("getAll", () => {
       })
     ))
 
-  it.effect("is refused a limit of less than one", () =>
+  it.effect("refuses a limit below 1", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const program = AmqpQueue.getAll("q", () => Effect.succeed(AmqpDelivery.ack), { limit: 0 })
@@ -142,26 +161,26 @@ describe("getAll", () => {
     ))
 })
 
-/** A program that fetches, in the midst of its handler, and what ends it. */
-const handling = (peer: Peer, program: (handler: () => Effect.Effect<AmqpDelivery.Settlement>) => Fetch) =>
+/** Runs a program until its handler has started; `goOn` lets the handler finish. */
+const handling = (peer: Peer, program: (handler: () => Effect.Effect<AmqpDelivery.Settlement>) => Get) =>
   Effect.gen(function*() {
     const gate = Latch.makeUnsafe()
     const fiber = yield* fork(AmqpChannel.run(program(() => Effect.as(gate.await, AmqpDelivery.ack))))
     yield* peer.openChannel()
-    yield* give(peer, 1, "a")
+    yield* getOk(peer, 1, "a")
     yield* rest
     return { fiber, goOn: gate.open }
   })
 
-type Fetch = AmqpChannel.AmqpChannel<unknown, AmqpChannelError>
+type Get = AmqpChannel.AmqpChannel<unknown, AmqpChannelError>
 
-describe("a settlement that can't be sent is no success:", () => {
+describe("a settlement that can't be sent", () => {
   const settlements = {
     ack: AmqpDelivery.ack,
     reject: AmqpDelivery.reject,
     requeue: AmqpDelivery.requeue
   }
-  const programs: Readonly<Record<string, (handler: () => Effect.Effect<AmqpDelivery.Settlement>) => Fetch>> = {
+  const programs: Readonly<Record<string, (handler: () => Effect.Effect<AmqpDelivery.Settlement>) => Get>> = {
     get: (handler) => AmqpQueue.get("q", handler),
     getAll: (handler) => AmqpQueue.getAll("q", handler),
     "getAll with a limit": (handler) => AmqpQueue.getAll("q", handler, { limit: 1 })
@@ -171,7 +190,7 @@ describe("a settlement that can't be sent is no success:", () => {
       const settled = (handler: () => Effect.Effect<AmqpDelivery.Settlement>) =>
         program(() => Effect.as(handler(), settlement))
 
-      it.effect(`${name}, ${what}, fails with the broker's reason when the channel was closed meanwhile`, () =>
+      it.effect(`fails ${name} with the broker's reason when the channel was closed meanwhile (${what})`, () =>
         connected((peer) =>
           Effect.gen(function*() {
             const { fiber, goOn } = yield* handling(peer, settled)
@@ -183,7 +202,7 @@ describe("a settlement that can't be sent is no success:", () => {
           })
         ))
 
-      it.effect(`${name}, ${what}, fails with ConnectionLost when the connection was lost meanwhile`, () =>
+      it.effect(`fails ${name} with ConnectionLost when the connection was lost meanwhile (${what})`, () =>
         connected((peer) =>
           Effect.gen(function*() {
             const { fiber, goOn } = yield* handling(peer, settled)
@@ -197,15 +216,15 @@ describe("a settlement that can't be sent is no success:", () => {
   }
 })
 
-describe("a message that is larger than maxBodySize", () => {
-  it.effect("goes back to its queue, and get and getAll fail at once", () =>
+describe("a message larger than maxBodySize", () => {
+  it.effect("is requeued, and fails get and getAll at once", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const unhandled = () => Effect.die("it was handled")
         for (const program of [AmqpQueue.get("q", unhandled), AmqpQueue.getAll("q", unhandled)]) {
           const fiber = yield* fork(AmqpChannel.run<unknown, AmqpChannelError, never>(program))
           yield* peer.openChannel()
-          yield* give(peer, 1, "too large")
+          yield* getOk(peer, 1, "too large")
           assert.deepStrictEqual(yield* peer.expect("basic.reject"), rejected(1, true))
           yield* peer.closeChannel()
           assert.include((yield* reasonOf(fiber, "ContentTooLarge")).message, "It is back in its queue")
@@ -213,8 +232,8 @@ describe("a message that is larger than maxBodySize", () => {
       }), { client: { maxBodySize: 3 } }))
 })
 
-describe("a queue that a program reads from and deletes", () => {
-  it.effect("is not read from again by the program: one of another type would end the connection", () =>
+describe("a queue that a program has read and deleted", () => {
+  it.effect("can't be read by it again: a new queue of another type would end the connection", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const handler = () => Effect.succeed(AmqpDelivery.ack)
@@ -226,7 +245,7 @@ describe("a queue that a program reads from and deletes", () => {
         ])))
         yield* peer.openChannel()
         yield* peer.answer(1, "queue.delete", { _tag: "queue.delete-ok", messageCount: 0 })
-        yield* giveNothing(peer)
+        yield* getEmpty(peer)
         yield* peer.answer(1, "queue.delete", { _tag: "queue.delete-ok", messageCount: 0 })
         yield* peer.closeChannel()
         assert.include((yield* reasonOf(fiber, "InvalidArgument")).message, "has read from \"q\" and deleted it")

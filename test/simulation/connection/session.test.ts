@@ -33,7 +33,6 @@ import {
   rest,
   resultOf,
   script,
-  serveDeclare,
   waiters
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
@@ -41,7 +40,7 @@ import type { Peer } from "../../support/scriptedPeer.ts"
 /** Holds a channel until it is interrupted. */
 const hold = AmqpChannel.run(AmqpChannel.fromEffect(Effect.never))
 
-/** A connection with a publisher and a consumer, in a scope that the test closes. */
+/** Runs a test with a connection, an effect that closes it, and the count of its fibers. */
 const inScope = (
   body: (parts: {
     readonly peer: Peer
@@ -63,8 +62,8 @@ const inScope = (
     })
   )
 
-describe("ends", () => {
-  it.effect("X5: a connection closes in order: consumers, publishers, channels, the connection, the socket", () =>
+describe("a connection that closes", () => {
+  it.effect("X5: closes in order: consumers, publishers, channels, the connection, the socket", () =>
     inScope(({ close, connection, fibers, peer }) =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
@@ -89,26 +88,14 @@ describe("ends", () => {
         yield* reasonOf(closed, "ConnectionClosed")
         yield* rest
         assert.strictEqual(fibers.running, 0)
-        // No timer is left that would do anything later.
+        // No timer is left.
         yield* TestClock.adjust("1 days")
         yield* peer.expectNothing
         assert.strictEqual(peer.heartbeats, 0)
       })
     ))
 
-  it.effect("X5: a lost connection leaves no socket and no fiber behind, though its scope lives on", () =>
-    inScope(({ connection, fibers, peer }) =>
-      Effect.gen(function*() {
-        yield* peer.failReads(reset)
-        yield* reasonOf(yield* fork(connection.awaitClosed), "SocketLost")
-        yield* rest
-        assert.isFalse(peer.isOpen)
-        assert.isFalse(peer.isWritable)
-        assert.strictEqual(fibers.running, 0)
-      })
-    ))
-
-  it.effect("what is used after the close fails with it", () =>
+  it.effect("fails operations that start after the close", () =>
     inScope(({ close, peer }) =>
       Effect.gen(function*() {
         const closing = yield* fork(close)
@@ -119,7 +106,7 @@ describe("ends", () => {
       })
     ))
 
-  it.effect("a request in flight fails with the close of its connection", () =>
+  it.effect("fails a request in flight", () =>
     inScope(({ close, peer }) =>
       Effect.gen(function*() {
         const request = yield* fork(declare("q"))
@@ -132,7 +119,7 @@ describe("ends", () => {
       })
     ))
 
-  it.effect("a broker that hangs up instead of answering the close has closed too", () =>
+  it.effect("has closed when the broker hangs up instead of answering the close", () =>
     inScope(({ close, connection, peer }) =>
       Effect.gen(function*() {
         const closing = yield* fork(close)
@@ -143,7 +130,7 @@ describe("ends", () => {
       })
     ))
 
-  it.effect("R5: closes of both sides may cross", () =>
+  it.effect("R5: answers the broker's close that crosses its own", () =>
     inScope(({ close, peer }) =>
       Effect.gen(function*() {
         const closing = yield* fork(close)
@@ -154,8 +141,22 @@ describe("ends", () => {
         assert.isFalse(peer.isOpen)
       })
     ))
+})
 
-  it.effect("X3: closing what uses a channel returns at once when the connection is dead", () =>
+describe("a lost connection", () => {
+  it.effect("X5: leaves no socket and no fiber behind, even while its scope stays open", () =>
+    inScope(({ connection, fibers, peer }) =>
+      Effect.gen(function*() {
+        yield* peer.failReads(reset)
+        yield* reasonOf(yield* fork(connection.awaitClosed), "SocketLost")
+        yield* rest
+        assert.isFalse(peer.isOpen)
+        assert.isFalse(peer.isWritable)
+        assert.strictEqual(fibers.running, 0)
+      })
+    ))
+
+  it.effect("X3: lets programs and publishers close at once", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
@@ -168,7 +169,7 @@ describe("ends", () => {
       })
     ))
 
-  it.effect("X4: errors of a socket that is lost already are not heard of", () =>
+  it.effect("X4: ignores later errors of its socket", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         yield* peer.stall
@@ -185,11 +186,11 @@ describe("ends", () => {
 
   for (
     const [what, during] of [
-      ["idle", () => Effect.void],
+      ["while idle", () => Effect.void],
       ["in the middle of a write", (peer: Peer) => Effect.tap(peer.stall, () => fork(hold))]
     ] as const
   ) {
-    it.effect(`N1: a reset while the connection is ${what} fails everyone at once`, () =>
+    it.effect(`N1: fails every waiter at once after a reset, ${what}`, () =>
       connected((peer, connection) =>
         Effect.gen(function*() {
           const assertFailed = yield* waiters(peer, connection)
@@ -200,7 +201,7 @@ describe("ends", () => {
       ))
   }
 
-  it.effect("N5: a write that fails while nothing is read fails everyone at once", () =>
+  it.effect("N5: fails every waiter at once after a failed write, even if nothing is read", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const assertFailed = yield* waiters(peer, connection)
@@ -211,7 +212,7 @@ describe("ends", () => {
       })
     ))
 
-  it.effect("N2: what came before the end of the socket counts", () =>
+  it.effect("N2: still delivers what arrived before the end of the socket", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1)
@@ -231,7 +232,7 @@ describe("ends", () => {
         yield* peer.expect("queue.declare", 3)
         yield* Effect.all([
           peer.push(
-            deliverBytes(2, consumerTag, 1, "last words"),
+            deliverBytes(2, consumerTag, 1, "last"),
             methodBytes(1, ack(1)),
             methodBytes(3, declareOk("q"))
           ),
@@ -239,12 +240,12 @@ describe("ends", () => {
         ])
         yield* resultOf(publish)
         yield* failureOf(fiber)
-        assert.deepStrictEqual(texts, ["last words"])
+        assert.deepStrictEqual(texts, ["last"])
         assert.strictEqual((yield* resultOf(declared)).name, "q")
       })
     ))
 
-  it.effect("N2: a close of the protocol that comes with the end of the socket is the cause", () =>
+  it.effect("N2: fails with the connection.close that arrives together with the end of the socket", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const assertFailed = yield* waiters(peer, connection)
@@ -253,7 +254,7 @@ describe("ends", () => {
       })
     ))
 
-  it.effect("N2: what a channel was sent before the close of the connection counts, though channel 0 was heard first", () =>
+  it.effect("N2: still delivers what a channel was sent before connection.close, even if channel 0 is read first", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer)
@@ -267,7 +268,7 @@ describe("ends", () => {
       })
     ))
 
-  it.effect("N2: an unfinished frame at the end of the socket is none", () =>
+  it.effect("N2: ignores a truncated trailing frame", () =>
     connected((peer, connection) =>
       Effect.gen(function*() {
         const assertFailed = yield* waiters(peer, connection)
@@ -276,7 +277,9 @@ describe("ends", () => {
         yield* assertFailed("SocketLost")
       })
     ))
+})
 
+describe("a close by the broker", () => {
   for (
     const [code, tag] of [
       [320, "ConnectionForced"],
@@ -286,32 +289,32 @@ describe("ends", () => {
       [599, "ServerError"]
     ] as const
   ) {
-    it.effect(`E13, E15: the broker's close of the connection with ${code} is everyone's cause, in its words`, () =>
+    it.effect(`E13, E15: of the connection with ${code} fails every waiter with the broker's text`, () =>
       connected((peer, connection) =>
         Effect.gen(function*() {
           const assertFailed = yield* waiters(peer, connection)
-          yield* peer.send(0, { ...connectionClose(code, "so it is"), classId: 60, methodId: 40 })
+          yield* peer.send(0, { ...connectionClose(code, "because"), classId: 60, methodId: 40 })
           assert.deepStrictEqual(yield* peer.takeTags, ["connection.close-ok"])
           const { method, replyCode, replyText } = yield* assertFailed(tag)
-          assert.deepStrictEqual([replyCode, replyText, method], [code, "so it is", "basic.publish"])
+          assert.deepStrictEqual([replyCode, replyText, method], [code, "because", "basic.publish"])
         })
       ))
   }
 
-  it.effect("E15: an unknown code that closes a channel is told with its number and text", () =>
+  it.effect("E15: of a channel with an unknown code fails with its number and text", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(declare("q"))
         yield* peer.openChannel()
-        yield* peer.answer(1, "queue.declare", channelClose(599, "never heard of"))
+        yield* peer.answer(1, "queue.declare", channelClose(599, "unknown"))
         const { method, replyCode, replyText } = yield* reasonOf(fiber, "ServerError")
-        assert.deepStrictEqual([replyCode, replyText, method], [599, "never heard of", "queue.declare"])
+        assert.deepStrictEqual([replyCode, replyText, method], [599, "unknown", "queue.declare"])
         yield* peer.expect("channel.close-ok", 1)
         yield* peer.expectNothing
       })
     ))
 
-  it.effect("E14: a passive declare that fails takes nothing else down", () =>
+  it.effect("E14: of a channel after a failed passive declare fails nothing else", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1)
@@ -335,7 +338,7 @@ describe("ends", () => {
       })
     ))
 
-  it.effect("E13: every step of a program after the broker closed its channel fails with the broker's reason", () =>
+  it.effect("E13: of a channel fails every later step of its program with the broker's reason", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const program = AmqpChannel.gen(function*() {
@@ -355,75 +358,29 @@ describe("ends", () => {
       })
     ))
 
-  it.effect("Q1: with all numbers in use opening a channel fails in time, and a number is used again once it is free", () =>
-    connected((peer) =>
+  it.effect("without a method id gives an error that names no method", () =>
+    connected((peer, connection) =>
       Effect.gen(function*() {
-        const first = yield* fork(hold)
+        const declaring = yield* fork(declare("q"))
         yield* peer.openChannel(1)
-        yield* fork(hold)
-        yield* peer.openChannel(2)
-        const waiting = yield* fork(declare("q"))
-        yield* TestClock.adjust("9 seconds")
-        yield* assertWaits(waiting)
-        yield* TestClock.adjust("1 seconds")
-        const refused = yield* reasonOf(waiting, "TooManyChannels")
-        assert.strictEqual(refused.limit, 2)
-        assert.isTrue(refused.isRetryable)
-        yield* peer.expectNothing
-        const stopping = yield* fork(Fiber.interrupt(first))
-        yield* peer.expect("channel.close", 1)
-        // It is not free before the broker says so.
-        const next = yield* fork(declare("q"))
-        yield* assertWaits(next)
-        yield* peer.expectNothing
-        yield* peer.send(1, { _tag: "channel.close-ok" })
-        yield* resultOf(stopping)
-        yield* serveDeclare(peer, "q", 1)
-        yield* resultOf(next)
-      }), { server: { channelMax: 2 } }))
+        yield* peer.expect("queue.declare", 1)
+        const close = { replyCode: 406, replyText: "PRECONDITION_FAILED", classId: 0, methodId: 0 }
+        yield* peer.send(1, { _tag: "channel.close", ...close })
+        const reason = yield* reasonOf(declaring, "PreconditionFailed")
+        assert.include(reason, { method: "", message: "406 PRECONDITION_FAILED" })
+        const closed = yield* fork(connection.awaitClosed)
+        yield* peer.send(0, connectionClose(320, "CONNECTION_FORCED - broker forced connection closure"))
+        const forced = yield* reasonOf(closed, "ConnectionForced")
+        assert.include(forced, { method: "", message: "320 CONNECTION_FORCED - broker forced connection closure" })
+      })
+    ))
 
-  it.effect("Q1: an open that the broker refuses frees its number", () =>
-    connected((peer) =>
+  it.effect("with only a class id gives an error that names the class", () =>
+    connected((peer, connection) =>
       Effect.gen(function*() {
-        const refused = yield* fork(declare("q"))
-        yield* peer.answer(1, "channel.open", channelClose(504, "CHANNEL_ERROR"))
-        yield* reasonOf(refused, "ChannelError")
-        yield* peer.expect("channel.close-ok", 1)
-        const next = yield* fork(declare("q"))
-        yield* serveDeclare(peer, "q", 1)
-        yield* resultOf(next)
-      }), { server: { channelMax: 1 } }))
-
-  for (
-    const [what, giveUp] of [
-      ["times out", () => TestClock.adjust("30 seconds")],
-      ["is interrupted", (fiber: Fiber.Fiber<unknown, unknown>) => Fiber.interrupt(fiber)]
-    ] as const
-  ) {
-    it.effect(`Q1: an open that ${what} frees its number when the broker has closed what it may have opened`, () =>
-      connected((peer) =>
-        Effect.gen(function*() {
-          const opening = yield* fork(declare("q"))
-          yield* peer.expect("channel.open", 1)
-          yield* giveUp(opening)
-          yield* peer.expect("channel.close", 1)
-          const next = yield* fork(declare("q"))
-          yield* assertWaits(next)
-          yield* peer.expectNothing
-          yield* peer.send(1, { _tag: "channel.open-ok" }, { _tag: "channel.close-ok" })
-          yield* serveDeclare(peer, "q", 1)
-          yield* resultOf(next)
-        }), { client: { requestTimeout: "30 seconds" }, server: { channelMax: 1 } }))
-  }
-
-  it.effect("Q1: thousands of channels one after the other use a number again and again", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        for (let round = 0; round < 2000; round++) {
-          const fiber = yield* fork(declare("q"))
-          yield* serveDeclare(peer, "q", 1)
-          yield* Fiber.join(fiber)
-        }
+        const closed = yield* fork(connection.awaitClosed)
+        yield* peer.send(0, { ...connectionClose(501, "FRAME_ERROR"), classId: 60 })
+        assert.strictEqual((yield* reasonOf(closed, "FrameError")).message, "class 60: 501 FRAME_ERROR")
       })
     ))
 })

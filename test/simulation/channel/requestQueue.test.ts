@@ -1,14 +1,12 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
-import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { sessionOf } from "@effect-amqp/core/internal/connection/sessionRegistry"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import {
@@ -35,7 +33,7 @@ import type { Peer } from "../../support/scriptedPeer.ts"
 
 const options = { client: { requestTimeout: "30 seconds", closeTimeout: "5 seconds" } } as const
 
-/** A channel on which several fibers may make requests, which the public modules have none of. */
+/** A channel on which several fibers can make requests, which the public modules do not offer. */
 const openShared = (peer: Peer, number = 1) =>
   Effect.gen(function*() {
     const session = sessionOf(yield* AmqpConnection.AmqpConnection)
@@ -47,7 +45,7 @@ const openShared = (peer: Peer, number = 1) =>
 const purge = (queue: string) => ({ _tag: "queue.purge", queue, noWait: false }) as const
 const purgeOk = (messageCount: number) => ({ _tag: "queue.purge-ok", messageCount }) as const
 
-/** Declares "first", and goes on with "second" when the broker does not answer in time. */
+/** Declares "first", then "second", even if the broker does not answer the first in time. */
 const twoDeclares = AmqpChannel.gen(function*() {
   const first = yield* AmqpQueue.declare("first").pipe(
     AmqpChannel.map(({ name }) => name),
@@ -56,8 +54,8 @@ const twoDeclares = AmqpChannel.gen(function*() {
   return [first, (yield* AmqpQueue.declare("second")).name]
 })
 
-describe("requests", () => {
-  it.effect("R1: a reply after its timeout is dropped and not taken for the next one", () =>
+describe("a request", () => {
+  it.effect("R1: drops a reply that arrives after its timeout, and the next one gets its own reply", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(AmqpChannel.run(twoDeclares))
@@ -72,7 +70,7 @@ describe("requests", () => {
         assert.deepStrictEqual(yield* resultOf(fiber), ["RequestTimeout", "second"])
       }), options))
 
-  it.effect("a request behind one that timed out is sent and has its own time", () =>
+  it.effect("is sent after one that timed out, with its own timeout", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(AmqpChannel.run(twoDeclares))
@@ -88,7 +86,7 @@ describe("requests", () => {
         assert.strictEqual((yield* reasonOf(fiber, "RequestTimeout")).method, "queue.declare")
       }), options))
 
-  it.effect("R1: the timeout takes nothing but the request down", () =>
+  it.effect("R1: fails nothing else when it times out", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(AmqpChannel.run(AmqpQueue.purge("q")))
@@ -103,7 +101,7 @@ describe("requests", () => {
         assert.isTrue(peer.isOpen)
       }), options))
 
-  it.effect("R2: a consumer that the broker made too late ends with its channel, which gives back what it was sent", () =>
+  it.effect("R2: that starts a consumer closes the channel on its timeout, which requeues late deliveries", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const fiber = yield* fork(Stream.runDrain(AmqpConsumer.stream("q")))
@@ -111,19 +109,19 @@ describe("requests", () => {
         yield* peer.answer(1, "basic.qos", { _tag: "basic.qos-ok" })
         const { consumerTag } = yield* peer.expect("basic.consume")
         yield* TestClock.adjust("30 seconds")
-        // RabbitMQ crashes the channel of a client that cancels a consumer before its consume-ok, and closes the channel then.
+        // A cancel before the consume-ok would crash the channel in RabbitMQ, so the client closes the channel instead.
         yield* peer.push(
           methodBytes(1, { _tag: "basic.consume-ok", consumerTag }),
           deliverBytes(1, consumerTag, 1, "m")
         )
-        // Closing the channel is what gives the message back.
+        // Closing the channel requeues the message.
         yield* peer.closeChannel()
         const error = yield* failureOf(fiber)
         assert.include(error.message, "basic.consume")
         yield* peer.expectNothing
       }), options))
 
-  it.effect("R2: on a channel that stays open, the late consumer is cancelled by its tag", () =>
+  it.effect("R2: on a channel that stays open cancels a late consumer by its tag", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { channel } = yield* openShared(peer)
@@ -146,7 +144,7 @@ describe("requests", () => {
         assert.deepStrictEqual(cancel, { _tag: "basic.cancel", consumerTag: "made-up", noWait: true })
       }), options))
 
-  it.effect("R3: concurrent requests go out one by one, in their order, and get their own replies", () =>
+  it.effect("R3: is sent after the reply to the one before it, and gets its own reply", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { channel } = yield* openShared(peer)
@@ -159,7 +157,7 @@ describe("requests", () => {
         }
       }), options))
 
-  it.effect("R3: waiting for the turn is not charged to the timeout", () =>
+  it.effect("R3: does not count the wait for its turn towards its timeout", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { channel } = yield* openShared(peer)
@@ -172,7 +170,7 @@ describe("requests", () => {
         }
       }), options))
 
-  it.effect("R4: an interrupted request keeps its place until its reply comes", () =>
+  it.effect("R4: keeps its place after an interruption until its reply arrives", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { channel } = yield* openShared(peer)
@@ -180,7 +178,7 @@ describe("requests", () => {
         const second = yield* fork(channel.request(purge("second")))
         const third = yield* fork(channel.request(purge("third")))
         yield* peer.expect("queue.purge", 1)
-        // The first one is on its way, the second one not yet.
+        // The first one has been sent, the second one has not.
         yield* Fiber.interrupt(first)
         yield* Fiber.interrupt(second)
         yield* peer.expectNothing
@@ -190,7 +188,7 @@ describe("requests", () => {
         assert.strictEqual((yield* resultOf(third)).messageCount, 3)
       }), options))
 
-  it.effect("R4: a program's own timeout interrupts a request, and the next step is answered by its own reply", () =>
+  it.effect("R4: is interrupted by a program's own timeout, and the next step gets its own reply", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const program = AmqpChannel.gen(function*() {
@@ -212,7 +210,7 @@ describe("requests", () => {
         assert.strictEqual((yield* resultOf(fiber)).name, "next")
       }), options))
 
-  it.effect("R4: a message that arrives for an interrupted get is given to others", () =>
+  it.effect("R4: requeues the message that arrives after a basic.get was interrupted", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { channel } = yield* openShared(peer)
@@ -224,21 +222,32 @@ describe("requests", () => {
         assert.deepStrictEqual(nack, { _tag: "basic.nack", deliveryTag: 1, multiple: false, requeue: true })
       }), options))
 
-  it.effect("get answers with the message or without one, and settles what its handler decides", () =>
-    connected((peer) =>
-      Effect.gen(function*() {
-        const get = AmqpQueue.get("q", (delivery) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, delivery.text)))
-        const fiber = yield* fork(AmqpChannel.run(AmqpChannel.all([get, get])))
-        yield* peer.openChannel()
-        yield* peer.expect("basic.get", 1)
-        yield* peer.push(getOkBytes(1, "m"))
-        assert.strictEqual((yield* peer.expect("basic.ack", 1)).deliveryTag, 1)
-        yield* peer.answer(1, "basic.get", { _tag: "basic.get-empty" })
-        yield* peer.closeChannel()
-        assert.deepStrictEqual(yield* resultOf(fiber), [Option.some("m"), Option.none()])
-      }), options))
+  for (
+    const [what, end] of [
+      ["closes", (peer: Peer) => peer.hangUp],
+      ["is reset", (peer: Peer) => peer.failReads(reset)],
+      ["fails in a write", (peer: Peer) => peer.failWrites(closeCode(1006))]
+    ] as const
+  ) {
+    it.effect(`R8: fails at once when the socket ${what}`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          const { channel } = yield* openShared(peer)
+          const sent = yield* fork(channel.request(purge("sent")))
+          const waiting = yield* fork(channel.request(purge("waiting")))
+          yield* end(peer)
+          // The last case needs something to write.
+          const opening = yield* fork(AmqpChannel.run(AmqpQueue.purge("q")))
+          yield* rest
+          for (const fiber of [sent, waiting]) yield* reasonOf(fiber, "ConnectionLost")
+          yield* reasonOf(opening, "ConnectionLost")
+          assert.isFalse(peer.isOpen)
+        }), options))
+  }
+})
 
-  it.effect("R5: the broker's cancel may cross the client's close", () =>
+describe("a closing channel", () => {
+  it.effect("R5: ignores the broker's cancel that crosses the close", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag, fiber } = yield* openConsumer(peer, Stream.runDrain(AmqpConsumer.stream("q")))
@@ -250,7 +259,7 @@ describe("requests", () => {
         assert.isTrue(peer.isOpen)
       }), options))
 
-  it.effect("R7: what is begun on a channel that is closing fails at once, and sends nothing", () =>
+  it.effect("R7: fails new operations at once, and sends nothing for them", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { channel, session } = yield* openShared(peer)
@@ -262,19 +271,19 @@ describe("requests", () => {
         assert.strictEqual(channel.state, "Closing")
         assert.strictEqual((yield* resultOf(waiting)).reason._tag, "ChannelClosed")
         let steps = 0
-        const begun = [
+        const operations = [
           channel.request(purge("q")),
           channel.get("q", false),
           channel.step(() => steps++),
           channel.confirmSelect,
           channel.transactionSelect
         ]
-        for (const effect of begun) {
+        for (const effect of operations) {
           const fiber = yield* fork(Effect.flip(Effect.asVoid(effect)))
           assert.strictEqual((yield* resultOf(fiber)).reason._tag, "ChannelClosed")
         }
         assert.strictEqual(steps, 0)
-        // Whoever waits to publish hears of it, and does not wait for room.
+        // A waiting publisher is woken to fail, and does not wait for room.
         assert.isTrue(channel.hasRoom)
         assert.isFalse(channel.acknowledgements.ack(1))
         assert.isFalse(channel.isClean)
@@ -283,7 +292,7 @@ describe("requests", () => {
         yield* resultOf(closing)
       }), options))
 
-  it.effect("R7: concurrent closes of a channel send one frame, and all return", () =>
+  it.effect("R7: sends one frame for concurrent closes, and all of them return", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { channel, session } = yield* openShared(peer)
@@ -293,7 +302,7 @@ describe("requests", () => {
         yield* peer.expectNothing
       }), options))
 
-  it.effect("the broker's close may cross the client's, and the number is free after both are answered", () =>
+  it.effect("may cross the broker's close, and its number is free after both are answered", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { channel, session } = yield* openShared(peer)
@@ -309,31 +318,10 @@ describe("requests", () => {
         yield* fork(session.channels.lease("plain", (effect) => effect))
         yield* peer.openChannel(1)
       }), options))
+})
 
-  for (
-    const [what, end] of [
-      ["closes", (peer: Peer) => peer.hangUp],
-      ["is reset", (peer: Peer) => peer.failReads(reset)],
-      ["fails in a write", (peer: Peer) => peer.failWrites(closeCode(1006))]
-    ] as const
-  ) {
-    it.effect(`R8: requests that wait fail at once when the socket ${what}`, () =>
-      connected((peer) =>
-        Effect.gen(function*() {
-          const { channel } = yield* openShared(peer)
-          const sent = yield* fork(channel.request(purge("sent")))
-          const waiting = yield* fork(channel.request(purge("waiting")))
-          yield* end(peer)
-          // Another channel has something to write.
-          const opening = yield* fork(AmqpChannel.run(AmqpQueue.purge("q")))
-          yield* rest
-          for (const fiber of [sent, waiting]) yield* reasonOf(fiber, "ConnectionLost")
-          yield* reasonOf(opening, "ConnectionLost")
-          assert.isFalse(peer.isOpen)
-        }), options))
-  }
-
-  it.effect("channel.flow is answered and obeyed: messages wait, requests don't", () =>
+describe("channel.flow", () => {
+  it.effect("is answered and obeyed: publishes wait, requests do not", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1)

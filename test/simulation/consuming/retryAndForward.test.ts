@@ -33,12 +33,12 @@ import {
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
 
-/** Serves the queue `q` on channel 2, with a publisher on channel 1. Its handler fails unless told otherwise. */
+/** Serves the queue `q` on channel 2, with a publisher on channel 1. Its handler fails by default. */
 const serving = <R>(
   peer: Peer,
   onFailure: AmqpConsumer.OnFailure<string, R>,
   handler: AmqpConsumer.Handler<string, never> = () => Effect.fail("no"),
-  // The failures are meant.
+  // The failures are intended, so they are not logged by default.
   loggers: ReadonlyArray<Logger.Logger<unknown, unknown>> = []
 ) =>
   Effect.gen(function*() {
@@ -53,7 +53,7 @@ const serving = <R>(
 
 const afterOneSecond = AmqpFailure.retry({ delays: ["1 second"] })
 
-/** Takes the declaration of a delay queue, on channel 3, and answers it. */
+/** Answers the declaration of a delay queue, on channel 3. */
 const declared = (peer: Peer, queue: string) =>
   Effect.gen(function*() {
     yield* peer.openChannel(3)
@@ -74,7 +74,7 @@ const deliverWith = (consumerTag: string, deliveryTag: number, headers: FieldTab
   )
 
 const failedBefore = (count: unknown, queue: unknown = "q"): FieldTable =>
-  // Whatever a publisher may send there.
+  // A publisher can send anything here.
   ({ "x-failure-count": count, "x-failure-queue": queue }) as FieldTable
 
 describe("the copy of a message whose handler failed", () => {
@@ -92,7 +92,7 @@ describe("the copy of a message whose handler failed", () => {
       })
     ))
 
-  it.effect("is settled before the next message is handled, when one is handled at a time", () =>
+  it.effect("is confirmed before the next message is handled, with a concurrency of 1", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const handled: Array<string> = []
@@ -111,15 +111,15 @@ describe("the copy of a message whose handler failed", () => {
     ))
 
   for (
-    const [what, answer, expected] of [
-      ["once it is there", ack(1), ["is forwarded (exchange \"\", routing key \"failed\")"]],
-      ["not when its copy is refused", nack(1), [
+    const [name, answer, expected] of [
+      ["is logged as forwarded once it is confirmed", ack(1), ["is forwarded (exchange \"\", routing key \"failed\")"]],
+      ["is logged as not forwarded when it is nacked", nack(1), [
         "could not be forwarded (exchange \"\", routing key \"failed\")",
         "The copy of a message failed, and the original stays in its queue"
       ]]
     ] as const
   ) {
-    it.effect(`is logged as forwarded ${what}`, () => {
+    it.effect(name, () => {
       const logged: Array<string> = []
       const logger = Logger.make(({ message }) => void logged.push(String(message)))
       return connected((peer) =>
@@ -141,22 +141,22 @@ describe("the copy of a message whose handler failed", () => {
     })
   }
 
-  const misfortunes: ReadonlyArray<readonly [string, (peer: Peer) => Effect.Effect<unknown>]> = [
-    ["is refused", (peer) => peer.send(1, nack(1))],
+  const copyFailures: ReadonlyArray<readonly [string, (peer: Peer) => Effect.Effect<unknown>]> = [
+    ["is nacked", (peer) => peer.send(1, nack(1))],
     ["is not confirmed within a minute", () => TestClock.adjust("1 minute")],
     [
       "closes the publisher's channel",
       (peer) => Effect.andThen(peer.send(1, channelClose(404, "no exchange")), peer.expect("channel.close-ok", 1))
     ]
   ]
-  for (const [what, misfortune] of misfortunes) {
-    it.effect(`leaves the original in its queue when it ${what}, a second later`, () =>
+  for (const [what, failCopy] of copyFailures) {
+    it.effect(`that ${what} has the original requeued a second later`, () =>
       connected((peer) =>
         Effect.gen(function*() {
           const { consumerTag, fiber } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
           yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
           yield* peer.expectPublish("m", 1)
-          yield* misfortune(peer)
+          yield* failCopy(peer)
           yield* peer.expectNothing
           yield* TestClock.adjust("999 millis")
           yield* peer.expectNothing
@@ -167,7 +167,7 @@ describe("the copy of a message whose handler failed", () => {
       ))
   }
 
-  it.effect("is not made when the delay queue is there and different, and the original stays in its queue", () =>
+  it.effect("is not published when the delay queue exists with other arguments, and the original is requeued", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag } = yield* serving(peer, afterOneSecond)
@@ -181,7 +181,7 @@ describe("the copy of a message whose handler failed", () => {
       })
     ))
 
-  it.effect("is not made when there is no name for the delay queue, and the original stays in its queue", () =>
+  it.effect("is not published when the delay queue's name is too long, and the original is requeued", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const retry = AmqpFailure.retry({
@@ -196,7 +196,7 @@ describe("the copy of a message whose handler failed", () => {
       })
     ))
 
-  it.effect("has its failure settled by onCopyFailure", () =>
+  it.effect("passes its failure to onCopyFailure, which settles the original", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const seen: Array<string> = []
@@ -216,7 +216,7 @@ describe("the copy of a message whose handler failed", () => {
       })
     ))
 
-  it.effect("that does not fit a frame leaves the original in its queue, and the next try is a minute later", () =>
+  it.effect("that does not fit a frame has the original requeued a minute later", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
@@ -228,7 +228,7 @@ describe("the copy of a message whose handler failed", () => {
         assert.deepStrictEqual(yield* peer.expect("basic.nack", 2), handedBack(1))
       }), { server: { frameMax: 4096 } }))
 
-  it.effect("is not waited for beyond the drain timeout when the consumer stops, and the original goes back", () =>
+  it.effect("is awaited no longer than the drain timeout when the consumer stops, and the original is requeued", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag, fiber } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
@@ -238,7 +238,7 @@ describe("the copy of a message whose handler failed", () => {
         yield* TestClock.adjust("2999 millis")
         yield* peer.expectNothing
         yield* TestClock.adjust("1 millis")
-        // Closing the channel gives it back.
+        // Closing the channel requeues it.
         yield* peer.closeChannel(2)
         yield* resultOf(stopping)
         yield* peer.send(1, ack(1))
@@ -246,7 +246,7 @@ describe("the copy of a message whose handler failed", () => {
       })
     ))
 
-  it.effect("is waited for when the consumer stops", () =>
+  it.effect("is awaited when the consumer stops", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag, fiber } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
@@ -260,7 +260,7 @@ describe("the copy of a message whose handler failed", () => {
       })
     ))
 
-  it.effect("can't be made of properties that can't be read: the original stays in its queue", () =>
+  it.effect("is not published when the properties are unreadable, and the original is requeued", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const { consumerTag } = yield* serving(peer, afterOneSecond)
@@ -275,11 +275,11 @@ describe("the copy of a message whose handler failed", () => {
               exchange: "",
               routingKey: "q"
             }),
-            // A table with a field of the type `z`, which does not exist.
+            // A header with the field type `z`, which does not exist.
             wire(`02 0002 00000016 003c 0000 0000000000000001 2000 00000004 01"a" "z" 00 ce`),
             bodyBytes(2, wire(`"m"`))
           )
-          // The policy fails each time, and the default one has the handler tried again until it gives up.
+          // The policy fails each time, and the default policy calls the handler again until it gives up.
           yield* TestClock.adjust("9 seconds")
           yield* peer.expectNothing
           yield* TestClock.adjust("1 minute")
@@ -290,7 +290,7 @@ describe("the copy of a message whose handler failed", () => {
 })
 
 describe("the delays of a retry", () => {
-  /** Asserts in which delay queue a message with these headers waits; `undefined` when it is given up, and stays in its queue. */
+  /** Asserts in which delay queue a message with these headers waits; `undefined` when it is given up and requeued. */
   const waitsIn = (
     delays: AmqpFailure.RetryOptions<unknown>["delays"],
     cases: ReadonlyArray<readonly [FieldTable, string | undefined]>
@@ -315,7 +315,7 @@ describe("the delays of a retry", () => {
       })
     )
 
-  it.effect("are taken one after the other, and after the last one the message is given up", () =>
+  it.effect("are used in order, and after the last one the message is given up", () =>
     waitsIn(["1 second", 0, "1 minute"], [
       [{}, "retry.q.1000"],
       [failedBefore(1), "q"],
@@ -324,7 +324,7 @@ describe("the delays of a retry", () => {
       [failedBefore(4), undefined]
     ]))
 
-  it.effect("may be those of a schedule, which ends when they end", () =>
+  it.effect("can come from a schedule, and end with it", () =>
     waitsIn(Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 3 })), [
       [{}, "retry.q.1000"],
       [failedBefore(1), "retry.q.2000"],
@@ -332,20 +332,20 @@ describe("the delays of a retry", () => {
       [failedBefore(3), undefined]
     ]))
 
-  it.effect("may be those of a schedule that ends after a time", () =>
+  it.effect("can come from a schedule that ends after a time", () =>
     waitsIn(Schedule.spaced("10 seconds").pipe(Schedule.upTo({ duration: "15 seconds" })), [
       [{}, "retry.q.10000"],
       [failedBefore(1), "retry.q.10000"],
       [failedBefore(2), undefined]
     ]))
 
-  it.effect("are no longer than a delay queue can be told", () =>
+  it.effect("are limited to the longest TTL of a queue", () =>
     waitsIn(Schedule.exponential("1 day"), [[failedBefore(20), "retry.q.4294367295"]]))
 
-  it.effect("are at hand for any count that a publisher may claim", () =>
+  it.effect("exist for any failure count that a publisher claims", () =>
     waitsIn(Schedule.spaced("1 second"), [[failedBefore(2 ** 50), "retry.q.1000"]]))
 
-  it.effect("begin anew for a message that has failed in another queue, or has no count", () =>
+  it.effect("start over for a message that failed in another queue, or has no valid count", () =>
     waitsIn(["1 second"], [
       [failedBefore(1, "other"), "retry.q.1000"],
       [failedBefore(-1), "retry.q.1000"],
@@ -364,7 +364,7 @@ describe("the delays of a retry", () => {
 })
 
 describe("a delay queue", () => {
-  it("keeps messages for a time, gives them back to their queue, and goes when it is not used", () => {
+  it("dead-letters messages to their queue after the delay, and expires when it is unused", () => {
     const { arguments: table, durable, exclusive, name } = AmqpFailure.delayQueue("orders", "1.5 seconds")
     assert.deepStrictEqual({ durable, exclusive, name }, {
       durable: true,
@@ -380,7 +380,7 @@ describe("a delay queue", () => {
     })
   })
 
-  it("has a delay, and a name that fits", () => {
+  it("needs a delay, and a name that fits", () => {
     for (const delay of [0, -1, Number.NaN, Infinity]) {
       assert.throws(() => AmqpFailure.delayQueue("orders", delay), /delay: must be/)
     }

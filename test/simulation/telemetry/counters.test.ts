@@ -34,7 +34,7 @@ import { registry } from "../../support/series.ts"
 const transport: AmqpConnection.TransportProtection = { peer: "[::1]:5672", level: "Local" }
 
 describe("the metrics of a connection", () => {
-  it.effect("count it while it is open, and that it was opened for good", () => {
+  it.effect("count open connections, and all that were opened", () => {
     const metrics = registry()
     const open = () => metrics.values("connections", "connections.opened", "channels")
     return metrics.kept(Effect.gen(function*() {
@@ -51,7 +51,7 @@ describe("the metrics of a connection", () => {
     }))
   })
 
-  it.effect("are not of a connection that the broker refused", () => {
+  it.effect("do not count a connection that the broker refused", () => {
     const metrics = registry()
     return metrics.kept(script((peer) =>
       Effect.gen(function*() {
@@ -64,7 +64,7 @@ describe("the metrics of a connection", () => {
     ))
   })
 
-  it.effect("have the address of the broker and the name of the connection as attributes, and no secret", () => {
+  it.effect("have the broker's address and the connection's name as attributes, and no secret", () => {
     const metrics = registry()
     const client = { connectionName: "orders", clientProperties: { token: "s3cret" } }
     return metrics.kept(Effect.provideService(
@@ -83,7 +83,7 @@ describe("the metrics of a connection", () => {
     ))
   })
 
-  it.effect("are told apart by the name of the connection", () => {
+  it.effect("are separate for each connection name", () => {
     const metrics = registry()
     const opened = (name: string) => metrics.value("amqp.client.connections.opened", { "messaging.client.id": name })
     return metrics.kept(Effect.gen(function*() {
@@ -92,7 +92,7 @@ describe("the metrics of a connection", () => {
     }))
   })
 
-  it.effect("are told apart by the attributes that the program gives its metrics", () => {
+  it.effect("are separate for each value of the program's metric attributes", () => {
     const metrics = registry()
     const opened = (tenant: string) => metrics.value("amqp.client.connections.opened", { tenant })
     return metrics.kept(Effect.gen(function*() {
@@ -103,7 +103,7 @@ describe("the metrics of a connection", () => {
     }))
   })
 
-  it.effect("say whether the broker asks publishers to pause", () => {
+  it.effect("show whether the connection is blocked", () => {
     const metrics = registry()
     return metrics.kept(connected((peer) =>
       Effect.gen(function*() {
@@ -134,7 +134,7 @@ describe("the metrics of a connection", () => {
 })
 
 describe("the metrics of publishes", () => {
-  it.effect("count what was sent, what waits for its confirm and what became of it", () => {
+  it.effect("count sent messages, unconfirmed ones and their outcomes", () => {
     const metrics = registry()
     const outcomes = () =>
       metrics.values("publishes.unconfirmed", "publishes.confirmed", "publishes.nacked", "publishes.unknown")
@@ -155,7 +155,7 @@ describe("the metrics of publishes", () => {
     ))
   })
 
-  it.effect("do not count as unknown a large message of which the broker has not read the end", () => {
+  it.effect("do not count as unknown a large message that was not sent to its end", () => {
     const metrics = registry()
     return metrics.kept(connected((peer) =>
       Effect.gen(function*() {
@@ -172,7 +172,7 @@ describe("the metrics of publishes", () => {
     ))
   })
 
-  it.effect("count a message that came back as returned and as confirmed, as the broker does", () => {
+  it.effect("count a returned message as returned and as confirmed, as the broker does", () => {
     const metrics = registry()
     return metrics.kept(connected((peer) =>
       Effect.gen(function*() {
@@ -204,7 +204,7 @@ describe("the metrics of publishes", () => {
 })
 
 describe("the metrics of deliveries", () => {
-  it.effect("count what arrived and how it was settled", () => {
+  it.effect("count deliveries and how they were settled", () => {
     const metrics = registry()
     const settled = () =>
       metrics.values(
@@ -236,7 +236,7 @@ describe("the metrics of deliveries", () => {
     ))
   })
 
-  it.effect("count those that no consumer has taken", () => {
+  it.effect("count deliveries that no consumer has taken", () => {
     const metrics = registry()
     return metrics.kept(connected((peer) =>
       Effect.gen(function*() {
@@ -255,7 +255,7 @@ describe("the metrics of deliveries", () => {
     ))
   })
 
-  it.effect("count what was fetched", () => {
+  it.effect("count messages from basic.get", () => {
     const metrics = registry()
     return metrics.kept(connected((peer) =>
       Effect.gen(function*() {
