@@ -158,6 +158,9 @@ const settledQueues = ["a", "b", "quorum", "small"] as const
 /** The request timeout of the clients: the default one. */
 export const requestTimeoutMillis = 30_000
 
+/** How long a publisher waits for a confirm by default. */
+export const confirmTimeoutMillis = 60_000
+
 /** The queue that is consumed without acknowledgements. */
 export const autoQueue = "auto"
 

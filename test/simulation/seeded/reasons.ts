@@ -2,7 +2,7 @@
 import * as Exit from "effect/Exit"
 import { reasonsOfCause } from "./history.ts"
 import type { History } from "./history.ts"
-import { passingQueue, requestTimeoutMillis } from "./plan.ts"
+import { confirmTimeoutMillis, passingQueue, requestTimeoutMillis } from "./plan.ts"
 import type { ActorPlan, Fault, Plan } from "./plan.ts"
 
 /** The reasons for which a connection can be lost, by its faults. */
@@ -22,7 +22,8 @@ const ofFault = (fault: Fault): ReadonlyArray<string> => {
       return [
         "HeartbeatTimeout",
         "SocketLost",
-        ...fault.forMillis >= requestTimeoutMillis ? ["RequestTimeout", "UpdateSecretFailed"] : []
+        ...fault.forMillis >= requestTimeoutMillis ? ["RequestTimeout", "UpdateSecretFailed"] : [],
+        ...fault.forMillis >= confirmTimeoutMillis ? ["ConfirmTimeout"] : []
       ]
     case "CloseConnection":
       return [fault.replyCode === 320 ? "ConnectionForced" : "InternalError"]
