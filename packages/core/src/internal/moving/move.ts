@@ -11,9 +11,12 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as AmqpError from "../../AmqpError.ts"
 import type { Channel } from "../channel/channel.ts"
+import { channelError } from "../channel/channelErrors.ts"
 import { basicConsume, passiveExchangeDeclare } from "../channel/methods.ts"
 import type { Session } from "../connection/session.ts"
-import { channelError, isStream, Mover, offsetHeader, readyIn } from "./mover.ts"
+import { isRefusedByStream } from "../consuming/streamProbe.ts"
+import { offsetKey } from "../message/streamOffset.ts"
+import { isStream, Mover, readyIn } from "./mover.ts"
 import type { Move, Progress } from "./mover.ts"
 
 export { isStream, maxPrefetch, sameQueue } from "./mover.ts"
@@ -37,14 +40,11 @@ const refuseStream = (session: Session, queue: string): Effect.Effect<void, Amqp
   Effect.scoped(Effect.gen(function*() {
     const channel = yield* session.channels.scoped
     const consuming = channel.request(
-      basicConsume(queue, channel.consumerTag(), { exclusive: true, arguments: { [offsetHeader]: "next" } })
+      basicConsume(queue, channel.consumerTag(), { exclusive: true, arguments: { [offsetKey]: "next" } })
     )
     yield* Effect.catch(
       consuming,
-      ({ reason }) =>
-        reason._tag === "PreconditionFailed" && reason.replyText.includes("prefetch")
-          ? Effect.fail(channelError(isStream(queue)))
-          : Effect.void
+      (error) => isRefusedByStream(error) ? Effect.fail(channelError(isStream(queue))) : Effect.void
     )
   }))
 

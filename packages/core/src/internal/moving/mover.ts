@@ -7,17 +7,18 @@
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as AmqpError from "../../AmqpError.ts"
-import { ReplyCode } from "../../protocol/constants.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
 import type { Channel } from "../channel/channel.ts"
+import { bodyTooLarge, channelError } from "../channel/channelErrors.ts"
 import type { Outcome, PublishOwner } from "../channel/confirmLedger.ts"
 import type { ConsumerSink } from "../channel/consumers.ts"
 import { basicCancel, basicConsume, basicQos, passiveQueueDeclare } from "../channel/methods.ts"
 import type { Session } from "../connection/session.ts"
 import { Received } from "../consuming/delivery.ts"
 import type { Route } from "../message/route.ts"
+import { offsetKey } from "../message/streamOffset.ts"
 import { invalid } from "../options/validation.ts"
 import { failureOf } from "../publishing/publishQueue.ts"
 import { hasHeader, movedProperties } from "./movedProperties.ts"
@@ -61,8 +62,6 @@ const maxBytesAhead = 64 * 1024 * 1024
 
 /** How many messages one channel holds. */
 const maxHeld = 1000
-
-export const offsetHeader = "x-stream-offset"
 
 /** A channel on which messages are taken from the queue. */
 class Source implements ConsumerSink, PublishOwner {
@@ -198,7 +197,7 @@ export class Mover {
 
   deliver(source: Source, content: Content<BasicDeliver>): void {
     // A stream, which a name does not tell, would be copied and stay as it is.
-    if (this.received++ === 0) this.mayBeStream = hasHeader(content.properties, offsetHeader)
+    if (this.received++ === 0) this.mayBeStream = hasHeader(content.properties, offsetKey)
     this.receivedBytes += content.bodySize
     // What came into the queue after the move began is left there.
     if (this.isStopping || this.taken + this.inbox.length >= this.total) source.hold()
@@ -245,7 +244,7 @@ export class Mover {
     this.taken++
     if (content.oversized) {
       source.hold()
-      return this.refuse(tooLarge(content))
+      return this.refuse(bodyTooLarge(content, "basic.deliver", "It stays in its queue"))
     }
     try {
       const message = new Received(content, { queue: from, consumerTag: content.method.consumerTag })
@@ -398,17 +397,6 @@ export class Mover {
     })
   })
 }
-
-export const channelError = (reason: AmqpError.ChannelErrorReason) => new AmqpError.AmqpChannelError({ reason })
-
-const tooLarge = ({ bodySize }: { readonly bodySize: number }): AmqpError.AmqpChannelError =>
-  channelError(
-    new AmqpError.ContentTooLarge({
-      replyCode: ReplyCode.contentTooLarge,
-      replyText: `a message of ${bodySize} bytes is larger than the connection's maxBodySize, and stays in its queue`,
-      method: "basic.deliver"
-    })
-  )
 
 export const sameQueue = (queue: string): AmqpError.InvalidArgument =>
   invalid(`to: must not be the queue that messages are moved from, ${JSON.stringify(queue)}`)
