@@ -82,6 +82,14 @@ export const take = (
     (found) => found._tag === "Some" ? found.value : assert.fail(`there is no message in ${queue}`)
   )
 
+/** Takes all ready messages out of a queue, and returns their texts in order. */
+export const drain = (queue: string) =>
+  Effect.gen(function*() {
+    const texts: Array<string> = []
+    for (let left = (yield* infoOf(queue)).messageCount; left > 0; left--) texts.push((yield* take(queue)).text)
+    return texts
+  })
+
 // -----------------------------------------------------------------------------
 // waiting
 // -----------------------------------------------------------------------------
