@@ -1,5 +1,5 @@
 /**
- * The replies of a broker to methods, letter by letter, whichever version it is.
+ * The exact replies of a broker to methods, for each version of RabbitMQ.
  */
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import { assert } from "@effect/vitest"
@@ -43,12 +43,12 @@ export const queueDeclared = "queue.declare-ok q 0 0"
 
 /** Asserts the reply to the last of some calls, and that those before it are not refused. */
 export const expectReply = async (expected: string | RegExp, ...steps: ReadonlyArray<Step>): Promise<void> => {
-  const answers = [...await conversations.answers(...steps)]
-  const answer = answers.pop() ?? ""
-  assert.deepStrictEqual(answers.filter((answer) => !/^\S+-ok|^routed$/.test(answer)), [])
+  const replies = [...await conversations.replies(...steps)]
+  const reply = replies.pop() ?? ""
+  assert.deepStrictEqual(replies.filter((reply) => !/^\S+-ok|^routed$/.test(reply)), [])
   const last = JSON.stringify(steps.at(-1), (_, value: unknown) => typeof value === "bigint" ? Number(value) : value)
-  if (typeof expected === "string") assert.strictEqual(answer, expected, last)
-  else assert.match(answer, expected, last)
+  if (typeof expected === "string") assert.strictEqual(reply, expected, last)
+  else assert.match(reply, expected, last)
 }
 
 /** A queue of this type. */

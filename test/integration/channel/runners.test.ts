@@ -321,7 +321,7 @@ describe("the channels of programs", () => {
         const queue = yield* declaredQueue()
         const [inner, published, outer] = yield* transaction(AmqpChannel.gen(function*() {
           yield* AmqpChannel.publish(hello, toQueue(queue))
-          // Ordinary effects, on channels of their own: they are not part of the transaction.
+          // Ordinary effects, each on another channel: they are not part of the transaction.
           const counts = [(yield* infoOf(queue)).messageCount]
           yield* fill(queue, hello, hello)
           counts.push((yield* infoOf(queue)).messageCount, yield* channelCount)

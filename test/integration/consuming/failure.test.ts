@@ -37,7 +37,7 @@ const deletedDelays = (queue: string, ...delays: ReadonlyArray<number>) =>
     )
   )
 
-/** Serves a queue with a publisher of its own, until the scope closes. */
+/** Serves a queue with a new publisher, until the scope closes. */
 const startServing = <E, R>(
   queue: string | AmqpQueue.AmqpQueue<"classic">,
   handler: AmqpConsumer.Handler<E, never>,

@@ -23,7 +23,7 @@ const acknowledging = (queue: string): Step => {
 const ofType = (type: string): Step => declareQueue("%q", { durable: true, arguments: { "x-queue-type": type } })
 
 const cases: ReadonlyArray<
-  readonly [what: string, steps: ReadonlyArray<Step>, answers: Readonly<Record<AmqpBroker.Version, string>>]
+  readonly [what: string, steps: ReadonlyArray<Step>, replies: Readonly<Record<AmqpBroker.Version, string>>]
 > = [
   ["an exchange of an unknown type", [declareExchange("%x", { type: "nonsense" })], {
     "3.10": "connection: 503 COMMAND_INVALID - unknown exchange type 'nonsense'",
@@ -76,11 +76,11 @@ describe.runIf(isEmbedded).each(["3.10", "4.0", "4.3"] as const)("the embedded b
     }
   })
 
-  it.each(cases)("replies to %s like that version", async (_, steps, answers) => {
+  it.each(cases)("replies to %s like that version", async (_, steps, replies) => {
     const broker = await startEmbeddedBroker({ version })
     const conversations = new Conversations(broker.url)
     try {
-      assert.strictEqual((await conversations.answers(...steps)).at(-1), answers[version])
+      assert.strictEqual((await conversations.replies(...steps)).at(-1), replies[version])
       await conversations.close()
     } finally {
       await broker.stop()

@@ -1,4 +1,4 @@
-/** The replies to queue.declare with right and wrong arguments. The embedded broker has to reply like RabbitMQ of the same version. */
+/** The replies to queue.declare with valid and invalid arguments. The embedded broker has to reply like RabbitMQ of the same version. */
 import { TypedField } from "@effect-amqp/core/protocol/fieldTable"
 import type { FieldTable, FieldValue } from "@effect-amqp/core/protocol/fieldTable"
 import { describe, it } from "@effect/vitest"

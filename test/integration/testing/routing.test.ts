@@ -41,10 +41,10 @@ const routed = async (
     publish("%x", routingKey, { headers }),
     ...bindings.map((_, index) => purgeQueue(`%q${index}`))
   ])
-  const answers = (await conversations.answers(...steps, ...published)).slice(steps.length)
+  const replies = (await conversations.replies(...steps, ...published)).slice(steps.length)
   return messages.map((_, index) => {
     const start = index * (bindings.length + 1) + 1
-    return bindings.flatMap((_, binding) => answers[start + binding] === "queue.purge-ok 1" ? [binding] : [])
+    return bindings.flatMap((_, binding) => replies[start + binding] === "queue.purge-ok 1" ? [binding] : [])
   })
 }
 

@@ -1,4 +1,4 @@
-/** What RabbitMQ 3.10, and so the embedded broker, does with right and wrong frames. */
+/** What RabbitMQ 3.10, and so the embedded broker, does with valid and invalid frames. */
 import { wire } from "../../fixtures/wire.ts"
 import {
   announced,

@@ -1,4 +1,4 @@
-/** What RabbitMQ 3.10, and so the embedded broker, does with right and wrong bytes in the handshake. */
+/** What RabbitMQ 3.10, and so the embedded broker, does with valid and invalid bytes in the handshake. */
 import { wire } from "../../fixtures/wire.ts"
 import {
   announced,

@@ -207,13 +207,13 @@ describe("a described queue", () => {
     connected(Effect.gen(function*() {
       const { options, queue: dead } = yield* deadLetters
       const queue = yield* declaredAs((name) => classic(name, { ...options, messageTtl: 0 }))
-      yield* fill(queue, message("nobody"))
+      yield* fill(queue, message("unconsumed"))
       yield* awaitMessages(dead, 1)
       const consumer = yield* AmqpConsumer.make(queue)
-      yield* fill(queue, message("somebody"))
+      yield* fill(queue, message("consumed"))
       const [delivery] = yield* Stream.runCollect(Stream.take(consumer.stream, 1))
-      assert.strictEqual(delivery.text, "somebody")
-      assert.deepStrictEqual(yield* drain(dead), ["nobody"])
+      assert.strictEqual(delivery.text, "consumed")
+      assert.deepStrictEqual(yield* drain(dead), ["unconsumed"])
     })))
 
   it.live("is deleted when it is unused for its expires time", () =>
