@@ -61,7 +61,7 @@ describe("the demo", () => {
       yield* eventually(administration().connectionsNamed("threads example"), (count) => count === 0)
     }))
 
-  it.live("uses an embedded broker, and says so, without AMQP_URL and without a local broker", () =>
+  it.live("uses an embedded broker, and reports it, without AMQP_URL and without a local broker", () =>
     Effect.gen(function*() {
       const { exitCode, stderr, stdout } = yield* demo(undefined, ["--import", "./test/support/noLocalBroker.mjs"])
       assert.strictEqual(stderr, "")
@@ -83,14 +83,14 @@ describe("the demo", () => {
       })
   )
 
-  it.live("prints in a line that the broker is unreachable, with a hint at AMQP_URL", () =>
+  it.live("prints in one line that the broker is unreachable, with a hint at AMQP_URL", () =>
     Effect.gen(function*() {
       const [problem, hint] = assertFailed(yield* demo("amqp://user:secret@127.0.0.1:1"))
       assert.include(problem, "Cannot reach the broker: 127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1")
       assert.include(hint, "AMQP_URL")
     }))
 
-  it.live("prints in a line that the broker refuses the password", () =>
+  it.live("prints in one line that the broker refuses the password", () =>
     Effect.gen(function*() {
       const url = new URL(brokerUrl)
       url.password = "secret"
@@ -99,7 +99,7 @@ describe("the demo", () => {
       assert.include(problem, "ACCESS_REFUSED")
     }))
 
-  it.live("prints in a line that the virtual host does not exist", () =>
+  it.live("prints in one line that the virtual host does not exist", () =>
     Effect.gen(function*() {
       const url = new URL(brokerUrl)
       url.pathname = "/nowhere"

@@ -296,7 +296,7 @@ describe("rabbitpy's failures", () => {
       assertReason(error, "ConnectionLost")
     }))
 
-  it.live.runIf(isAdministrable)("rabbitpy failure 6: the broker knows the client by its properties", () => {
+  it.live.runIf(isAdministrable)("rabbitpy failure 6: the broker receives the client's properties", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {

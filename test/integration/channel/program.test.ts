@@ -95,7 +95,7 @@ describe("a channel program", () => {
       yield* infoOf(queue)
     })))
 
-  it.live("can recover from its own failure and go on", () =>
+  it.live("can recover from its own failure and continue", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const program = AmqpChannel.fail({ _tag: "NotToday" } as const).pipe(

@@ -246,7 +246,7 @@ describe("a connection on Node.js", () => {
   )
 
   it.live.skipIf(tls !== undefined)(
-    "H4: fails with DialFailed for TLS to a plain port, and says so",
+    "H4: fails with DialFailed for TLS to a plain port, as the error reports",
     () =>
       Effect.gen(function*() {
         const { host, port } = broker

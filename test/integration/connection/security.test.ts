@@ -166,7 +166,7 @@ describe.runIf(isSecured)("a secured broker", () => {
       assertReason(yield* failureWith({ url: unsafe, tls: { dangerouslyAcceptAnyCertificate: false } }), "DialFailed")
     }))
 
-  it.live("S2: is refused under another host name than its certificate's, unless serverName names that", () =>
+  it.live("S2: is refused under a host name that its certificate lacks, unless serverName is set", () =>
     Effect.gen(function*() {
       const { message } = assertReason(yield* failureWith({ url: tlsUrl({}, { host: "127.0.0.1" }) }), "DialFailed")
       assert.include(message, "connect to a name the certificate is for")
@@ -177,7 +177,7 @@ describe.runIf(isSecured)("a secured broker", () => {
     }))
 
   for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
-    it.live(`S3: refuses a connection without a client certificate, and the error says so, with ${maxVersion}`, () =>
+    it.live(`S3: refuses a client without a certificate, as the error reports, with ${maxVersion}`, () =>
       Effect.gen(function*() {
         const url = tlsUrl({ certFile: undefined, keyFile: undefined })
         const error = yield* failureWith({ url, tls: { maxVersion } })
@@ -314,7 +314,7 @@ describe.runIf(hasOperator)("a broker", () => {
       }
     }))
 
-  it.live("H5: is refused by the client when it offers none of the client's mechanisms", () =>
+  it.live("H5: is refused by a client that supports none of its mechanisms", () =>
     Effect.gen(function*() {
       const error = yield* failureWith({ url: plainUrl(), mechanisms: [AmqpSasl.anonymous] })
       const reason = assertReason(error, "NoCommonMechanism")

@@ -315,7 +315,7 @@ describe("a consumer", () => {
       assert.deepStrictEqual(received.map(({ text }) => text), ["0"])
     })))
 
-  it.live("K7: dead-letters a message larger than maxBodySize, and goes on", () =>
+  it.live("K7: dead-letters a message larger than maxBodySize, and continues", () =>
     connected(
       Effect.gen(function*() {
         const dead = yield* declaredQueue()

@@ -80,7 +80,7 @@ describe("a consumer", () => {
       )
     })))
 
-  it.live("notes its queue and its tag on each delivery, also for a server-named queue", () =>
+  it.live("marks each delivery with its queue and its tag, also for a server-named queue", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const consumer = yield* AmqpConsumer.make([queue, AmqpQueue.serverNamed()], { consumerTag: "mine" })
@@ -93,7 +93,7 @@ describe("a consumer", () => {
       assert.match(consumer.queues[1], /^amq\.gen-/)
     })))
 
-  it.live("notes its queue and its tag with autoAck too, and a fetched message has no tag", () =>
+  it.live("marks deliveries with autoAck too, and a fetched message has no tag", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(1))
@@ -141,7 +141,7 @@ describe("a consumer", () => {
       assert.sameMembers(received.flat(), texts(3))
     })))
 
-  it.live("can be cancelled while another fiber waits for messages, and the program goes on", () =>
+  it.live("can be cancelled while another fiber waits for messages, and the program continues", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const consumer = yield* AmqpConsumer.make(queue)
@@ -218,7 +218,7 @@ describe("the prefetch of a consumer", () => {
       }))
   )
 
-  it.live("is refused when it is out of range, and the consumer goes on unchanged", () =>
+  it.live("is refused when it is out of range, and the consumer is unaffected", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const consumer = yield* AmqpConsumer.make(queue)

@@ -195,7 +195,7 @@ describe("a message of a stream", () => {
     ]
   for (const [kind, describeQueue] of kinds) {
     for (const [what, failure] of failures) {
-      it.live(`is skipped when its handler ${what}, and the connection goes on (${kind})`, () =>
+      it.live(`is skipped when its handler ${what}, and the connection stays open (${kind})`, () =>
         connected(Effect.gen(function*() {
           const name = yield* filledStream
           const handled: Array<string> = []

@@ -279,7 +279,7 @@ describe("serve with decoded values", () => {
     })
 
   it.live.each([undefined, "reject"] as const)(
-    "K7: dead-letters a message that cannot be decoded, and goes on, with the policy %s",
+    "K7: dead-letters a message that cannot be decoded, and continues, with the policy %s",
     (policy) =>
       connected(Effect.gen(function*() {
         const { letters, seen } = yield* serveOrders(policy)

@@ -38,7 +38,7 @@ describe("a consumer of a stream", () => {
   const first = (queue: string, offset: AmqpConsumer.StreamOffset, count: number) =>
     Effect.scoped(Effect.flatMap(AmqpConsumer.make(queue, { offset }), (consumer) => next(consumer, count)))
 
-  it.live("V8: starts at the oldest message, at an offset, at a time or an interval ago", () =>
+  it.live("V8: can start at the oldest message, at an offset, at a time or some time ago", () =>
     connected(Effect.gen(function*() {
       const queue = yield* filledStream
       assert.deepStrictEqual(yield* first(queue, "first", 10), texts(10))
@@ -87,7 +87,7 @@ describe("a consumer of a stream", () => {
       yield* failsWith(infoOf(queue.name), "NotFound")
     })))
 
-  it.live("V8: without acknowledgements or a prefetch is refused by the broker, when the stream is known by name only", () =>
+  it.live("V8: without acknowledgements or a prefetch is refused by the broker, when the stream is not described", () =>
     connected(Effect.gen(function*() {
       const queue = yield* filledStream
       const refusals = [

@@ -119,7 +119,7 @@ describe("a move", () => {
       assert.deepStrictEqual(yield* textsIn(to), [])
     })))
 
-  it.live("keeps all properties, but not the CC header", () =>
+  it.live("keeps all properties except the CC header", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(0)
       const copied = yield* declaredQueue()
@@ -338,7 +338,7 @@ describe("a move loses nothing:", () => {
       }
     })))
 
-  it.live("when its queue is deleted meanwhile, except the messages in it", () =>
+  it.live("when its queue is deleted meanwhile, except what is still in it", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(50)
       const filter = () => true

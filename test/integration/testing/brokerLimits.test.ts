@@ -54,7 +54,7 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
 
   const ofSize = (size: number) => AmqpMessage.make(new Uint8Array(size))
 
-  it.live("P8, V3: fails a publish over its size limit once, with the reply text, and accepts the next one", () =>
+  it.live("P8, V3: fails a publish over its size limit once, with its reply text, and accepts the next one", () =>
     onBroker(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publish } = yield* AmqpPublisher.make()

@@ -121,7 +121,7 @@ describe("amqplib", () => {
       })
     }).pipe(Effect.scoped))
 
-  it.live("receives requeued messages again, in order, and rejected ones not", () =>
+  it.live("receives requeued messages again, in order, but not rejected ones", () =>
     Effect.gen(function*() {
       const connection = yield* connected
       const queue = yield* queueOf(connection)

@@ -196,7 +196,7 @@ describe.runIf(isKnown)("a queue", () => {
     await expectReply(queueDeclared, exclusive, declareQueue("%q", { exclusive: true, durable: true }))
   })
 
-  it("can be deleted whether it exists or not, unless if-unused or if-empty forbids it", async () => {
+  it("can be deleted whether it exists or not, unless if-unused or if-empty prevents it", async () => {
     await expectReply("queue.delete-ok 0", deleteQueue("%q"))
     await expectReply("queue.delete-ok 1", q, publish("", "%q"), deleteQueue("%q"))
     await expectReply(

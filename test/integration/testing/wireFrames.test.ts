@@ -43,7 +43,7 @@ describeWireCases({
         "closed after 3 s"
       ]
     },
-    "that is too large ends the reading of frames, even of close-ok": {
+    "that is too large is the last one that the broker reads, even before close-ok": {
       in: "channel",
       tune: { frameMax: 4096 },
       send: [announced(1, 1, 5000), "answer", closeOk],
@@ -271,7 +271,7 @@ describeWireCases({
       send: [methodFrame(0, qos)],
       expected: channelError("unexpected method in connection state running", "60, 10")
     },
-    "close-ok without a close is refused with 504": {
+    "that is a close-ok without a close is refused with 504": {
       in: "running",
       send: [closeOk],
       expected: channelError("unexpected method in connection state running", "10, 51")
@@ -287,12 +287,12 @@ describeWireCases({
       send: [methodFrame(2, qos)],
       expected: closes("530 NOT_ALLOWED - number of channels opened (1) has reached the negotiated channel_max (1)")
     },
-    "access.request is granted": {
+    "that is access.request is accepted": {
       in: "channel",
       send: [frame(1, 1, wire(`001e 000a 05 "/data" 1d`))],
       expected: ["1: access.request-ok 1", "open"]
     },
-    "access.request that is truncated is refused with 501": {
+    "that is a truncated access.request is refused with 501": {
       in: "channel",
       send: [frame(1, 1, wire("001e 000a 05 00"))],
       expected: frameError("cannot decode <<5,0>>", "30, 10")
