@@ -106,7 +106,7 @@ describe("a retry", () => {
         assert.deepInclude(received, { ...properties, headers: received.headers })
         assert.deepInclude(received.headers, properties.headers)
       }
-      // Only the death by which it came back this time.
+      // Only the latest death, by which it came back.
       assert.lengthOf(seen[2].properties.headers?.["x-death"] as ReadonlyArray<unknown>, 1)
       yield* awaitMessages(queue, 0)
     })))

@@ -151,7 +151,7 @@ describe.runIf(isKnown)("an exchange", () => {
       unbindExchange("%a", "%y", "2"),
       isThere("%a")
     )
-    // It was never a source, only a destination.
+    // It was never the source of a binding.
     await expectReply(exchangeDeclared, a, y, unbindExchange("%a", "%y"), isThere("%a"))
     await expectReply(exchangeDeclared, y, a, bindExchange("%y", "%a"), unbindExchange("%y", "%a"), isThere("%a"))
     await expectReply(exchangeDeclared, y, a, bindExchange("%y", "%a"), deleteExchange("%y"), isThere("%a"))
