@@ -7,9 +7,9 @@ import { command } from "../support/command.ts"
 import { root, start } from "../support/process.ts"
 import { withVirtualHost } from "../support/vhost.ts"
 
-// What a person sees who runs `npm start`: the build, then the example in a process of its own.
+// What `npm start` shows: the build, then the example in its own process.
 
-/** Runs the example against a broker, to its end. */
+/** Runs the example against a broker until it exits. */
 const demo = (url: string | undefined, nodeOptions: ReadonlyArray<string> = []) =>
   Effect.gen(function*() {
     const { ended, kill } = start([...nodeOptions, "examples/threads.ts"], { AMQP_URL: url, NO_COLOR: "1" })
@@ -17,8 +17,8 @@ const demo = (url: string | undefined, nodeOptions: ReadonlyArray<string> = []) 
     return yield* Effect.promise(() => ended)
   })
 
-/** Asserts that the example failed with few lines that a person can read, without a password and without a stack. */
-const failed = ({ exitCode, stderr, stdout }: { exitCode: number | null; stderr: string; stdout: string }) => {
+/** Asserts that the example failed with a few readable lines, without a password and without a stack. */
+const assertFailed = ({ exitCode, stderr, stdout }: { exitCode: number | null; stderr: string; stdout: string }) => {
   assert.strictEqual(exitCode, 1)
   assert.strictEqual(stdout, "")
   assert.notInclude(stderr, "secret")
@@ -33,7 +33,7 @@ describe("the demo", () => {
 
   beforeAll(() => command(path.join(root, "node_modules", ".bin", "tsc"), ["-b", "tsconfig.build.json"], { cwd: root }))
 
-  it.live("shows who opens which channel, how far they are and how long it took, and ends by itself", () =>
+  it.live("prints each channel, its progress and the total time, and exits by itself", () =>
     Effect.gen(function*() {
       const { exitCode, lingered, stderr, stdout } = yield* demo(url())
       assert.strictEqual(stderr, "")
@@ -61,7 +61,7 @@ describe("the demo", () => {
       yield* eventually(administration().connectionsNamed("threads example"), (count) => count === 0)
     }))
 
-  it.live("runs on an embedded broker, and says so, when nothing names one and there is none on this machine", () =>
+  it.live("uses an embedded broker, and reports it, without AMQP_URL and without a local broker", () =>
     Effect.gen(function*() {
       const { exitCode, stderr, stdout } = yield* demo(undefined, ["--import", "./test/support/noLocalBroker.mjs"])
       assert.strictEqual(stderr, "")
@@ -74,7 +74,7 @@ describe("the demo", () => {
   const isAtStandardPort = new URL(brokerUrl).host === "127.0.0.1:5672"
 
   it.live.runIf(onRabbitMQ("the standard port of this machine") && isAtStandardPort)(
-    "runs on the broker of this machine when nothing names one",
+    "uses the local broker without AMQP_URL",
     () =>
       Effect.gen(function*() {
         const { exitCode, stdout } = yield* demo(undefined)
@@ -83,38 +83,38 @@ describe("the demo", () => {
       })
   )
 
-  it.live("says in a line that there is no broker, and which URL it takes", () =>
+  it.live("prints in one line that the broker is unreachable, with a hint at AMQP_URL", () =>
     Effect.gen(function*() {
-      const [problem, hint] = failed(yield* demo("amqp://user:secret@127.0.0.1:1"))
+      const [problem, hint] = assertFailed(yield* demo("amqp://user:secret@127.0.0.1:1"))
       assert.include(problem, "Cannot reach the broker: 127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1")
       assert.include(hint, "AMQP_URL")
     }))
 
-  it.live("says in a line that the broker does not take the password", () =>
+  it.live("prints in one line that the broker refuses the password", () =>
     Effect.gen(function*() {
       const url = new URL(brokerUrl)
       url.password = "secret"
-      const [problem] = failed(yield* demo(url.href))
+      const [problem] = assertFailed(yield* demo(url.href))
       assert.include(problem, "The broker refused the credentials of user")
       assert.include(problem, "ACCESS_REFUSED")
     }))
 
-  it.live("says in a line that there is no such virtual host", () =>
+  it.live("prints in one line that the virtual host does not exist", () =>
     Effect.gen(function*() {
       const url = new URL(brokerUrl)
       url.pathname = "/nowhere"
-      const [problem] = failed(yield* demo(url.href))
+      const [problem] = assertFailed(yield* demo(url.href))
       assert.include(problem, "The broker refused virtual host \"nowhere\"")
     }))
 
   it.live.each([
     ["without a colon", "amqp//user:secret@127.0.0.1", "it has to begin with amqp:// or amqps://"],
-    ["with a port that is none", "amqp://user:secret@127.0.0.1:56d2", "the port is a number from 1 to 65535"],
+    ["with an invalid port", "amqp://user:secret@127.0.0.1:56d2", "the port is a number from 1 to 65535"],
     ["with a # in the password", "amqp://user:secret#secret@127.0.0.1", "%23"],
-    ["with a parameter that is misspelt", "amqp://user:secret@127.0.0.1/?heartbeet=5", "heartbeet"]
-  ])("says what is wrong with a URL %s", ([, url, what]) =>
+    ["with a misspelt parameter", "amqp://user:secret@127.0.0.1/?heartbeet=5", "heartbeet"]
+  ])("prints what is wrong with a URL %s", ([, url, what]) =>
     Effect.gen(function*() {
-      const [problem] = failed(yield* demo(url))
+      const [problem] = assertFailed(yield* demo(url))
       assert.include(problem, "The AMQP URI is not valid")
       assert.include(problem, what)
     }))

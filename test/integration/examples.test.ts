@@ -8,11 +8,11 @@ import { command } from "../support/command.ts"
 import { root, start } from "../support/process.ts"
 import { withVirtualHost } from "../support/vhost.ts"
 
-// What a person sees who runs an example, in a process of its own. For `examples/threads.ts` see the tests of the demo.
+// What the examples print, each in its own process. For `examples/threads.ts` see the tests of the demo.
 
 const url = withVirtualHost()
 
-/** Runs an example to its end, which has to be a good one, and answers the lines that it printed. */
+/** Runs an example, which must succeed, and returns the lines that it printed. */
 const linesOf = Effect.fnUntraced(function*(example: string) {
   const { ended, kill } = start([`examples/${example}`], { AMQP_URL: url(), NO_COLOR: "1" })
   yield* Effect.addFinalizer(() => Effect.sync(kill))
@@ -23,7 +23,7 @@ const linesOf = Effect.fnUntraced(function*(example: string) {
   return stdout.trimEnd().split("\n")
 })
 
-/** Asserts that nothing has these names any more. */
+/** Asserts that these queues and exchanges no longer exist. */
 const assertGone = ({ exchanges = [], queues }: {
   readonly exchanges?: ReadonlyArray<string>
   readonly queues: ReadonlyArray<string>
@@ -38,7 +38,7 @@ const assertGone = ({ exchanges = [], queues }: {
     { url: url() }
   )
 
-/** The lines that match, each as what the groups of the pattern hold. */
+/** The groups of the pattern for each line that matches. */
 const found = (lines: ReadonlyArray<string>, pattern: RegExp): ReadonlyArray<ReadonlyArray<string>> =>
   lines.flatMap((line) => {
     const match = pattern.exec(line)
@@ -48,7 +48,7 @@ const found = (lines: ReadonlyArray<string>, pattern: RegExp): ReadonlyArray<Rea
 const numbers = (matches: ReadonlyArray<ReadonlyArray<string>>): ReadonlyArray<number> =>
   matches.map(([number]) => Number(number)).toSorted((a, b) => a - b)
 
-describe("the examples", () => {
+describe("the example", () => {
   beforeAll(() => command(path.join(root, "node_modules", ".bin", "tsc"), ["-b", "tsconfig.build.json"], { cwd: root }))
 
   it.live("workQueue shares the jobs, dead-letters those that fail twice, and lets a worker finish its job", () =>
@@ -57,7 +57,7 @@ describe("the examples", () => {
       assert.deepStrictEqual(numbers(found(lines, /finished job (\d+)$/)), [1, 2, 3, 5, 6, 7, 9, 10])
       assert.deepStrictEqual(numbers(found(lines, /failed at job (\d+), which is tried again$/)), [4, 8])
       assert.deepStrictEqual(numbers(found(lines, /gives job (\d+) up$/)), [4, 8])
-      // With a prefetch of 1 nobody gets all of them.
+      // With a prefetch of 1 no worker gets all of them.
       assert.isAbove(new Set(found(lines, /^(Ada|Bob|Cyd): /).flat()).size, 1)
       const stop = lines.indexOf("main: stops the workers, one of which is at job 10")
       assert.isAbove(stop, 0)
@@ -70,7 +70,7 @@ describe("the examples", () => {
       yield* assertGone({ exchanges: ["example.work.failed"], queues: ["example.work.failed", "example.work.jobs"] })
     }))
 
-  it.live("pubSub gives each subscriber what its pattern asks for", () =>
+  it.live("pubSub delivers to each subscriber what its pattern matches", () =>
     Effect.gen(function*() {
       const lines = yield* linesOf("pubSub.ts")
       const reads = found(lines, /^(.*): reads (.*) from queue (amq\.gen-.*)$/)
@@ -93,7 +93,7 @@ describe("the examples", () => {
       yield* assertGone({ exchanges: ["example.pubsub.news"], queues: reads.map(([, , queue]) => queue) })
     }))
 
-  it.live("requestReply answers each request, and says at once when nobody serves", () =>
+  it.live("requestReply replies to each request, and fails at once without a server", () =>
     Effect.gen(function*() {
       const lines = yield* linesOf("requestReply.ts")
       assert.includeMembers(lines, [
@@ -130,7 +130,7 @@ describe("the examples", () => {
       yield* assertGone({ queues: ["example.transaction.inbox", "example.transaction.archive"] })
     }))
 
-  it.live("batchJob publishes and reads everything", () =>
+  it.live("batchJob publishes and reads all messages", () =>
     Effect.gen(function*() {
       const [published, read, ...rest] = yield* linesOf("batchJob.ts")
       assert.match(published, /^published 20000 readings, all confirmed, in \d+\.\d\d s$/)

@@ -1,6 +1,5 @@
 /**
- * What rabbitpy 3.0.2 promises, and what it fails at, on a broker. Where only a peer that misbehaves can show it, the test is
- * among the simulations.
+ * What rabbitpy 3.0.2 tests, and where it fails, on a broker. Failures that need a misbehaving broker are among the simulations.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
@@ -51,7 +50,7 @@ describe("rabbitpy's tests", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 5)
     })))
 
-  it.live("rabbitpy: properties come back as they were", () =>
+  it.live("rabbitpy: properties arrive unchanged", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const properties = {
@@ -64,7 +63,7 @@ describe("rabbitpy's tests", () => {
       assert.deepInclude((yield* take(queue)).properties, properties)
     })))
 
-  it.live("rabbitpy: a consumer that takes one message and breaks off does not consume any more", () =>
+  it.live("rabbitpy: a consumer that stops after one message consumes no more", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(5))
@@ -76,7 +75,7 @@ describe("rabbitpy's tests", () => {
       assert.strictEqual((yield* infoOf(queue)).consumerCount, 0)
     })))
 
-  it.live("rabbitpy: a consumer that another fiber stops has had all ten messages, and its loop ends", () =>
+  it.live("rabbitpy: a consumer cancelled by another fiber has received all ten messages, and its loop ends", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { cancel, stream } = yield* AmqpConsumer.make(queue)
@@ -95,7 +94,7 @@ describe("rabbitpy's tests", () => {
       assert.strictEqual((yield* infoOf(queue)).consumerCount, 0)
     })))
 
-  it.live("rabbitpy: a consumer has the tag of one's choice", () =>
+  it.live("rabbitpy: a consumer has the given consumer tag", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const consumer = yield* fork(Stream.runDrain(AmqpConsumer.stream(queue, { consumerTag: "rabbitpy-1" })))
@@ -105,7 +104,7 @@ describe("rabbitpy's tests", () => {
       assert.include(error, { _tag: "AmqpConsumerCancelled", consumerTag: "rabbitpy-1" })
     })))
 
-  it.live("rabbitpy: a message that is rejected with requeue comes again, as redelivered", () =>
+  it.live("rabbitpy: a message rejected with requeue is redelivered", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, hello)
@@ -115,13 +114,13 @@ describe("rabbitpy's tests", () => {
       assert.deepStrictEqual(yield* get(AmqpDelivery.ack), Option.some(true))
     })))
 
-  it.live("rabbitpy: a queue without a name has one of the broker's making", () =>
+  it.live("rabbitpy: a queue without a name is named by the broker", () =>
     connected(Effect.gen(function*() {
       assert.match((yield* run(AmqpQueue.declare(AmqpQueue.serverNamed()))).name, /^amq\.gen-/)
     })))
 
   it.live.each([AmqpExchange.direct, AmqpExchange.fanout, AmqpExchange.headers, AmqpExchange.topic])(
-    "rabbitpy: an exchange of each type that was made in one shot is there",
+    "rabbitpy: an exchange of each type exists after a one-shot declare",
     (describe) =>
       Effect.gen(function*() {
         const exchange = describe(uniqueName("exchange"))
@@ -132,14 +131,14 @@ describe("rabbitpy's tests", () => {
       })
   )
 
-  it.live("rabbitpy: an empty name is refused before anything is connected", () =>
+  it.live("rabbitpy: an empty name is refused before connecting", () =>
     Effect.forEach([
       OneShot.get("amqp://127.0.0.1:1", ""),
       OneShot.deleteQueue("amqp://127.0.0.1:1", ""),
       OneShot.deleteExchange("amqp://127.0.0.1:1", "")
     ], (operation) => failsWith(operation, "InvalidArgument")))
 
-  it.live("rabbitpy: what was deleted is not found", () =>
+  it.live("rabbitpy: a deleted queue or exchange is not found", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const exchange = yield* declaredExchange(AmqpExchange.topic)
@@ -149,21 +148,21 @@ describe("rabbitpy's tests", () => {
       yield* failsWith(run(AmqpExchange.declarePassive(exchange)), "NotFound")
     })))
 
-  it.live("rabbitpy: a get on an empty queue has none", () =>
+  it.live("rabbitpy: a get from an empty queue returns none", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       assert.isTrue(Option.isNone(yield* run(AmqpQueue.getAutoAck(queue))))
       assert.isTrue(Option.isNone(yield* run(AmqpQueue.get(queue, () => Effect.die("there is none")))))
     })))
 
-  it.live("rabbitpy: a confirmed mandatory publish to an exchange that is not there fails with NotFound, without a hang", () =>
+  it.live("rabbitpy: a confirmed mandatory publish to a missing exchange fails promptly with NotFound", () =>
     connected(Effect.gen(function*() {
       const { publish } = yield* AmqpPublisher.make()
       const failing = publish(hello, { exchange: uniqueName("exchange"), routingKey: "", mandatory: true })
       assertReason((yield* failsWith(failing, "OutcomeUnknown")).cause, "NotFound")
     })))
 
-  it.live("rabbitpy: a login that is denied is told as such, without a deadlock", () =>
+  it.live("rabbitpy: a denied login fails promptly with AuthenticationFailed", () =>
     Effect.gen(function*() {
       const url = new URL(brokerUrl)
       url.password = "wrong"
@@ -172,7 +171,7 @@ describe("rabbitpy's tests", () => {
       assertReason(error, "AuthenticationFailed")
     }))
 
-  it.live.runIf(isAdministrable)("rabbitpy: channels have numbers of their own, which are used again", () => {
+  it.live.runIf(isAdministrable)("rabbitpy: each channel has its own number, which is reused", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {
@@ -186,7 +185,7 @@ describe("rabbitpy's tests", () => {
     )
   })
 
-  it.live("rabbitpy: a message that is nacked without requeue is gone", () =>
+  it.live("rabbitpy: a message nacked without requeue is removed", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, hello)
@@ -197,7 +196,7 @@ describe("rabbitpy's tests", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 0)
     })))
 
-  it.live("rabbitpy: a queue of five messages is empty when it is purged", () =>
+  it.live("rabbitpy: a queue of five messages is empty after a purge", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(5))
@@ -205,7 +204,7 @@ describe("rabbitpy's tests", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 0)
     })))
 
-  it.live("rabbitpy: a message of 300,000 bytes comes back through many frames", () =>
+  it.live("rabbitpy: a message of 300,000 bytes arrives in many frames", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const body = crypto.getRandomValues(new Uint8Array(60_000))
@@ -214,7 +213,7 @@ describe("rabbitpy's tests", () => {
       assert.deepStrictEqual((yield* take(queue)).body, large)
     })))
 
-  it.live("rabbitpy: what a transaction publishes is there when it is committed, and is not when it is rolled back", () =>
+  it.live("rabbitpy: a transaction's messages arrive when it is committed, and not when it is rolled back", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const publish = AmqpChannel.publish(hello, toQueue(queue))
@@ -226,14 +225,14 @@ describe("rabbitpy's tests", () => {
 })
 
 describe("rabbitpy's failures", () => {
-  it.live("rabbitpy failure 1: an idle connection, publisher and consumer take no time of the processor", () =>
+  it.live("rabbitpy failure 1: an idle connection, publisher and consumer use no CPU time", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* AmqpPublisher.make()
       yield* fork(Stream.runDrain(AmqpConsumer.stream(queue)))
       yield* awaitConsumers(queue, 1)
       const before = process.cpuUsage()
-      // This is the time that is measured.
+      // The measured time.
       yield* Effect.sleep("500 millis")
       const { system, user } = process.cpuUsage(before)
       assert.isBelow(system + user, 250_000, "microseconds of 500,000")
@@ -258,7 +257,7 @@ describe("rabbitpy's failures", () => {
       }
     })))
 
-  it.live("rabbitpy failure 4: after the broker closed a channel everything on it fails at once, and another goes on", () =>
+  it.live("rabbitpy failure 4: after the broker closes a channel, each operation on it fails at once, and other channels work", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const missing = uniqueName("queue")
@@ -279,13 +278,13 @@ describe("rabbitpy's failures", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 1)
     })))
 
-  it.live("rabbitpy failure 5: a connection with a consumer that runs can be closed", () =>
+  it.live("rabbitpy failure 5: a connection with a running consumer can be closed", () =>
     Effect.gen(function*() {
       const queue = AmqpQueue.classic(uniqueName("queue"), { exclusive: true })
       const consumer = yield* connected(Effect.gen(function*() {
         yield* run(AmqpQueue.declare(queue))
         yield* fill(queue.name, ...numbered(10))
-        // It outlives the connection.
+        // Detached, so that it outlives the connection.
         const consumer = yield* Effect.forkDetach(
           Stream.runForEach(AmqpConsumer.stream(queue.name, { prefetch: 3 }), () => Effect.void)
         )
@@ -297,7 +296,7 @@ describe("rabbitpy's failures", () => {
       assertReason(error, "ConnectionLost")
     }))
 
-  it.live.runIf(isAdministrable)("rabbitpy failure 6: the broker knows the client by its properties", () => {
+  it.live.runIf(isAdministrable)("rabbitpy failure 6: the broker receives the client's properties", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {
@@ -307,7 +306,7 @@ describe("rabbitpy's failures", () => {
     )
   })
 
-  it.live("rabbitpy failure 7: a body is cut into frames that with their overhead are as large as was negotiated", () =>
+  it.live("rabbitpy failure 7: body frames with their overhead do not exceed the negotiated frame size", () =>
     connected(
       Effect.gen(function*() {
         const queue = yield* declaredQueue()
@@ -319,7 +318,7 @@ describe("rabbitpy's failures", () => {
       { frameMax: 8192 }
     ))
 
-  it.live("rabbitpy failure 9: each tag comes with its own body, in order, whatever else goes on", () =>
+  it.live("rabbitpy failure 9: each delivery tag comes with its own body, in order, during other requests", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const count = 1000
@@ -339,7 +338,7 @@ describe("rabbitpy's failures", () => {
       assert.deepStrictEqual(received, texts(count).map((text, index) => [index + 1, text] as const))
     })))
 
-  it.live("rabbitpy failure 11: two consumers on one channel have each its own messages", () =>
+  it.live("rabbitpy failure 11: two consumers on one channel each receive their own messages", () =>
     connected(Effect.gen(function*() {
       const queues = [yield* declaredQueue(), yield* declaredQueue()]
       // Consumers of one stream share a channel.

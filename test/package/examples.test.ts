@@ -7,22 +7,22 @@ import type { CodeBlock } from "../support/codeBlocks.ts"
 import { compile } from "../support/compile.ts"
 import type { Diagnostic } from "../support/compile.ts"
 
-// Every example that a reader can copy is compiled, as one program in strict mode.
+// All examples that a reader can copy are compiled as one program in strict mode.
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const documents = ["README.md", "docs/**/*.md", "packages/*/README.md", "packages/*/src/**/*.ts"]
 
 const fileOf = ({ document, line }: CodeBlock) => `${document}/${line}.ts`
 
-/** The compiler's words with the places in the document: `README.md:12:3 - error TS2345: …`. */
+/** The compiler's message with the position in the document: `README.md:12:3 - error TS2345: …`. */
 const inDocument = ({ document }: CodeBlock, { column, line, message }: Diagnostic) =>
   `${document}:${line}:${column} - ${message}`
 
-/** The compiler's words as it prints them of a file that holds the block only. */
+/** The compiler's message as printed for a file with the block only. */
 const inExample = (block: CodeBlock, { column, line, message }: Diagnostic) =>
   `example.ts(${line - block.line},${column}): ${message}`
 
-/** Fails for a block that does not do what its document says. */
+/** Fails for a block that does not compile, or not with the error that its document shows. */
 const check = (block: CodeBlock, diagnostics: ReadonlyArray<Diagnostic>) => {
   const own = diagnostics.filter(({ file }) => file === fileOf(block))
   if (block.expectedError === undefined) {
@@ -46,7 +46,7 @@ describe("the examples in the documentation", () => {
     diagnostics = await compileBlocks("examples", blocks)
   })
 
-  it("are in the README and in the modules", () => {
+  it("are found in the README and in the modules", () => {
     const found = blocks.map(({ document }) => document)
     assert.includeMembers(found, ["README.md", "packages/core/src/AmqpChannel.ts", "packages/node/src/NodeAmqp.ts"])
   })
@@ -99,7 +99,7 @@ describe("a broken example", () => {
     )
   })
 
-  it("fails when it uses what a package keeps to itself", async () => {
+  it("fails when it imports an internal module", async () => {
     const failure = await failures("guide.md", [
       "```ts",
       "import \"@effect-amqp/core/internal/connection/session\"",
@@ -108,7 +108,7 @@ describe("a broken example", () => {
     assert.match(failure.join(), /guide\.md:2:8 - error TS\d+: Cannot find module/)
   })
 
-  it("fails when it should show an error and has none, or another", async () => {
+  it("fails when it lacks its expected error, or has another one", async () => {
     const fails = (code: string, error: string) =>
       failures("guide.md", ["```ts expect-error", code, "```", "", "It says:", "", "```text", error, "```"])
     const error = "example.ts(1,7): error TS2322: Type 'string' is not assignable to type 'number'."
@@ -117,7 +117,7 @@ describe("a broken example", () => {
     assert.match((await fails("const wrong: number = true", error)).join(), /guide\.md:1 shows another error/)
   })
 
-  it("fails when its error is not shown, or its fence says something unknown", () => {
+  it("fails when its error is not shown, or its fence has an unknown flag", () => {
     assert.throws(
       () => codeBlocksIn("guide.md", "```ts expect-error\n```\n"),
       /guide\.md:1: a block with an error needs/

@@ -7,7 +7,7 @@ import type { Diagnostic } from "../support/compile.ts"
 
 const packages = fileURLToPath(new URL("../../packages", import.meta.url))
 
-/** What users can import: what the `exports` of the packages open. */
+/** What users can import, according to the `exports` of the packages. */
 const specifiers = ["core", "node"].flatMap((name) => {
   const { exports } = JSON.parse(fs.readFileSync(path.join(packages, name, "package.json"), "utf8"))
   const files = fs.readdirSync(path.join(packages, name, "src")).map((file) => file.replace(/\.ts$/, ""))
@@ -18,7 +18,7 @@ const specifiers = ["core", "node"].flatMap((name) => {
   })
 })
 
-/** What modules share with each other, until it has modules of its own. */
+/** Internal exports that public modules still share with each other. */
 const isKnown = /'(serveAs|encodeProperties|decodeProperties)'/
 
 describe("a public module", () => {
@@ -35,7 +35,7 @@ describe("a public module", () => {
     diagnostics = await compile("exports", Object.fromEntries(files))
   }, 120_000)
 
-  it("is each that the packages have", () => {
+  it("is found for each export of the packages", () => {
     assert.includeMembers(specifiers, [
       "@effect-amqp/core",
       "@effect-amqp/core/AmqpConsumer",
@@ -46,7 +46,7 @@ describe("a public module", () => {
     ])
   })
 
-  it.for(specifiers)("%s declares all that it exports", (specifier) => {
+  it.for(specifiers)("declares all that it exports: %s", (specifier) => {
     const undeclared = diagnostics.filter(({ file }) => file === fileOf(specifier)).map(({ message }) => message)
     assert.deepStrictEqual(undeclared.filter((message) => !isKnown.test(message)), [])
   })

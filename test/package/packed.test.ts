@@ -6,8 +6,8 @@ import { fileURLToPath } from "node:url"
 import { afterAll } from "vitest"
 import { command } from "../support/command.ts"
 
-// What is published is what these tests see: both packages built, packed and unpacked where a user's project would
-// have them, next to nothing but what they ask for.
+// These tests use what is published: both packages built, packed and unpacked as in a user's project, with only their peer
+// dependencies.
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 const project = fs.mkdtempSync(path.join(os.tmpdir(), "effect-amqp-packed-"))
@@ -30,7 +30,7 @@ interface Packed {
   readonly files: ReadonlyArray<{ readonly path: string }>
 }
 
-/** Runs a program in the user's project and answers what it printed. */
+/** Runs a program in the user's project, and returns its output. */
 const run = (program: string): Promise<string> => {
   const file = path.join(project, `program-${crypto.randomUUID()}.mjs`)
   fs.writeFileSync(file, program)
@@ -45,7 +45,7 @@ describe("the published packages", () => {
     fs.writeFileSync(path.join(project, "package.json"), JSON.stringify({ private: true, type: "module" }))
     files["core"] = await pack("core")
     files["node"] = await pack("node")
-    // The peers come from this repository: a link resolves their own dependencies there, without a registry.
+    // The peers are links into this repository, which resolve their dependencies there without a registry.
     fs.mkdirSync(path.join(project, "node_modules", "@effect"))
     for (const peer of ["effect", "@effect/platform-node"]) {
       fs.symlinkSync(path.join(root, "node_modules", peer), path.join(project, "node_modules", peer), "dir")
@@ -61,7 +61,7 @@ describe("the published packages", () => {
     assert.strictEqual(output.trim(), "imported")
   })
 
-  it("have a broker that a program can publish to and look into", async () => {
+  it("have an embedded broker that a program can publish to and inspect", async () => {
     const output = await run(`import { AmqpChannel, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
       import { AmqpBroker } from "@effect-amqp/core/testing"
       import * as Effect from "effect/Effect"
@@ -94,14 +94,14 @@ describe("the published packages", () => {
     "@effect-amqp/node/internal/dial",
     "@effect-amqp/node/%69nternal/dial"
   ])(
-    "keep %s to themselves",
+    "do not export %s",
     async (specifier) => {
       const output = await run(`await import("${specifier}").catch((error) => console.log(error.code))`)
       assert.match(output.trim(), /^(ERR_PACKAGE_PATH_NOT_EXPORTED|ERR_INVALID_MODULE_SPECIFIER)$/)
     }
   )
 
-  it("declare their types completely, in declarations that a strict project can check", async () => {
+  it("have complete type declarations that a strict project can check", async () => {
     const program = path.join(project, "program.ts")
     fs.writeFileSync(
       program,
@@ -128,7 +128,7 @@ describe("the published packages", () => {
     )
   })
 
-  it("hold their sources, their build and a description, and nothing else", () => {
+  it("contain their sources, their build and a description, and nothing else", () => {
     for (const name of ["core", "node"]) {
       for (const file of files[name]) assert.match(file, /^(package\.json|README\.md|LICENSE|dist\/.+|src\/.+\.ts)$/)
       assert.includeMembers([...files[name]], ["package.json", "dist/index.js", "dist/index.d.ts", "src/index.ts"])

@@ -1,9 +1,9 @@
 /**
- * What tests do to a broker, and learn of it, by other ways than AMQP.
+ * What tests do to a broker, and read from it, by other means than AMQP.
  */
 import type * as Effect from "effect/Effect"
 
-/** A queue or an exchange as the broker keeps it. What does not apply is absent. */
+/** A queue or an exchange as the broker stores it. Properties that do not apply are absent. */
 export interface DeclaredEntity {
   readonly type: string
   readonly durable: boolean
@@ -13,44 +13,44 @@ export interface DeclaredEntity {
   readonly arguments: Readonly<Record<string, unknown>>
 }
 
-/** A channel as the broker keeps it. */
+/** A channel as the broker lists it. */
 export interface OpenChannel {
   readonly number: number
   readonly mode: "plain" | "confirm" | "transaction"
 }
 
 /**
- * A broker and what its operator can do. Connections are found by the unique names that tests give them.
+ * A broker and the operations of its operator. Connections are found by the unique names that tests give them.
  *
  * RabbitMQ is administered by `rabbitmqctl`: each call starts a virtual machine and takes about a second.
  */
 export interface Administration {
-  /** A complete URL with the credentials of a user who may do everything. */
+  /** A complete URL with the credentials of a user with all permissions. */
   readonly url: string
 
-  /** Adds a virtual host in which the user of `url` may do everything. */
+  /** Adds a virtual host in which the user of `url` has all permissions. */
   readonly addVirtualHost: (name: string) => Effect.Effect<void>
-  /** Deletes a virtual host with all that is in it. */
+  /** Deletes a virtual host with everything in it. */
   readonly deleteVirtualHost: (name: string) => Effect.Effect<void>
-  /** Adds a user to the virtual host of `url`, who may do everything there, or nothing but read. */
+  /** Adds a user to the virtual host of `url`, with all permissions or only that to read. */
   readonly addUser: (name: string, password: string, may: "everything" | "read") => Effect.Effect<void>
   readonly deleteUser: (name: string) => Effect.Effect<void>
 
-  /** What is there of these names in the virtual host of `url`, queues and exchanges alike. */
+  /** The existing queues and exchanges with these names in the virtual host of `url`. */
   readonly entities: (names: ReadonlyArray<string>) => Effect.Effect<Readonly<Record<string, DeclaredEntity>>>
 
   /** How many connections have this name. */
   readonly connectionsNamed: (connectionName: string) => Effect.Effect<number>
-  /** What the client says of itself, in the broker's way of printing it. */
+  /** The client properties of a connection, as the broker prints them. */
   readonly clientPropertiesOf: (connectionName: string) => Effect.Effect<string>
-  /** The channels that a connection has open, in the order of their numbers. */
+  /** The open channels of a connection, by number. */
   readonly channelsOf: (connectionName: string) => Effect.Effect<ReadonlyArray<OpenChannel>>
-  /** Closes a connection as an operator does, who gives a reason. */
+  /** Closes a connection as an operator does, with a reason. */
   readonly closeConnection: (connectionName: string, reason: string) => Effect.Effect<void>
-  /** Has a connection's socket close without a word. */
+  /** Closes a connection's socket without connection.close. */
   readonly cutConnection: (connectionName: string) => Effect.Effect<void>
 
-  /** Has the whole broker run out of memory, so it must be one of the test's own. */
+  /** Puts the whole broker out of memory, so it must be private to the test. */
   readonly exhaustMemory: Effect.Effect<void>
   readonly freeMemory: Effect.Effect<void>
 }

@@ -1,8 +1,8 @@
 /**
  * The client and the broker that the integration tests run against.
  *
- * Tests run at the same time on a broker that may be the user's own: what they make has a name of its own, and goes at the end
- * of their scope.
+ * Tests run concurrently on a broker that may be the user's: what they declare has a unique name, and is deleted at the end of
+ * their scope.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import type * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
@@ -32,7 +32,7 @@ type Connection = AmqpConnection.AmqpConnection
 export const connection = (options: Partial<NodeAmqp.Options> = {}) =>
   NodeAmqp.layer({ url: brokerUrl, connectionName: "effect-amqp test", ...options })
 
-/** Runs a test with a connection of its own, which closes after the test's scope. */
+/** Runs a test with its own connection, which closes after the test's scope. */
 export const connected = <A, E, R>(body: Effect.Effect<A, E, R>, options?: Partial<NodeAmqp.Options>) =>
   Effect.provide(Effect.scoped(body), connection(options))
 
@@ -40,7 +40,7 @@ export const connected = <A, E, R>(body: Effect.Effect<A, E, R>, options?: Parti
 // queues and exchanges
 // -----------------------------------------------------------------------------
 
-/** A name for a queue. Whatever has it at the end of the scope is deleted. */
+/** A name for a queue, which is deleted at the end of the scope. */
 export const queueName: Effect.Effect<string, never, Connection | Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => uniqueName("queue")),
   (name) => Effect.orDie(AmqpChannel.run(AmqpQueue.delete(name)))
@@ -52,7 +52,7 @@ export const declaredQueue = (
 ): Effect.Effect<string, AmqpChannelError, Connection | Scope.Scope> =>
   Effect.tap(queueName, (name) => AmqpChannel.run(AmqpQueue.declare(AmqpQueue.classic(name, options))))
 
-/** A name for an exchange. Whatever has it at the end of the scope is deleted. */
+/** A name for an exchange, which is deleted at the end of the scope. */
 export const exchangeName: Effect.Effect<string, never, Connection | Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => uniqueName("exchange")),
   (name) => Effect.orDie(AmqpChannel.run(AmqpExchange.delete(name)))
@@ -64,16 +64,16 @@ export const declaredExchange = (
 ): Effect.Effect<string, AmqpChannelError, Connection | Scope.Scope> =>
   Effect.tap(exchangeName, (name) => AmqpChannel.run(AmqpExchange.declare(make(name))))
 
-/** Where a publish goes that is for one queue. */
+/** The route to a queue, by the default exchange. */
 export const toQueue = (queue: string): AmqpChannel.PublishOptions => ({ exchange: "", routingKey: queue })
 
-/** Has messages in a queue: the broker has confirmed them. */
+/** Publishes messages to a queue, until the broker has confirmed them. */
 export const fill = (queue: string, ...messages: ReadonlyArray<AmqpMessage>) =>
   AmqpChannel.confirmed(
     AmqpChannel.forEach(messages, (message) => AmqpChannel.publish(message, toQueue(queue)))
   )
 
-/** Takes a message that must be there out of a queue. */
+/** Takes a message out of a queue, and fails the test if the queue is empty. */
 export const take = (
   queue: string
 ): Effect.Effect<ReceivedMessage, AmqpChannelError, Connection> =>
@@ -82,40 +82,48 @@ export const take = (
     (found) => found._tag === "Some" ? found.value : assert.fail(`there is no message in ${queue}`)
   )
 
+/** Takes all ready messages out of a queue, and returns their texts in order. */
+export const drain = (queue: string) =>
+  Effect.gen(function*() {
+    const texts: Array<string> = []
+    for (let left = (yield* infoOf(queue)).messageCount; left > 0; left--) texts.push((yield* take(queue)).text)
+    return texts
+  })
+
 // -----------------------------------------------------------------------------
 // waiting
 // -----------------------------------------------------------------------------
 
-/** Asks again and again until the answer is right, and fails the test when it is not so in time. */
+/** Repeats an effect until its result is right, and fails the test after 10 seconds. */
 export const eventually = <A, E, R>(
-  ask: Effect.Effect<A, E, R>,
-  isRight: (answer: A) => boolean
+  self: Effect.Effect<A, E, R>,
+  isRight: (result: A) => boolean
 ): Effect.Effect<A, E, R> =>
   Effect.gen(function*() {
     const deadline = Date.now() + 10_000
     for (;;) {
-      const answer = yield* ask
-      if (isRight(answer)) return answer
-      if (Date.now() > deadline) return assert.fail(`the answer stays ${inspect(answer)}`)
+      const result = yield* self
+      if (isRight(result)) return result
+      if (Date.now() > deadline) return assert.fail(`the result is still ${inspect(result)}`)
       yield* Effect.sleep("10 millis")
     }
   })
 
-/** What the broker says of a queue. */
+/** The counts of a queue. */
 export const infoOf = (queue: string) => AmqpChannel.run(AmqpQueue.declarePassive(queue))
 
-/** Waits until a queue has so many messages that are ready. */
+/** Waits until a queue has this number of ready messages. */
 export const awaitMessages = (queue: string, count: number) =>
   eventually(infoOf(queue), ({ messageCount }) => messageCount === count)
 
-/** Waits until a queue has so many consumers. */
+/** Waits until a queue has this number of consumers. */
 export const awaitConsumers = (queue: string, count: number) =>
   eventually(infoOf(queue), ({ consumerCount }) => consumerCount === count)
 
-/** Runs a part of a test while it goes on. */
+/** Runs an effect in the background of a test. */
 export const fork = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkChild(self, { startImmediately: true })
 
-/** What a fiber fails with, within a time that a test can wait. */
+/** The error of a fiber, which must fail. */
 export const failureOf = <A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<E> =>
   Effect.catch(
     Effect.flip(Fiber.join(fiber)),
@@ -130,7 +138,7 @@ type ReasonOf<E> = E extends { readonly reason: infer Reason extends { readonly 
 
 type ReasonNamed<E, Tag> = Extract<ReasonOf<E>, { readonly _tag: Tag }>
 
-/** Asserts what an error's reason is, and answers the reason. */
+/** Asserts the tag of an error's reason, and returns the reason. */
 export const assertReason = <E extends { readonly _tag: string }, Tag extends ReasonOf<E>["_tag"]>(
   error: E,
   tag: Tag
@@ -138,11 +146,11 @@ export const assertReason = <E extends { readonly _tag: string }, Tag extends Re
   const reason: unknown = "reason" in error ? error.reason : undefined
   const actual = typeof reason === "object" && reason !== null && "_tag" in reason ? reason._tag : error._tag
   assert.strictEqual(actual, tag, inspect(error))
-  // The tag was compared, so this is the reason it names.
+  // The tag was compared, so the reason has this type.
   return reason as ReasonNamed<E, Tag>
 }
 
-/** Asserts that an effect fails with this reason, and answers the reason. */
+/** Asserts that an effect fails with this reason, and returns the reason. */
 export const failsWith = <A, E extends { readonly _tag: string }, R, Tag extends ReasonOf<E>["_tag"]>(
   self: Effect.Effect<A, E, R>,
   tag: Tag

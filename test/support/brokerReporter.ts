@@ -1,12 +1,12 @@
 /**
- * Says at the end of a run how many of the integration tests ran on which broker, and in which files there are more of them on
- * RabbitMQ. Why these need it is said there, by `onRabbitMQ`.
+ * Prints at the end of a run how many integration tests ran on which broker, and which files have tests that need RabbitMQ. The
+ * arguments of `onRabbitMQ` in those files tell why.
  */
 import * as path from "node:path"
 import type { ProvidedContext } from "vitest"
 import type { Reporter, TestModule } from "vitest/node"
 
-/** How many tests of a file ran. */
+/** The number of tests of a file that ran. */
 const ranIn = (module: TestModule): number =>
   [...module.children.allTests()].filter((test) => ["passed", "failed"].includes(test.result().state)).length
 

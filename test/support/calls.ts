@@ -1,10 +1,10 @@
-/** Methods with their usual arguments, and who sends them. */
+/** Methods with their usual arguments, and the connection that sends them. */
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import type * as Methods from "@effect-amqp/core/protocol/methods.generated"
 import type { Call } from "./rawConnection.ts"
 
-/** A call of the one connection of a test, or of the other. */
+/** A call on the first connection of a test, or on the other one. */
 export interface Step extends Call {
   readonly byOther?: boolean
 }
@@ -96,5 +96,5 @@ export const consume = (queue: string, options: Options<Methods.BasicConsume> = 
   }
 })
 
-/** The same call by the other connection. */
+/** The same call on the other connection. */
 export const byOther = (step: Step): Step => ({ ...step, byOther: true })

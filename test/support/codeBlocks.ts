@@ -1,19 +1,19 @@
 /**
  * The `ts` blocks of Markdown, also in the comments of TypeScript, as files for the compiler.
  *
- * Each block is a module of its own. Its text stands in its file at the same line and column as in the document, so what the
- * compiler says of the one is true of the other.
+ * Each block is a module. Its text has the same lines and columns in its file as in the document, so the compiler's messages apply
+ * to both.
  *
- * A block whose fence says `ts expect-error` is there to show an error. The fence that follows it holds what the compiler
- * prints, with the file called `example.ts` and lines counted from the first of the block.
+ * A block whose fence is `ts expect-error` shows an error. The fence that follows it holds what the compiler prints, with the file
+ * name `example.ts` and lines counted from the first of the block.
  */
 export interface CodeBlock {
   readonly document: string
   /** The line of the fence, from 1. */
   readonly line: number
-  /** A text for the compiler. */
+  /** The source for the compiler. */
   readonly text: string
-  /** What the document says that the compiler prints, or `undefined` when it should print nothing. */
+  /** The compiler output that the document shows, or `undefined` when there should be none. */
   readonly expectedError: string | undefined
 }
 
@@ -23,7 +23,7 @@ interface Fence {
   readonly text: string
 }
 
-// In a comment a fence follows a star. The text between two fences has the indentation of the first.
+// In a comment a fence follows a star. The lines between two fences have the indentation of the first.
 const fencePattern = /^(?<indentation>\s*(?:\* )?)```(?<info>.*)$/
 
 const fencesIn = (document: string, text: string): ReadonlyArray<Fence> => {

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process"
 import type { AdministrableBroker } from "./provided.ts"
 
-/** Runs a program to its end and answers what it printed; fails with what it complained about. */
+/** Runs a program until it exits, and returns its output. Fails with its error output. */
 export const command = (
   program: string,
   args: ReadonlyArray<string>,
@@ -20,7 +20,7 @@ export const command = (
     )
   })
 
-/** `rabbitmqctl` for a node of the caller's choice. */
+/** Runs `rabbitmqctl` for a node. */
 export const rabbitmqctlFor = (
   node: Pick<AdministrableBroker, "nodename" | "env">,
   ...args: ReadonlyArray<string>

@@ -3,12 +3,12 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 
-/** What the compiler has to say about a place in a file. */
+/** A message of the compiler about a position in a file. */
 export interface Diagnostic {
   readonly file: string
   readonly line: number
   readonly column: number
-  /** As printed after the place: `error TS2345: …`, with the lines that explain it. */
+  /** As printed after the position: `error TS2345: …`, with the lines that explain it. */
   readonly message: string
 }
 
@@ -18,14 +18,14 @@ const tsconfig = {
   extends: path.join(root, "tsconfig.program.json"),
   compilerOptions: {
     incremental: false,
-    // An example defines things for the reader to use.
+    // An example may define what only its reader uses.
     noUnusedLocals: false
   },
   include: ["**/*.ts"],
   references: ["core", "node"].map((name) => ({ path: path.join(root, "packages", name) }))
 }
 
-/** Runs the compiler and answers what it printed, whether it liked the program or not. */
+/** Runs the compiler and returns its output, whether the program compiles or not. */
 const runCompiler = (folder: string): Promise<string> =>
   new Promise((resolve, reject) => {
     execFile(
@@ -33,16 +33,16 @@ const runCompiler = (folder: string): Promise<string> =>
       ["--build", ".", "--pretty", "false"],
       { cwd: folder, maxBuffer: 64 * 1024 * 1024 },
       (error, stdout, stderr) => {
-        const isOver = error === null || typeof error.code === "number"
-        if (isOver && stderr === "") resolve(stdout)
+        const hasRun = error === null || typeof error.code === "number"
+        if (hasRun && stderr === "") resolve(stdout)
         else reject(new Error(`tsc failed: ${stderr}`, { cause: error }))
       }
     )
   })
 
 /**
- * Compiles a user's files as one strict program, in a folder of its own below `.build`. It knows the packages by their
- * published names and by what their `exports` open, and builds them if need be. The names of files are relative.
+ * Compiles a user's files as one strict program, in its own folder in `.build`. It resolves the packages by their published
+ * names and `exports`, and builds them if needed. File names are relative.
  */
 export const compile = async (
   name: string,
@@ -56,10 +56,10 @@ export const compile = async (
     fs.writeFileSync(target, text)
   }
   const output = await runCompiler(folder)
-  // A diagnostic goes on for as many lines as are indented.
+  // A diagnostic continues on indented lines.
   return output.split(/\n(?! )/).filter((text) => text !== "").map((text) => {
     const [, file, line, column, message] = /^(\S.*?)\((\d+),(\d+)\): (error [^]*)$/.exec(text) ?? []
-    // Something about the options or the packages, and not about the files.
+    // An error in the options or the packages, not in the files.
     if (!Object.hasOwn(files, file)) throw new Error(text)
     return { file, line: Number(line), column: Number(column), message: message.trimEnd() }
   })

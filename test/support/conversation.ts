@@ -1,20 +1,20 @@
-/** Two connections to a broker that make calls, with names that each conversation has for itself. */
+/** Calls on two connections to a broker, with unique names in each conversation. */
 import type { AmqpBroker } from "@effect-amqp/core/testing"
 import { versions } from "@effect-amqp/core/testing/internal/common/rules"
 import { deleteExchange, deleteQueue } from "./calls.ts"
 import type { Step } from "./calls.ts"
 import { RawConnection } from "./rawConnection.ts"
 
-/** The names of one conversation: `%` stands for what makes them its own. */
+/** The names of one conversation: `%` stands for its unique prefix. */
 class Names {
   private readonly prefix = `effect-amqp-test-${crypto.randomUUID()}-`
   readonly used = new Set<string>()
 
   step(step: Step): Step {
-    return this.replaced(step) as Step // the same with other texts
+    return this.replaced(step) as Step // the same step with other strings
   }
 
-  /** A text of the broker's in the words of the test. */
+  /** A text of the broker with the names of the test. */
   in(text: string): string {
     return text.replaceAll(this.prefix, "")
   }
@@ -42,13 +42,13 @@ export class Conversations {
     this.url = url
   }
 
-  /** The answers to calls one after the other. What they made is deleted after that. */
-  async answers(...steps: ReadonlyArray<Step>): Promise<ReadonlyArray<string>> {
+  /** Makes calls one by one, and returns the replies. What they declared is deleted afterwards. */
+  async replies(...steps: ReadonlyArray<Step>): Promise<ReadonlyArray<string>> {
     const names = new Names()
-    const answers: Array<string> = []
+    const replies: Array<string> = []
     try {
-      for (const step of steps) answers.push(names.in(await (await this.connection(step)).call(names.step(step))))
-      return answers
+      for (const step of steps) replies.push(names.in(await (await this.connection(step)).call(names.step(step))))
+      return replies
     } finally {
       for (const name of names.used) await this.delete(name)
       for (const connection of this.connections.values()) if (connection.isOpen) await connection.renewChannel()
@@ -62,7 +62,7 @@ export class Conversations {
   private async delete(name: string): Promise<void> {
     for (const byOther of [false, true]) {
       const connection = await this.connection({ byOther })
-      // The queue is locked if it is exclusive to the other connection, and refused are names of the broker's own.
+      // Fails if the queue is exclusive to the other connection, or the name is reserved.
       await connection.call(deleteQueue(name))
       await connection.call(deleteExchange(name))
     }
@@ -79,8 +79,8 @@ export class Conversations {
 }
 
 /**
- * Which RabbitMQ it is whose answers can be expected to the letter, also if the embedded broker is that: `undefined` for one that these
- * tests don't know, and for one that is reached with TLS.
+ * The version of RabbitMQ at a URL, or that of the embedded broker, whose exact replies the tests know. `undefined` for other
+ * versions and with TLS.
  */
 export const versionAt = async (url: string): Promise<AmqpBroker.Version | undefined> => {
   if (!url.startsWith("amqp:")) return undefined

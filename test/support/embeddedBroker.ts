@@ -9,7 +9,7 @@ import * as Scope from "effect/Scope"
 import { inspect } from "node:util"
 import type { Administration } from "./administration.ts"
 
-/** An embedded broker that listens on a port of this machine, and how to end it. */
+/** An embedded broker that listens on a port of this machine. */
 export interface EmbeddedBroker extends Administration {
   readonly stop: () => Promise<void>
 }

@@ -1,5 +1,5 @@
 /**
- * What a program can get hold of: one value of each kind, while everything is in use.
+ * All that a program can hold: one value of each kind, while everything is in use.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
@@ -32,7 +32,7 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Stream from "effect/Stream"
 
-/** Classes of which a program must never have an instance: with one it could use a channel or a socket that is another's. */
+/** Classes of which a program must never reach an instance: it could use a channel or a socket of another program. */
 export const internals: ReadonlyArray<abstract new(...args: ReadonlyArray<never>) => object> = [
   Acknowledgements,
   Broker,
@@ -51,7 +51,7 @@ export const internals: ReadonlyArray<abstract new(...args: ReadonlyArray<never>
   Subscription
 ]
 
-/** Uses a queue of this name in every way, and answers what a program has in its hands while it does. */
+/** Uses a queue of this name in every way, and returns what a program holds meanwhile. */
 export const everything = Effect.fnUntraced(function*(name: string) {
   const fork = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkScoped(self, { startImmediately: true })
   const connection = yield* AmqpConnection.AmqpConnection
@@ -67,7 +67,7 @@ export const everything = Effect.fnUntraced(function*(name: string) {
   yield* publisher.publishAll([message, message, message], route)
   yield* observed.publish(message, route)
 
-  // Consumers: with a handle, as a stream, with a handler; a message that is fetched.
+  // Consumers: with a handle, as a stream, with a handler.
   const consumer = yield* AmqpConsumer.make(queue, { prefetch: 2 })
   const [delivery] = yield* Stream.runCollect(Stream.take(consumer.stream, 1))
   const consuming = yield* fork(Stream.runDrain(consumer.stream))
@@ -81,11 +81,11 @@ export const everything = Effect.fnUntraced(function*(name: string) {
     )
   )
 
-  // Requests that are answered and that are not.
+  // An RPC call that waits for its reply.
   const client = yield* AmqpRpc.makeClient()
   const calling = yield* fork(client.call(message, route))
 
-  // A program that runs: what its steps see.
+  // Running programs, and what their steps can see.
   const seen = yield* Deferred.make<unknown>()
   const program = AmqpChannel.gen(function*() {
     yield* AmqpChannel.publish(message, route)

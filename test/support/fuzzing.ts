@@ -1,8 +1,8 @@
 /**
- * Streams of frames that are nearly right, for fuzzing: well-formed frames, golden ones and generated ones, with some faults.
+ * Streams of nearly valid frames, for fuzzing: golden and generated frames with some faults.
  *
- * Faults are values, so that a run follows from its seed alone and a failure is shrunk to the faults that it takes. Their
- * positions are any numbers, and count modulo what is there.
+ * Faults are values, so that a run depends on its seed alone, and a failure can be shrunk to the faults that cause it. Their
+ * positions are arbitrary numbers, taken modulo the length.
  */
 import { encodeProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import { heartbeatFrame } from "@effect-amqp/core/protocol/frames"
@@ -14,8 +14,7 @@ import { wire } from "../fixtures/wire.ts"
 import { anyMethod, basicProperties, bytes, concat, integer, oneOf, written } from "../unit/protocol/support.ts"
 
 /**
- * How a fuzz test is run: this often and with the seed 1, unless `npm run fuzz` says otherwise. Then it has
- * all the time there is, and otherwise what a busy machine takes.
+ * The options of a fuzz test: by default this number of runs with the seed 1. `npm run fuzz` sets both, and removes the timeout.
  */
 export const fuzzOptions = (runs: number) => {
   const { FUZZ_RUNS, FUZZ_SEED } = process.env
@@ -38,7 +37,7 @@ const tagged = <const Tag extends string, const Fields extends Record<string, Ar
 // tables
 // -----------------------------------------------------------------------------
 
-/** The field types of a fixed size, with that: their values may be any bytes. */
+/** The field types of a fixed size, and their sizes: any bytes are a value. */
 const fixedFields = Object.entries({
   b: 1,
   B: 1,
@@ -92,7 +91,7 @@ const fieldOfDepth = (depth: number): Arbitrary.Arbitrary<Uint8Array> =>
       )
     )
 
-/** A table in a table or an array, and so on, around the limit of depth. */
+/** Nested tables and arrays, around the limit of depth. */
 const deepTable = Arbitrary.map(
   Arbitrary.all([flatField, Arbitrary.array(anyOf("F", "A"), { minLength: 20, maxLength: 40 })]),
   ([field, letters]) => {
@@ -104,14 +103,14 @@ const deepTable = Arbitrary.map(
   }
 )
 
-/** Encoded tables of all field types, with any bytes for their values. */
+/** Encoded tables of all field types, with arbitrary bytes as values. */
 export const encodedTable: Arbitrary.Arbitrary<Uint8Array> = oneOf(tableOf(fieldOfDepth(2)), deepTable)
 
 // -----------------------------------------------------------------------------
 // frames
 // -----------------------------------------------------------------------------
 
-/** The bytes of a frame of any type, whole and with its end. */
+/** The bytes of a complete frame of any type. */
 export const frame = (type: number, channel: number, payload: Uint8Array): Uint8Array =>
   written((writer) => {
     writer.octet(type)
@@ -120,10 +119,10 @@ export const frame = (type: number, channel: number, payload: Uint8Array): Uint8
     writer.octet(206)
   })
 
-/** Those that a client has in use, and others. */
+/** Channel numbers that a client uses, and others. */
 const channel = oneOf(integer(0, 15), integer(0, 15), integer(0, 15), Arbitrary.Constant(65535))
 
-/** A method and, if it is one with content, its header and its body in pieces, of which some bytes may be missing. */
+/** A method and, if it has content, its header and its body in pieces, of which some bytes may be missing. */
 const methodFrames = (
   channel: number,
   method: Method,
@@ -186,7 +185,7 @@ const emptyReplies = [
   "tx.commit-ok"
 ] as const
 
-/** What a broker may say of itself, or in answer to something, with values that could be right. */
+/** Methods that a broker may send, with plausible values. */
 const plausibleMethod: Arbitrary.Arbitrary<Method> = oneOf<Method>(
   ...emptyReplies.map((tag) => tagged(tag, {})),
   tagged("channel.flow", { active: flag }),
@@ -211,7 +210,7 @@ const plausibleMethod: Arbitrary.Arbitrary<Method> = oneOf<Method>(
   tagged("queue.declare-ok", { queue: anyOf("q"), messageCount: integer(0, 9), consumerCount: integer(0, 9) })
 )
 
-/** As above, of the methods with content. */
+/** The same for methods with content. */
 const plausibleContent: Arbitrary.Arbitrary<Method> = oneOf<Method>(
   tagged("basic.deliver", { consumerTag, deliveryTag, redelivered: flag, exchange: name, routingKey: name }),
   tagged("basic.get-ok", {
@@ -224,16 +223,16 @@ const plausibleContent: Arbitrary.Arbitrary<Method> = oneOf<Method>(
   tagged("basic.return", { replyCode: anyOf(312), replyText: name, exchange: name, routingKey: name })
 )
 
-/** A method whose only text is as long as can be, and no UTF-8. */
+/** A method whose only string has the maximum length and is not UTF-8. */
 const longestText = Arbitrary.map(
   Arbitrary.all([channel, anyOf("000a003c", "003c001e", "003c0015", "003c001f")]),
   ([channel, ids]) => [
-    // The length, as many bytes, and flags.
+    // The length, that many bytes, and flags.
     frame(1, channel, concat([wire(ids), new Uint8Array(256).fill(255), Uint8Array.of(0)]))
   ]
 )
 
-/** Some frames that belong together, well-formed but for what is in them. */
+/** Frames that belong together, well-formed except for their payloads. */
 export const someFrames: Arbitrary.Arbitrary<ReadonlyArray<Uint8Array>> = oneOf(
   contentOf(anyMethod),
   contentOf(plausibleMethod),
@@ -251,7 +250,7 @@ export const someFrames: Arbitrary.Arbitrary<ReadonlyArray<Uint8Array>> = oneOf(
 
 const anywhere = integer(0, 0xffffffff)
 
-/** What a field that holds a size, a count or a type does not expect. */
+/** Extreme values for a size, a count or a type. */
 const extremes = [0, 1, 2, 7, 8, 255, 4096, 65535, 131064, 131065, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1]
 
 const bigEndian = (size: number, value: number): Uint8Array =>
@@ -263,7 +262,7 @@ const fieldOf: Record<"type" | "channel" | "size", readonly [at: number, size: n
   size: [3, 4]
 }
 
-/** What happens to the frames of a stream. */
+/** A fault in the frames of a stream. */
 export type FrameFault =
   | { readonly _tag: "Drop"; readonly frame: number }
   | { readonly _tag: "Duplicate"; readonly frame: number }
@@ -272,7 +271,7 @@ export type FrameFault =
   | { readonly _tag: "Field"; readonly frame: number; readonly field: keyof typeof fieldOf; readonly value: number }
   | { readonly _tag: "End"; readonly frame: number; readonly value: number }
 
-/** What happens to the bytes of a stream. A `Splice` to what comes later cuts out, to what came before it repeats. */
+/** A fault in the bytes of a stream. A `Splice` to a later position removes bytes, to an earlier one it repeats them. */
 export type ByteFault =
   | { readonly _tag: "Flip"; readonly at: number; readonly bit: number }
   | { readonly _tag: "Overwrite"; readonly at: number; readonly bytes: Uint8Array }
@@ -280,7 +279,7 @@ export type ByteFault =
   | { readonly _tag: "Splice"; readonly at: number; readonly to: number }
   | { readonly _tag: "Cut"; readonly at: number }
 
-/** Those of frames come first, then those of bytes; each in their order. */
+/** Faults in frames are applied first, then those in bytes, each in order. */
 export interface Faults {
   readonly frames: ReadonlyArray<FrameFault>
   readonly bytes: ReadonlyArray<ByteFault>
@@ -304,7 +303,7 @@ const patch = oneOf(
   ...[2, 4, 8].map((size) => Arbitrary.map(anyOf(...extremes), (value) => bigEndian(size, value)))
 )
 
-/** Arbitrary faults of bytes. */
+/** Arbitrary faults in bytes. */
 export const byteFault: Arbitrary.Arbitrary<ByteFault> = oneOf<ByteFault>(
   tagged("Flip", { at: anywhere, bit: integer(0, 7) }),
   tagged("Overwrite", { at: anywhere, bytes: patch }),
@@ -313,7 +312,7 @@ export const byteFault: Arbitrary.Arbitrary<ByteFault> = oneOf<ByteFault>(
   tagged("Cut", { at: anywhere })
 )
 
-/** Arbitrary faults: none, or some of each kind. */
+/** Arbitrary faults: none, or several of each kind. */
 export const faults: Arbitrary.Arbitrary<Faults> = Arbitrary.all({
   frames: Arbitrary.array(frameFault, { maxLength: 3 }),
   bytes: Arbitrary.array(byteFault, { maxLength: 3 })
@@ -371,13 +370,13 @@ export const withByteFault = (stream: Uint8Array, fault: ByteFault): Uint8Array 
 export const withFaults = (frames: ReadonlyArray<Uint8Array>, faults: Faults): Uint8Array =>
   faults.bytes.reduce(withByteFault, concat(faults.frames.reduce(withFrameFault, frames)))
 
-/** Streams of any frames with faults in them; some have none. */
+/** Streams of arbitrary frames with faults, or with none. */
 export const faultyStream: Arbitrary.Arbitrary<Uint8Array> = Arbitrary.map(
   Arbitrary.all([Arbitrary.array(someFrames, { minLength: 1, maxLength: 6 }), faults]),
   ([frames, faults]) => withFaults(frames.flat(), faults)
 )
 
-/** A stream in chunks of these sizes, over and over. */
+/** A stream in chunks of these sizes, repeated. */
 export const chunksOf = (stream: Uint8Array, sizes: ReadonlyArray<number>): ReadonlyArray<Uint8Array> => {
   const chunks: Array<Uint8Array> = []
   for (let at = 0; at < stream.length;) {

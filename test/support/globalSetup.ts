@@ -6,8 +6,8 @@ import { probe } from "./probe.ts"
 import type { AdministrableBroker } from "./provided.ts"
 
 /**
- * Finds the RabbitMQ that the integration tests run against, in this order: the one that `AMQP_URL` names, one on the
- * standard port of this machine, or a private one started for this run and stopped after it.
+ * Finds the RabbitMQ for the integration tests, in this order: the one that `AMQP_URL` names, one on the standard port of this
+ * machine, or a private one that is started for this run and stopped after it.
  */
 
 const localUrl = "amqp://guest:guest@127.0.0.1:5672"
@@ -15,7 +15,7 @@ const localUrl = "amqp://guest:guest@127.0.0.1:5672"
 const isLoopback = (hostname: string): boolean =>
   hostname === "localhost" || hostname === "[::1]" || (net.isIPv4(hostname) && hostname.startsWith("127."))
 
-/** The default node of this machine, when `rabbitmqctl` reaches it and it is the one that listens at `url`. */
+/** The default node of this machine, if `rabbitmqctl` reaches it and it listens at `url`. */
 const administrationOf = async (url: string): Promise<AdministrableBroker | undefined> => {
   const { hostname, port, protocol } = new URL(url)
   if (!isLoopback(hostname)) return undefined
@@ -23,7 +23,7 @@ const administrationOf = async (url: string): Promise<AdministrableBroker | unde
   const listeningPort = Number(port) || (protocol === "amqps:" ? 5671 : 5672)
   try {
     const status: unknown = JSON.parse(await rabbitmqctlFor(node, "status", "--formatter", "json"))
-    const { listeners } = status as { readonly listeners: ReadonlyArray<{ readonly port: number }> } // rabbitmqctl's word
+    const { listeners } = status as { readonly listeners: ReadonlyArray<{ readonly port: number }> } // as rabbitmqctl prints it
     return listeners.some((listener) => listener.port === listeningPort) ? { url, ...node } : undefined
   } catch {
     return undefined
@@ -35,9 +35,9 @@ const withoutPassword = (url: string): string => {
   return `${protocol}//${hostname}${port === "" ? "" : `:${port}`}${pathname === "/" ? "" : pathname}`
 }
 
-const howToGetOne = `The integration tests need a RabbitMQ, and there is none:
+const howToGetOne = `The integration tests need a RabbitMQ, but found none:
   - AMQP_URL is not set,
-  - nothing that accepts guest/guest answers AMQP at 127.0.0.1:5672,
+  - no broker that accepts guest/guest listens at 127.0.0.1:5672,
   - there is no rabbitmq-server on the PATH to start.
 Set AMQP_URL=amqp://user:password@host:port, or install RabbitMQ (Debian: apt install rabbitmq-server;
 macOS: brew install rabbitmq), or run one: docker run --rm -p 127.0.0.1:5672:5672 rabbitmq`
@@ -78,10 +78,10 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide("administrableBroker", administered)
 
   const administration = administered === undefined
-    ? "; no rabbitmqctl, tests that administer a broker are left out"
+    ? "; no rabbitmqctl, so tests that administer a broker are skipped"
     : administered.url === main.url
     ? ""
-    : `; ${withoutPassword(administered.url)} started to be administered`
+    : `; ${withoutPassword(administered.url)} started for administration`
   console.log(`RabbitMQ ${main.version}: ${withoutPassword(main.url)}, ${main.origin}${administration}`)
 
   return async () => started?.stop()

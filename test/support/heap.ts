@@ -1,21 +1,21 @@
 /**
- * What is alive in this process, whether anything that a program can reach leads to it or not.
+ * The live objects of this process, whether a program can reach them or not.
  */
 import * as inspector from "node:inspector"
 
-/** All objects that are alive with this prototype in their chain, after a garbage collection. */
+/** All live objects with this prototype in their chain, after a garbage collection. */
 export const instancesOf = (
   constructor: { readonly prototype: object; readonly name: string }
 ): ReadonlyArray<object> => {
   const session = new inspector.Session()
   session.connect()
   const slot = `instances of ${constructor.name} ${crypto.randomUUID()}`
-  // A session in the same thread answers each call before it returns. Its objects are handed over by way of the global object.
+  // A session in the same thread replies before `post` returns. Objects are passed through the global object.
   const post = (method: string, parameters: object): { readonly [name: string]: { readonly objectId: string } } => {
     let answer: { readonly [name: string]: { readonly objectId: string } } = {}
     session.post(method, parameters, (error: Error | null, result?: object) => {
       if (error !== null) throw error
-      // The protocol of V8's inspector says what is in which answer.
+      // As defined by the protocol of V8's inspector.
       answer = result as typeof answer
     })
     return answer
@@ -36,7 +36,7 @@ export const instancesOf = (
   }
 }
 
-/** The memory of all buffers that have a view, also what the view does not show. */
+/** The buffers of all views, including bytes outside the views. */
 export const buffers = (): ReadonlyArray<ArrayBufferLike> => [
   ...new Set(
     instancesOf(Object.getPrototypeOf(Uint8Array)).filter((each) => ArrayBuffer.isView(each)).map(({ buffer }) =>

@@ -1,9 +1,8 @@
 /**
- * The side of a broker in a conversation that goes well, frame by frame.
+ * The replies of a correct broker, frame by frame.
  *
- * Each consumer and each `basic.get` is sent messages, a publish is confirmed, one to the exchange `nowhere` comes back first,
- * and a request is answered. Nothing is kept of what was published: what this is for is that the client goes through
- * all that it does.
+ * Each consumer and each `basic.get` receives messages, a publish is confirmed, one to the exchange `nowhere` is returned first,
+ * and an RPC request gets a reply. Published messages are not stored: the purpose is that the client uses all its code.
  */
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { BasicDeliver, BasicGetOk, BasicReturn, ServerMethod } from "@effect-amqp/core/protocol/methods.generated"
@@ -12,7 +11,7 @@ import type { Received } from "./scriptedPeer.ts"
 
 type Frames = ReadonlyArray<Uint8Array>
 
-/** How many messages a consumer is sent. */
+/** The number of messages that a consumer receives. */
 export const messagesPerConsumer = 3
 
 const none: Frames = []
@@ -114,7 +113,7 @@ class ServerChannel {
 export class HonestBroker {
   private readonly channels = new Map<number, ServerChannel>()
 
-  /** What the broker says to a method of the client; often nothing. */
+  /** The broker's reply to a method of the client, which may be empty. */
   answer(received: Received): Frames {
     const { channel: number, method } = received
     if (number === 0) return answerConnection(method._tag)

@@ -1,2 +1,2 @@
-/** A name that nothing else has. */
+/** A unique name. */
 export const uniqueName = (what: string): string => `effect-amqp-test-${what}-${crypto.randomUUID()}`

@@ -8,16 +8,16 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { probe } from "./probe.ts"
 import type { AdministrableBroker } from "./provided.ts"
 
-/** A RabbitMQ that this run started, and how to end it. */
+/** A RabbitMQ that this run has started. */
 export interface PrivateBroker extends AdministrableBroker {
   readonly version: string
-  /** Where it listens with TLS; 0 when it has no certificate. */
+  /** Its port with TLS; 0 without a certificate. */
   readonly tlsPort: number
   readonly stop: () => Promise<void>
 }
 
 export interface PrivateBrokerOptions {
-  /** What it listens with TLS with, in PEM format. Clients have to present a certificate of this authority. */
+  /** Its certificates for TLS, in PEM format. Clients must present a certificate of this authority. */
   readonly tls?: { readonly ca: string; readonly cert: string; readonly key: string } | undefined
   readonly plugins?: ReadonlyArray<string> | undefined
   /** More lines for its `rabbitmq.conf`. */
@@ -26,12 +26,12 @@ export interface PrivateBrokerOptions {
   readonly advancedConfig?: string | undefined
 }
 
-/** How many this process has started: each needs a name of its own. */
+/** The number of brokers that this process has started: each needs a unique name. */
 let count = 0
 
 /**
- * Debian's commands on the PATH are wrappers that insist on a user `rabbitmq` and on the system's folders. The scripts
- * behind them run as whoever calls them, with all files where the environment says.
+ * Debian's commands on the PATH are wrappers that require a user `rabbitmq` and the system's folders. The scripts behind them
+ * run as the calling user, with all files where the environment variables point.
  */
 const scriptFolder = "/usr/lib/rabbitmq/bin"
 
@@ -53,7 +53,7 @@ const isOnPath = (program: string, searchPath: string): boolean =>
 /** Whether this machine has a RabbitMQ to start. */
 export const canStartPrivateBroker = (): boolean => isOnPath("rabbitmq-server", withScripts(process.env["PATH"] ?? ""))
 
-/** Ports that were free a moment ago. All are held until the last is found, so that no two are the same. */
+/** Ports that were just free. All are held until the last is found, so that they differ. */
 const freePorts = async (count: number): Promise<ReadonlyArray<number>> => {
   const servers = await Promise.all(Array.from({ length: count }, () =>
     new Promise<net.Server>((resolve, reject) => {
@@ -73,7 +73,7 @@ const ended = (child: ChildProcess): Promise<void> =>
     else child.once("exit", () => resolve())
   })
 
-/** Asks a process and all it started to end, and makes it end when it does not. */
+/** Terminates a process group, and kills it after a grace period. */
 const terminate = async (child: ChildProcess, graceMillis: number): Promise<void> => {
   if (child.pid === undefined) return
   child.ref()
@@ -81,7 +81,7 @@ const terminate = async (child: ChildProcess, graceMillis: number): Promise<void
     try {
       process.kill(-child.pid!, name)
     } catch {
-      // The group is gone, which is what was asked for.
+      // The group has already ended.
     }
   }
   signal("SIGTERM")
@@ -91,8 +91,8 @@ const terminate = async (child: ChildProcess, graceMillis: number): Promise<void
 }
 
 /**
- * Starts a RabbitMQ on free loopback ports that shares nothing with any other on the machine: own node name, port
- * mapper, cookie, configuration, log and data, all in a temporary folder that goes away with it.
+ * Starts a RabbitMQ on free loopback ports that shares nothing with any other on the machine: it has its own node name, port
+ * mapper, cookie, configuration, log and data, all in a temporary folder that is removed with it.
  */
 export const startPrivateBroker = async (options: PrivateBrokerOptions = {}): Promise<PrivateBroker> => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "effect-amqp-broker-"))
@@ -124,18 +124,18 @@ export const startPrivateBroker = async (options: PrivateBrokerOptions = {}): Pr
     HOME: folder,
     ERL_EPMD_ADDRESS: "127.0.0.1",
     ...(hasOwnMapper ? { ERL_EPMD_PORT: String(mapperPort) } : {}),
-    // With a mapper of its own no command may start another, which would outlive this run.
+    // No command may start another mapper, which would outlive this run.
     ERL_FLAGS: `-kernel inet_dist_use_interface {127,0,0,1}${hasOwnMapper ? " -start_epmd false" : ""}`,
     RABBITMQ_CONF_ENV_FILE: file("none"),
     RABBITMQ_CONFIG_FILE: file("rabbitmq.conf"),
-    // Without one there is nothing there, which is all right.
+    // The file is optional.
     RABBITMQ_ADVANCED_CONFIG_FILE: file("advanced.config"),
     RABBITMQ_ENABLED_PLUGINS_FILE: file("enabled_plugins"),
     RABBITMQ_NODENAME: nodename,
     RABBITMQ_NODE_PORT: String(port),
     RABBITMQ_NODE_IP_ADDRESS: "127.0.0.1",
     RABBITMQ_DIST_PORT: String(distributionPort),
-    // By default these follow the distribution port, far enough to leave the range of ports.
+    // By default these follow the distribution port, beyond the range of ports.
     RABBITMQ_CTL_DIST_PORT_MIN: "30000",
     RABBITMQ_CTL_DIST_PORT_MAX: "32000",
     RABBITMQ_MNESIA_BASE: file("data"),
@@ -144,7 +144,7 @@ export const startPrivateBroker = async (options: PrivateBrokerOptions = {}): Pr
     RABBITMQ_GENERATED_CONFIG_DIR: file("generated")
   }
 
-  // Each leads a process group of its own: it is ended as a whole, and an interrupt typed for the tests passes it by.
+  // Each has its own process group: it is killed as a whole, and does not receive the Ctrl-C that is meant for the tests.
   const start = (program: string, args: ReadonlyArray<string>, output: "ignore" | number): ChildProcess => {
     const child = spawn(program, args, {
       cwd: folder,
@@ -152,8 +152,8 @@ export const startPrivateBroker = async (options: PrivateBrokerOptions = {}): Pr
       env: { ...process.env, ...env },
       stdio: ["ignore", output, output]
     })
-    child.on("error", () => {}) // a program that does not start is noticed as one that does not answer
-    child.unref() // a run that fails to stop it should still come to its end, and `killAtExit` to its turn
+    child.on("error", () => {}) // a program that does not start is detected by the probe
+    child.unref() // a run that fails to stop it still exits, and `killAtExit` kills it
     return child
   }
   const outputFile = fs.openSync(file("output"), "a")
@@ -165,13 +165,13 @@ export const startPrivateBroker = async (options: PrivateBrokerOptions = {}): Pr
 
   const children = mapper === undefined ? [server] : [server, mapper]
   const removeFolder = () => fs.rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 })
-  // An interrupted run ends without its teardown.
+  // An interrupted run exits without its teardown.
   const killAtExit = () => {
     for (const child of children) {
       try {
         if (child.pid !== undefined && !hasEnded(child)) process.kill(-child.pid, "SIGKILL")
       } catch {
-        // It has ended on its own.
+        // It has already ended.
       }
     }
     removeFolder()
@@ -194,7 +194,7 @@ export const startPrivateBroker = async (options: PrivateBrokerOptions = {}): Pr
       if (hasEnded(server) || server.pid === undefined || Date.now() > deadline) {
         const output = fs.readFileSync(file("output"), "utf8").trim()
         await stop()
-        throw new Error(`rabbitmq-server did not come up. It said:\n${output}`, { cause: error })
+        throw new Error(`rabbitmq-server did not start. Its output:\n${output}`, { cause: error })
       }
       await sleep(250)
     }

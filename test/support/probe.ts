@@ -2,8 +2,8 @@ import * as net from "node:net"
 import * as tls from "node:tls"
 
 /**
- * Opens and leaves an AMQP 0-9-1 connection with bytes of its own. Finding a broker must not depend on the client
- * under test: a broken client has to show as failed tests, not as a missing broker.
+ * Opens and closes an AMQP 0-9-1 connection with its own codec. Finding a broker must not depend on the client under test: a
+ * broken client has to fail tests, not to look like a missing broker.
  */
 
 const protocolHeader = Buffer.from("AMQP\0\0\x09\x01", "latin1")
@@ -31,7 +31,7 @@ const methodFrame = (methodId: number, ...args: ReadonlyArray<Buffer>): Buffer =
 
 const emptyTable = Buffer.alloc(4)
 
-/** The version that `connection.start` has among the properties of the server. */
+/** The version in the server properties of `connection.start`. */
 const versionIn = (start: Buffer): string => {
   const key = Buffer.from("\x07versionS", "latin1")
   const at = start.indexOf(key)
@@ -41,8 +41,7 @@ const versionIn = (start: Buffer): string => {
 }
 
 /**
- * Answers the broker's version. Fails with an `Error` that says at which step the broker, or what stands there in its place,
- * gave up.
+ * Returns the broker's version. Fails with an `Error` that names the step at which the broker, or another server, failed.
  */
 export const probe = (url: string, timeoutMillis = 5_000): Promise<string> => {
   const { hostname, pathname, port, protocol, username, password } = new URL(url)
@@ -75,13 +74,13 @@ export const probe = (url: string, timeoutMillis = 5_000): Promise<string> => {
           version = versionIn(args)
           socket.write(methodFrame(11, emptyTable, shortString("PLAIN"), longString(credentials), shortString("en_US")))
           return
-        case 30: // tune, taken as it is
+        case 30: // tune, accepted unchanged
           step = `opening the virtual host ${virtualHost}`
           socket.write(methodFrame(31, args))
           socket.write(methodFrame(40, shortString(virtualHost), shortString(""), Buffer.of(0)))
           return
         case 41: // open-ok
-          step = "the goodbye"
+          step = "connection.close"
           socket.write(methodFrame(50, Buffer.of(0, 200), shortString("probe done"), Buffer.alloc(4)))
           return
         case 50: // close
@@ -98,7 +97,7 @@ export const probe = (url: string, timeoutMillis = 5_000): Promise<string> => {
     socket.on("data", (chunk) => {
       pending = Buffer.concat([pending, chunk])
       while (pending.length >= 7) {
-        if (pending.readUInt8(0) !== 1) return finish("it speaks another protocol")
+        if (pending.readUInt8(0) !== 1) return finish("it uses another protocol")
         const end = 7 + pending.readUInt32BE(3) + 1
         if (pending.length < end) return
         onMethod(pending.readUInt16BE(9), pending.subarray(11, end - 1))
@@ -106,6 +105,6 @@ export const probe = (url: string, timeoutMillis = 5_000): Promise<string> => {
       }
     })
     socket.on("error", (error) => finish(error.message || String(error)))
-    socket.on("close", () => finish(`it hung up at ${step}`))
+    socket.on("close", () => finish(`it closed the socket at ${step}`))
   })
 }

@@ -4,9 +4,9 @@ import { fileURLToPath } from "node:url"
 /** The folder of the repository. */
 export const root = fileURLToPath(new URL("../..", import.meta.url))
 
-/** A program that was started, and what came of it. */
+/** A program that was started. */
 export interface Running {
-  /** Resolves when a line has been printed that is this one or matches; rejects when the program ends without it. */
+  /** Resolves when a matching line has been printed; rejects when the program ends without it. */
   readonly printed: (line: string | RegExp) => Promise<void>
   /** Resolves when the program has ended. */
   readonly ended: Promise<Ended>
@@ -19,11 +19,11 @@ export interface Ended {
   readonly exitCode: number | null
   readonly stdout: string
   readonly stderr: string
-  /** Milliseconds from the last line that it printed to its end. */
+  /** Milliseconds from its last output to its exit. */
   readonly lingered: number
 }
 
-/** Runs a program of this repository in a process of its own, with these variables besides or, if `undefined`, without them. */
+/** Runs a program of this repository as a process, with these additional variables, or without those that are `undefined`. */
 export const start = (
   args: ReadonlyArray<string>,
   env: Readonly<Record<string, string | undefined>> = {}
@@ -52,17 +52,17 @@ export const start = (
     child.on("exit", () => {
       exited = performance.now()
     })
-    // When everything that it printed has been read, too.
+    // After all output has been read.
     child.on("close", (exitCode) => resolve({ exitCode, stdout, stderr, lingered: exited - lastOutput }))
   })
   const printed = (line: string | RegExp) =>
     new Promise<void>((resolve, reject) => {
-      const look = () => {
+      const check = () => {
         const lines = stdout.split("\n").slice(0, -1)
         if (typeof line === "string" ? lines.includes(line) : lines.some((each) => line.test(each))) resolve()
       }
-      listeners.add(look)
-      look()
+      listeners.add(check)
+      check()
       ended.then(
         ({ exitCode }) =>
           reject(new Error(`ended with ${exitCode} before it printed "${String(line)}":\n${stdout}${stderr}`)),

@@ -1,18 +1,18 @@
 /**
- * The administration of a RabbitMQ by `rabbitmqctl`.
+ * Administration of a RabbitMQ by `rabbitmqctl`.
  *
- * Test files run at the same time on the same broker, and it may be the user's own. So whatever is done here is confined to a
- * virtual host, a user or a connection of the test's own; what is not says so.
+ * Test files run concurrently on the same broker, which may be the user's. So each operation is confined to a virtual host, a user
+ * or a connection of the test, except where the comments of `Administration` differ.
  */
 import * as Effect from "effect/Effect"
 import type { Administration, DeclaredEntity, OpenChannel } from "./administration.ts"
 import { rabbitmqctlFor } from "./command.ts"
 import type { AdministrableBroker } from "./provided.ts"
 
-/** A text as Erlang writes it: by its bytes, so that no character means anything. */
+/** A string in Erlang's syntax, as bytes, so that no character needs escaping. */
 export const binary = (text: string): string => `<<${new TextEncoder().encode(text).join(",")}>>`
 
-/** Has `Named` be the processes of the connections with this name. A connection has no properties before its handshake. */
+/** Binds `Named` to the processes of the connections with this name. A connection has no properties before its handshake. */
 export const named = (connectionName: string): string =>
   `Named = [proplists:get_value(pid, C) ||
      C <- rabbit_networking:connection_info_all([pid, client_properties]),
@@ -20,7 +20,7 @@ export const named = (connectionName: string): string =>
      is_list(Properties),
      lists:member({<<"connection_name">>, longstr, ${binary(connectionName)}}, Properties)]`
 
-/** Evaluates expressions of Erlang one after the other and answers what the last one is. */
+/** Evaluates Erlang expressions in order, and returns the output. */
 export const evaluateOn = (
   broker: AdministrableBroker,
   ...expressions: ReadonlyArray<string>
@@ -81,7 +81,7 @@ export const administer = (broker: AdministrableBroker): Administration => {
         ),
         (output) => {
           const [json] = output.split("\n")
-          const entities = JSON.parse(json) as Readonly<Record<string, DeclaredEntity>> // what the expression above makes
+          const entities = JSON.parse(json) as Readonly<Record<string, DeclaredEntity>> // as the expression above builds it
           return Object.fromEntries(
             Object.entries(entities).map(([name, entity]) => [name, { ...entity, type: plainType(entity.type) }])
           )
@@ -123,5 +123,5 @@ export const administer = (broker: AdministrableBroker): Administration => {
   }
 }
 
-/** RabbitMQ calls a queue's type by its module. */
+/** RabbitMQ names a queue type by its module. */
 const plainType = (type: string): string => /^rabbit_(\w+)_queue$/.exec(type)?.[1] ?? type

@@ -1,6 +1,6 @@
 /**
- * A connection that sends methods one by one and says in a line what the broker answers, right or wrong: for what the client
- * under test would never send, and for reply texts to the letter.
+ * A connection that sends methods one by one and returns each reply as a line: for methods that the client under test would never
+ * send, and for exact reply texts.
  */
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import { ByteWriter } from "@effect-amqp/core/protocol/ByteWriter"
@@ -10,7 +10,7 @@ import { encodeHeaderFrame, encodeMethodFrame } from "@effect-amqp/core/protocol
 import type { Method } from "@effect-amqp/core/protocol/methods.generated"
 import * as net from "node:net"
 
-/** A method, and the properties of the message that comes with it if it is a `basic.publish`. */
+/** A method, and for a `basic.publish` the properties of its message. */
 export interface Call {
   readonly method: Method
   readonly properties?: BasicProperties
@@ -23,7 +23,7 @@ export class RawConnection {
   private wake: () => void = () => {}
   private ended: Error | undefined
   private channel = 0
-  /** What the broker says that it is: `3.10.8`. */
+  /** The version in the server properties: `3.10.8`. */
   serverVersion = ""
 
   private constructor(port: number, host: string) {
@@ -39,14 +39,14 @@ export class RawConnection {
       this.wake()
     })
     const end = (error?: Error): void => {
-      this.ended ??= error ?? new Error("the broker hung up")
+      this.ended ??= error ?? new Error("the broker closed the socket")
       this.wake()
     }
     this.socket.on("error", end)
     this.socket.on("close", () => end())
   }
 
-  /** Connects and logs in as `guest`, or as the URL says, and opens a channel. The heartbeat is in seconds; none is sent. */
+  /** Connects, logs in as the URL's user or `guest`, and opens a channel. The heartbeat is in seconds; the client sends none. */
   static async open(url: string, heartbeat = 0): Promise<RawConnection> {
     const { hostname, password, pathname, port, username } = new URL(url)
     const connection = new RawConnection(Number(port) || 5672, hostname)
@@ -63,7 +63,7 @@ export class RawConnection {
       locale: "en_US"
     })
     const tune = await connection.next()
-    if (tune._tag !== "connection.tune") throw new Error(`the broker answers ${tune._tag} to the login`)
+    if (tune._tag !== "connection.tune") throw new Error(`the broker replied to the login with ${tune._tag}`)
     connection.send(0, { ...tune, _tag: "connection.tune-ok", heartbeat })
     connection.send(0, { _tag: "connection.open", virtualHost: decodeURIComponent(pathname.slice(1)) || "/" })
     await connection.next()
@@ -72,14 +72,14 @@ export class RawConnection {
   }
 
   /**
-   * Sends a method that is answered, and says how. A channel that the broker closes for it is replaced by another.
+   * Sends a method, and returns the reply. If the broker closes the channel, another one is opened.
    *
-   * Of a `basic.publish`, the message of which has no body, the answer is `basic.return` or `routed`.
+   * The result of a `basic.publish`, whose message has no body, is `basic.return` or `routed`.
    */
   async call({ method, properties = {} }: Call): Promise<string> {
     this.encode({ method, properties })
     if (method._tag === "basic.publish") {
-      // A publish is not answered, and so another method is there to be.
+      // A publish has no reply, so another method follows that has one.
       encodeMethodFrame(this.writer, this.channel, {
         _tag: "basic.qos",
         prefetchSize: 0,
@@ -88,58 +88,58 @@ export class RawConnection {
       })
     }
     this.flush()
-    const answer = await this.next()
-    switch (answer._tag) {
+    const reply = await this.next()
+    switch (reply._tag) {
       case "channel.close":
         this.send(this.channel, { _tag: "channel.close-ok" })
         await this.openChannel()
-        return `${answer.replyCode} ${answer.replyText}`
+        return `${reply.replyCode} ${reply.replyText}`
       case "connection.close":
         this.send(0, { _tag: "connection.close-ok" })
         this.socket.destroy()
-        return `connection: ${answer.replyCode} ${answer.replyText}`
+        return `connection: ${reply.replyCode} ${reply.replyText}`
       case "basic.return":
         await this.next()
         return "basic.return"
       case "basic.qos-ok":
         return "routed"
       default:
-        return Object.values(answer).join(" ")
+        return Object.values(reply).join(" ")
     }
   }
 
-  /** Sends a method, or a message without a body, once or as often as is said, and waits for nothing. */
+  /** Sends a method, or a message without a body, `times` times, without waiting for a reply. */
   post(call: Call, times = 1): void {
     for (let sent = 0; sent < times; sent++) this.encode(call)
     this.flush()
   }
 
-  /** Reads nothing more, as a program does that is busy with something else. */
+  /** Stops reading, like a program that is busy. */
   pause(): void {
     this.socket.pause()
   }
 
-  /** Reads on. */
+  /** Reads again. */
   resume(): void {
     this.socket.resume()
   }
 
-  /** Waits until so many methods of a kind have come, and takes what else comes for read. */
+  /** Waits for a number of methods with this tag, and drops all others. */
   async expect(tag: Method["_tag"], count: number): Promise<void> {
     for (let found = 0; found < count;) if ((await this.next())._tag === tag) found++
   }
 
-  /** How many bytes the other side has not taken from this process. */
+  /** The number of bytes that the socket has not sent yet. */
   get unsentBytes(): number {
     return this.socket.writableLength
   }
 
-  /** Dies without a word: the other side finds the connection reset. */
+  /** Resets the TCP connection. */
   reset(): void {
     this.socket.resetAndDestroy()
   }
 
-  /** Done when the other side has ended the connection. */
+  /** Waits until the broker has closed the socket. */
   async gone(): Promise<void> {
     while (this.ended === undefined) await new Promise<void>((resolve) => (this.wake = resolve))
   }
@@ -148,7 +148,7 @@ export class RawConnection {
     return this.ended === undefined && !this.socket.destroyed
   }
 
-  /** Says goodbye, so that what is exclusive to the connection is gone when this is done. */
+  /** Closes with connection.close, so that exclusive queues are deleted when this resolves. */
   async close(): Promise<void> {
     if (!this.isOpen) return
     this.send(0, { _tag: "connection.close", replyCode: 200, replyText: "", classId: 0, methodId: 0 })
@@ -156,7 +156,7 @@ export class RawConnection {
     this.socket.destroy()
   }
 
-  /** Goes on with a channel of which nothing is known. */
+  /** Replaces the channel with a new one. */
   async renewChannel(): Promise<void> {
     this.send(this.channel, { _tag: "channel.close", replyCode: 200, replyText: "", classId: 0, methodId: 0 })
     await this.next()

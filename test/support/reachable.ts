@@ -1,6 +1,6 @@
 /**
- * What can be reached from a value without calling anything but getters: own properties, also those that are symbols or not
- * enumerable, prototypes and what their getters answer, constructors, and the entries of maps and sets.
+ * What can be reached from a value by calling nothing but getters: own properties, including symbols and non-enumerable ones,
+ * prototypes and the results of their getters, constructors, and the entries of maps and sets.
  */
 
 const builtIn: ReadonlySet<unknown> = new Set<unknown>([
@@ -13,7 +13,7 @@ const builtIn: ReadonlySet<unknown> = new Set<unknown>([
   Array
 ])
 
-/** So many values at most are looked at, so that a walk that gets into something endless fails and does not hang. */
+/** The maximum number of visited values, so that an endless walk fails and does not hang. */
 const limit = 3_000_000
 
 const getterValue = (holder: object, name: PropertyKey, receiver: object): unknown => {
@@ -57,7 +57,7 @@ function* propertiesOf(value: object, path: string): Generator<Reached> {
   }
 }
 
-/** Calls `visit` with each value that can be reached, and the way to it, until it answers `true`. The nearest come first. */
+/** Calls `visit` with each reachable value and its path, the nearest first, until it returns `true`. */
 export const walk = (
   roots: Readonly<Record<string, unknown>>,
   visit: (value: unknown, path: string) => boolean
@@ -67,7 +67,7 @@ export const walk = (
   let count = 0
   for (let reached = queue[0]; reached !== undefined; reached = queue[count]) {
     const [value, path] = reached
-    if (++count > limit) throw new Error(`there is no end at ${path}`)
+    if (++count > limit) throw new Error(`the walk does not end at ${path}`)
     if (visit(value, path)) return true
     if ((typeof value !== "object" && typeof value !== "function") || value === null || seen.has(value)) continue
     seen.add(value)
@@ -77,7 +77,7 @@ export const walk = (
   return false
 }
 
-/** The ways to all that can be reached and is wanted. */
+/** The paths to all reachable values that are wanted. */
 export const waysTo = (
   roots: Readonly<Record<string, unknown>>,
   isWanted: (value: unknown) => boolean

@@ -1,7 +1,7 @@
-/** What matches a binding of a topic or headers exchange, by the words of the specification and without any haste. */
+/** What matches a binding of a topic or headers exchange: a literal, slow implementation of the specification. */
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 
-/** Takes exponential time: for short keys. */
+/** Takes exponential time, so for short keys only. */
 export const topicMatches = (bindingKey: string, routingKey: string): boolean =>
   wordsMatch(bindingKey === "" ? [] : bindingKey.split("."), routingKey === "" ? [] : routingKey.split("."))
 
@@ -14,7 +14,7 @@ const wordsMatch = ([first, ...pattern]: ReadonlyArray<string>, words: ReadonlyA
   return word !== undefined && (first === "*" || first === word) && wordsMatch(pattern, others)
 }
 
-/** Headers with texts, numbers, booleans and `null`. */
+/** For headers of strings, numbers, booleans and `null`. */
 export const headersMatch = (table: FieldTable, headers: FieldTable): boolean => {
   const mode = table["x-match"] ?? "all"
   const results = Object.entries(table)

@@ -1,9 +1,9 @@
 /**
  * A server that a test scripts, at the other end of an in-memory socket.
  *
- * It speaks the real bytes of the protocol and does only what the script says: it answers nothing by itself, and a method of
- * the client that the script does not expect fails the test. Time is the `TestClock`'s; what the client does without time
- * passing has happened after some turns of the scheduler.
+ * It uses the real bytes of the protocol and does only what the script does: it sends no replies automatically, and a method of the
+ * client that the script does not expect fails the test. Time is that of the `TestClock`; what the client does without waiting for
+ * time is done after some turns of the scheduler.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
@@ -48,7 +48,7 @@ import { countingFibers } from "./countingFibers.ts"
 
 type MethodOf<Tag extends MethodTag> = Extract<Method, { readonly _tag: Tag }>
 
-/** What the server says of itself and asks for in a standard handshake. */
+/** What the server sends in a standard handshake. */
 export interface ServerOptions {
   readonly serverProperties?: FieldTable | undefined
   readonly mechanisms?: string | undefined
@@ -62,12 +62,12 @@ export interface ServerOptions {
 export interface Received {
   readonly channel: number
   readonly method: Method
-  /** The encoded properties and the body of a publish; of other methods nothing. */
+  /** The encoded properties and the body of a publish; empty for other methods. */
   readonly properties: Uint8Array
   readonly body: Uint8Array
 }
 
-/** A publish of the client, put together from its frames. */
+/** A publish of the client, assembled from its frames. */
 export interface Published extends BasicPublish {
   readonly properties: BasicProperties
   readonly body: Uint8Array
@@ -102,7 +102,7 @@ export const contentBytes = (
   return concat([methodBytes(channel, method), headerBytes(channel, body.length, properties), bodyBytes(channel, body)])
 }
 
-/** The message that a `basic.get` on the channel answers with, the first one there. */
+/** The reply to a `basic.get` on the channel, with its first message. */
 export const getOkBytes = (channel: number, text: string, deliveryTag = 1): Uint8Array =>
   contentBytes(
     channel,
@@ -158,7 +158,7 @@ export const connectionClose = (replyCode: number, replyText: string): MethodOf<
   methodId: 0
 })
 
-/** A close that holds `queue.declare` responsible. */
+/** A close that is caused by `queue.declare`. */
 export const channelClose = (replyCode: number, replyText: string): MethodOf<"channel.close"> => ({
   _tag: "channel.close",
   replyCode,
@@ -177,7 +177,7 @@ export const declareOk = (queue: string): MethodOf<"queue.declare-ok"> => ({
 export const closeCode = (replyCode: number): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: replyCode }) })
 
-/** What Node's sockets fail with when the peer resets the connection. */
+/** The error of Node's sockets when the peer resets the connection. */
 export const reset: Socket.SocketError = new Socket.SocketError({
   reason: new Socket.SocketReadError({ cause: new Error("read ECONNRESET") })
 })
@@ -186,7 +186,7 @@ export const reset: Socket.SocketError = new Socket.SocketError({
 // the peer
 // -----------------------------------------------------------------------------
 
-/** After this many turns without any news none will come: nothing here waits for anything but fibers and time. */
+/** After this many idle turns nothing more happens: everything here waits only for fibers and time. */
 const turnsToRest = 30
 
 /** Lets every fiber run until it waits for the peer or for time. */
@@ -195,20 +195,20 @@ export const rest: Effect.Effect<void> = Effect.repeat(Effect.yieldNow, { times:
 const noBytes = new Uint8Array(0)
 
 export class Peer {
-  /** The frames of the client, in their order, without heartbeats. */
+  /** The frames of the client in order, without heartbeats. */
   readonly frames: Array<{ readonly type: "method" | "header" | "body"; readonly channel: number; size: number }> = []
-  /** How many heartbeats the client sent. */
+  /** The number of heartbeats from the client. */
   heartbeats = 0
-  /** How many bytes the client's writes took. */
+  /** The number of bytes from the client. */
   bytesTaken = 0
-  /** Whether the client has the socket open. */
+  /** Whether the client's socket is open. */
   isOpen = false
   /** Whether the client's write side is open. */
   isWritable = false
   dials = 0
   /** Server bytes arrive in reads of at most this many bytes. */
   readSize = Infinity
-  /** What the client's dial waits for, or fails with. */
+  /** An effect that the client's dial waits for, or fails with. */
   dial: Effect.Effect<void, Socket.SocketError> = Effect.void
 
   private readonly received: Array<Received> = []
@@ -232,7 +232,7 @@ export class Peer {
   private reading: (() => void) | undefined
   private writeEnd: Socket.SocketError | undefined
   private stalled = false
-  /** How many writes are taken although the peer is stalled. */
+  /** The number of writes that are taken although the peer is stalled. */
   private permits = 0
   private readonly writing = new Set<() => void>()
 
@@ -262,7 +262,8 @@ export class Peer {
         })
       )
       return {
-        write: (chunk) => Socket.isCloseEvent(chunk) ? Effect.die("nobody closes like this") : this.write([chunk]),
+        write: (chunk) =>
+          Socket.isCloseEvent(chunk) ? Effect.die("the client does not close like this") : this.write([chunk]),
         writeAll: (chunks) => this.write(chunks)
       }
     })
@@ -273,7 +274,7 @@ export class Peer {
       const [first, ...rest] = this.incoming
       if (first !== undefined) {
         this.reading = undefined
-        // Cut into pieces, each piece is a read of its own; else everything is there at once.
+        // With a read size, each piece is its own read; otherwise everything arrives at once.
         this.incoming = this.readSize === Infinity ? [] : rest
         resume(Effect.succeed(this.readSize === Infinity ? [first, ...rest] : [first]))
       } else if (this.readEnd !== undefined) {
@@ -339,7 +340,7 @@ export class Peer {
   // the script's side: what the client sent
   // ---------------------------------------------------------------------------
 
-  /** Takes the next method of the client, whatever it is, if there is one. */
+  /** Takes the next method of the client, if there is one. */
   readonly next: Effect.Effect<Received | undefined> = Effect.gen({ self: this }, function*() {
     for (let turn = 0; turn < turnsToRest && this.received.length === 0; turn++) yield* Effect.yieldNow
     return this.received.shift()
@@ -350,12 +351,12 @@ export class Peer {
     return Effect.map(this.next, (next) => {
       assert.strictEqual(next?.method._tag ?? "nothing", tag, `what the client sent: ${JSON.stringify(next?.method)}`)
       if (channel !== undefined) assert.strictEqual(next?.channel, channel, `the channel of ${tag}`)
-      // The tag was compared, so this is the method it names.
+      // The tag was compared, so the method has this type.
       return next?.method as MethodOf<Tag>
     })
   }
 
-  /** Takes the next method of the client, which must be a publish with this text, and answers the whole message. */
+  /** Takes the next method of the client, which must be a publish with this text, and returns the whole message. */
   expectPublish(text?: string, channel?: number): Effect.Effect<Published> {
     return Effect.map(this.next, (next) => {
       const { body, method, properties } = next ?? assert.fail("the client published nothing")
@@ -367,13 +368,13 @@ export class Peer {
     })
   }
 
-  /** Asserts that the client has nothing to say. */
+  /** Asserts that the client has sent nothing more. */
   readonly expectNothing: Effect.Effect<void> = Effect.map(
     this.next,
     (next) => assert.isUndefined(next, `the client sent ${JSON.stringify(next)}`)
   )
 
-  /** Everything that the client sent and nobody took, by name, with heartbeats left out. */
+  /** Takes all remaining methods of the client, and returns their names. */
   readonly takeTags: Effect.Effect<ReadonlyArray<MethodTag>> = Effect.map(
     rest,
     () => this.received.splice(0).map(({ method }) => method._tag)
@@ -385,7 +386,7 @@ export class Peer {
     () => assert.deepStrictEqual(this.greeting, Uint8Array.of(65, 77, 81, 80, 0, 0, 9, 1))
   )
 
-  /** Bytes of the server that the client has not read. */
+  /** The number of bytes that the client has not read yet. */
   get bytesUnread(): number {
     return this.incoming.reduce((sum, { length }) => sum + length, 0)
   }
@@ -394,7 +395,7 @@ export class Peer {
   // the script's side: what the server does
   // ---------------------------------------------------------------------------
 
-  /** Has all of this arrive in one read. */
+  /** Has these bytes arrive in one read. */
   push(...bytes: ReadonlyArray<Uint8Array>): Effect.Effect<void> {
     return Effect.sync(() => {
       const all = concat(bytes)
@@ -409,12 +410,12 @@ export class Peer {
 
   readonly heartbeat: Effect.Effect<void> = this.push(heartbeatFrame)
 
-  /** Takes the next method of the client, which must be this one, and answers it. */
+  /** Takes the next method of the client, which must be this one, and replies to it. */
   answer(channel: number, tag: ClientMethod["_tag"], ...replies: ReadonlyArray<ServerMethod>): Effect.Effect<void> {
     return Effect.andThen(this.expect(tag, channel), this.send(channel, ...replies))
   }
 
-  /** The handshake as a broker makes it. Answers what the client said in it. */
+  /** The handshake of a broker. Returns the replies of the client. */
   handshake(options: ServerOptions = {}): Effect.Effect<
     { readonly startOk: MethodOf<"connection.start-ok">; readonly tuneOk: MethodOf<"connection.tune-ok"> }
   > {
@@ -437,35 +438,35 @@ export class Peer {
     return this.answer(channel, "channel.close", { _tag: "channel.close-ok" })
   }
 
-  /** Takes what a consumer says when it ends, and answers it. */
+  /** Takes the close of a consumer's channel, and replies to it. */
   closeConsumer(channel = 1): Effect.Effect<void> {
     return this.closeChannel(channel)
   }
 
-  /** Takes no more of the client's bytes. */
+  /** Stops taking the client's bytes. */
   readonly stall: Effect.Effect<void> = Effect.sync(() => {
     this.stalled = true
   })
 
-  /** Takes them again. */
+  /** Takes the client's bytes again. */
   readonly unstall: Effect.Effect<void> = Effect.sync(() => {
     this.stalled = false
     for (const write of this.writing) write()
   })
 
-  /** Takes what the client is writing, and nothing further. */
+  /** Takes the client's current write, and no further ones. */
   readonly takeOneWrite: Effect.Effect<void> = Effect.sync(() => {
     this.permits = 1
     for (const write of this.writing) write()
     this.permits = 0
   })
 
-  /** The client's reads fail, after what it has yet to read. */
+  /** Fails the client's reads, after the bytes that it has not read yet. */
   failReads(error: Socket.SocketError): Effect.Effect<void> {
     return Effect.sync(() => this.endReads(error))
   }
 
-  /** The client's writes fail. */
+  /** Fails the client's writes. */
   failWrites(error: Socket.SocketError): Effect.Effect<void> {
     return Effect.sync(() => {
       this.writeEnd = error
@@ -473,7 +474,7 @@ export class Peer {
     })
   }
 
-  /** Closes the socket in order. */
+  /** Closes the socket without an error. */
   readonly hangUp: Effect.Effect<void> = this.failReads(closeCode(1000))
 }
 
@@ -482,14 +483,14 @@ export class Peer {
 // -----------------------------------------------------------------------------
 
 /**
- * Runs a script against a peer of its own. At its end the peer hangs up, so that nothing waits for an answer any more, and
- * the client must have left nothing behind: no socket and no fiber (X5).
+ * Runs a script with a new peer. At its end the peer closes the socket, so that nothing waits for a reply any more, and the client
+ * must not leave a socket or a fiber behind (X5).
  */
 export const script = <A, E>(body: (peer: Peer) => Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>
   Effect.gen(function*() {
     const peer = new Peer()
     const fibers = countingFibers()
-    // On a fiber of its own: what a script forks ends with it.
+    // On its own fiber, so that what the script forks ends with it.
     const fiber = yield* Effect.suspend(() => body(peer)).pipe(
       Effect.ensuring(peer.hangUp),
       Effect.scoped,
@@ -511,7 +512,7 @@ export interface ConnectedOptions {
 
 type Connection = AmqpConnection.AmqpConnection["Service"]
 
-/** Connects to the peer, which makes the standard handshake. */
+/** Connects to the peer, with the standard handshake. */
 export const connect = (
   peer: Peer,
   { client, server }: ConnectedOptions = {}
@@ -522,7 +523,7 @@ export const connect = (
     return yield* Fiber.join(fiber)
   })
 
-/** Connects to a peer; the handshake is the script's affair. Unless told otherwise, no channel is kept for later. */
+/** Connects to a peer, whose handshake is left to the script. By default, no idle channel is kept. */
 export const dial = (
   peer: Peer,
   client?: AmqpConnection.Options
@@ -545,10 +546,10 @@ export const connected = <A, E>(
 // the client's parts
 // -----------------------------------------------------------------------------
 
-/** Declares a queue on a channel of its own. */
+/** Declares a queue on its own channel. */
 export const declare = (queue: string) => AmqpChannel.run(AmqpQueue.declare(queue))
 
-/** What the server does for {@link declare}. */
+/** The server's part of {@link declare}. */
 export const serveDeclare = (peer: Peer, queue: string, channel = 1): Effect.Effect<void> =>
   Effect.gen(function*() {
     yield* peer.openChannel(channel)
@@ -580,7 +581,7 @@ export const nack = (deliveryTag: number, multiple = false): MethodOf<"basic.nac
   requeue: false
 })
 
-/** What gives a message back to its queue without counting it as refused. */
+/** Requeues a message without counting it as rejected. */
 export const handedBack = (deliveryTag: number): MethodOf<"basic.nack"> => ({
   _tag: "basic.nack",
   deliveryTag,
@@ -594,11 +595,11 @@ export const rejected = (deliveryTag: number, requeue: boolean): MethodOf<"basic
   requeue
 })
 
-/** Starts to publish a text to a queue; the server sees it. */
+/** Starts to publish a text to a queue, and takes the publish at the server. */
 export const publishText = (peer: Peer, publisher: AmqpPublisher.AmqpPublisher["Service"], text: string) =>
   Effect.tap(fork(publisher.publish(AmqpMessage.text(text), toQueue)), () => peer.expectPublish(text))
 
-/** Has a part of the client consume on this channel. Answers its fiber and the consumer tag. */
+/** Has a part of the client consume on this channel. Returns its fiber and the consumer tag. */
 export const openConsumer = <A, E, R>(peer: Peer, consumer: Effect.Effect<A, E, R>, channel = 1, hasLimit = true) =>
   Effect.gen(function*() {
     const fiber = yield* fork(consumer)
@@ -609,7 +610,7 @@ export const openConsumer = <A, E, R>(peer: Peer, consumer: Effect.Effect<A, E, 
     return { fiber, consumerTag }
   })
 
-/** A handler that waits until the script lets it go on, and then acks. */
+/** A handler that waits until the script opens its gate, and then acknowledges. */
 export const gated = () => {
   const gate = Latch.makeUnsafe()
   const started: Array<string> = []
@@ -622,8 +623,8 @@ export const gated = () => {
 }
 
 /**
- * Has a request wait for its reply on channel 1, a publish for its confirm on 2, a consumer for messages on 3, and someone
- * for the end. Answers how to assert that all of them failed with the same cause (E13).
+ * Has a request wait for its reply on channel 1, a publish for its confirm on 2, a consumer for messages on 3, and a fiber for the
+ * close. Returns a function that asserts that all of them failed with the same cause (E13).
  */
 export const waiters = (peer: Peer, connection: Connection) =>
   Effect.gen(function*() {
@@ -655,18 +656,18 @@ export const waiters = (peer: Peer, connection: Connection) =>
 // the client's fibers
 // -----------------------------------------------------------------------------
 
-/** Runs a part of the client while the script goes on. */
+/** Runs a part of the client in the background of the script. */
 export const fork = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<Fiber.Fiber<A, E>, never, R> =>
   Effect.forkChild(self, { startImmediately: true })
 
-/** What a fiber ended with. Fails the test when it still waits. */
+/** The exit of a fiber. Fails the test if it still waits. */
 export const exitOf = <A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<Exit.Exit<A, E>> =>
   Effect.map(rest, () => fiber.pollUnsafe() ?? assert.fail("the fiber still waits"))
 
-/** What a fiber succeeded with. */
+/** The result of a fiber. */
 export const resultOf = <A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<A, E> => Effect.flatten(exitOf(fiber))
 
-/** What a fiber failed with. */
+/** The error of a fiber. */
 export const failureOf = <A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<E> =>
   Effect.catch(Effect.flip(resultOf(fiber)), (value) => Effect.die(new Error(`succeeded with ${String(value)}`)))
 
@@ -674,17 +675,17 @@ export const failureOf = <A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<E> =>
 export const assertWaits = <A, E>(fiber: Fiber.Fiber<A, E>): Effect.Effect<void> =>
   Effect.map(rest, () => assert.isUndefined(fiber.pollUnsafe(), "the fiber ended"))
 
-/** Asserts what an error's reason is, and answers the reason. */
+/** Asserts the tag of an error's reason, and returns the reason. */
 export const assertReason = <R extends { readonly _tag: string; readonly message: string }, Tag extends R["_tag"]>(
   error: { readonly reason: R },
   tag: Tag
 ): Extract<R, { readonly _tag: Tag }> => {
   assert.strictEqual(error.reason._tag, tag, error.reason.message)
-  // The tag was compared, so this is the reason it names.
+  // The tag was compared, so the reason has this type.
   return error.reason as Extract<R, { readonly _tag: Tag }>
 }
 
-/** Asserts that a fiber failed with this reason, and answers the reason. */
+/** Asserts that a fiber failed with this reason, and returns the reason. */
 export const reasonOf = <A, R extends { readonly _tag: string; readonly message: string }, Tag extends R["_tag"]>(
   fiber: Fiber.Fiber<A, { readonly reason: R }>,
   tag: Tag

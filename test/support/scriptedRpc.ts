@@ -7,7 +7,7 @@ import * as Effect from "effect/Effect"
 import { fork, resultOf } from "./scriptedPeer.ts"
 import type { Peer } from "./scriptedPeer.ts"
 
-/** What a broker with direct reply-to says of itself. */
+/** The server options of a broker with direct reply-to. */
 export const direct = {
   serverProperties: { capabilities: { publisher_confirms: true, direct_reply_to: true } }
 } as const

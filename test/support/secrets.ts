@@ -1,5 +1,5 @@
 /**
- * What tests look for secrets in: everything that a log or a person could get to see.
+ * Assertions that secrets do not appear in anything that is logged or printed.
  */
 import { assert } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -15,22 +15,22 @@ import * as v8 from "node:v8"
 import { buffers } from "./heap.ts"
 import { walk, waysTo } from "./reachable.ts"
 
-/** Tells what shows the secret to those who know how bytes are printed. */
+/** A predicate for texts that show the secret, also as printed bytes. */
 const showing = (secret: string): (text: string) => boolean => {
   const bytes = [...new TextEncoder().encode(secret)]
   const hex = bytes.map((byte) => byte.toString(16).padStart(2, "0"))
-  // The beginning of what is encoded depends on what stands before it.
+  // In base64 the beginning depends on the bytes before it.
   const base64 = [0, 1, 2].map((offset) => {
-    // Not by a Buffer: small ones are pieces of a pool, where what they held stays.
+    // Not with a Buffer: small ones are slices of a pool, which keeps their bytes.
     const encoded = btoa("\0".repeat(offset) + String.fromCharCode(...bytes))
     return encoded.slice(offset === 0 ? 0 : 4, -4)
   })
-  // With line breaks and blanks as printers have them, as `{ "0": 115, "1": 51 }` too, whatever the first index is.
+  // With line breaks and spaces as printers add them, and as `{ "0": 115, "1": 51 }`, with any first index.
   const lists = [
     new RegExp(String.raw`\b${bytes.join(String.raw`[\s,]+(?:"?\d+"?:\s*)?`)}\b`),
     new RegExp(hex.join(String.raw`[\s,]*(?:0x)?`), "i")
   ]
-  // Of a short secret little is left in base64, which may stand anywhere.
+  // A short secret has too little base64 left to be distinctive.
   const texts = [secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1)]
     .concat(base64.filter(({ length }) => length >= secret.length))
   return (text) => texts.some((form) => text.includes(form)) || lists.some((list) => list.test(text))
@@ -44,13 +44,13 @@ const attempt = (print: () => string | undefined): string => {
   }
 }
 
-/** The value as the printers show it that end early. */
+/** The value as printed by Node's printers, which have limits. */
 const inspected = (value: unknown): ReadonlyArray<string> => {
   const all = { depth: Infinity, showHidden: true, maxArrayLength: Infinity, maxStringLength: Infinity, getters: true }
   return [
     attempt(() => String(value)),
     attempt(() => inspect(value, all)),
-    // Without an end it prints what is shared again and again.
+    // Without a limit it prints shared values repeatedly.
     attempt(() => inspect(value, { ...all, depth: 6, showProxy: true, compact: false, customInspect: false })),
     attempt(() => format("%o %O %j %s", value, value, value, value)),
     attempt(() => JSON.stringify(value)),
@@ -59,10 +59,10 @@ const inspected = (value: unknown): ReadonlyArray<string> => {
   ]
 }
 
-/** What Effect's formatter makes of a value is checked once, if it is longer than this: all that follows prints the same. */
+/** If Effect's formatter returns more than this, only its output is checked: the other printers use the same formatter. */
 const longest = 200_000
 
-/** The value as Effect prints and logs it. */
+/** The value as printed and logged by Effect. */
 const formatted = (value: unknown): ReadonlyArray<string> => {
   const text = attempt(() => Formatter.format(value))
   return text.length > longest ? [text] : [text, ...loggedTexts(value)]
@@ -96,11 +96,11 @@ const loggedTexts = (value: unknown): ReadonlyArray<string> => {
   ]
 }
 
-/** The value as everything prints it that prints values. Effect's formatter takes a minute for a fiber, whose frames share much. */
+/** The value as printed by all printers. Without Effect's formatter for a fiber, for which it takes a minute. */
 const printed = (value: unknown): ReadonlyArray<string> =>
   walk({ value }, Fiber.isFiber) ? inspected(value) : [...inspected(value), ...formatted(value)]
 
-/** Asserts that nothing leads from the values to one of the secrets. */
+/** Asserts that no secret can be reached from the values. */
 export const assertUnreachable = (
   values: Readonly<Record<string, unknown>>,
   ...secrets: ReadonlyArray<string>
@@ -108,25 +108,25 @@ export const assertUnreachable = (
   assert.deepStrictEqual(waysTo(values, (reached) => secrets.some((secret) => holds(reached, secret))), [])
 }
 
-/** Asserts that nothing that prints a value shows one of the secrets, as text or as bytes, and that nothing of it leads to one. */
+/** Asserts that no printer shows a secret in a value, as text or as bytes, and that none can be reached from it. */
 export const assertHides = (value: unknown, ...secrets: ReadonlyArray<string>): void => {
   assertUnprinted(value, ...secrets)
   assertUnreachable({ value }, ...secrets)
 }
 
-/** Asserts that nothing that prints a value shows one of the secrets, as text or as bytes. */
+/** Asserts that no printer shows a secret in a value, as text or as bytes. */
 export const assertUnprinted = (value: unknown, ...secrets: ReadonlyArray<string>): void => {
   const shows = secrets.map(showing)
   for (const text of printed(value)) assert.isFalse(shows.some((shows) => shows(text)), "a secret shows")
 }
 
-/** Asserts that no buffer of this process holds one of the secrets, whoever has it. */
+/** Asserts that no buffer of this process holds a secret. */
 export const assertWiped = (...secrets: ReadonlyArray<string>): void => {
   const held = buffers().filter((buffer) => secrets.some((secret) => holds(buffer, secret)))
   assert.lengthOf(held, 0, "a secret is left in memory")
 }
 
-/** Whether a value is, or has in its memory, the secret. */
+/** Whether a value is the secret, or holds it in its memory. */
 const holds = (value: unknown, secret: string): boolean =>
   typeof value === "string"
     ? value.includes(secret)
@@ -136,7 +136,7 @@ const holds = (value: unknown, secret: string): boolean =>
     ? Buffer.from(value.buffer).includes(secret)
     : (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) && Buffer.from(value).includes(secret)
 
-/** Collects what an Effect logs, at every level. */
+/** Collects the log lines of an effect. */
 export const logged = <A, E, R>(
   self: (lines: ReadonlyArray<string>) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>

@@ -1,12 +1,12 @@
 /**
- * The metrics of a test, in a registry of its own.
+ * The metrics of a test, in its own registry.
  */
 import { assert } from "@effect/vitest"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 
-/** A registry, and what its series say now. */
+/** A registry, and the current values of its series. */
 export const registry = () => {
   const series: Metric.MetricRegistry = new Map()
   const snapshot = () => Metric.snapshotUnsafe(Context.make(Metric.MetricRegistry, series))
@@ -28,7 +28,7 @@ export const registry = () => {
       if (found.type === "Counter" || found.type === "Histogram") return Number(found.state.count)
       return assert.fail(`${name} is a ${found.type}`)
     },
-    /** Those of these names, without their common beginning `amqp.client.`. */
+    /** The values with these names, without their common prefix `amqp.client.`. */
     values(...names: ReadonlyArray<string>): ReadonlyArray<number> {
       return names.map((name) => this.value(`amqp.client.${name}`))
     }

@@ -1,5 +1,5 @@
 /**
- * For a process of its own, `node --import …/sources.ts program.ts`: the packages are their sources, as they are for the tests.
+ * For a separate process, `node --import …/sources.ts program.ts`: resolves the packages to their sources, as in the tests.
  */
 import { registerHooks } from "node:module"
 

@@ -1,5 +1,5 @@
 /**
- * A tracer that keeps its spans, for tests.
+ * A tracer that records its spans, for tests.
  */
 import { assert } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -18,7 +18,7 @@ export interface Seen {
   /** The ids of the spans that it links to. */
   readonly links: ReadonlyArray<string>
   readonly attributes: Readonly<Record<string, unknown>>
-  /** `running`, `ok`, or the message of what it failed with. */
+  /** `running`, `ok`, or the message of its error. */
   readonly end: string
 }
 
@@ -37,7 +37,7 @@ const seen = (span: Tracer.NativeSpan): Seen => ({
     : Cause.prettyErrors(span.status.exit.cause).map(({ message }) => message).join("; ")
 })
 
-/** A tracer, and the spans that it made, in the order in which they began. */
+/** A tracer, and its spans in the order of their start. */
 export const recording = () => {
   const spans: Array<Tracer.NativeSpan> = []
   const tracer = Tracer.make({

@@ -1,10 +1,10 @@
 /**
- * A `TestClock` whose wall clock can be set, and whose process can be held up, without time passing for timers.
+ * A `TestClock` whose wall clock can be set, and whose process can be blocked, without time passing for timers.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 
-/** The times that were added to what the `TestClock` says, in milliseconds. */
+/** The times that are added to that of the `TestClock`, in milliseconds. */
 export interface Steps {
   /** To the wall clock, as when an operator or NTP sets it. */
   wall: number
@@ -20,7 +20,7 @@ export const steppedClock = <A, E, R>(body: (steps: Steps) => Effect.Effect<A, E
     const nanos = (value: number) => BigInt(value * 1_000_000)
     const wall = () => clock.currentTimeNanosUnsafe() + nanos(steps.wall + steps.blocked)
     const monotonic = () => clock.monotonicTimeNanosUnsafe() + nanos(steps.blocked)
-    // With what else a `TestClock` has.
+    // Inherits the other methods of the `TestClock`.
     const stepped: Clock.Clock = Object.assign(Object.create(clock), {
       currentTimeMillisUnsafe: millis,
       currentTimeMillis: Effect.sync(millis),

@@ -2,8 +2,8 @@
 const get = (value: object, key: string): unknown => Reflect.get(value, key)
 
 /**
- * An error of the client in one line: the tags of the error, of its reason, and of the causes below, as far as they have some.
- * Of a batch, those of the first failure.
+ * An error of the client in one line: the tags of the error, of its reason, and of the causes below. For a batch, those of the
+ * first failure.
  */
 export const tagsOf = (error: unknown): string => {
   const tags: Array<string> = []

@@ -4,8 +4,8 @@ import { administration } from "./brokerUnderTest.ts"
 import { uniqueName } from "./names.ts"
 
 /**
- * Makes a user who may log in to the virtual host of the administrable broker's URL and do nothing there but read, and
- * deletes it at the end of the scope. Answers the user's name.
+ * Adds a user who may only read in the virtual host of the administrable broker's URL, and deletes it at the end of the scope.
+ * Returns the user's name.
  */
 export const freshReader = (password: string): Effect.Effect<string, never, Scope.Scope> =>
   Effect.acquireRelease(

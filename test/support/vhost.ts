@@ -5,7 +5,7 @@ import { afterAll, beforeAll } from "vitest"
 import { administration, brokerUrl, isAdministrable } from "./brokerUnderTest.ts"
 import { uniqueName } from "./names.ts"
 
-/** A virtual host that one test has for itself. */
+/** A virtual host of one test. */
 export interface VirtualHost {
   readonly name: string
   /** The administrable broker's URL for this virtual host. */
@@ -13,8 +13,8 @@ export interface VirtualHost {
 }
 
 /**
- * Makes a virtual host in which the user of the administrable broker may do everything, and deletes it with all that
- * is in it at the end of the scope.
+ * Adds a virtual host in which the user of the administrable broker has all permissions, and deletes it with everything in it
+ * at the end of the scope.
  */
 export const freshVirtualHost: Effect.Effect<VirtualHost, never, Scope.Scope> = Effect.acquireRelease(
   Effect.suspend(() => {
@@ -27,8 +27,8 @@ export const freshVirtualHost: Effect.Effect<VirtualHost, never, Scope.Scope> = 
 )
 
 /**
- * Gives the tests of a file, which use names that are not their own, a virtual host that they share with nobody. Answers its URL
- * while they run; where tests can't administer a broker, that is the URL of the broker.
+ * Gives the tests of a file, which use fixed names, their own virtual host. Returns a function for its URL; if tests cannot
+ * administer a broker, that is the URL of the broker.
  */
 export const withVirtualHost = (): () => string => {
   const scope = Scope.makeUnsafe()

@@ -1,4 +1,4 @@
-/** A relay from WebSockets to the broker of this run, as one stands before a broker that browsers use. */
+/** A relay from WebSockets to the broker of this run, as browsers need one. */
 import * as AmqpUri from "@effect-amqp/core/AmqpUri"
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import * as NodeSocketServer from "@effect/platform-node/NodeSocketServer"
@@ -10,7 +10,7 @@ import { brokerUrl } from "./brokerUnderTest.ts"
 
 const { host, port } = Result.getOrThrow(AmqpUri.parse(brokerUrl))
 
-/** The size of the relay's messages, in bytes: it knows nothing of frames, and cuts them anywhere. */
+/** The size of the relay's messages, in bytes: it ignores frames, and cuts them anywhere. */
 const messageBytes = 1021
 
 const cut = (bytes: Uint8Array): ReadonlyArray<Uint8Array> =>
@@ -19,7 +19,7 @@ const cut = (bytes: Uint8Array): ReadonlyArray<Uint8Array> =>
     (_, index) => bytes.subarray(index * messageBytes, (index + 1) * messageBytes)
   )
 
-/** Passes on all that one socket reads, until it ends. */
+/** Forwards everything that one socket reads, until it ends. */
 const pass = (from: Socket.Socket, to: Socket.Writer) =>
   Effect.flatMap(
     Socket.readerBytes(from),
@@ -38,7 +38,7 @@ const relay = (client: Socket.Socket, brokerLost: Deferred.Deferred<void>): Effe
     yield* toClient.write(new Socket.CloseEvent(1011, "the broker is gone"))
   }).pipe(Effect.scoped, Effect.ignore)
 
-/** Starts a relay for as long as the scope lives. Answers its URL, and how to have it lose the broker. */
+/** Starts a relay until the scope closes. Returns its URL, and an effect that ends its connection to the broker. */
 export const startRelay = Effect.gen(function*() {
   const brokerLost = yield* Deferred.make<void>()
   const server = yield* NodeSocketServer.makeWebSocket({ host: "127.0.0.1", port: 0 })

@@ -1,6 +1,6 @@
 /**
- * A client that sends bytes, right or wrong, in any state of a connection, and writes down what the broker does: what it sends, and
- * whether and when it closes the socket.
+ * A client that sends valid or invalid bytes in any state of a connection, and records what the broker sends, and whether and when
+ * it closes the socket.
  */
 import { ByteReader } from "@effect-amqp/core/protocol/ByteReader"
 import { ByteWriter } from "@effect-amqp/core/protocol/ByteWriter"
@@ -11,26 +11,26 @@ import type { Method } from "@effect-amqp/core/protocol/methods.generated"
 import * as net from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
 
-/** How far the connection is when the bytes are sent: what RabbitMQ calls these states, and `channel` with channel 1 open. */
+/** The state of the connection when the bytes are sent: RabbitMQ's names of the states, and `channel` with channel 1 open. */
 export type WireState = "connected" | "starting" | "tuning" | "opening" | "running" | "channel"
 
 const states: ReadonlyArray<WireState> = ["connected", "starting", "tuning", "opening", "running", "channel"]
 
 export interface WireTalk {
   readonly state: WireState
-  /** Bytes, methods on channel 0 or 1 (that which fits), pauses in milliseconds, and `answer`: waits for another line. */
+  /** Bytes, methods on their channel (0 or 1), pauses in milliseconds, and `answer`, which waits for another line. */
   readonly send: ReadonlyArray<Uint8Array | Method | number | "answer">
-  /** What is asked for in `connection.tune-ok`. */
+  /** The values in `connection.tune-ok`. */
   readonly tune?: { readonly frameMax?: number; readonly channelMax?: number; readonly heartbeat?: number }
-  /** How many lines to wait for. */
+  /** The number of lines to wait for. */
   readonly lines: number
 }
 
-/** How long to wait for the lines, and how long for more than these, in milliseconds. */
-const patience = 20_000
+/** The time to wait for the lines, and for unexpected ones after them, in milliseconds. */
+const lineTimeout = 20_000
 const grace = 200
 
-/** A frame of any type, right or wrong. */
+/** A valid or invalid frame of any type. */
 export const frame = (type: number, channel: number, payload: Uint8Array, end = 206): Uint8Array => {
   const bytes = Buffer.alloc(payload.length + 8)
   bytes[0] = type
@@ -49,7 +49,7 @@ export const methodFrame = (channel: number, method: Method): Uint8Array => {
   return Buffer.concat(writer.take())
 }
 
-/** The byte that a lone surrogate stands for, in hexadecimal. */
+/** The byte that a lone surrogate represents, in hexadecimal. */
 const byteOf = (surrogate: string): string => `<${(surrogate.charCodeAt(0) & 0xff).toString(16)}>`
 
 const shown = (type: number, channel: number, payload: Uint8Array): string => {
@@ -68,7 +68,7 @@ const shown = (type: number, channel: number, payload: Uint8Array): string => {
     case "connection.start":
       return `connection.start ${method.versionMajor}-${method.versionMinor}`
     case "basic.return":
-      // Bytes of a key that are not UTF-8 are told by the byte: they have to come back as they were sent.
+      // Bytes of a key that are not UTF-8 are shown as bytes: they must be returned unchanged.
       return `${on}${Object.values(method).join(" ").replace(/[\uDC80-\uDCFF]/g, byteOf)}`
     default:
       return `${on}${Object.values(method).join(" ")}`
@@ -85,7 +85,7 @@ class WireClient {
   constructor(port: number, host: string) {
     this.socket = net.connect({ port, host, noDelay: true })
     this.socket.on("data", (bytes) => this.read(bytes))
-    // It is followed by a close.
+    // A close event follows.
     this.socket.on("error", () => {})
     this.socket.on("close", () => {
       const seconds = (performance.now() - this.since) / 1000
@@ -99,13 +99,13 @@ class WireClient {
     this.socket.write(bytes)
   }
 
-  /** Waits until so many lines are written, or no more can be. */
+  /** Waits for this number of lines, or until the socket has closed. */
   async lineCount(count: number): Promise<void> {
-    const deadline = performance.now() + patience
+    const deadline = performance.now() + lineTimeout
     while (!this.isClosed && this.lines.length < count && performance.now() < deadline) await sleep(10)
   }
 
-  /** Forgets what was written down so far. */
+  /** Drops the lines so far. */
   begin(): void {
     this.lines.length = 0
     this.since = performance.now()
@@ -128,7 +128,7 @@ class WireClient {
       const line = isHeader
         ? `AMQP ${this.received.subarray(4, 8).join(" ")}`
         : shown(type, this.received.readUInt16BE(1), payload).replaceAll(/\p{Surrogate}/gu, "\uFFFD")
-      // How many heartbeats there are depends on how busy the machine is.
+      // The number of heartbeats depends on the load of the machine.
       if (line !== "heartbeat" || this.lines.at(-1) !== line) this.lines.push(line)
       this.received = this.received.subarray(size + 8)
     }
@@ -136,8 +136,8 @@ class WireClient {
 }
 
 /**
- * What the broker does once the state is reached: a line for each frame (heartbeats in a row are one), when it closes the socket, and
- * `open` unless it does.
+ * Records what the broker does once the state is reached: a line for each frame (successive heartbeats count as one), and when it
+ * closes the socket, or `open`.
  */
 export const wireTalk = async (url: string, talk: WireTalk): Promise<ReadonlyArray<string>> => {
   const { hostname, password, pathname, port, username } = new URL(url)
@@ -175,7 +175,7 @@ export const wireTalk = async (url: string, talk: WireTalk): Promise<ReadonlyArr
     else client.send(each)
   }
   await client.lineCount(talk.lines)
-  // For what should not come.
+  // For lines that should not arrive.
   await sleep(grace)
   return client.end()
 }

@@ -33,13 +33,13 @@ const { confirmed, run, transaction } = AmqpChannel
 
 const hello = AmqpMessage.text("hello")
 
-/** How many messages are ready in a queue, as another connection sees it. */
-const seen = (queue: string) =>
+/** The number of ready messages in a queue, as another connection sees it. */
+const readyCount = (queue: string) =>
   Effect.provide(Effect.map(infoOf(queue), ({ messageCount }) => messageCount), connection())
 
 const channelCount = Effect.flatMap(AmqpConnection, ({ channelCount }) => channelCount)
 
-/** What a confirmed program fails with when some of its publishes do. */
+/** The error of a confirmed program of which some publishes failed. */
 const batchFailure = <A, E extends { readonly _tag: string }, R>(self: Effect.Effect<A, E | AmqpPublishAllError, R>) =>
   Effect.map(
     Effect.flip(self),
@@ -49,14 +49,14 @@ const batchFailure = <A, E extends { readonly _tag: string }, R>(self: Effect.Ef
 const reasonsOf = ({ failures }: AmqpPublishAllError) =>
   failures.map(({ error, index }) => [index, error.reason._tag] as const)
 
-/** A program that says when it has come to its end and then waits. */
+/** A step that signals when it is reached, and then waits. */
 const holding = Effect.map(Deferred.make<void>(), (begun) => ({
   begun: Deferred.await(begun),
   hold: Effect.andThen(Deferred.succeed(begun, undefined), Effect.never)
 }))
 
 describe("a confirmed program", () => {
-  it.live("yields its value when all that it published is confirmed, more than are in flight at once", () =>
+  it.live("returns its value when all its publishes are confirmed, more than can be in flight", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const count = yield* confirmed(AmqpChannel.gen(function*() {
@@ -70,7 +70,7 @@ describe("a confirmed program", () => {
       assert.strictEqual((yield* take(queue)).text, "0")
     })))
 
-  it.live("P7: fails with the publishes that a full queue refused, by their number", () =>
+  it.live("P7: fails with the indexes of the publishes that a full queue refused", () =>
     connected(Effect.gen(function*() {
       const full = yield* declaredQueue({ maxLength: 2, overflow: "reject-publish" })
       const queue = yield* declaredQueue()
@@ -83,24 +83,33 @@ describe("a confirmed program", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 2)
     })))
 
-  it.live("P3: names which of many equal mandatory messages came back", () =>
+  it.live("P3: fails with the indexes of the equal mandatory messages that were returned", () =>
     connected(Effect.gen(function*() {
       const exchange = yield* declaredExchange(AmqpExchange.direct)
       const queue = yield* declaredQueue()
       yield* run(AmqpQueue.bind(queue, { exchange, routingKey: "known" }))
       const isKnown = (index: number) => index % 7 !== 3
-      const error = yield* batchFailure(confirmed(AmqpChannel.forEach(Array(500).keys(), (index) =>
-        AmqpChannel.publish(hello, { exchange, routingKey: isKnown(index) ? "known" : "unknown", mandatory: true }))))
-      const unknown = [...Array(500).keys()].filter((index) =>
-        !isKnown(index)
+      const error = yield* batchFailure(
+        confirmed(
+          AmqpChannel.forEach(
+            Array(500).keys(),
+            (index) =>
+              AmqpChannel.publish(hello, {
+                exchange,
+                routingKey: isKnown(index) ? "known" : "unknown",
+                mandatory: true
+              })
+          )
+        )
       )
+      const unknown = [...Array(500).keys()].filter((index) => !isKnown(index))
       assert.deepStrictEqual(reasonsOf(error), unknown.map((index) => [index, "Returned"]))
       const { exchange: returnedFrom, replyCode, routingKey } = assertReason(error.failures[0].error, "Returned")
       assert.deepStrictEqual([replyCode, returnedFrom, routingKey], [312, exchange, "unknown"])
       assert.strictEqual((yield* infoOf(queue)).messageCount, 500 - unknown.length)
     })))
 
-  it.live("E7: fails without a hang when an exchange is not there, and the connection is as good as before", () =>
+  it.live("E7: fails promptly when an exchange does not exist, and the connection still works", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const missing = { exchange: uniqueName("exchange"), routingKey: "" }
@@ -113,37 +122,65 @@ describe("a confirmed program", () => {
       yield* fill(queue, hello)
     })))
 
-  it.live("that fails is not waited for, and fails as it did", () =>
+  it.live("that fails does not wait for confirms, and fails with its own error", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const failing = AmqpChannel.andThen(AmqpChannel.publish(hello, toQueue(queue)), AmqpChannel.fail("no"))
       assert.strictEqual(yield* Effect.flip(confirmed(failing)), "no")
       yield* awaitMessages(queue, 1)
     })))
+
+  it.live("fails with the index of each returned publish", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      const missing = uniqueName("queue")
+      const program = AmqpChannel.forEach([queue, missing, queue], (routingKey) =>
+        AmqpChannel.publish(hello, { exchange: "", routingKey, mandatory: true }))
+      const error = yield* Effect.flip(AmqpChannel.confirmed(program))
+      if (error._tag !== "AmqpPublishAllError") {
+        return assert.fail(String(error))
+      }
+      assert.strictEqual(error.confirmed, 2)
+      assert.deepStrictEqual(
+        error.failures.map(({ error, index }) => [index, error.reason._tag]),
+        [[1, "Returned"]]
+      )
+    })))
+
+  it.live("fails promptly when the exchange of a mandatory publish does not exist", () =>
+    connected(Effect.gen(function*() {
+      const publish = AmqpChannel.publish(hello, { exchange: uniqueName("exchange"), routingKey: "", mandatory: true })
+      const error = yield* Effect.flip(AmqpChannel.confirmed(publish)).pipe(Effect.timeout("5 seconds"))
+      if (error._tag !== "AmqpPublishAllError") return assert.fail(String(error))
+      const [{ error: { reason } }] = error.failures
+      if (reason._tag !== "OutcomeUnknown") return assert.fail(reason._tag)
+      assert.strictEqual(reason.cause.reason._tag, "NotFound")
+      assert.include(error.message, "no exchange")
+    })))
 })
 
 describe("a transaction", () => {
-  it.live("shows nothing to others before its end, and then all", () =>
+  it.live("publishes nothing before its commit, and then everything", () =>
     connected(Effect.gen(function*() {
       const [first, second] = [yield* declaredQueue(), yield* declaredQueue()]
       const published = yield* Deferred.make<void>()
       const gate = yield* Latch.make()
       const fiber = yield* fork(transaction(AmqpChannel.gen(function*() {
         for (const queue of [first, second, first]) yield* AmqpChannel.publish(hello, toQueue(queue))
-        // When this is answered the broker has the messages.
+        // The broker has the messages when it replies to this.
         yield* AmqpQueue.declarePassive(first)
         yield* Deferred.succeed(published, undefined)
         yield* gate.await
         return "done"
       })))
       yield* Deferred.await(published)
-      assert.deepStrictEqual([yield* seen(first), yield* seen(second)], [0, 0])
+      assert.deepStrictEqual([yield* readyCount(first), yield* readyCount(second)], [0, 0])
       yield* gate.open
       assert.strictEqual(yield* Fiber.join(fiber), "done")
-      assert.deepStrictEqual([yield* seen(first), yield* seen(second)], [2, 1])
+      assert.deepStrictEqual([yield* readyCount(first), yield* readyCount(second)], [2, 1])
     })))
 
-  it.live("leaves no message behind when it fails, dies or is interrupted", () =>
+  it.live("publishes nothing when it fails, dies or is interrupted", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const publish = AmqpChannel.andThen(
@@ -156,12 +193,12 @@ describe("a transaction", () => {
       const fiber = yield* fork(transaction(AmqpChannel.andThen(publish, hold)))
       yield* begun
       yield* Fiber.interrupt(fiber)
-      assert.strictEqual(yield* seen(queue), 0)
+      assert.strictEqual(yield* readyCount(queue), 0)
       yield* transaction(publish)
-      assert.strictEqual(yield* seen(queue), 1)
+      assert.strictEqual(yield* readyCount(queue), 1)
     })))
 
-  it.live("takes a message and publishes another one, both or neither", () =>
+  it.live("acknowledges one message and publishes another, both or neither", () =>
     connected(Effect.gen(function*() {
       const [source, target] = [yield* declaredQueue(), yield* declaredQueue()]
       yield* fill(source, hello)
@@ -172,15 +209,15 @@ describe("a transaction", () => {
         ))
       yield* Effect.flip(transaction(AmqpChannel.andThen(move, AmqpChannel.fail("no"))))
       yield* awaitMessages(source, 1)
-      assert.strictEqual(yield* seen(target), 0)
+      assert.strictEqual(yield* readyCount(target), 0)
 
       assert.deepStrictEqual(yield* transaction(move), Option.some(true))
-      assert.deepStrictEqual([yield* seen(source), yield* seen(target)], [0, 1])
+      assert.deepStrictEqual([yield* readyCount(source), yield* readyCount(target)], [0, 1])
       assert.strictEqual((yield* take(target)).text, "hello again")
       assert.deepStrictEqual(yield* transaction(move), Option.none())
     })))
 
-  it.live("rejects a message for good only when it succeeds", () =>
+  it.live("rejects a message only when it succeeds", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
       const queue = yield* declaredQueue({ deadLetterExchange: "", deadLetterRoutingKey: dead })
@@ -188,10 +225,10 @@ describe("a transaction", () => {
       const reject = AmqpQueue.get(queue, () => Effect.succeed(AmqpDelivery.reject))
       yield* Effect.flip(transaction(AmqpChannel.andThen(reject, AmqpChannel.fail("no"))))
       yield* awaitMessages(queue, 1)
-      assert.strictEqual(yield* seen(dead), 0)
+      assert.strictEqual(yield* readyCount(dead), 0)
       yield* transaction(reject)
       yield* awaitMessages(dead, 1)
-      assert.strictEqual(yield* seen(queue), 0)
+      assert.strictEqual(yield* readyCount(queue), 0)
     })))
 
   it.live("E2: fails with Returned for a mandatory message that no queue takes, and the rest is committed", () =>
@@ -203,10 +240,10 @@ describe("a transaction", () => {
         (routingKey) => AmqpChannel.publish(hello, { exchange: "", routingKey, mandatory: true })
       )
       assert.strictEqual((yield* failsWith(transaction(program), "Returned")).routingKey, missing)
-      assert.strictEqual(yield* seen(queue), 2)
+      assert.strictEqual(yield* readyCount(queue), 2)
     })))
 
-  it.live("E7: fails with NotFound when an exchange is not there, and nothing is committed", () =>
+  it.live("E7: fails with NotFound when an exchange does not exist, and nothing is committed", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const program = AmqpChannel.andThen(
@@ -214,12 +251,12 @@ describe("a transaction", () => {
         AmqpChannel.publish(hello, { exchange: uniqueName("exchange"), routingKey: "" })
       )
       yield* failsWith(transaction(program), "NotFound")
-      assert.strictEqual(yield* seen(queue), 0)
+      assert.strictEqual(yield* readyCount(queue), 0)
     })))
 })
 
 describe("the channels of programs", () => {
-  it.live("are used again by programs of the same kind, one after the other", () =>
+  it.live("are reused by later programs of the same mode", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       assert.strictEqual(yield* channelCount, 1)
@@ -233,7 +270,7 @@ describe("the channels of programs", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 40)
     })))
 
-  it.live("are as many as programs run at once, and of those as many are kept as may be idle", () =>
+  it.live("are as many as the running programs, and maxIdleChannels of them are kept", () =>
     connected(
       Effect.gen(function*() {
         const queue = yield* declaredQueue()
@@ -257,7 +294,7 @@ describe("the channels of programs", () => {
       { maxIdleChannels: 2 }
     ))
 
-  it.live("are not used again when something of a program is left on them", () =>
+  it.live("are not reused when a program leaves state on them", () =>
     connected(
       Effect.gen(function*() {
         const queue = yield* declaredQueue()
@@ -278,13 +315,13 @@ describe("the channels of programs", () => {
       })
     ))
 
-  it.live("belong to one program each, also to one that another one runs", () =>
+  it.live("belong to one program each, also when programs are nested", () =>
     connected(
       Effect.gen(function*() {
         const queue = yield* declaredQueue()
         const [inner, published, outer] = yield* transaction(AmqpChannel.gen(function*() {
           yield* AmqpChannel.publish(hello, toQueue(queue))
-          // These are ordinary Effects here, on channels of their own: the transaction has no part in them.
+          // Ordinary effects, each on another channel: they are not part of the transaction.
           const counts = [(yield* infoOf(queue)).messageCount]
           yield* fill(queue, hello, hello)
           counts.push((yield* infoOf(queue)).messageCount, yield* channelCount)
@@ -295,7 +332,7 @@ describe("the channels of programs", () => {
       })
     ))
 
-  it.live.runIf(isAdministrable)("have one mode, which the broker knows", () => {
+  it.live.runIf(isAdministrable)("have the mode of their program on the broker", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {

@@ -23,26 +23,26 @@ import {
   uniqueName
 } from "../../support/broker.ts"
 import { administration, isAdministrable, onRabbitMQ } from "../../support/brokerUnderTest.ts"
-import { awaitJam, closeConnectionJammedBy, suspendQueue } from "../../support/jam.ts"
+import { awaitFlowControl, closeConnectionAndResume, suspendQueue } from "../../support/flowControl.ts"
 import { start } from "../../support/process.ts"
 import { tagsOf } from "../../support/tags.ts"
 import { freshVirtualHost } from "../../support/vhost.ts"
 
 const hello = AmqpMessage.text("hello")
 
-/** How long after the loss of the connection the last of those who wait may hear of it, in milliseconds. */
+/** The time within which all waiting operations must fail after the loss of the connection, in milliseconds. */
 const atOnce = 500
 
-/** Runs a part of the test and notes what it ended with, and when. */
+/** Runs an operation, and records how and when it ended. */
 const watch = <A, E, R>(self: Effect.Effect<A, E, R>) =>
   fork(Effect.map(Effect.exit(self), (exit) => ({
     at: performance.now(),
     end: exit._tag === "Success" ? "success" : tagsOf(Cause.squash(exit.cause))
   })))
 
-describe("when the broker closes the connection in mid-use", () => {
-  it.live.runIf(onRabbitMQ("a queue whose process takes nothing") && isAdministrable)(
-    "E4, E13: everything that waits fails at once, with the cause",
+describe("when the broker closes a connection in use,", () => {
+  it.live.runIf(onRabbitMQ("it suspends the process of a queue") && isAdministrable)(
+    "E4, E13: every waiting operation fails at once, with the cause",
     () => {
       const connectionName = uniqueName("connection")
       return Effect.gen(function*() {
@@ -57,7 +57,7 @@ describe("when the broker closes the connection in mid-use", () => {
           const begun = yield* Deferred.make<void>()
           const quietStream = yield* watch(Stream.runDrain(AmqpConsumer.stream("quiet")))
           const serve = yield* watch(AmqpConsumer.serve("quiet", () => Effect.succeed(AmqpDelivery.ack)))
-          // It is between two steps, and hears of the loss with the next.
+          // It is between two steps, and fails at the next one.
           const program = yield* watch(AmqpChannel.run(AmqpChannel.gen(function*() {
             yield* AmqpQueue.declarePassive("quiet")
             yield* Deferred.succeed(begun, undefined)
@@ -69,12 +69,12 @@ describe("when the broker closes the connection in mid-use", () => {
           yield* suspendQueue(virtualHost.name, "stuck")
           const publishAll = yield* watch(flood.publishAll(Array.from({ length: 5000 }, () => hello), stuck))
           const inFlight = yield* watch(narrow.publish(hello, stuck))
-          const inLine = yield* watch(narrow.publish(hello, stuck))
-          yield* awaitJam(connectionName)
+          const queued = yield* watch(narrow.publish(hello, stuck))
+          yield* awaitFlowControl(connectionName)
           const waiting = {
             publishAll,
             inFlight,
-            inLine,
+            queued,
             quietStream,
             serve,
             request: yield* watch(AmqpChannel.run(AmqpQueue.declarePassive("quiet"))),
@@ -88,7 +88,7 @@ describe("when the broker closes the connection in mid-use", () => {
             assert.isUndefined(fiber.pollUnsafe(), `${name} has ended`)
           }
 
-          yield* closeConnectionJammedBy(virtualHost.name, "stuck", connectionName, "for a test")
+          yield* closeConnectionAndResume(virtualHost.name, "stuck", connectionName, "for a test")
           const { at, end } = yield* Fiber.join(closed)
           assert.strictEqual(end, "AmqpConnectionError > ConnectionForced")
           const { replyText } = yield* failsWith(awaitClosed, "ConnectionForced")
@@ -106,7 +106,7 @@ describe("when the broker closes the connection in mid-use", () => {
             program: lost,
             publishAll: `AmqpPublishAllError > AmqpPublishError > OutcomeUnknown > ${lost}`,
             inFlight: `AmqpPublishError > OutcomeUnknown > ${lost}`,
-            inLine: `AmqpPublishError > NotSent > ${lost}`,
+            queued: `AmqpPublishError > NotSent > ${lost}`,
             quietStream: lost,
             serve: lost,
             request: lost,
@@ -123,7 +123,7 @@ describe("when the broker closes the connection in mid-use", () => {
     }
   )
 
-  it.live.runIf(isAdministrable)("whatever is tried afterwards fails at once, and a late ack says that it is", () => {
+  it.live.runIf(isAdministrable)("every later operation fails at once, and a late ack returns false", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {
@@ -144,7 +144,7 @@ describe("when the broker closes the connection in mid-use", () => {
         assertReason(yield* failureOf(consumer), "ConnectionLost")
 
         const before = performance.now()
-        // K3: the broker has given the message back.
+        // K3: the broker has requeued the message.
         assert.isFalse(yield* received[0].ack)
         yield* failsWith(AmqpChannel.run(AmqpQueue.declarePassive(queue)), "ConnectionLost")
         yield* failsWith(publish(hello, to), "NotSent")
@@ -159,7 +159,7 @@ describe("when the broker closes the connection in mid-use", () => {
     )
   })
 
-  it.live.runIf(isAdministrable)("N1: a socket that ends without a word is a SocketLost", () => {
+  it.live.runIf(isAdministrable)("N1: a socket that closes without connection.close is a SocketLost", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {
@@ -177,7 +177,7 @@ describe("when the broker closes the connection in mid-use", () => {
   })
 
   it.live.runIf(isAdministrable)(
-    "X5: a process that uses all of it hears of the loss everywhere, and ends by itself",
+    "X5: a process that uses every part of the client sees each part fail, and exits by itself",
     () =>
       Effect.gen(function*() {
         const connectionName = uniqueName("connection")
@@ -195,7 +195,7 @@ describe("when the broker closes the connection in mid-use", () => {
             stdout.split("\n")[1]
           )
         const lost = "AmqpChannelError > ConnectionLost > AmqpConnectionError > ConnectionForced"
-        const { inLine, publish, publishAll, ...others } = ends
+        const { queued, publish, publishAll, ...others } = ends
         assert.deepStrictEqual(others, {
           closed: "AmqpConnectionError > ConnectionForced",
           request: lost,
@@ -207,9 +207,9 @@ describe("when the broker closes the connection in mid-use", () => {
           serve: lost,
           autoAck: lost
         })
-        // Whether a message had left at that moment is a matter of luck, and that it says so is not.
+        // Whether a message had been sent at that moment is left to chance, but the reason must tell.
         assert.match(publish, new RegExp(`^AmqpPublishError > (OutcomeUnknown|NotSent) > ${lost}$`))
-        assert.match(inLine, new RegExp(`^AmqpPublishError > (OutcomeUnknown|NotSent) > ${lost}$`))
+        assert.match(queued, new RegExp(`^AmqpPublishError > (OutcomeUnknown|NotSent) > ${lost}$`))
         assert.match(
           publishAll,
           new RegExp(`^AmqpPublishAllError > AmqpPublishError > (OutcomeUnknown|NotSent) > ${lost}$`)

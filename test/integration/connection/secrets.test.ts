@@ -17,10 +17,10 @@ import { everything, internals } from "../../support/everything.ts"
 import { waysTo } from "../../support/reachable.ts"
 import { assertHides, assertUnprinted, assertUnreachable, assertWiped, logged } from "../../support/secrets.ts"
 
-/** A new one for each test, made while it runs: the text of a test is in memory too. With characters that mean something in a URL. */
+/** A new secret for each test, made at run time since the source of a test is in memory too. Has reserved characters of a URL. */
 const secretOf = (name: string): string => `${name}:/@%-${crypto.randomUUID()}`
 
-/** A user of the broker's own, until the scope closes. */
+/** A new user of the broker, until the scope closes. */
 const freshUser = (password: string) =>
   Effect.acquireRelease(
     Effect.suspend(() => {
@@ -38,11 +38,11 @@ const uriOf = (username: string, password: string, parts: AmqpUri.Options = {}) 
 }
 
 describe.runIf(isAdministrable)("a program that is connected over TCP", () => {
-  it.live("can reach no password and no channel, and nothing that it has prints one", () => {
+  it.live("cannot reach a password or a channel, and no value that it holds prints one", () => {
     const [password, wrong] = [secretOf("password"), secretOf("wrong")]
     return Effect.gen(function*() {
       const username = yield* freshUser(password)
-      // As text, as most programs have it.
+      // As a string, like in most programs.
       const url = Redacted.value(AmqpUri.toRedacted(uriOf(username, password)))
       const connecting = NodeAmqp.layer({ url })
       yield* Effect.gen(function*() {
@@ -73,7 +73,7 @@ describe.runIf(isAdministrable)("a program that is connected over TCP", () => {
         }
         assertUnreachable(parts, password, wrong)
         for (const part of Object.values(parts)) {
-          // One of them shows what all of them would.
+          // All fibers print the same, so one is enough.
           if (!Fiber.isFiber(part) || part === all.fiber) assertUnprinted(part, password, wrong)
         }
         assert.deepStrictEqual(waysTo(parts, (value) => internals.some((internal) => value instanceof internal)), [])
@@ -81,7 +81,7 @@ describe.runIf(isAdministrable)("a program that is connected over TCP", () => {
     }).pipe(Effect.scoped)
   }, 180_000)
 
-  it.live("leaves no password or token in memory when the broker has taken or refused it", () => {
+  it.live("leaves no password or token in memory after the broker has accepted or refused it", () => {
     const [password, token, wrong] = [secretOf("password"), secretOf("token"), secretOf("wrong")]
     return Effect.gen(function*() {
       const username = yield* freshUser(password)
@@ -115,8 +115,7 @@ describe.runIf(isAdministrable)("a program that is connected over TCP", () => {
   })
 })
 
-/** Here and not in a program: a layer that is made of a URL keeps it to itself. */
-describe("a layer that is made of a URL", () => {
+describe("a layer that is made from a URL", () => {
   it("shows no password", () => {
     const password = secretOf("password")
     const url = Redacted.value(

@@ -34,15 +34,15 @@ import { issue } from "../../unit/node/certificates.ts"
 const authority = issue("test authority")
 const server = issue("test broker", { hosts: ["localhost"], issuer: authority })
 const client = issue("test client", { hosts: ["client.example"], issuer: authority })
-const stranger = issue("test stranger", { hosts: ["client.example"], issuer: authority })
+const unknownClient = issue("test unknown client", { hosts: ["client.example"], issuer: authority })
 const otherAuthority = issue("other authority")
 
-/** The name and password of a user whose every character means something in a URL. */
+/** A user name and a password with reserved characters of a URL. */
 const special = { username: "a:b@c/d%e+f", password: Redacted.make("p:a@s/s%w+o %41 ü") }
 
 const tokenKeys = crypto.generateKeyPairSync("rsa", { modulusLength: 2048 })
 
-/** An access token that RabbitMQ's OAuth 2.0 plugin takes. */
+/** An access token that RabbitMQ's OAuth 2.0 plugin accepts. */
 const tokenFor = (seconds: number, key: crypto.KeyObject = tokenKeys.privateKey): string => {
   const part = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url")
   const scope = ["configure", "write", "read"].map((right) => `rabbitmq.${right}:*/*`)
@@ -71,17 +71,17 @@ const hasOperator = isSecured || isEmbedded
 
 let broker: PrivateBroker
 
-/** The operator of that broker, or of the embedded one. */
+/** Administers that broker, or the embedded one. */
 let operator: Administration
 
 let files: Pick<AmqpUri.TlsParameters, "caFile" | "certFile" | "keyFile">
 
-/** The broker by way of TLS. */
-const secure = (tls: Partial<AmqpUri.TlsParameters> = {}, parts: AmqpUri.Options = {}) =>
+/** The URL of the broker with TLS. */
+const tlsUrl = (tls: Partial<AmqpUri.TlsParameters> = {}, parts: AmqpUri.Options = {}) =>
   Result.getOrThrow(AmqpUri.make({ port: broker.tlsPort, ...parts, tls: { ...files, ...tls } }))
 
-/** The broker, or the embedded one, without TLS. */
-const plain = (parts: AmqpUri.Options = {}) =>
+/** The URL of the broker, or of the embedded one, without TLS. */
+const plainUrl = (parts: AmqpUri.Options = {}) =>
   Result.getOrThrow(AmqpUri.make({ host: "127.0.0.1", port: Number(new URL(operator.url).port), ...parts }))
 
 /** Runs a test with a connection. */
@@ -97,7 +97,7 @@ const failureWith = (options: NodeAmqp.Options) =>
     (error) => error instanceof AmqpConnectionError ? error : assert.fail(String(error))
   )
 
-/** Does something that needs rights. */
+/** An operation that needs permissions. */
 const declare = AmqpChannel.run(
   AmqpQueue.declare(AmqpQueue.classic(uniqueName("security"), { exclusive: true, durable: false }))
 )
@@ -138,10 +138,10 @@ afterAll(async () => {
   if (isSecured) fs.rmSync(folder, { recursive: true })
 }, 30_000)
 
-describe.runIf(isSecured)("a broker that is secured", () => {
-  it.live("carries a connection over TLS, with a client certificate", () =>
+describe.runIf(isSecured)("a secured broker", () => {
+  it.live("accepts a connection over TLS with a client certificate", () =>
     connected(
-      { url: secure() },
+      { url: tlsUrl() },
       Effect.gen(function*() {
         assert.strictEqual((yield* AmqpConnection).mechanism, "PLAIN")
         yield* declare
@@ -152,52 +152,52 @@ describe.runIf(isSecured)("a broker that is secured", () => {
     Effect.gen(function*() {
       const caFile = fileWith("other.pem", otherAuthority.cert)
       for (const tls of [{ caFile }, { caFile: undefined }]) {
-        const { message } = assertReason(yield* failureWith({ url: secure(tls) }), "DialFailed")
+        const { message } = assertReason(yield* failureWith({ url: tlsUrl(tls) }), "DialFailed")
         assert.include(message, "authority that is not known here")
       }
     }))
 
-  it.live("S1: is taken without a proof only where the unsafe switch says so", () =>
+  it.live("S1: is accepted unverified only with dangerouslyAcceptAnyCertificate", () =>
     Effect.gen(function*() {
-      const url = secure({ caFile: undefined })
+      const url = tlsUrl({ caFile: undefined })
       assert.strictEqual(yield* mechanismWith({ url, tls: { dangerouslyAcceptAnyCertificate: true } }), "PLAIN")
-      const unsafe = secure({ caFile: undefined, dangerouslyAcceptAnyCertificate: true })
+      const unsafe = tlsUrl({ caFile: undefined, dangerouslyAcceptAnyCertificate: true })
       assert.strictEqual(yield* mechanismWith({ url: unsafe }), "PLAIN")
       assertReason(yield* failureWith({ url: unsafe, tls: { dangerouslyAcceptAnyCertificate: false } }), "DialFailed")
     }))
 
-  it.live("S2: is refused by another name than its certificate's, unless that is named", () =>
+  it.live("S2: is refused under a host name that its certificate lacks, unless serverName is set", () =>
     Effect.gen(function*() {
-      const { message } = assertReason(yield* failureWith({ url: secure({}, { host: "127.0.0.1" }) }), "DialFailed")
+      const { message } = assertReason(yield* failureWith({ url: tlsUrl({}, { host: "127.0.0.1" }) }), "DialFailed")
       assert.include(message, "connect to a name the certificate is for")
       assert.strictEqual(
-        yield* mechanismWith({ url: secure({ serverName: "localhost" }, { host: "127.0.0.1" }) }),
+        yield* mechanismWith({ url: tlsUrl({ serverName: "localhost" }, { host: "127.0.0.1" }) }),
         "PLAIN"
       )
     }))
 
   for (const maxVersion of ["TLSv1.2", "TLSv1.3"] as const) {
-    it.live(`S3: says that it wants a client certificate, with ${maxVersion}`, () =>
+    it.live(`S3: refuses a client without a certificate, as the error reports, with ${maxVersion}`, () =>
       Effect.gen(function*() {
-        const url = secure({ certFile: undefined, keyFile: undefined })
+        const url = tlsUrl({ certFile: undefined, keyFile: undefined })
         const error = yield* failureWith({ url, tls: { maxVersion } })
         assert.match(error.message, /client certificate; pass certfile=/)
         assert.include(["DialFailed", "SocketLost"], error.reason._tag)
       }))
   }
 
-  it.live("S5: certificates are read for each connection", () =>
+  it.live("S5: is verified with certificate files that are read for each connection", () =>
     Effect.gen(function*() {
       const caFile = fileWith("rotated.pem", otherAuthority.cert)
-      const connect = connected({ url: secure({ caFile }) }, Effect.void)
+      const connect = connected({ url: tlsUrl({ caFile }) }, Effect.void)
       assert.strictEqual((yield* Effect.flip(connect))._tag, "AmqpConnectionError")
       fs.writeFileSync(caFile, authority.cert)
       yield* connect
     }))
 
-  it.live("EXTERNAL logs in whom the client certificate names", () =>
+  it.live("logs in the user of the client certificate with EXTERNAL", () =>
     Effect.gen(function*() {
-      const url = secure({}, { username: "nobody", mechanisms: ["EXTERNAL", "PLAIN"] })
+      const url = tlsUrl({}, { username: "nobody", mechanisms: ["EXTERNAL", "PLAIN"] })
       const connectionName = uniqueName("connection")
       yield* connected(
         { url, connectionName },
@@ -213,10 +213,10 @@ describe.runIf(isSecured)("a broker that is secured", () => {
       )
     }))
 
-  it.live("H6: EXTERNAL is refused when the certificate names no user", () =>
+  it.live("H6: refuses EXTERNAL when the certificate names no user", () =>
     Effect.gen(function*() {
-      const url = secure(
-        { certFile: fileWith("stranger.pem", stranger.cert + stranger.key), keyFile: undefined },
+      const url = tlsUrl(
+        { certFile: fileWith("unknown.pem", unknownClient.cert + unknownClient.key), keyFile: undefined },
         { mechanisms: ["EXTERNAL"] }
       )
       const reason = assertReason(yield* failureWith({ url }), "AuthenticationFailed")
@@ -224,7 +224,7 @@ describe.runIf(isSecured)("a broker that is secured", () => {
       assert.isFalse(reason.isRetryable)
     }))
 
-  it.live("a mechanism of one's own answers its challenge", () => {
+  it.live("accepts a custom mechanism that responds to its challenge", () => {
     const encode = (text: string) => Redacted.make(new TextEncoder().encode(text))
     const challenges: Array<string> = []
     const demo: AmqpSasl.Mechanism = {
@@ -240,7 +240,7 @@ describe.runIf(isSecured)("a broker that is secured", () => {
         }))
     }
     return Effect.gen(function*() {
-      const options = { url: plain(), mechanisms: [demo] } as const
+      const options = { url: plainUrl(), mechanisms: [demo] } as const
       assert.strictEqual(yield* mechanismWith({ ...options, credentials: special }), "RABBIT-CR-DEMO")
       assert.deepStrictEqual(challenges, ["Please tell me your password"])
       const wrong = { ...special, password: Redacted.make("secret") }
@@ -250,16 +250,16 @@ describe.runIf(isSecured)("a broker that is secured", () => {
     })
   })
 
-  it.live("H6: a token of somebody else's is refused", () =>
+  it.live("H6: refuses a token that is signed with another key", () =>
     Effect.gen(function*() {
       const { privateKey } = crypto.generateKeyPairSync("rsa", { modulusLength: 2048 })
       const token = tokenFor(60, privateKey)
       const credentials = { username: "orders", password: Redacted.make(token) }
-      const reason = assertReason(yield* failureWith({ url: plain(), credentials }), "AuthenticationFailed")
+      const reason = assertReason(yield* failureWith({ url: plainUrl(), credentials }), "AuthenticationFailed")
       assertHides(reason, token)
     }))
 
-  it.live("S6: a token is renewed before it expires, and what it allows goes on", () => {
+  it.live("S6: accepts a token that is renewed before it expires, and the connection stays open", () => {
     let asked = 0
     const credentials = Effect.sync(() => {
       asked++
@@ -270,7 +270,7 @@ describe.runIf(isSecured)("a broker that is secured", () => {
       }
     })
     return connected(
-      { url: plain(), credentials, credentialsRefreshMargin: "2 seconds" },
+      { url: plainUrl(), credentials, credentialsRefreshMargin: "2 seconds" },
       Effect.gen(function*() {
         const { state } = yield* AmqpConnection
         yield* declare
@@ -282,9 +282,9 @@ describe.runIf(isSecured)("a broker that is secured", () => {
     )
   })
 
-  it.live("S7: a refused token ends the connection, and the next has a fresh one", () => {
+  it.live("S7: ends the connection over a refused token, and accepts the next with a fresh one", () => {
     const credentials = Effect.sync(() => ({ username: "orders", password: Redacted.make(tokenFor(60)) }))
-    const options = { url: plain(), credentials }
+    const options = { url: plainUrl(), credentials }
     return Effect.gen(function*() {
       const forged = tokenFor(60, crypto.generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey)
       yield* connected(
@@ -303,35 +303,35 @@ describe.runIf(isSecured)("a broker that is secured", () => {
   })
 })
 
-describe.runIf(hasOperator)("a broker that is one's own", () => {
-  it.live("S9: user and password arrive as they are, from a URL and from options, with PLAIN and AMQPLAIN", () =>
+describe.runIf(hasOperator)("a broker", () => {
+  it.live("S9: receives user and password unchanged, from a URL and from options, with PLAIN and AMQPLAIN", () =>
     Effect.gen(function*() {
       for (const mechanism of ["PLAIN", "AMQPLAIN"] as const) {
         const mechanisms = [mechanism]
-        const text = AmqpUri.toRedacted(plain({ ...special, mechanisms }))
+        const text = AmqpUri.toRedacted(plainUrl({ ...special, mechanisms }))
         assert.strictEqual(yield* mechanismWith({ url: text }), mechanism)
-        assert.strictEqual(yield* mechanismWith({ url: plain({ mechanisms }), credentials: special }), mechanism)
+        assert.strictEqual(yield* mechanismWith({ url: plainUrl({ mechanisms }), credentials: special }), mechanism)
       }
     }))
 
-  it.live("H5: says what it offers when that is none of the client's mechanisms", () =>
+  it.live("H5: is refused by a client that supports none of its mechanisms", () =>
     Effect.gen(function*() {
-      const error = yield* failureWith({ url: plain(), mechanisms: [AmqpSasl.anonymous] })
+      const error = yield* failureWith({ url: plainUrl(), mechanisms: [AmqpSasl.anonymous] })
       const reason = assertReason(error, "NoCommonMechanism")
       assert.includeMembers([...reason.offered], ["PLAIN", "AMQPLAIN"])
       assert.deepStrictEqual(reason.supported, ["ANONYMOUS"])
     }))
 
-  it.live("H11: a token of twenty thousand bytes is refused before it is sent", () =>
+  it.live("H11: is not sent a token of 20,000 bytes", () =>
     Effect.gen(function*() {
       const credentials = { username: "orders", password: Redacted.make("x".repeat(20_000)) }
-      assertReason(yield* failureWith({ url: plain(), credentials }), "InvalidArgument")
+      assertReason(yield* failureWith({ url: plainUrl(), credentials }), "InvalidArgument")
     }))
 
-  it.live("S10: a user who is deleted loses the connection, and can't come back", () =>
+  it.live("S10: closes the connection of a deleted user, and refuses the user's next login", () =>
     Effect.gen(function*() {
       const credentials = { username: "leaver", password: Redacted.make("leaving") }
-      const options = { url: plain(), credentials }
+      const options = { url: plainUrl(), credentials }
       yield* operator.addUser("leaver", "leaving", "everything")
       yield* connected(
         options,
@@ -348,10 +348,10 @@ describe.runIf(hasOperator)("a broker that is one's own", () => {
       assert.isFalse(assertReason(yield* failureWith(options), "AuthenticationFailed").isRetryable)
     }))
 
-  it.live("tells its management the name and properties of the connection", () => {
+  it.live("lists the connection with its name and client properties", () => {
     const connectionName = uniqueName("connection")
     return connected(
-      { url: plain(), connectionName, clientProperties: { version: "1.2.3", information: "tests" } },
+      { url: plainUrl(), connectionName, clientProperties: { version: "1.2.3", information: "tests" } },
       Effect.gen(function*() {
         const { capabilities, name } = yield* AmqpConnection
         assert.strictEqual(name, connectionName)
@@ -366,14 +366,14 @@ describe.runIf(hasOperator)("a broker that is one's own", () => {
     )
   })
 
-  // Last, as it is the whole broker that has no memory.
-  it.live("W1: is Blocked while the broker is out of memory, and Open again when it is not", () =>
+  // The last test, since the whole broker is out of memory.
+  it.live("W1: blocks a publishing connection while it is out of memory, and unblocks it afterwards", () =>
     connected(
-      { url: plain() },
+      { url: plainUrl() },
       Effect.gen(function*() {
         const { state } = yield* AmqpConnection
         yield* operator.exhaustMemory
-        // The broker says so to who publishes.
+        // The broker blocks connections that publish.
         const route = { exchange: "", routingKey: "nowhere" }
         yield* fork(AmqpChannel.run(AmqpChannel.publish(AmqpMessage.text("hello"), route)))
         const blocked = yield* eventually(state, ({ _tag }) => _tag === "Blocked")

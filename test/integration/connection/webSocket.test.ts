@@ -28,7 +28,7 @@ const layerWebSocket = (url: string) =>
   )
 
 describe("a connection over a WebSocket", () => {
-  it.live("publishes and consumes, small messages and large ones", () =>
+  it.live("publishes and consumes small and large messages", () =>
     Effect.gen(function*() {
       const { url } = yield* startRelay
       const body = new Uint8Array(3 * 1024 * 1024)
@@ -48,7 +48,7 @@ describe("a connection over a WebSocket", () => {
       }).pipe(Effect.scoped, Effect.provide(layerWebSocket(url)))
     }).pipe(Effect.scoped))
 
-  it.live("is lost with its WebSocket, and says so", () =>
+  it.live("fails with SocketLost when its WebSocket closes", () =>
     Effect.gen(function*() {
       const relay = yield* Scope.make()
       const { url } = yield* Scope.provide(startRelay, relay)
@@ -61,7 +61,7 @@ describe("a connection over a WebSocket", () => {
       }).pipe(Effect.provide(layerWebSocket(url)))
     }))
 
-  it.live("says why the relay closed its WebSocket", () =>
+  it.live("fails with the reason why the relay closed its WebSocket", () =>
     Effect.gen(function*() {
       const { loseBroker, url } = yield* startRelay
       yield* Effect.gen(function*() {
@@ -73,7 +73,7 @@ describe("a connection over a WebSocket", () => {
       }).pipe(Effect.provide(layerWebSocket(url)))
     }).pipe(Effect.scoped))
 
-  it.live("lets small messages be confirmed while a large one is on its way", () =>
+  it.live("has small messages confirmed while a large one is sent", () =>
     Effect.gen(function*() {
       const { url } = yield* startRelay
       yield* Effect.gen(function*() {
@@ -86,7 +86,7 @@ describe("a connection over a WebSocket", () => {
       }).pipe(Effect.scoped, Effect.provide(layerWebSocket(url)))
     }).pipe(Effect.scoped))
 
-  it.live("fails with DialFailed when nobody is there", () =>
+  it.live("fails with DialFailed when nothing listens", () =>
     Effect.gen(function*() {
       const { url } = yield* Effect.scoped(startRelay)
       const { reason } = yield* Effect.flip(Effect.scoped(Layer.build(layerWebSocket(url))))

@@ -1,7 +1,6 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
-import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import type * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -9,8 +8,6 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Latch from "effect/Latch"
-import * as Logger from "effect/Logger"
 import * as Stream from "effect/Stream"
 import {
   awaitConsumers,
@@ -18,13 +15,11 @@ import {
   connected,
   connection,
   declaredQueue,
-  eventually,
   failsWith,
   failureOf,
   fill,
   fork,
   infoOf,
-  queueName,
   take,
   toQueue,
   uniqueName
@@ -35,8 +30,8 @@ const numbered = (count: number, text = "") =>
 
 const texts = (count: number, text = "") => Array.from({ length: count }, (_, index) => `${text}${index}`)
 
-describe("a stream of deliveries", () => {
-  it.live("has the messages of the queue, which forgets those that are acknowledged", () =>
+describe("a consumer's stream", () => {
+  it.live("delivers the messages of its queue, which removes those that are acknowledged", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(10))
@@ -49,7 +44,7 @@ describe("a stream of deliveries", () => {
       assert.deepStrictEqual(yield* infoOf(queue), { name: queue, messageCount: 0, consumerCount: 0 })
     })))
 
-  it.live("leaves no consumer when it ends, and what was not acknowledged is back in the queue, as redelivered", () =>
+  it.live("leaves no consumer when it ends, and its unacknowledged messages are redelivered", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(3))
@@ -67,7 +62,7 @@ describe("a stream of deliveries", () => {
       assert.deepStrictEqual([second.text, second.redelivered], ["1", false])
     })))
 
-  it.live("has no more messages on their way than its prefetch", () =>
+  it.live("has at most as many unacknowledged messages as its prefetch", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(10))
@@ -115,7 +110,7 @@ describe("a stream of deliveries", () => {
       assert.include(error.message, "may have been deleted")
     })))
 
-  it.live("fails with NotFound for a queue that is not there", () =>
+  it.live("fails with NotFound when its queue does not exist", () =>
     connected(Effect.gen(function*() {
       const queue = uniqueName("queue")
       const reason = yield* failsWith(Stream.runDrain(AmqpConsumer.stream(queue)), "NotFound")
@@ -123,7 +118,7 @@ describe("a stream of deliveries", () => {
       assert.include(reason.message, `no queue '${queue}'`)
     })))
 
-  it.live("K9: fails with AccessRefused while another consumes the queue exclusively", () =>
+  it.live("K9: fails with AccessRefused while the queue has an exclusive consumer", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const exclusive = AmqpConsumer.stream(queue, { exclusive: true })
@@ -151,7 +146,7 @@ describe("a stream of deliveries", () => {
       assert.include(reason.message, queue.name)
     })))
 
-  it.live("needs no acknowledgements with autoAck, and the queue forgets what it sent", () =>
+  it.live("needs no acknowledgements with autoAck, as the queue removes what it delivers", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(50))
@@ -165,7 +160,7 @@ describe("a stream of deliveries", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 0)
     })))
 
-  it.live("gives messages back, or to the dead-letter queue, as nack and reject say", () =>
+  it.live("requeues or dead-letters a message according to the options of nack and reject", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
       const queue = yield* declaredQueue({ deadLetterExchange: "", deadLetterRoutingKey: dead })
@@ -205,7 +200,7 @@ describe("a stream of deliveries", () => {
       assert.strictEqual((yield* take(dead)).text, "nack and forget")
     })))
 
-  it.live("settles each delivery once, and none when its channel is gone (K4)", () =>
+  it.live("K4: settles each delivery once, and none after its channel has closed", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(2))
@@ -220,7 +215,7 @@ describe("a stream of deliveries", () => {
       yield* awaitMessages(queue, 1)
     })))
 
-  it.live("does not mix its deliveries with those of another consumer on the same connection", () =>
+  it.live("does not mix its deliveries with those of other consumers on the same connection", () =>
     connected(Effect.gen(function*() {
       const count = 500
       const names = ["a", "b", "c"]
@@ -246,7 +241,7 @@ describe("a stream of deliveries", () => {
       }
     })))
 
-  it.live("takes several queues, each with its own messages", () =>
+  it.live("consumes several queues at once", () =>
     connected(Effect.gen(function*() {
       const queues = [yield* declaredQueue(), yield* declaredQueue()]
       for (const queue of queues) yield* fill(queue, ...numbered(3, queue))
@@ -261,7 +256,7 @@ describe("a stream of deliveries", () => {
       ])
     })))
 
-  it.live("has 10,000 messages in the order in which they were published", () =>
+  it.live("delivers 10,000 messages in the order in which they were published", () =>
     connected(Effect.gen(function*() {
       const count = 10_000
       const queue = yield* declaredQueue()
@@ -280,8 +275,8 @@ describe("a stream of deliveries", () => {
     })))
 })
 
-describe("a consumer with a handle", () => {
-  it.live("stops from another fiber: what has arrived is still handled, and the stream ends", () =>
+describe("a consumer", () => {
+  it.live("can be cancelled by another fiber, and its stream ends after the messages that have arrived", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(10))
@@ -302,7 +297,7 @@ describe("a consumer with a handle", () => {
       assert.strictEqual(received, 10)
     })))
 
-  it.live("has a consumer tag of one's choice, and with it a second one on another channel", () =>
+  it.live("has the given consumer tag, which a consumer on another channel may share", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const options = { consumerTag: "mine" }
@@ -311,7 +306,7 @@ describe("a consumer with a handle", () => {
       assert.strictEqual((yield* infoOf(queue)).consumerCount, 2)
     })))
 
-  it.live("consumes a queue that it declares itself, by the name of the broker's making", () =>
+  it.live("declares and consumes a server-named queue", () =>
     connected(Effect.gen(function*() {
       const { queues: [queue], stream } = yield* AmqpConsumer.make(AmqpQueue.serverNamed())
       assert.match(queue, /^amq\.gen-/)
@@ -319,50 +314,8 @@ describe("a consumer with a handle", () => {
       const received = yield* Stream.runCollect(Stream.take(stream, 1))
       assert.deepStrictEqual(received.map(({ text }) => text), ["0"])
     })))
-})
 
-describe("a consumer that is particular", () => {
-  it.live("has more messages on their way when its prefetch is raised, and keeps those that it has", () =>
-    connected(Effect.gen(function*() {
-      const queue = yield* declaredQueue()
-      yield* fill(queue, ...numbered(10))
-      const { setPrefetch, stream } = yield* AmqpConsumer.make(queue, { prefetch: 2 })
-      yield* awaitMessages(queue, 8)
-      yield* setPrefetch(5)
-      yield* awaitMessages(queue, 3)
-      const received = yield* Stream.runCollect(Stream.take(Stream.tap(stream, (delivery) => delivery.ack), 10))
-      assert.deepStrictEqual(received.map(({ text }) => text), texts(10))
-      assert.strictEqual((yield* infoOf(queue)).messageCount, 0)
-    })))
-
-  it.live("gets the messages before others when its priority is higher", () =>
-    connected(Effect.gen(function*() {
-      const queue = yield* declaredQueue()
-      const low = yield* AmqpConsumer.make(queue, { priority: -1 })
-      const high = yield* AmqpConsumer.make(queue, { priority: 5 })
-      yield* fill(queue, ...numbered(10))
-      const received = yield* Stream.runCollect(Stream.take(high.stream, 10))
-      assert.deepStrictEqual(received.map(({ text }) => text), texts(10))
-      yield* low.cancel
-      assert.deepStrictEqual(yield* Stream.runCollect(low.stream), [])
-    })))
-
-  it.live("begins in a stream where its offset says, as often as one likes", () =>
-    connected(Effect.gen(function*() {
-      const name = yield* queueName
-      yield* AmqpChannel.run(AmqpQueue.declare(AmqpQueue.stream(name)))
-      yield* fill(name, ...numbered(10))
-      for (const [offset, first] of [["first", 0], [4, 4], [7n, 7]] as const) {
-        const received = yield* AmqpConsumer.stream(name, { offset, prefetch: 100 }).pipe(
-          Stream.take(10 - first),
-          Stream.tap((delivery) => delivery.ack),
-          Stream.runCollect
-        )
-        assert.deepStrictEqual(received.map(({ text }) => text), texts(10).slice(first))
-      }
-    })))
-
-  it.live("K7: rejects a message that is larger than the limit to the queue for dead letters, and goes on", () =>
+  it.live("K7: dead-letters a message larger than maxBodySize, and continues", () =>
     connected(
       Effect.gen(function*() {
         const dead = yield* declaredQueue()
@@ -379,134 +332,4 @@ describe("a consumer that is particular", () => {
       }),
       { maxBodySize: 1000 }
     ))
-})
-
-describe("a served queue", () => {
-  it.live("has each message acknowledged, rejected or requeued as its handler decides", () =>
-    connected(Effect.gen(function*() {
-      const dead = yield* declaredQueue()
-      const queue = yield* declaredQueue({ deadLetterExchange: "", deadLetterRoutingKey: dead })
-      yield* fill(queue, ...["ack", "reject", "requeue"].map((text) => AmqpMessage.text(text)))
-      const handled: Array<string> = []
-      const server = yield* fork(AmqpConsumer.serve(queue, ({ redelivered, text }) =>
-        Effect.sync(() => {
-          handled.push(redelivered ? `${text}, again` : text)
-          if (text === "reject") return AmqpDelivery.reject
-          return text === "requeue" && !redelivered ? AmqpDelivery.requeue : AmqpDelivery.ack
-        })))
-      yield* eventually(Effect.sync(() => handled), ({ length }) => length === 4)
-      yield* awaitMessages(dead, 1)
-      yield* Fiber.interrupt(server)
-      assert.sameMembers(handled, ["ack", "reject", "requeue", "requeue, again"])
-      assert.strictEqual((yield* take(dead)).text, "reject")
-      assert.deepStrictEqual(yield* infoOf(queue), { name: queue, messageCount: 0, consumerCount: 0 })
-    })))
-
-  it.live.each(
-    [
-      ["fails", Effect.fail("no")],
-      ["dies", Effect.die("never")],
-      ["is interrupted", Effect.interrupt]
-    ] as const
-  )("K5: has a message whose handler %s tried again, and then dead-lettered", ([, failure]) =>
-    connected(
-      Effect.gen(function*() {
-        const dead = yield* declaredQueue()
-        const options = { deadLetterExchange: "", deadLetterRoutingKey: dead }
-        const queue = yield* declaredQueue(options)
-        yield* fill(queue, AmqpMessage.text("bad"), AmqpMessage.text("good"))
-        const handled: Array<string> = []
-        const server = yield* fork(AmqpConsumer.serve(
-          AmqpQueue.classic(queue, options),
-          ({ text }) =>
-            Effect.suspend((): Effect.Effect<AmqpDelivery.Settlement, string> => {
-              handled.push(text)
-              return text === "bad" ? failure : Effect.succeed(AmqpDelivery.ack)
-            }),
-          { prefetch: 1, onFailure: AmqpFailure.retryInPlace({ pauses: [10] }) }
-        ))
-        yield* awaitMessages(dead, 1)
-        // The consumer is as good as before.
-        yield* fill(queue, AmqpMessage.text("good"))
-        yield* eventually(Effect.sync(() => handled), ({ length }) => length === 4)
-        yield* Fiber.interrupt(server)
-        assert.sameMembers(handled, ["bad", "bad", "good", "good"])
-        assert.strictEqual((yield* take(dead)).text, "bad")
-      })
-    ).pipe(Effect.provide(Logger.layer([]))))
-
-  it.live("has as many handlers at once as the concurrency says, and not more", () =>
-    connected(Effect.gen(function*() {
-      const concurrency = 5
-      const queue = yield* declaredQueue()
-      yield* fill(queue, ...numbered(20))
-      const gate = yield* Latch.make()
-      let running = 0
-      let most = 0
-      let done = 0
-      const handler = () =>
-        Effect.gen(function*() {
-          running++
-          most = Math.max(most, running)
-          if (running === concurrency) yield* gate.open
-          yield* gate.await
-          // Others get their turn while this one runs.
-          yield* Effect.sleep("2 millis")
-          running--
-          done++
-          return AmqpDelivery.ack
-        })
-      yield* fork(AmqpConsumer.serve(queue, handler, { concurrency }))
-      yield* eventually(Effect.sync(() => done), (done) => done === 20)
-      assert.strictEqual(most, concurrency)
-      assert.strictEqual((yield* infoOf(queue)).messageCount, 0)
-    })))
-
-  it.live("is handled in order, one message at a time, by default", () =>
-    connected(Effect.gen(function*() {
-      const queue = yield* declaredQueue()
-      yield* fill(queue, ...numbered(20))
-      const handled: Array<string> = []
-      yield* fork(AmqpConsumer.serve(queue, ({ text }) =>
-        Effect.gen(function*() {
-          yield* Effect.yieldNow
-          handled.push(text)
-          return AmqpDelivery.ack
-        })))
-      yield* eventually(Effect.sync(() => handled), ({ length }) => length === 20)
-      assert.deepStrictEqual(handled, texts(20))
-    })))
-
-  it.live("K10: lets the handler that runs finish when it stops, and gives the others back", () =>
-    connected(Effect.gen(function*() {
-      const queue = AmqpQueue.classic(yield* declaredQueue())
-      yield* fill(queue.name, ...numbered(5))
-      const begun = yield* Deferred.make<void>()
-      const gate = yield* Latch.make()
-      const server = yield* fork(
-        AmqpConsumer.serve(
-          queue,
-          () => Deferred.succeed(begun, undefined).pipe(Effect.andThen(gate.await), Effect.as(AmqpDelivery.ack))
-        )
-      )
-      yield* Deferred.await(begun)
-      const stopping = yield* fork(Fiber.interrupt(server))
-      yield* awaitConsumers(queue.name, 0)
-      // The others are back before the handler has ended.
-      yield* awaitMessages(queue.name, 4)
-      assert.isUndefined(stopping.pollUnsafe())
-      yield* gate.open
-      yield* Fiber.join(stopping)
-      yield* awaitMessages(queue.name, 4)
-      assert.strictEqual((yield* take(queue.name)).text, "1")
-    })))
-
-  it.live("K1: ends with AmqpConsumerCancelled when the queue is deleted", () =>
-    connected(Effect.gen(function*() {
-      const queue = yield* declaredQueue()
-      const server = yield* fork(AmqpConsumer.serve(queue, () => Effect.succeed(AmqpDelivery.ack)))
-      yield* awaitConsumers(queue, 1)
-      yield* AmqpChannel.run(AmqpQueue.delete(queue))
-      assert.strictEqual((yield* failureOf(server))._tag, "AmqpConsumerCancelled")
-    })))
 })

@@ -37,8 +37,8 @@ const deletedDelays = (queue: string, ...delays: ReadonlyArray<number>) =>
     )
   )
 
-/** Serves a queue with a publisher of its own, until the scope closes. */
-const serving = <E, R>(
+/** Serves a queue with a new publisher, until the scope closes. */
+const startServing = <E, R>(
   queue: string | AmqpQueue.AmqpQueue<"classic">,
   handler: AmqpConsumer.Handler<E, never>,
   onFailure: AmqpConsumer.OnFailure<E, R>,
@@ -49,12 +49,12 @@ const serving = <E, R>(
     const serve = AmqpConsumer.startServing(queue, handler, { onFailure, concurrency })
     yield* serve.pipe(
       Effect.provideService(AmqpPublisher.AmqpPublisher, publisher),
-      // The failures are meant.
+      // The failures are intended.
       Effect.provide(Logger.layer([]))
     )
   })
 
-/** A handler that fails with the first messages, what it was given, and when. */
+/** A handler that fails for the first messages, and what it received, and when. */
 const failing = (failures: number) => {
   const seen: Array<AmqpDelivery.ReceivedMessage> = []
   const times: Array<number> = []
@@ -69,18 +69,18 @@ const failing = (failures: number) => {
   return { seen, times, handler }
 }
 
-const whenSeen = (seen: ReadonlyArray<unknown>, count: number) =>
+const awaitSeen = (seen: ReadonlyArray<unknown>, count: number) =>
   eventually(Effect.sync(() => seen.length), (length) => length === count)
 
 describe("a retry", () => {
-  it.live("has the message handled again after each delay, as it was, with what is known of its failures", () =>
+  it.live("redelivers the message unchanged after each delay, with the history of its failures", () =>
     connected(Effect.gen(function*() {
       const exchange = yield* declaredExchange(AmqpExchange.topic)
       const queue = yield* declaredQueue()
       yield* deletedDelays(queue, 50, 150)
       yield* AmqpChannel.run(AmqpQueue.bind(queue, { exchange, routingKey: "order.*" }))
       const { handler, seen, times } = failing(2)
-      yield* serving(queue, handler, AmqpFailure.retry({ delays: ["50 millis", "150 millis"] }))
+      yield* startServing(queue, handler, AmqpFailure.retry({ delays: ["50 millis", "150 millis"] }))
       const properties = {
         contentType: "text/plain",
         deliveryMode: "persistent" as const,
@@ -92,7 +92,7 @@ describe("a retry", () => {
       }
       const { publish } = yield* AmqpPublisher.make()
       yield* publish(AmqpMessage.text("order", properties), { exchange, routingKey: "order.new" })
-      yield* whenSeen(seen, 3)
+      yield* awaitSeen(seen, 3)
       assert.isAtLeast(times[1] - times[0], 50)
       assert.isAtLeast(times[2] - times[1], 150)
       assert.deepStrictEqual(seen.map(AmqpFailure.historyOf), [
@@ -102,23 +102,23 @@ describe("a retry", () => {
       ])
       for (const { properties: received, text } of seen) {
         assert.strictEqual(text, "order")
-        // Those of the broker and of the failures come to the headers.
+        // The broker and the retry add headers.
         assert.deepInclude(received, { ...properties, headers: received.headers })
         assert.deepInclude(received.headers, properties.headers)
       }
-      // The one by which it came back now, and no earlier ones.
+      // Only the latest death, by which it came back.
       assert.lengthOf(seen[2].properties.headers?.["x-death"] as ReadonlyArray<unknown>, 1)
       yield* awaitMessages(queue, 0)
     })))
 
-  it.live("ends at the dead-letter target that the queue is described with", () =>
+  it.live("ends at the dead-letter target of the queue's description", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
       const options = { deadLetterExchange: "", deadLetterRoutingKey: dead }
       const queue = yield* declaredQueue(options)
       yield* deletedDelays(queue, 20)
       const { handler, seen } = failing(Infinity)
-      yield* serving(
+      yield* startServing(
         AmqpQueue.classic(queue, options),
         handler,
         AmqpFailure.retry({ delays: Schedule.spaced(20).pipe(Schedule.upTo({ times: 2 })) })
@@ -129,60 +129,60 @@ describe("a retry", () => {
       const letter = yield* take(dead)
       assert.strictEqual(letter.text, "m")
       assert.deepInclude(letter.properties.headers, { "x-failure-count": 3, "x-failure-queue": queue })
-      // In another queue nothing of it has failed yet.
+      // It has not failed in the other queue yet.
       assert.strictEqual(AmqpFailure.historyOf(letter).count, 0)
       yield* awaitMessages(queue, 0)
     })))
 
-  it.live("lets the messages behind it be handled meanwhile, and without a delay goes behind them", () =>
+  it.live("does not hold up the messages behind it, and without a delay goes to the end of the queue", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...["a", "b", "c"].map((text) => AmqpMessage.text(text)))
       const { handler, seen } = failing(1)
-      yield* serving(queue, handler, AmqpFailure.retry({ delays: [0] }))
-      yield* whenSeen(seen, 4)
+      yield* startServing(queue, handler, AmqpFailure.retry({ delays: [0] }))
+      yield* awaitSeen(seen, 4)
       assert.deepStrictEqual(seen.map(({ text }) => text), ["a", "b", "c", "a"])
     })))
 
-  it.live("brings a message back to a queue that the broker named", () =>
+  it.live("returns a message to a server-named queue", () =>
     connected(Effect.gen(function*() {
       const { name } = yield* AmqpChannel.run(AmqpQueue.declare(AmqpQueue.serverNamed()))
       yield* deletedDelays(name, 20)
       const { handler, seen } = failing(1)
-      yield* serving(name, handler, AmqpFailure.retry({ delays: [20] }))
+      yield* startServing(name, handler, AmqpFailure.retry({ delays: [20] }))
       yield* fill(name, AmqpMessage.text("m"))
-      yield* whenSeen(seen, 2)
+      yield* awaitSeen(seen, 2)
     })))
 
-  it.live("comes to the queue it failed in only, whatever its headers, and does not expire", () =>
+  it.live("returns the message to its own queue only, without its CC and its expiration", () =>
     connected(Effect.gen(function*() {
       const [queue, copied] = [yield* declaredQueue(), yield* declaredQueue()]
       yield* deletedDelays(queue, 50)
       const { handler, seen } = failing(1)
-      yield* serving(queue, handler, AmqpFailure.retry({ delays: [50] }))
+      yield* startServing(queue, handler, AmqpFailure.retry({ delays: [50] }))
       yield* fill(queue, AmqpMessage.text("m", { headers: { CC: [copied] }, expiration: "20 seconds" }))
-      yield* whenSeen(seen, 2)
+      yield* awaitSeen(seen, 2)
       assert.strictEqual((yield* infoOf(copied)).messageCount, 1)
       assert.strictEqual(Duration.toMillis(seen[0].properties.expiration ?? 0), 20_000)
       assert.isUndefined(seen[1].properties.expiration)
     })))
 
-  it.live("does not claim to come from the user who published the message", () =>
+  it.live("does not keep the user id of the message", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { handler, seen } = failing(1)
-      yield* serving(queue, handler, AmqpFailure.retry({ delays: [0] }))
+      yield* startServing(queue, handler, AmqpFailure.retry({ delays: [0] }))
       const userId = decodeURIComponent(new URL(brokerUrl).username) || "guest"
       yield* fill(queue, AmqpMessage.text("m", { userId }))
-      yield* whenSeen(seen, 2)
+      yield* awaitSeen(seen, 2)
       assert.deepStrictEqual(seen.map(({ properties }) => properties.userId), [userId, undefined])
     })))
 
-  it.live("waits in a quorum queue when it is told to", () =>
+  it.live("can wait in a quorum queue", () =>
     connected(Effect.gen(function*() {
       const [queue, delayName] = [yield* declaredQueue(), yield* queueName]
       const { handler, seen, times } = failing(1)
-      yield* serving(
+      yield* startServing(
         queue,
         handler,
         AmqpFailure.retry({
@@ -198,11 +198,11 @@ describe("a retry", () => {
         })
       )
       yield* fill(queue, AmqpMessage.text("m"))
-      yield* whenSeen(seen, 2)
+      yield* awaitSeen(seen, 2)
       assert.isAtLeast(times[1] - times[0], 50)
     })))
 
-  it.live("is on its way for many messages at once, and loses and doubles none", () =>
+  it.live("of many messages at once loses and duplicates none", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* deletedDelays(queue, 30)
@@ -213,15 +213,15 @@ describe("a retry", () => {
           handled.push(delivery.text)
           return Effect.succeed(AmqpDelivery.ack)
         })
-      yield* serving(queue, handler, AmqpFailure.retry({ delays: [30, 0] }), 20)
+      yield* startServing(queue, handler, AmqpFailure.retry({ delays: [30, 0] }), 20)
       const texts = Array.from({ length: 100 }, (_, index) => String(index))
       yield* fill(queue, ...texts.map((text) => AmqpMessage.text(text)))
-      yield* whenSeen(handled, 100)
+      yield* awaitSeen(handled, 100)
       assert.sameMembers(handled, texts)
       yield* awaitMessages(queue, 0)
     })))
 
-  it.live("counts on a delay queue that stays for as long as it is declared again and again", () =>
+  it.live("relies on a delay queue that does not expire while it is declared again", () =>
     connected(Effect.gen(function*() {
       const name = yield* queueName
       const declare = AmqpChannel.run(AmqpQueue.declare(AmqpQueue.classic(name, { expires: "400 millis" })))
@@ -235,11 +235,11 @@ describe("a retry", () => {
 })
 
 describe("a message that is forwarded", () => {
-  it.live("is in the other queue with the failure in its headers", () =>
+  it.live("arrives in the other queue with the failure in its headers", () =>
     connected(Effect.gen(function*() {
       const [queue, failed] = [yield* declaredQueue(), yield* declaredQueue()]
       const { handler } = failing(Infinity)
-      yield* serving(queue, handler, AmqpFailure.forward(toQueue(failed)))
+      yield* startServing(queue, handler, AmqpFailure.forward(toQueue(failed)))
       yield* fill(queue, AmqpMessage.text("m", { messageId: "1", headers: { mine: 1 } }))
       yield* awaitMessages(failed, 1)
       const { properties, text } = yield* take(failed)
@@ -256,7 +256,7 @@ describe("a message that is forwarded", () => {
       yield* awaitMessages(queue, 0)
     })))
 
-  it.live("keeps its own routing key, also after retries, unless it is told another", () =>
+  it.live("keeps its routing key, also after retries, unless another is given", () =>
     connected(Effect.gen(function*() {
       const [source, target] = [
         yield* declaredExchange(AmqpExchange.topic),
@@ -268,7 +268,7 @@ describe("a message that is forwarded", () => {
         AmqpQueue.bind(failed, { exchange: target, routingKey: "order.#" })
       ]))
       const { handler } = failing(Infinity)
-      yield* serving(
+      yield* startServing(
         queue,
         handler,
         AmqpFailure.retry({
@@ -285,7 +285,7 @@ describe("a message that is forwarded", () => {
       assert.strictEqual(properties.headers?.["x-failure-error"], "RangeError: no 3")
     })))
 
-  it.live("goes where the failure says, described as the program likes", () =>
+  it.live("goes to a target chosen by its failure, with a custom description", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const [bugs, failed] = [yield* declaredQueue(), yield* declaredQueue()]
@@ -293,7 +293,7 @@ describe("a message that is forwarded", () => {
         (cause: Cause.Cause<string>) => toQueue(Cause.hasDies(cause) ? bugs : failed),
         { describe: (cause) => Cause.hasDies(cause) ? "a bug" : "é".repeat(1000) }
       )
-      yield* serving(queue, ({ text }) => text === "bug" ? Effect.die("oh") : Effect.fail("no"), onFailure)
+      yield* startServing(queue, ({ text }) => text === "bug" ? Effect.die("oh") : Effect.fail("no"), onFailure)
       yield* fill(queue, AmqpMessage.text("bug"), AmqpMessage.text("other"))
       yield* awaitMessages(failed, 1)
       const [bug, other] = [yield* take(bugs), yield* take(failed)]
@@ -302,11 +302,11 @@ describe("a message that is forwarded", () => {
       assert.strictEqual(other.properties.headers?.["x-failure-error"], "é".repeat(512))
     })))
 
-  const nowhere = [
+  const unroutable = [
     ["no queue takes it", "Returned", declaredExchange(AmqpExchange.fanout)],
-    ["there is no such exchange", "OutcomeUnknown", Effect.sync(() => uniqueName("exchange"))]
+    ["the exchange does not exist", "OutcomeUnknown", Effect.sync(() => uniqueName("exchange"))]
   ] as const
-  for (const [what, expected, name] of nowhere) {
+  for (const [what, expected, name] of unroutable) {
     it.live(`stays in its queue when ${what}`, () =>
       connected(Effect.gen(function*() {
         const queue = yield* declaredQueue()
@@ -321,7 +321,7 @@ describe("a message that is forwarded", () => {
             })
         })
         yield* Effect.scoped(Effect.andThen(
-          serving(queue, () => Effect.fail("no"), onFailure),
+          startServing(queue, () => Effect.fail("no"), onFailure),
           eventually(Effect.sync(() => reasons.length), (length) => length >= 3)
         ))
         assert.deepStrictEqual([...new Set(reasons)], [expected])

@@ -26,15 +26,15 @@ import {
 /** Messages with the texts 1 to `count`. */
 const numbered = (count: number) => Array.from({ length: count }, (_, index) => AmqpMessage.text(String(index + 1)))
 
-const quickly = AmqpFailure.retryInPlace({ pauses: [5, 5] })
+const quickRetry = AmqpFailure.retryInPlace({ pauses: [5, 5] })
 
-/** What another try does not help. */
+/** A failure that a retry cannot mend. */
 const unreadable = new AmqpDecodeError({ problem: "Text", part: "body", description: "it is no text" })
 
-const silently = Effect.provide(Logger.layer([]))
+const withoutLogs = Effect.provide(Logger.layer([]))
 
 describe("a message whose handler keeps failing", () => {
-  it.live("is copied to the dead-letter target of its description, with the failure, and acknowledged", () =>
+  it.live("is copied to the dead-letter target of its queue's description, with the failure, and acknowledged", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
       const options = { deadLetterExchange: "", deadLetterRoutingKey: dead }
@@ -43,7 +43,7 @@ describe("a message whose handler keeps failing", () => {
       yield* fill(queue, ...messages)
       yield* fork(AmqpConsumer.serve(AmqpQueue.classic(queue, options), () => Effect.fail(new RangeError("never")), {
         concurrency: 4,
-        onFailure: quickly
+        onFailure: quickRetry
       }))
       yield* awaitMessages(dead, 20)
       yield* awaitMessages(queue, 0)
@@ -52,9 +52,9 @@ describe("a message whose handler keeps failing", () => {
       for (const { properties: { headers } } of letters) {
         assert.deepInclude(headers, { "x-failure-queue": queue, "x-failure-error": "RangeError: never" })
       }
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 
-  it.live("keeps the order of those behind it, and is tried again before they are handled", () =>
+  it.live("is retried before the messages behind it, which keep their order", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(3))
@@ -63,18 +63,18 @@ describe("a message whose handler keeps failing", () => {
         Effect.suspend(() => {
           handled.push(text)
           return handled.length < 3 ? Effect.fail("not now") : Effect.succeed(AmqpDelivery.ack)
-        }), { onFailure: quickly }))
+        }), { onFailure: quickRetry }))
       yield* eventually(Effect.sync(() => handled), ({ length }) => length === 5)
       assert.deepStrictEqual(handled, ["1", "1", "1", "2", "3"])
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 
-  const nowhere: ReadonlyArray<readonly [string, AmqpQueue.ClassicOptions]> = [
-    ["there is no such target", {}],
-    ["the queue for it is not there", { deadLetterExchange: "", deadLetterRoutingKey: uniqueName("none") }],
-    ["the exchange for it is not there", { deadLetterExchange: uniqueName("none") }]
+  const unroutable: ReadonlyArray<readonly [string, AmqpQueue.ClassicOptions]> = [
+    ["no target is described", {}],
+    ["the target queue does not exist", { deadLetterExchange: "", deadLetterRoutingKey: uniqueName("none") }],
+    ["the dead-letter exchange does not exist", { deadLetterExchange: uniqueName("none") }]
   ]
-  for (const [why, options] of nowhere) {
-    it.live(`stays in its queue when ${why}, and comes back`, () =>
+  for (const [why, options] of unroutable) {
+    it.live(`stays in its queue when ${why}, and is redelivered`, () =>
       connected(Effect.gen(function*() {
         const queue = yield* declaredQueue(options)
         yield* fill(queue, AmqpMessage.text("poison"))
@@ -89,16 +89,16 @@ describe("a message whose handler keeps failing", () => {
             otherwise: AmqpFailure.giveUp({ holdFor: "50 millis" })
           })
         }))
-        // Two tries, and then two more: it was handed back in between.
+        // Two attempts, a requeue, and two more.
         yield* eventually(Effect.sync(() => handled), (handled) => handled >= 4)
         yield* Fiber.interrupt(server)
         yield* awaitMessages(queue, 1)
         assert.strictEqual((yield* take(queue)).text, "poison")
-      })).pipe(silently))
+      })).pipe(withoutLogs))
   }
 
   for (const deadLetterRoutingKey of [undefined, "again"]) {
-    it.live(`does not go round in circles when its dead-letter target leads back to its queue (${deadLetterRoutingKey})`, () =>
+    it.live(`does not loop when its dead-letter target leads back to its queue (with key ${deadLetterRoutingKey})`, () =>
       connected(Effect.gen(function*() {
         const exchange = AmqpExchange.fanout(yield* exchangeName)
         const queue = AmqpQueue.classic(yield* queueName, { deadLetterExchange: exchange, deadLetterRoutingKey }).pipe(
@@ -117,10 +117,10 @@ describe("a message whose handler keeps failing", () => {
         assert.strictEqual(handled, 2)
         yield* Fiber.interrupt(server)
         yield* awaitMessages(queue.name, 1)
-      })).pipe(silently))
+      })).pipe(withoutLogs))
   }
 
-  it.live("does not keep others from being handled while it is held", () =>
+  it.live("does not hold up other messages while it is held", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, AmqpMessage.text("poison"), ...numbered(10))
@@ -131,17 +131,17 @@ describe("a message whose handler keeps failing", () => {
           return text === "poison" ? Effect.fail("no") : Effect.succeed(AmqpDelivery.ack)
         }), { onFailure: AmqpFailure.deadLetter }))
       yield* eventually(Effect.sync(() => handled), ({ length }) => length === 11)
-      // Meanwhile it is nobody else's, and at the stop it goes back at once.
+      // The held message is not in the queue, and is requeued at once when the consumer stops.
       yield* awaitMessages(queue, 0)
       yield* Fiber.interrupt(server)
       yield* awaitMessages(queue, 1)
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 
-  it.live("is not given up because it was redelivered, whatever its first delivery was for", () =>
+  it.live("is retried even if it was redelivered before its first attempt", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(3))
-      // A worker that is stopped: what it was sent ahead comes back as redelivered.
+      // A worker that is stopped: the messages that it buffered are redelivered.
       const first = yield* fork(AmqpConsumer.serve(queue, () => Effect.never, { prefetch: 3, drainTimeout: 0 }))
       yield* awaitMessages(queue, 0)
       yield* Fiber.interrupt(first)
@@ -158,9 +158,9 @@ describe("a message whose handler keeps failing", () => {
         (counts) => counts.length === 3 && counts.every((count) => count === 2)
       )
       yield* awaitMessages(queue, 0)
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 
-  it.live("ends the consumer when the policy says so, and stays in its queue", () =>
+  it.live("ends the consumer with the policy stop, and stays in its queue", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(5))
@@ -171,10 +171,10 @@ describe("a message whose handler keeps failing", () => {
       assert.include(error.message, `The consumer of the queue "${queue}" was stopped`)
       assert.include(error.message, "RangeError: no")
       yield* awaitMessages(queue, 5)
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 })
 
-describe("on a stream", () => {
+describe("a message of a stream", () => {
   const filledStream = Effect.gen(function*() {
     const name = yield* queueName
     yield* AmqpChannel.run(AmqpQueue.declare(AmqpQueue.stream(name)))
@@ -183,19 +183,19 @@ describe("on a stream", () => {
   })
 
   const kinds = [
-    ["described", (name: string) => AmqpQueue.stream(name)],
-    ["known by its name", (name: string) => name]
+    ["the stream is described", (name: string) => AmqpQueue.stream(name)],
+    ["the stream is known by name", (name: string) => name]
   ] as const
-  // What compiles for a stream that is known by its name only, and for any in JavaScript.
+  // Compiles for a stream that is known by name only, and for any stream in JavaScript.
   const failures: ReadonlyArray<readonly [string, () => Effect.Effect<AmqpDelivery.Settlement<void, "Ack">, string>]> =
     [
       ["fails", () => Effect.fail("no")],
-      ["wants to reject", () => Effect.succeed(AmqpDelivery.reject as AmqpDelivery.Settlement<void, "Ack">)],
-      ["wants to requeue", () => Effect.succeed(AmqpDelivery.requeue as AmqpDelivery.Settlement<void, "Ack">)]
+      ["rejects it", () => Effect.succeed(AmqpDelivery.reject as AmqpDelivery.Settlement<void, "Ack">)],
+      ["requeues it", () => Effect.succeed(AmqpDelivery.requeue as AmqpDelivery.Settlement<void, "Ack">)]
     ]
   for (const [kind, describeQueue] of kinds) {
     for (const [what, failure] of failures) {
-      it.live(`${kind}, a message whose handler ${what} is skipped, and the connection goes on`, () =>
+      it.live(`is skipped when its handler ${what}, and the connection stays open (${kind})`, () =>
         connected(Effect.gen(function*() {
           const name = yield* filledStream
           const handled: Array<string> = []
@@ -203,25 +203,25 @@ describe("on a stream", () => {
             Effect.suspend(() => {
               handled.push(text)
               return text === "2" ? failure() : Effect.succeed(AmqpDelivery.ack)
-            }), { offset: "first", onFailure: quickly }))
+            }), { offset: "first", onFailure: quickRetry }))
           yield* eventually(Effect.sync(() => new Set(handled)), ({ size }) => size === 5)
           yield* Effect.sleep("50 millis")
           assert.isUndefined(server.pollUnsafe())
-          // The connection is as good as before.
+          // The connection still works.
           yield* declaredQueue()
-        })).pipe(silently))
+        })).pipe(withoutLogs))
     }
   }
 
   const policies: ReadonlyArray<readonly [string, AmqpFailure.OnFailure<unknown>]> = [
-    ["reject", AmqpFailure.reject],
-    ["deadLetter", AmqpFailure.deadLetter],
-    ["a rejection", () => Effect.succeed(AmqpDelivery.reject)],
-    ["a handback", () => Effect.succeed(AmqpFailure.handBack(10))],
+    ["AmqpFailure.reject", AmqpFailure.reject],
+    ["AmqpFailure.deadLetter", AmqpFailure.deadLetter],
+    ["a policy that rejects", () => Effect.succeed(AmqpDelivery.reject)],
+    ["a policy that hands back", () => Effect.succeed(AmqpFailure.handBack(10))],
     ["a policy that dies", () => Effect.die("a mistake")]
   ]
   for (const [what, onFailure] of policies) {
-    it.live(`known by its name, without an offset, ${what} goes on after the message`, () =>
+    it.live(`is skipped by ${what}, when the stream is known by name and has no offset`, () =>
       connected(Effect.gen(function*() {
         const name = yield* filledStream
         const handled: Array<string> = []
@@ -235,15 +235,15 @@ describe("on a stream", () => {
           yield* eventually(Effect.sync(() => handled), (handled) => handled.includes("good"))
         }))
         yield* declaredQueue()
-      })).pipe(silently))
+      })).pipe(withoutLogs))
   }
 
-  it.live("a copy of a stream's message in another queue is settled as that queue's", () =>
+  it.live("that was copied to another queue is settled like a message of that queue", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
       const queue = yield* declaredQueue({ deadLetterExchange: "", deadLetterRoutingKey: dead })
       yield* fill(queue, AmqpMessage.text("m", { headers: { "x-stream-offset": 7 } }))
       yield* fork(AmqpConsumer.serve(queue, () => Effect.succeed(AmqpDelivery.reject)))
       yield* awaitMessages(dead, 1)
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 })

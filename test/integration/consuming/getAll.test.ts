@@ -13,7 +13,7 @@ const texts = (count: number) => Array.from({ length: count }, (_, index) => Str
 const acked = ({ text }: AmqpDelivery.ReceivedMessage) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, text))
 
 describe("getAll", () => {
-  it.live("empties a queue, in its order", () =>
+  it.live("empties a queue in order", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(200))
@@ -22,7 +22,7 @@ describe("getAll", () => {
       assert.deepStrictEqual(yield* AmqpChannel.run(AmqpQueue.getAll(queue, acked)), [])
     })))
 
-  it.live("leaves what is over its limit", () =>
+  it.live("leaves the messages beyond its limit", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(5))
@@ -30,7 +30,7 @@ describe("getAll", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 2)
     })))
 
-  it.live("handles each message once, also those that go back, which are where they were", () =>
+  it.live("handles each message once, and requeued messages keep their position", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(4))

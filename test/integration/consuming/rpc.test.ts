@@ -21,18 +21,18 @@ import {
   uniqueName
 } from "../../support/broker.ts"
 
-/** A server that answers in capitals. */
-const shouting = (queue: string, options?: { readonly concurrency?: number }) =>
+/** Starts a server that replies with the request in capitals. */
+const startServer = (queue: string, options?: { readonly concurrency?: number }) =>
   Effect.tap(
     fork(AmqpRpc.serve(queue, ({ text }) => Effect.succeed(AmqpMessage.text(text.toUpperCase())), options)),
     awaitConsumers(queue, 1)
   )
 
-describe("request and reply", () => {
-  it.live("V9: 500 calls of 50 fibers get each its own reply", () =>
+describe("RPC", () => {
+  it.live("V9: gives each of 500 calls by 50 fibers its own reply", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
-      yield* shouting(queue, { concurrency: 10 })
+      yield* startServer(queue, { concurrency: 10 })
       const { call } = yield* AmqpRpc.makeClient()
       const replies = yield* Effect.forEach(
         Array.from({ length: 500 }, (_, index) => `call ${index}`),
@@ -52,17 +52,17 @@ describe("request and reply", () => {
       assert.strictEqual(reply.text, "echo")
     })))
 
-  it.live("fails at once when no queue takes the request", () =>
+  it.live("fails a call at once when no queue takes its request", () =>
     connected(Effect.gen(function*() {
       const { call } = yield* AmqpRpc.makeClient()
       const { replyCode } = yield* failsWith(call(AmqpMessage.text("anyone?"), toQueue(uniqueName("none"))), "Returned")
       assert.strictEqual(replyCode, 312)
     })))
 
-  it.live("E7: fails when the exchange is not there, and the next call is answered", () =>
+  it.live("E7: fails a call whose exchange does not exist, and the next call succeeds", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
-      yield* shouting(queue)
+      yield* startServer(queue)
       const { call } = yield* AmqpRpc.makeClient()
       const { message } = yield* failsWith(
         call(AmqpMessage.text("hello"), { exchange: uniqueName("none"), routingKey: "any" }),
@@ -72,7 +72,7 @@ describe("request and reply", () => {
       assert.strictEqual((yield* call(AmqpMessage.text("hello"), toQueue(queue))).text, "HELLO")
     })))
 
-  it.live("drops the reply to a call that was interrupted", () =>
+  it.live("drops the reply to an interrupted call", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const asked = yield* Deferred.make<void>()
@@ -92,7 +92,7 @@ describe("request and reply", () => {
       assert.strictEqual((yield* call(AmqpMessage.text("next"), toQueue(queue))).text, "quick")
     })))
 
-  it.live("gives a request whose handler fails to another server, and dead-letters it when that fails too", () =>
+  it.live("requeues a request whose handler fails, and dead-letters it when the handler fails again", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
       const queue = yield* declaredQueue({ deadLetterExchange: "", deadLetterRoutingKey: dead })
@@ -110,7 +110,7 @@ describe("request and reply", () => {
       yield* Fiber.interrupt(calling)
     })))
 
-  it.live("gives up a request that names no queue for the reply, where dead letters go", () =>
+  it.live("dead-letters a request without replyTo", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
       const options = { deadLetterExchange: "", deadLetterRoutingKey: dead }

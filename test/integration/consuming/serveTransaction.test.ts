@@ -27,31 +27,31 @@ import {
 
 const numbered = (count: number) => Array.from({ length: count }, (_, index) => AmqpMessage.text(String(index + 1)))
 
-const silently = Effect.provide(Logger.layer([]))
+const withoutLogs = Effect.provide(Logger.layer([]))
 
-const passOn = (to: string) => ({ text }: AmqpDelivery.ReceivedMessage) =>
+const forward = (to: string) => ({ text }: AmqpDelivery.ReceivedMessage) =>
   AmqpChannel.as(AmqpChannel.publish(AmqpMessage.text(text), toQueue(to)), AmqpDelivery.ack)
 
-/** Takes all that is there, and answers the texts. */
+/** Empties a queue, and returns the texts as sorted numbers. */
 const texts = (queue: string) =>
   Effect.map(
     AmqpChannel.run(AmqpQueue.getAll(queue, ({ text }) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, text)))),
     (all) => all.map(Number).toSorted((a, b) => a - b)
   )
 
-describe("a consumer whose handlers are transactions", () => {
-  it.live("passes messages on, each once", () =>
+describe("serveTransaction", () => {
+  it.live("forwards each message once", () =>
     connected(Effect.gen(function*() {
       const [from, to] = [yield* declaredQueue(), yield* declaredQueue()]
       yield* fill(from, ...numbered(50))
-      const server = yield* fork(AmqpConsumer.serveTransaction(from, passOn(to)))
+      const server = yield* fork(AmqpConsumer.serveTransaction(from, forward(to)))
       yield* awaitMessages(to, 50)
       yield* Fiber.interrupt(server)
       assert.strictEqual((yield* infoOf(from)).messageCount, 0)
       assert.deepStrictEqual(yield* texts(to), Array.from({ length: 50 }, (_, index) => index + 1))
     })))
 
-  it.live("takes back what a handler published that fails, dies or is interrupted, and tries it again", () =>
+  it.live("rolls back what a handler published when it fails, dies or is interrupted, and retries the message", () =>
     connected(Effect.gen(function*() {
       const [from, to] = [yield* declaredQueue(), yield* declaredQueue()]
       yield* fill(from, ...numbered(9))
@@ -59,7 +59,7 @@ describe("a consumer whose handlers are transactions", () => {
       const tries = new Map<string, number>()
       const server = yield* fork(AmqpConsumer.serveTransaction(from, (delivery) =>
         AmqpChannel.gen(function*() {
-          const settlement = yield* passOn(to)(delivery)
+          const settlement = yield* forward(to)(delivery)
           const count = (tries.get(delivery.text) ?? 0) + 1
           tries.set(delivery.text, count)
           if (count === 1) yield* failures[Number(delivery.text) % 3]
@@ -70,46 +70,46 @@ describe("a consumer whose handlers are transactions", () => {
       assert.deepStrictEqual([...tries.values()], Array(9).fill(2))
       assert.strictEqual((yield* infoOf(from)).messageCount, 0)
       assert.deepStrictEqual(yield* texts(to), [1, 2, 3, 4, 5, 6, 7, 8, 9])
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 
-  it.live("loses and doubles nothing when it is stopped in the middle, again and again", () =>
+  it.live("loses and duplicates nothing when it is stopped and restarted many times", () =>
     connected(Effect.gen(function*() {
       const [from, to] = [yield* declaredQueue(), yield* declaredQueue()]
       yield* fill(from, ...numbered(200))
       for (let round = 0; round < 20; round++) {
         const server = yield* fork(AmqpConsumer.serveTransaction(from, (delivery) =>
           AmqpChannel.gen(function*() {
-            const settlement = yield* passOn(to)(delivery)
-            // After it was sent, and before it is committed.
+            const settlement = yield* forward(to)(delivery)
+            // Between the publish and the commit.
             yield* Effect.yieldNow
             return settlement
           }), { drainTimeout: 0 }))
         yield* Effect.sleep(3 * (round % 5))
         yield* Fiber.interrupt(server)
       }
-      const last = yield* fork(AmqpConsumer.serveTransaction(from, passOn(to)))
+      const last = yield* fork(AmqpConsumer.serveTransaction(from, forward(to)))
       yield* awaitMessages(to, 200)
       yield* Fiber.interrupt(last)
       assert.deepStrictEqual(yield* texts(to), Array.from({ length: 200 }, (_, index) => index + 1))
       assert.strictEqual((yield* infoOf(from)).messageCount, 0)
     })))
 
-  it.live("neither loses nor passes on what was not committed when its channel is closed by a mistake of the handler", () =>
+  it.live("keeps the message and publishes nothing when the broker closes its channel for a handler's mistake", () =>
     connected(Effect.gen(function*() {
       const [from, to] = [yield* declaredQueue(), yield* declaredQueue()]
       yield* fill(from, AmqpMessage.text("1"))
       const error = yield* Effect.flip(AmqpConsumer.serveTransaction(from, (delivery) =>
         AmqpChannel.gen(function*() {
-          const settlement = yield* passOn(to)(delivery)
+          const settlement = yield* forward(to)(delivery)
           yield* AmqpChannel.publish(AmqpMessage.text("2"), { exchange: uniqueName("none"), routingKey: "" })
           return settlement
         })))
       assert.strictEqual(error._tag, "AmqpChannelError")
       yield* awaitMessages(from, 1)
       assert.strictEqual((yield* infoOf(to)).messageCount, 0)
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 
-  it.live("keeps a message whose handler published a mandatory one that no queue takes", () =>
+  it.live("keeps a message whose handler published a mandatory message that no queue takes", () =>
     connected(Effect.gen(function*() {
       const from = yield* declaredQueue()
       yield* fill(from, AmqpMessage.text("m"))
@@ -134,9 +134,9 @@ describe("a consumer whose handlers are transactions", () => {
       assert.include(causes[0], "NO_ROUTE")
       yield* Fiber.interrupt(server)
       yield* awaitMessages(from, 1)
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 
-  it.live("gives a message up to the dead-letter target, and has what was fetched within a failed program back", () =>
+  it.live("dead-letters a message whose program fails, and requeues what that program fetched", () =>
     connected(Effect.gen(function*() {
       const [dead, other] = [yield* declaredQueue(), yield* declaredQueue()]
       const options = { deadLetterExchange: "", deadLetterRoutingKey: dead }
@@ -155,9 +155,9 @@ describe("a consumer whose handlers are transactions", () => {
       yield* awaitMessages(other, 1)
       yield* Fiber.interrupt(server)
       assert.strictEqual((yield* take(other)).text, "fetched")
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 
-  it.live("commits what becomes of a message that is larger than maxBodySize, apart from what a handler takes back", () =>
+  it.live("commits the rejection of a message larger than maxBodySize although a handler rolls back", () =>
     connected(
       Effect.gen(function*() {
         const dead = yield* declaredQueue()
@@ -179,17 +179,17 @@ describe("a consumer whose handlers are transactions", () => {
         yield* awaitMessages(queue.name, 1)
       }),
       { maxBodySize: 1000 }
-    ).pipe(silently))
+    ).pipe(withoutLogs))
 
-  it.live("passes nothing on of a handler that goes on with what is no Effect, and ends", () =>
+  it.live("publishes nothing and ends when a handler continues with a value that is not an Effect", () =>
     connected(Effect.gen(function*() {
       const [from, to] = [yield* declaredQueue(), yield* declaredQueue()]
       yield* fill(from, AmqpMessage.text("1"), AmqpMessage.text("2"))
       const error = yield* Effect.flip(AmqpConsumer.serveTransaction(
         from,
         (delivery) =>
-          delivery.text === "2" ? passOn(to)(delivery) : AmqpChannel.gen(function*() {
-            yield* passOn(to)(delivery)
+          delivery.text === "2" ? forward(to)(delivery) : AmqpChannel.gen(function*() {
+            yield* forward(to)(delivery)
             yield* Effect.flatMap(Effect.void, (): Effect.Effect<void> => undefined as never)
             return AmqpDelivery.ack
           })
@@ -197,14 +197,14 @@ describe("a consumer whose handlers are transactions", () => {
       assert.strictEqual(error._tag, "AmqpConsumerStopped")
       yield* awaitMessages(from, 2)
       assert.strictEqual((yield* infoOf(to)).messageCount, 0)
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 
-  it.live("refuses a handler that is no program, and says so", () =>
+  it.live("refuses a handler that does not return a program", () =>
     connected(Effect.gen(function*() {
       const from = yield* declaredQueue()
       yield* fill(from, AmqpMessage.text("m"))
       const causes: Array<string> = []
-      // What compiles in JavaScript.
+      // Compiles in JavaScript.
       const handler = (() => undefined) as unknown as AmqpConsumer.TransactionHandler<never, never>
       yield* fork(AmqpConsumer.serveTransaction(from, handler, {
         onFailure: (cause) =>
@@ -212,12 +212,12 @@ describe("a consumer whose handlers are transactions", () => {
       }))
       yield* eventually(Effect.sync(() => causes), ({ length }) => length > 0)
       assert.include(causes[0], "The handler returned undefined instead of")
-    })).pipe(silently))
+    })).pipe(withoutLogs))
 })
 
 describe("a delivery of another consumer", () => {
   for (const settle of ["ack", "nack", "reject"] as const) {
-    it.live(`is not settled (${settle}) within a transaction, which it is no part of`, () =>
+    it.live(`cannot be settled within a transaction (${settle})`, () =>
       connected(Effect.gen(function*() {
         const [from, other] = [yield* declaredQueue(), yield* declaredQueue()]
         yield* fill(from, AmqpMessage.text("m"))

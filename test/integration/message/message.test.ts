@@ -23,16 +23,16 @@ import { brokerUrl } from "../../support/brokerUnderTest.ts"
 
 const { username } = Result.getOrThrow(AmqpUri.parse(brokerUrl))
 
-/** Bytes of every value, those that end a frame among them. */
+/** Bytes of every value, including the frame end. */
 const bytes = (length: number): Uint8Array =>
   Uint8Array.from({ length }, (_, index) => (index * 7 + (index >> 8)) & 255)
 
-const hasBytes = (body: Uint8Array, expected: Uint8Array) => {
+const assertBytes = (body: Uint8Array, expected: Uint8Array) => {
   assert.strictEqual(body.length, expected.length)
   assert.isTrue(Buffer.from(body).equals(expected), "the bytes are not those that were published")
 }
 
-/** Sends a message to a queue and back. */
+/** Publishes a message to a queue, and takes it from there. */
 const roundTrip = (message: AmqpMessage.AmqpMessage) =>
   Effect.gen(function*() {
     const queue = yield* declaredQueue()
@@ -40,8 +40,8 @@ const roundTrip = (message: AmqpMessage.AmqpMessage) =>
     return yield* take(queue)
   })
 
-/** Has the broker take the headers apart and put them together again, as it does when it dead-letters a message. */
-const deadLetterTrip = (message: AmqpMessage.AmqpMessage) =>
+/** Has the broker decode and encode the headers, as it does when it dead-letters a message. */
+const deadLetterRoundTrip = (message: AmqpMessage.AmqpMessage) =>
   Effect.gen(function*() {
     const dead = yield* declaredQueue()
     const queue = yield* declaredQueue({ deadLetterExchange: "", deadLetterRoutingKey: dead })
@@ -51,7 +51,7 @@ const deadLetterTrip = (message: AmqpMessage.AmqpMessage) =>
     return yield* take(dead)
   })
 
-/** A value of each field type, by its letter, and what it is when it is received, where that is another value. */
+/** A value of each field type, by its letter. */
 const fields = {
   t: true,
   b: TypedField.int8(-128),
@@ -72,6 +72,7 @@ const fields = {
   x: Uint8Array.of(0, 206, 255)
 } as const
 
+/** The same fields as received: typed numbers become plain ones. */
 const receivedFields = {
   ...fields,
   b: -128,
@@ -84,7 +85,7 @@ const receivedFields = {
   f: 0.5
 }
 
-/** Integers that no double holds, or just so (C18). */
+/** Integers at and beyond the limit of a double (C18). */
 const largeIntegers = {
   safe: Number.MAX_SAFE_INTEGER,
   unsafe: 9007199254740993n,
@@ -92,14 +93,14 @@ const largeIntegers = {
   smallest: -(2n ** 63n)
 }
 
-/** Received bytes are a view of what the socket read, of whatever class that is. */
+/** Received bytes may be of a subclass, such as Buffer. */
 const comparable = (value: unknown): unknown => value instanceof Uint8Array ? Uint8Array.from(value) : value
 
 const headersOf = ({ properties }: AmqpDelivery.ReceivedMessage, ...names: ReadonlyArray<string>) =>
   Object.fromEntries(names.map((name) => [name, comparable(properties.headers?.[name])]))
 
 describe("a message", () => {
-  it.live("comes back with all its properties", () =>
+  it.live("arrives with all its properties", () =>
     connected(Effect.gen(function*() {
       const properties: AmqpMessage.Properties = {
         contentType: "text/plain; charset=utf-8",
@@ -123,7 +124,7 @@ describe("a message", () => {
       assert.deepStrictEqual(received, { ...properties, expiration: Duration.minutes(1) })
     })))
 
-  it.live("comes back with properties that are empty or zero", () =>
+  it.live("arrives with properties that are empty or zero", () =>
     connected(Effect.gen(function*() {
       const { properties } = yield* roundTrip(AmqpMessage.make(new Uint8Array(), {
         headers: {},
@@ -142,47 +143,47 @@ describe("a message", () => {
       assert.isUndefined(properties.contentType)
     })))
 
-  it.live("comes back without properties when it has none", () =>
+  it.live("arrives without properties when it has none", () =>
     connected(Effect.gen(function*() {
       const { body, properties } = yield* roundTrip(AmqpMessage.make(bytes(3)))
       assert.isTrue(Object.values(properties).every((value) => value === undefined))
-      hasBytes(body, bytes(3))
+      assertBytes(body, bytes(3))
     })))
 
-  it.live("is refused when its user is another than that of the connection", () =>
+  it.live("is refused when its user id is not the connection's user", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
-      const publish = AmqpChannel.publish(AmqpMessage.text("hello", { userId: "somebody else" }), toQueue(queue))
+      const publish = AmqpChannel.publish(AmqpMessage.text("hello", { userId: "another user" }), toQueue(queue))
       const reason = yield* failsWith(AmqpChannel.run(publish), "PreconditionFailed")
-      assert.include(reason.message, "user_id property set to 'somebody else'")
+      assert.include(reason.message, "user_id property set to 'another user'")
     })))
 
-  it.live("C9: comes back with headers of each field type", () =>
+  it.live("C9: arrives with headers of each field type", () =>
     connected(Effect.gen(function*() {
       const delivery = yield* roundTrip(AmqpMessage.text("hello", { headers: fields }))
       assert.deepStrictEqual(headersOf(delivery, ...Object.keys(fields)), receivedFields)
     })))
 
-  it.live("C9: has headers of each field type that the broker understands as they were meant", () =>
+  it.live("C9: has headers of each field type that the broker decodes correctly", () =>
     connected(Effect.gen(function*() {
-      const delivery = yield* deadLetterTrip(AmqpMessage.text("hello", { headers: fields }))
+      const delivery = yield* deadLetterRoundTrip(AmqpMessage.text("hello", { headers: fields }))
       assert.deepStrictEqual(headersOf(delivery, ...Object.keys(fields)), receivedFields)
     })))
 
-  it.live("C18: comes back with integers of 64 bits exactly, also when the broker has read them", () =>
+  it.live("C18: arrives with exact 64-bit integers, also after the broker has decoded them", () =>
     connected(Effect.gen(function*() {
-      for (const trip of [roundTrip, deadLetterTrip]) {
+      for (const trip of [roundTrip, deadLetterRoundTrip]) {
         const delivery = yield* trip(AmqpMessage.text("hello", { headers: largeIntegers }))
         assert.deepStrictEqual(headersOf(delivery, ...Object.keys(largeIntegers)), largeIntegers)
       }
     })))
 
-  it.live("tells where it was dead-lettered and how often", () =>
+  it.live("has an x-death header when it is dead-lettered", () =>
     connected(Effect.gen(function*() {
-      const { properties: { headers = {} } } = yield* deadLetterTrip(AmqpMessage.text("hello"))
+      const { properties: { headers = {} } } = yield* deadLetterRoundTrip(AmqpMessage.text("hello"))
       assert.strictEqual(headers["x-first-death-reason"], "rejected")
       const deaths = headers["x-death"]
-      if (!Array.isArray(deaths)) return assert.fail("x-death is no array")
+      if (!Array.isArray(deaths)) return assert.fail("x-death is not an array")
       const [death] = deaths
       assert.include(death, { count: 1, reason: "rejected", exchange: "" })
       assert.instanceOf(death.time, Date)
@@ -193,27 +194,27 @@ describe("a body", () => {
   const frameMax = 8192
   const payload = frameMax - 8
 
-  it.live("C17: comes back whole, of whatever size next to that of a frame", () =>
+  it.live("C17: arrives whole at every size around that of a frame", () =>
     connected(
       Effect.gen(function*() {
         const queue = yield* declaredQueue()
         const sizes = [0, 1, payload - 1, payload, payload + 1, 2 * payload - 1, 2 * payload, 2 * payload + 1]
         yield* fill(queue, ...sizes.map((size) => AmqpMessage.make(bytes(size))))
-        for (const size of sizes) hasBytes((yield* take(queue)).body, bytes(size))
+        for (const size of sizes) assertBytes((yield* take(queue)).body, bytes(size))
       }),
       { frameMax }
     ))
 
-  it.live("of 300,000 bytes goes through many frames", () =>
+  it.live("of 300,000 bytes arrives in many frames", () =>
     connected(
       Effect.gen(function*() {
         const { body } = yield* roundTrip(AmqpMessage.make(bytes(300_000)))
-        hasBytes(body, bytes(300_000))
+        assertBytes(body, bytes(300_000))
       }),
       { frameMax }
     ))
 
-  it.live("P11: is not mixed with those of others that are published at the same time", () =>
+  it.live("P11: is not mixed with the bodies of concurrent publishes", () =>
     connected(
       Effect.gen(function*() {
         const queue = yield* declaredQueue()
@@ -231,7 +232,7 @@ describe("a body", () => {
         const values = new Map<number, number>()
         for (let count = 0; count < 80; count++) {
           const { body } = yield* take(queue)
-          hasBytes(body, new Uint8Array(20_000).fill(body[0]))
+          assertBytes(body, new Uint8Array(20_000).fill(body[0]))
           values.set(body[0], (values.get(body[0]) ?? 0) + 1)
         }
         assert.deepStrictEqual([...values.values()], Array<number>(40).fill(2))
@@ -239,7 +240,7 @@ describe("a body", () => {
       { frameMax }
     ))
 
-  it.live("larger than the limit is refused before anything of it is sent", () =>
+  it.live("larger than maxPublishSize is refused before anything is sent", () =>
     connected(
       Effect.gen(function*() {
         const queue = yield* declaredQueue()

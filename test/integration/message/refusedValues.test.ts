@@ -1,5 +1,5 @@
 /**
- * Values for which a broker would close the whole connection, or that can't be sent: each is an error of that call alone.
+ * Values for which a broker would close the connection, or that cannot be encoded: each fails only the call that has it.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
@@ -52,11 +52,11 @@ function detached(length: number): Uint8Array {
   return bytes
 }
 
-/** What JavaScript, or `any`, passes as a body. */
+/** A body as JavaScript, or `any`, may pass it. */
 const untyped = (value: unknown): Uint8Array => value as Uint8Array
 
-/** Runs `body`, and asserts that the connection and a publisher and a consumer on it have not noticed. */
-const unnoticed = <A, E, R>(body: Effect.Effect<A, E, R>) =>
+/** Runs `body`, and asserts that the connection, a publisher and a consumer are unaffected. */
+const withoutEffect = <A, E, R>(body: Effect.Effect<A, E, R>) =>
   connected(Effect.gen(function*() {
     const connection = yield* AmqpConnection.AmqpConnection
     const queue = yield* declaredQueue()
@@ -74,10 +74,10 @@ const unnoticed = <A, E, R>(body: Effect.Effect<A, E, R>) =>
     assert.strictEqual((yield* connection.state)._tag, "Open")
   }))
 
-describe("a header that no broker takes", () => {
+describe("an invalid header value", () => {
   for (const [name, headers] of Object.entries(badTables)) {
-    it.live(`is an error that names it, and nothing is sent: ${name}`, () =>
-      unnoticed(Effect.gen(function*() {
+    it.live(`fails with its key, and nothing is sent: ${name}`, () =>
+      withoutEffect(Effect.gen(function*() {
         const queue = yield* declaredQueue()
         const publisher = yield* AmqpPublisher.make()
         const message = AmqpMessage.text("x", { headers })
@@ -90,13 +90,13 @@ describe("a header that no broker takes", () => {
   }
 })
 
-/** What JavaScript, or `any`, passes for a table. Some would be sent as an empty one. */
-const noTables: Record<string, unknown> = {
+/** Tables as JavaScript, or `any`, may pass them. Some would be encoded as empty tables. */
+const notTables: Record<string, unknown> = {
   "a Set": new Set(["bad"]),
   "a date": new Date(),
   "an array": ["bad"],
   bytes: new Uint8Array(4),
-  "a text": "bad",
+  "a string": "bad",
   null: null,
   "an instance of a class": new URLSearchParams({ bad: "1" }),
   "an object with toJSON": new (class {
@@ -110,10 +110,10 @@ const noTables: Record<string, unknown> = {
 
 const untypedTable = (value: unknown): AmqpMessage.FieldTable => value as AmqpMessage.FieldTable
 
-describe("headers that are no table", () => {
-  for (const [name, value] of Object.entries(noTables)) {
-    it.live(`are an error, and nothing is sent: ${name}`, () =>
-      unnoticed(Effect.gen(function*() {
+describe("headers that are not a table", () => {
+  for (const [name, value] of Object.entries(notTables)) {
+    it.live(`are refused, and nothing is sent: ${name}`, () =>
+      withoutEffect(Effect.gen(function*() {
         const queue = yield* declaredQueue()
         const message = AmqpMessage.text("x", { headers: untypedTable(value) })
         for (const options of [{}, { defaults: { headers: { region: "eu" } } }]) {
@@ -129,10 +129,10 @@ describe("headers that are no table", () => {
   }
 })
 
-describe("arguments that are no table", () => {
-  for (const [name, value] of Object.entries(noTables)) {
-    it.live(`are an error of that call alone: ${name}`, () =>
-      unnoticed(Effect.gen(function*() {
+describe("arguments that are not a table", () => {
+  for (const [name, value] of Object.entries(notTables)) {
+    it.live(`fail that call only: ${name}`, () =>
+      withoutEffect(Effect.gen(function*() {
         const queue = yield* declaredQueue()
         const table = untypedTable(value)
         const descriptions = [
@@ -141,7 +141,7 @@ describe("arguments that are no table", () => {
           () => AmqpQueue.stream("q", { arguments: table }),
           () => AmqpExchange.direct("e", { arguments: table })
         ]
-        // In options, `null` is no arguments.
+        // In options, `null` means no arguments.
         if (value !== null) {
           for (const describe of descriptions) assert.throws(describe, "arguments: must be a plain object")
         }
@@ -156,12 +156,12 @@ describe("arguments that are no table", () => {
   }
 })
 
-describe("an option that is neither true nor false", () => {
+describe("a boolean option with another value", () => {
   for (const value of ["false", "true", 0, 1, null, {}]) {
-    it.live(`is an error and no answer: ${JSON.stringify(value)}`, () =>
-      unnoticed(Effect.gen(function*() {
+    it.live(`is refused: ${JSON.stringify(value)}`, () =>
+      withoutEffect(Effect.gen(function*() {
         const queue = yield* declaredQueue()
-        // As from a configuration in JavaScript.
+        // As JavaScript may pass it, from a configuration.
         const flag = (name: string) => ({ [name]: value })
         const descriptions = [
           ...["durable", "exclusive", "autoDelete", "singleActiveConsumer"]
@@ -186,8 +186,8 @@ describe("an option that is neither true nor false", () => {
   }
 })
 
-describe("what is no name", () => {
-  const noNames: Record<string, unknown> = {
+describe("a name that is not a string", () => {
+  const notNames: Record<string, unknown> = {
     undefined: undefined,
     null: null,
     "a number": 5,
@@ -197,9 +197,9 @@ describe("what is no name", () => {
     "a symbol": Symbol("q"),
     "a function": () => "q"
   }
-  for (const [what, value] of Object.entries(noNames)) {
-    it.live(`is an error of that call alone: ${what}`, () =>
-      unnoticed(Effect.gen(function*() {
+  for (const [what, value] of Object.entries(notNames)) {
+    it.live(`fails that call only: ${what}`, () =>
+      withoutEffect(Effect.gen(function*() {
         const queue = yield* declaredQueue()
         const name = value as string
         assert.throws(() => AmqpQueue.classic(name), "queue: must be a string")
@@ -224,10 +224,10 @@ describe("what is no name", () => {
   }
 })
 
-describe("an argument that no broker takes", () => {
+describe("an invalid argument value", () => {
   for (const [name, table] of Object.entries(badTables)) {
-    it.live(`is an error of that call alone: ${name}`, () =>
-      unnoticed(Effect.gen(function*() {
+    it.live(`fails that call only: ${name}`, () =>
+      withoutEffect(Effect.gen(function*() {
         const queue = yield* declaredQueue()
         const refused = [
           AmqpChannel.run(AmqpQueue.declare(AmqpQueue.classic(yield* queueName, { arguments: table }))),
@@ -240,9 +240,9 @@ describe("an argument that no broker takes", () => {
   }
 })
 
-describe("a client property that no broker takes", () => {
+describe("an invalid client property", () => {
   for (const [name, clientProperties] of Object.entries(badTables)) {
-    it.live(`is an error of the connection that is made with it: ${name}`, () =>
+    it.live(`fails the connection that is made with it: ${name}`, () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(connected(Effect.void, { clientProperties }))
         if (error._tag !== "AmqpConnectionError") return assert.fail(error._tag)
@@ -251,11 +251,11 @@ describe("a client property that no broker takes", () => {
   }
 })
 
-describe("what is no SASL mechanism", () => {
+describe("a value that is not a list of SASL mechanisms", () => {
   for (const mechanisms of [[], ["PLAIN"], "PLAIN", [null], [{ name: "PLAIN" }], {}]) {
-    it.live(`is an error of the connection that is made with it: ${JSON.stringify(mechanisms)}`, () =>
+    it.live(`fails the connection that is made with it: ${JSON.stringify(mechanisms)}`, () =>
       Effect.gen(function*() {
-        // As from a configuration in JavaScript.
+        // As JavaScript may pass it, from a configuration.
         const options = { mechanisms: mechanisms as unknown as AmqpConnection.Options["mechanisms"] }
         const error = yield* Effect.flip(connected(Effect.void, options))
         if (error._tag !== "AmqpConnectionError") return assert.fail(error._tag)
@@ -264,9 +264,9 @@ describe("what is no SASL mechanism", () => {
   }
 })
 
-describe("a body that is no bytes", () => {
+describe("a body that is not a Uint8Array", () => {
   const bodies: Record<string, unknown> = {
-    "a text": "hello",
+    "a string": "hello",
     "an array": [1, 2, 3],
     null: null,
     undefined: undefined,
@@ -276,13 +276,13 @@ describe("a body that is no bytes", () => {
     "a Uint16Array": new Uint16Array(4),
     "a Uint8ClampedArray": new Uint8ClampedArray(4),
     "a proxy of bytes": new Proxy(new Uint8Array(4), {}),
-    "an object of its kind": Object.setPrototypeOf({ length: 4 }, Uint8Array.prototype),
+    "an object with its prototype": Object.setPrototypeOf({ length: 4 }, Uint8Array.prototype),
     "bytes of a detached buffer": detached(10),
     "large bytes of a detached buffer": detached(1_000_000)
   }
   for (const [name, body] of Object.entries(bodies)) {
-    it.live(`is an error, and nothing is sent: ${name}`, () =>
-      unnoticed(Effect.gen(function*() {
+    it.live(`is refused, and nothing is sent: ${name}`, () =>
+      withoutEffect(Effect.gen(function*() {
         const queue = yield* declaredQueue()
         const publisher = yield* AmqpPublisher.make()
         const message = AmqpMessage.make(untyped(body))
@@ -294,8 +294,10 @@ describe("a body that is no bytes", () => {
         assert.strictEqual((yield* take(queue)).text, "y")
       })))
   }
+})
 
-  it.live("is sent where it is bytes of another kind", () =>
+describe("a body of an unusual Uint8Array", () => {
+  it.live("is sent with its true length", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const publisher = yield* AmqpPublisher.make()
@@ -322,8 +324,8 @@ describe("a body that is no bytes", () => {
 describe("a name that is not UTF-8", () => {
   const name = "half \ud83d"
 
-  it.live("is an error of that call alone", () =>
-    unnoticed(Effect.gen(function*() {
+  it.live("fails that call only", () =>
+    withoutEffect(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const message = AmqpMessage.text("x")
       const refused: ReadonlyArray<
@@ -347,7 +349,7 @@ describe("a name that is not UTF-8", () => {
       }
     })))
 
-  it.live("may be a routing key that was received, which is passed on", () =>
+  it.live("can be a received routing key, which is passed on unchanged", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* AmqpChannel.run(AmqpQueue.bind(queue, { exchange: "amq.fanout", routingKey: "" }))

@@ -27,7 +27,7 @@ import {
 
 const numbered = (count: number) => Array.from({ length: count }, (_, index) => AmqpMessage.text(String(index)))
 
-/** All texts of a queue, which stay in it, in their order. */
+/** The texts of all messages in a queue, in order. The messages are requeued. */
 const textsIn = (queue: string) =>
   AmqpChannel.run(AmqpQueue.getAll(queue, ({ text }) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.requeue, text))))
 
@@ -46,7 +46,7 @@ const fromAndTo = (count: number) =>
 
 const depth = (queue: string) => Effect.map(infoOf(queue), ({ messageCount }) => messageCount)
 
-/** What a move fails with after it has begun. */
+/** The error of a move that fails after its start. */
 const moveErrorOf = <A, E extends { readonly _tag: string }, R>(move: Effect.Effect<A, E, R>) =>
   Effect.map(Effect.flip(move), (error) => {
     assert.strictEqual(error._tag, "AmqpMoveError")
@@ -55,7 +55,7 @@ const moveErrorOf = <A, E extends { readonly _tag: string }, R>(move: Effect.Eff
 
 describe("a move", () => {
   for (const make of [AmqpQueue.classic, AmqpQueue.quorum]) {
-    it.live(`takes all messages of a ${make("q").type} queue to another one, in their order`, () =>
+    it.live(`moves all messages of a ${make("q").type} queue to another one, in order`, () =>
       connected(Effect.gen(function*() {
         const [from, to] = [make(yield* queueName), make(yield* queueName)]
         yield* AmqpChannel.run(AmqpChannel.all([AmqpQueue.declare(from), AmqpQueue.declare(to)]))
@@ -67,7 +67,7 @@ describe("a move", () => {
         assert.deepStrictEqual(yield* AmqpQueue.move(from, to), { total: 0, moved: 0, skipped: 0, failed: 0 })
       })))
 
-    it.live(`leaves what its filter does not select in its place in a ${make("q").type} queue`, () =>
+    it.live(`leaves the messages that its filter does not select in place in a ${make("q").type} queue`, () =>
       connected(Effect.gen(function*() {
         const [from, to] = [make(yield* queueName), make(yield* queueName)]
         yield* AmqpChannel.run(AmqpChannel.all([AmqpQueue.declare(from), AmqpQueue.declare(to)]))
@@ -79,7 +79,7 @@ describe("a move", () => {
       })))
   }
 
-  it.live("looks at more messages than a consumer is sent ahead, and than a channel holds", () =>
+  it.live("can filter more messages than its prefetch, and than a channel may hold", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(2600)
       const options = { filter: ({ text }: AmqpDelivery.ReceivedMessage) => Number(text) >= 2590, prefetch: 7 }
@@ -119,7 +119,7 @@ describe("a move", () => {
       assert.deepStrictEqual(yield* textsIn(to), [])
     })))
 
-  it.live("keeps the properties, but a user that the broker would refuse and keys that would make copies", () =>
+  it.live("keeps all properties except the CC header", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(0)
       const copied = yield* declaredQueue()
@@ -152,7 +152,7 @@ describe("a move", () => {
       assert.strictEqual(yield* depth(copied), 0)
     })))
 
-  it.live("begins to count failures anew when it is told to", () =>
+  it.live("resets the failure headers with resetFailures", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(0)
       const headers = { "x-failure-count": 3, "x-failure-queue": "q", "x-first-death-reason": "rejected", other: 1 }
@@ -170,7 +170,7 @@ describe("a move", () => {
       assert.isUndefined((yield* take(to)).properties.headers)
     })))
 
-  it.live("publishes to an exchange with a key, and where a function of the message says", () =>
+  it.live("publishes to an exchange with a key, or to a target computed from the message", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(10)
       const exchange = yield* declaredExchange(AmqpExchange.topic)
@@ -186,7 +186,7 @@ describe("a move", () => {
       assert.deepStrictEqual(yield* textsIn(other), ["6", "8"])
     })))
 
-  it.live("reports its progress, and its end", () =>
+  it.live("reports its progress and its result", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(3000)
       const seen: Array<AmqpQueue.MoveProgress> = []
@@ -204,10 +204,10 @@ describe("a move", () => {
 })
 
 describe("a move loses nothing:", () => {
-  const intact = (from: string, count: number) =>
+  const assertIntact = (from: string, count: number) =>
     Effect.map(textsIn(from), (found) => assert.deepStrictEqual(found, texts(count)))
 
-  it.live("when its queue, its target queue or its target exchange is not there", () =>
+  it.live("when its queue, its target queue or its target exchange does not exist", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(100)
       const missing = uniqueName("missing")
@@ -223,10 +223,10 @@ describe("a move loses nothing:", () => {
       ) {
         assert.include((yield* failsWith(move, "NotFound")).message, missing)
       }
-      yield* intact(from, 100)
+      yield* assertIntact(from, 100)
     })))
 
-  it.live("when no queue takes a message: it stays, and no further ones are taken", () =>
+  it.live("when a message is unroutable: it stays, and the move stops", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(100)
       const exchange = yield* declaredExchange(AmqpExchange.direct)
@@ -234,7 +234,7 @@ describe("a move loses nothing:", () => {
       assertReason(unroutable.cause, "Returned")
       assert.deepInclude(unroutable, { from, total: 100, moved: 0, skipped: 0 })
       assert.include(unroutable.message, "0 were moved")
-      yield* intact(from, 100)
+      yield* assertIntact(from, 100)
       const missing = uniqueName("missing")
       const one = yield* moveErrorOf(AmqpQueue.move(from, ({ text }) => text === "50" ? missing : to, { prefetch: 1 }))
       assert.deepInclude(one, { moved: 50, failed: 1 })
@@ -242,7 +242,7 @@ describe("a move loses nothing:", () => {
       assert.deepStrictEqual(yield* textsIn(from), texts(100, (index) => index >= 50))
     })))
 
-  it.live("when some fail and more may fail: the others are moved", () =>
+  it.live("when fewer messages fail than maxFailures: the others are moved", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(100)
       const missing = uniqueName("missing")
@@ -254,14 +254,14 @@ describe("a move loses nothing:", () => {
       assert.deepStrictEqual(yield* textsIn(to), texts(100, (index) => index % 2 === 1))
     })))
 
-  it.live("when the exchange that a function names is not there", () =>
+  it.live("when the exchange of a computed target does not exist", () =>
     connected(Effect.gen(function*() {
       const { from } = yield* fromAndTo(100)
       const missing = uniqueName("missing")
       const error = yield* moveErrorOf(AmqpQueue.move(from, () => ({ exchange: missing, routingKey: "a" })))
       assert.deepInclude(error, { moved: 0 })
       assertReason(error.cause, "NotFound")
-      yield* intact(from, 100)
+      yield* assertIntact(from, 100)
     })))
 
   it.live("when the target is full", () =>
@@ -274,7 +274,7 @@ describe("a move loses nothing:", () => {
       assert.deepStrictEqual(yield* textsIn(from), texts(100, (index) => index >= error.moved))
     })))
 
-  it.live("when a message is larger than the connection takes", () =>
+  it.live("when a message is larger than maxBodySize", () =>
     connected(
       Effect.gen(function*() {
         const { from, to } = yield* fromAndTo(2)
@@ -288,7 +288,7 @@ describe("a move loses nothing:", () => {
       { maxBodySize: 999 }
     ))
 
-  it.live("when a function of the caller's throws", () =>
+  it.live("when a function of the caller throws", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(100)
       const fail = (): never => {
@@ -296,20 +296,20 @@ describe("a move loses nothing:", () => {
       }
       for (const move of [AmqpQueue.move(from, to, { filter: fail }), AmqpQueue.move(from, fail)]) {
         assert.include(String(yield* Effect.exit(move)), "a bug")
-        yield* intact(from, 100)
+        yield* assertIntact(from, 100)
       }
     })))
 
-  const noAnswers: Record<string, unknown> = {
+  const notBooleans: Record<string, unknown> = {
     "a promise": Promise.resolve(false),
     "an Effect": Effect.succeed(false),
     nothing: undefined
   }
-  for (const [what, answer] of Object.entries(noAnswers)) {
-    it.live(`when its filter returns ${what}, which is no answer`, () =>
+  for (const [what, answer] of Object.entries(notBooleans)) {
+    it.live(`when its filter returns ${what} instead of a boolean`, () =>
       connected(Effect.gen(function*() {
         const { from, to } = yield* fromAndTo(3)
-        // As JavaScript may, or a function that returns `any`.
+        // As JavaScript, or `any`, may return it.
         const filter = (): boolean => answer as boolean
         const exit = yield* Effect.exit(AmqpQueue.move(from, to, { filter }))
         assert.include(String(exit), "filter: must return true or false")
@@ -318,7 +318,7 @@ describe("a move loses nothing:", () => {
       })))
   }
 
-  it.live("when it is interrupted at any point: nothing is in both places either", () =>
+  it.live("when it is interrupted at any point, and duplicates nothing", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(400)
       for (let turns = 0; turns < 60; turns += 3) {
@@ -329,7 +329,7 @@ describe("a move loses nothing:", () => {
         yield* Fiber.interrupt(moving)
         const [left, moved] = [yield* textsIn(from), yield* textsIn(to)]
         assert.deepStrictEqual([...moved, ...left], texts(400), `after ${turns} turns`)
-        // What was looked at goes back, which the queue may not have seen yet.
+        // The queue may not have received the requeued messages yet.
         yield* awaitMessages(to, moved.length)
         yield* awaitMessages(from, left.length)
         yield* AmqpQueue.move(to, from)
@@ -338,7 +338,7 @@ describe("a move loses nothing:", () => {
       }
     })))
 
-  it.live("when its queue is deleted meanwhile, but what was in it", () =>
+  it.live("when its queue is deleted meanwhile, except what is still in it", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(50)
       const filter = () => true
@@ -352,14 +352,14 @@ describe("a move loses nothing:", () => {
       yield* AmqpChannel.run(AmqpQueue.delete(from))
       const exit = yield* Fiber.await(moving)
       const moved = yield* depth(to)
-      // All of them may have been moved before.
+      // All messages may have been moved before the delete.
       if (Exit.isSuccess(exit)) assert.strictEqual(moved, 50)
       else assert.include(String(exit), `${moved} were moved`)
     })))
 })
 
 describe("a move ends", () => {
-  it.live("when others take messages too", () =>
+  it.live("when other consumers take messages too", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(1000)
       let others = 0
@@ -382,7 +382,7 @@ describe("a move ends", () => {
       assert.deepInclude(yield* AmqpQueue.move(from, to), { total: 500, moved: 500 })
     })))
 
-  it.live("without what arrives after it has begun", () =>
+  it.live("without moving messages that arrive after its start", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(200)
       const result = yield* AmqpQueue.move(from, to, {
@@ -414,16 +414,16 @@ describe("a move is refused", () => {
       assert.deepStrictEqual(yield* textsIn(from), texts(3))
     })))
 
-  it.live("for a stream, which keeps its messages, also when only its name says so, and the connection lives", () =>
+  it.live("for a stream, also when it is known by name only, and the connection stays open", () =>
     connected(Effect.gen(function*() {
       const to = yield* declaredQueue()
       const stream = AmqpQueue.stream(yield* queueName)
       yield* AmqpChannel.run(AmqpQueue.declare(stream))
       yield* fill(stream.name, ...numbered(10))
-      // RabbitMQ counts the messages of a stream late.
+      // RabbitMQ updates the message count of a stream with a delay.
       yield* awaitMessages(stream.name, 10)
       const described: AmqpQueue.AmqpQueue = stream
-      // A description of which the type does not tell that it is one of a stream.
+      // A description whose static type hides that it is a stream.
       const loose = described as AmqpQueue.AmqpQueue<"classic">
       for (
         const move of [
@@ -443,10 +443,10 @@ describe("a move is refused", () => {
       assert.strictEqual(yield* depth(to), 0)
     })))
 
-  it.live("for options that are out of range, unknown or of another kind", () =>
+  it.live("for options that are out of range, unknown or of the wrong type", () =>
     connected(Effect.gen(function*() {
       const { from, to } = yield* fromAndTo(1)
-      const refused: ReadonlyArray<readonly [options: object, says: string]> = [
+      const refused: ReadonlyArray<readonly [options: object, problem: string]> = [
         [{ limit: 0 }, "limit: must be a whole number from 1"],
         [{ limit: NaN }, "limit: must be"],
         [{ limit: 1.5 }, "limit: must be"],
@@ -460,8 +460,8 @@ describe("a move is refused", () => {
         [{ filter: { customer: "acme" } }, "filter: must be a function"],
         [{ onProgress: Effect.void }, "onProgress: must be a function"]
       ]
-      for (const [options, says] of refused) {
-        assert.include((yield* failsWith(AmqpQueue.move(from, to, options), "InvalidArgument")).message, says)
+      for (const [options, problem] of refused) {
+        assert.include((yield* failsWith(AmqpQueue.move(from, to, options), "InvalidArgument")).message, problem)
       }
       const serverNamed: AmqpQueue.AmqpQueue<"classic"> = AmqpQueue.serverNamed()
       yield* failsWith(AmqpQueue.move(serverNamed, to), "InvalidArgument")

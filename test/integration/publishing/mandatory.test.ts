@@ -18,7 +18,7 @@ import {
   uniqueName
 } from "../../support/broker.ts"
 
-/** An exchange with a queue that takes what goes there with the key `known`. */
+/** An exchange with a queue that is bound with the key `known`. */
 const target = Effect.gen(function*() {
   const exchange = yield* declaredExchange(AmqpExchange.direct)
   const queue = yield* declaredQueue()
@@ -34,7 +34,7 @@ const to = (exchange: string, isKnown: boolean): AmqpChannel.PublishOptions => (
 
 const headers = { "x-id": 1, "x-match": "any", CC: [], nested: { list: [1, "two", null] } }
 
-/** Few different messages, some of them empty, so that most are equal to another that is in flight. */
+/** A few messages, some of them empty, so that most are equal to another one in flight. */
 const variants: ReadonlyArray<AmqpMessage.AmqpMessage> = [
   AmqpMessage.make(new Uint8Array()),
   AmqpMessage.make(new Uint8Array(), { headers }),
@@ -45,11 +45,11 @@ const variants: ReadonlyArray<AmqpMessage.AmqpMessage> = [
 ]
 
 describe("mandatory publishes", () => {
-  it.live("E2, P3: are told right, hundreds of them in flight, by one publisher and by several", () =>
+  it.live("E2, P3: each get the right result, with hundreds in flight on two publishers", () =>
     connected(Effect.gen(function*() {
       const { exchange, queue } = yield* target
       const publishers = yield* Effect.all([AmqpPublisher.make(), AmqpPublisher.make({ maxInFlight: 20 })])
-      // No pattern that a mistake could have too.
+      // A pattern that no plausible mistake would reproduce.
       const isKnown = (index: number) => (index * 2_654_435_761 >>> 7) % 3 !== 0
       const count = 900
       const results = yield* Effect.forEach(
@@ -72,7 +72,7 @@ describe("mandatory publishes", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, known)
     })))
 
-  it.live("P3: of a batch are told by their index", () =>
+  it.live("P3: in a batch fail with their index", () =>
     connected(Effect.gen(function*() {
       const { exchange, queue } = yield* target
       const { publishAll } = yield* AmqpPublisher.make({ maxInFlight: 100 })
@@ -89,7 +89,7 @@ describe("mandatory publishes", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 240)
     })))
 
-  it.live("P3, P7: are told apart from equal ones that are not mandatory, and from those that a queue refuses", () =>
+  it.live("P3, P7: are distinguished from equal publishes that are not mandatory or are nacked", () =>
     connected(Effect.gen(function*() {
       const { exchange } = yield* target
       const full = yield* declaredQueue({ maxLength: 1, overflow: "reject-publish" })
@@ -120,7 +120,7 @@ describe("mandatory publishes", () => {
       }
     })))
 
-  it.live("arrive with the properties and headers that they were given, and no others", () =>
+  it.live("arrive with exactly the properties and headers that were given", () =>
     connected(Effect.gen(function*() {
       const { exchange, queue } = yield* target
       const { publish } = yield* AmqpPublisher.make()
@@ -136,7 +136,7 @@ describe("mandatory publishes", () => {
       }
     })))
 
-  it.live("of a program without confirms fail the program with the first that came back", () =>
+  it.live("in a program without confirms fail it with the first returned message", () =>
     connected(Effect.gen(function*() {
       const { exchange, queue } = yield* target
       const program = AmqpChannel.forEach(
@@ -148,7 +148,7 @@ describe("mandatory publishes", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 2)
     })))
 
-  it.live("that name a queue which is not there yet succeed once it is", () =>
+  it.live("to a queue that does not exist yet succeed once it is declared", () =>
     connected(Effect.gen(function*() {
       const { publish } = yield* AmqpPublisher.make()
       const queue = AmqpQueue.classic(uniqueName("queue"), { exclusive: true })

@@ -23,11 +23,11 @@ import {
 
 const hello = AmqpMessage.text("hello")
 
-/** A queue that takes one message and refuses more. */
+/** A queue that accepts one message and refuses more. */
 const queueForOne = declaredQueue({ maxLength: 1, overflow: "reject-publish" })
 
 describe("a publisher", () => {
-  it.live("has its messages in the queue when they are confirmed: 5 of them", () =>
+  it.live("has each message in its queue when it is confirmed", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publish } = yield* AmqpPublisher.make()
@@ -37,7 +37,7 @@ describe("a publisher", () => {
       }
     })))
 
-  it.live("publishes 5,000 messages at once, in their order", () =>
+  it.live("publishes a batch of 5,000 messages in order", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publishAll } = yield* AmqpPublisher.make()
@@ -46,7 +46,7 @@ describe("a publisher", () => {
       for (const text of ["0", "1", "2"]) assert.strictEqual((yield* take(queue)).text, text)
     })))
 
-  it.live("is used by 200 fibers at once", () =>
+  it.live("can be used by 200 fibers at once", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publish } = yield* AmqpPublisher.make({ maxInFlight: 50 })
@@ -57,7 +57,7 @@ describe("a publisher", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 200)
     })))
 
-  it.live("sends what another message took down with it again, and not the message that did", () =>
+  it.live("republishes messages that failed because of another message, but not that message", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publish } = yield* AmqpPublisher.make({ retry: Schedule.recurs(5) })
@@ -84,11 +84,11 @@ describe("a publisher", () => {
       assert.isAtLeast((yield* infoOf(queue)).messageCount, 297)
     })))
 
-  it.live("takes nothing down with it when the same message is tried again and again", () =>
+  it.live("loses no other message while a failing message is published repeatedly", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publish } = yield* AmqpPublisher.make({ retry: Schedule.recurs(3) })
-      const stubborn = yield* fork(
+      const failing = yield* fork(
         Effect.forever(Effect.ignore(publish(hello, { exchange: uniqueName("missing"), routingKey: "" })))
       )
       yield* Effect.forEach(
@@ -96,11 +96,11 @@ describe("a publisher", () => {
         (index) => publish(AmqpMessage.text(String(index)), toQueue(queue)),
         { concurrency: 50, discard: true }
       )
-      yield* Fiber.interrupt(stubborn)
+      yield* Fiber.interrupt(failing)
       assert.isAtLeast((yield* infoOf(queue)).messageCount, 500)
     })))
 
-  it.live("P7: fails with Nacked when the queue is full and refuses more", () =>
+  it.live("P7: fails with Nacked when a full queue refuses the message", () =>
     connected(Effect.gen(function*() {
       const queue = yield* queueForOne
       const { publish } = yield* AmqpPublisher.make()
@@ -111,7 +111,7 @@ describe("a publisher", () => {
       yield* publish(hello, toQueue(queue))
     })))
 
-  it.live("P7: names the messages of a batch that were nacked", () =>
+  it.live("P7: fails with the indexes of the nacked messages of a batch", () =>
     connected(Effect.gen(function*() {
       const full = yield* queueForOne
       const queue = yield* declaredQueue()
@@ -125,7 +125,7 @@ describe("a publisher", () => {
       ])
     })))
 
-  it.live("E7: fails for an exchange that does not exist without a hang, and works again afterwards", () =>
+  it.live("E7: fails promptly for an exchange that does not exist, and works afterwards", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const exchange = uniqueName("exchange")
@@ -147,7 +147,7 @@ describe("a publisher", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 4)
     })))
 
-  it.live("P4: tells truly what became of the messages that were in flight when the broker closed the channel", () =>
+  it.live("P4: reports the true outcome of each message in flight when the broker closes its channel", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publish } = yield* AmqpPublisher.make()
@@ -164,7 +164,7 @@ describe("a publisher", () => {
           continue
         }
         const { cause } = assertReason(result.failure, "OutcomeUnknown")
-        // The others did nothing wrong.
+        // The other messages are valid, and can be retried.
         if (index === 100) assertReason(cause, "NotFound")
         else assert.strictEqual(assertReason(cause, "ChannelLost").cause._tag, "NotFound")
         assert.strictEqual(result.failure.isRetryable, index !== 100)
@@ -173,11 +173,11 @@ describe("a publisher", () => {
       const { messageCount } = yield* infoOf(queue)
       assert.isAtLeast(messageCount, confirmed)
       assert.isAtMost(messageCount, 199)
-      // The broker handles what comes before the bad one.
+      // The broker handles all messages before the bad one.
       assert.isAtLeast(messageCount, 100)
     })))
 
-  it.live("P3: has each mandatory message that no queue takes returned to who published it", () =>
+  it.live("P3: fails the publish of each unroutable mandatory message, and no other", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const missing = uniqueName("queue")
@@ -186,7 +186,7 @@ describe("a publisher", () => {
       const results = yield* Effect.forEach(
         Array(300).keys(),
         (index) => {
-          // Some have empty bodies, and many are the same.
+          // Some bodies are empty, and many messages are equal.
           const message = AmqpMessage.text(index % 2 === 0 ? "" : String(index % 10))
           const routingKey = isRoutable(index) ? queue : missing
           return Effect.result(publish(message, { exchange: "", routingKey, mandatory: true }))
@@ -205,7 +205,7 @@ describe("a publisher", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 200)
     })))
 
-  it.live("C19: refuses a routing key that is too long before anything is sent, and goes on", () =>
+  it.live("C19: refuses a routing key that is too long before anything is sent, and still works", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publish } = yield* AmqpPublisher.make()
@@ -216,14 +216,14 @@ describe("a publisher", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 1)
     })))
 
-  it.live("takes nothing more of a batch without end when it can't be sent any more", () =>
+  it.live("stops taking messages from an endless batch when they can no longer be sent", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue({ maxLength: 10 })
-      const batch = { taken: 0, takenLate: 0, isOver: false }
+      const batch = { taken: 0, takenLate: 0, hasEnded: false }
       function* endless() {
-        // It would be without end, were there not a bound for the sake of the test.
+        // Endless, except for a bound that lets a failing test end.
         while (batch.takenLate < 1000) {
-          if (batch.isOver) batch.takenLate++
+          if (batch.hasEnded) batch.takenLate++
           batch.taken++
           yield hello
         }
@@ -232,14 +232,14 @@ describe("a publisher", () => {
       const { publishAll } = yield* Scope.provide(AmqpPublisher.make(), scope)
       const publishing = yield* fork(publishAll(endless(), toQueue(queue)))
       yield* eventually(Effect.sync(() => batch.taken), (taken) => taken > 2000)
-      batch.isOver = true
+      batch.hasEnded = true
       yield* Scope.close(scope, Exit.void)
       const { failures } = yield* failureOf(publishing)
       assertReason(failures[failures.length - 1].error, "NotSent")
       assert.isBelow(batch.takenLate, 2)
     })))
 
-  it.live("has sent everything and heard of it when its scope closes", () =>
+  it.live("has sent all messages and received their confirms when its scope closes", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const publishing = Effect.flatMap(AmqpPublisher.make(), ({ publish }) =>

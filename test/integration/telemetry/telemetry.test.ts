@@ -24,7 +24,7 @@ import { recording } from "../../support/spans.ts"
 
 const hello = AmqpMessage.text("hello")
 
-/** The host and the port of the broker, as attributes have them. */
+/** The span attributes for the host and the port of the broker. */
 const brokerAddress = () => {
   const { hostname, port } = new URL(brokerUrl)
   return { "server.address": hostname, "server.port": port === "" ? 5672 : Number(port) }
@@ -32,7 +32,7 @@ const brokerAddress = () => {
 
 describe("the trace of a message", () => {
   for (const relation of ["parent", "link"] as const) {
-    it.live(`goes on from the publisher to the handler, with the relation ${relation}`, () => {
+    it.live(`continues from the publisher to the handler, with the relation ${relation}`, () => {
       const tracer = recording()
       return connected(
         Effect.gen(function*() {
@@ -62,7 +62,7 @@ describe("the trace of a message", () => {
     })
   }
 
-  it.live("is one from a call to the handler of the request", () => {
+  it.live("continues from an RPC call to the handler of the request", () => {
     const tracer = recording()
     return connected(
       Effect.gen(function*() {
@@ -80,7 +80,7 @@ describe("the trace of a message", () => {
     )
   })
 
-  it.live("has the broker's refusal: a message that no queue takes", () => {
+  it.live("records that a message was returned", () => {
     const tracer = recording()
     return connected(
       Effect.gen(function*() {
@@ -94,7 +94,7 @@ describe("the trace of a message", () => {
     )
   })
 
-  it.live("is not in a message unless telemetry is on", () => {
+  it.live("is not added to a message without telemetry", () => {
     const tracer = recording()
     return connected(
       Effect.gen(function*() {
@@ -109,7 +109,7 @@ describe("the trace of a message", () => {
 })
 
 describe("the metrics", () => {
-  it.live("count 1,000 messages from their publish to their settlement, and the connections that are open", () => {
+  it.live("count 1,000 messages from publish to settlement, and the open connections", () => {
     const metrics = registry()
     const test = Effect.gen(function*() {
       const queue = yield* declaredQueue()

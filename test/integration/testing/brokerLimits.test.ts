@@ -1,5 +1,5 @@
 /**
- * Limits that a broker has for the whole of it, on a broker of its own that has small ones.
+ * Limits that are set for a whole broker, tested on a private broker with small ones.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
@@ -50,12 +50,12 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
 
   afterAll(() => broker.stop())
 
-  const here = <A, E, R>(body: Effect.Effect<A, E, R>) => Effect.suspend(() => connected(body, { url: broker.url }))
+  const onBroker = <A, E, R>(body: Effect.Effect<A, E, R>) => Effect.suspend(() => connected(body, { url: broker.url }))
 
   const ofSize = (size: number) => AmqpMessage.make(new Uint8Array(size))
 
-  it.live("P8, V3: has a publish over its size limit fail once, with its words, and takes the next one", () =>
-    here(Effect.gen(function*() {
+  it.live("P8, V3: fails a publish over its size limit once, with its reply text, and accepts the next one", () =>
+    onBroker(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publish } = yield* AmqpPublisher.make()
       yield* publish(ofSize(maxMessageSize), toQueue(queue))
@@ -68,8 +68,8 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
       assert.strictEqual((yield* infoOf(queue)).messageCount, 2)
     })))
 
-  it.live("P8: has a message over its size limit fail among others, with no more of them than were in flight", () =>
-    here(Effect.gen(function*() {
+  it.live("P8: fails a message over its size limit, and of the others only those in flight", () =>
+    onBroker(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { publishAll } = yield* AmqpPublisher.make()
       const batch = Array.from({ length: 50 }, (_, index) => ofSize(index === 20 ? maxMessageSize * 4 : index))
@@ -82,8 +82,8 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
       assert.isAtLeast((yield* infoOf(queue)).messageCount, error.confirmed)
     })))
 
-  it.live("P8, E9: fails a program for it, with confirms, without and in a transaction", () =>
-    here(Effect.gen(function*() {
+  it.live("P8, E9: fails a program over its size limit, with confirms, without and in a transaction", () =>
+    onBroker(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const publish = AmqpChannel.publish(ofSize(maxMessageSize + 1), toQueue(queue))
       yield* failsWith(AmqpChannel.run(publish), "PreconditionFailed")
@@ -94,7 +94,7 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
       assert.strictEqual((yield* infoOf(queue)).messageCount, 0)
     })))
 
-  it.live("P8: need not be found out by the broker when the client knows of its size limit", () =>
+  it.live("P8: is not sent a message over maxPublishSize", () =>
     Effect.suspend(() =>
       connected(
         Effect.gen(function*() {
@@ -116,9 +116,9 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
     ))
 
   it.live.each([["classic", AmqpQueue.classic], ["quorum", AmqpQueue.quorum]] as const)(
-    "K2, E9: ends a consumer that does not settle in time, which tells why and can consume again: %s queue",
+    "K2, E9: ends a consumer that does not settle in time, with the reason, and another can consume: %s queue",
     ([, describe]) =>
-      here(Effect.gen(function*() {
+      onBroker(Effect.gen(function*() {
         const queue = yield* queueName
         yield* AmqpChannel.run(AmqpQueue.declare(describe(queue)))
         yield* fill(queue, AmqpMessage.text("slow"))
@@ -134,7 +134,7 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
           /^PRECONDITION_FAILED - delivery acknowledgement on channel \d+ timed out\. Timeout value used: 300 ms\. This timeout value can be configured, see consumers doc guide to learn more$/
         )
 
-        // The message is back in the queue, for whoever is faster.
+        // The message is requeued.
         yield* awaitMessages(queue, 1)
         const [again] = yield* Stream.runCollect(
           Stream.take(Stream.tap(AmqpConsumer.stream(queue), (delivery) => delivery.ack), 1)
@@ -144,8 +144,8 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
       }))
   )
 
-  it.live("K2: ends serve with the same reason when a handler takes too long, and its settlement is too late", () =>
-    here(Effect.gen(function*() {
+  it.live("K2: ends serve when a handler takes too long, and the late settlement is dropped", () =>
+    onBroker(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, AmqpMessage.text("slow"))
       let handled = 0
@@ -155,7 +155,7 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
           ? Effect.delay(Effect.succeed(AmqpDelivery.ack), "1 second")
           : Effect.succeed(AmqpDelivery.ack)
       })
-      // What goes on after the failure is up to the program: here it consumes again.
+      // Whether to consume again is up to the program.
       const error = yield* Effect.flip(serve)
       if (error._tag !== "AmqpChannelError") return assert.fail(error._tag)
       assertReason(error, "PreconditionFailed")

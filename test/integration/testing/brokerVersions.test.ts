@@ -1,6 +1,6 @@
 /**
- * The embedded broker as another RabbitMQ than the one that the tests run against. What it does there was compared with RabbitMQ 4.0.5
- * and 4.3.6 by the other tests of this folder, which know all versions: `AMQP_URL` for RabbitMQ, `EMBEDDED_VERSION` for the embedded one.
+ * The embedded broker as each version of RabbitMQ. The expected replies were compared with RabbitMQ 4.0.5 and 4.3.6 by the other tests
+ * of this folder, which run on any version: `AMQP_URL` for RabbitMQ, `EMBEDDED_VERSION` for the embedded broker.
  */
 import type { AmqpBroker } from "@effect-amqp/core/testing"
 import { assert, describe, it } from "@effect/vitest"
@@ -22,34 +22,42 @@ const acknowledging = (queue: string): Step => {
 
 const ofType = (type: string): Step => declareQueue("%q", { durable: true, arguments: { "x-queue-type": type } })
 
-const asked: ReadonlyArray<
-  readonly [what: string, steps: ReadonlyArray<Step>, answers: Readonly<Record<AmqpBroker.Version, string>>]
+const cases: ReadonlyArray<
+  readonly [what: string, steps: ReadonlyArray<Step>, replies: Readonly<Record<AmqpBroker.Version, string>>]
 > = [
-  ["an exchange of a type that is not known", [declareExchange("%x", { type: "nonsense" })], {
+  ["an exchange of an unknown type", [declareExchange("%x", { type: "nonsense" })], {
     "3.10": "connection: 503 COMMAND_INVALID - unknown exchange type 'nonsense'",
     "4.0": "406 PRECONDITION_FAILED - unknown exchange type 'nonsense'",
     "4.3": "406 PRECONDITION_FAILED - unknown exchange type 'nonsense'"
   }],
-  ["a delivery mode that is not known", [declareQueue("%q"), publish("", "%q", { deliveryMode: 7 })], {
+  ["an unknown delivery mode", [declareQueue("%q"), publish("", "%q", { deliveryMode: 7 })], {
     "3.10": "406 PRECONDITION_FAILED - invalid message: {delivery_mode_unknown,7}",
     "4.0": "routed",
     "4.3": "routed"
   }],
-  ["a user and an expiration that are wrong", [publish("", "%q", { userId: "nobody", expiration: "a" })], {
+  ["a wrong user id and a wrong expiration", [publish("", "%q", { userId: "nobody", expiration: "a" })], {
     "3.10": "406 PRECONDITION_FAILED - user_id property set to 'nobody' but authenticated user was 'guest'",
     "4.0": "406 PRECONDITION_FAILED - invalid expiration 'a': no_integer",
     "4.3": "406 PRECONDITION_FAILED - invalid expiration 'a': no_integer"
   }],
-  ["a consumer of a quorum queue on a channel with a limit", [ofType("quorum"), qos(1, true), acknowledging("%q")], {
+  ["a consumer of a quorum queue on a channel with a global prefetch", [
+    ofType("quorum"),
+    qos(1, true),
+    acknowledging("%q")
+  ], {
     "3.10": "connection: 540 NOT_IMPLEMENTED - queue 'q' in vhost '/' does not support global qos",
     "4.0": "connection: 540 NOT_IMPLEMENTED - queue 'q' in vhost '/' does not support global qos",
     "4.3": "basic.consume-ok t"
   }],
-  ["a consumer of a stream on a channel with a limit", [ofType("stream"), qos(1, true), acknowledging("%q")], {
-    "3.10": "406 PRECONDITION_FAILED - consumer prefetch count is not set for 'queue 'q' in vhost '/''",
-    "4.0": "406 PRECONDITION_FAILED - consumer prefetch count is not set for stream queue 'q' in vhost '/'",
-    "4.3": "basic.consume-ok t"
-  }],
+  [
+    "a consumer of a stream on a channel with a global prefetch",
+    [ofType("stream"), qos(1, true), acknowledging("%q")],
+    {
+      "3.10": "406 PRECONDITION_FAILED - consumer prefetch count is not set for 'queue 'q' in vhost '/''",
+      "4.0": "406 PRECONDITION_FAILED - consumer prefetch count is not set for stream queue 'q' in vhost '/'",
+      "4.3": "basic.consume-ok t"
+    }
+  ],
   ["a consumer of a stream without acknowledgements", [ofType("stream"), qos(1), consume("%q")], {
     "3.10":
       "connection: 540 NOT_IMPLEMENTED - automatic acknowledgement not supported by stream queues queue 'q' in vhost '/'",
@@ -59,7 +67,7 @@ const asked: ReadonlyArray<
 ]
 
 describe.runIf(isEmbedded).each(["3.10", "4.0", "4.3"] as const)("the embedded broker as RabbitMQ %s", (version) => {
-  it("says that it is", async () => {
+  it("reports that version", async () => {
     const broker = await startEmbeddedBroker({ version })
     try {
       assert.strictEqual(await versionAt(broker.url), version)
@@ -68,18 +76,18 @@ describe.runIf(isEmbedded).each(["3.10", "4.0", "4.3"] as const)("the embedded b
     }
   })
 
-  it.each(asked)("answers to %s as that does", async (_, steps, answers) => {
+  it.each(cases)("replies to %s like that version", async (_, steps, replies) => {
     const broker = await startEmbeddedBroker({ version })
     const conversations = new Conversations(broker.url)
     try {
-      assert.strictEqual((await conversations.answers(...steps)).at(-1), answers[version])
+      assert.strictEqual((await conversations.replies(...steps)).at(-1), replies[version])
       await conversations.close()
     } finally {
       await broker.stop()
     }
   })
 
-  it("sends a consumer as many messages as its channel may have, or each of them as many", async () => {
+  it("applies a global prefetch to the channel, or since 4.3 to each consumer", async () => {
     const broker = await startEmbeddedBroker({ version })
     try {
       const connection = await RawConnection.open(broker.url)

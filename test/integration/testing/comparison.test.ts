@@ -1,4 +1,4 @@
-// What the embedded broker is measured by: the same operations, in the same order, on RabbitMQ and on it.
+// The same operations, in the same order, on RabbitMQ and on the embedded broker.
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { startBrokers } from "../../comparison/brokers.ts"
@@ -12,7 +12,7 @@ import type { Arguments } from "../../comparison/wire.ts"
 import { brokerUrl, onRabbitMQ } from "../../support/brokerUnderTest.ts"
 import { versionAt } from "../../support/conversation.ts"
 
-/** How many seeds are run, in batches of a test each. */
+/** The seeds are run in batches of a test each. */
 const batches = 4
 const seedsPerBatch = 75
 const steps = 15
@@ -50,7 +50,7 @@ const settle = (method: Settle["method"], requeue: boolean): Operation => ({
   requeue
 })
 
-/** What was found by comparison, in its shortest form. */
+/** Differences that the comparison once found, in their shortest form. */
 const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
   ["a message that a full queue refuses", [
     declare("@q0", { "x-max-length": 1, "x-overflow": "reject-publish" }),
@@ -58,11 +58,11 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     publish("@q0"),
     publish("@q1")
   ]],
-  ["an argument over which RabbitMQ fails", [declare("@q0", { "x-queue-master-locator": 5 })]],
-  ["a blind copy in a returned message", [
+  ["an argument that RabbitMQ answers with an internal error", [declare("@q0", { "x-queue-master-locator": 5 })]],
+  ["BCC in a returned message", [
     publish("@q0", { mandatory: true, properties: { headers: { BCC: ["@q1"], a: 1 } } })
   ]],
-  ["a blind copy in a dead letter", [
+  ["BCC in a dead letter", [
     declare("@q0", { "x-dead-letter-exchange": "@e0" }),
     request("exchange.declare", { exchange: "@e0", type: "direct" }),
     declare("@q1"),
@@ -71,10 +71,10 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     get,
     settle("basic.reject", false)
   ]],
-  ["a delivery mode that does not exist", [publish("@q0", { properties: { deliveryMode: 3 } })]],
+  ["an unknown delivery mode", [publish("@q0", { properties: { deliveryMode: 3 } })]],
   ["a name that is not UTF-8", [request("queue.declare", { queue: { bytes: "ff61" } })]],
   ["a key that is not UTF-8", [publish("", { routingKey: { bytes: "ff61" }, mandatory: true })]],
-  ["header types in a message that comes back from a quorum queue", [
+  ["header types in a message that a quorum queue redelivers", [
     declare("@q0", { "x-queue-type": "quorum" }),
     publish("@q0", {
       properties: {
@@ -93,7 +93,7 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     settle("basic.nack", true),
     get
   ]],
-  ["deaths that the publisher wrote", [
+  ["an x-death written by the publisher", [
     declare("@q0", { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "@q1" }),
     declare("@q1"),
     publish("@q0", {
@@ -128,7 +128,7 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     request("basic.get", { queue: "@q0" }, "global"),
     request("basic.consume", { queue: "@q0", consumerTag: "t0" }, "global")
   ]],
-  ["a connection that ends with messages for its own consumers", [
+  ["a connection that closes with messages for its own consumers", [
     declare("@q0"),
     publish("@q0"),
     get,
@@ -143,7 +143,7 @@ describe.runIf(onRabbitMQ("the broker to compare the embedded one with") && vers
   "RabbitMQ and the embedded broker",
   () => {
     it.live.each(Array.from({ length: batches }, (_, batch) => batch * seedsPerBatch))(
-      `answer the same in the ${seedsPerBatch} runs of random operations from seed %i on`,
+      `behave the same in ${seedsPerBatch} runs of random operations from seed %i on`,
       (first) =>
         Effect.gen(function*() {
           const brokers = yield* startBrokers(brokerUrl)
@@ -164,7 +164,7 @@ describe.runIf(onRabbitMQ("the broker to compare the embedded one with") && vers
         })
     )
 
-    it.live.each(found)("answer the same, once found to differ: %s", ([, operations]) =>
+    it.live.each(found)("behave the same where they once differed: %s", ([, operations]) =>
       Effect.gen(function*() {
         const brokers = yield* startBrokers(brokerUrl)
         const comparison = yield* comparePlan({ seed: 0, theme: "found", operations }, brokers)

@@ -1,4 +1,4 @@
-/** Where messages go, by RabbitMQ and by the embedded broker, compared with the words of the specification. */
+/** Where RabbitMQ and the embedded broker route messages, compared with the rules of the specification. */
 import { TypedField } from "@effect-amqp/core/protocol/fieldTable"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import { assert, describe, it } from "@effect/vitest"
@@ -24,7 +24,7 @@ interface Bound {
   readonly arguments: FieldTable
 }
 
-/** For each message, to which of the bindings it came, each of which has a queue of its own. */
+/** For each message, the bindings that matched it. Each binding has its own queue. */
 const routed = async (
   type: "topic" | "headers",
   bindings: ReadonlyArray<Bound>,
@@ -41,10 +41,10 @@ const routed = async (
     publish("%x", routingKey, { headers }),
     ...bindings.map((_, index) => purgeQueue(`%q${index}`))
   ])
-  const answers = (await conversations.answers(...steps, ...published)).slice(steps.length)
+  const replies = (await conversations.replies(...steps, ...published)).slice(steps.length)
   return messages.map((_, index) => {
     const start = index * (bindings.length + 1) + 1
-    return bindings.flatMap((_, binding) => answers[start + binding] === "queue.purge-ok 1" ? [binding] : [])
+    return bindings.flatMap((_, binding) => replies[start + binding] === "queue.purge-ok 1" ? [binding] : [])
   })
 }
 
@@ -74,7 +74,7 @@ const many = <A>(length: number, make: Effect.Effect<A>) => Effect.all(Array.fro
 const version = await versionAt(brokerUrl)
 
 describe.runIf(version !== undefined)("a message", () => {
-  it.live("comes from a topic exchange by what its key is made of", () =>
+  it.live("is routed by a topic exchange according to its key", () =>
     Effect.gen(function*() {
       const bindings = yield* many(
         30,
@@ -88,7 +88,7 @@ describe.runIf(version !== undefined)("a message", () => {
       })
     }).pipe(Random.withSeed(1)), 60_000)
 
-  it.live("comes from a headers exchange by its headers", () =>
+  it.live("is routed by a headers exchange according to its headers", () =>
     Effect.gen(function*() {
       const names = ["a", "b", "x-c"]
       const modes = [undefined, "all", "any", "all-with-x", "any-with-x"]
@@ -107,10 +107,10 @@ describe.runIf(version !== undefined)("a message", () => {
       })
     }).pipe(Random.withSeed(2)), 60_000)
 
-  it("has headers that are compared without regard to the number of their bytes, and up to 3.10 also of their types", async () => {
+  it("has headers that match integers of any size, and up to 3.10 any numeric type", async () => {
     const integers = [1, TypedField.int64(1), TypedField.uint8(1)]
     const text = ["1", new TextEncoder().encode("1")]
-    // Since 4.0 a time in a header is no time in a binding.
+    // Since 4.0 a timestamp in a header does not match one in a binding.
     const numbers = version === "3.10" ? [[...integers, TypedField.double(1), new Date(1000)]] : [integers]
     const classes = [...numbers, text, [true], [[1, "a"]], [[1, "b"]], [{ a: 1 }], [{ a: 2 }]]
     const values = classes.flat()

@@ -1,19 +1,19 @@
 /**
- * What RabbitMQ does and the embedded broker of the same version does too, as a client sees it that knows neither: the same script
- * runs on both, and what comes back is compared. Nothing here says what is right; RabbitMQ does.
+ * The same amqplib scripts on RabbitMQ and on the embedded broker of the same version: what amqplib receives is compared. No results are
+ * written here; RabbitMQ defines them.
  */
 import { assert, describe, it } from "@effect/vitest"
 import type * as amqplib from "amqplib"
+import { defined, runScript, sleep } from "../../support/amqplibScript.ts"
+import type { Script } from "../../support/amqplibScript.ts"
 import { brokerUrl, onRabbitMQ } from "../../support/brokerUnderTest.ts"
 import { versionAt } from "../../support/conversation.ts"
 import { startEmbeddedBroker } from "../../support/embeddedBroker.ts"
-import { defined, runScript, sleep } from "../../support/script.ts"
-import type { Script } from "../../support/script.ts"
 
 const letters = ["a", "b", "c", "d", "e", "f"]
 
 const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
-  "what is fetched, with what is left": async (script) => {
+  "fetched messages and the remaining count": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     await script.publish(channel, queue, letters)
@@ -55,7 +55,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.drain(channel, queue)
   },
 
-  "what is requeued, in its place": async (script) => {
+  "the position of requeued messages": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     await script.publish(channel, queue, letters)
@@ -67,7 +67,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     channel.nack(got[3])
     channel.reject(got[1])
     channel.nack(got[0], false, false)
-    // RabbitMQ may count before it requeues.
+    // RabbitMQ may reply with counts from before the requeue.
     await script.rest()
     await script.counts(channel, queue)
     await script.publish(channel, queue, ["g"])
@@ -77,7 +77,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.drain(other, queue)
   },
 
-  "what comes to a consumer again that recovers": async (script) => {
+  "messages redelivered by basic.recover": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     await script.publish(channel, queue, letters)
@@ -90,7 +90,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.counts(channel, queue)
   },
 
-  "acknowledgements of many, and of too many": async (script) => {
+  "multiple acknowledgements, and repeated ones": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     await script.publish(channel, queue, letters)
@@ -106,7 +106,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.counts(await script.channel(), queue)
   },
 
-  "a prefetch of each consumer": async (script) => {
+  "a prefetch per consumer": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     await script.publish(channel, queue, letters)
@@ -125,7 +125,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.counts(channel, queue)
   },
 
-  "a prefetch of the whole channel": async (script) => {
+  "a prefetch per channel": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     const other = await script.queue(channel, "r")
@@ -145,7 +145,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.lineCount(7)
   },
 
-  "a shared prefetch, and messages that are fetched under it or were before": async (script) => {
+  "a shared prefetch, and messages fetched before and after it": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     await script.publish(channel, queue, letters)
@@ -155,7 +155,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.consume(channel, queue, (message, count) => count === 1 ? channel.ack(message) : undefined)
     await script.lineCount(2)
     await script.rest()
-    script.write("what was fetched is acknowledged, which gives the consumer no room")
+    script.write("acknowledging fetched messages gives the consumer no room")
     for (const message of [before, ...under]) if (message !== false) channel.ack(message)
     await script.rest()
     script.write("the prefetch is greater")
@@ -164,7 +164,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.rest()
   },
 
-  "a shared prefetch that is ended by one for each consumer": async (script) => {
+  "a shared prefetch replaced by one per consumer": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     await script.publish(channel, queue, letters)
@@ -177,7 +177,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.lineCount(7)
   },
 
-  "a shared prefetch that comes after a quorum queue's consumer": async (script) => {
+  "a shared prefetch set after a quorum queue's consumer": async (script) => {
     const channel = await script.channel()
     const [quorum, classic] = [
       await script.queue(channel, "quorum", { "x-queue-type": "quorum" }),
@@ -194,26 +194,26 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.rest()
   },
 
-  "messages of a channel that ends its connection": async (script) => {
+  "messages of a channel whose mistake ends the connection": async (script) => {
     const observer = await script.channel()
-    for (const guilty of ["holder", "other"]) {
+    for (const offender of ["holder", "other"]) {
       const connection = await script.connect()
       const [holder, other] = [await script.channel(connection), await script.channel(connection)]
-      const queue = await script.queue(holder, guilty)
+      const queue = await script.queue(holder, offender)
       await script.publish(holder, queue, ["a", "b"])
-      const count = guilty === "holder" ? 2 : 6
-      await script.consume(holder, queue, undefined, { consumerTag: "holder" }, `${guilty}: holder`)
+      const count = offender === "holder" ? 2 : 6
+      await script.consume(holder, queue, undefined, { consumerTag: "holder" }, `${offender}: holder`)
       await script.lineCount(count)
-      await script.consume(other, queue, undefined, { consumerTag: "other", noAck: true }, `${guilty}: other`)
-      // Its messages go to the other channel, before that ends, too.
-      await (guilty === "holder" ? holder : other).consume(queue, () => {}, { consumerTag: guilty }).catch(() => {})
-      await script.lineCount(count + (guilty === "holder" ? 2 : 0))
+      await script.consume(other, queue, undefined, { consumerTag: "other", noAck: true }, `${offender}: other`)
+      // Its messages go to the other channel before that ends, too.
+      await (offender === "holder" ? holder : other).consume(queue, () => {}, { consumerTag: offender }).catch(() => {})
+      await script.lineCount(count + (offender === "holder" ? 2 : 0))
       await script.rest()
       await script.counts(observer, queue)
     }
   },
 
-  "a prefetch that queues share, each of which gets its turn": async (script) => {
+  "a prefetch shared by queues that take turns": async (script) => {
     const channel = await script.channel()
     await channel.prefetch(1, true)
     const received: Array<string> = []
@@ -229,11 +229,11 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
         })
       }
     })
-    // Whose turn it is, is left to chance.
+    // The order of the turns is random.
     script.write("of the first sixty, each had some", new Set(received.slice(0, 60)).size === 2)
   },
 
-  "turns of consumers, by priority": async (script) => {
+  "the turns of consumers by priority": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     await channel.prefetch(2)
@@ -246,7 +246,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     }
   },
 
-  "turns of equal consumers": async (script) => {
+  "the turns of equal consumers": async (script) => {
     const queue = await script.queue(await script.channel(), "q")
     const publisher = await script.channel()
     for (const who of ["one", "two", "three"]) {
@@ -258,7 +258,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     }
   },
 
-  "priorities of messages": async (script) => {
+  "message priorities": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q", { "x-max-priority": 5 })
     for (const [text, priority] of [["a", 0], ["b", 5], ["c", 3], ["d", 9], ["e", 3]] as const) {
@@ -268,7 +268,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.drain(channel, queue)
   },
 
-  "deaths by rejection, from queue to queue and around": async (script) => {
+  "dead-lettering by rejection, through two queues in a cycle": async (script) => {
     const channel = await script.channel()
     const exchange = await script.exchange(channel, "dlx", "topic")
     const one = await script.queue(channel, "one", { "x-dead-letter-exchange": exchange })
@@ -291,7 +291,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     }
   },
 
-  "deaths by age, of the queue's and the message's": async (script) => {
+  "dead-lettering by the TTL of the queue and of the message": async (script) => {
     const channel = await script.channel()
     const dead = await script.queue(channel, "dead")
     const letter = { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead }
@@ -302,7 +302,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.lineCount(1)
     await script.publish(channel, aging, ["by the message"], { expiration: "20" })
     await script.lineCount(2)
-    // What is behind waits for what is before it.
+    // An expired message stays behind one that is not expired.
     await script.publish(channel, plain, ["long"], { expiration: "60000" })
     await script.publish(channel, plain, ["short"], { expiration: "10" })
     await script.rest()
@@ -316,7 +316,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.rest()
   },
 
-  "deaths in a full queue": async (script) => {
+  "dead-lettering by a full queue": async (script) => {
     const channel = await script.channel()
     const dead = await script.queue(channel, "dead")
     const letter = { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead }
@@ -335,7 +335,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.drain(channel, dead)
   },
 
-  "dead letters that nobody takes, or that go in a circle": async (script) => {
+  "dead letters that no queue takes, or that go in a cycle": async (script) => {
     const channel = await script.channel()
     const lost = await script.queue(channel, "lost", { "x-dead-letter-exchange": script.name("none") })
     await script.publish(channel, lost, ["a"])
@@ -366,7 +366,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.drain(channel, queue)
   },
 
-  "copies, of which some are blind": async (script) => {
+  "copies by CC and BCC": async (script) => {
     const channel = await script.channel()
     const [one, two, three] = [
       await script.queue(channel, "one"),
@@ -398,7 +398,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.publish(client, queue, ["too late"], { replyTo: "amq.rabbitmq.reply-to" })
   },
 
-  "a queue that is deleted under its consumers": async (script) => {
+  "a queue that is deleted while it has consumers": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     await script.consume(channel, queue)
@@ -407,12 +407,12 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     const deleted = await (await script.channel()).deleteQueue(queue)
     await script.lineCount(3)
     script.write("deleted", deleted)
-    // An acknowledgement of what was in it is none of an unknown message.
+    // The deliveries of the deleted queue can still be acknowledged.
     channel.ackAll()
     await script.publish(channel, queue, ["c"], { mandatory: true })
   },
 
-  "a queue that is purged, with what its consumers hold": async (script) => {
+  "a queue that is purged while its consumer holds messages": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q")
     await channel.prefetch(2)
@@ -424,12 +424,12 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.lineCount(5)
     await script.rest()
     const deleted = await channel.deleteQueue(queue)
-    // The client learns of both in one read or in two, and tells of them in one order or the other.
+    // The client receives both in one read or in two, and reports them in either order.
     await script.lineCount(6)
     script.write("deleted", deleted)
   },
 
-  "queues that go with their last consumer, and with their connection": async (script) => {
+  "auto-delete and exclusive queues": async (script) => {
     const connection = await script.connect()
     const channel = await script.channel(connection)
     const other = await script.channel()
@@ -459,7 +459,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await channel.checkQueue(queue).catch(() => {})
   },
 
-  "one active consumer, and who follows it": async (script) => {
+  "a single active consumer and its successor": async (script) => {
     const publisher = await script.channel()
     const queue = await script.queue(publisher, "q", { "x-single-active-consumer": true })
     const first = await script.channel()
@@ -482,7 +482,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.drain(await script.channel(), queue)
   },
 
-  "a quorum queue that gives a message up": async (script) => {
+  "a quorum queue that dead-letters a message at its delivery limit": async (script) => {
     const channel = await script.channel()
     const dead = await script.queue(channel, "dead")
     const queue = await script.queue(channel, "q", {
@@ -492,13 +492,13 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
       "x-dead-letter-routing-key": dead
     })
     await script.publish(channel, queue, ["x"])
-    await script.consume(channel, dead, undefined, { noAck: true }, "undertaker")
+    await script.consume(channel, dead, undefined, { noAck: true }, "dead letters")
     // Since 4.3 only `basic.reject` counts.
     await script.consume(channel, queue, (message) => channel.reject(message))
     await script.lineCount(4)
   },
 
-  "a quorum queue with a message that comes back": async (script) => {
+  "a quorum queue that redelivers a message": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q", { "x-queue-type": "quorum" })
     await script.publish(channel, queue, letters.slice(0, 3), { headers: { own: 1 } })
@@ -507,7 +507,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
     await script.lineCount(5)
   },
 
-  "a stream, from its beginning and again": async (script) => {
+  "a stream that is read from its start and again": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q", { "x-queue-type": "stream" })
     for (const letter of letters) await script.publish(channel, queue, [letter])
@@ -535,7 +535,7 @@ const scripts: Readonly<Record<string, (script: Script) => Promise<void>>> = {
 const version = await versionAt(brokerUrl)
 
 describe.runIf(onRabbitMQ("it compares both brokers itself") && version !== undefined)(
-  "RabbitMQ and the embedded broker do the same to",
+  "RabbitMQ and the embedded broker behave the same for",
   () => {
     it.each(Object.entries(scripts))("%s", async (_, body) => {
       const embedded = await startEmbeddedBroker({ version })

@@ -1,14 +1,14 @@
 /**
- * What the queues of RabbitMQ do with messages that come back, die or are counted, and the queues of the embedded broker of the same
- * version do too: the same script of amqplib runs on both, and what it hears is compared.
+ * How queues requeue, dead-letter and count messages: the same amqplib scripts on RabbitMQ and on the embedded broker of the same
+ * version, and what amqplib receives is compared.
  */
 import { assert, describe, it } from "@effect/vitest"
 import type * as amqplib from "amqplib"
+import { defined, runScript, sleep } from "../../support/amqplibScript.ts"
+import type { Script } from "../../support/amqplibScript.ts"
 import { brokerUrl, onRabbitMQ } from "../../support/brokerUnderTest.ts"
 import { versionAt } from "../../support/conversation.ts"
 import { startEmbeddedBroker } from "../../support/embeddedBroker.ts"
-import { defined, runScript, sleep } from "../../support/script.ts"
-import type { Script } from "../../support/script.ts"
 
 type Scripts = Readonly<Record<string, (script: Script) => Promise<void>>>
 
@@ -16,7 +16,7 @@ const types = ["classic", "quorum"] as const
 
 const numbers = ["0", "1", "2", "3", "4", "5", "6"]
 
-/** The next message, which must come. */
+/** Waits for the next message. */
 const fetched = async (channel: amqplib.Channel, queue: string): Promise<amqplib.GetMessage> => {
   for (let tries = 0; tries < 500; tries++) {
     const message = await channel.get(queue)
@@ -26,28 +26,28 @@ const fetched = async (channel: amqplib.Channel, queue: string): Promise<amqplib
   throw new Error(`nothing came to ${queue}`)
 }
 
-const written = (script: Script, what: string, { content, fields, properties }: amqplib.GetMessage): void =>
+const writeMessage = (script: Script, what: string, { content, fields, properties }: amqplib.GetMessage): void =>
   script.write(what, content.toString(), fields, defined(properties))
 
 // -----------------------------------------------------------------------------
-// what comes back
+// requeued messages
 // -----------------------------------------------------------------------------
 
-const waysBack: Readonly<
+const requeues: Readonly<
   Record<string, (channel: amqplib.Channel, got: ReadonlyArray<amqplib.Message>, tag: string) => unknown>
 > = {
   "by basic.nack, one by one": (channel, got) => [2, 0, 3].forEach((index) => channel.nack(got[index])),
   "by basic.reject, one by one": (channel, got) => [2, 0, 3].forEach((index) => channel.reject(got[index])),
-  "by one basic.nack of many": (channel, got) => channel.nack(got[2], true),
+  "by one basic.nack with multiple": (channel, got) => channel.nack(got[2], true),
   "by basic.recover": (channel) => channel.recover(),
-  "as its channel is closed": (channel) => channel.close(),
-  "as its consumer is cancelled and its channel is closed": async (channel, _, tag) => {
+  "by closing its channel": (channel) => channel.close(),
+  "by cancelling its consumer and closing its channel": async (channel, _, tag) => {
     await channel.cancel(tag)
     await channel.close()
   }
 }
 
-const backInto = (table: Record<string, unknown>, goBack: typeof waysBack[string]) => async (script: Script) => {
+const requeueTo = (table: Record<string, unknown>, requeue: typeof requeues[string]) => async (script: Script) => {
   const channel = await script.channel()
   const queue = await script.queue(channel, "q", table)
   await script.publish(channel, queue, numbers)
@@ -56,7 +56,7 @@ const backInto = (table: Record<string, unknown>, goBack: typeof waysBack[string
   const got: Array<amqplib.ConsumeMessage> = []
   const tag = await script.consume(other, queue, (message) => got.push(message))
   await script.lineCount(5)
-  await goBack(other, got, tag)
+  await requeue(other, got, tag)
   await script.rest()
   await other.close().catch(() => {})
   await script.rest()
@@ -69,20 +69,20 @@ const limits = {
   " with a limit of -1": { "x-delivery-limit": -1 }
 }
 
-const returning: Scripts = Object.fromEntries(
-  Object.entries(waysBack).flatMap(([way, goBack]) => [
-    [`a message that comes back to a classic queue ${way}`, backInto({}, goBack)] as const,
+const requeueing: Scripts = Object.fromEntries(
+  Object.entries(requeues).flatMap(([way, requeue]) => [
+    [`a message requeued to a classic queue ${way}`, requeueTo({}, requeue)] as const,
     ...Object.entries(limits).map(([limit, table]) =>
       [
-        `a message that comes back to a quorum queue${limit} ${way}`,
-        backInto({ "x-queue-type": "quorum", ...table }, goBack)
+        `a message requeued to a quorum queue${limit} ${way}`,
+        requeueTo({ "x-queue-type": "quorum", ...table }, requeue)
       ] as const
     )
   ])
 )
 
-/** What a connection had that is lost comes to the next single active consumer before what it did not have. */
-const handedOver = (type: string) => async (script: Script) => {
+/** The messages of a lost connection come to the next single active consumer before all others. */
+const consumerLost = (type: string) => async (script: Script) => {
   const channel = await script.channel()
   const queue = await script.queue(channel, "q", { "x-queue-type": type, "x-single-active-consumer": true })
   await script.publish(channel, queue, numbers)
@@ -99,30 +99,30 @@ const handedOver = (type: string) => async (script: Script) => {
 }
 
 // -----------------------------------------------------------------------------
-// what dies
+// dead letters
 // -----------------------------------------------------------------------------
 
 type Settle = (channel: amqplib.Channel, message: amqplib.GetMessage) => void
 
-const dropping: Readonly<Record<string, ReadonlyArray<Settle>>> = {
+const rejections: Readonly<Record<string, ReadonlyArray<Settle>>> = {
   "basic.nack": [(channel, message) => channel.nack(message, false, false)],
   "basic.reject": [(channel, message) => channel.reject(message, false)],
-  "basic.nack, when it was requeued by basic.nack": [
+  "basic.nack, after a requeue by basic.nack": [
     (channel, message) => channel.nack(message),
     (channel, message) => channel.nack(message, false, false)
   ],
-  "basic.nack, when it was requeued by basic.reject": [
+  "basic.nack, after a requeue by basic.reject": [
     (channel, message) => channel.reject(message),
     (channel, message) => channel.nack(message, false, false)
   ],
-  "basic.reject, when it was requeued by both": [
+  "basic.reject, after a requeue by both": [
     (channel, message) => channel.reject(message),
     (channel, message) => channel.nack(message),
     (channel, message) => channel.reject(message, false)
   ]
 }
 
-const dying: Scripts = Object.fromEntries(
+const deadLettering: Scripts = Object.fromEntries(
   types.flatMap((from) =>
     types.map((to) => [`a dead letter of a ${from} queue in a ${to} queue`, async (script: Script) => {
       const channel = await script.channel()
@@ -132,30 +132,30 @@ const dying: Scripts = Object.fromEntries(
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": dead
       })
-      const look = async (why: string) => {
-        written(script, why, await fetched(channel, dead))
+      const takeTwice = async (why: string) => {
+        writeMessage(script, why, await fetched(channel, dead))
         channel.nackAll()
         const again = await fetched(channel, dead)
-        written(script, `${why}, again`, again)
+        writeMessage(script, `${why}, again`, again)
         channel.ack(again)
       }
-      for (const [why, settlements] of Object.entries(dropping)) {
+      for (const [why, settlements] of Object.entries(rejections)) {
         await script.publish(channel, queue, ["x"])
         for (const settle of settlements) settle(channel, await fetched(channel, queue))
-        await look(why)
+        await takeTwice(why)
       }
       await script.publish(channel, queue, ["x"], { expiration: "1" })
-      await look("age")
+      await takeTwice("expiration")
       await script.publish(channel, queue, ["x"], { expiration: "300" })
       channel.reject(await fetched(channel, queue))
       await sleep(400)
-      await look("age, when it was requeued")
+      await takeTwice("expiration, after a requeue")
     }])
   )
 )
 
-/** Headers `x-death` that clients have made, with `SRC` for the name of the queue. */
-const oddDeaths: ReadonlyArray<unknown> = [
+/** Headers `x-death` written by clients, with `SRC` for the name of the queue. */
+const invalidDeaths: ReadonlyArray<unknown> = [
   [{ count: "one", reason: "expired", queue: "another" }],
   [{ reason: "rejected", queue: "SRC" }],
   [
@@ -193,13 +193,15 @@ const replaced = (value: unknown, name: string): unknown => {
 }
 
 const scripts: Scripts = {
-  ...returning,
+  ...requeueing,
   ...Object.fromEntries(
-    types.map((type) => [`a ${type} queue whose single active consumer is lost with its connection`, handedOver(type)])
+    types.map((
+      type
+    ) => [`a ${type} queue whose single active consumer is lost with its connection`, consumerLost(type)])
   ),
-  ...dying,
+  ...deadLettering,
   ...Object.fromEntries(
-    oddDeaths.map((deaths) => [`a dead letter with an x-death of ${JSON.stringify(deaths)}`, async (script) => {
+    invalidDeaths.map((deaths) => [`a dead letter with an x-death of ${JSON.stringify(deaths)}`, async (script) => {
       const channel = await script.channel()
       const dead = await script.queue(channel, "dead")
       const table = { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead }
@@ -213,7 +215,7 @@ const scripts: Scripts = {
     }])
   ),
 
-  "deaths in a circle of four queues": async (script) => {
+  "dead-lettering in a cycle of four queues": async (script) => {
     const channel = await script.channel()
     const next = (short: string) => ({ "x-dead-letter-exchange": "", "x-dead-letter-routing-key": script.name(short) })
     for (const [short, other] of ["ab", "bc", "cd", "da"]) await script.queue(channel, short, next(other))
@@ -221,12 +223,12 @@ const scripts: Scripts = {
     await script.publish(channel, script.name("a"), ["x"], { expiration: "100000", headers })
     for (const short of "abcdabcda") {
       const message = await fetched(channel, script.name(short))
-      written(script, short, message)
+      writeMessage(script, short, message)
       channel.reject(message, false)
     }
   },
 
-  "a dead letter that goes to copies and blind copies": async (script) => {
+  "a dead letter with CC and BCC": async (script) => {
     for (const type of types) {
       const channel = await script.channel()
       const exchange = await script.exchange(channel, `${type}-dlx`, "direct")
@@ -237,15 +239,15 @@ const scripts: Scripts = {
       await channel.bindQueue(await script.queue(channel, `${type}-own`), exchange, queue)
       await script.publish(channel, queue, ["x"], { headers: { CC: ["copy"], BCC: ["blind"], other: 1 } })
       const message = await fetched(channel, queue)
-      written(script, "dropped", message)
+      writeMessage(script, "dropped", message)
       channel.reject(message, false)
       for (const key of ["own", "copy", "blind"]) {
-        written(script, key, await fetched(channel, script.name(`${type}-${key}`)))
+        writeMessage(script, key, await fetched(channel, script.name(`${type}-${key}`)))
       }
     }
   },
 
-  "a returned message that was to have blind copies": async (script) => {
+  "a returned message with BCC": async (script) => {
     const channel = await script.channel()
     const none = script.name("none")
     for (const headers of [{ CC: [none], BCC: [none], other: 1 }, { BCC: [none] }, { BCC: [] }]) {
@@ -254,7 +256,7 @@ const scripts: Scripts = {
     }
   },
 
-  "what is counted of messages and consumers": async (script) => {
+  "the counts of messages and consumers": async (script) => {
     for (const type of types) {
       const channel = await script.channel()
       const queue = await script.queue(channel, type, { "x-queue-type": type })
@@ -287,7 +289,7 @@ const scripts: Scripts = {
     }
   },
 
-  "what is counted of the consumers of a quorum queue of which one is active": async (script) => {
+  "the counts of a quorum queue with a single active consumer": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q", { "x-queue-type": "quorum", "x-single-active-consumer": true })
     await script.publish(channel, queue, numbers)
@@ -309,7 +311,7 @@ const scripts: Scripts = {
     await script.counts(channel, queue)
   },
 
-  "messages that are too old behind one that is fetched": async (script) => {
+  "expired messages behind a fetched one": async (script) => {
     for (const type of types) {
       const channel = await script.channel()
       const queue = await script.queue(channel, type, { "x-queue-type": type })
@@ -318,13 +320,13 @@ const scripts: Scripts = {
       await script.publish(channel, queue, ["3"])
       await sleep(100)
       await script.counts(channel, queue)
-      written(script, "fetched", await fetched(channel, queue))
+      writeMessage(script, "fetched", await fetched(channel, queue))
       await sleep(200)
       await script.counts(channel, queue)
     }
   },
 
-  "messages with priorities in a quorum queue": async (script) => {
+  "message priorities in a quorum queue": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q", { "x-queue-type": "quorum" })
     for (const [index, priority] of [0, 1, 4, 5, 9, 31, 200, undefined, 5, 5, 0, 0, 6].entries()) {
@@ -333,7 +335,7 @@ const scripts: Scripts = {
     await script.drain(channel, queue)
   },
 
-  "what a stream says of its messages": async (script) => {
+  "the message count of a stream": async (script) => {
     const channel = await script.channel()
     const queue = await script.queue(channel, "q", { "x-queue-type": "stream" })
     await script.publish(channel, queue, ["a", "b", "c"])
@@ -348,7 +350,7 @@ const scripts: Scripts = {
 const version = await versionAt(brokerUrl)
 
 describe.runIf(onRabbitMQ("it compares both brokers itself") && version !== undefined)(
-  "RabbitMQ and the embedded broker do the same to",
+  "RabbitMQ and the embedded broker behave the same for",
   () => {
     it.concurrent.each(Object.entries(scripts))("%s", async (_, body) => {
       const embedded = await startEmbeddedBroker({ version })

@@ -1,6 +1,5 @@
 /**
- * Bodies whose buffer is transferred after the publish and before it was sent, which breaks the promise not to change them: that
- * message fails, and nobody else is hurt.
+ * Bodies whose buffer is transferred after the publish and before it is sent, which callers must not do: only that message fails.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
@@ -16,15 +15,15 @@ const detach = (bytes: Uint8Array<ArrayBuffer>) =>
     structuredClone(bytes.buffer, { transfer: [bytes.buffer] })
   })
 
-describe("a body whose buffer is transferred before it was sent", () => {
+describe("a body whose buffer is transferred before it is sent", () => {
   for (
     const [name, size, turns] of [
-      ["of one piece, at once", 20_000, 0],
-      ["that takes turns, at once", 5_000_000, 0],
-      ["that takes turns, on its way", 60_000_000, 3]
+      ["a small one, at once", 20_000, 0],
+      ["a large one, at once", 5_000_000, 0],
+      ["a large one, partly sent", 60_000_000, 3]
     ] as const
   ) {
-    it.live(`fails alone: ${name}`, () =>
+    it.live(`fails only its own publish: ${name}`, () =>
       connected(Effect.gen(function*() {
         const connection = yield* AmqpConnection.AmqpConnection
         const queue = yield* declaredQueue()

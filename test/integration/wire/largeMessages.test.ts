@@ -16,7 +16,7 @@ const bytes = (megabytes: number): Uint8Array => {
 }
 
 describe("a message of many megabytes", () => {
-  it.live("arrives as it was, between others that do too", () =>
+  it.live("arrives unchanged among other messages", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const body = bytes(5)
@@ -33,9 +33,9 @@ describe("a message of many megabytes", () => {
       }
     })))
 
-  // RabbitMQ 4.x takes no message that is large enough by default.
+  // By default RabbitMQ 4.x accepts no message that is large enough.
   it.live.skipIf(is4)(
-    "lets small ones be confirmed, and requests be answered, one after another while it is on its way",
+    "does not hold up confirms of small messages or replies to requests while it is sent",
     () =>
       connected(Effect.gen(function*() {
         const queue = yield* declaredQueue()
@@ -48,13 +48,13 @@ describe("a message of many megabytes", () => {
           turns++
         }
         yield* Fiber.join(large)
-        // Behind the whole message it would be one. The last may have waited for its end.
+        // Behind the whole message there would be one turn. The last one may have waited for the end.
         assert.isAtLeast(turns, 3)
         assert.strictEqual((yield* infoOf(queue)).messageCount, turns + 1)
       }))
   )
 
-  it.live("is in its queue when its connection closes while it is on its way", () =>
+  it.live("is sent completely when its connection closes meanwhile", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const began = yield* Deferred.make<void>()
@@ -68,10 +68,10 @@ describe("a message of many megabytes", () => {
       assert.strictEqual((yield* infoOf(queue)).messageCount, 1)
     })))
 
-  it.live("leaves its connection well when the broker refuses its exchange while it is on its way", () =>
+  it.live("leaves its connection open when the broker refuses its exchange while it is sent", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
-      const publish = AmqpChannel.publish(AmqpMessage.make(bytes(15)), { exchange: "there is none", routingKey: "" })
+      const publish = AmqpChannel.publish(AmqpMessage.make(bytes(15)), { exchange: "missing", routingKey: "" })
       yield* failsWith(AmqpChannel.run(publish), "NotFound")
       yield* AmqpChannel.run(AmqpQueue.declarePassive(queue))
     })))

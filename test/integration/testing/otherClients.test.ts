@@ -1,4 +1,4 @@
-// Programs that know nothing of this project: what they get from RabbitMQ they have to get from the embedded broker too.
+// Other clients must receive the same from the embedded broker as from RabbitMQ.
 import { assert, describe, it } from "@effect/vitest"
 import * as amqplib from "amqplib"
 import * as Effect from "effect/Effect"
@@ -21,7 +21,7 @@ const queueOf = (connection: amqplib.ChannelModel, options?: amqplib.Options.Ass
   Effect.acquireRelease(
     wait(async () => {
       const channel = await connection.createChannel()
-      const { queue } = await channel.assertQueue(uniqueName("stranger"), options)
+      const { queue } = await channel.assertQueue(uniqueName("amqplib"), options)
       return queue
     }),
     (queue) => wait(async () => void await (await connection.createChannel()).deleteQueue(queue))
@@ -30,7 +30,7 @@ const queueOf = (connection: amqplib.ChannelModel, options?: amqplib.Options.Ass
 const texts = (messages: ReadonlyArray<amqplib.Message>): ReadonlyArray<string> =>
   messages.map(({ content }) => content.toString())
 
-/** Consumes until so many messages are there. */
+/** Consumes until `count` messages have arrived. */
 const consume = (
   channel: amqplib.Channel,
   queue: string,
@@ -45,7 +45,7 @@ const consume = (
     channel.consume(queue, receive, options).then(undefined, reject)
   })
 
-/** What the broker says when it closes the channel. */
+/** The error with which the broker closes the channel. */
 const refusal = (use: (channel: amqplib.Channel) => unknown) =>
   Effect.scoped(Effect.flatMap(connected, (connection) =>
     wait(async () => {
@@ -83,7 +83,7 @@ describe("amqplib", () => {
       })
     }).pipe(Effect.scoped))
 
-  it.live("gets properties and headers as they were sent, and bodies of several frames", () =>
+  it.live("receives properties and headers unchanged, and bodies of several frames", () =>
     Effect.gen(function*() {
       const connection = yield* connected
       const queue = yield* queueOf(connection)
@@ -121,7 +121,7 @@ describe("amqplib", () => {
       })
     }).pipe(Effect.scoped))
 
-  it.live("gets back what it requeues, in order and redelivered, and not what it rejects", () =>
+  it.live("receives requeued messages again, in order, but not rejected ones", () =>
     Effect.gen(function*() {
       const connection = yield* connected
       const queue = yield* queueOf(connection)
@@ -146,7 +146,7 @@ describe("amqplib", () => {
       })
     }).pipe(Effect.scoped))
 
-  it.live("gets its own messages also with no-local, which RabbitMQ does not know", () =>
+  it.live("receives its own messages even with no-local, which RabbitMQ ignores", () =>
     Effect.gen(function*() {
       const connection = yield* connected
       const queue = yield* queueOf(connection)
@@ -158,7 +158,7 @@ describe("amqplib", () => {
       })
     }).pipe(Effect.scoped))
 
-  it.live("hears of a mandatory message that no queue takes, before its confirm", () =>
+  it.live("receives the return of an unroutable mandatory message before its confirm", () =>
     Effect.gen(function*() {
       const connection = yield* connected
       yield* wait(async () => {
@@ -178,7 +178,7 @@ describe("amqplib", () => {
       })
     }).pipe(Effect.scoped))
 
-  it.live("calls and answers over direct reply-to", () =>
+  it.live("sends requests and replies over direct reply-to", () =>
     Effect.gen(function*() {
       const connection = yield* connected
       const queue = yield* queueOf(connection, { autoDelete: true, durable: false })
@@ -199,7 +199,7 @@ describe("amqplib", () => {
       })
     }).pipe(Effect.scoped))
 
-  it.live("gets dead letters with the history of their deaths", () =>
+  it.live("receives dead letters with their x-death", () =>
     Effect.gen(function*() {
       const connection = yield* connected
       const dead = yield* queueOf(connection)
@@ -222,17 +222,17 @@ describe("amqplib", () => {
       })
     }).pipe(Effect.scoped))
 
-  it.live("is told in RabbitMQ's words what is refused", () =>
+  it.live("receives RabbitMQ's reply texts when something is refused", () =>
     Effect.gen(function*() {
-      const name = uniqueName("stranger")
+      const name = uniqueName("amqplib")
       const refusals = yield* Effect.all([
         refusal((channel) => channel.checkQueue(name)),
         refusal((channel) => channel.publish(name, "", Buffer.from(""))),
         refusal((channel) => channel.assertQueue(`amq.${name}`)),
         refusal((channel) => channel.ack({ fields: { deliveryTag: 7 } } as amqplib.Message))
       ])
-      const words = refusals.map((message) => /with message "(.*)"$/.exec(message)?.[1])
-      assert.deepStrictEqual(words, [
+      const replyTexts = refusals.map((message) => /with message "(.*)"$/.exec(message)?.[1])
+      assert.deepStrictEqual(replyTexts, [
         `NOT_FOUND - no queue '${name}' in vhost '/'`,
         `NOT_FOUND - no exchange '${name}' in vhost '/'`,
         `ACCESS_REFUSED - queue name 'amq.${name}' contains reserved prefix 'amq.*'`,
@@ -240,21 +240,21 @@ describe("amqplib", () => {
       ])
     }))
 
-  it.live("is not let in with a wrong password or to a virtual host that is not there", () =>
+  it.live("is refused with a wrong password or a missing virtual host", () =>
     Effect.gen(function*() {
       const refusedWith = (change: (url: URL) => void) =>
         wait(async () => {
           const url = new URL(brokerUrl)
           change(url)
-          return amqplib.connect(url.href).then(() => "let in", (error: Error) => error.message)
+          return amqplib.connect(url.href).then(() => "connected", (error: Error) => error.message)
         })
       assert.include(yield* refusedWith((url) => void (url.password = "guess")), "ACCESS_REFUSED - Login was refused")
-      // amqplib does not say why, but that it was closed.
+      // amqplib reports only that the connection was closed.
       assert.include(yield* refusedWith((url) => void (url.pathname = "/nowhere")), "ConnectionClose")
     }))
 })
 
-/** A test of these must not pass by being left out: that strangers can talk to the broker is what it is for. */
+/** A missing program fails its tests: skipping them would hide that other clients cannot use the broker. */
 const missing = (program: string): string =>
   `There is no ${program}: install amqp-tools (Debian: apt install amqp-tools; macOS: brew install rabbitmq-c)`
 
@@ -281,7 +281,7 @@ describe("the programs of Debian's amqp-tools", () => {
       assert.strictEqual((yield* tool("amqp-delete-queue", `--queue=${queue}`)).trim(), "1")
     }).pipe(Effect.scoped))
 
-  it.live("consume, and hand each message to a program", () =>
+  it.live("consume, and pass each message to a program", () =>
     Effect.gen(function*() {
       const queue = yield* declared
       yield* wait(async () => {
@@ -293,7 +293,7 @@ describe("the programs of Debian's amqp-tools", () => {
       assert.strictEqual(output, "1\n2\n3\n")
     }).pipe(Effect.scoped))
 
-  it.live("say in RabbitMQ's words what is refused", () =>
+  it.live("print RabbitMQ's reply texts when something is refused", () =>
     Effect.gen(function*() {
       const queue = uniqueName("tools")
       const refused = (url: string, name: string, ...args: ReadonlyArray<string>) =>
@@ -306,10 +306,10 @@ describe("the programs of Debian's amqp-tools", () => {
         yield* refused(brokerUrl, "amqp-declare-queue", "--queue=amq.mine"),
         "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'"
       )
-      const stranger = new URL(brokerUrl)
-      stranger.password = "guess"
+      const url = new URL(brokerUrl)
+      url.password = "guess"
       assert.include(
-        yield* refused(stranger.href, "amqp-get", `--queue=${queue}`),
+        yield* refused(url.href, "amqp-get", `--queue=${queue}`),
         "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN"
       )
     }))

@@ -13,22 +13,22 @@ const count = 12
 
 const numbered = Array.from({ length: count }, (_, index) => AmqpMessage.text(String(index + 1)))
 
-describe("a consumer that is stopped while another waits for its turn", () => {
+describe("a consumer that is stopped while another one waits", () => {
   const kinds: ReadonlyArray<
     readonly [string, (name: string) => AmqpQueue.AmqpQueue<"classic" | "quorum">, AmqpConsumer.Options, boolean]
   > = [
     ["a quorum queue", (name) => AmqpQueue.quorum(name, { singleActiveConsumer: true }), {}, true],
     ["a classic queue", (name) => AmqpQueue.classic(name, { singleActiveConsumer: true }), {}, true],
-    // RabbitMQ 4.3 hands back without counting only after a cancel, so there such a queue has to be described.
+    // In RabbitMQ 4.3 only a requeue after a cancel is not counted, so there the queue has to be described.
     [
-      "a classic queue that is known by its name",
+      "a classic queue that is known by name",
       (name) => AmqpQueue.classic(name, { singleActiveConsumer: true }),
       {},
       false
     ]
   ]
   for (const [what, make, options, isDescribed] of kinds) {
-    it.live(`leaves a single active successor of ${what} the old order, and its handlers never overlap`, () =>
+    it.live(`hands over ${what} in order to the next single active consumer, without overlapping handlers`, () =>
       connected(Effect.gen(function*() {
         const { serverProperties: { version } } = yield* AmqpConnection
         if (!isDescribed && typeof version === "string" && version >= "4.3") return
@@ -52,7 +52,7 @@ describe("a consumer that is stopped while another waits for its turn", () => {
         yield* eventually(Effect.sync(() => handled), ({ length }) => length === 1)
         const second = yield* fork(worker("B", 1))
         yield* eventually(Effect.sync(() => handled), ({ length }) => length === 2)
-        // It is in the middle of its third message, and holds others.
+        // It handles its third message, and has buffered others.
         yield* Effect.sleep(10)
         yield* Fiber.interrupt(first)
         yield* eventually(Effect.sync(() => handled), ({ length }) => length === count)

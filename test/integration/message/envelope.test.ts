@@ -18,10 +18,8 @@ import {
   connected,
   declaredQueue,
   eventually,
-  failsWith,
   fill,
   fork,
-  infoOf,
   take,
   toQueue
 } from "../../support/broker.ts"
@@ -45,7 +43,7 @@ const message = (id: number, encoding: AmqpEncoding.Encoding) =>
 
 const decode = AmqpMessage.decode(OrderPlaced, { decompress: true })
 
-const handling = (seen: Array<typeof OrderPlaced.Type>) =>
+const collecting = (seen: Array<typeof OrderPlaced.Type>) =>
   AmqpDelivery.decoded(
     OrderPlaced,
     (order) =>
@@ -56,8 +54,8 @@ const handling = (seen: Array<typeof OrderPlaced.Type>) =>
     { decompress: true }
   )
 
-describe("a value of properties, headers and a compressed body", () => {
-  it.live("is small on its way, and comes back from a get", () =>
+describe("an envelope with a compressed body", () => {
+  it.live("is small on the wire, and is decoded from a get", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       for (const encoding of ["gzip", "deflate"] as const) {
@@ -65,12 +63,12 @@ describe("a value of properties, headers and a compressed body", () => {
         assert.isBelow(sent.body.length, 2000)
         yield* fill(queue, sent)
         const seen: Array<typeof OrderPlaced.Type> = []
-        yield* AmqpChannel.run(AmqpQueue.get(queue, handling(seen)))
+        yield* AmqpChannel.run(AmqpQueue.get(queue, collecting(seen)))
         assert.deepStrictEqual(seen, [order(1)])
       }
     })))
 
-  it.live("comes back from a stream", () =>
+  it.live("is decoded from a consumer's stream", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       yield* fill(queue, yield* message(1, "gzip"), yield* encode(order(2)), yield* message(3, "deflate"))
@@ -82,13 +80,13 @@ describe("a value of properties, headers and a compressed body", () => {
       assert.deepStrictEqual(orders, [order(1), order(2), order(3)])
     })))
 
-  it.live("comes to the handler of a server, and what is none is dead-lettered", () =>
+  it.live("is decoded for a handler of serve, and invalid messages are dead-lettered", () =>
     connected(Effect.gen(function*() {
       const dead = yield* declaredQueue()
       const options = { deadLetterExchange: "", deadLetterRoutingKey: dead }
       const queue = yield* declaredQueue(options)
       const seen: Array<typeof OrderPlaced.Type> = []
-      yield* fork(AmqpConsumer.serve(AmqpQueue.classic(queue, options), handling(seen), { concurrency: 4 }))
+      yield* fork(AmqpConsumer.serve(AmqpQueue.classic(queue, options), collecting(seen), { concurrency: 4 }))
       const good = yield* message(1, "gzip")
       const bad = [
         AmqpMessage.make(good.body.subarray(1), good.properties),
@@ -102,7 +100,7 @@ describe("a value of properties, headers and a compressed body", () => {
       assert.deepStrictEqual(seen, [order(1)])
     })).pipe(Effect.provide(Logger.layer([]))))
 
-  it.live("is a request and a reply", () =>
+  it.live("can be an RPC request and its reply", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const server = AmqpRpc.serve(queue, (request) =>
@@ -117,10 +115,8 @@ describe("a value of properties, headers and a compressed body", () => {
       assert.strictEqual(reply.properties.contentEncoding, "deflate")
       assert.deepStrictEqual(yield* decode(reply), order(2))
     })))
-})
 
-describe("a message that is forwarded", () => {
-  it.live("has the body and the properties that it had", () =>
+  it.live("keeps its body and its properties when it is forwarded", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const next = yield* declaredQueue()
@@ -130,20 +126,5 @@ describe("a message that is forwarded", () => {
       const second = yield* take(next)
       assert.deepStrictEqual(second.properties, first.properties)
       assert.deepStrictEqual(yield* decode(second), order(1))
-    })))
-
-  it.live("is not refused for the user who published it first", () =>
-    connected(Effect.gen(function*() {
-      const queue = yield* declaredQueue()
-      // As it is received by another user than the one who published it.
-      const delivery = { body: new Uint8Array(), properties: { userId: "somebody else", type: "t" } }
-      const forward = (message: AmqpMessage.AmqpMessage) =>
-        AmqpChannel.run(AmqpChannel.publish(message, toQueue(queue)))
-      yield* failsWith(forward(AmqpMessage.make(delivery.body, delivery.properties)), "PreconditionFailed")
-      yield* forward(yield* AmqpMessage.fromDelivery(delivery))
-      assert.strictEqual((yield* infoOf(queue)).messageCount, 1)
-      const { properties } = yield* take(queue)
-      assert.strictEqual(properties.type, "t")
-      assert.isUndefined(properties.userId)
     })))
 })

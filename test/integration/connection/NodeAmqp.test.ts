@@ -32,7 +32,7 @@ const connected = (options: NodeAmqp.Options) => Effect.provide(AmqpConnection, 
 
 const failureOf = (options: NodeAmqp.Options) => Effect.flip(Effect.scoped(Layer.build(NodeAmqp.layer(options))))
 
-/** The error of a connection that is not made, which must not show the password `hunter2` anywhere. */
+/** The error of a failed connection, which must not show the password `hunter2` anywhere. */
 const connectionFailureOf = (options: NodeAmqp.Options) =>
   Effect.map(failureOf(options), (error) => {
     for (const text of [error.message, String(error), inspect(error, { depth: 9 }), JSON.stringify(error)]) {
@@ -41,7 +41,7 @@ const connectionFailureOf = (options: NodeAmqp.Options) =>
     return error instanceof AmqpConnectionError ? error : assert.fail(String(error))
   })
 
-/** Something that accepts connections and never says a word. `closed` waits for the end of the one that it has. */
+/** A server that accepts connections and sends nothing. `closed` waits until it has none. */
 const silentServer = Effect.acquireRelease(
   Effect.callback<{ readonly port: number; readonly closed: Effect.Effect<void>; readonly server: net.Server }>(
     (resume) => {
@@ -60,7 +60,7 @@ const silentServer = Effect.acquireRelease(
   ({ server }) => Effect.sync(() => server.close())
 )
 
-/** Something that accepts connections, and does this with each. */
+/** A server that calls `onConnection` for each connection. */
 const serverThat = (onConnection: (socket: net.Socket) => void) =>
   Effect.acquireRelease(
     Effect.callback<{ readonly port: number; readonly server: net.Server }>((resume) => {
@@ -74,7 +74,7 @@ const serverThat = (onConnection: (socket: net.Socket) => void) =>
   )
 
 describe("a connection on Node.js", () => {
-  it.live("is made by a URL: a text, a redacted one or a parsed one", () =>
+  it.live("can be made from a URL: a string, a redacted or a parsed one", () =>
     Effect.gen(function*() {
       const url = urlWith({})
       for (const given of [url, Redacted.make(url), broker]) {
@@ -83,7 +83,7 @@ describe("a connection on Node.js", () => {
       }
     }))
 
-  it.live("is made by Config", () =>
+  it.live("can be made from Config", () =>
     Effect.gen(function*() {
       const layer = NodeAmqp.layerConfig({
         url: Config.Redacted("AMQP_URL"),
@@ -98,7 +98,7 @@ describe("a connection on Node.js", () => {
       assert.deepStrictEqual(negotiated.heartbeat, Duration.seconds(7))
     }))
 
-  it.live("takes the settings of the URL, and before them those of the options", () =>
+  it.live("takes its settings from the URL, which options override", () =>
     Effect.gen(function*() {
       const url = urlWith({ heartbeat: "7 seconds", channelMax: 9, frameMax: 16384 })
       const fromUrl = yield* connected({ url })
@@ -115,7 +115,7 @@ describe("a connection on Node.js", () => {
       })
     }))
 
-  it.live("takes credentials and virtual host of the options before those of the URL", () =>
+  it.live("takes credentials and virtual host from the options before the URL", () =>
     connected({
       url: urlWith({ username: "nobody", password: Redacted.make("hunter2"), virtualHost: "nowhere" }),
       credentials: { username, password },
@@ -131,7 +131,7 @@ describe("a connection on Node.js", () => {
       assert.include(error.message, "ACCESS_REFUSED")
     }))
 
-  it.live("names the host, the step and a reason to look at for a server that hangs up without a word", () =>
+  it.live("fails with the host, the step and a hint when a server closes the socket at once", () =>
     Effect.gen(function*() {
       const { port } = yield* serverThat((socket) => socket.destroy())
       const error = yield* connectionFailureOf({ url: `amqp://user:secret@127.0.0.1:${port}` })
@@ -141,7 +141,7 @@ describe("a connection on Node.js", () => {
       assert.include(error.message, "does this port want TLS (amqps://)")
     }))
 
-  it.live("asks whether the port speaks TLS when a server hangs up in the TLS handshake", () =>
+  it.live("asks whether the port speaks TLS when a server closes the socket in the TLS handshake", () =>
     Effect.gen(function*() {
       const { port } = yield* serverThat((socket) => socket.once("data", () => socket.destroy()))
       const error = yield* connectionFailureOf({ url: `amqps://user:secret@127.0.0.1:${port}` })
@@ -151,7 +151,7 @@ describe("a connection on Node.js", () => {
     }))
 
   it.live.skipIf(tls !== undefined)(
-    "is worth another attempt when the broker goes away in the middle of the login",
+    "fails with a retryable error when the broker closes the socket during the login",
     () =>
       Effect.gen(function*() {
         const { port } = yield* serverThat((client) => {
@@ -176,7 +176,7 @@ describe("a connection on Node.js", () => {
       "virtualHost"
     ]]
   ) {
-    it.live(`refuses an option that it does not have: ${key}`, () =>
+    it.live(`refuses an unknown option: ${key}`, () =>
       Effect.gen(function*() {
         const options = { url: "amqp://user:secret@127.0.0.1:1", [key]: "x" }
         const error = yield* connectionFailureOf(options)
@@ -189,7 +189,7 @@ describe("a connection on Node.js", () => {
       }))
   }
 
-  it.live("fails with VirtualHostRefused for a virtual host that is not there", () =>
+  it.live("fails with VirtualHostRefused for a virtual host that does not exist", () =>
     Effect.gen(function*() {
       const error = yield* connectionFailureOf({ url: urlWith({ virtualHost: "not/there" }) })
       assert.strictEqual(error.reason._tag, "VirtualHostRefused")
@@ -213,7 +213,7 @@ describe("a connection on Node.js", () => {
       assert.match(error.message, /(ENOTFOUND|EAI_AGAIN) broker\.invalid/)
     }))
 
-  it.live("H1: fails with HandshakeTimeout for a server that says nothing, within the timeout, and leaves no socket", () =>
+  it.live("H1: fails with HandshakeTimeout for a silent server, within the timeout, and leaves no socket", () =>
     Effect.gen(function*() {
       const { closed, port } = yield* silentServer
       for (const timeout of [{ handshakeTimeout: "100 millis" }, { connectTimeout: "100 millis" }] as const) {
@@ -228,7 +228,7 @@ describe("a connection on Node.js", () => {
     }))
 
   it.live.runIf(isAdministrable)(
-    "S9: takes credentials of any characters; E6: what the user may not fails with AccessRefused and the broker's words",
+    "S9: takes credentials with any characters; E6: fails with AccessRefused for what the user may not do",
     () =>
       Effect.gen(function*() {
         const password = ":@/%+?#é hunter2"
@@ -246,7 +246,7 @@ describe("a connection on Node.js", () => {
   )
 
   it.live.skipIf(tls !== undefined)(
-    "H4: fails with DialFailed for TLS to the port without, and says so",
+    "H4: fails with DialFailed for TLS to a plain port, as the error reports",
     () =>
       Effect.gen(function*() {
         const { host, port } = broker
@@ -257,7 +257,7 @@ describe("a connection on Node.js", () => {
       })
   )
 
-  it.live("fails with AmqpUriError for a URL that is not valid", () =>
+  it.live("fails with AmqpUriError for an invalid URL", () =>
     Effect.gen(function*() {
       const error = yield* failureOf({ url: "amqp://user:hunter2@broker:port" })
       assert.instanceOf(error, AmqpUri.AmqpUriError)

@@ -12,11 +12,11 @@ import { command } from "../../support/command.ts"
 import { uniqueName } from "../../support/names.ts"
 import { root, start } from "../../support/process.ts"
 
-describe("a process of workers", () => {
+describe("a process that runs layerServe", () => {
   beforeAll(() => command(path.join(root, "node_modules", ".bin", "tsc"), ["-b", "tsconfig.build.json"], { cwd: root }))
 
   for (const how of ["alone", "merged", "provided"]) {
-    it.live(`ends with an error when the consumer of its layer ends (${how})`, () =>
+    it.live(`ends with an error when its consumer ends (${how})`, () =>
       connected(Effect.gen(function*() {
         const queue = yield* declaredQueue()
         const { ended, kill, printed } = start(["test/fixtures/worker.ts", how, queue], { AMQP_URL: brokerUrl })
@@ -32,7 +32,7 @@ describe("a process of workers", () => {
   }
 })
 
-/** The workers of the README, with this broker, these queues and a name for their connection. */
+/** The source of the README's workers, with this broker, these queues and this connection name. */
 const readmeWorkers = (
   url: string,
   connectionName: string,
@@ -48,11 +48,11 @@ const readmeWorkers = (
     .replace("\"returns\"", JSON.stringify(queues.returns))
 }
 
-/** Runs them in a process, until both consume. */
+/** Starts the README's workers in a process, and waits until both consume. */
 const startReadmeWorkers = Effect.fnUntraced(function*(url = brokerUrl) {
   const connectionName = uniqueName("readme")
   const queues = { orders: yield* declaredQueue(), returns: yield* declaredQueue() }
-  // Within the repository, where its packages are found.
+  // Within the repository, so that its packages resolve.
   fs.mkdirSync(path.join(root, ".build"), { recursive: true })
   const folder = fs.mkdtempSync(path.join(root, ".build", "readme-"))
   yield* Effect.addFinalizer(() => Effect.sync(() => fs.rmSync(folder, { recursive: true })))
@@ -69,9 +69,9 @@ const startReadmeWorkers = Effect.fnUntraced(function*(url = brokerUrl) {
 const publishTo = (queue: string, text: string) =>
   AmqpChannel.confirmed(AmqpChannel.publish(AmqpMessage.text(text), AmqpQueue.route(queue)))
 
-describe("the workers of the README, as a process", () => {
+describe("the README's workers, run as a process,", () => {
   it.live(
-    "handle what comes, and end at once and in order when they are told to",
+    "handle messages, and stop gracefully on SIGTERM",
     () =>
       connected(Effect.gen(function*() {
         const { ended, logged, queues, signal } = yield* startReadmeWorkers()
@@ -91,7 +91,7 @@ describe("the workers of the README, as a process", () => {
   )
 
   it.live(
-    "end with an error that a person can read when one of their queues is deleted",
+    "end with a readable error when one of their queues is deleted",
     () =>
       connected(Effect.gen(function*() {
         const { ended, queues } = yield* startReadmeWorkers()

@@ -14,30 +14,27 @@ import {
   declaredQueue,
   failsWith,
   fill,
-  infoOf,
-  queueName,
-  take
+  queueName
 } from "../../support/broker.ts"
-import { onRabbitMQ } from "../../support/brokerUnderTest.ts"
 
 const { run } = AmqpChannel
 
-/** A description whose type does not tell what it is one of, as in a list of queues. */
-const loosely = (queue: AmqpQueue.AmqpQueue) => queue as AmqpQueue.AmqpQueue<"classic">
+/** A description whose static type hides the type of its queue, as in a list of queues. */
+const untyped = (queue: AmqpQueue.AmqpQueue) => queue as AmqpQueue.AmqpQueue<"classic">
 
 const acked = () => Effect.succeed(AmqpDelivery.ack)
 
-/** Asserts that nothing has ended the connection. */
-const lives = Effect.gen(function*() {
+/** Asserts that the connection is open and works. */
+const assertConnectionWorks = Effect.gen(function*() {
   const { state } = yield* AmqpConnection.AmqpConnection
   assert.strictEqual((yield* state)._tag, "Open")
   yield* run(AmqpQueue.declare(AmqpQueue.serverNamed()))
 })
 
-describe("what RabbitMQ would end the whole connection for is refused before it is sent:", () => {
-  it.live("what a stream can't do", () =>
+describe("the client refuses, where RabbitMQ would close the connection,", () => {
+  it.live("get, purge and conditional deletes of a stream", () =>
     connected(Effect.gen(function*() {
-      const stream = loosely(AmqpQueue.stream(yield* queueName))
+      const stream = untyped(AmqpQueue.stream(yield* queueName))
       yield* run(AmqpQueue.declare(stream))
       yield* fill(stream.name, AmqpMessage.text("m"))
       const { delete: remove, get, getAll, getAutoAck, purge } = AmqpQueue
@@ -56,21 +53,21 @@ describe("what RabbitMQ would end the whole connection for is refused before it 
           "without conditions"
         )
       }
-      yield* lives
+      yield* assertConnectionWorks
       yield* awaitMessages(stream.name, 1)
     })))
 
-  it.live("conditions for the deletion of a quorum queue", () =>
+  it.live("conditional deletes of a quorum queue", () =>
     connected(Effect.gen(function*() {
-      const queue = loosely(AmqpQueue.quorum(yield* queueName))
+      const queue = untyped(AmqpQueue.quorum(yield* queueName))
       yield* run(AmqpQueue.declare(queue))
       yield* failsWith(run(AmqpQueue.delete(queue, { ifEmpty: true })), "InvalidArgument")
       yield* failsWith(run(AmqpQueue.delete(queue, { ifUnused: true })), "InvalidArgument")
-      yield* lives
+      yield* assertConnectionWorks
       yield* run(AmqpQueue.delete(queue, { ifUnused: false, ifEmpty: false }))
     })))
 
-  it.live("reading from a queue that the program has read from, deleted and made anew", () =>
+  it.live("a get from a queue that the program has read from, deleted and redeclared", () =>
     connected(Effect.gen(function*() {
       const name = yield* queueName
       const [classic, quorum] = [AmqpQueue.classic(name), AmqpQueue.quorum(name)]
@@ -82,20 +79,20 @@ describe("what RabbitMQ would end the whole connection for is refused before it 
         AmqpQueue.get(name, acked)
       ])
       assert.include((yield* failsWith(run(reading), "InvalidArgument")).message, "and deleted it")
-      yield* lives
+      yield* assertConnectionWorks
       yield* run(AmqpQueue.get(name, acked))
     })))
 
-  it.live("queues that brokers make for direct replies", () =>
+  it.live("the declaration of a queue for direct replies", () =>
     connected(Effect.gen(function*() {
       const name = "amq.rabbitmq.reply-to.abc"
       for (const program of [AmqpQueue.declare(name), AmqpQueue.declarePassive(name)]) {
         yield* failsWith(run(program), "InvalidArgument")
       }
-      yield* lives
+      yield* assertConnectionWorks
     })))
 
-  it.live("operations on the default exchange, which allows none, and on queues without a name", () =>
+  it.live("operations on the default exchange and on queues without a name", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const refused = [
@@ -114,14 +111,14 @@ describe("what RabbitMQ would end the whole connection for is refused before it 
       for (const program of [AmqpQueue.purge(""), AmqpQueue.delete("")]) {
         yield* failsWith(run(program), "InvalidArgument")
       }
-      yield* lives
+      yield* assertConnectionWorks
     })))
 })
 
-describe("a queue that is deleted and made anew with another type", () => {
+describe("a queue that is redeclared with another type", () => {
   for (const [first, second] of [[AmqpQueue.classic, AmqpQueue.quorum], [AmqpQueue.quorum, AmqpQueue.classic]]) {
     const name = `${first("q").type}, then ${second("q").type}`
-    it.live(`does not end the connection of another program that reads from it: ${name}`, () =>
+    it.live(`does not end the connection of another program that reads from it (${name})`, () =>
       connected(Effect.gen(function*() {
         const queue = yield* queueName
         const get = run(AmqpQueue.get(queue, acked))
@@ -131,44 +128,7 @@ describe("a queue that is deleted and made anew with another type", () => {
         yield* Effect.provide(other, connection())
         yield* get
         yield* run(AmqpQueue.getAutoAck(queue))
-        yield* lives
+        yield* assertConnectionWorks
       })))
   }
-})
-
-describe("a dead-letter queue that is described", () => {
-  it.live("is declared with the queue that needs it, and gets its dead letters", () =>
-    connected(Effect.gen(function*() {
-      const dead = AmqpQueue.quorum(yield* queueName)
-      for (const make of [AmqpQueue.classic, AmqpQueue.quorum]) {
-        const queue = make(yield* queueName, { deadLetterQueue: dead })
-        assert.strictEqual((yield* run(AmqpQueue.declare(queue))).name, queue.name)
-        yield* fill(queue.name, AmqpMessage.text(queue.type))
-        yield* run(AmqpQueue.get(queue, () => Effect.succeed(AmqpDelivery.reject)))
-        yield* awaitMessages(dead.name, 1)
-        assert.strictEqual((yield* take(dead.name)).text, queue.type)
-      }
-    })))
-})
-
-describe("a quorum queue without a delivery limit", () => {
-  it.live.runIf(onRabbitMQ("what is refused is up to the version"))(
-    "is refused where no limit means none at all",
-    () =>
-      connected(Effect.gen(function*() {
-        const { serverProperties } = yield* AmqpConnection.AmqpConnection
-        const queue = AmqpQueue.quorum(yield* queueName, { deliveryLimit: "unlimited" })
-        if (/^[0-3]\./.test(JSON.stringify(serverProperties["version"]).slice(1))) {
-          const { message } = yield* failsWith(run(AmqpQueue.declare(queue)), "InvalidArgument")
-          return assert.include(message, `takes "unlimited" for 0`)
-        }
-        yield* run(AmqpQueue.declare(queue))
-        yield* fill(queue.name, AmqpMessage.text("m"))
-        for (let time = 0; time < 25; time++) {
-          yield* awaitMessages(queue.name, 1)
-          yield* run(AmqpQueue.get(queue, () => Effect.succeed(AmqpDelivery.requeue)))
-        }
-        assert.strictEqual((yield* infoOf(queue.name)).messageCount, 1)
-      }))
-  )
 })

@@ -19,7 +19,7 @@ const queue = Effect.acquireRelease(
 )
 
 describe("one-shot operations", () => {
-  it.live("create exchanges of each kind, which are there then, and delete them", () =>
+  it.live("create and delete exchanges of each type", () =>
     Effect.forEach(
       [AmqpExchange.direct, AmqpExchange.fanout, AmqpExchange.topic, AmqpExchange.headers],
       (describe) =>
@@ -44,7 +44,7 @@ describe("one-shot operations", () => {
       yield* failsWith(OneShot.run(url, AmqpQueue.declarePassive(name)), "NotFound")
     }))
 
-  it.live("get on an empty queue answers none", () =>
+  it.live("return none for a get from an empty queue", () =>
     Effect.scoped(Effect.gen(function*() {
       assert.isTrue(Option.isNone(yield* OneShot.get(url, yield* queue)))
     })))
@@ -62,7 +62,7 @@ describe("one-shot operations", () => {
       assert.strictEqual(Option.getOrThrow(yield* OneShot.get(url, name)).text, "c")
     })))
 
-  it.live("fail when the message goes nowhere, unless that is all right", () =>
+  it.live("fail when no queue takes the message, unless it is not mandatory", () =>
     Effect.gen(function*() {
       const nowhere = toQueue(uniqueName("none"))
       yield* failsWith(OneShot.publish(url, AmqpMessage.text("lost"), nowhere), "Returned")

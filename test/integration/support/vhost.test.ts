@@ -4,9 +4,9 @@ import { assertReason, connected } from "../../support/broker.ts"
 import { isAdministrable } from "../../support/brokerUnderTest.ts"
 import { freshVirtualHost } from "../../support/vhost.ts"
 
-describe("the broker that tests administer", () => {
+describe("a test's virtual host", () => {
   it.live.runIf(isAdministrable)(
-    "has a virtual host of a test's own until its scope closes",
+    "exists until its scope closes",
     () =>
       Effect.gen(function*() {
         const { url } = yield* Effect.scoped(

@@ -1,6 +1,5 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
-import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -41,7 +40,7 @@ const holding = Effect.map(Deferred.make<void>(), (begun) => ({
 }))
 
 describe("a channel program", () => {
-  it.live("publishes, and the message is in the queue", () =>
+  it.live("publishes a message to a queue", () =>
     connected(Effect.gen(function*() {
       const queue = yield* queueName
       const declared = yield* AmqpChannel.run(AmqpChannel.gen(function*() {
@@ -54,7 +53,7 @@ describe("a channel program", () => {
       assert.strictEqual((yield* take(queue)).text, "hello")
     })))
 
-  it.live("E7: fails with NotFound when it published to an exchange that does not exist", () =>
+  it.live("E7: fails with NotFound when it publishes to an exchange that does not exist", () =>
     connected(Effect.gen(function*() {
       const exchange = uniqueName("exchange")
       const publish = AmqpChannel.publish(hello, { exchange, routingKey: "" })
@@ -74,7 +73,7 @@ describe("a channel program", () => {
       assert.strictEqual(reason.routingKey, routingKey)
     })))
 
-  it.live("E14: fails with NotFound for a queue that is not there, and takes nothing else down", () =>
+  it.live("E14: fails with NotFound for a queue that does not exist, and nothing else fails with it", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const missing = uniqueName("queue")
@@ -96,7 +95,7 @@ describe("a channel program", () => {
       yield* infoOf(queue)
     })))
 
-  it.live("goes on with another step after a failure of its own", () =>
+  it.live("can recover from its own failure and continue", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const program = AmqpChannel.fail({ _tag: "NotToday" } as const).pipe(
@@ -105,7 +104,7 @@ describe("a channel program", () => {
       assert.strictEqual((yield* AmqpChannel.run(program)).name, queue)
     })))
 
-  it.live("fails in each further operation with the reason why the broker closed the channel", () =>
+  it.live("fails each further operation with the reason why the broker closed its channel", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const missing = uniqueName("queue")
@@ -114,31 +113,31 @@ describe("a channel program", () => {
       )
       const reason = yield* failsWith(AmqpChannel.run(program), "NotFound")
       assert.include(reason.replyText, missing)
-      // Around the run there is another channel.
+      // A recovery around the run has another channel.
       const recovered = AmqpChannel.run(AmqpQueue.declarePassive(missing)).pipe(
         Effect.catchReason("AmqpChannelError", "NotFound", () => infoOf(queue))
       )
       assert.strictEqual((yield* recovered).name, queue)
     })))
 
-  it.live("runs its finalizer on the same channel when it fails and when it is interrupted", () =>
+  it.live("runs its finalizer on the same channel when it fails or is interrupted", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
-      const farewell = AmqpChannel.publish(hello, toQueue(queue)).pipe(
+      const goodbye = AmqpChannel.publish(hello, toQueue(queue)).pipe(
         AmqpChannel.catchTag("AmqpChannelError", () => Effect.void)
       )
-      const failing = AmqpChannel.ensuring(AmqpChannel.fail("no"), farewell)
+      const failing = AmqpChannel.ensuring(AmqpChannel.fail("no"), goodbye)
       assert.strictEqual(yield* Effect.flip(AmqpChannel.run(failing)), "no")
       yield* awaitMessages(queue, 1)
 
       const { begun, program } = yield* holding
-      const fiber = yield* fork(AmqpChannel.run(AmqpChannel.ensuring(program, farewell)))
+      const fiber = yield* fork(AmqpChannel.run(AmqpChannel.ensuring(program, goodbye)))
       yield* begun
       yield* Fiber.interrupt(fiber)
       yield* awaitMessages(queue, 2)
     })))
 
-  it.live("ends after its timeout, and its channel is as good as before", () =>
+  it.live("can time out a step, and its channel still works", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const program = AmqpChannel.gen(function*() {
@@ -151,7 +150,7 @@ describe("a channel program", () => {
       assert.deepStrictEqual(yield* AmqpChannel.run(program), ["late", queue])
     })))
 
-  it.live("closes its channel when it is interrupted, and gives back the message it was handling", () =>
+  it.live("closes its channel when it is interrupted, and the message it was handling is requeued", () =>
     connected(
       Effect.gen(function*() {
         const queue = yield* declaredQueue()
@@ -170,7 +169,7 @@ describe("a channel program", () => {
       { channelMax: 1, maxIdleChannels: 0, channelTimeout: "50 millis" }
     ))
 
-  it.live("has a channel number of its own, which is used again after it", () =>
+  it.live("has its own channel number, which is reused after it", () =>
     connected(
       Effect.gen(function*() {
         const queue = yield* Effect.sync(() => uniqueName("queue"))
@@ -187,7 +186,7 @@ describe("a channel program", () => {
       { channelMax: 2, maxIdleChannels: 0, channelTimeout: "50 millis" }
     ))
 
-  it.live.runIf(isAdministrable)("has a channel that the broker no longer lists when it was interrupted", () => {
+  it.live.runIf(isAdministrable)("leaves no channel on the broker when it is interrupted", () => {
     const connectionName = uniqueName("connection")
     return connected(
       Effect.gen(function*() {
@@ -205,83 +204,8 @@ describe("a channel program", () => {
       { connectionName, url: administration().url }
     )
   })
-})
 
-describe("a confirmed channel program", () => {
-  it.live("succeeds when the broker has confirmed what it published: 5 messages are in the queue", () =>
-    connected(Effect.gen(function*() {
-      const queue = yield* declaredQueue()
-      yield* fill(queue, hello, hello, hello, hello, hello)
-      assert.strictEqual((yield* infoOf(queue)).messageCount, 5)
-    })))
-
-  it.live("names the publishes that came back", () =>
-    connected(Effect.gen(function*() {
-      const queue = yield* declaredQueue()
-      const missing = uniqueName("queue")
-      const program = AmqpChannel.forEach([queue, missing, queue], (routingKey) =>
-        AmqpChannel.publish(hello, { exchange: "", routingKey, mandatory: true }))
-      const error = yield* Effect.flip(AmqpChannel.confirmed(program))
-      if (error._tag !== "AmqpPublishAllError") {
-        return assert.fail(String(error))
-      }
-      assert.strictEqual(error.confirmed, 2)
-      assert.deepStrictEqual(
-        error.failures.map(({ error, index }) => [index, error.reason._tag]),
-        [[1, "Returned"]]
-      )
-    })))
-
-  it.live("does not hang when the exchange does not exist", () =>
-    connected(Effect.gen(function*() {
-      const publish = AmqpChannel.publish(hello, { exchange: uniqueName("exchange"), routingKey: "", mandatory: true })
-      const error = yield* Effect.flip(AmqpChannel.confirmed(publish)).pipe(Effect.timeout("5 seconds"))
-      if (error._tag !== "AmqpPublishAllError") return assert.fail(String(error))
-      const [{ error: { reason } }] = error.failures
-      if (reason._tag !== "OutcomeUnknown") return assert.fail(reason._tag)
-      assert.strictEqual(reason.cause.reason._tag, "NotFound")
-      assert.include(error.message, "no exchange")
-    })))
-})
-
-describe("a transaction", () => {
-  it.live("has effect when the program succeeds", () =>
-    connected(Effect.gen(function*() {
-      const source = yield* declaredQueue()
-      const target = yield* declaredQueue()
-      yield* fill(source, hello)
-      const moved = yield* AmqpChannel.transaction(
-        AmqpQueue.get(source, (delivery) =>
-          AmqpChannel.as(
-            AmqpChannel.publish(AmqpMessage.make(delivery.body), toQueue(target)),
-            AmqpDelivery.as(AmqpDelivery.ack, delivery.text)
-          ))
-      )
-      assert.deepStrictEqual(moved, Option.some("hello"))
-      assert.strictEqual((yield* infoOf(source)).messageCount, 0)
-      assert.strictEqual((yield* infoOf(target)).messageCount, 1)
-    })))
-
-  it.live("has none when the program fails or is interrupted", () =>
-    connected(Effect.gen(function*() {
-      const queue = yield* declaredQueue()
-      const publish = AmqpChannel.publish(hello, toQueue(queue))
-      const failing = AmqpChannel.andThen(publish, AmqpChannel.fail("no"))
-      assert.strictEqual(yield* Effect.flip(AmqpChannel.transaction(failing)), "no")
-
-      const { begun, program } = yield* holding
-      const fiber = yield* fork(AmqpChannel.transaction(AmqpChannel.andThen(publish, program)))
-      yield* begun
-      yield* Fiber.interrupt(fiber)
-      assert.strictEqual((yield* infoOf(queue)).messageCount, 0)
-
-      yield* AmqpChannel.transaction(publish)
-      assert.strictEqual((yield* infoOf(queue)).messageCount, 1)
-    })))
-})
-
-describe("a program with a consumer next to it", () => {
-  it.live("has no part in what the consumer receives", () =>
+  it.live("does not receive the messages of a consumer on the same connection", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const consumer = yield* AmqpConsumer.stream(queue, { prefetch: 1 }).pipe(

@@ -1,5 +1,5 @@
 /**
- * Messages of another client that are passed on, by programs and by the broker, with types that this client would not choose.
+ * Messages of other clients, forwarded by programs and by the broker, with field types that this client would not choose.
  */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
@@ -14,12 +14,21 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import { hex, wire } from "../../fixtures/wire.ts"
-import { awaitMessages, connected, declaredQueue, queueName, take, toQueue } from "../../support/broker.ts"
+import {
+  awaitMessages,
+  connected,
+  declaredQueue,
+  failsWith,
+  infoOf,
+  queueName,
+  take,
+  toQueue
+} from "../../support/broker.ts"
 import { brokerUrl } from "../../support/brokerUnderTest.ts"
 import { RawConnection } from "../../support/rawConnection.ts"
 import { concat, written } from "../../unit/protocol/support.ts"
 
-/** Entries of headers, in an order and of types that encoding their values would not bring back. */
+/** Entries of headers in an order and with types that encoding their decoded values would change. */
 const entries = [
   `02"10" "b" 01`,
   `01"9" "I" 00000005`,
@@ -40,10 +49,10 @@ const sized = (bytes: Uint8Array): Uint8Array => written((writer) => writer.long
 /** Headers, a priority, and a correlation id that is not UTF-8. */
 const original = concat([wire("2c00"), sized(concat(entries)), wire("05 04 ff0080c3")])
 
-const sent = (properties: AmqpMessage.Properties): string =>
+const encodedHex = (properties: AmqpMessage.Properties): string =>
   hex(written((writer) => writeProperties(writer, properties)))
 
-/** Publishes the message without a body, as another client would. */
+/** Publishes a message with these headers and no body, as another client would. */
 const publishOriginal = (routingKey: string) =>
   Effect.promise(async () => {
     const raw = await RawConnection.open(brokerUrl)
@@ -52,13 +61,13 @@ const publishOriginal = (routingKey: string) =>
     await raw.close()
   })
 
-/** Asserts that the entries are there. RabbitMQ sorts headers by their keys when it adds some. */
-const assertKept = ({ properties }: AmqpDelivery.ReceivedMessage) => {
-  for (const entry of entries) assert.include(sent(properties), hex(entry))
+/** Asserts that the entries are unchanged, in any order: RabbitMQ sorts headers by key when it adds some. */
+const assertUnchanged = ({ properties }: AmqpDelivery.ReceivedMessage) => {
+  for (const entry of entries) assert.include(encodedHex(properties), hex(entry))
 }
 
-/** Takes a message that must be there, and settles it. */
-const takeAnd = (queue: string, settlement: AmqpDelivery.Settlement) =>
+/** Gets a message that must exist, and settles it. */
+const getAndSettle = (queue: string, settlement: AmqpDelivery.Settlement) =>
   Effect.map(
     AmqpChannel.run(AmqpQueue.get(queue, (delivery) => Effect.succeed(AmqpDelivery.as(settlement, delivery)))),
     (found) => found._tag === "Some" ? found.value : assert.fail(`there is no message in ${queue}`)
@@ -67,7 +76,7 @@ const takeAnd = (queue: string, settlement: AmqpDelivery.Settlement) =>
 const declare = (queue: AmqpQueue.AmqpQueue) => AmqpChannel.run(AmqpQueue.declare(queue))
 
 describe("a message of another client", () => {
-  it.live("is passed on byte for byte, with what a program adds", () =>
+  it.live("is forwarded byte for byte, with what a program adds", () =>
     connected(Effect.gen(function*() {
       const [from, to] = [yield* declaredQueue(), yield* declaredQueue()]
       yield* publishOriginal(from)
@@ -76,10 +85,10 @@ describe("a message of another client", () => {
       assert.strictEqual(received.properties.headers?.["long"], 5)
       assert.isString(received.properties.correlationId)
       yield* publisher.publish(yield* AmqpMessage.fromDelivery(received), toQueue(to))
-      const relayed = yield* take(to)
-      assert.strictEqual(sent(relayed.properties), hex(original))
-      const headers = { ...relayed.properties.headers, extra: 1 }
-      yield* publisher.publish(AmqpMessage.make(relayed.body, { ...relayed.properties, headers, appId: "a" }), {
+      const forwarded = yield* take(to)
+      assert.strictEqual(encodedHex(forwarded.properties), hex(original))
+      const headers = { ...forwarded.properties.headers, extra: 1 }
+      yield* publisher.publish(AmqpMessage.make(forwarded.body, { ...forwarded.properties, headers, appId: "a" }), {
         ...toQueue(to),
         mandatory: true
       })
@@ -88,10 +97,10 @@ describe("a message of another client", () => {
         sized(concat([...entries, wire(`05"extra" "b" 01`)])),
         wire(`05 04 ff0080c3 01"a"`)
       ])
-      assert.strictEqual(sent((yield* take(to)).properties), hex(extended))
+      assert.strictEqual(encodedHex((yield* take(to)).properties), hex(extended))
     })))
 
-  it.live("keeps the types of its headers when it is tried again and when it is forwarded", () =>
+  it.live("keeps the types of its headers when it is retried and forwarded", () =>
     connected(Effect.gen(function*() {
       const [from, to] = [yield* declaredQueue(), yield* declaredQueue()]
       const publisher = yield* AmqpPublisher.make()
@@ -108,7 +117,7 @@ describe("a message of another client", () => {
       yield* awaitMessages(to, 1)
       seen.push(yield* take(to))
       assert.lengthOf(seen, 3)
-      seen.forEach(assertKept)
+      seen.forEach(assertUnchanged)
       for (const { properties } of seen) assert.strictEqual(properties.correlationId, seen[0].properties.correlationId)
     })))
 
@@ -118,17 +127,17 @@ describe("a message of another client", () => {
       const from = AmqpQueue.classic(yield* queueName, { deadLetterExchange: "", deadLetterRoutingKey: dead })
       yield* declare(from)
       yield* publishOriginal(from.name)
-      yield* takeAnd(from.name, AmqpDelivery.reject)
+      yield* getAndSettle(from.name, AmqpDelivery.reject)
       yield* awaitMessages(dead, 1)
       const letter = yield* take(dead)
-      assertKept(letter)
-      // A dead letter that dies again: the broker writes into headers that it wrote before.
+      assertUnchanged(letter)
+      // Dead-lettered again: the broker changes headers that it wrote before.
       yield* declare(AmqpQueue.classic(again, { deadLetterExchange: "", deadLetterRoutingKey: dead }))
       const publisher = yield* AmqpPublisher.make()
       yield* publisher.publish(yield* AmqpMessage.fromDelivery(letter), toQueue(again))
-      yield* takeAnd(again, AmqpDelivery.reject)
+      yield* getAndSettle(again, AmqpDelivery.reject)
       yield* awaitMessages(dead, 1)
-      assertKept(yield* take(dead))
+      assertUnchanged(yield* take(dead))
     })))
 
   it.live("keeps the types of its headers when a quorum queue counts its deliveries", () =>
@@ -136,9 +145,26 @@ describe("a message of another client", () => {
       const queue = AmqpQueue.quorum(yield* queueName)
       yield* declare(queue)
       yield* publishOriginal(queue.name)
-      assertKept(yield* takeAnd(queue.name, AmqpDelivery.requeue))
-      const again = yield* takeAnd(queue.name, AmqpDelivery.ack)
-      assertKept(again)
+      assertUnchanged(yield* getAndSettle(queue.name, AmqpDelivery.requeue))
+      const again = yield* getAndSettle(queue.name, AmqpDelivery.ack)
+      assertUnchanged(again)
       assert.strictEqual(again.properties.headers?.["x-delivery-count"], 1)
+    })))
+})
+
+describe("a forwarded message", () => {
+  it.live("is not refused because another user published it first", () =>
+    connected(Effect.gen(function*() {
+      const queue = yield* declaredQueue()
+      // As received by another user than its publisher.
+      const delivery = { body: new Uint8Array(), properties: { userId: "another user", type: "t" } }
+      const forward = (message: AmqpMessage.AmqpMessage) =>
+        AmqpChannel.run(AmqpChannel.publish(message, toQueue(queue)))
+      yield* failsWith(forward(AmqpMessage.make(delivery.body, delivery.properties)), "PreconditionFailed")
+      yield* forward(yield* AmqpMessage.fromDelivery(delivery))
+      assert.strictEqual((yield* infoOf(queue)).messageCount, 1)
+      const { properties } = yield* take(queue)
+      assert.strictEqual(properties.type, "t")
+      assert.isUndefined(properties.userId)
     })))
 })

@@ -1,7 +1,7 @@
-/** What a client of amqplib sees of a broker, written down, so that two brokers can be compared. */
+/** Scripts that record what amqplib receives from a broker, so that two brokers can be compared. */
 import * as amqplib from "amqplib"
 
-/** A conversation of amqplib with a broker, which writes down what it hears. */
+/** A conversation of amqplib with a broker, which records what amqplib receives as lines. */
 export class Script {
   readonly url: string
   private readonly prefix = `effect-amqp-test-${crypto.randomUUID()}-`
@@ -25,7 +25,7 @@ export class Script {
     return connection
   }
 
-  /** A channel in confirm mode, by default of a connection of its own. */
+  /** A channel in confirm mode, by default on its own connection. */
   async channel(connection?: amqplib.ChannelModel): Promise<amqplib.ConfirmChannel> {
     const channel = await (connection ?? await this.connect()).createConfirmChannel()
     channel.on("error", (error: Error) => this.write("closed", /with message "(.*)"$/.exec(error.message)?.[1]))
@@ -56,7 +56,7 @@ export class Script {
     return exchange
   }
 
-  /** Publishes texts, and waits until the broker has confirmed or refused them. */
+  /** Publishes texts, and waits until the broker has confirmed or nacked them. */
   async publish(
     channel: amqplib.ConfirmChannel,
     queue: string,
@@ -74,7 +74,7 @@ export class Script {
     await Promise.all(answers)
   }
 
-  /** Consumes, writes down what comes, and hands it to `handle`. */
+  /** Consumes, records each delivery, and passes it to `handle`. */
   async consume(
     channel: amqplib.Channel,
     queue: string,
@@ -109,13 +109,13 @@ export class Script {
     this.lines.push(line)
   }
 
-  /** Waits until so many lines are written. When they are not after a long time, the script goes on, and the comparison says so. */
+  /** Waits for this number of lines. After 10 seconds the script goes on, and the comparison shows the difference. */
   async lineCount(count: number): Promise<void> {
     const deadline = Date.now() + 10_000
     while (this.lines.length < count && Date.now() < deadline) await sleep(5)
   }
 
-  /** Gives what must not happen the time to happen. */
+  /** Waits until no more lines arrive. */
   async rest(): Promise<void> {
     for (let before = -1; before !== this.lines.length;) {
       before = this.lines.length
@@ -123,10 +123,10 @@ export class Script {
     }
   }
 
-  /** Deletes what was made, and answers what was written down, without what differs from run to run. */
+  /** Deletes what was declared, and returns the lines without what differs from run to run. */
   async end(): Promise<ReadonlyArray<unknown>> {
     await this.rest()
-    // What is heard of the deletions doesn't count.
+    // Before the deletions, which would add lines.
     const lines = JSON.stringify(this.lines)
     const channel = await (await this.connect()).createChannel()
     for (const queue of this.queues) await channel.deleteQueue(queue)
@@ -152,7 +152,7 @@ export const sleep = (milliseconds: number): Promise<void> =>
 export const defined = (properties: object): object =>
   Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined))
 
-/** The script's lines on a broker. */
+/** Runs a script on a broker, and returns its lines. */
 export const runScript = async (
   url: string,
   body: (script: Script) => Promise<void>
