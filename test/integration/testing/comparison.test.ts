@@ -128,6 +128,14 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     request("basic.get", { queue: "@q0" }, "global"),
     request("basic.consume", { queue: "@q0", consumerTag: "t0" }, "global")
   ]],
+  ["a message and its own dead letter in the same queue", [
+    request("exchange.declare", { exchange: "@e0", type: "fanout" }),
+    declare("@q0", { "x-message-ttl": 0, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "@q1" }),
+    declare("@q1"),
+    request("queue.bind", { queue: "@q0", exchange: "@e0", routingKey: "" }),
+    request("queue.bind", { queue: "@q1", exchange: "@e0", routingKey: "" }),
+    publish("", { exchange: "@e0" })
+  ]],
   ["a connection that ends with messages for its own consumers", [
     declare("@q0"),
     publish("@q0"),

@@ -171,6 +171,7 @@ it.effect("messages expire by Effect's clock", () =>
         timers: yield* Timers.make,
         rules: rulesOf("3.10"),
         deadLetter: () => "arrived",
+        afterAllQueues: (action) => action(),
         defer: (action) => action(),
         onUnused: () => {}
       }

@@ -365,6 +365,6 @@ export abstract class MessageQueue implements Queue {
 
   /** Sends a dead letter to where it belongs. */
   protected post(letter: Message): void {
-    this.host.deadLetter(letter)
+    this.host.afterAllQueues(() => this.host.deadLetter(letter))
   }
 }

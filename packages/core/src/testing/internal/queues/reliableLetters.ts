@@ -46,7 +46,7 @@ export class ReliableLetters {
 
   add(letter: Message): void {
     this.untried.push(letter)
-    this.tryNext()
+    this.host.afterAllQueues(() => this.tryNext())
   }
 
   clear(): void {
