@@ -136,6 +136,11 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     request("queue.bind", { queue: "@q1", exchange: "@e0", routingKey: "" }),
     publish("", { exchange: "@e0" })
   ]],
+  ["a maximum priority of 0", [
+    declare("@q0", { "x-max-priority": 0 }),
+    publish("@q0", { properties: { priority: 0 } }),
+    publish("@q0", { properties: { priority: 1 } })
+  ]],
   ["a connection that ends with messages for its own consumers", [
     declare("@q0"),
     publish("@q0"),

@@ -192,6 +192,17 @@ describe("a quorum queue", () => {
   })
 })
 
+describe("a classic queue", () => {
+  it.each(byVersion({ "3.10": "0 1 2 0", "4.0": "1 2 0 0", "4.3": "1 2 0 0" }))(
+    "of %s with x-max-priority 0 has one priority or two",
+    (version, order) => {
+      const queue = new TestHost(version).queue("classic", { "x-max-priority": 0 })
+      for (const priority of [0, 1, 2, 0]) queue.publish(message(String(priority), { priority }))
+      assert.strictEqual(texts(getAll(queue)).join(" "), order)
+    }
+  )
+})
+
 describe("what comes back in one step", () => {
   it.each(["classic", "quorum"] as const)("to a %s queue is in its place before anybody gets some of it", (type) => {
     for (const version of versions) {

@@ -34,6 +34,9 @@ export interface Rules {
   /** What `basic.get` calls the type of a quorum queue that refuses it. */
   readonly quorumName: string
 
+  /** The lowest effective `x-max-priority` of a classic queue: a lower value is raised to it. */
+  readonly leastMaxPriority: 0 | 1
+
   /**
    * Whose deaths a message carries: those that its header `x-death` says, or those that this broker has noted, whatever the
    * header says. The latter has headers for the last death, too.
@@ -79,6 +82,7 @@ const rabbit310: Rules = {
   streamsMarkTransient: false,
   namesStreams: false,
   quorumName: "quorum",
+  leastMaxPriority: 0,
   deaths: "header",
   countsFailures: "no queue",
   deliveryHeaders: "deliveries, also 0",
@@ -103,6 +107,7 @@ const rabbit40: Rules = {
   checksUserFirst: false,
   streamsMarkTransient: true,
   namesStreams: true,
+  leastMaxPriority: 1,
   deaths: "noted",
   countsFailures: "quorum queues",
   deliveryHeaders: "deliveries",

@@ -14,7 +14,8 @@ export class ClassicQueue extends MessageQueue {
   constructor(definition: QueueDefinition, host: QueueHost) {
     super(definition, host, "priority")
     this.countsFailures = host.rules.countsFailures === "all queues"
-    this.maxPriority = integerOf(definition.arguments, "x-max-priority") ?? 0
+    const maxPriority = integerOf(definition.arguments, "x-max-priority")
+    this.maxPriority = maxPriority === undefined ? 0 : Math.max(maxPriority, host.rules.leastMaxPriority)
   }
 
   protected checkConsumer(consumer: Consumer): void {
