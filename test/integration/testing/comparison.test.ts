@@ -141,6 +141,14 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     publish("@q0", { properties: { priority: 0 } }),
     publish("@q0", { properties: { priority: 1 } })
   ]],
+  ["the size of the messages that a quorum queue keeps", [
+    declare("@q0", { "x-queue-type": "quorum", "x-max-length-bytes": 28 }),
+    declare("@q1", { "x-message-ttl": 0, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "@q0" }),
+    publish("@q1", { properties: { headers: { BCC: ["none"], a: 1 } } }),
+    publish("@q0", { properties: { priority: 1 } }),
+    publish("@q0", { properties: { expiration: "60000" } }),
+    publish("@q0")
+  ]],
   ["a connection that ends with messages for its own consumers", [
     declare("@q0"),
     publish("@q0"),

@@ -59,6 +59,8 @@ export interface Rules {
   readonly requeuesAtEnd: boolean
   /** How many priorities a quorum queue knows; 2: two of them take turns, two messages to one. */
   readonly quorumPriorities: 1 | 2 | 32
+  /** What `x-max-length-bytes` of a quorum queue counts. */
+  readonly quorumLimitCounts: "bodies" | "properties and bodies"
   /** Whether a message behind one that was put back may expire in a quorum queue. */
   readonly expiresBehindReturned: boolean
 
@@ -91,6 +93,7 @@ const rabbit310: Rules = {
   negativeDeliveryLimitIsNone: false,
   requeuesAtEnd: true,
   quorumPriorities: 1,
+  quorumLimitCounts: "bodies",
   expiresBehindReturned: false,
   limitsChannels: true,
   overdueConsumers: "the channel is closed",
@@ -127,6 +130,7 @@ const rabbit43: Rules = {
   deliveryLimitCounts: "failures",
   requeuesAtEnd: false,
   quorumPriorities: 32,
+  quorumLimitCounts: "properties and bodies",
   expiresBehindReturned: true,
   limitsChannels: false,
   overdueConsumers: "consumers of quorum queues are cancelled",

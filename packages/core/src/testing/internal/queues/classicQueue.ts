@@ -1,5 +1,6 @@
 /** A classic queue (https://www.rabbitmq.com/docs/classic-queues). */
 import { Refusal } from "../common/refusal.ts"
+import { Limits } from "./limits.ts"
 import { MessageQueue } from "./messageQueue.ts"
 import type { StoredEntry } from "./messageQueue.ts"
 import type { Consumer, QueueDefinition, QueueHost } from "./queue.ts"
@@ -12,7 +13,7 @@ export class ClassicQueue extends MessageQueue {
   private readonly maxPriority: number
 
   constructor(definition: QueueDefinition, host: QueueHost) {
-    super(definition, host, "priority")
+    super(definition, host, new Limits(definition.arguments, "bodies"), "priority")
     this.countsFailures = host.rules.countsFailures === "all queues"
     const maxPriority = integerOf(definition.arguments, "x-max-priority")
     this.maxPriority = maxPriority === undefined ? 0 : Math.max(maxPriority, host.rules.leastMaxPriority)
