@@ -149,6 +149,20 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     publish("@q0", { properties: { expiration: "60000" } }),
     publish("@q0")
   ]],
+  ...(["classic", "quorum"] as const).map((type): readonly [string, ReadonlyArray<Operation>] => [
+    `what is too old behind a get from a ${type} queue`,
+    [
+      declare("@q0", { "x-queue-type": type }),
+      publish("@q0"),
+      publish("@q0"),
+      publish("@q0", { properties: { expiration: "0" } }),
+      publish("@q0"),
+      publish("@q0", { properties: { expiration: "0" } }),
+      get,
+      request("basic.get", { queue: "@q0", noAck: true }),
+      request("basic.get", { queue: "@q0", noAck: true })
+    ]
+  ]),
   ["a connection that ends with messages for its own consumers", [
     declare("@q0"),
     publish("@q0"),

@@ -64,6 +64,20 @@ for (const type of ["classic", "quorum"] as const) {
       assert.strictEqual(queue.messageCount, 0)
     })
 
+    it("expire behind one that basic.get receives without acknowledgement", () => {
+      const host = new TestHost()
+      const queue = host.queue(type, toDlx)
+      publish(queue, "a", "b")
+      for (const text of ["c", "d"]) queue.publish(message(text, { expiration: "10" }))
+      publish(queue, "e")
+      host.timers.advance(10)
+      for (const left of [4, 1, 0]) {
+        assert.isDefined(queue.get(true))
+        assert.strictEqual(queue.messageCount, left)
+      }
+      assert.deepStrictEqual(reasons(host.deadLetters), ["c expired", "d expired"])
+    })
+
     it("are never received when they are too old, even before their timer ends", () => {
       const host = new TestHost()
       const queue = host.queue(type, toDlx)

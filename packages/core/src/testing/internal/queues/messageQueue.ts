@@ -104,7 +104,7 @@ export abstract class MessageQueue implements Queue {
   protected abstract failuresWhenDropped(entry: StoredEntry, failed: boolean): number
   /** Whether this type of queue counts failures. */
   protected abstract readonly countsFailures: boolean
-  /** Whether a message that is fetched makes place at once for one behind it that is too old. */
+  /** Whether messages that are too old are dropped at once behind one that is fetched and not yet settled. */
   protected abstract readonly expiresWhenFetched: boolean
 
   get messageCount(): number {
@@ -165,7 +165,7 @@ export abstract class MessageQueue implements Queue {
     if (entry === undefined) return undefined
     const received = this.inspected(entry)
     if (!noAck) this.held.set(received, { entry: received, consumer: undefined })
-    if (this.expiresWhenFetched) this.dropExpired()
+    if (noAck || this.expiresWhenFetched) this.dropExpired()
     this.watch()
     return received
   }
