@@ -163,6 +163,12 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
       request("basic.get", { queue: "@q0", noAck: true })
     ]
   ]),
+  ["an overflow that quorum queues do not support", [
+    declare("@q0", { "x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish-dlx" }),
+    publish("@q0"),
+    publish("@q0"),
+    publish("@q0", { body: "m2" })
+  ]],
   ["a connection that ends with messages for its own consumers", [
     declare("@q0"),
     publish("@q0"),

@@ -228,6 +228,14 @@ describe("a full queue", () => {
     assert.deepStrictEqual(texts(queue.messages), ["a"])
   })
 
+  it("of type quorum with reject-publish-dlx drops from the head, as it does not support that", () => {
+    const host = new TestHost()
+    const queue = host.queue("quorum", { ...toDlx, "x-overflow": "reject-publish-dlx", "x-max-length": 1 })
+    publish(queue, "a", "b", "c")
+    assert.deepStrictEqual(reasons(host.deadLetters), ["a maxlen", "b maxlen"])
+    assert.deepStrictEqual(texts(queue.messages), ["c"])
+  })
+
   it("with reject-publish holds what is put back beyond its limit", () => {
     const queue = new TestHost().queue("classic", { "x-overflow": "reject-publish", "x-max-length": 1 })
     publish(queue, "a")

@@ -13,7 +13,11 @@ export class ClassicQueue extends MessageQueue {
   private readonly maxPriority: number
 
   constructor(definition: QueueDefinition, host: QueueHost) {
-    super(definition, host, new Limits(definition.arguments, "bodies"), "priority")
+    const limits = new Limits(definition.arguments, {
+      counted: "bodies",
+      overflows: ["drop-head", "reject-publish", "reject-publish-dlx"]
+    })
+    super(definition, host, limits, "priority")
     this.countsFailures = host.rules.countsFailures === "all queues"
     const maxPriority = integerOf(definition.arguments, "x-max-priority")
     this.maxPriority = maxPriority === undefined ? 0 : Math.max(maxPriority, host.rules.leastMaxPriority)

@@ -13,18 +13,25 @@ export interface Load {
   readonly bytes: number
 }
 
+/** What differs between types of queues. */
+export interface LimitOptions {
+  /** What `x-max-length-bytes` counts. */
+  readonly counted: "bodies" | "properties and bodies"
+  /** The values of `x-overflow` that have an effect; with any other one the queue drops from its head. */
+  readonly overflows: ReadonlyArray<Overflow>
+}
+
 export class Limits {
   readonly overflow: Overflow
   private readonly length: number
   private readonly bytes: number
-  private readonly counted: "bodies" | "properties and bodies"
+  private readonly counted: LimitOptions["counted"]
 
-  constructor(table: FieldTable, counted: "bodies" | "properties and bodies") {
+  constructor(table: FieldTable, { counted, overflows }: LimitOptions) {
     this.counted = counted
     this.length = integerOf(table, "x-max-length") ?? Infinity
     this.bytes = integerOf(table, "x-max-length-bytes") ?? Infinity
-    const overflow = table["x-overflow"]
-    this.overflow = overflow === "reject-publish" || overflow === "reject-publish-dlx" ? overflow : "drop-head"
+    this.overflow = overflows.find((overflow) => overflow === table["x-overflow"]) ?? "drop-head"
   }
 
   /** What a message counts for `x-max-length-bytes`. */

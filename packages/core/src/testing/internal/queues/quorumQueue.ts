@@ -25,7 +25,11 @@ export class QuorumQueue extends MessageQueue {
 
   constructor(definition: QueueDefinition, host: QueueHost) {
     const { rules } = host
-    super(definition, host, new Limits(definition.arguments, rules.quorumLimitCounts), "arrival")
+    const limits = new Limits(definition.arguments, {
+      counted: rules.quorumLimitCounts,
+      overflows: ["drop-head", "reject-publish"]
+    })
+    super(definition, host, limits, "arrival")
     this.countsFailures = rules.countsFailures !== "no queue"
     const limit = definition.arguments["x-delivery-limit"] === undefined
       ? rules.defaultDeliveryLimit
