@@ -128,6 +128,47 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     request("basic.get", { queue: "@q0" }, "global"),
     request("basic.consume", { queue: "@q0", consumerTag: "t0" }, "global")
   ]],
+  ["a message and its own dead letter in the same queue", [
+    request("exchange.declare", { exchange: "@e0", type: "fanout" }),
+    declare("@q0", { "x-message-ttl": 0, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "@q1" }),
+    declare("@q1"),
+    request("queue.bind", { queue: "@q0", exchange: "@e0", routingKey: "" }),
+    request("queue.bind", { queue: "@q1", exchange: "@e0", routingKey: "" }),
+    publish("", { exchange: "@e0" })
+  ]],
+  ["a maximum priority of 0", [
+    declare("@q0", { "x-max-priority": 0 }),
+    publish("@q0", { properties: { priority: 0 } }),
+    publish("@q0", { properties: { priority: 1 } })
+  ]],
+  ["the size of the messages that a quorum queue keeps", [
+    declare("@q0", { "x-queue-type": "quorum", "x-max-length-bytes": 28 }),
+    declare("@q1", { "x-message-ttl": 0, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "@q0" }),
+    publish("@q1", { properties: { headers: { BCC: ["none"], a: 1 } } }),
+    publish("@q0", { properties: { priority: 1 } }),
+    publish("@q0", { properties: { expiration: "60000" } }),
+    publish("@q0")
+  ]],
+  ...(["classic", "quorum"] as const).map((type): readonly [string, ReadonlyArray<Operation>] => [
+    `expired messages behind a get from a ${type} queue`,
+    [
+      declare("@q0", { "x-queue-type": type }),
+      publish("@q0"),
+      publish("@q0"),
+      publish("@q0", { properties: { expiration: "0" } }),
+      publish("@q0"),
+      publish("@q0", { properties: { expiration: "0" } }),
+      get,
+      request("basic.get", { queue: "@q0", noAck: true }),
+      request("basic.get", { queue: "@q0", noAck: true })
+    ]
+  ]),
+  ["an overflow that quorum queues do not support", [
+    declare("@q0", { "x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish-dlx" }),
+    publish("@q0"),
+    publish("@q0"),
+    publish("@q0", { body: "m2" })
+  ]],
   ["a connection that closes with messages for its own consumers", [
     declare("@q0"),
     publish("@q0"),

@@ -3,10 +3,8 @@ import type * as Effect from "effect/Effect"
 import type * as AmqpDelivery from "../../AmqpDelivery.ts"
 import { Received } from "../../internal/consuming/delivery.ts"
 import * as Validation from "../../internal/options/validation.ts"
-import { encodeProperties } from "../../protocol/BasicProperties.ts"
-import { ByteWriter } from "../../protocol/ByteWriter.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
-import { encodingOf } from "./common/message.ts"
+import { encodedProperties } from "./common/message.ts"
 import type { Direction, MemoryLink } from "./network/memoryLink.ts"
 import type { Entry } from "./queues/queue.ts"
 import { Exchange } from "./routing/exchange.ts"
@@ -166,19 +164,11 @@ export const received = (
   const { body, exchange, properties, routingKey } = message
   return new Received({
     method: { _tag: "basic.get-ok", deliveryTag: 1, redelivered, exchange, routingKey, messageCount: 0 },
-    properties: encodingOf(properties) ?? encoded(properties),
+    properties: encodedProperties(properties),
     body,
     bodySize: body.length,
     oversized: false
   }, { queue, consumerTag: undefined })
-}
-
-const encoded = (properties: Entry["message"]["properties"]): Uint8Array => {
-  const writer = new ByteWriter(256)
-  encodeProperties(writer, properties)
-  writer.commit()
-  const [first = new Uint8Array(0), ...rest] = writer.take()
-  return rest.length === 0 ? first : new Uint8Array([first, ...rest].flatMap((chunk) => [...chunk]))
 }
 
 export const connectionOf = (

@@ -64,6 +64,20 @@ for (const type of ["classic", "quorum"] as const) {
       assert.strictEqual(queue.messageCount, 0)
     })
 
+    it("expire behind one that basic.get receives without acknowledgement", () => {
+      const host = new TestHost()
+      const queue = host.queue(type, toDlx)
+      publish(queue, "a", "b")
+      for (const text of ["c", "d"]) queue.publish(message(text, { expiration: "10" }))
+      publish(queue, "e")
+      host.timers.advance(10)
+      for (const left of [4, 1, 0]) {
+        assert.isDefined(queue.get(true))
+        assert.strictEqual(queue.messageCount, left)
+      }
+      assert.deepStrictEqual(reasons(host.deadLetters), ["c expired", "d expired"])
+    })
+
     it("are never received when they are too old, even before their timer ends", () => {
       const host = new TestHost()
       const queue = host.queue(type, toDlx)
@@ -171,6 +185,7 @@ it.effect("messages expire by Effect's clock", () =>
         timers: yield* Timers.make,
         rules: rulesOf("3.10"),
         deadLetter: () => "arrived",
+        afterAllQueues: (action) => action(),
         defer: (action) => action(),
         onUnused: () => {}
       }
@@ -211,6 +226,14 @@ describe("a full queue", () => {
     assert.deepStrictEqual(["a", "b"].map((text) => queue.publish(message(text))), [true, false])
     assert.deepStrictEqual(reasons(host.deadLetters), ["b maxlen"])
     assert.deepStrictEqual(texts(queue.messages), ["a"])
+  })
+
+  it("of type quorum with reject-publish-dlx drops from the head, as it does not support that", () => {
+    const host = new TestHost()
+    const queue = host.queue("quorum", { ...toDlx, "x-overflow": "reject-publish-dlx", "x-max-length": 1 })
+    publish(queue, "a", "b", "c")
+    assert.deepStrictEqual(reasons(host.deadLetters), ["a maxlen", "b maxlen"])
+    assert.deepStrictEqual(texts(queue.messages), ["c"])
   })
 
   it("with reject-publish holds what is put back beyond its limit", () => {

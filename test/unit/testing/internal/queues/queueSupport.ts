@@ -70,6 +70,10 @@ export class TestHost implements QueueHost {
     return "arrived"
   }
 
+  afterAllQueues(action: () => void): void {
+    action()
+  }
+
   defer(action: () => void): void {
     if (this.deferred === undefined) action()
     else this.deferred.push(action)

@@ -156,6 +156,55 @@ describe("a quorum queue", () => {
     }
   )
 
+  describe("with x-max-length-bytes", () => {
+    /** The lowest limit with which a queue keeps the message. */
+    const sizeOf = (version: Version, message: Message): number => {
+      for (let limit = 0;; limit++) {
+        const queue = quorum(version, { "x-max-length-bytes": limit })
+        queue.publish(message)
+        if (queue.messageCount === 1) return limit
+      }
+    }
+
+    it.each(byVersion({ "3.10": 5, "4.0": 5, "4.3": 21 }))(
+      "of %s counts bodies, or bodies and properties as they were published",
+      (version, size) => {
+        const published = message("12345", { headers: { a: 1, BCC: ["b"] }, expiration: "60000" })
+        assert.strictEqual(sizeOf(version, addressed(published)), size)
+        for (const type of ["classic", "quorum"] as const) {
+          const host = new TestHost(version)
+          const queue = host.queue(type, { "x-dead-letter-exchange": "dlx" })
+          queue.publish(addressed(published))
+          queue.requeue([getOne(queue)])
+          queue.reject([getOne(queue)])
+          assert.strictEqual(sizeOf(version, host.deadLetters[0]), size)
+        }
+      }
+    )
+
+    it.each(byVersion({ "3.10": 5, "4.0": 5, "4.3": 7 }))(
+      "of %s counts dead letters that have not arrived in the same way",
+      (version, size) => {
+        for (const isLeft of [false, true]) {
+          const host = new TestHost(version)
+          host.deadLetter = () => "no queue"
+          const queue = host.queue("quorum", {
+            "x-dead-letter-exchange": "dlx",
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+            "x-max-length-bytes": Math.ceil((isLeft ? size : size - 1) / 0.8)
+          })
+          publish(queue, "12345")
+          queue.reject([getOne(queue)])
+          // Once it is full, it takes messages again when what is left is four fifths of the limit.
+          publish(queue, "0123456789")
+          queue.get(true)
+          assert.strictEqual(queue.publish(message("")), isLeft)
+        }
+      }
+    )
+  })
+
   it("counts everybody who may have a message as a consumer when it is declared", () => {
     for (const version of versions) {
       const queue = quorum(version)
@@ -190,6 +239,17 @@ describe("a quorum queue", () => {
     assert.deepStrictEqual(texts(consumer.received), ["a"])
     assert.deepStrictEqual(texts(queue.messages), ["a'"])
   })
+})
+
+describe("a classic queue", () => {
+  it.each(byVersion({ "3.10": "0 1 2 0", "4.0": "1 2 0 0", "4.3": "1 2 0 0" }))(
+    "of %s with x-max-priority 0 has one priority or two",
+    (version, order) => {
+      const queue = new TestHost(version).queue("classic", { "x-max-priority": 0 })
+      for (const priority of [0, 1, 2, 0]) queue.publish(message(String(priority), { priority }))
+      assert.strictEqual(texts(getAll(queue)).join(" "), order)
+    }
+  )
 })
 
 describe("what comes back in one step", () => {

@@ -205,6 +205,47 @@ describe("a message", () => {
     assert.deepStrictEqual(found(), [["1"], ["1"], ["1"], ["2"]])
   })
 
+  describe("that goes to several queues", () => {
+    /** A queue that dead-letters to another one, which gets the same messages. */
+    const both = (table: FieldTable) => {
+      const fixture = new Fixture()
+      fixture.exchange("x")
+      fixture.queue("drops", {
+        arguments: { ...table, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q" }
+      })
+      const queue = fixture.queue("q")
+      fixture.bind("x", "drops")
+      fixture.bind("x", "q")
+      return { fixture, queue }
+    }
+
+    it("stands before the dead letters that it causes", () => {
+      const { fixture, queue } = both({ "x-max-length": 1 })
+      for (const text of ["1", "2", "3"]) fixture.publish("x", "", {}, text)
+      assert.deepStrictEqual(texts(queue.messages), ["1", "2", "1", "3", "2"])
+    })
+
+    it("stands before a dead letter of its own", () => {
+      const { fixture, queue } = both({ "x-message-ttl": 0 })
+      fixture.publish("x", "")
+      const deaths = queue.messages.map(({ message }) => message.properties.headers?.["x-first-death-queue"])
+      assert.deepStrictEqual(deaths, [undefined, "drops"])
+    })
+
+    it("stands before the dead letters that its own dead letter causes", () => {
+      const { fixture, queue } = both({ "x-message-ttl": 0 })
+      fixture.exchange("dead")
+      fixture.queue("first", {
+        arguments: { "x-max-length": 0, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q" }
+      })
+      fixture.queue("expires", { arguments: { "x-message-ttl": 0, "x-dead-letter-exchange": "dead" } })
+      for (const name of ["first", "q"]) fixture.bind("dead", name)
+      fixture.publish("", "expires")
+      const deaths = queue.messages.map(({ message }) => message.properties.headers?.["x-death"])
+      assert.deepStrictEqual(deaths.map((all) => Array.isArray(all) ? all.length : 0), [1, 2])
+    })
+  })
+
   it("is refused by an exchange that is not there", () => {
     const fixture = new Fixture()
     assert.strictEqual(

@@ -428,7 +428,9 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
       else entries.push(entry)
     }
     this.globalPrefetch.settled(delivered)
-    for (const [queue, entries] of byQueue) queue[settlement](entries, failed)
+    this.virtualHost.serveAllQueues(() => {
+      for (const [queue, entries] of byQueue) queue[settlement](entries, failed)
+    })
     if (this.globalPrefetch.isActive) this.resume()
     else for (const queue of byQueue.keys()) queue.deliver()
   }

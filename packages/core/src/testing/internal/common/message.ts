@@ -1,6 +1,7 @@
 /** A message as the broker keeps it: never changed, and shared by all queues that it was routed to. */
-import { decodeProperties } from "../../../protocol/BasicProperties.ts"
+import { decodeProperties, encodeProperties } from "../../../protocol/BasicProperties.ts"
 import type { BasicProperties } from "../../../protocol/BasicProperties.ts"
+import { ByteWriter } from "../../../protocol/ByteWriter.ts"
 import { ReplyCode } from "../../../protocol/constants.ts"
 import type { FieldTable, FieldValue } from "../../../protocol/fieldTable.ts"
 import { ProtocolError } from "../../../protocol/ProtocolError.ts"
@@ -10,6 +11,8 @@ export interface Message {
   readonly exchange: string
   readonly routingKey: string
   readonly properties: BasicProperties
+  /** The properties as they were published, where the broker has changed them since: those of a dead letter. */
+  readonly publishedProperties?: BasicProperties
   readonly body: Uint8Array
   /** More keys that it is routed by, from its headers `CC` and `BCC`, in this order. */
   readonly copies?: ReadonlyArray<string>
@@ -40,6 +43,17 @@ export const readProperties = (bytes: Uint8Array): BasicProperties => {
 
 /** The bytes of properties that came from `readProperties`. */
 export const encodingOf = (properties: BasicProperties): Uint8Array | undefined => encodings.get(properties)
+
+/** The bytes of properties. */
+export const encodedProperties = (properties: BasicProperties): Uint8Array => {
+  const known = encodingOf(properties)
+  if (known !== undefined) return known
+  const writer = new ByteWriter(256)
+  encodeProperties(writer, properties)
+  writer.commit()
+  const [first = new Uint8Array(0), ...rest] = writer.take()
+  return rest.length === 0 ? first : new Uint8Array([first, ...rest].flatMap((chunk) => [...chunk]))
+}
 
 /** Whether a value is, or holds, a number that is none: NaN or an infinity. */
 const isInfinite = (value: FieldValue | undefined): boolean => {

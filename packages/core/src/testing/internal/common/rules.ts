@@ -34,6 +34,9 @@ export interface Rules {
   /** What `basic.get` calls the type of a quorum queue that refuses it. */
   readonly quorumName: string
 
+  /** The lowest effective `x-max-priority` of a classic queue: a lower value is raised to it. */
+  readonly leastMaxPriority: 0 | 1
+
   /**
    * Whose deaths a message carries: those that its header `x-death` says, or those that this broker has noted, whatever the
    * header says. The latter has headers for the last death, too.
@@ -56,6 +59,8 @@ export interface Rules {
   readonly requeuesAtEnd: boolean
   /** How many priorities a quorum queue knows; 2: two of them take turns, two messages to one. */
   readonly quorumPriorities: 1 | 2 | 32
+  /** What `x-max-length-bytes` of a quorum queue counts. */
+  readonly quorumLimitCounts: "bodies" | "properties and bodies"
   /** Whether a message behind one that was put back may expire in a quorum queue. */
   readonly expiresBehindReturned: boolean
 
@@ -79,6 +84,7 @@ const rabbit310: Rules = {
   streamsMarkTransient: false,
   namesStreams: false,
   quorumName: "quorum",
+  leastMaxPriority: 0,
   deaths: "header",
   countsFailures: "no queue",
   deliveryHeaders: "deliveries, also 0",
@@ -87,6 +93,7 @@ const rabbit310: Rules = {
   negativeDeliveryLimitIsNone: false,
   requeuesAtEnd: true,
   quorumPriorities: 1,
+  quorumLimitCounts: "bodies",
   expiresBehindReturned: false,
   limitsChannels: true,
   overdueConsumers: "the channel is closed",
@@ -103,6 +110,7 @@ const rabbit40: Rules = {
   checksUserFirst: false,
   streamsMarkTransient: true,
   namesStreams: true,
+  leastMaxPriority: 1,
   deaths: "noted",
   countsFailures: "quorum queues",
   deliveryHeaders: "deliveries",
@@ -122,6 +130,7 @@ const rabbit43: Rules = {
   deliveryLimitCounts: "failures",
   requeuesAtEnd: false,
   quorumPriorities: 32,
+  quorumLimitCounts: "properties and bodies",
   expiresBehindReturned: true,
   limitsChannels: false,
   overdueConsumers: "consumers of quorum queues are cancelled",

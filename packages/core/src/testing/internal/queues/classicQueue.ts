@@ -1,5 +1,6 @@
 /** A classic queue (https://www.rabbitmq.com/docs/classic-queues). */
 import { Refusal } from "../common/refusal.ts"
+import { Limits } from "./limits.ts"
 import { MessageQueue } from "./messageQueue.ts"
 import type { StoredEntry } from "./messageQueue.ts"
 import type { Consumer, QueueDefinition, QueueHost } from "./queue.ts"
@@ -12,9 +13,14 @@ export class ClassicQueue extends MessageQueue {
   private readonly maxPriority: number
 
   constructor(definition: QueueDefinition, host: QueueHost) {
-    super(definition, host, "priority")
+    const limits = new Limits(definition.arguments, {
+      counted: "bodies",
+      overflows: ["drop-head", "reject-publish", "reject-publish-dlx"]
+    })
+    super(definition, host, limits, "priority")
     this.countsFailures = host.rules.countsFailures === "all queues"
-    this.maxPriority = integerOf(definition.arguments, "x-max-priority") ?? 0
+    const maxPriority = integerOf(definition.arguments, "x-max-priority")
+    this.maxPriority = maxPriority === undefined ? 0 : Math.max(maxPriority, host.rules.leastMaxPriority)
   }
 
   protected checkConsumer(consumer: Consumer): void {

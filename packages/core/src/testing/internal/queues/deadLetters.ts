@@ -38,6 +38,7 @@ export const deadLetter = (message: Message, death: Death, rules: Rules): Messag
     ...(death.routingKey === undefined ? {} : { copies: [], blindCopies: [] }),
     exchange: death.exchange,
     routingKey: death.routingKey ?? message.routingKey,
+    publishedProperties: message.publishedProperties ?? message.properties,
     properties: { ...letter.properties, expiration: undefined }
   }
 }

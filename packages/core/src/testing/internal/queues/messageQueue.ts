@@ -12,7 +12,7 @@ import type { Succession } from "./consumers.ts"
 import { deadLetter } from "./deadLetters.ts"
 import type { DeathReason } from "./deadLetters.ts"
 import { DeferredDelivery } from "./deferredDelivery.ts"
-import { Limits } from "./limits.ts"
+import type { Limits } from "./limits.ts"
 import type { Consumer, Entry, Owner, Queue, QueueDefinition, QueueHost } from "./queue.ts"
 import { integerOf, textOf } from "./queueArguments.ts"
 import { ReadyMessages } from "./readyMessages.ts"
@@ -65,7 +65,7 @@ export abstract class MessageQueue implements Queue {
   /** Whether a consumer is being called. What it makes ready is delivered after that, not within: a stack is finite. */
   private isDelivering = false
 
-  constructor(definition: QueueDefinition, host: QueueHost, succession: Succession) {
+  constructor(definition: QueueDefinition, host: QueueHost, limits: Limits, succession: Succession) {
     const table = definition.arguments
     this.name = definition.name
     this.durable = definition.durable
@@ -79,7 +79,7 @@ export abstract class MessageQueue implements Queue {
     })
     this.resource = `queue '${definition.name}' in vhost '${host.virtualHost}'`
     this.consumers = new Consumers(table["x-single-active-consumer"] === true ? succession : undefined)
-    this.limits = new Limits(table)
+    this.limits = limits
     this.timeToLive = integerOf(table, "x-message-ttl") ?? Infinity
     this.deadLetterExchange = textOf(table, "x-dead-letter-exchange")
     this.deadLetterRoutingKey = textOf(table, "x-dead-letter-routing-key")
@@ -104,7 +104,7 @@ export abstract class MessageQueue implements Queue {
   protected abstract failuresWhenDropped(entry: StoredEntry, failed: boolean): number
   /** Whether this type of queue counts failures. */
   protected abstract readonly countsFailures: boolean
-  /** Whether a message that is fetched makes place at once for one behind it that is too old. */
+  /** Whether messages that are too old are dropped at once behind one that is fetched and not yet settled. */
   protected abstract readonly expiresWhenFetched: boolean
 
   get messageCount(): number {
@@ -129,9 +129,10 @@ export abstract class MessageQueue implements Queue {
   }
 
   publish(message: Message): boolean {
-    const { body, properties } = message
+    const { expiration, priority } = message.properties
     const { overflow } = this.limits
-    if (overflow !== "drop-head" && this.isFull(body.length)) {
+    const size = this.limits.sizeOf(message)
+    if (overflow !== "drop-head" && this.isFull(size)) {
       if (overflow === "reject-publish-dlx") this.bury(message, "maxlen", message.failures ?? 0)
       return false
     }
@@ -139,10 +140,10 @@ export abstract class MessageQueue implements Queue {
       message,
       redelivered: false,
       published: message,
-      priority: this.priorityOf(properties.priority),
+      priority: this.priorityOf(priority),
       place: this.placeAtEnd(),
-      size: body.length,
-      expiry: this.expiryOf(properties.expiration),
+      size,
+      expiry: this.expiryOf(expiration),
       returns: 0,
       failures: message.failures ?? 0
     }
@@ -164,7 +165,7 @@ export abstract class MessageQueue implements Queue {
     if (entry === undefined) return undefined
     const received = this.inspected(entry)
     if (!noAck) this.held.set(received, { entry: received, consumer: undefined })
-    if (this.expiresWhenFetched) this.dropExpired()
+    if (noAck || this.expiresWhenFetched) this.dropExpired()
     this.watch()
     return received
   }
@@ -365,6 +366,6 @@ export abstract class MessageQueue implements Queue {
 
   /** Sends a dead letter to where it belongs. */
   protected post(letter: Message): void {
-    this.host.deadLetter(letter)
+    this.host.afterAllQueues(() => this.host.deadLetter(letter))
   }
 }

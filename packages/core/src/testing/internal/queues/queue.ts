@@ -63,6 +63,8 @@ export interface QueueHost {
    * those in `taken`, to which it adds the queues that took it.
    */
   deadLetter(message: Message, taken?: Set<Queue>): Posting
+  /** Runs an action now or, during a publish or a settlement that concerns several queues, when all of them have been served. */
+  afterAllQueues(action: () => void): void
   /** Does something at the end of the step, when all is done that the client has asked for so far. */
   defer(action: () => void): void
   /** It lost its last consumer and is `auto-delete`, or nobody used it for `x-expires`: to be deleted, with its bindings. */

@@ -3,6 +3,7 @@ import { TypedField } from "../../../protocol/fieldTable.ts"
 import type { Message } from "../common/message.ts"
 import { withHeaders } from "../common/messageHeaders.ts"
 import { Refusal } from "../common/refusal.ts"
+import { Limits } from "./limits.ts"
 import { MessageQueue } from "./messageQueue.ts"
 import type { StoredEntry } from "./messageQueue.ts"
 import type { Consumer, Entry, QueueDefinition, QueueHost } from "./queue.ts"
@@ -23,8 +24,12 @@ export class QuorumQueue extends MessageQueue {
   private readonly letters: ReliableLetters | undefined
 
   constructor(definition: QueueDefinition, host: QueueHost) {
-    super(definition, host, "arrival")
     const { rules } = host
+    const limits = new Limits(definition.arguments, {
+      counted: rules.quorumLimitCounts,
+      overflows: ["drop-head", "reject-publish"]
+    })
+    super(definition, host, limits, "arrival")
     this.countsFailures = rules.countsFailures !== "no queue"
     const limit = definition.arguments["x-delivery-limit"] === undefined
       ? rules.defaultDeliveryLimit
@@ -34,7 +39,7 @@ export class QuorumQueue extends MessageQueue {
     this.ready.alternates = rules.quorumPriorities === 2
     const isReliable = definition.arguments["x-dead-letter-strategy"] === "at-least-once" &&
       this.limits.overflow === "reject-publish" && this.deadLetterExchange !== undefined
-    this.letters = isReliable ? new ReliableLetters(host) : undefined
+    this.letters = isReliable ? new ReliableLetters(host, (letter) => this.limits.sizeOf(letter)) : undefined
   }
 
   override get declared(): { readonly messageCount: number; readonly consumerCount: number } {

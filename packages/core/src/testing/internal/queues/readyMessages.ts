@@ -6,7 +6,7 @@ export interface Placed {
   readonly priority: number
   /** The lower comes first among equal priorities. */
   readonly place: number
-  /** Bytes of the body. */
+  /** What it counts for `x-max-length-bytes`. */
   readonly size: number
 }
 
@@ -32,7 +32,7 @@ export class ReadyMessages<A extends Placed> {
     return this.count
   }
 
-  /** The bytes of all bodies. */
+  /** The sum of the sizes. */
   get bytes(): number {
     return this.size
   }

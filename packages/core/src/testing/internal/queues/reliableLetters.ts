@@ -23,14 +23,16 @@ interface Letter {
 
 export class ReliableLetters {
   private readonly host: QueueHost
+  private readonly sizeOf: (letter: Message) => number
   private readonly retry: Alarm
   /** The first ones are those that were tried. */
   private letters: ReadonlyArray<Letter> = []
   private untried: Array<Message> = []
   private isTrying = false
 
-  constructor(host: QueueHost) {
+  constructor(host: QueueHost, sizeOf: (letter: Message) => number) {
     this.host = host
+    this.sizeOf = sizeOf
     this.retry = new Alarm(host.timers, () => this.tryAgain())
   }
 
@@ -38,15 +40,15 @@ export class ReliableLetters {
     return this.letters.length + this.untried.length
   }
 
-  /** Of their bodies. */
+  /** What they count for `x-max-length-bytes`. */
   get bytes(): number {
-    const sum = (total: number, { body }: Message): number => total + body.length
+    const sum = (total: number, letter: Message): number => total + this.sizeOf(letter)
     return this.letters.map(({ message }) => message).concat(this.untried).reduce(sum, 0)
   }
 
   add(letter: Message): void {
     this.untried.push(letter)
-    this.tryNext()
+    this.host.afterAllQueues(() => this.tryNext())
   }
 
   clear(): void {

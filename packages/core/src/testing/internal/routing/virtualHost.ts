@@ -53,6 +53,8 @@ export class VirtualHost {
   private readonly exchangesByName = new Map<string, Exchange>()
   private readonly queuesByName = new Map<string, Queue>()
   private lastGenerated = 0
+  /** What waits until all queues of a publish or a settlement have been served; `undefined` if there is none. */
+  private waiting: Array<() => void> | undefined
 
   /** `defer` does something at the end of the step. */
   constructor(name: string, timers: Timers, rules: Rules, defer: (action: () => void) => void) {
@@ -183,6 +185,7 @@ export class VirtualHost {
       timers: this.timers,
       rules: this.rules,
       defer: this.defer,
+      afterAllQueues: (action) => this.waiting === undefined ? action() : void this.waiting.push(action),
       deadLetter: (message, taken) => this.deadLetter(message, taken),
       onUnused: (queue) => this.dropQueue(queue)
     })
@@ -269,8 +272,26 @@ export class VirtualHost {
   publish(message: Message): Routing {
     const queues = this.route(this.exchange(message.exchange), message)
     let accepted = true
-    for (const queue of queues) accepted = queue.publish(message) && accepted
+    this.serveAllQueues(() => {
+      for (const queue of queues) accepted = queue.publish(message) && accepted
+    })
     return { routed: queues.length > 0, accepted }
+  }
+
+  /**
+   * Runs an action that concerns several queues, and routes the dead letters of it afterwards. In RabbitMQ each queue is a process, and a
+   * dead letter of the first queue reaches the second one after the publish that caused it.
+   */
+  serveAllQueues(action: () => void): void {
+    if (this.waiting !== undefined) return action()
+    const waiting: Array<() => void> = []
+    this.waiting = waiting
+    try {
+      action()
+    } finally {
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) next()
+      this.waiting = undefined
+    }
   }
 
   private deadLetter(message: Message, taken: Set<Queue> = new Set()): Posting {
@@ -280,11 +301,13 @@ export class VirtualHost {
       : this.route(exchange, message).filter((queue) => !closesCycle(message, queue.name))
     if (queues.length === 0) return "no queue"
     let arrived = true
-    for (const queue of queues) {
-      if (taken.has(queue)) continue
-      if (queue.publish(message)) taken.add(queue)
-      else arrived = false
-    }
+    this.serveAllQueues(() => {
+      for (const queue of queues) {
+        if (taken.has(queue)) continue
+        if (queue.publish(message)) taken.add(queue)
+        else arrived = false
+      }
+    })
     return arrived ? "arrived" : "refused"
   }
 
