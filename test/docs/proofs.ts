@@ -9,8 +9,8 @@ import type { References } from "../../scripts/proofs/prove.ts"
 export const proofs: References = {
   Connection: {
     "URLs `amqp[s]://user:pass@host:port/vhost?…`, default ports": {
-      "integration/connection/node.test.ts": [
-        "is made by a URL: a text, a redacted one or a parsed one"
+      "integration/connection/NodeAmqp.test.ts": [
+        "can be made from a URL: a string, a redacted or a parsed one"
       ],
       "unit/AmqpUri.test.ts": [
         "without a port, amqp uses 5672"
@@ -27,7 +27,7 @@ export const proofs: References = {
         "S9: user and password are percent-decoded"
       ],
       "integration/connection/security.test.ts": [
-        "S9: user and password arrive as they are, from a URL and from options, with PLAIN and AMQPLAIN"
+        "S9: receives user and password unchanged, from a URL and from options, with PLAIN and AMQPLAIN"
       ]
     },
     "IPv6 addresses": {
@@ -39,8 +39,8 @@ export const proofs: References = {
       "unit/AmqpUri.test.ts": [
         "heartbeat is in seconds"
       ],
-      "integration/connection/node.test.ts": [
-        "takes the settings of the URL, and before them those of the options"
+      "integration/connection/NodeAmqp.test.ts": [
+        "takes its settings from the URL, which options override"
       ]
     },
     "TLS options in the query (listed below)": {
@@ -59,10 +59,10 @@ export const proofs: References = {
     },
     "Connection name and client properties": {
       "integration/connection/security.test.ts": [
-        "tells its management the name and properties of the connection"
+        "lists the connection with its name and client properties"
       ],
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 6: the broker knows the client by its properties"
+        "rabbitpy failure 6: the broker receives the client's properties"
       ]
     },
     "Server properties, capabilities, negotiated values": {
@@ -76,7 +76,7 @@ export const proofs: References = {
         "W1: is Blocked with the broker's reason while publishes wait, and finally Closed with the cause"
       ],
       "integration/connection/security.test.ts": [
-        "W1: is Blocked while the broker is out of memory, and Open again when it is not"
+        "W1: blocks a publishing connection while it is out of memory, and unblocks it afterwards"
       ]
     },
     "Negotiation: the smaller value wins, 0 means no preference": {
@@ -103,15 +103,15 @@ export const proofs: References = {
   Channels: {
     "Channel numbers are reused after a close": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: channels have numbers of their own, which are used again"
+        "rabbitpy: each channel has its own number, which is reused"
       ],
       "simulation/channel/channelNumbers.test.ts": [
         "Q1: are reused by thousands of consecutive channels"
       ]
     },
     "An error when all channel numbers are in use": {
-      "integration/channel/channel.test.ts": [
-        "has a channel number of its own, which is used again after it"
+      "integration/channel/program.test.ts": [
+        "has its own channel number, which is reused after it"
       ],
       "simulation/channel/channelNumbers.test.ts": [
         "Q1: are reused once they are free, and opening a channel fails in time while all are in use"
@@ -124,7 +124,7 @@ export const proofs: References = {
     },
     "Prefetch count": {
       "integration/consuming/consumer.test.ts": [
-        "has no more messages on their way than its prefetch"
+        "has at most as many unacknowledged messages as its prefetch"
       ],
       "simulation/consuming/consumer.test.ts": [
         "sets its prefetch before it consumes"
@@ -137,10 +137,10 @@ export const proofs: References = {
     },
     "Publisher confirms": {
       "integration/publishing/publisher.test.ts": [
-        "has its messages in the queue when they are confirmed: 5 of them"
+        "has each message in its queue when it is confirmed"
       ],
       "integration/channel/runners.test.ts": [
-        "yields its value when all that it published is confirmed, more than are in flight at once"
+        "returns its value when all its publishes are confirmed, more than can be in flight"
       ]
     },
     "Recover with requeue": {
@@ -171,103 +171,103 @@ export const proofs: References = {
   },
   Exchanges: {
     "Direct, fanout, headers, topic": {
-      "integration/topology/entities.test.ts": [
-        "of each type is there when it was declared, and is not found when it was deleted"
+      "integration/topology/exchange.test.ts": [
+        "of each type exists after it is declared, and is not found after it is deleted"
       ],
       "integration/topology/topology.test.ts": [
-        "of a queue or an exchange is what the broker has after it is declared"
+        "of a queue or an exchange reaches the broker with all its options"
       ]
     },
     "`x-…` types": {
       "simulation/rabbitpy.test.ts": [
         "rabbitpy: a queue and an exchange are declared exactly as described"
       ],
-      "integration/topology/entities.test.ts": [
-        "of a type that the broker does not know ends the connection, or since 4.0 the channel, with the broker's words"
+      "integration/topology/exchange.test.ts": [
+        "of an unknown type ends the connection, or since 4.0 the channel, with the broker's reply text"
       ]
     },
     "Durable, auto-delete, internal, arguments": {
-      "integration/topology/topology.test.ts": [
-        "takes messages of other exchanges only when it is internal",
-        "goes with its last binding when it says so"
+      "integration/topology/exchange.test.ts": [
+        "accepts messages only from other exchanges when it is internal",
+        "is deleted with its last binding when it is autoDelete"
       ]
     },
     "Alternate exchange": {
-      "integration/topology/topology.test.ts": [
-        "routes what it can't route to its alternate exchange"
+      "integration/topology/exchange.test.ts": [
+        "routes unroutable messages to its alternate exchange"
       ]
     },
     "Declare, passive declare": {
-      "integration/topology/entities.test.ts": [
-        "E9: fails with PreconditionFailed when it is there and has another type"
+      "integration/topology/exchange.test.ts": [
+        "E9: fails with PreconditionFailed when it exists with another type"
       ],
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: what was deleted is not found"
+        "rabbitpy: a deleted queue or exchange is not found"
       ]
     },
     "Delete, if unused": {
-      "integration/topology/entities.test.ts": [
+      "integration/topology/exchange.test.ts": [
         "is not deleted with ifUnused while a queue is bound to it"
       ]
     },
     "Bind and unbind exchange to exchange, with arguments": {
-      "integration/topology/entities.test.ts": [
-        "routes to an exchange that is bound, and no longer when it is unbound"
-      ],
-      "integration/topology/topology.test.ts": [
-        "is declared with the exchanges that route to it, by pattern and by headers"
+      "integration/topology/exchange.test.ts": [
+        "routes to an exchange while it is bound",
+        "is declared with the exchanges that it is bound to, by pattern and by headers"
       ]
     }
   },
   Queues: {
     "Durable, exclusive, auto-delete": {
+      "integration/topology/queue.test.ts": [
+        "is deleted with its last consumer when it is autoDelete",
+        "is deleted with its connection when it is exclusive"
+      ],
       "integration/topology/topology.test.ts": [
-        "goes with its last consumer when it says so",
-        "goes with its connection when it is exclusive",
-        "V6: of a queue or an exchange by its name alone is of a durable one"
+        "V6: that is only a name declares a durable queue or exchange"
       ]
     },
     "Maximum length in messages and bytes, overflow": {
-      "integration/topology/topology.test.ts": [
-        "drops the oldest message into its dead-letter exchange when there are too many: %s",
-        "P7: refuses the new message instead, and dead-letters that one, as its overflow says"
+      "integration/topology/queue.test.ts": [
+        "dead-letters its oldest messages when it exceeds %s",
+        "P7: nacks the new message with reject-publish, and also dead-letters it with reject-publish-dlx"
       ]
     },
     "Time to live, expiry": {
-      "integration/topology/topology.test.ts": [
-        "has messages that wait longer than its time to live go to its dead-letter exchange: %s",
-        "is deleted when it was not used for as long as it says"
+      "integration/topology/queue.test.ts": [
+        "dead-letters messages older than its messageTtl: %s",
+        "is deleted when it is unused for its expires time"
       ]
     },
     "Dead-letter exchange, key and strategy": {
-      "integration/topology/topology.test.ts": [
-        "has its dead letters go with their own routing key or with the one it says, and they tell why"
+      "integration/topology/queue.test.ts": [
+        "dead-letters messages with their own routing key or the given one, and with x-death"
       ],
       "unit/AmqpTopology.test.ts": [
         "dead-lettering at least once without an exchange"
       ]
     },
     Priorities: {
-      "integration/topology/topology.test.ts": [
-        "hands out messages by their priority, up to the highest that it knows"
+      "integration/topology/queue.test.ts": [
+        "delivers messages by priority, up to its maxPriority"
       ]
     },
     "Single active consumer": {
-      "integration/topology/topology.test.ts": [
-        "has one consumer at a time, and another when that one is gone: %s"
+      "integration/topology/queue.test.ts": [
+        "has a single active consumer, and then the next one: %s"
       ]
     },
     "Quorum queues, delivery limit": {
-      "integration/topology/topology.test.ts": [
-        "K12: gives a message %i times more and then to its dead-letter exchange, however often it is requeued"
+      "integration/topology/queue.test.ts": [
+        "K12: redelivers a requeued message %i times, and then dead-letters it"
       ]
     },
     "Streams, their retention and offsets": {
-      "integration/consuming/consumerOptions.test.ts": [
-        "V8: begins with the oldest message, with a number, at a time or so long ago"
+      "integration/consuming/streamQueue.test.ts": [
+        "V8: can start at the oldest message, at an offset, at a time or some time ago"
       ],
       "integration/topology/topology.test.ts": [
-        "of a queue or an exchange is what the broker has after it is declared"
+        "of a queue or an exchange reaches the broker with all its options"
       ]
     },
     "Other arguments": {
@@ -275,7 +275,7 @@ export const proofs: References = {
         "accepts further arguments by the broker's names"
       ],
       "integration/topology/topology.test.ts": [
-        "of a queue or an exchange is what the broker has after it is declared"
+        "of a queue or an exchange reaches the broker with all its options"
       ]
     },
     "Options are checked when a description is made; 0 is valid": {
@@ -283,8 +283,8 @@ export const proofs: References = {
         "keeps 0, false and empty values, and omits undefined ones",
         "a negative time to live"
       ],
-      "integration/topology/topology.test.ts": [
-        "keeps nothing when it may hold 0 messages, or 0 bytes of them"
+      "integration/topology/queue.test.ts": [
+        "dead-letters every message when its maxLength or maxLengthBytes is 0"
       ]
     },
     "Combinations that make no sense do not compile": {
@@ -295,52 +295,52 @@ export const proofs: References = {
       ]
     },
     "Declare returns name, message count and consumer count": {
-      "integration/topology/entities.test.ts": [
-        "is declared again without a complaint, and says what it holds"
+      "integration/topology/queue.test.ts": [
+        "can be declared again, and its counts are returned"
       ]
     },
     "Names given by the server": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a queue without a name has one of the broker's making"
+        "rabbitpy: a queue without a name is named by the broker"
       ],
       "integration/topology/topology.test.ts": [
-        "has queues that the broker names, another one each time, with their bindings"
+        "declares new server-named queues each time, with their bindings"
       ]
     },
     "Passive declare, message count": {
       "simulation/connection/session.test.ts": [
         "E14: of a channel after a failed passive declare fails nothing else"
       ],
-      "integration/channel/channel.test.ts": [
-        "E14: fails with NotFound for a queue that is not there, and takes nothing else down"
+      "integration/channel/program.test.ts": [
+        "E14: fails with NotFound for a queue that does not exist, and nothing else fails with it"
       ]
     },
     "Bind and unbind with arguments": {
-      "integration/topology/entities.test.ts": [
-        "routes to a queue that is bound, and no longer when it is unbound"
+      "integration/topology/exchange.test.ts": [
+        "routes to a queue while it is bound"
       ],
       "integration/topology/topology.test.ts": [
-        "matches all the headers that its arguments name, or any of them"
+        "matches all headers of its arguments, or any of them"
       ]
     },
     "Purge and delete return counts": {
-      "integration/topology/entities.test.ts": [
+      "integration/topology/queue.test.ts": [
         "can be purged: 5 messages, then 0",
-        "can be deleted with its messages, and is not found after that"
+        "can be deleted with its messages, and is not found afterwards"
       ]
     },
     "Get without blocking": {
-      "integration/topology/entities.test.ts": [
-        "is gone when it is acknowledged or rejected"
+      "integration/consuming/basicGet.test.ts": [
+        "is removed when it is acknowledged or rejected"
       ],
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a get on an empty queue has none"
+        "rabbitpy: a get from an empty queue returns none"
       ]
     },
     "Exchanges and queues that belong together, as data": {
       "integration/topology/topology.test.ts": [
-        "is declared with all that it refers to, as often as one likes, and says what is in its queues",
-        "is there before what is built on its layer"
+        "can be declared repeatedly with all that it refers to, and returns the counts of its queues",
+        "is declared before anything that depends on its layer"
       ],
       "unit/AmqpTopology.test.ts": [
         "refuses different descriptions of the same name, including referenced ones"
@@ -350,62 +350,60 @@ export const proofs: References = {
   Consumers: {
     "Without acknowledgements": {
       "integration/consuming/consumer.test.ts": [
-        "needs no acknowledgements with autoAck, and the queue forgets what it sent"
+        "needs no acknowledgements with autoAck, as the queue removes what it delivers"
       ]
     },
     Priority: {
       "integration/consuming/consumerOptions.test.ts": [
-        "of a higher priority has its fill before others get something"
+        "of higher priority is sent messages up to its prefetch before the others"
       ]
     },
     "Consumer tag": {
       "integration/consuming/consumerOptions.test.ts": [
-        "has the tag that was chosen, and one per queue when there are several"
+        "has the given consumer tag, numbered when it consumes several queues"
       ]
     },
     Exclusive: {
       "integration/consuming/consumerOptions.test.ts": [
-        "K9: that is exclusive keeps others away, and is refused while there are others"
+        "K9: is the only consumer of its queue when it is exclusive, and is refused when there are others"
       ]
     },
     "Stopping from another fiber": {
       "integration/consuming/consumerOptions.test.ts": [
-        "stops while another fiber waits for messages, which has had them all and goes on"
+        "can be cancelled while another fiber waits for messages, and the program continues"
       ],
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a consumer that another fiber stops has had all ten messages, and its loop ends"
+        "rabbitpy: a consumer cancelled by another fiber has received all ten messages, and its loop ends"
       ]
     },
     "Several queues in one consumer": {
       "integration/consuming/consumerOptions.test.ts": [
-        "of several queues has a prefetch for each, and settles each message on its own"
+        "of several queues has a prefetch for each of them, and settles each message separately"
       ]
     },
     "Changing the prefetch while consuming": {
       "integration/consuming/consumerOptions.test.ts": [
-        "can be lowered while it consumes: what it has stays its own, and it gets less ahead, with a tag %s"
-      ],
-      "integration/consuming/consumer.test.ts": [
-        "has more messages on their way when its prefetch is raised, and keeps those that it has"
+        "can be lowered while it consumes, and earlier deliveries can still be settled (%s tag)",
+        "can be raised while it consumes, and more messages are delivered"
       ]
     },
     "Ack, nack and reject with their flags": {
       "integration/consuming/consumer.test.ts": [
-        "gives messages back, or to the dead-letter queue, as nack and reject say"
+        "requeues or dead-letters a message according to the options of nack and reject"
       ]
     },
     "Settlement by what the handler returns": {
-      "integration/consuming/consumer.test.ts": [
-        "has each message acknowledged, rejected or requeued as its handler decides"
+      "integration/consuming/serve.test.ts": [
+        "acknowledges, rejects or requeues each message as its handler decides"
       ],
       "types/settlement.ts": [
         "the handler returns no settlement"
       ]
     },
     "Graceful stop": {
-      "integration/consuming/consumerOptions.test.ts": [
-        "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with",
-        "K10: waits no longer than its drain timeout for a handler, whose message goes back"
+      "integration/consuming/serve.test.ts": [
+        "K10: lets all running handlers finish when it is stopped, and requeues the messages behind them",
+        "K10: waits for a handler no longer than its drain timeout, and requeues its message"
       ]
     },
     "Cancelled by the broker": {
@@ -415,7 +413,7 @@ export const proofs: References = {
     },
     "Acknowledgement timeout of the broker": {
       "integration/testing/brokerLimits.test.ts": [
-        "K2, E9: ends a consumer that does not settle in time, which tells why and can consume again: %s queue"
+        "K2, E9: ends a consumer that does not settle in time, with the reason, and another can consume: %s queue"
       ]
     }
   },
@@ -425,7 +423,7 @@ export const proofs: References = {
         "arrive as they were sent, all thirteen"
       ],
       "integration/message/message.test.ts": [
-        "comes back with all its properties"
+        "arrives with all its properties"
       ]
     },
     "Timestamp as DateTime or Date": {
@@ -452,11 +450,11 @@ export const proofs: References = {
       ]
     },
     "Delivery tag, redelivered, routing key, exchange": {
-      "integration/topology/entities.test.ts": [
-        "is forgotten as it is sent when there is no acknowledgement"
+      "integration/consuming/basicGet.test.ts": [
+        "is removed at once with getAutoAck"
       ],
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 9: each tag comes with its own body, in order, whatever else goes on"
+        "rabbitpy failure 9: each delivery tag comes with its own body, in order, during other requests"
       ]
     },
     "Readable printing": {
@@ -474,22 +472,22 @@ export const proofs: References = {
       ]
     },
     "Decode errors, handled by a policy": {
-      "integration/consuming/consumerOptions.test.ts": [
-        "K7: dead-letters what can't be read and goes on, with the policy %s",
-        "K7: leaves to onFailure what can't be read, with the policy fail"
+      "integration/consuming/serve.test.ts": [
+        "K7: dead-letters a message that cannot be decoded, and continues, with the policy %s",
+        "K7: leaves a message that cannot be decoded to onFailure, with the policy fail"
       ]
     }
   },
   "Publishing and transactions": {
     "Mandatory; returns with code and text, joined to the publish": {
       "integration/publishing/mandatory.test.ts": [
-        "E2, P3: are told right, hundreds of them in flight, by one publisher and by several",
-        "arrive with the properties and headers that they were given, and no others"
+        "E2, P3: each get the right result, with hundreds in flight on two publishers",
+        "arrive with exactly the properties and headers that were given"
       ]
     },
     "Which message came back": {
       "integration/publishing/mandatory.test.ts": [
-        "P3: of a batch are told by their index"
+        "P3: in a batch fail with their index"
       ]
     },
     "The result of a confirm": {
@@ -500,36 +498,36 @@ export const proofs: References = {
     },
     "Empty bodies": {
       "integration/publishing/mandatory.test.ts": [
-        "E2, P3: are told right, hundreds of them in flight, by one publisher and by several"
+        "E2, P3: each get the right result, with hundreds in flight on two publishers"
       ],
       "integration/message/message.test.ts": [
-        "C17: comes back whole, of whatever size next to that of a frame"
+        "C17: arrives whole at every size around that of a frame"
       ]
     },
     "Size limits, the client's and the broker's": {
       "integration/testing/brokerLimits.test.ts": [
-        "P8, V3: has a publish over its size limit fail once, with its words, and takes the next one",
-        "P8: need not be found out by the broker when the client knows of its size limit"
+        "P8, V3: fails a publish over its size limit once, with its reply text, and accepts the next one",
+        "P8: is not sent a message over maxPublishSize"
       ]
     },
     "Commit on success, roll back on failure": {
       "integration/channel/runners.test.ts": [
-        "shows nothing to others before its end, and then all",
-        "leaves no message behind when it fails, dies or is interrupted"
+        "publishes nothing before its commit, and then everything",
+        "publishes nothing when it fails, dies or is interrupted"
       ]
     },
     "No \"no active transaction\" error": {
       "integration/channel/runners.test.ts": [
-        "have one mode, which the broker knows"
+        "have the mode of their program on the broker"
       ]
     },
     "One-shot helpers: publish, get, consume, create and delete": {
-      "integration/connection/oneShot.test.ts": [
+      "integration/connection/NodeAmqpOneShot.test.ts": [
         "create a queue, publish to it, get from it and delete it",
         "consume until the stream ends"
       ],
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: an exchange of each type that was made in one shot is there"
+        "rabbitpy: an exchange of each type exists after a one-shot declare"
       ]
     }
   },
@@ -547,7 +545,7 @@ export const proofs: References = {
         "N1: fails every waiter at once after a reset, ${what}"
       ],
       "integration/connection/loss.test.ts": [
-        "N1: a socket that ends without a word is a SocketLost"
+        "N1: a socket that closes without connection.close is a SocketLost"
       ]
     },
     "Cancelled by the broker": {
@@ -556,7 +554,7 @@ export const proofs: References = {
       ]
     },
     Returned: {
-      "integration/channel/channel.test.ts": [
+      "integration/channel/program.test.ts": [
         "fails with Returned when no queue takes a mandatory message"
       ]
     },
@@ -596,7 +594,7 @@ export const proofs: References = {
         "encodes and decodes ${name}"
       ],
       "integration/message/message.test.ts": [
-        "C9: comes back with headers of each field type"
+        "C9: arrives with headers of each field type"
       ]
     },
     "Map as F": {
@@ -653,13 +651,13 @@ export const proofs: References = {
       "unit/internal/message/properties.test.ts": [
         "keep ${name} when another header is added, replaced or removed"
       ],
-      "integration/message/relay.test.ts": [
+      "integration/message/forwardedMessages.test.ts": [
         "keeps the types of its headers when the broker dead-letters it"
       ]
     },
     "NaN, infinities and what rounds to them": {
       "integration/message/refusedValues.test.ts": [
-        "is an error that names it, and nothing is sent: ${name}"
+        "fails with its key, and nothing is sent: ${name}"
       ]
     },
     "Code of a user that runs while a message is read, as a getter": {
@@ -671,7 +669,7 @@ export const proofs: References = {
   "Failures of rabbitpy 3.0.2": {
     "1 Busy loop while idle": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 1: an idle connection, publisher and consumer take no time of the processor"
+        "rabbitpy failure 1: an idle connection, publisher and consumer use no CPU time"
       ]
     },
     "2 A send that timed out sends the whole payload again": {
@@ -686,22 +684,22 @@ export const proofs: References = {
     },
     "4 Publishes go on after a remote channel close; the next request hangs": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 4: after the broker closed a channel everything on it fails at once, and another goes on"
+        "rabbitpy failure 4: after the broker closes a channel, each operation on it fails at once, and other channels work"
       ]
     },
     "5 Closing with a live consumer raises an error": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 5: a connection with a consumer that runs can be closed"
+        "rabbitpy failure 5: a connection with a running consumer can be closed"
       ]
     },
     "6 Client properties are dropped": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 6: the broker knows the client by its properties"
+        "rabbitpy failure 6: the broker receives the client's properties"
       ]
     },
     "7 Body frames of frame_max instead of frame_max - 8": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 7: a body is cut into frames that with their overhead are as large as was negotiated"
+        "rabbitpy failure 7: body frames with their overhead do not exceed the negotiated frame size"
       ]
     },
     "8 Malformed frames are taken for incomplete ones": {
@@ -711,7 +709,7 @@ export const proofs: References = {
     },
     "9 Unmatched frames go to the end of the queue": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 9: each tag comes with its own body, in order, whatever else goes on"
+        "rabbitpy failure 9: each delivery tag comes with its own body, in order, during other requests"
       ]
     },
     "10 Close does not wait for close-ok": {
@@ -721,7 +719,7 @@ export const proofs: References = {
     },
     "11 Two consumers on one channel mix their deliveries": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 11: two consumers on one channel have each its own messages"
+        "rabbitpy failure 11: two consumers on one channel each receive their own messages"
       ]
     },
     "12 An exception wakes one thread, the others hang": {
@@ -754,87 +752,87 @@ export const proofs: References = {
     },
     "Properties round trip": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: properties come back as they were"
+        "rabbitpy: properties arrive unchanged"
       ]
     },
     "Consume with prefetch 1, then break": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a consumer that takes one message and breaks off does not consume any more"
+        "rabbitpy: a consumer that stops after one message consumes no more"
       ]
     },
     "Stop from another thread": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a consumer that another fiber stops has had all ten messages, and its loop ends"
+        "rabbitpy: a consumer cancelled by another fiber has received all ten messages, and its loop ends"
       ]
     },
     "Chosen consumer tag": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a consumer has the tag of one's choice"
+        "rabbitpy: a consumer has the given consumer tag"
       ]
     },
     "Reject with requeue, then get": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a message that is rejected with requeue comes again, as redelivered"
+        "rabbitpy: a message rejected with requeue is redelivered"
       ]
     },
     "Unnamed queue": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a queue without a name has one of the broker's making"
+        "rabbitpy: a queue without a name is named by the broker"
       ]
     },
     "One-shot creation of each exchange type": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: an exchange of each type that was made in one shot is there"
+        "rabbitpy: an exchange of each type exists after a one-shot declare"
       ]
     },
     "Empty name: a local error before connecting": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: an empty name is refused before anything is connected"
+        "rabbitpy: an empty name is refused before connecting"
       ]
     },
     "Delete, then passive declare": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: what was deleted is not found"
+        "rabbitpy: a deleted queue or exchange is not found"
       ]
     },
     "Get on an empty queue": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a get on an empty queue has none"
+        "rabbitpy: a get from an empty queue returns none"
       ]
     },
     "Confirmed mandatory publish to a missing exchange": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a confirmed mandatory publish to an exchange that is not there fails with NotFound, without a hang"
+        "rabbitpy: a confirmed mandatory publish to a missing exchange fails promptly with NotFound"
       ]
     },
     "Access denied on connect": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a login that is denied is told as such, without a deadlock"
+        "rabbitpy: a denied login fails promptly with AuthenticationFailed"
       ]
     },
     "Channel ids are distinct, and reused after a close": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: channels have numbers of their own, which are used again"
+        "rabbitpy: each channel has its own number, which is reused"
       ]
     },
     "Nack without requeue": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a message that is nacked without requeue is gone"
+        "rabbitpy: a message nacked without requeue is removed"
       ]
     },
     "Purge returns 5, then 0": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a queue of five messages is empty when it is purged"
+        "rabbitpy: a queue of five messages is empty after a purge"
       ]
     },
     "A message of 300,000 bytes": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a message of 300,000 bytes comes back through many frames"
+        "rabbitpy: a message of 300,000 bytes arrives in many frames"
       ]
     },
     "A commit is visible, a rollback is not": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: what a transaction publishes is there when it is committed, and is not when it is rolled back"
+        "rabbitpy: a transaction's messages arrive when it is committed, and not when it is rolled back"
       ]
     },
     "Handshake: the normal course, and a wrong frame at each step": {
@@ -886,28 +884,28 @@ export const proofs: References = {
   "What rabbitpy's users asked for": {
     "Client properties (141)": {
       "integration/connection/security.test.ts": [
-        "tells its management the name and properties of the connection"
+        "lists the connection with its name and client properties"
       ]
     },
     "Publishing fails when the broker is down (128)": {
       "integration/connection/loss.test.ts": [
-        "E4, E13: everything that waits fails at once, with the cause",
-        "whatever is tried afterwards fails at once, and a late ack says that it is"
+        "E4, E13: every waiting operation fails at once, with the cause",
+        "every later operation fails at once, and a late ack returns false"
       ]
     },
     "No uncatchable errors on close with live consumers (129, 117, 66)": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 5: a connection with a consumer that runs can be closed"
+        "rabbitpy failure 5: a connection with a running consumer can be closed"
       ]
     },
     "Several queues in one consumer (83)": {
       "integration/consuming/consumerOptions.test.ts": [
-        "of several queues has a prefetch for each, and settles each message on its own"
+        "of several queues has a prefetch for each of them, and settles each message separately"
       ]
     },
     "Fast confirms (73)": {
       "integration/publishing/publisher.test.ts": [
-        "publishes 5,000 messages at once, in their order"
+        "publishes a batch of 5,000 messages in order"
       ],
       "simulation/publishing/publisher.test.ts": [
         "P1: matches confirms to hundreds of publishes in flight"
@@ -919,14 +917,14 @@ export const proofs: References = {
       ]
     },
     "No hang on a missing virtual host or a booting server (124, 133)": {
-      "integration/connection/node.test.ts": [
-        "fails with VirtualHostRefused for a virtual host that is not there",
-        "H1: fails with HandshakeTimeout for a server that says nothing, within the timeout, and leaves no socket"
+      "integration/connection/NodeAmqp.test.ts": [
+        "fails with VirtualHostRefused for a virtual host that does not exist",
+        "H1: fails with HandshakeTimeout for a silent server, within the timeout, and leaves no socket"
       ]
     },
     "Get without blocking (100)": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: a get on an empty queue has none"
+        "rabbitpy: a get from an empty queue returns none"
       ]
     },
     "Missed heartbeats are noticed (74)": {
@@ -935,13 +933,13 @@ export const proofs: References = {
       ]
     },
     "Graceful stop (38)": {
-      "integration/consuming/consumerOptions.test.ts": [
-        "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with"
+      "integration/consuming/serve.test.ts": [
+        "K10: lets all running handlers finish when it is stopped, and requeues the messages behind them"
       ]
     },
     "Low CPU use with many threads (31, 35)": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy failure 1: an idle connection, publisher and consumer take no time of the processor"
+        "rabbitpy failure 1: an idle connection, publisher and consumer use no CPU time"
       ]
     }
   },
@@ -956,8 +954,8 @@ export const proofs: References = {
         "${mechanism.name} sends its response, and gets the credentials only if it needs them"
       ],
       "integration/connection/security.test.ts": [
-        "EXTERNAL logs in whom the client certificate names",
-        "a mechanism of one's own answers its challenge"
+        "logs in the user of the client certificate with EXTERNAL",
+        "accepts a custom mechanism that responds to its challenge"
       ]
     },
     IPv6: {
@@ -970,12 +968,12 @@ export const proofs: References = {
         "succeeds when the broker has confirmed the secret"
       ],
       "integration/connection/security.test.ts": [
-        "S6: a token is renewed before it expires, and what it allows goes on"
+        "S6: accepts a token that is renewed before it expires, and the connection stays open"
       ]
     },
     "Lowest free channel numbers": {
       "integration/rabbitpy.test.ts": [
-        "rabbitpy: channels have numbers of their own, which are used again"
+        "rabbitpy: each channel has its own number, which is reused"
       ]
     },
     "Generated codec": {
@@ -990,15 +988,15 @@ export const proofs: References = {
         "arrives whole, followed by the next messages of its channel in order"
       ],
       "integration/wire/largeMessages.test.ts": [
-        "arrives as it was, between others that do too",
-        "lets small ones be confirmed, and requests be answered, one after another while it is on its way"
+        "arrives unchanged among other messages",
+        "does not hold up confirms of small messages or replies to requests while it is sent"
       ]
     }
   },
   "What peers have: rabbitmq-client": {
     "Consumer concurrency": {
-      "integration/consuming/consumer.test.ts": [
-        "has as many handlers at once as the concurrency says, and not more"
+      "integration/consuming/serve.test.ts": [
+        "runs as many handlers at once as its concurrency, and no more"
       ]
     },
     "Requeue policy": {
@@ -1007,16 +1005,16 @@ export const proofs: References = {
       ]
     },
     "Draining close": {
-      "integration/consuming/consumerOptions.test.ts": [
-        "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with"
+      "integration/consuming/serve.test.ts": [
+        "K10: lets all running handlers finish when it is stopped, and requeues the messages behind them"
       ],
       "integration/publishing/publisher.test.ts": [
-        "has sent everything and heard of it when its scope closes"
+        "has sent all messages and received their confirms when its scope closes"
       ]
     },
     "RPC client and server": {
       "integration/consuming/rpc.test.ts": [
-        "V9: 500 calls of 50 fibers get each its own reply"
+        "V9: gives each of 500 calls by 50 fibers its own reply"
       ]
     },
     "Publish retries": {
@@ -1029,7 +1027,7 @@ export const proofs: References = {
     },
     "Other publishes on a channel that one publish closed": {
       "integration/publishing/publisher.test.ts": [
-        "sends what another message took down with it again, and not the message that did"
+        "republishes messages that failed because of another message, but not that message"
       ],
       "simulation/publishing/suspectRoutes.test.ts": [
         "does not affect others again, however often the same message is published"
@@ -1045,21 +1043,21 @@ export const proofs: References = {
         "C19: a value that AMQP can't express is a local error: nothing is written, no publish number is used"
       ],
       "integration/publishing/publisher.test.ts": [
-        "C19: refuses a routing key that is too long before anything is sent, and goes on"
+        "C19: refuses a routing key that is too long before anything is sent, and still works"
       ]
     }
   },
   "What peers have: @cloudamqp/amqp-client": {
     "WebSocket and browser": {
       "integration/connection/webSocket.test.ts": [
-        "publishes and consumes, small messages and large ones",
-        "is lost with its WebSocket, and says so",
-        "says why the relay closed its WebSocket"
+        "publishes and consumes small and large messages",
+        "fails with SocketLost when its WebSocket closes",
+        "fails with the reason why the relay closed its WebSocket"
       ]
     },
     "Async iterator consumers": {
       "integration/consuming/consumer.test.ts": [
-        "has the messages of the queue, which forgets those that are acknowledged"
+        "delivers the messages of its queue, which removes those that are acknowledged"
       ]
     },
     "Codecs for JSON and text": {
@@ -1068,9 +1066,9 @@ export const proofs: References = {
       ]
     },
     "Codecs for gzip and deflate": {
-      "integration/message/contents.test.ts": [
-        "is small on its way, and comes back from a get",
-        "comes back from a stream"
+      "integration/message/envelope.test.ts": [
+        "is small on the wire, and is decoded from a get",
+        "is decoded from a consumer's stream"
       ],
       "unit/AmqpEncoding.test.ts": [
         "reference bytes of zlib and gzip are decompressed",
@@ -1090,15 +1088,15 @@ export const proofs: References = {
   },
   "What peers have: rascal and amqp-connection-manager": {
     "Failure strategies: nack, dead-letter": {
-      "integration/consuming/consumer.test.ts": [
-        "K5: has a message whose handler %s tried again, and then dead-lettered"
+      "integration/consuming/serve.test.ts": [
+        "K5: retries a message whose handler %s, and then dead-letters it"
       ]
     },
     "Failure strategies: delayed republish, forward, after n attempts": {
       "integration/consuming/failure.test.ts": [
-        "has the message handled again after each delay, as it was, with what is known of its failures",
-        "ends at the dead-letter target that the queue is described with",
-        "is in the other queue with the failure in its headers"
+        "redelivers the message unchanged after each delay, with the history of its failures",
+        "ends at the dead-letter target of the queue's description",
+        "arrives in the other queue with the failure in its headers"
       ],
       "simulation/consuming/retryAndForward.test.ts": [
         "can come from a schedule, and end with it",
@@ -1107,28 +1105,28 @@ export const proofs: References = {
     },
     "Reading a queue until it is empty": {
       "integration/consuming/getAll.test.ts": [
-        "empties a queue, in its order"
+        "empties a queue in order"
       ]
     },
     "Moving messages to another queue or exchange without loss": {
       "integration/moving/move.test.ts": [
-        "takes all messages of a "
+        "moves all messages of a ${make(\"q\").type} queue to another one, in order"
       ],
       "simulation/moving/move.test.ts": [
         "loses no message at any byte, and reports how many it has moved"
       ]
     },
     "A dead-letter queue as an option": {
-      "integration/channel/refusedLocally.test.ts": [
-        "is declared with the queue that needs it, and gets its dead letters"
+      "integration/topology/queue.test.ts": [
+        "is declared with its queue, and receives the dead letters"
       ]
     },
     "Publishing a received message again": {
-      "integration/message/contents.test.ts": [
-        "has the body and the properties that it had"
+      "integration/message/envelope.test.ts": [
+        "keeps its body and its properties when it is forwarded"
       ],
-      "integration/message/relay.test.ts": [
-        "is passed on byte for byte, with what a program adds"
+      "integration/message/forwardedMessages.test.ts": [
+        "is forwarded byte for byte, with what a program adds"
       ]
     },
     "A consumer as a layer, ready when the broker has accepted it": {
@@ -1138,28 +1136,28 @@ export const proofs: References = {
     },
     "Redelivery counts": {
       "integration/message/message.test.ts": [
-        "tells where it was dead-lettered and how often"
+        "has an x-death header when it is dead-lettered"
       ],
-      "integration/topology/topology.test.ts": [
-        "K12: gives a message %i times more and then to its dead-letter exchange, however often it is requeued"
+      "integration/topology/queue.test.ts": [
+        "K12: redelivers a requeued message %i times, and then dead-letters it"
       ]
     },
     "Virtual host and topology from a config": {
-      "integration/connection/node.test.ts": [
-        "is made by Config"
+      "integration/connection/NodeAmqp.test.ts": [
+        "can be made from Config"
       ],
       "integration/topology/topology.test.ts": [
-        "is declared with all that it refers to, as often as one likes, and says what is in its queues"
+        "can be declared repeatedly with all that it refers to, and returns the counts of its queues"
       ]
     },
     "Changing the prefetch of a live consumer": {
       "integration/consuming/consumerOptions.test.ts": [
-        "can be lowered while it consumes: what it has stays its own, and it gets less ahead, with a tag %s"
+        "can be lowered while it consumes, and earlier deliveries can still be settled (%s tag)"
       ]
     },
     "Shutdown that waits for acks": {
-      "integration/consuming/consumerOptions.test.ts": [
-        "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with"
+      "integration/consuming/serve.test.ts": [
+        "K10: lets all running handlers finish when it is stopped, and requeues the messages behind them"
       ]
     }
   },
@@ -1171,7 +1169,7 @@ export const proofs: References = {
     },
     "Limit of inbound messages": {
       "integration/consuming/consumer.test.ts": [
-        "K7: rejects a message that is larger than the limit to the queue for dead letters, and goes on"
+        "K7: dead-letters a message larger than maxBodySize, and continues"
       ],
       "unit/protocol/contentAssembler.test.ts": [
         "C12: drops a body over the limit as it arrives, and accepts the next one"
@@ -1179,7 +1177,7 @@ export const proofs: References = {
     },
     "Content headers larger than a frame": {
       "integration/wire/largeHeaders.test.ts": [
-        "is read, and the connection goes on"
+        "is read, and the connection stays open"
       ]
     },
     "OAuth2 token refresh": {
@@ -1189,7 +1187,7 @@ export const proofs: References = {
     },
     Metrics: {
       "integration/telemetry/telemetry.test.ts": [
-        "count 1,000 messages from their publish to their settlement, and the connections that are open"
+        "count 1,000 messages from publish to settlement, and the open connections"
       ],
       "simulation/telemetry/counters.test.ts": [
         "count sent messages, unconfirmed ones and their outcomes",
@@ -1201,7 +1199,7 @@ export const proofs: References = {
         "K3: returns false after its consumer has ended, even if the channel number is in use again"
       ],
       "integration/consuming/consumer.test.ts": [
-        "settles each delivery once, and none when its channel is gone (K4)"
+        "K4: settles each delivery once, and none after its channel has closed"
       ]
     },
     "Confirms as futures": {
@@ -1216,8 +1214,8 @@ export const proofs: References = {
     },
     "Channel kinds in types, a transaction as a scope": {
       "integration/channel/runners.test.ts": [
-        "have one mode, which the broker knows",
-        "belong to one program each, also to one that another one runs"
+        "have the mode of their program on the broker",
+        "belong to one program each, also when programs are nested"
       ]
     },
     "Typed queues and exchanges": {
@@ -1229,13 +1227,13 @@ export const proofs: References = {
       "unit/AmqpEnvelope.test.ts": [
         "encodes properties, headers and body as one message, and decodes them as one value"
       ],
-      "integration/message/contents.test.ts": [
-        "comes to the handler of a server, and what is none is dead-lettered"
+      "integration/message/envelope.test.ts": [
+        "is decoded for a handler of serve, and invalid messages are dead-lettered"
       ]
     },
     Router: {
       "integration/consuming/consumerOptions.test.ts": [
-        "has its queue and its tag on each message, also of a queue that the broker named"
+        "marks each delivery with its queue and its tag, also for a server-named queue"
       ],
       "simulation/seeded.test.ts": [
         "violate no guarantee in the ${seedsPerBatch} runs from seed %i"
@@ -1243,8 +1241,8 @@ export const proofs: References = {
     },
     "Spans of publish and consume": {
       "integration/telemetry/telemetry.test.ts": [
-        "goes on from the publisher to the handler, with the relation ${relation}",
-        "is one from a call to the handler of the request"
+        "continues from the publisher to the handler, with the relation ${relation}",
+        "continues from an RPC call to the handler of the request"
       ],
       "simulation/telemetry/publishSpans.test.ts": [
         "creates a span from the call to the confirm, and puts its id into the message"
@@ -1257,8 +1255,8 @@ export const proofs: References = {
       "types/settlement.ts": [
         "the handler returns no settlement"
       ],
-      "integration/consuming/consumerOptions.test.ts": [
-        "K10: lets all handlers that run finish when it is stopped, and gives back what none had begun with"
+      "integration/consuming/serve.test.ts": [
+        "K10: lets all running handlers finish when it is stopped, and requeues the messages behind them"
       ]
     }
   },
@@ -1271,7 +1269,7 @@ export const proofs: References = {
     },
     "Returns joined to their publish on a shared channel": {
       "integration/publishing/mandatory.test.ts": [
-        "E2, P3: are told right, hundreds of them in flight, by one publisher and by several"
+        "E2, P3: each get the right result, with hundreds in flight on two publishers"
       ]
     },
     "`OutcomeUnknown` apart from `Nacked`, and both from `NotSent`": {
@@ -1291,16 +1289,16 @@ export const proofs: References = {
       "simulation/testing/inspection.test.ts": [
         "shows messages in their order and as they were sent"
       ],
-      "integration/testing/replies.test.ts": [
+      "integration/rabbitpy.test.ts": [
         "an exchange"
       ],
-      "integration/wire/wire.test.ts": [
-        "of an unknown type is refused with 501, and the answer to that is understood"
+      "integration/testing/wireFrames.test.ts": [
+        "of an unknown type is refused with 501, and close-ok is still read"
       ],
       "integration/testing/routing.test.ts": [
-        "comes from a topic exchange by what its key is made of"
+        "is routed by a topic exchange according to its key"
       ],
-      "integration/testing/strangers.test.ts": [
+      "integration/testing/otherClients.test.ts": [
         "publishes with confirms, consumes and acknowledges"
       ],
       "unit/node/NodeAmqpBroker.test.ts": [
@@ -1320,9 +1318,9 @@ export const proofs: References = {
     },
     "Native tracing and metrics": {
       "integration/telemetry/telemetry.test.ts": [
-        "goes on from the publisher to the handler, with the relation ${relation}",
-        "is one from a call to the handler of the request",
-        "count 1,000 messages from their publish to their settlement, and the connections that are open"
+        "continues from the publisher to the handler, with the relation ${relation}",
+        "continues from an RPC call to the handler of the request",
+        "count 1,000 messages from publish to settlement, and the open connections"
       ],
       "simulation/telemetry/publishSpans.test.ts": [
         "creates a span from the call to the confirm, and puts its id into the message"
@@ -1343,9 +1341,9 @@ export const proofs: References = {
   },
   "Where peers fail": {
     "amqplib: headers of 65,526 bytes or more give a malformed frame": {
-      "integration/peers.test.ts": [
-        "of more than 65,526 bytes come back, as long as they fit a frame",
-        "that do not fit a frame are refused before anything is sent, and the channel is as good as before"
+      "integration/wire/largeHeaders.test.ts": [
+        "of more than 65,526 bytes arrive if they fit a frame",
+        "that do not fit a frame are refused before anything is sent, and the channel still works"
       ]
     },
     "amqplib: channel.flow kills the connection": {
@@ -1363,12 +1361,12 @@ export const proofs: References = {
         "X4: ignores later errors of its socket"
       ],
       "integration/connection/loss.test.ts": [
-        "X5: a process that uses all of it hears of the loss everywhere, and ends by itself"
+        "X5: a process that uses every part of the client sees each part fail, and exits by itself"
       ]
     },
     "amqplib: int64 values lose precision": {
       "integration/message/message.test.ts": [
-        "C18: comes back with integers of 64 bits exactly, also when the broker has read them"
+        "C18: arrives with exact 64-bit integers, also after the broker has decoded them"
       ],
       "unit/protocol/methods.test.ts": [
         "C18: keeps a delivery tag beyond 2^53 exact"
@@ -1380,8 +1378,8 @@ export const proofs: References = {
       ]
     },
     "rabbitmq-client: a body in many frames is delivered in part": {
-      "integration/consuming/consumerOptions.test.ts": [
-        "V1: a connection with the smallest frames that it takes carries bodies of many frames both ways"
+      "integration/wire/frameMax.test.ts": [
+        "V1: of 8192 bytes, the minimum, carries bodies of many frames in both directions"
       ]
     },
     "rabbitmq-client: short strings are cut inside a character": {
@@ -1404,7 +1402,7 @@ export const proofs: References = {
         "encodes and decodes ${name}"
       ],
       "integration/message/message.test.ts": [
-        "C9: has headers of each field type that the broker understands as they were meant"
+        "C9: has headers of each field type that the broker decodes correctly"
       ]
     },
     "@cloudamqp: a multiple ack on a tag already confirmed hangs the earlier ones": {
@@ -1427,7 +1425,7 @@ export const proofs: References = {
     },
     "@cloudamqp: falsy properties are dropped": {
       "integration/message/message.test.ts": [
-        "comes back with properties that are empty or zero"
+        "arrives with properties that are empty or zero"
       ]
     },
     "@cloudamqp: a refused update-secret resolves as success": {
@@ -1465,7 +1463,7 @@ export const proofs: References = {
         "X5: leaves no socket and no fiber behind, even while its scope stays open"
       ],
       "integration/consuming/consumer.test.ts": [
-        "fails with NotFound for a queue that is not there"
+        "fails with NotFound when its queue does not exist"
       ]
     },
     "effect-messaging: server cancel is ignored": {
@@ -1474,8 +1472,8 @@ export const proofs: References = {
       ]
     },
     "effect-messaging: publisher, consumers and health check share one channel": {
-      "integration/channel/channel.test.ts": [
-        "E14: fails with NotFound for a queue that is not there, and takes nothing else down"
+      "integration/channel/program.test.ts": [
+        "E14: fails with NotFound for a queue that does not exist, and nothing else fails with it"
       ]
     },
     "effect-messaging: secrets in spans": {
@@ -1484,7 +1482,7 @@ export const proofs: References = {
         "can't reach a password or token, and nothing that it has prints one"
       ],
       "integration/connection/secrets.test.ts": [
-        "can reach no password and no channel, and nothing that it has prints one"
+        "cannot reach a password or a channel, and no value that it holds prints one"
       ]
     },
     "Passwords stay in buffers after they were sent": {
@@ -1492,7 +1490,7 @@ export const proofs: References = {
         "leaves no password or token in memory once the broker has it, with ${mechanism.name}"
       ],
       "integration/connection/secrets.test.ts": [
-        "leaves no password or token in memory when the broker has taken or refused it"
+        "leaves no password or token in memory after the broker has accepted or refused it"
       ]
     },
     "Channels can be reached by a private property, a prototype or a package path": {
@@ -1501,7 +1499,7 @@ export const proofs: References = {
         "can't make or change a class of the package to get the channel"
       ],
       "package/packed.test.ts": [
-        "keep %s to themselves"
+        "do not export %s"
       ]
     },
     "Values cannot be destructured or copied": {
