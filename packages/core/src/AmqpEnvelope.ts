@@ -8,7 +8,7 @@
  */
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import type { Properties } from "./internal/message/properties.ts"
+import type { Properties } from "./AmqpMessage.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 
 const TypeId = "~@effect-amqp/core/AmqpEnvelope"

@@ -3,20 +3,9 @@
  */
 import * as Effect from "effect/Effect"
 import { AmqpDecodeError } from "../../AmqpError.ts"
+import type { DecompressOptions, Encoded, Properties } from "../../AmqpMessage.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
 import * as Compression from "./compression.ts"
-import type { Properties, ReceivedProperties } from "./properties.ts"
-
-/**
- * What is decoded: the body and properties of a message, such as a delivery.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Encoded {
-  readonly body: Uint8Array
-  readonly properties: Properties | ReceivedProperties
-}
 
 type Problem = AmqpDecodeError["problem"]
 
@@ -106,20 +95,6 @@ export const compressionOf = (properties: Properties): Compression.Compression |
   if (compression !== undefined) return compression
   const description = `the body is encoded as ${JSON.stringify(contentEncoding)}, which is neither gzip nor deflate`
   throw failure("ContentEncoding", "properties", description)
-}
-
-/**
- * How large a body may become.
- *
- * @category models
- * @since 0.1.0
- */
-export interface DecompressOptions {
-  /**
-   * The size of the decompressed body, in bytes, from 0; `Infinity` is no limit. What decompresses to more is a failure, and not
-   * decompressed any further. Default: 16,777,216 (16 MiB). The compressed body is bounded by the connection's `maxBodySize`.
-   */
-  readonly maxDecompressedSize?: number | undefined
 }
 
 export const decompress = (

@@ -2,11 +2,11 @@
  * What a publisher adds to its messages where they say nothing themselves.
  */
 import { InvalidArgument } from "../../AmqpError.ts"
+import type { Properties } from "../../AmqpMessage.ts"
 import { isTable } from "../../protocol/fieldTable.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
 import { Message } from "../message/message.ts"
 import { encodedProperties } from "../message/properties.ts"
-import type { Properties } from "../message/properties.ts"
 import * as Validation from "../options/validation.ts"
 
 /**
