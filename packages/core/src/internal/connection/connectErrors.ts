@@ -3,9 +3,9 @@
  * what to look at where the peer said nothing.
  */
 import type * as Socket from "effect/socket/Socket"
+import type { TransportProtection } from "../../AmqpConnection.ts"
 import { AmqpConnectionError, DialFailed, HandshakeTimeout, SocketLost } from "../../AmqpError.ts"
 import { isEncrypted } from "../options/passwordExposure.ts"
-import type { TransportProtection } from "../options/passwordExposure.ts"
 import { describeSocketError, silenceHint } from "../wire/socketErrors.ts"
 
 type Transport = TransportProtection | undefined
