@@ -3,11 +3,11 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type { AmqpChannel } from "../../AmqpChannel.ts"
 import { AmqpChannelError } from "../../AmqpError.ts"
 import type { Properties } from "../../AmqpMessage.ts"
 import type { Channel, ProgramPublisher } from "../channel/channel.ts"
 import { CurrentProgram, isProgram, RunningProgram, runOn, setRunning } from "../channel/program.ts"
-import type { AmqpChannel } from "../channel/program.ts"
 import type { Route } from "../message/route.ts"
 import type { Received } from "./delivery.ts"
 import * as Settlements from "./settlement.ts"

@@ -1,6 +1,7 @@
 /**
  * Where messages go: an exchange and a routing key, checked.
  */
+import type { PublishOptions } from "../../AmqpChannel.ts"
 import { InvalidArgument } from "../../AmqpError.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
 
@@ -11,15 +12,8 @@ export interface Route {
   readonly mandatory?: boolean | undefined
 }
 
-/** A route as users give it: the exchange by its name, or described. */
-interface RouteOptions {
-  readonly exchange: string | { readonly name: string }
-  readonly routingKey: string
-  readonly mandatory?: boolean | undefined
-}
-
 /** Where a message goes, by names. Throws an `EncodeError` for options that are not those of a publish. */
-export const routeOf = (options: RouteOptions): Route => {
+export const routeOf = (options: PublishOptions): Route => {
   // As many comparisons as there are keys: this is done for each message.
   for (const key in options) {
     if (key !== "exchange" && key !== "routingKey" && key !== "mandatory") throw unknownRouteKey(key)
@@ -37,7 +31,7 @@ export const routeOf = (options: RouteOptions): Route => {
 }
 
 /** As {@link routeOf}, or nothing: the publish reports what is wrong. */
-export const routeIfValid = (options: RouteOptions): Route | undefined => {
+export const routeIfValid = (options: PublishOptions): Route | undefined => {
   try {
     return routeOf(options)
   } catch {
