@@ -60,6 +60,17 @@ export interface StreamDelivery extends ReceivedMessage {
 }
 
 /**
+ * How a delivery is refused.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RequeueOptions {
+  /** Whether the message goes back into the queue; else it is dead-lettered. */
+  readonly requeue?: boolean | undefined
+}
+
+/**
  * A message that the broker waits to hear about.
  *
  * **Details**
@@ -86,9 +97,9 @@ export interface AmqpDelivery extends StreamDelivery {
   /** The message was handled: the broker forgets it (`basic.ack`). */
   readonly ack: Effect.Effect<boolean>
   /** It was not (`basic.nack`). `requeue`, by default `true`, puts it back into the queue; else it is dead-lettered. */
-  readonly nack: (options?: { readonly requeue?: boolean | undefined }) => Effect.Effect<boolean>
+  readonly nack: (options?: RequeueOptions) => Effect.Effect<boolean>
   /** It is refused (`basic.reject`). `requeue`, by default `false`, puts it back into the queue; else it is dead-lettered. */
-  readonly reject: (options?: { readonly requeue?: boolean | undefined }) => Effect.Effect<boolean>
+  readonly reject: (options?: RequeueOptions) => Effect.Effect<boolean>
 }
 
 /**

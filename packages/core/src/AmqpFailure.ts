@@ -57,12 +57,16 @@ export interface FailedAttempt {
 }
 
 /**
- * What a policy may decide besides a settlement: {@link tryAgain}, {@link handBack} or {@link endConsumer}.
+ * What a policy may decide besides a settlement: {@link tryAgain}, {@link handBack} or {@link endConsumer}. A `pause` is in
+ * milliseconds. At run time a value of the same shape is not a decision.
  *
  * @category models
  * @since 0.1.0
  */
-export type Decision = Settlements.Decision
+export type Decision =
+  | { readonly _tag: "TryAgain"; readonly pause: number }
+  | { readonly _tag: "HandBack"; readonly pause: number }
+  | { readonly _tag: "Stop" }
 
 /**
  * Says what is to become of a message whose handler failed. On a stream whatever is not an acknowledgement, {@link tryAgain} or

@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import type { Settlement } from "../../AmqpDelivery.ts"
 import { AmqpChannelError, ContentTooLarge } from "../../AmqpError.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
@@ -11,7 +12,6 @@ import type { BasicGetOk } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
 import { invalid } from "../options/validation.ts"
 import { isSettlement } from "./settlement.ts"
-import type { Settlement } from "./settlement.ts"
 
 type Handle<E, R> = (content: Content<BasicGetOk>) => Effect.Effect<unknown, E, R>
 
