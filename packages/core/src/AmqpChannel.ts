@@ -21,6 +21,7 @@ import type * as Types from "effect/Types"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import { AmqpChannelError } from "./AmqpError.ts"
 import type { AmqpPublishAllError } from "./AmqpError.ts"
+import type { AmqpExchange } from "./AmqpExchange.ts"
 import type * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel/channel.ts"
 import type { Channels } from "./internal/channel/channels.ts"
@@ -29,7 +30,6 @@ import { sessionOf } from "./internal/connection/session.ts"
 import { routeOf } from "./internal/message/route.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { ProgramConfirms } from "./internal/publishing/programConfirms.ts"
-import type * as Descriptions from "./internal/topology/descriptions.ts"
 
 /**
  * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. Not an `Effect`: run it
@@ -581,7 +581,7 @@ const refusalOr = <A>(channel: Channel, value: A): Effect.Effect<A, AmqpChannelE
  */
 export interface PublishOptions {
   /** The exchange, by name or as an `AmqpExchange`; `""` is the default exchange, which routes to the queue that the routing key names. */
-  readonly exchange: string | Descriptions.ExchangeDescription
+  readonly exchange: string | AmqpExchange
   /** At most 255 bytes of UTF-8. */
   readonly routingKey: string
   /** Whether the publish fails with the reason `Returned` when no queue takes the message. Default: `false`: it is dropped. */

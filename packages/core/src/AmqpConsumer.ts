@@ -588,10 +588,10 @@ const start = <E, R, R2>(
     const policy =
       (onFailure: OnFailure<E, R2>) => (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => {
         const { description, kind } = Received.sourceOf(delivery)
-        // Handlers fail with `E`, and only described queues that users pass get here.
+        // Handlers fail with `E`.
         return onFailure(cause as Cause.Cause<E>, delivery, {
           attempt,
-          queue: description as AmqpQueue | undefined,
+          queue: description,
           isStream: kind?.isStream === true,
           publish
         })

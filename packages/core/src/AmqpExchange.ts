@@ -9,6 +9,7 @@
  */
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
+import type * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel } from "./AmqpChannel.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
 import type { Channel } from "./internal/channel/channel.ts"
@@ -32,12 +33,35 @@ import type { FieldTable } from "./protocol/fieldTable.ts"
 export type ExchangeType = "direct" | "fanout" | "topic" | "headers"
 
 /**
- * What an exchange is like: its type (an {@link ExchangeType}, or one that a plugin of the broker adds), its properties, the broker's extensions and the exchanges that route to it.
+ * What an exchange is like: its type (an {@link ExchangeType}, or one that a plugin of the broker adds), its properties, the broker's
+ * extensions and the exchanges that route to it.
  *
  * @category models
  * @since 0.1.0
  */
-export interface AmqpExchange extends Descriptions.ExchangeDescription {}
+export interface AmqpExchange extends Pipeable.Pipeable {
+  readonly name: string
+  readonly type: string
+  readonly durable: boolean
+  readonly autoDelete: boolean
+  readonly internal: boolean
+  readonly arguments: FieldTable
+  readonly bindings: ReadonlyArray<BindingDescription>
+  /** The exchanges that this one needs, apart from those in its bindings. */
+  readonly references: ReadonlyArray<AmqpExchange>
+}
+
+/**
+ * A binding of a description: the exchange that messages come from, and which of them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BindingDescription {
+  readonly exchange: string | AmqpExchange
+  readonly routingKey: string
+  readonly arguments: FieldTable
+}
 
 /**
  * What every exchange can be told.
@@ -182,7 +206,7 @@ export interface Binding {
   readonly arguments?: FieldTable | undefined
 }
 
-const describeBinding = (binding: Binding): Descriptions.BindingDescription => {
+const describeBinding = (binding: Binding): BindingDescription => {
   const { arguments: table = {}, routingKey = "", source } = Validation.knownKeys(binding, bindingKeys, "binding")
   Validation.nonEmptyName("source", Descriptions.nameOf(source, "source"))
   return { exchange: source, routingKey: Validation.name("routingKey", routingKey), arguments: table }

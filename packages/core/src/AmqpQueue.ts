@@ -16,7 +16,7 @@ import type { AmqpChannel, Step } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import type * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError, AmqpMoveError } from "./AmqpError.ts"
-import type { AmqpExchange } from "./AmqpExchange.ts"
+import type { AmqpExchange, BindingDescription } from "./AmqpExchange.ts"
 import type { Channel } from "./internal/channel/channel.ts"
 import * as Program from "./internal/channel/program.ts"
 import { sessionOf } from "./internal/connection/session.ts"
@@ -24,7 +24,7 @@ import * as Fetching from "./internal/consuming/basicGet.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import * as Moving from "./internal/moving/move.ts"
 import * as Validation from "./internal/options/validation.ts"
-import { bindQueue, checkDeclaredName, declareAll } from "./internal/topology/declare.ts"
+import { bindQueue, checkDeclaredName, declareAll, declareNamed } from "./internal/topology/declare.ts"
 import * as Descriptions from "./internal/topology/descriptions.ts"
 import * as QueueOptions from "./internal/topology/queueOptions.ts"
 import { optional } from "./internal/topology/queueOptions.ts"
@@ -50,10 +50,17 @@ export type QueueType = "classic" | "quorum" | "stream"
  * @category models
  * @since 0.1.0
  */
-export interface AmqpQueue<out Type extends QueueType = QueueType>
-  extends Descriptions.QueueDescription, Pipeable.Pipeable
-{
+export interface AmqpQueue<out Type extends QueueType = QueueType> extends Pipeable.Pipeable {
+  /** Empty for a {@link ServerNamedQueue}. */
+  readonly name: string
   readonly type: Type
+  readonly durable: boolean
+  readonly exclusive: boolean
+  readonly autoDelete: boolean
+  readonly arguments: FieldTable
+  readonly bindings: ReadonlyArray<BindingDescription>
+  /** The exchanges and queues that this one needs, apart from those in its bindings. */
+  readonly references: ReadonlyArray<AmqpExchange | AmqpQueue>
 }
 
 /**
@@ -328,7 +335,7 @@ export interface Binding {
   readonly arguments?: FieldTable | undefined
 }
 
-const describeBinding = (binding: Binding): Descriptions.BindingDescription => {
+const describeBinding = (binding: Binding): BindingDescription => {
   const { arguments: table = {}, exchange, routingKey = "" } = Validation.knownKeys(binding, bindingKeys, "binding")
   Validation.nonEmptyName("exchange", Descriptions.nameOf(exchange, "exchange"))
   return { exchange, routingKey: Validation.name("routingKey", routingKey), arguments: table }
@@ -429,18 +436,6 @@ const onMessageQueue = <A, E, R>(
       () => operation(channel, name)
     ))
 
-/** A name alone says nothing of the type, which is then the virtual host's default. */
-const named = (name: string): Descriptions.QueueDescription => ({
-  name: Validation.nonEmptyName("queue", name),
-  type: undefined,
-  durable: true,
-  exclusive: false,
-  autoDelete: false,
-  arguments: {},
-  bindings: [],
-  references: []
-})
-
 /**
  * Makes a queue, with its bindings and all that it refers to, unless it is there (`queue.declare`). A name alone is that of a
  * durable queue of the virtual host's default type.
@@ -453,10 +448,9 @@ const named = (name: string): Descriptions.QueueDescription => ({
  */
 export const declare = (queue: string | AmqpQueue): AmqpChannel<QueueInfo, AmqpChannelError> =>
   Program.make((channel) =>
-    Validation.attempt(() => typeof queue === "string" ? named(queue) : queue).pipe(
-      Effect.flatMap((queue) => declareAll(channel, [], [queue])),
-      Effect.map(([answer]) => queueInfo(answer))
-    )
+    typeof queue === "string"
+      ? Effect.map(declareNamed(channel, queue), queueInfo)
+      : Effect.map(declareAll(channel, [], [queue]), ([answer]) => queueInfo(answer))
   )
 
 /**

@@ -6,45 +6,16 @@
 import * as Equal from "effect/Equal"
 import * as Pipeable from "effect/Pipeable"
 import * as Predicate from "effect/Predicate"
-import type { FieldTable } from "../../protocol/fieldTable.ts"
+import type { AmqpExchange } from "../../AmqpExchange.ts"
+import type { AmqpQueue } from "../../AmqpQueue.ts"
 import { invalid } from "../options/validation.ts"
 
-export interface ExchangeDescription extends Pipeable.Pipeable {
-  readonly name: string
-  readonly type: string
-  readonly durable: boolean
-  readonly autoDelete: boolean
-  readonly internal: boolean
-  readonly arguments: FieldTable
-  readonly bindings: ReadonlyArray<BindingDescription>
-  /** The exchanges that this one needs, apart from those in its bindings. */
-  readonly references: ReadonlyArray<ExchangeDescription>
-}
-
-export interface QueueDescription {
-  /** Empty: the broker makes one up. */
-  readonly name: string
-  /** Absent: the virtual host's default. */
-  readonly type: "classic" | "quorum" | "stream" | undefined
-  readonly durable: boolean
-  readonly exclusive: boolean
-  readonly autoDelete: boolean
-  readonly arguments: FieldTable
-  readonly bindings: ReadonlyArray<BindingDescription>
-  /** The exchanges and queues that this one needs, apart from those in its bindings. */
-  readonly references: ReadonlyArray<ExchangeDescription | QueueDescription>
-}
+/** What consumers know of a queue that was described. */
+export type QueueDescription = AmqpQueue
 
 export const isQueue = <Queue extends QueueDescription>(
-  description: ExchangeDescription | Queue
+  description: AmqpExchange | Queue
 ): description is Queue => "exclusive" in description
-
-/** Where a binding's messages come from, and which. */
-export interface BindingDescription {
-  readonly exchange: string | ExchangeDescription
-  readonly routingKey: string
-  readonly arguments: FieldTable
-}
 
 /** A description as users get it: frozen, with `pipe`, which is its own so that a copy by spread has it too. */
 export const describe = <A extends object>(description: A): Readonly<A> & Pipeable.Pipeable =>
@@ -71,10 +42,10 @@ export const checkedName = (queue: string | { readonly name: string }): string =
 }
 
 /** The exchanges that are described and not only named. */
-export const described = (...exchanges: ReadonlyArray<string | ExchangeDescription | undefined>) =>
-  exchanges.filter((exchange): exchange is ExchangeDescription => typeof exchange === "object")
+export const described = (...exchanges: ReadonlyArray<string | AmqpExchange | undefined>) =>
+  exchanges.filter((exchange): exchange is AmqpExchange => typeof exchange === "object")
 
-const refersTo = ({ bindings, references }: ExchangeDescription | QueueDescription) => [
+const refersTo = ({ bindings, references }: AmqpExchange | QueueDescription) => [
   ...references,
   ...described(...bindings.map(({ exchange }) => exchange))
 ]
@@ -84,18 +55,18 @@ const refersTo = ({ bindings, references }: ExchangeDescription | QueueDescripti
  * that differ.
  */
 export const collect = <Queue extends QueueDescription>(
-  exchanges: Iterable<ExchangeDescription>,
+  exchanges: Iterable<AmqpExchange>,
   queues: Iterable<Queue>
-): { readonly exchanges: ReadonlyArray<ExchangeDescription>; readonly queues: ReadonlyArray<Queue> } => {
-  const foundExchanges = new Map<string, ExchangeDescription>()
+): { readonly exchanges: ReadonlyArray<AmqpExchange>; readonly queues: ReadonlyArray<Queue> } => {
+  const foundExchanges = new Map<string, AmqpExchange>()
   const foundQueues: Array<Queue> = []
   const seenQueues = new Map<string, Queue>()
-  const add = (description: ExchangeDescription | Queue): void =>
+  const add = (description: AmqpExchange | Queue): void =>
     isQueue(description) ? addQueue(description) : addExchange(description)
   // Users make queues by this package's constructors, which name a type, and so are those that they refer to.
-  const addReferences = (description: ExchangeDescription | Queue): void =>
-    (refersTo(description) as ReadonlyArray<ExchangeDescription | Queue>).forEach(add)
-  const addExchange = (exchange: ExchangeDescription): void => {
+  const addReferences = (description: AmqpExchange | Queue): void =>
+    (refersTo(description) as ReadonlyArray<AmqpExchange | Queue>).forEach(add)
+  const addExchange = (exchange: AmqpExchange): void => {
     expectDescription("exchange", exchange)
     const found = foundExchanges.get(exchange.name)
     if (found !== undefined) return expectEqual("exchange", found, exchange)
