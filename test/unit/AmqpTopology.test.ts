@@ -31,6 +31,7 @@ describe("a description", () => {
   it("has what its options say, and the defaults of a durable queue that stays", () => {
     const { bindings, pipe: _pipe, references, ...queue } = classic("q") // oxlint-disable-line typescript/unbound-method
     assert.deepStrictEqual({ ...queue }, {
+      "~@effect-amqp/core/AmqpQueue": "~@effect-amqp/core/AmqpQueue",
       type: "classic",
       name: "q",
       durable: true,

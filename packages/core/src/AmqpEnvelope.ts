@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
 import type { Properties } from "./AmqpMessage.ts"
@@ -209,4 +210,5 @@ export const fromSchema = <S extends SchemaOf<Parts>>(schema: S): AmqpEnvelope<S
  * @category guards
  * @since 0.1.0
  */
-export const isAmqpEnvelope = (value: unknown): value is AmqpEnvelope<Schema.Constraint> => value instanceof Envelope
+export const isAmqpEnvelope = (value: unknown): value is AmqpEnvelope<Schema.Constraint> =>
+  Predicate.hasProperty(value, TypeId)

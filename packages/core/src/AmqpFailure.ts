@@ -604,17 +604,13 @@ export const forward = <E = unknown, R = never>(
   options: CopyOptions<E, R> = {}
 ): OnFailure<E, R | AmqpPublisher> => {
   Validation.knownKeys(options, ["describe", "onCopyFailure"], "options of forward")
-  if (typeof destination !== "function") {
-    // Of a route only these two count: what else it has is for a publish.
-    const { exchange }: { readonly exchange: unknown } = destination
-    if (exchange === undefined) throw Validation.invalid("exchange: a destination has one")
-  }
+  if (typeof destination !== "function") Descriptions.exchangeName(destination.exchange)
   return (cause, delivery, failed) =>
     Effect.suspend(() => {
       const { exchange, routingKey = historyOf(delivery).routingKey } = typeof destination === "function"
         ? destination(cause, delivery)
         : destination
-      const where = `exchange ${JSON.stringify(Descriptions.nameOf(exchange))}, routing key ${
+      const where = `exchange ${JSON.stringify(Descriptions.exchangeName(exchange))}, routing key ${
         JSON.stringify(routingKey)
       }`
       const { onCopyFailure = requeueLater } = options

@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import type * as Pipeable from "effect/Pipeable"
+import * as Predicate from "effect/Predicate"
 import type { AmqpChannel, Step } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import type * as AmqpDelivery from "./AmqpDelivery.ts"
@@ -19,6 +20,7 @@ import type { AmqpChannelError, AmqpMoveError } from "./AmqpError.ts"
 import type { AmqpExchange, BindingDescription } from "./AmqpExchange.ts"
 import type { Channel } from "./internal/channel/channel.ts"
 import * as Program from "./internal/channel/program.ts"
+import * as Brands from "./internal/common/brands.ts"
 import { sessionOf } from "./internal/connection/session.ts"
 import * as Fetching from "./internal/consuming/basicGet.ts"
 import { Received } from "./internal/consuming/delivery.ts"
@@ -31,6 +33,8 @@ import { optional } from "./internal/topology/queueOptions.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 import type { BasicGetOk } from "./protocol/methods.generated.ts"
+
+const TypeId = Brands.QueueTypeId
 
 // -----------------------------------------------------------------------------
 // descriptions
@@ -51,6 +55,7 @@ export type QueueType = "classic" | "quorum" | "stream"
  * @since 0.1.0
  */
 export interface AmqpQueue<out Type extends QueueType = QueueType> extends Pipeable.Pipeable {
+  readonly [TypeId]: typeof TypeId
   /** Empty for a {@link ServerNamedQueue}. */
   readonly name: string
   readonly type: Type
@@ -72,6 +77,14 @@ export interface AmqpQueue<out Type extends QueueType = QueueType> extends Pipea
 export interface ServerNamedQueue extends AmqpQueue<"classic"> {
   readonly name: ""
 }
+
+/**
+ * Whether a value is the description of a queue, or a copy of one by spread.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isQueue: (value: unknown) => value is AmqpQueue = Brands.isQueue
 
 /** Operations on a queue need its name, and the description of a server-named queue has none. */
 type Named<Queue> = Queue extends { readonly name: "" }
@@ -192,7 +205,7 @@ const makeClassic = <Name extends string>(
 ): AmqpQueue<"classic"> & { readonly name: Name } => {
   const { maxPriority, overflow } = options
   QueueOptions.checkArguments(options.arguments)
-  return Descriptions.describe({
+  return Descriptions.describeQueue({
     type: "classic",
     name,
     durable: Validation.flag("durable", options.durable, true),
@@ -262,7 +275,7 @@ export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"qu
     const needs = `a deadLetterExchange or a deadLetterQueue, and the overflow "reject-publish"`
     throw Validation.invalid(`deadLetterStrategy: "at-least-once" needs ${needs}`)
   }
-  return Descriptions.describe({
+  return Descriptions.describeQueue({
     type: "quorum",
     name: Validation.nonEmptyName("queue", name),
     durable: true,
@@ -295,7 +308,7 @@ export const stream = (name: string, options: StreamOptions = {}): AmqpQueue<"st
   const { initialGroupSize, leaderLocator, maxAge, maxLengthBytes, segmentSizeBytes } = options
   QueueOptions.checkKeys("stream", options)
   QueueOptions.checkArguments(options.arguments)
-  return Descriptions.describe({
+  return Descriptions.describeQueue({
     type: "stream",
     name: Validation.nonEmptyName("queue", name),
     durable: true,
@@ -337,7 +350,7 @@ export interface Binding {
 
 const describeBinding = (binding: Binding): BindingDescription => {
   const { arguments: table = {}, exchange, routingKey = "" } = Validation.knownKeys(binding, bindingKeys, "binding")
-  Validation.nonEmptyName("exchange", Descriptions.nameOf(exchange, "exchange"))
+  Validation.nonEmptyName("exchange", Descriptions.exchangeName(exchange, "exchange"))
   return { exchange, routingKey: Validation.name("routingKey", routingKey), arguments: table }
 }
 
@@ -365,8 +378,10 @@ export const withBinding: {
   <Queue extends AmqpQueue>(self: Queue, binding: Binding): Queue
 } = dual(
   2,
-  (self: AmqpQueue, binding: Binding): AmqpQueue =>
-    Descriptions.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+  (self: AmqpQueue, binding: Binding): AmqpQueue => {
+    Descriptions.queueName(self)
+    return Descriptions.describeQueue({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+  }
 )
 
 // -----------------------------------------------------------------------------
@@ -392,7 +407,7 @@ export const route = <Queue extends string | AmqpQueue>(
   queue: Named<Queue>
 ): { readonly exchange: ""; readonly routingKey: string } => ({
   exchange: "",
-  routingKey: Descriptions.checkedName(queue)
+  routingKey: Descriptions.checkedQueueName(queue)
 })
 
 /**
@@ -419,7 +434,7 @@ const onQueue = <A, E, R>(
   operation: (channel: Channel, name: string) => Effect.Effect<A, E, R>
 ): AmqpChannel<A, E | AmqpChannelError, R> =>
   Program.make((channel) =>
-    Effect.flatMap(Validation.attempt(() => Descriptions.checkedName(queue)), (name) => operation(channel, name))
+    Effect.flatMap(Validation.attempt(() => Descriptions.checkedQueueName(queue)), (name) => operation(channel, name))
   )
 
 /** An operation that RabbitMQ answers for a stream by ending the whole connection (540). */
@@ -513,7 +528,7 @@ export const unbind = <Queue extends string | AmqpQueue>(
         Effect.asVoid(channel.request({
           _tag: "queue.unbind",
           queue: name,
-          exchange: Descriptions.nameOf(binding.exchange),
+          exchange: Descriptions.exchangeName(binding.exchange),
           routingKey: binding.routingKey,
           arguments: binding.arguments
         })))
@@ -850,7 +865,7 @@ const toMove = (
     .knownKeys(options, ["limit", "filter", "dryRun", "onProgress", "resetFailures", "maxFailures", "prefetch"])
   Validation.callable("filter", filter)
   Validation.callable("onProgress", onProgress)
-  const queue = Validation.name("from", Descriptions.checkedName(from))
+  const queue = Validation.name("from", Descriptions.checkedQueueName(from, "from"))
   if (typeof from === "object" && from.type === "stream") throw Moving.isStream(queue)
   const route = typeof to === "function" ? undefined : routeTo(to)
   if (route?.exchange === "" && route.routingKey === queue) throw Moving.sameQueue(queue)
@@ -869,11 +884,14 @@ const toMove = (
 
 /** Where a target is, by names. Throws an `InvalidArgument`. */
 const routeTo = (to: MoveTarget): { readonly exchange: string; readonly routingKey: string } => {
-  if (typeof to !== "object" || to === null || !("exchange" in to)) {
-    return { exchange: "", routingKey: Validation.name("to", Descriptions.checkedName(to)) }
+  if (typeof to === "string" || isQueue(to)) {
+    return { exchange: "", routingKey: Validation.name("to", Descriptions.checkedQueueName(to, "to")) }
+  }
+  if (!Predicate.hasProperty(to, "exchange")) {
+    throw Validation.invalid(`to: must be a name, ${Brands.queueDescription}, or an exchange with a routing key`)
   }
   Validation.knownKeys(to, ["exchange", "routingKey"], "to")
-  const exchange = Validation.name("exchange", Descriptions.nameOf(to.exchange, "exchange"))
+  const exchange = Validation.name("exchange", Descriptions.exchangeName(to.exchange, "exchange"))
   const checkKey = exchange === "" ? Validation.nonEmptyName : Validation.name
   return { exchange, routingKey: checkKey("routingKey", to.routingKey) }
 }

@@ -214,7 +214,7 @@ describe("the options of consumers", () => {
               Stream.runDrain(AmqpConsumer.stream(untypedQueues))
             ]
           ) {
-            yield* isRefused(consumer, "queue: must be a name, or a description")
+            yield* isRefused(consumer, "queue: must be a name or a description made by AmqpQueue")
           }
           yield* peer.expectNothing
         })

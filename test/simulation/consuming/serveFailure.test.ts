@@ -455,7 +455,7 @@ describe("onFailure", () => {
     }
     assert.throws(
       () => AmqpFailure.forward({ exchang: "x" } as unknown as AmqpFailure.Destination),
-      /exchange: a destination has one/
+      /exchange: must be a name or a description made by AmqpExchange/
     )
   })
 })

@@ -8,6 +8,7 @@ import type { AmqpQueue } from "../../AmqpQueue.ts"
 import { TypedField } from "../../protocol/fieldTable.ts"
 import type { FieldTable, FieldType, FieldValue } from "../../protocol/fieldTable.ts"
 import * as Validation from "../options/validation.ts"
+import { queueName } from "../topology/descriptions.ts"
 import type { SubscriptionOptions } from "./subscription.ts"
 
 /** The options of all consumers: with automatic acknowledgements they are fewer. */
@@ -87,9 +88,7 @@ const make = (
   const list: ReadonlyArray<string | AmqpQueue> = Array.isArray(queues)
     ? queues
     : [queues as string | AmqpQueue]
-  if (!list.every(isQueue)) {
-    throw Validation.invalid("queue: must be a name, or a description such as AmqpQueue.classic makes")
-  }
+  list.forEach((queue) => queueName(queue))
   const table = Validation.extend(options.arguments ?? {}, {
     "x-priority": priority === undefined
       ? undefined
@@ -115,10 +114,6 @@ export const objectOf = <O extends object>(options: O): O => {
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return options
   throw Validation.invalid("options of a consumer: must be an object")
 }
-
-const isQueue = (queue: unknown): boolean =>
-  typeof queue === "string" ||
-  (typeof queue === "object" && queue !== null && "name" in queue && "type" in queue && "arguments" in queue)
 
 /**
  * What RabbitMQ ends the whole connection for (541), and what queues of a described type don't take. Other arguments, such as those

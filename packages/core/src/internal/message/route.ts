@@ -4,6 +4,7 @@
 import type { PublishOptions } from "../../AmqpChannel.ts"
 import { InvalidArgument } from "../../AmqpError.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
+import { exchangeDescription, isExchange } from "../common/brands.ts"
 
 /** Where a message goes, and whether the broker returns it when no queue takes it. */
 export interface Route {
@@ -20,8 +21,10 @@ export const routeOf = (options: PublishOptions): Route => {
   }
   const { exchange, mandatory, routingKey } = options
   if (typeof routingKey !== "string") throw new EncodeError({ message: "routingKey: must be a string" })
-  if (typeof exchange !== "string" && typeof nameIn(exchange) !== "string") {
-    throw new EncodeError({ message: "exchange: must be a name or an AmqpExchange; \"\" is the default exchange" })
+  if (typeof exchange !== "string" && !(isExchange(exchange) && typeof exchange.name === "string")) {
+    throw new EncodeError({
+      message: `exchange: must be a name or ${exchangeDescription}; "" is the default exchange`
+    })
   }
   if (mandatory !== undefined && typeof mandatory !== "boolean") {
     throw new EncodeError({ message: "mandatory: must be true or false" })
@@ -38,9 +41,6 @@ export const routeIfValid = (options: PublishOptions): Route | undefined => {
     return undefined
   }
 }
-
-/** What types rule out, and a program in JavaScript passes. */
-const nameIn = (exchange: { readonly name?: unknown } | null | undefined): unknown => exchange?.name
 
 const unknownRouteKey = (key: string): EncodeError => {
   const { message } = InvalidArgument.unknownKey("publish options", key, ["exchange", "routingKey", "mandatory"])

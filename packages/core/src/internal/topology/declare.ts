@@ -9,7 +9,7 @@ import type { AmqpQueue } from "../../AmqpQueue.ts"
 import type { QueueDeclareOk } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
 import { attempt, invalid, nonEmptyName } from "../options/validation.ts"
-import { collect, nameOf } from "./descriptions.ts"
+import { collect, exchangeName } from "./descriptions.ts"
 
 const declareExchange = (channel: Channel, exchange: AmqpExchange) =>
   channel.request({
@@ -28,7 +28,7 @@ export const bindExchange = (channel: Channel, exchange: string, binding: Bindin
   channel.requestWith("exchange_exchange_bindings", {
     _tag: "exchange.bind",
     destination: exchange,
-    source: nameOf(binding.exchange),
+    source: exchangeName(binding.exchange),
     routingKey: binding.routingKey,
     noWait: false,
     arguments: binding.arguments
@@ -95,7 +95,7 @@ export const bindQueue = (channel: Channel, queue: string, binding: BindingDescr
   channel.request({
     _tag: "queue.bind",
     queue,
-    exchange: nameOf(binding.exchange),
+    exchange: exchangeName(binding.exchange),
     routingKey: binding.routingKey,
     noWait: false,
     arguments: binding.arguments

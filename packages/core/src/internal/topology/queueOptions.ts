@@ -4,6 +4,7 @@
 import type { AmqpExchange } from "../../AmqpExchange.ts"
 import type { AmqpQueue, MessageQueueOptions } from "../../AmqpQueue.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
+import { isExchange, isQueue } from "../common/brands.ts"
 import { nearestName } from "../errors/nearestName.ts"
 import * as Validation from "../options/validation.ts"
 import * as Descriptions from "./descriptions.ts"
@@ -81,7 +82,7 @@ const deadLettersOf = (
     }
     return {
       exchange: "",
-      routingKey: Validation.nonEmptyName("deadLetterQueue", Descriptions.nameOf(deadLetterQueue, "deadLetterQueue"))
+      routingKey: Validation.nonEmptyName("deadLetterQueue", Descriptions.queueName(deadLetterQueue, "deadLetterQueue"))
     }
   }
   const hasExchange = deadLetterExchange !== undefined || argument(table, "x-dead-letter-exchange") !== undefined
@@ -91,7 +92,7 @@ const deadLettersOf = (
   return {
     exchange: optional(
       deadLetterExchange,
-      (exchange) => Validation.name("deadLetterExchange", Descriptions.nameOf(exchange, "deadLetterExchange"))
+      (exchange) => Validation.name("deadLetterExchange", Descriptions.exchangeName(exchange, "deadLetterExchange"))
     ),
     routingKey: optional(deadLetterRoutingKey, (key) => Validation.name("deadLetterRoutingKey", key))
   }
@@ -101,8 +102,8 @@ const deadLettersOf = (
 export const referencesOf = (
   { deadLetterExchange, deadLetterQueue }: MessageQueueOptions
 ): ReadonlyArray<AmqpExchange | AmqpQueue> => [
-  ...Descriptions.described(deadLetterExchange),
-  ...(typeof deadLetterQueue === "object" ? [deadLetterQueue] : [])
+  ...[deadLetterExchange].filter(isExchange),
+  ...[deadLetterQueue].filter(isQueue)
 ]
 
 /** -1 stands for no limit. */
