@@ -38,12 +38,12 @@ const withoutSteps: Readonly<Record<string, ReadonlyArray<string>>> = {
   ],
   AmqpConnection: ["AmqpConnection", "Transport", "state", "channelCount"],
   AmqpConsumer: [],
-  AmqpExchange: ["make", "direct", "fanout", "topic", "headers", "withBinding"],
+  AmqpExchange: ["make", "direct", "fanout", "topic", "headers", "withBinding", "isExchange"],
   AmqpFailure: ["historyOf", "delayQueue", "tryAgain", "handBack"],
   AmqpPublisher: ["AmqpPublisher"],
-  AmqpQueue: ["classic", "serverNamed", "quorum", "stream", "withBinding", "route"],
+  AmqpQueue: ["classic", "serverNamed", "quorum", "stream", "withBinding", "route", "isQueue"],
   AmqpRpc: ["AmqpRpcClient"],
-  AmqpTopology: ["make"]
+  AmqpTopology: ["make", "isTopology"]
 }
 
 const isOperation = (value: unknown): boolean =>
