@@ -7,8 +7,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { replyReasons } from "./AmqpReply.ts"
-import type { ReplyReason } from "./AmqpReply.ts"
+import { replyReasons } from "./AmqpReplyError.ts"
+import type { ReplyReason } from "./AmqpReplyError.ts"
 import { nearestName } from "./internal/errors/nearestName.ts"
 import { readable } from "./internal/errors/readableError.ts"
 import { mayPass } from "./internal/errors/replyTexts.ts"

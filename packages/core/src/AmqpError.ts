@@ -23,12 +23,12 @@ import {
   Returned,
   SendTimeout,
   ServerReply
-} from "./AmqpReply.ts"
-import type { ReplyReason } from "./AmqpReply.ts"
+} from "./AmqpReplyError.ts"
+import type { ReplyReason } from "./AmqpReplyError.ts"
 import { readable } from "./internal/errors/readableError.ts"
 
 export * from "./AmqpConnectionError.ts"
-export * from "./AmqpReply.ts"
+export * from "./AmqpReplyError.ts"
 
 // -----------------------------------------------------------------------------
 // channels
