@@ -23,7 +23,7 @@ import * as AmqpConnection from "./AmqpConnection.ts"
 import type * as AmqpDelivery from "./AmqpDelivery.ts"
 import { AmqpChannelError } from "./AmqpError.ts"
 import type { AmqpConsumerCancelled, AmqpConsumerStopped } from "./AmqpError.ts"
-import * as AmqpFailure from "./AmqpFailure.ts"
+import * as AmqpFailurePolicy from "./AmqpFailurePolicy.ts"
 import type * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
@@ -317,12 +317,12 @@ export const stream: {
 // -----------------------------------------------------------------------------
 
 /**
- * Says what is to become of a message whose handler failed; see `AmqpFailure`, which has some of these.
+ * Says what is to become of a message whose handler failed; see `AmqpFailurePolicy`, which has some of these.
  *
  * @category models
  * @since 0.1.0
  */
-export type OnFailure<E, R = never> = AmqpFailure.OnFailure<E, R>
+export type OnFailure<E, R = never> = AmqpFailurePolicy.OnFailure<E, R>
 
 /**
  * Why {@link serve} ends: the channel or the connection was lost, the broker ended the consumer, or a failure policy did.
@@ -341,7 +341,7 @@ export type ServeError = AmqpChannelError | AmqpConsumerCancelled | AmqpConsumer
 export interface TransactionOptions<in E, out R = never> extends Options {
   /**
    * What becomes of a message whose handler fails, dies, is interrupted, or returns anything but an Effect of a settlement.
-   * Default: `AmqpFailure.retryInPlace()`: the handler is called again, five times in all, with pauses of 100 ms to 6.4 s. Then the
+   * Default: `AmqpFailurePolicy.retryInPlace()`: the handler is called again, five times in all, with pauses of 100 ms to 6.4 s. Then the
    * message goes to the dead-letter target that its queue is described with. Where there is none, or it can't be reached, the message
    * stays in its queue, and comes back after a minute. Each failure is logged. A policy that fails itself is logged, and the
    * default decides.
@@ -602,8 +602,8 @@ const start = <E, R, R2>(
       drainTimeout,
       handle: handling.handle,
       commit: handling.commit,
-      onFailure: policy(options.onFailure ?? AmqpFailure.standard),
-      fallback: policy(AmqpFailure.standard),
+      onFailure: policy(options.onFailure ?? AmqpFailurePolicy.standard),
+      fallback: policy(AmqpFailurePolicy.standard),
       inSpan: instruments &&
         ((delivery, handled, settle) => instruments.handle(operation, delivery, queueName, handled, settle))
     }, context)

@@ -382,7 +382,7 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
 }
 
 /**
- * A failure policy ended the consumer (`AmqpFailure.stop`), because a handler failed with `cause`. The message is back in its queue.
+ * A failure policy ended the consumer (`AmqpFailurePolicy.stop`), because a handler failed with `cause`. The message is back in its queue.
  *
  * @category errors
  * @since 0.1.0

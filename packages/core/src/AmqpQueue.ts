@@ -780,7 +780,7 @@ export interface MoveOptions<out R = never> {
   /** Runs while messages are moved, at most ten times a second and when something has changed, and at the end. */
   readonly onProgress?: ((progress: MoveProgress) => Effect.Effect<unknown, never, R>) | undefined
   /**
-   * Whether messages lose the headers that count failures: those of `AmqpFailure` (`x-failure-…`), so that it begins anew, and those that
+   * Whether messages lose the headers that count failures: those of `AmqpFailurePolicy` (`x-failure-…`), so that it begins anew, and those that
    * the broker writes for dead letters (`x-death`, `x-first-death-…`, `x-last-death-…`). Default: `false`.
    */
   readonly resetFailures?: boolean | undefined

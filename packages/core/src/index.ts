@@ -65,7 +65,7 @@ export * as AmqpExchange from "./AmqpExchange.ts"
  *
  * @since 0.1.0
  */
-export * as AmqpFailure from "./AmqpFailure.ts"
+export * as AmqpFailurePolicy from "./AmqpFailurePolicy.ts"
 
 /**
  * Messages to publish: a body and its properties.

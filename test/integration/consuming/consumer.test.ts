@@ -1,7 +1,7 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -423,7 +423,7 @@ describe("a served queue", () => {
               handled.push(text)
               return text === "bad" ? failure : Effect.succeed(AmqpDelivery.ack)
             }),
-          { prefetch: 1, onFailure: AmqpFailure.retryInPlace({ pauses: [10] }) }
+          { prefetch: 1, onFailure: AmqpFailurePolicy.retryInPlace({ pauses: [10] }) }
         ))
         yield* awaitMessages(dead, 1)
         // The consumer is as good as before.

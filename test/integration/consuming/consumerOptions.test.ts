@@ -2,7 +2,7 @@ import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -297,7 +297,7 @@ describe("serve", () => {
           Effect.suspend(() => {
             handled++
             return Effect.fail("no")
-          }), { prefetch: 5, onFailure: AmqpFailure.retryInPlace({ pauses: [1, 1] }) }))
+          }), { prefetch: 5, onFailure: AmqpFailurePolicy.retryInPlace({ pauses: [1, 1] }) }))
         yield* eventually(Effect.sync(() => handled), (handled) => handled === 15)
         yield* Effect.sleep("100 millis")
         assert.strictEqual(handled, 15)

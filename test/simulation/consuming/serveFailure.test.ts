@@ -1,7 +1,7 @@
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import { AmqpDecodeError } from "@effect-amqp/core/AmqpError"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -102,7 +102,7 @@ describe("the standard failure policy", () => {
     ["yields undefined", () => Effect.void],
     ["yields a look-alike", () => Effect.succeed({ _tag: "Reject", value: undefined })],
     ["yields a copy of a settlement", () => Effect.succeed({ ...AmqpDelivery.ack })],
-    ["yields what only a policy decides", () => Effect.succeed(AmqpFailure.handBack(0))],
+    ["yields what only a policy decides", () => Effect.succeed(AmqpFailurePolicy.handBack(0))],
     ["yields a Promise that is rejected", () => Effect.sync(() => Promise.reject(new Error("no")))],
     ["yields a Promise of another realm", () => Effect.sync(() => runInNewContext("Promise.reject(new Error('no'))"))],
     ["yields a proxy that was revoked", () => Effect.sync(revokedProxy)],
@@ -278,7 +278,7 @@ describe("a copy for the dead-letter target", () => {
   const dead = { deadLetterExchange: "dlx", deadLetterRoutingKey: "dead" }
 
   /** Serves a queue that is described, on channel 1. Its handler fails once. */
-  const failing = (peer: Peer, onFailure: AmqpFailure.OnFailure<unknown> = AmqpFailure.deadLetter) =>
+  const failing = (peer: Peer, onFailure: AmqpFailurePolicy.OnFailure<unknown> = AmqpFailurePolicy.deadLetter) =>
     Effect.gen(function*() {
       const serve = AmqpConsumer.serve(AmqpQueue.classic("q", dead), () => Effect.fail("no"), { onFailure })
       const fiber = yield* fork(serve)
@@ -370,7 +370,7 @@ describe("onFailure", () => {
       it.effect(`K5: that ${what} leaves it to the standard policy, and is logged (concurrency ${concurrency})`, () => {
         const { layer, logged } = logging()
         // As for handlers.
-        const onFailure = mistake as AmqpFailure.OnFailure<unknown>
+        const onFailure = mistake as AmqpFailurePolicy.OnFailure<unknown>
         return connected((peer) =>
           Effect.gen(function*() {
             const serve = AmqpConsumer.serve("q", () => Effect.fail("no"), { concurrency, onFailure })
@@ -392,10 +392,10 @@ describe("onFailure", () => {
     connected((peer) =>
       Effect.gen(function*() {
         const policies = [
-          AmqpFailure.retryInPlace({ pauses: ["1 second", "2 seconds"], otherwise: AmqpFailure.reject }),
-          AmqpFailure.retryInPlace({
+          AmqpFailurePolicy.retryInPlace({ pauses: ["1 second", "2 seconds"], otherwise: AmqpFailurePolicy.reject }),
+          AmqpFailurePolicy.retryInPlace({
             pauses: Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 2 })),
-            otherwise: AmqpFailure.reject
+            otherwise: AmqpFailurePolicy.reject
           })
         ]
         for (const onFailure of policies) {
@@ -419,42 +419,48 @@ describe("onFailure", () => {
 
   it("has its times and keys checked when it is made", () => {
     for (const pause of [-1, Number.NaN, Infinity, 2 ** 31]) {
-      assert.throws(() => AmqpFailure.retryInPlace({ pauses: [1, pause] }), /pauses: must be/)
-      assert.throws(() => AmqpFailure.tryAgain(pause), /pause: must be/)
-      assert.throws(() => AmqpFailure.handBack(pause), /pause: must be/)
-      assert.throws(() => AmqpFailure.giveUp({ holdFor: pause }), /holdFor: must be/)
+      assert.throws(() => AmqpFailurePolicy.retryInPlace({ pauses: [1, pause] }), /pauses: must be/)
+      assert.throws(() => AmqpFailurePolicy.tryAgain(pause), /pause: must be/)
+      assert.throws(() => AmqpFailurePolicy.handBack(pause), /pause: must be/)
+      assert.throws(() => AmqpFailurePolicy.giveUp({ holdFor: pause }), /holdFor: must be/)
     }
-    assert.throws(() => AmqpFailure.giveUp({ holdFor: 0 }), /holdFor: must be/)
+    assert.throws(() => AmqpFailurePolicy.giveUp({ holdFor: 0 }), /holdFor: must be/)
     // What JavaScript, or a variable of another type, may pass.
     const wrong: object = { delay: ["1 second"] }
-    assert.throws(() => AmqpFailure.retryInPlace(wrong), /options of retryInPlace: there is no "delay"/)
-    assert.throws(() => AmqpFailure.giveUp(wrong), /options of giveUp: there is no "delay"/)
-    assert.throws(() => AmqpFailure.forward(AmqpQueue.route("q"), wrong), /options of forward: there is no "delay"/)
+    assert.throws(() => AmqpFailurePolicy.retryInPlace(wrong), /options of retryInPlace: there is no "delay"/)
+    assert.throws(() => AmqpFailurePolicy.giveUp(wrong), /options of giveUp: there is no "delay"/)
     assert.throws(
-      () => AmqpFailure.retry(wrong as AmqpFailure.RetryOptions<unknown>),
+      () => AmqpFailurePolicy.forward(AmqpQueue.route("q"), wrong),
+      /options of forward: there is no "delay"/
+    )
+    assert.throws(
+      () => AmqpFailurePolicy.retry(wrong as AmqpFailurePolicy.RetryOptions<unknown>),
       /options of retry: there is no "delay"; did you mean "delays"/
     )
-    const untyped = (options: unknown) => options as AmqpFailure.RetryOptions<unknown>
-    assert.throws(() => AmqpFailure.retry(untyped({})), /delays: must be a list/)
-    assert.throws(() => AmqpFailure.retry(untyped({ delays: "1 second" })), /delays: must be a list/)
+    const untyped = (options: unknown) => options as AmqpFailurePolicy.RetryOptions<unknown>
+    assert.throws(() => AmqpFailurePolicy.retry(untyped({})), /delays: must be a list/)
+    assert.throws(() => AmqpFailurePolicy.retry(untyped({ delays: "1 second" })), /delays: must be a list/)
     assert.throws(
-      () => AmqpFailure.retry(untyped({ delays: [], otherwise: "reject" })),
+      () => AmqpFailurePolicy.retry(untyped({ delays: [], otherwise: "reject" })),
       /otherwise: must be a function/
     )
-    assert.throws(() => AmqpFailure.retryInPlace(untyped({ pauses: 5 })), /pauses: must be a list/)
-    assert.throws(() => AmqpFailure.retryInPlace(untyped({ otherwise: null })), /otherwise: must be a function/)
+    assert.throws(() => AmqpFailurePolicy.retryInPlace(untyped({ pauses: 5 })), /pauses: must be a list/)
+    assert.throws(() => AmqpFailurePolicy.retryInPlace(untyped({ otherwise: null })), /otherwise: must be a function/)
     // As code without types may call it.
     for (const none of [null, 5, true, "fast"]) {
       const options = none as unknown as object
-      assert.throws(() => AmqpFailure.retryInPlace(options), /options of retryInPlace: must be an object/)
-      assert.throws(() => AmqpFailure.giveUp(options), /options of giveUp: must be an object/)
-      assert.throws(() => AmqpFailure.retry(options as AmqpFailure.RetryOptions<unknown>), /options of retry: must be/)
+      assert.throws(() => AmqpFailurePolicy.retryInPlace(options), /options of retryInPlace: must be an object/)
+      assert.throws(() => AmqpFailurePolicy.giveUp(options), /options of giveUp: must be an object/)
+      assert.throws(
+        () => AmqpFailurePolicy.retry(options as AmqpFailurePolicy.RetryOptions<unknown>),
+        /options of retry: must be/
+      )
       const list = none as unknown as ReadonlyArray<number>
-      assert.throws(() => AmqpFailure.retryInPlace({ pauses: list }), /pauses: must be a list or a Schedule/)
-      assert.throws(() => AmqpFailure.retry({ delays: list }), /delays: must be a list or a Schedule/)
+      assert.throws(() => AmqpFailurePolicy.retryInPlace({ pauses: list }), /pauses: must be a list or a Schedule/)
+      assert.throws(() => AmqpFailurePolicy.retry({ delays: list }), /delays: must be a list or a Schedule/)
     }
     assert.throws(
-      () => AmqpFailure.forward({ exchang: "x" } as unknown as AmqpFailure.Destination),
+      () => AmqpFailurePolicy.forward({ exchang: "x" } as unknown as AmqpFailurePolicy.Destination),
       /exchange: must be a name or a description made by AmqpExchange/
     )
   })
@@ -505,7 +511,7 @@ describe("the scope of a message", () => {
         const serve = AmqpConsumer.serve(
           "q",
           () => Effect.as(Effect.addFinalizer(() => Effect.die("stuck")), AmqpDelivery.ack),
-          { onFailure: AmqpFailure.reject }
+          { onFailure: AmqpFailurePolicy.reject }
         )
         const { consumerTag } = yield* openConsumer(peer, serve)
         yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))

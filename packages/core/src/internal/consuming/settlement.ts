@@ -3,7 +3,7 @@
  * from the body of a message, does not.
  */
 import type { Settlement, SettlementTag } from "../../AmqpDelivery.ts"
-import type { Decision } from "../../AmqpFailure.ts"
+import type { Decision } from "../../AmqpFailurePolicy.ts"
 
 /** How long a message that can't be handled now is held before it goes back into its queue: so long that there is no hot loop. */
 export const defaultHoldMillis = 60_000

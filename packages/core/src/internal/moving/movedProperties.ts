@@ -16,7 +16,7 @@ const hasUserId = 0x0010
  */
 const isOfQueue = (name: string): boolean => /^(?:B?CC|x-delivery-count|x-acquired-count)$/.test(name)
 
-/** Headers that count failures: those of `AmqpFailure`, and those that brokers write for dead letters. */
+/** Headers that count failures: those of `AmqpFailurePolicy`, and those that brokers write for dead letters. */
 const isOfFailures = (name: string): boolean => /^x-(?:failure-.*|death|(?:first|last)-death-.*)$/.test(name)
 
 const flagsOf = (encoded: Uint8Array): number => (encoded[0] << 8) | encoded[1]

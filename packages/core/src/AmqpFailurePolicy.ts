@@ -75,14 +75,14 @@ export type Decision =
  * **Example** (A policy of one's own, made of others)
  *
  * ```ts
- * import { AmqpFailure } from "@effect-amqp/core"
+ * import { AmqpFailurePolicy } from "@effect-amqp/core"
  * import * as Cause from "effect/Cause"
  * import * as Effect from "effect/Effect"
  *
- * const onFailure: AmqpFailure.OnFailure<Error> = (cause, delivery, failed) =>
+ * const onFailure: AmqpFailurePolicy.OnFailure<Error> = (cause, delivery, failed) =>
  *   Cause.hasDies(cause)
- *     ? AmqpFailure.deadLetter(cause, delivery, failed)
- *     : Effect.succeed(AmqpFailure.tryAgain("5 seconds"))
+ *     ? AmqpFailurePolicy.deadLetter(cause, delivery, failed)
+ *     : Effect.succeed(AmqpFailurePolicy.tryAgain("5 seconds"))
  * ```
  *
  * @category models
@@ -273,11 +273,11 @@ export interface RetryInPlaceOptions<in E, out R = never> {
  * **Example** (Three tries, and then into a queue of what has failed)
  *
  * ```ts
- * import { AmqpFailure, AmqpQueue } from "@effect-amqp/core"
+ * import { AmqpFailurePolicy, AmqpQueue } from "@effect-amqp/core"
  *
- * const onFailure = AmqpFailure.retryInPlace({
+ * const onFailure = AmqpFailurePolicy.retryInPlace({
  *   pauses: ["1 second", "10 seconds"],
- *   otherwise: AmqpFailure.forward(AmqpQueue.route("orders.failed"))
+ *   otherwise: AmqpFailurePolicy.forward(AmqpQueue.route("orders.failed"))
  * })
  * ```
  *
@@ -518,14 +518,14 @@ export interface RetryOptions<in E, out R = never, out R2 = never> extends CopyO
  * **Example** (Three times, and then into a queue of what has failed)
  *
  * ```ts
- * import { AmqpConsumer, AmqpDelivery, AmqpFailure, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
+ * import { AmqpConsumer, AmqpDelivery, AmqpFailurePolicy, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
  *
  * declare const store: (text: string) => Effect.Effect<void, Error>
  *
- * const onFailure = AmqpFailure.retry({
+ * const onFailure = AmqpFailurePolicy.retry({
  *   delays: ["1 second", "10 seconds", "1 minute"],
- *   otherwise: AmqpFailure.forward(AmqpQueue.route("orders.failed"))
+ *   otherwise: AmqpFailurePolicy.forward(AmqpQueue.route("orders.failed"))
  * })
  *
  * const worker = AmqpConsumer.serve("orders", ({ text }) => Effect.as(store(text), AmqpDelivery.ack), { onFailure }).pipe(
@@ -588,10 +588,10 @@ export interface Destination {
  * **Example** (By what went wrong)
  *
  * ```ts
- * import { AmqpFailure, AmqpQueue } from "@effect-amqp/core"
+ * import { AmqpFailurePolicy, AmqpQueue } from "@effect-amqp/core"
  * import * as Cause from "effect/Cause"
  *
- * const onFailure = AmqpFailure.forward((cause) =>
+ * const onFailure = AmqpFailurePolicy.forward((cause) =>
  *   AmqpQueue.route(Cause.hasDies(cause) ? "orders.bugs" : "orders.failed")
  * )
  * ```
@@ -662,10 +662,10 @@ const maxDelayMillis = 0xffffffff - leaseMillis
  * **Example** (Delay queues that are replicated)
  *
  * ```ts
- * import { AmqpFailure, AmqpQueue } from "@effect-amqp/core"
+ * import { AmqpFailurePolicy, AmqpQueue } from "@effect-amqp/core"
  * import * as Duration from "effect/Duration"
  *
- * const onFailure = AmqpFailure.retry({
+ * const onFailure = AmqpFailurePolicy.retry({
  *   delays: ["5 seconds", "1 minute"],
  *   delayQueue: (queue, delay) =>
  *     AmqpQueue.quorum(`${queue}.retry.${Duration.toMillis(delay)}`, {
