@@ -346,14 +346,16 @@ typeOf(AmqpConsumer.layerServe("orders", ({ text }) => Effect.as(send(text), Amq
 
 type Publisher = AmqpPublisher.AmqpPublisher
 
-typeOf(AmqpFailurePolicy.reject).is<AmqpConsumer.OnFailure<unknown>>()
-typeOf(AmqpFailurePolicy.forward({ exchange: "failed" })).is<AmqpConsumer.OnFailure<unknown, Publisher>>()
-typeOf(AmqpFailurePolicy.retry({ delays: [] })).is<AmqpConsumer.OnFailure<unknown, Publisher | Connection>>()
+typeOf(AmqpFailurePolicy.reject).is<AmqpFailurePolicy.AmqpFailurePolicy<unknown>>()
+typeOf(AmqpFailurePolicy.forward({ exchange: "failed" })).is<AmqpFailurePolicy.AmqpFailurePolicy<unknown, Publisher>>()
+typeOf(AmqpFailurePolicy.retry({ delays: [] })).is<
+  AmqpFailurePolicy.AmqpFailurePolicy<unknown, Publisher | Connection>
+>()
 typeOf(AmqpFailurePolicy.retry({
   delays: Schedule.spaced("1 second"),
   otherwise: (_cause: Cause.Cause<NoMoney>) => Effect.as(Db, AmqpDelivery.reject),
   onCopyFailure: () => Effect.as(Mail, AmqpDelivery.requeue)
-})).is<AmqpConsumer.OnFailure<NoMoney, Publisher | Connection | Db | Mail>>()
+})).is<AmqpFailurePolicy.AmqpFailurePolicy<NoMoney, Publisher | Connection | Db | Mail>>()
 
 // What it needs is needed by whoever serves with it.
 typeOf(AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {

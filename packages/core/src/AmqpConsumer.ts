@@ -317,14 +317,6 @@ export const stream: {
 // -----------------------------------------------------------------------------
 
 /**
- * Says what is to become of a message whose handler failed; see `AmqpFailurePolicy`, which has some of these.
- *
- * @category models
- * @since 0.1.0
- */
-export type OnFailure<E, R = never> = AmqpFailurePolicy.OnFailure<E, R>
-
-/**
  * Why {@link serve} ends: the channel or the connection was lost, the broker ended the consumer, or a failure policy did.
  *
  * @category models
@@ -346,7 +338,7 @@ export interface TransactionOptions<in E, out R = never> extends Options {
    * stays in its queue, and comes back after a minute. Each failure is logged. A policy that fails itself is logged, and the
    * default decides.
    */
-  readonly onFailure?: OnFailure<E, R> | undefined
+  readonly onFailure?: AmqpFailurePolicy.AmqpFailurePolicy<E, R> | undefined
   /**
    * How long the handlers that run may go on when the consumer stops or has ended, from 0 to 24 days or `Infinity`; after that they are
    * interrupted. Default: 10 seconds.
@@ -586,7 +578,8 @@ const start = <E, R, R2>(
     const handling = makeHandling()
     let queueName: string | undefined
     const policy =
-      (onFailure: OnFailure<E, R2>) => (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => {
+      (onFailure: AmqpFailurePolicy.AmqpFailurePolicy<E, R2>) =>
+      (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => {
         const { description, kind } = Received.sourceOf(delivery)
         // Handlers fail with `E`.
         return onFailure(cause as Cause.Cause<E>, delivery, {

@@ -79,7 +79,7 @@ export type Decision =
  * import * as Cause from "effect/Cause"
  * import * as Effect from "effect/Effect"
  *
- * const onFailure: AmqpFailurePolicy.OnFailure<Error> = (cause, delivery, failed) =>
+ * const onFailure: AmqpFailurePolicy.AmqpFailurePolicy<Error> = (cause, delivery, failed) =>
  *   Cause.hasDies(cause)
  *     ? AmqpFailurePolicy.deadLetter(cause, delivery, failed)
  *     : Effect.succeed(AmqpFailurePolicy.tryAgain("5 seconds"))
@@ -88,7 +88,7 @@ export type Decision =
  * @category models
  * @since 0.1.0
  */
-export interface OnFailure<in E, out R = never> {
+export interface AmqpFailurePolicy<in E, out R = never> {
   (
     cause: Cause.Cause<E>,
     delivery: AmqpDelivery.ReceivedMessage,
@@ -211,7 +211,7 @@ export const historyOf = (delivery: AmqpDelivery.ReceivedMessage): History => {
  * @category constructors
  * @since 0.1.0
  */
-export const reject: OnFailure<unknown> = (cause, delivery, failed) =>
+export const reject: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
   failed.isStream
     ? skip(cause, delivery, failed)
     : Effect.as(logFailure(Effect.logError, "is rejected", cause, delivery, failed), AmqpDelivery.reject)
@@ -222,7 +222,7 @@ export const reject: OnFailure<unknown> = (cause, delivery, failed) =>
  * @category constructors
  * @since 0.1.0
  */
-export const skip: OnFailure<unknown> = (cause, delivery, failed) =>
+export const skip: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
   Effect.as(
     logFailure(
       Effect.logError,
@@ -240,7 +240,7 @@ export const skip: OnFailure<unknown> = (cause, delivery, failed) =>
  * @category constructors
  * @since 0.1.0
  */
-export const stop: OnFailure<unknown> = (cause, delivery, failed) =>
+export const stop: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
   Effect.as(logFailure(Effect.logError, "ends the consumer", cause, delivery, failed), endConsumer)
 
 /**
@@ -258,7 +258,7 @@ export interface RetryInPlaceOptions<in E, out R = never> {
   /** Whether another try may help. Default: not for a cause that contains an `AmqpDecodeError`. */
   readonly while?: ((cause: Cause.Cause<E>) => boolean) | undefined
   /** What is done after the last try. Default: {@link deadLetter}. */
-  readonly otherwise?: OnFailure<E, R> | undefined
+  readonly otherwise?: AmqpFailurePolicy<E, R> | undefined
 }
 
 /**
@@ -284,7 +284,9 @@ export interface RetryInPlaceOptions<in E, out R = never> {
  * @category constructors
  * @since 0.1.0
  */
-export const retryInPlace = <E = unknown, R = never>(options: RetryInPlaceOptions<E, R> = {}): OnFailure<E, R> => {
+export const retryInPlace = <E = unknown, R = never>(
+  options: RetryInPlaceOptions<E, R> = {}
+): AmqpFailurePolicy<E, R> => {
   Validation.knownKeys(options, ["pauses", "while", "otherwise"], "options of retryInPlace")
   const { otherwise = deadLetter, pauses = standardPauses, while: isWorthwhile = mayHeal } = options
   Validation.callable("otherwise", otherwise)
@@ -352,7 +354,7 @@ export interface GiveUpOptions<in E> {
  * @category constructors
  * @since 0.1.0
  */
-export const giveUp = <E = unknown>(options: GiveUpOptions<E> = {}): OnFailure<E> => {
+export const giveUp = <E = unknown>(options: GiveUpOptions<E> = {}): AmqpFailurePolicy<E> => {
   Validation.knownKeys(options, ["holdFor", "describe"], "options of giveUp")
   const { describe = describeCause, holdFor = Settlements.defaultHoldMillis } = options
   const pause = Validation.timeout("holdFor", holdFor)
@@ -433,7 +435,7 @@ const originalRoutingKey = (delivery: AmqpDelivery.ReceivedMessage): string => {
  * @category constructors
  * @since 0.1.0
  */
-export const deadLetter: OnFailure<unknown> = (cause, delivery, failed) => givingUp(cause, delivery, failed)
+export const deadLetter: AmqpFailurePolicy<unknown> = (cause, delivery, failed) => givingUp(cause, delivery, failed)
 
 /**
  * What `AmqpConsumer.serve` does unless told otherwise: {@link retryInPlace} with its defaults. The handler is called up to five times,
@@ -442,7 +444,8 @@ export const deadLetter: OnFailure<unknown> = (cause, delivery, failed) => givin
  * @category constructors
  * @since 0.1.0
  */
-export const standard: OnFailure<unknown> = (cause, delivery, failed) => retryingInPlace(cause, delivery, failed)
+export const standard: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
+  retryingInPlace(cause, delivery, failed)
 
 /**
  * How copies are made, and what is done when one can't be.
@@ -484,7 +487,7 @@ export interface RetryOptions<in E, out R = never, out R2 = never> extends CopyO
    */
   readonly delays: ReadonlyArray<Duration.Input> | Schedule.Schedule<unknown>
   /** What is done after the last one. Default: {@link deadLetter}. */
-  readonly otherwise?: OnFailure<E, R2> | undefined
+  readonly otherwise?: AmqpFailurePolicy<E, R2> | undefined
   /** The queue in which messages of a queue wait for a time. Default: {@link delayQueue}. */
   readonly delayQueue?:
     | ((queue: string, delay: Duration.Duration) => AmqpQueue.AmqpQueue<"classic" | "quorum">)
@@ -538,7 +541,7 @@ export interface RetryOptions<in E, out R = never, out R2 = never> extends CopyO
  */
 export const retry = <E = unknown, R = never, R2 = never>(
   options: RetryOptions<E, R, R2>
-): OnFailure<E, R | R2 | AmqpPublisher | AmqpConnection> => {
+): AmqpFailurePolicy<E, R | R2 | AmqpPublisher | AmqpConnection> => {
   Validation.knownKeys(
     options,
     ["delays", "otherwise", "delayQueue", "describe", "onCopyFailure"],
@@ -602,7 +605,7 @@ export interface Destination {
 export const forward = <E = unknown, R = never>(
   destination: Destination | ((cause: Cause.Cause<E>, delivery: AmqpDelivery.ReceivedMessage) => Destination),
   options: CopyOptions<E, R> = {}
-): OnFailure<E, R | AmqpPublisher> => {
+): AmqpFailurePolicy<E, R | AmqpPublisher> => {
   Validation.knownKeys(options, ["describe", "onCopyFailure"], "options of forward")
   if (typeof destination !== "function") Descriptions.exchangeName(destination.exchange)
   return (cause, delivery, failed) =>

@@ -41,7 +41,7 @@ const deletedDelays = (queue: string, ...delays: ReadonlyArray<number>) =>
 const serving = <E, R>(
   queue: string | AmqpQueue.AmqpQueue<"classic">,
   handler: AmqpConsumer.Handler<E, never>,
-  onFailure: AmqpConsumer.OnFailure<E, R>,
+  onFailure: AmqpFailurePolicy.AmqpFailurePolicy<E, R>,
   concurrency = 1
 ) =>
   Effect.gen(function*() {

@@ -213,7 +213,7 @@ describe("on a stream", () => {
     }
   }
 
-  const policies: ReadonlyArray<readonly [string, AmqpFailurePolicy.OnFailure<unknown>]> = [
+  const policies: ReadonlyArray<readonly [string, AmqpFailurePolicy.AmqpFailurePolicy<unknown>]> = [
     ["reject", AmqpFailurePolicy.reject],
     ["deadLetter", AmqpFailurePolicy.deadLetter],
     ["a rejection", () => Effect.succeed(AmqpDelivery.reject)],

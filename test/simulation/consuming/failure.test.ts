@@ -36,7 +36,7 @@ import type { Peer } from "../../support/scriptedPeer.ts"
 /** Serves the queue `q` on channel 2, with a publisher on channel 1. Its handler fails unless told otherwise. */
 const serving = <R>(
   peer: Peer,
-  onFailure: AmqpConsumer.OnFailure<string, R>,
+  onFailure: AmqpFailurePolicy.AmqpFailurePolicy<string, R>,
   handler: AmqpConsumer.Handler<string, never> = () => Effect.fail("no"),
   // The failures are meant.
   loggers: ReadonlyArray<Logger.Logger<unknown, unknown>> = []

@@ -278,7 +278,10 @@ describe("a copy for the dead-letter target", () => {
   const dead = { deadLetterExchange: "dlx", deadLetterRoutingKey: "dead" }
 
   /** Serves a queue that is described, on channel 1. Its handler fails once. */
-  const failing = (peer: Peer, onFailure: AmqpFailurePolicy.OnFailure<unknown> = AmqpFailurePolicy.deadLetter) =>
+  const failing = (
+    peer: Peer,
+    onFailure: AmqpFailurePolicy.AmqpFailurePolicy<unknown> = AmqpFailurePolicy.deadLetter
+  ) =>
     Effect.gen(function*() {
       const serve = AmqpConsumer.serve(AmqpQueue.classic("q", dead), () => Effect.fail("no"), { onFailure })
       const fiber = yield* fork(serve)
@@ -370,7 +373,7 @@ describe("onFailure", () => {
       it.effect(`K5: that ${what} leaves it to the standard policy, and is logged (concurrency ${concurrency})`, () => {
         const { layer, logged } = logging()
         // As for handlers.
-        const onFailure = mistake as AmqpFailurePolicy.OnFailure<unknown>
+        const onFailure = mistake as AmqpFailurePolicy.AmqpFailurePolicy<unknown>
         return connected((peer) =>
           Effect.gen(function*() {
             const serve = AmqpConsumer.serve("q", () => Effect.fail("no"), { concurrency, onFailure })
