@@ -39,7 +39,7 @@ const withoutSteps: Readonly<Record<string, ReadonlyArray<string>>> = {
   AmqpConnection: ["AmqpConnection", "Transport", "state", "channelCount"],
   AmqpConsumer: [],
   AmqpExchange: ["make", "direct", "fanout", "topic", "headers", "withBinding", "isExchange"],
-  AmqpFailurePolicy: ["historyOf", "delayQueue", "tryAgain", "handBack"],
+  AmqpFailurePolicy: ["historyOf", "delayQueue", "retryAfter", "requeueAfter"],
   AmqpPublisher: ["AmqpPublisher"],
   AmqpQueue: ["classic", "serverNamed", "quorum", "stream", "withBinding", "route", "isQueue"],
   AmqpRpc: ["AmqpRpcClient"],

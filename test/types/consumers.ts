@@ -131,10 +131,10 @@ AmqpConsumer.serve(work, ({ text }) =>
 // -----------------------------------------------------------------------------
 
 // @ts-expect-error what a policy decides is no settlement
-AmqpConsumer.serve(work, () => Effect.succeed(AmqpFailurePolicy.handBack("1 second")))
+AmqpConsumer.serve(work, () => Effect.succeed(AmqpFailurePolicy.requeueAfter("1 second")))
 AmqpConsumer.serve(work, acking, {
   onFailure: (_cause, _delivery, { attempt }) =>
-    Effect.succeed(attempt < 3 ? AmqpFailurePolicy.tryAgain("1 second") : AmqpFailurePolicy.endConsumer)
+    Effect.succeed(attempt < 3 ? AmqpFailurePolicy.retryAfter("1 second") : AmqpFailurePolicy.stopConsumer)
 })
 AmqpConsumer.serve(work, acking, { onFailure: AmqpFailurePolicy.deadLetter })
 AmqpConsumer.serve(work, () => Effect.fail("no"), {

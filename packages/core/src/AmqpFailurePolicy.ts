@@ -43,7 +43,7 @@ import { fieldOf } from "./protocol/fieldTable.ts"
  * @since 0.1.0
  */
 export interface FailedAttempt {
-  /** How often the handler was called with this delivery, from 1: once more with each {@link tryAgain}. */
+  /** How often the handler was called with this delivery, from 1: once more with each {@link retryAfter}. */
   readonly attempt: number
   /** The queue that the message came from, as it was described; `undefined` when the consumer was given its name only. */
   readonly queue: AmqpQueue.AmqpQueue | undefined
@@ -57,20 +57,20 @@ export interface FailedAttempt {
 }
 
 /**
- * What a policy may decide besides a settlement: {@link tryAgain}, {@link handBack} or {@link endConsumer}. A `pause` is in
+ * What a policy may decide besides a settlement: {@link retryAfter}, {@link requeueAfter} or {@link stopConsumer}. A `pause` is in
  * milliseconds. At run time a value of the same shape is not a decision.
  *
  * @category models
  * @since 0.1.0
  */
 export type Decision =
-  | { readonly _tag: "TryAgain"; readonly pause: number }
-  | { readonly _tag: "HandBack"; readonly pause: number }
-  | { readonly _tag: "Stop" }
+  | { readonly _tag: "RetryAfter"; readonly pause: number }
+  | { readonly _tag: "RequeueAfter"; readonly pause: number }
+  | { readonly _tag: "StopConsumer" }
 
 /**
- * Says what is to become of a message whose handler failed. On a stream whatever is not an acknowledgement, {@link tryAgain} or
- * {@link endConsumer} skips the message.
+ * Says what is to become of a message whose handler failed. On a stream whatever is not an acknowledgement, {@link retryAfter} or
+ * {@link stopConsumer} skips the message.
  *
  * **Example** (A policy of one's own, made of others)
  *
@@ -82,7 +82,7 @@ export type Decision =
  * const onFailure: AmqpFailurePolicy.AmqpFailurePolicy<Error> = (cause, delivery, failed) =>
  *   Cause.hasDies(cause)
  *     ? AmqpFailurePolicy.deadLetter(cause, delivery, failed)
- *     : Effect.succeed(AmqpFailurePolicy.tryAgain("5 seconds"))
+ *     : Effect.succeed(AmqpFailurePolicy.retryAfter("5 seconds"))
  * ```
  *
  * @category models
@@ -105,8 +105,8 @@ export interface AmqpFailurePolicy<in E, out R = never> {
  * @category decisions
  * @since 0.1.0
  */
-export const tryAgain = (pause: Duration.Input): Decision =>
-  Settlements.decide({ _tag: "TryAgain", pause: Validation.timeout("pause", pause) })
+export const retryAfter = (pause: Duration.Input): Decision =>
+  Settlements.decide({ _tag: "RetryAfter", pause: Validation.timeout("pause", pause) })
 
 /**
  * The message is held without a slot for a pause, from 0 to 24 days, and then handed back to its queue (`basic.nack` with `requeue`).
@@ -115,8 +115,8 @@ export const tryAgain = (pause: Duration.Input): Decision =>
  * @category decisions
  * @since 0.1.0
  */
-export const handBack = (pause: Duration.Input): Decision =>
-  Settlements.decide({ _tag: "HandBack", pause: Validation.timeout("pause", pause) })
+export const requeueAfter = (pause: Duration.Input): Decision =>
+  Settlements.decide({ _tag: "RequeueAfter", pause: Validation.timeout("pause", pause) })
 
 /**
  * The consumer ends with an `AmqpConsumerStopped`, and the message goes back.
@@ -124,7 +124,7 @@ export const handBack = (pause: Duration.Input): Decision =>
  * @category decisions
  * @since 0.1.0
  */
-export const endConsumer: Decision = Settlements.decide({ _tag: "Stop" })
+export const stopConsumer: Decision = Settlements.decide({ _tag: "StopConsumer" })
 
 // -----------------------------------------------------------------------------
 // what a copy says of the failure
@@ -241,7 +241,7 @@ export const skip: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
  * @since 0.1.0
  */
 export const stop: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
-  Effect.as(logFailure(Effect.logError, "ends the consumer", cause, delivery, failed), endConsumer)
+  Effect.as(logFailure(Effect.logError, "ends the consumer", cause, delivery, failed), stopConsumer)
 
 /**
  * How {@link retryInPlace} tries again.
@@ -263,7 +263,7 @@ export interface RetryInPlaceOptions<in E, out R = never> {
 
 /**
  * Calls the handler again, after pauses, and then does something else. The message keeps its slot meanwhile, so with a concurrency of 1
- * the order is kept; see {@link tryAgain}. Each failure is logged. Throws an `InvalidArgument`.
+ * the order is kept; see {@link retryAfter}. Each failure is logged. Throws an `InvalidArgument`.
  *
  * **Details**
  *
@@ -298,7 +298,7 @@ export const retryInPlace = <E = unknown, R = never>(
       Effect.flatMap((pause) => {
         if (pause === undefined) return otherwise(cause, delivery, failed)
         const fate = `is tried again in ${Duration.format(pause)} (try ${failed.attempt}${count} failed)`
-        return Effect.as(logFailure(Effect.logWarning, fate, cause, delivery, failed), tryAgain(pause))
+        return Effect.as(logFailure(Effect.logWarning, fate, cause, delivery, failed), retryAfter(pause))
       })
     )
 }
@@ -361,7 +361,7 @@ export const giveUp = <E = unknown>(options: GiveUpOptions<E> = {}): AmqpFailure
   if (pause < 1) {
     throw Validation.invalid("holdFor: must be at least 1 millisecond, or a message would go round without a pause")
   }
-  const kept = handBack(pause)
+  const kept = requeueAfter(pause)
   const stays = `stays in its queue, and is handed back in ${Duration.format(Duration.millis(pause))}`
   return (cause, delivery, failed) =>
     Effect.suspend((): Effect.Effect<AmqpDelivery.Settlement | Decision> => {
@@ -801,7 +801,7 @@ const requeueLater = (
   const fate = `stays in its queue, and is handed back in ${Duration.format(Duration.millis(pause))}`
   return Effect.logError(`The copy of a message failed, and the original ${fate}`, error).pipe(
     Effect.annotateLogs(annotationsOf(delivery)),
-    Effect.as(handBack(pause))
+    Effect.as(requeueAfter(pause))
   )
 }
 

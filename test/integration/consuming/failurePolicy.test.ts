@@ -217,7 +217,7 @@ describe("on a stream", () => {
     ["reject", AmqpFailurePolicy.reject],
     ["deadLetter", AmqpFailurePolicy.deadLetter],
     ["a rejection", () => Effect.succeed(AmqpDelivery.reject)],
-    ["a handback", () => Effect.succeed(AmqpFailurePolicy.handBack(10))],
+    ["a handback", () => Effect.succeed(AmqpFailurePolicy.requeueAfter(10))],
     ["a policy that dies", () => Effect.die("a mistake")]
   ]
   for (const [what, onFailure] of policies) {

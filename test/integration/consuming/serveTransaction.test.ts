@@ -125,7 +125,7 @@ describe("a consumer whose handlers are transactions", () => {
             onFailure: (cause) =>
               Effect.sync(() => {
                 causes.push(Cause.pretty(cause))
-                return AmqpFailurePolicy.handBack("1 hour")
+                return AmqpFailurePolicy.requeueAfter("1 hour")
               })
           }
         )
@@ -170,7 +170,7 @@ describe("a consumer whose handlers are transactions", () => {
               yield* Effect.sleep(50)
               return yield* Effect.fail("no")
             }),
-          { onFailure: () => Effect.succeed(AmqpFailurePolicy.tryAgain(50)) }
+          { onFailure: () => Effect.succeed(AmqpFailurePolicy.retryAfter(50)) }
         ))
         yield* awaitConsumers(queue.name, 1)
         yield* fill(queue.name, AmqpMessage.text("small"), AmqpMessage.text("x".repeat(2000)))
@@ -208,7 +208,7 @@ describe("a consumer whose handlers are transactions", () => {
       const handler = (() => undefined) as unknown as AmqpConsumer.TransactionHandler<never, never>
       yield* fork(AmqpConsumer.serveTransaction(from, handler, {
         onFailure: (cause) =>
-          Effect.as(Effect.sync(() => causes.push(Cause.pretty(cause))), AmqpFailurePolicy.handBack("1 hour"))
+          Effect.as(Effect.sync(() => causes.push(Cause.pretty(cause))), AmqpFailurePolicy.requeueAfter("1 hour"))
       }))
       yield* eventually(Effect.sync(() => causes), ({ length }) => length > 0)
       assert.include(causes[0], "The handler returned undefined instead of")
@@ -233,7 +233,10 @@ describe("a delivery of another consumer", () => {
                   return AmqpDelivery.ack
                 }), {
                 onFailure: (cause) =>
-                  Effect.as(Effect.sync(() => causes.push(Cause.pretty(cause))), AmqpFailurePolicy.handBack("1 hour"))
+                  Effect.as(
+                    Effect.sync(() => causes.push(Cause.pretty(cause))),
+                    AmqpFailurePolicy.requeueAfter("1 hour")
+                  )
               })
               yield* eventually(Effect.sync(() => causes), ({ length }) => length > 0)
             }))

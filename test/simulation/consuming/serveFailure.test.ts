@@ -102,7 +102,7 @@ describe("the standard failure policy", () => {
     ["yields undefined", () => Effect.void],
     ["yields a look-alike", () => Effect.succeed({ _tag: "Reject", value: undefined })],
     ["yields a copy of a settlement", () => Effect.succeed({ ...AmqpDelivery.ack })],
-    ["yields what only a policy decides", () => Effect.succeed(AmqpFailurePolicy.handBack(0))],
+    ["yields what only a policy decides", () => Effect.succeed(AmqpFailurePolicy.requeueAfter(0))],
     ["yields a Promise that is rejected", () => Effect.sync(() => Promise.reject(new Error("no")))],
     ["yields a Promise of another realm", () => Effect.sync(() => runInNewContext("Promise.reject(new Error('no'))"))],
     ["yields a proxy that was revoked", () => Effect.sync(revokedProxy)],
@@ -423,8 +423,8 @@ describe("onFailure", () => {
   it("has its times and keys checked when it is made", () => {
     for (const pause of [-1, Number.NaN, Infinity, 2 ** 31]) {
       assert.throws(() => AmqpFailurePolicy.retryInPlace({ pauses: [1, pause] }), /pauses: must be/)
-      assert.throws(() => AmqpFailurePolicy.tryAgain(pause), /pause: must be/)
-      assert.throws(() => AmqpFailurePolicy.handBack(pause), /pause: must be/)
+      assert.throws(() => AmqpFailurePolicy.retryAfter(pause), /pause: must be/)
+      assert.throws(() => AmqpFailurePolicy.requeueAfter(pause), /pause: must be/)
       assert.throws(() => AmqpFailurePolicy.giveUp({ holdFor: pause }), /holdFor: must be/)
     }
     assert.throws(() => AmqpFailurePolicy.giveUp({ holdFor: 0 }), /holdFor: must be/)

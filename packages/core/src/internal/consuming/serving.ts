@@ -245,7 +245,7 @@ export class Serving<R> implements Inbox<Received> {
         // A pause goes on. What died is a policy, or what it logs with.
         : Cause.hasInterruptsOnly(cause)
         ? Effect.void
-        : this.apply(heir, { _tag: "HandBack", pause: Settlements.defaultHoldMillis }, cause)
+        : this.apply(heir, { _tag: "RequeueAfter", pause: Settlements.defaultHoldMillis }, cause)
       this.run(heir, Effect.andThen(next, this.loop(heir)))
     }
     this.flush()
@@ -404,13 +404,13 @@ export class Serving<R> implements Inbox<Received> {
           current,
           (mayRefuse) => this.settle(slot, mayRefuse ? decision : Settlements.make("Ack", undefined))
         )
-      case "TryAgain":
+      case "RetryAfter":
         return Effect.sync(() => {
           slot.attempt++
           // Zero would be no pause at all.
           slot.pause = Math.max(decision.pause, Number.MIN_VALUE)
         })
-      case "HandBack":
+      case "RequeueAfter":
         return this.refuseOrSkip(current, (mayRefuse) => {
           if (!mayRefuse) return this.settle(slot, Settlements.make("Ack", undefined))
           return Effect.sync(() => {
@@ -418,7 +418,7 @@ export class Serving<R> implements Inbox<Received> {
             this.finish(slot)
           })
         })
-      case "Stop": {
+      case "StopConsumer": {
         const error = new AmqpError.AmqpConsumerStopped({ queue: current.queue, cause: Cause.squash(cause) })
         return Effect.sync(() => {
           this.finish(slot)
