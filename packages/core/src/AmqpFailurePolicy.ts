@@ -322,12 +322,12 @@ const pauseOfList = (pauses: ReadonlyArray<Duration.Input>): DelayAfter => {
 }
 
 /**
- * How {@link giveUp} gives a message up.
+ * How {@link deadLetterWith} gives a message up.
  *
  * @category models
  * @since 0.1.0
  */
-export interface GiveUpOptions<in E> {
+export interface DeadLetterOptions<in E> {
   /**
    * How long a message that can't be given up is held before it is handed back to its queue, from 1 ms to 24 days. Default: 1 minute.
    */
@@ -354,8 +354,8 @@ export interface GiveUpOptions<in E> {
  * @category constructors
  * @since 0.1.0
  */
-export const giveUp = <E = unknown>(options: GiveUpOptions<E> = {}): AmqpFailurePolicy<E> => {
-  Validation.knownKeys(options, ["holdFor", "describe"], "options of giveUp")
+export const deadLetterWith = <E = unknown>(options: DeadLetterOptions<E> = {}): AmqpFailurePolicy<E> => {
+  Validation.knownKeys(options, ["holdFor", "describe"], "options of deadLetterWith")
   const { describe = describeCause, holdFor = Settlements.defaultHoldMillis } = options
   const pause = Validation.timeout("holdFor", holdFor)
   if (pause < 1) {
@@ -430,16 +430,17 @@ const originalRoutingKey = (delivery: AmqpDelivery.ReceivedMessage): string => {
 }
 
 /**
- * {@link giveUp} with its defaults.
+ * {@link deadLetterWith} with its defaults.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const deadLetter: AmqpFailurePolicy<unknown> = (cause, delivery, failed) => givingUp(cause, delivery, failed)
+export const deadLetter: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
+  deadLettering(cause, delivery, failed)
 
 /**
  * What `AmqpConsumer.serve` does unless told otherwise: {@link retryInPlace} with its defaults. The handler is called up to five times,
- * and then the message is given up, see {@link giveUp}.
+ * and then the message is given up, see {@link deadLetterWith}.
  *
  * @category constructors
  * @since 0.1.0
@@ -823,5 +824,5 @@ const logFailure = (
 }
 
 // Made once, and below what they are made of.
-const givingUp = giveUp()
+const deadLettering = deadLetterWith()
 const retryingInPlace = retryInPlace()

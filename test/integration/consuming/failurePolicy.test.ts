@@ -86,7 +86,7 @@ describe("a message whose handler keeps failing", () => {
           }), {
           onFailure: AmqpFailurePolicy.retryInPlace({
             pauses: [5],
-            otherwise: AmqpFailurePolicy.giveUp({ holdFor: "50 millis" })
+            otherwise: AmqpFailurePolicy.deadLetterWith({ holdFor: "50 millis" })
           })
         }))
         // Two tries, and then two more: it was handed back in between.

@@ -425,13 +425,13 @@ describe("onFailure", () => {
       assert.throws(() => AmqpFailurePolicy.retryInPlace({ pauses: [1, pause] }), /pauses: must be/)
       assert.throws(() => AmqpFailurePolicy.retryAfter(pause), /pause: must be/)
       assert.throws(() => AmqpFailurePolicy.requeueAfter(pause), /pause: must be/)
-      assert.throws(() => AmqpFailurePolicy.giveUp({ holdFor: pause }), /holdFor: must be/)
+      assert.throws(() => AmqpFailurePolicy.deadLetterWith({ holdFor: pause }), /holdFor: must be/)
     }
-    assert.throws(() => AmqpFailurePolicy.giveUp({ holdFor: 0 }), /holdFor: must be/)
+    assert.throws(() => AmqpFailurePolicy.deadLetterWith({ holdFor: 0 }), /holdFor: must be/)
     // What JavaScript, or a variable of another type, may pass.
     const wrong: object = { delay: ["1 second"] }
     assert.throws(() => AmqpFailurePolicy.retryInPlace(wrong), /options of retryInPlace: there is no "delay"/)
-    assert.throws(() => AmqpFailurePolicy.giveUp(wrong), /options of giveUp: there is no "delay"/)
+    assert.throws(() => AmqpFailurePolicy.deadLetterWith(wrong), /options of deadLetterWith: there is no "delay"/)
     assert.throws(
       () => AmqpFailurePolicy.forward(AmqpQueue.route("q"), wrong),
       /options of forward: there is no "delay"/
@@ -453,7 +453,7 @@ describe("onFailure", () => {
     for (const none of [null, 5, true, "fast"]) {
       const options = none as unknown as object
       assert.throws(() => AmqpFailurePolicy.retryInPlace(options), /options of retryInPlace: must be an object/)
-      assert.throws(() => AmqpFailurePolicy.giveUp(options), /options of giveUp: must be an object/)
+      assert.throws(() => AmqpFailurePolicy.deadLetterWith(options), /options of deadLetterWith: must be an object/)
       assert.throws(
         () => AmqpFailurePolicy.retry(options as AmqpFailurePolicy.RetryOptions<unknown>),
         /options of retry: must be/

@@ -277,8 +277,9 @@ const operations: ReadonlyArray<Operation> = [
   },
   {
     name: "serving and giving up where nothing takes it",
-    covers: ["AmqpFailurePolicy.giveUp", "AmqpFailurePolicy.deadLetter"],
-    run: () => AmqpConsumer.serve(work, failing, { onFailure: AmqpFailurePolicy.giveUp({ holdFor: "2 millis" }) }),
+    covers: ["AmqpFailurePolicy.deadLetterWith", "AmqpFailurePolicy.deadLetter"],
+    run: () =>
+      AmqpConsumer.serve(work, failing, { onFailure: AmqpFailurePolicy.deadLetterWith({ holdFor: "2 millis" }) }),
     isEndless: true
   },
   {
