@@ -10,7 +10,7 @@ import { sweep, work } from "./interruption/sweep.ts"
 /** Modules of what does not speak with a broker. */
 const withoutBroker: ReadonlySet<string> = new Set([
   "AmqpDelivery",
-  "AmqpEncoding",
+  "AmqpCompression",
   "AmqpEnvelope",
   "AmqpError",
   "AmqpMessage",

@@ -3,7 +3,7 @@
  * message.
  */
 import type { AmqpError } from "@effect-amqp/core"
-import { AmqpConsumer, AmqpDelivery, AmqpEncoding, AmqpEnvelope, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
+import { AmqpCompression, AmqpConsumer, AmqpDelivery, AmqpEnvelope, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
 import type { AmqpChannel, AmqpConnection } from "@effect-amqp/core"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -118,11 +118,11 @@ typeOf(AmqpConsumer.serve(
 // encodings
 // -----------------------------------------------------------------------------
 
-typeOf(AmqpEncoding.compress("gzip")(AmqpMessage.text("a")))
+typeOf(AmqpCompression.compress("gzip")(AmqpMessage.text("a")))
   .is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpEncodeError>>()
-typeOf(AmqpEncoding.decompress()(delivery))
+typeOf(AmqpCompression.decompress()(delivery))
   .is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpDecodeError>>()
 // @ts-expect-error no platform has it
-AmqpEncoding.compress("br")
+AmqpCompression.compress("br")
 // @ts-expect-error it is a size in bytes
-AmqpEncoding.decompress({ maxDecompressedSize: "1 MiB" })
+AmqpCompression.decompress({ maxDecompressedSize: "1 MiB" })

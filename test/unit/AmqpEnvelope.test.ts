@@ -1,5 +1,5 @@
+import * as AmqpCompression from "@effect-amqp/core/AmqpCompression"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpEncoding from "@effect-amqp/core/AmqpEncoding"
 import * as AmqpEnvelope from "@effect-amqp/core/AmqpEnvelope"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import { decodeProperties, writeProperties } from "@effect-amqp/core/internal/message/properties"
@@ -333,7 +333,7 @@ describe("a handler of envelopes", () => {
 
   it.effect("gets it from a compressed body too", () =>
     Effect.gen(function*() {
-      const message = yield* Effect.flatMap(encode(placed), AmqpEncoding.compress("deflate"))
+      const message = yield* Effect.flatMap(encode(placed), AmqpCompression.compress("deflate"))
       assert.deepStrictEqual((yield* handler(delivered(message))).value?.value, placed)
     }))
 

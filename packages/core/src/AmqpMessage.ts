@@ -75,7 +75,7 @@ export interface AmqpMessage {
 export interface Properties {
   /** MIME type of the body. */
   readonly contentType?: string | undefined
-  /** MIME content encoding of the body, such as `gzip`. It says what the body is; `AmqpEncoding.compress` makes it so. */
+  /** MIME content encoding of the body, such as `gzip`. It says what the body is; `AmqpCompression.compress` makes it so. */
   readonly contentEncoding?: string | undefined
   /** Headers of the application, and what a headers exchange routes by. A `TypedField` forces the type of a number. */
   readonly headers?: FieldTable | undefined

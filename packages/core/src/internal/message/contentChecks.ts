@@ -2,6 +2,7 @@
  * From the bytes of a received message to what its properties say that they are. What throws here throws an `AmqpDecodeError`.
  */
 import * as Effect from "effect/Effect"
+import type { ContentEncoding } from "../../AmqpCompression.ts"
 import { AmqpDecodeError } from "../../AmqpError.ts"
 import type { DecompressOptions, Encoded, Properties } from "../../AmqpMessage.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
@@ -81,14 +82,14 @@ export const checkIsPlain = (properties: Properties): void => {
 }
 
 /** `x-gzip` is another name of `gzip` (RFC 9110, section 8.4.1.3). */
-const compressions: ReadonlyMap<string, Compression.Compression> = new Map([
+const compressions: ReadonlyMap<string, ContentEncoding> = new Map([
   ["gzip", "gzip"],
   ["x-gzip", "gzip"],
   ["deflate", "deflate"]
 ])
 
 /** How the body is compressed; `undefined` when it is not. */
-export const compressionOf = (properties: Properties): Compression.Compression | undefined => {
+export const compressionOf = (properties: Properties): ContentEncoding | undefined => {
   if (isPlain(properties)) return undefined
   const { contentEncoding = "" } = properties
   const compression = compressions.get(contentEncoding.toLowerCase())
@@ -99,7 +100,7 @@ export const compressionOf = (properties: Properties): Compression.Compression |
 
 export const decompress = (
   body: Uint8Array,
-  compression: Compression.Compression,
+  compression: ContentEncoding,
   { maxDecompressedSize = 16 * 1024 * 1024 }: DecompressOptions
 ): Effect.Effect<Uint8Array, AmqpDecodeError> =>
   Effect.mapError(Compression.decompress(body, compression, maxDecompressedSize), (reason) => {

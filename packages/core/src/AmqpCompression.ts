@@ -21,7 +21,7 @@ import * as Validation from "./internal/options/validation.ts"
  * @category models
  * @since 0.1.0
  */
-export type Encoding = "gzip" | "deflate"
+export type ContentEncoding = "gzip" | "deflate"
 
 /**
  * The same message with its body compressed, and with the content encoding that says so. The content type stays.
@@ -38,12 +38,12 @@ export type Encoding = "gzip" | "deflate"
  * **Example** (Publishing a large report)
  *
  * ```ts
- * import { AmqpEncoding, AmqpMessage, AmqpPublisher } from "@effect-amqp/core"
+ * import { AmqpCompression, AmqpMessage, AmqpPublisher } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
  *
  * const publishReport = Effect.fnUntraced(function*(rows: ReadonlyArray<string>) {
  *   const publisher = yield* AmqpPublisher.AmqpPublisher
- *   const message = yield* AmqpEncoding.compress("gzip")(AmqpMessage.json(rows))
+ *   const message = yield* AmqpCompression.compress("gzip")(AmqpMessage.json(rows))
  *   yield* publisher.publish(message, { exchange: "", routingKey: "reports" })
  * })
  * ```
@@ -52,7 +52,8 @@ export type Encoding = "gzip" | "deflate"
  * @since 0.1.0
  */
 export const compress =
-  (encoding: Encoding) => (message: AmqpMessage.AmqpMessage): Effect.Effect<AmqpMessage.AmqpMessage, AmqpEncodeError> =>
+  (encoding: ContentEncoding) =>
+  (message: AmqpMessage.AmqpMessage): Effect.Effect<AmqpMessage.AmqpMessage, AmqpEncodeError> =>
     Effect.suspend(() => {
       const { body, properties } = message
       if (!Decoding.isPlain(properties)) {
@@ -90,10 +91,10 @@ const failure = (problem: AmqpEncodeError["problem"], description: string): Effe
  * **Example** (Reading a compressed text)
  *
  * ```ts
- * import { AmqpConsumer, AmqpDelivery, AmqpEncoding } from "@effect-amqp/core"
+ * import { AmqpConsumer, AmqpDelivery, AmqpCompression } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
  *
- * const decompress = AmqpEncoding.decompress({ maxDecompressedSize: 1024 * 1024 })
+ * const decompress = AmqpCompression.decompress({ maxDecompressedSize: 1024 * 1024 })
  *
  * const worker = AmqpConsumer.serve("texts", (delivery) =>
  *   decompress(delivery).pipe(
