@@ -31,7 +31,7 @@ type Tag =
   | "AmqpConsumerCancelled"
   | "AmqpConsumerStopped"
   | "AmqpDecodeError"
-  | "AmqpEncodeError"
+  | "AmqpCompressionError"
 
 interface Judged {
   readonly isRetryable: boolean
@@ -78,7 +78,7 @@ const reasons: Record<Exclude<Tag, AmqpError.ReplyReason["_tag"]>, ReadonlyArray
   AmqpConsumerCancelled: [new AmqpError.AmqpConsumerCancelled({ queue: "", consumerTag: "" })],
   AmqpConsumerStopped: [new AmqpError.AmqpConsumerStopped({ queue: "", cause: new Error() })],
   AmqpDecodeError: [new AmqpError.AmqpDecodeError({ problem: "Json", part: "body", description: "" })],
-  AmqpEncodeError: [new AmqpError.AmqpEncodeError({ problem: "Platform", description: "" })]
+  AmqpCompressionError: [new AmqpError.AmqpCompressionError({ problem: "Platform", description: "" })]
 }
 
 const answersOf = (cell: string): ReadonlyArray<boolean> =>

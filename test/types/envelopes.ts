@@ -119,7 +119,7 @@ typeOf(AmqpConsumer.serve(
 // -----------------------------------------------------------------------------
 
 typeOf(AmqpCompression.compress("gzip")(AmqpMessage.text("a")))
-  .is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpEncodeError>>()
+  .is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpCompressionError>>()
 typeOf(AmqpCompression.decompress()(delivery))
   .is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpDecodeError>>()
 // @ts-expect-error no platform has it

@@ -189,7 +189,7 @@ describe("an encoding", () => {
         const error = yield* Effect.flip(
           AmqpCompression.compress("gzip")(AmqpMessage.make(gzipped, { contentEncoding }))
         )
-        assert.strictEqual(error._tag, "AmqpEncodeError")
+        assert.strictEqual(error._tag, "AmqpCompressionError")
         assert.strictEqual(error.problem, "ContentEncoding")
         assert.include(error.message, JSON.stringify(contentEncoding))
       }

@@ -141,7 +141,7 @@ describe("what becomes of a publish", () => {
   it("what the broker can't do, and what can't be read, stays so", () => {
     assert.isFalse(channelError(new AmqpError.NotSupported({ capability: "publisher_confirms" })).isRetryable)
     assert.isFalse(new AmqpError.AmqpDecodeError({ problem: "Json", part: "body", description: "" }).isRetryable)
-    assert.isFalse(new AmqpError.AmqpEncodeError({ problem: "Platform", description: "" }).isRetryable)
+    assert.isFalse(new AmqpError.AmqpCompressionError({ problem: "Platform", description: "" }).isRetryable)
   })
 })
 

@@ -8,7 +8,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import { AmqpEncodeError } from "./AmqpError.ts"
+import { AmqpCompressionError } from "./AmqpError.ts"
 import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import * as Compression from "./internal/message/compression.ts"
@@ -28,7 +28,7 @@ export type ContentEncoding = "gzip" | "deflate"
  *
  * **Details**
  *
- * Fails with an `AmqpEncodeError` for a message that has a content encoding already, other than `identity` or the name of a charset,
+ * Fails with an `AmqpCompressionError` for a message that has a content encoding already, other than `identity` or the name of a charset,
  * and where the platform lacks the compression.
  *
  * **Gotchas**
@@ -53,7 +53,7 @@ export type ContentEncoding = "gzip" | "deflate"
  */
 export const compress =
   (encoding: ContentEncoding) =>
-  (message: AmqpMessage.AmqpMessage): Effect.Effect<AmqpMessage.AmqpMessage, AmqpEncodeError> =>
+  (message: AmqpMessage.AmqpMessage): Effect.Effect<AmqpMessage.AmqpMessage, AmqpCompressionError> =>
     Effect.suspend(() => {
       const { body, properties } = message
       if (!Decoding.isPlain(properties)) {
@@ -68,8 +68,10 @@ export const compress =
       })
     })
 
-const failure = (problem: AmqpEncodeError["problem"], description: string): Effect.Effect<never, AmqpEncodeError> =>
-  Effect.fail(new AmqpEncodeError({ problem, description }))
+const failure = (
+  problem: AmqpCompressionError["problem"],
+  description: string
+): Effect.Effect<never, AmqpCompressionError> => Effect.fail(new AmqpCompressionError({ problem, description }))
 
 /**
  * The same message with its body as it was before it was compressed, and without a content encoding. A message that is not

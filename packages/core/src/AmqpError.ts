@@ -502,7 +502,7 @@ export class AmqpDecodeError extends Schema.TaggedError<AmqpDecodeError>()("Amqp
 }
 
 // -----------------------------------------------------------------------------
-// encoding
+// compressing
 // -----------------------------------------------------------------------------
 
 /**
@@ -514,7 +514,7 @@ export class AmqpDecodeError extends Schema.TaggedError<AmqpDecodeError>()("Amqp
  * @category errors
  * @since 0.1.0
  */
-export class AmqpEncodeError extends Schema.TaggedError<AmqpEncodeError>()("AmqpEncodeError", {
+export class AmqpCompressionError extends Schema.TaggedError<AmqpCompressionError>()("AmqpCompressionError", {
   problem: Schema.Literals(["ContentEncoding", "Platform"]),
   description: Schema.String
 }) {
@@ -522,9 +522,9 @@ export class AmqpEncodeError extends Schema.TaggedError<AmqpEncodeError>()("Amqp
     readable(this)
   }
   override get message(): string {
-    return `The message can't be encoded: ${this.description}`
+    return `The message can't be compressed: ${this.description}`
   }
-  /** Whether encoding the same message again may succeed. */
+  /** Whether compressing the same message again may succeed. */
   get isRetryable(): boolean {
     return false
   }
