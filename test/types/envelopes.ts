@@ -88,7 +88,7 @@ Schema.Array(OrderPlaced)
 // handlers
 // -----------------------------------------------------------------------------
 
-const handler = AmqpDelivery.decoded(
+const handler = AmqpDelivery.handleDecoded(
   OrderPlaced,
   ({ body }, delivery) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, [body.id, delivery.routingKey] as const)),
   { decompress: true, maxDecompressedSize: 1000, onDecodeError: "fail" }
@@ -105,7 +105,7 @@ typeOf(AmqpQueue.get("q", handler)).is<
 >()
 typeOf(AmqpConsumer.serve(
   "q",
-  AmqpDelivery.decoded(OrderPlaced, ({ headers }) => Effect.as(Effect.log(headers.tenant), AmqpDelivery.ack))
+  AmqpDelivery.handleDecoded(OrderPlaced, ({ headers }) => Effect.as(Effect.log(headers.tenant), AmqpDelivery.ack))
 )).is<
   Effect.Effect<
     never,

@@ -230,7 +230,7 @@ describe("a compressed value", () => {
         const message = yield* Effect.flatMap(AmqpMessage.schema(Order)(order), AmqpCompression.compress(encoding))
         assert.deepStrictEqual(yield* AmqpMessage.decode(Order, { decompress: true })(message), order)
         assert.strictEqual((yield* Effect.flip(AmqpMessage.decode(Order)(message))).problem, "ContentEncoding")
-        const handler = AmqpDelivery.decoded(
+        const handler = AmqpDelivery.handleDecoded(
           Order,
           (order) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, order)),
           { decompress: true }

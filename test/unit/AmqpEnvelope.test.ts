@@ -317,7 +317,7 @@ describe("an envelope of one schema", () => {
 })
 
 describe("a handler of envelopes", () => {
-  const handler = AmqpDelivery.decoded(
+  const handler = AmqpDelivery.handleDecoded(
     OrderPlaced,
     (value, { routingKey }) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, { value, routingKey })),
     { decompress: true }
@@ -342,11 +342,13 @@ describe("a handler of envelopes", () => {
       const { body, properties } = yield* encode(placed)
       const bad = delivered(AmqpMessage.make(body, { ...properties, headers: {} }))
       assert.strictEqual((yield* Effect.flip(handler(bad))).part, "headers")
-      const rejecting = AmqpDelivery.decoded(OrderPlaced, () => Effect.die("it was called"), {
+      const rejecting = AmqpDelivery.handleDecoded(OrderPlaced, () => Effect.die("it was called"), {
         onDecodeError: "reject"
       })
       assert.strictEqual((yield* rejecting(bad))._tag, "Reject")
-      const failing = AmqpDelivery.decoded(OrderPlaced, () => Effect.die("it was called"), { onDecodeError: "fail" })
+      const failing = AmqpDelivery.handleDecoded(OrderPlaced, () => Effect.die("it was called"), {
+        onDecodeError: "fail"
+      })
       assert.strictEqual((yield* Effect.flip(failing(bad))).part, "headers")
     }).pipe(Effect.provide(Logger.layer([]))))
 })

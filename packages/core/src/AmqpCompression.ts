@@ -1,7 +1,7 @@
 /**
  * Compressed bodies, in the content encodings `gzip` and `deflate` (RFC 9110, section 8.4.1), of which `deflate` is the format of
  * zlib. {@link compress} makes a message of one, {@link decompress} gives the message back, and the option `decompress` of
- * `AmqpMessage.decode` and `AmqpDelivery.decoded` does so before the body is read.
+ * `AmqpMessage.decode` and `AmqpDelivery.handleDecoded` does so before the body is read.
  *
  * The work is done by the `CompressionStream` and `DecompressionStream` of the platform, which Node.js, Deno, Bun and browsers have.
  *

@@ -173,12 +173,12 @@ export const as: {
 // -----------------------------------------------------------------------------
 
 /**
- * How {@link decoded} decodes, and what becomes of a message that it can't.
+ * How {@link handleDecoded} decodes, and what becomes of a message that it can't.
  *
  * @category models
  * @since 0.1.0
  */
-export interface DecodedOptions extends AmqpMessage.DecodeOptions {
+export interface HandleDecodedOptions extends AmqpMessage.DecodeOptions {
   /**
    * - `fail`: the handler fails with the `AmqpDecodeError`, and the failure policy of `AmqpConsumer.serve` decides. By default that
    *   gives such a message up at once: it goes to the dead-letter target of its queue where one is known, and else stays in the queue.
@@ -190,7 +190,7 @@ export interface DecodedOptions extends AmqpMessage.DecodeOptions {
   readonly onDecodeError?: "fail" | "reject" | undefined
 }
 
-const decodedKeys = ["checkContentType", "decompress", "maxDecompressedSize", "onDecodeError"] as const
+const handleDecodedKeys = ["checkContentType", "decompress", "maxDecompressedSize", "onDecodeError"] as const
 
 /**
  * Makes a handler of deliveries, for `AmqpConsumer.serve` and `AmqpQueue.get`, from a handler of the values in them; see
@@ -212,34 +212,38 @@ const decodedKeys = ["checkContentType", "decompress", "maxDecompressedSize", "o
  *
  * const worker = AmqpConsumer.serve(
  *   "orders",
- *   AmqpDelivery.decoded(Order, (order) => Effect.as(Effect.log(order.id), AmqpDelivery.ack))
+ *   AmqpDelivery.handleDecoded(Order, (order) => Effect.as(Effect.log(order.id), AmqpDelivery.ack))
  * )
  * ```
  *
  * @category combinators
  * @since 0.1.0
  */
-export const decoded: {
+export const handleDecoded: {
   <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
     schema: S,
     handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
-    options?: DecodedOptions & { readonly onDecodeError?: "fail" | undefined }
+    options?: HandleDecodedOptions & { readonly onDecodeError?: "fail" | undefined }
   ): (
     delivery: ReceivedMessage
   ) => Effect.Effect<Settlement<A, Tag>, E | AmqpDecodeError, R | S["DecodingServices"]>
   <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
     schema: S,
     handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
-    options: DecodedOptions & { readonly onDecodeError: "reject" }
+    options: HandleDecodedOptions & { readonly onDecodeError: "reject" }
   ): (
     delivery: ReceivedMessage
   ) => Effect.Effect<Settlement<A | undefined>, E, R | S["DecodingServices"]>
 } = <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
   schema: S,
   handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
-  options: DecodedOptions = {}
+  options: HandleDecodedOptions = {}
 ) => {
-  const { onDecodeError = "fail", ...decodeOptions } = Validation.knownKeys(options, decodedKeys, "options of decoded")
+  const { onDecodeError = "fail", ...decodeOptions } = Validation.knownKeys(
+    options,
+    handleDecodedKeys,
+    "options of handleDecoded"
+  )
   Validation.oneOf("onDecodeError", onDecodeError, ["fail", "reject"])
   const decode = AmqpMessage.decode(schema, decodeOptions)
   return (delivery: ReceivedMessage) =>

@@ -1,7 +1,7 @@
 /**
  * Envelopes: schemas of whole messages, which say what properties, headers and body a message has, and make one value of them.
  *
- * An envelope stands wherever a schema of a body does: in `AmqpMessage.schema`, `AmqpMessage.decode` and `AmqpDelivery.decoded`,
+ * An envelope stands wherever a schema of a body does: in `AmqpMessage.schema`, `AmqpMessage.decode` and `AmqpDelivery.handleDecoded`,
  * and so in whatever handles messages.
  *
  * @since 0.1.0
@@ -133,7 +133,7 @@ const hasBody = (ast: SchemaAST.AST): boolean => {
  *
  * const worker = AmqpConsumer.serve(
  *   "orders",
- *   AmqpDelivery.decoded(
+ *   AmqpDelivery.handleDecoded(
  *     OrderPlaced,
  *     ({ body, headers }) => Effect.as(Effect.log(headers.tenant, body.id), AmqpDelivery.ack)
  *   )
@@ -193,7 +193,7 @@ type NamesOnly<P extends Schema.Constraint> = Exclude<keyof P["Encoded"], keyof 
  *
  * const OrderEvent = AmqpEnvelope.fromSchema(Schema.Union([Placed.schema, Cancelled.schema]))
  *
- * const handle = AmqpDelivery.decoded(
+ * const handle = AmqpDelivery.handleDecoded(
  *   OrderEvent,
  *   (event) => Effect.as(Effect.log(event.properties.type, event.body), AmqpDelivery.ack)
  * )

@@ -386,7 +386,7 @@ export interface DecodeOptions extends DecompressOptions {
  *
  * Throws an `InvalidArgument` for unknown options and values out of their range. The Effect fails with an `AmqpDecodeError` whose
  * `problem` and `part` tell what is wrong, and never dies of what a publisher sent. For a
- * handler of deliveries see `AmqpDelivery.decoded`.
+ * handler of deliveries see `AmqpDelivery.handleDecoded`.
  *
  * **Example** (Reading an order)
  *

@@ -329,7 +329,7 @@ describe("serve with decoded values", () => {
           return AmqpDelivery.ack
         })
       const serve = onDecodeError === "fail"
-        ? AmqpConsumer.serve(queue, AmqpDelivery.decoded(Order, handler, { onDecodeError }), {
+        ? AmqpConsumer.serve(queue, AmqpDelivery.handleDecoded(Order, handler, { onDecodeError }), {
           onFailure: (cause) =>
             Effect.sync(() => {
               const [failure] = cause.reasons
@@ -344,8 +344,8 @@ describe("serve with decoded values", () => {
             ? AmqpQueue.classic(queue, { deadLetterExchange: "", deadLetterRoutingKey: dead })
             : queue,
           onDecodeError === undefined
-            ? AmqpDelivery.decoded(Order, handler)
-            : AmqpDelivery.decoded(Order, handler, { onDecodeError })
+            ? AmqpDelivery.handleDecoded(Order, handler)
+            : AmqpDelivery.handleDecoded(Order, handler, { onDecodeError })
         )
       yield* fork(serve)
       yield* fill(queue, ...unreadable, AmqpMessage.json({ id: 7 }))

@@ -46,7 +46,7 @@ const message = (id: number, encoding: AmqpCompression.ContentEncoding) =>
 const decode = AmqpMessage.decode(OrderPlaced, { decompress: true })
 
 const handling = (seen: Array<typeof OrderPlaced.Type>) =>
-  AmqpDelivery.decoded(
+  AmqpDelivery.handleDecoded(
     OrderPlaced,
     (order) =>
       Effect.sync(() => {
