@@ -220,21 +220,21 @@ const handleDecodedKeys = ["checkContentType", "decompress", "maxDecompressedSiz
  * @since 0.1.0
  */
 export const handleDecoded: {
-  <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
+  <S extends AmqpMessage.MessageSchema, A, Tag extends SettlementTag, E, R>(
     schema: S,
     handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
     options?: HandleDecodedOptions & { readonly onDecodeError?: "fail" | undefined }
   ): (
     delivery: ReceivedMessage
   ) => Effect.Effect<Settlement<A, Tag>, E | AmqpDecodeError, R | S["DecodingServices"]>
-  <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
+  <S extends AmqpMessage.MessageSchema, A, Tag extends SettlementTag, E, R>(
     schema: S,
     handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
     options: HandleDecodedOptions & { readonly onDecodeError: "reject" }
   ): (
     delivery: ReceivedMessage
   ) => Effect.Effect<Settlement<A | undefined>, E, R | S["DecodingServices"]>
-} = <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
+} = <S extends AmqpMessage.MessageSchema, A, Tag extends SettlementTag, E, R>(
   schema: S,
   handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
   options: HandleDecodedOptions = {}

@@ -207,7 +207,7 @@ export const json = (value: unknown, properties?: Properties): AmqpMessage => {
  * @category models
  * @since 0.1.0
  */
-export type Content = Schema.Constraint | AmqpEnvelope.AmqpEnvelope<Schema.Constraint>
+export type MessageSchema = Schema.Constraint | AmqpEnvelope.AmqpEnvelope<Schema.Constraint>
 
 /**
  * Messages whose bodies are the JSON of values that a schema describes, as {@link decode} reads it.
@@ -240,7 +240,7 @@ export type Content = Schema.Constraint | AmqpEnvelope.AmqpEnvelope<Schema.Const
  * @category constructors
  * @since 0.1.0
  */
-export const schema = <S extends Content>(
+export const schema = <S extends MessageSchema>(
   schema: S,
   properties?: Properties
 ): (
@@ -412,7 +412,7 @@ export interface DecodeOptions extends DecompressOptions {
  * @category decoding
  * @since 0.1.0
  */
-export const decode = <S extends Content>(
+export const decode = <S extends MessageSchema>(
   schema: S,
   options: DecodeOptions = {}
 ): (message: Encoded) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]> =>
