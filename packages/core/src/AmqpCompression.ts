@@ -111,7 +111,7 @@ const failure = (
  */
 export const decompress = (
   options: AmqpMessage.DecompressOptions = {}
-): (message: AmqpMessage.Encoded) => Effect.Effect<AmqpMessage.AmqpMessage, AmqpDecodeError> => {
+): (message: AmqpMessage.Content) => Effect.Effect<AmqpMessage.AmqpMessage, AmqpDecodeError> => {
   const { maxDecompressedSize } = Validation.knownKeys(options, ["maxDecompressedSize"], "options of decompress")
   Validation.limit("maxDecompressedSize", maxDecompressedSize)
   return (message) =>

@@ -320,7 +320,7 @@ const withDefaults = (defaults: Properties, properties: Properties | undefined):
  * @since 0.1.0
  */
 export const fromDelivery = (
-  delivery: Encoded,
+  delivery: Content,
   properties?: Properties
 ): Effect.Effect<AmqpMessage, AmqpDecodeError> =>
   Decoding.attempt(() =>
@@ -339,7 +339,7 @@ export const fromDelivery = (
  * @category models
  * @since 0.1.0
  */
-export interface Encoded {
+export interface Content {
   readonly body: Uint8Array
   readonly properties: Properties | ReceivedProperties
 }
@@ -415,7 +415,7 @@ export interface DecodeOptions extends DecompressOptions {
 export const decode = <S extends MessageSchema>(
   schema: S,
   options: DecodeOptions = {}
-): (message: Encoded) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]> =>
+): (message: Content) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]> =>
   AmqpEnvelope.isAmqpEnvelope(schema)
     ? Decoders.ofParts(schema, checkedOptions(options))
     : Decoders.ofBody(schema, checkedOptions(options))
@@ -438,7 +438,7 @@ const checkedOptions = (options: DecodeOptions): DecodeOptions => {
  * @category decoding
  * @since 0.1.0
  */
-export const decodeJson: (message: Encoded) => Effect.Effect<Schema.Json, AmqpDecodeError> = (message) =>
+export const decodeJson: (message: Content) => Effect.Effect<Schema.Json, AmqpDecodeError> = (message) =>
   decodeAnyJson(message)
 
 const decodeAnyJson = decode(Schema.Json)

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import type { ContentEncoding } from "../../AmqpCompression.ts"
 import { AmqpDecodeError } from "../../AmqpError.ts"
-import type { DecompressOptions, Encoded, Properties } from "../../AmqpMessage.ts"
+import type { Content, DecompressOptions, Properties } from "../../AmqpMessage.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
 import * as Compression from "./compression.ts"
 
@@ -24,7 +24,7 @@ export const attempt = <A, E, R>(body: () => Effect.Effect<A, E, R>): Effect.Eff
     }
   })
 
-export const propertiesOf = (message: Encoded): Properties => {
+export const propertiesOf = (message: Content): Properties => {
   try {
     return message.properties
   } catch (thrown) {

@@ -5,11 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as SchemaIssue from "effect/SchemaIssue"
 import type { AmqpDecodeError } from "../../AmqpError.ts"
-import type { DecodeOptions, Encoded } from "../../AmqpMessage.ts"
+import type { Content, DecodeOptions } from "../../AmqpMessage.ts"
 import * as Decoding from "./contentChecks.ts"
 
 type Decoder<S extends Schema.Constraint> = (
-  message: Encoded
+  message: Content
 ) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]>
 
 export const ofBody = <S extends Schema.Constraint>(schema: S, options: DecodeOptions): Decoder<S> => {
@@ -45,7 +45,7 @@ export const ofParts = <S extends Schema.Constraint>(
 
 /** Has the body decoded that the properties say is JSON, decompressed if that is wanted and needed. */
 const withBody = <A, R>(
-  message: Encoded,
+  message: Content,
   options: DecodeOptions,
   decode: (body: Uint8Array) => Effect.Effect<A, AmqpDecodeError, R>
 ): Effect.Effect<A, AmqpDecodeError, R> => {
