@@ -181,7 +181,7 @@ export interface AmqpConsumer<out Delivery> {
  * @category models
  * @since 0.1.0
  */
-export interface AcknowledgingConsumer<out Delivery = AmqpDelivery.AmqpDelivery> extends AmqpConsumer<Delivery> {
+export interface ManualAckConsumer<out Delivery = AmqpDelivery.AmqpDelivery> extends AmqpConsumer<Delivery> {
   /**
    * Changes the prefetch, 0 to 65535. The broker applies a prefetch to consumers that are made later, so the consumers are made
    * anew on the same channel, with other consumer tags: what was delivered stays valid, a stream goes on where it was, and a
@@ -222,7 +222,7 @@ const open = (queues: Queues, options: ConsumerOptions.ConsumerOptions) =>
  */
 export const make: {
   <const Q extends Queues>(queues: Q, options?: Options & OptionsOf<Q>): Effect.Effect<
-    AcknowledgingConsumer<DeliveryOf<Q>>,
+    ManualAckConsumer<DeliveryOf<Q>>,
     AmqpChannelError,
     AmqpConnection.AmqpConnection | Scope.Scope
   >
@@ -235,13 +235,13 @@ export const make: {
   queues: Queues,
   options: Options | AutoAckOptions = {}
 ): Effect.Effect<
-  AcknowledgingConsumer<never>,
+  ManualAckConsumer<never>,
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Scope.Scope
 > =>
   // What kind of deliveries there are is up to the queues and the options, as the signatures say.
   open(queues, options) as Effect.Effect<
-    AcknowledgingConsumer<never>,
+    ManualAckConsumer<never>,
     AmqpChannelError,
     AmqpConnection.AmqpConnection | Scope.Scope
   >
