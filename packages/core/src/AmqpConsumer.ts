@@ -133,7 +133,7 @@ type StreamsIn<Q extends Queues> = Extract<Q extends ReadonlyArray<infer Element
  * @category models
  * @since 0.1.0
  */
-export type SettlementOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? AmqpDelivery.SettlementTag : "Ack"
+export type SettlementTagOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? AmqpDelivery.SettlementTag : "Ack"
 
 /**
  * What a consumer of queues gets: those of a queue that is described as a stream can only be acknowledged.
@@ -150,7 +150,7 @@ export type DeliveryOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? Amqp
  * @category models
  * @since 0.1.0
  */
-export type OptionsOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? unknown
+export type QueueRestrictions<Q extends Queues> = [StreamsIn<Q>] extends [never] ? unknown
   : { readonly priority?: undefined }
 
 // -----------------------------------------------------------------------------
@@ -221,7 +221,7 @@ const open = (queues: Queues, options: ConsumerOptions.ConsumerOptions) =>
  * @since 0.1.0
  */
 export const make: {
-  <const Q extends Queues>(queues: Q, options?: Options & OptionsOf<Q>): Effect.Effect<
+  <const Q extends Queues>(queues: Q, options?: Options & QueueRestrictions<Q>): Effect.Effect<
     ManualAckConsumer<DeliveryOf<Q>>,
     AmqpChannelError,
     AmqpConnection.AmqpConnection | Scope.Scope
@@ -287,7 +287,7 @@ export const make: {
  * @since 0.1.0
  */
 export const stream: {
-  <const Q extends Queues>(queues: Q, options?: Options & OptionsOf<Q>): Stream.Stream<
+  <const Q extends Queues>(queues: Q, options?: Options & QueueRestrictions<Q>): Stream.Stream<
     DeliveryOf<Q>,
     AmqpChannelError | AmqpConsumerCancelled,
     AmqpConnection.AmqpConnection
@@ -330,7 +330,7 @@ export type ServeError = AmqpChannelError | AmqpConsumerCancelled | AmqpConsumer
  * @category models
  * @since 0.1.0
  */
-export interface TransactionOptions<in E, out R = never> extends Options {
+export interface ServeTransactionOptions<in E, out R = never> extends Options {
   /**
    * What becomes of a message whose handler fails, dies, is interrupted, or returns anything but an Effect of a settlement.
    * Default: `AmqpFailurePolicy.retryInPlace()`: the handler is called again, five times in all, with pauses of 100 ms to 6.4 s. Then the
@@ -352,7 +352,7 @@ export interface TransactionOptions<in E, out R = never> extends Options {
  * @category models
  * @since 0.1.0
  */
-export interface ServeOptions<in E, out R = never> extends TransactionOptions<E, R> {
+export interface ServeOptions<in E, out R = never> extends ServeTransactionOptions<E, R> {
   /** How many messages are handled at once, from 1, or as many as the prefetch. With 1 they are handled in their order. Default: 1. */
   readonly concurrency?: number | "unbounded" | undefined
 }
@@ -435,8 +435,8 @@ export interface TransactionHandler<out E, out R> {
  */
 export const serve = <E, R, R2 = never, const Q extends Queues = Queues>(
   queues: Q,
-  handler: Handler<E, R, SettlementOf<Q>>,
-  options?: ServeOptions<E, R2> & OptionsOf<Q>
+  handler: Handler<E, R, SettlementTagOf<Q>>,
+  options?: ServeOptions<E, R2> & QueueRestrictions<Q>
 ): Effect.Effect<never, ServeError, AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2> =>
   untilEnd(startServing(queues, handler, options))
 
@@ -479,8 +479,8 @@ const untilEnd = <R>(
  */
 export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
   queues: Q,
-  handler: Handler<E, R, SettlementOf<Q>>,
-  options?: ServeOptions<E, R2> & OptionsOf<Q>
+  handler: Handler<E, R, SettlementTagOf<Q>>,
+  options?: ServeOptions<E, R2> & QueueRestrictions<Q>
 ): Effect.Effect<
   Effect.Effect<void, ServeError>,
   AmqpChannelError,
@@ -534,7 +534,7 @@ export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
 export const serveTransaction = <E, R, R2 = never>(
   queues: Queues<AmqpQueue<"classic" | "quorum">>,
   handler: TransactionHandler<E, R>,
-  options: TransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
+  options: ServeTransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
 ): Effect.Effect<never, ServeError, AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2> =>
   untilEnd(startServingTransaction(queues, handler, options))
 
@@ -547,7 +547,7 @@ export const serveTransaction = <E, R, R2 = never>(
 export const startServingTransaction = <E, R, R2 = never>(
   queues: Queues<AmqpQueue<"classic" | "quorum">>,
   handler: TransactionHandler<E, R>,
-  options: TransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
+  options: ServeTransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
 ): Effect.Effect<
   Effect.Effect<void, ServeError>,
   AmqpChannelError,
@@ -693,8 +693,8 @@ export interface LayerServeOptions<in E, out R = never, out R2 = never> extends 
  */
 export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues = Queues>(
   queues: Q,
-  handler: Handler<E, R, SettlementOf<Q>>,
-  options?: LayerServeOptions<E, R2, R3> & OptionsOf<Q>
+  handler: Handler<E, R, SettlementTagOf<Q>>,
+  options?: LayerServeOptions<E, R2, R3> & QueueRestrictions<Q>
 ): Layer.Layer<
   never,
   AmqpChannelError,
