@@ -283,7 +283,7 @@ describe("ends", () => {
       [403, "AccessRefused"],
       [530, "NotAllowed"],
       [501, "FrameError"],
-      [599, "ServerError"]
+      [599, "UnknownReplyCode"]
     ] as const
   ) {
     it.effect(`E13, E15: the broker's close of the connection with ${code} is everyone's cause, in its words`, () =>
@@ -304,7 +304,7 @@ describe("ends", () => {
         const fiber = yield* fork(declare("q"))
         yield* peer.openChannel()
         yield* peer.answer(1, "queue.declare", channelClose(599, "never heard of"))
-        const { method, replyCode, replyText } = yield* reasonOf(fiber, "ServerError")
+        const { method, replyCode, replyText } = yield* reasonOf(fiber, "UnknownReplyCode")
         assert.deepStrictEqual([replyCode, replyText, method], [599, "never heard of", "queue.declare"])
         yield* peer.expect("channel.close-ok", 1)
         yield* peer.expectNothing
