@@ -39,7 +39,7 @@ interface Judged {
 
 /** Each reason that is no reply of the broker; both kinds where it depends on what it holds. */
 const reasons: Record<Exclude<Tag, AmqpError.ReplyReason["_tag"]>, ReadonlyArray<Judged>> = {
-  DialFailed: [new AmqpError.DialFailed({ description: "", cause: undefined })],
+  ConnectFailed: [new AmqpError.ConnectFailed({ description: "", cause: undefined })],
   HandshakeTimeout: [new AmqpError.HandshakeTimeout({ phase: "" })],
   AuthenticationFailed: [new AmqpError.AuthenticationFailed({ username: "", replyText: "" })],
   NoCommonMechanism: [new AmqpError.NoCommonMechanism({ offered: [], supported: [] })],

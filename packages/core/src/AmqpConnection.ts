@@ -356,7 +356,7 @@ const maxFrame = 0xffffffff
  *
  * Fails with the reason
  *
- * - `DialFailed` when there is no transport, `SocketLost` when it ends early, `HandshakeTimeout` when the broker is silent;
+ * - `ConnectFailed` when there is no transport, `SocketLost` when it ends early, `HandshakeTimeout` when the broker is silent;
  * - `AuthenticationFailed` or `VirtualHostRefused` when it refuses;
  * - `NoCommonMechanism`, `MechanismFailed` or `CredentialsUnavailable` when the client can't log in;
  * - `ProtocolViolation` when the peer is no AMQP 0-9-1 broker;

@@ -218,7 +218,7 @@ export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, 
  * **Details**
  *
  * Fails with an `AmqpUriError` when the URL is not valid, and then has not tried to connect; otherwise with the errors of
- * `AmqpConnection.make`, whose reason `DialFailed` has the words of Node.js and OpenSSL, and what to do about them. An unknown
+ * `AmqpConnection.make`, whose reason `ConnectFailed` has the words of Node.js and OpenSSL, and what to do about them. An unknown
  * option is an `InvalidArgument`.
  *
  * `connection_timeout` or `timeout` in the URL is the option `connectTimeout`: it bounds not only the connection of TCP,

@@ -283,7 +283,7 @@ describe("faults of the network", () => {
     Effect.gen(function*() {
       const broker = yield* AmqpBroker.make()
       yield* broker.refuseConnections(true)
-      assert.strictEqual(reasonOf(yield* Effect.flip(broker.connect())), "DialFailed")
+      assert.strictEqual(reasonOf(yield* Effect.flip(broker.connect())), "ConnectFailed")
       yield* broker.refuseConnections(false)
       yield* broker.connect()
     }))
@@ -570,6 +570,6 @@ describe("the end of a broker", () => {
         return [broker, yield* broker.connect()] as const
       }))
       assert.strictEqual(reasonOf(yield* Effect.flip(connection.awaitClosed)), "ConnectionClosed")
-      assert.strictEqual(reasonOf(yield* Effect.flip(Effect.scoped(broker.connect()))), "DialFailed")
+      assert.strictEqual(reasonOf(yield* Effect.flip(Effect.scoped(broker.connect()))), "ConnectFailed")
     }))
 })

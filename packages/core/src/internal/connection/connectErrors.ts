@@ -4,7 +4,7 @@
  */
 import type * as Socket from "effect/socket/Socket"
 import type { TransportProtection } from "../../AmqpConnection.ts"
-import { AmqpConnectionError, DialFailed, HandshakeTimeout, SocketLost } from "../../AmqpError.ts"
+import { AmqpConnectionError, ConnectFailed, HandshakeTimeout, SocketLost } from "../../AmqpError.ts"
 import { isEncrypted } from "../options/passwordExposure.ts"
 import { describeSocketError, silenceHint } from "../wire/socketErrors.ts"
 
@@ -18,7 +18,7 @@ const hintOf = (transport: Transport, hasReceived: boolean) =>
 /** There is no socket. */
 export const unreachable = (transport: Transport, cause: Socket.SocketError): AmqpConnectionError => {
   const description = describeSocketError(cause)
-  return new AmqpConnectionError({ reason: new DialFailed({ description, ...peerOf(transport), cause }) })
+  return new AmqpConnectionError({ reason: new ConnectFailed({ description, ...peerOf(transport), cause }) })
 }
 
 /** The peer did not send what the phase waits for. */
