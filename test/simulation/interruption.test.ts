@@ -36,7 +36,7 @@ const withoutSteps: Readonly<Record<string, ReadonlyArray<string>>> = {
     "catchTag",
     "catchTags"
   ],
-  AmqpConnection: ["AmqpConnection", "Transport", "state", "channelCount"],
+  AmqpConnection: ["AmqpConnection", "TransportProtection", "state", "channelCount"],
   AmqpConsumer: [],
   AmqpExchange: ["make", "direct", "fanout", "topic", "headers", "withBinding", "isExchange"],
   AmqpFailurePolicy: ["historyOf", "delayQueue", "retryAfter", "requeueAfter"],

@@ -268,9 +268,9 @@ export interface TransportProtection {
  * @category references
  * @since 0.1.0
  */
-export const Transport: Context.Reference<TransportProtection | undefined> = Context.Reference<
+export const TransportProtection: Context.Reference<TransportProtection | undefined> = Context.Reference<
   TransportProtection | undefined
->("@effect-amqp/core/AmqpConnection/Transport", { defaultValue: () => undefined })
+>("@effect-amqp/core/AmqpConnection/TransportProtection", { defaultValue: () => undefined })
 
 const optionKeys = Validation.keysOf<Options>({
   credentials: true,
@@ -399,7 +399,7 @@ const maxFrame = 0xffffffff
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpConnection["Service"], AmqpConnectionError, Scope.Scope | Socket.Socket> {
-  const transport = yield* Transport
+  const transport = yield* TransportProtection
   const sessionOptions = yield* Effect.mapError(
     Validation.check(() => resolve(options, transport)),
     (reason) => new AmqpConnectionError({ reason })

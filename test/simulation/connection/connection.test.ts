@@ -235,7 +235,7 @@ describe("a password over a transport", () => {
           )
           yield* level === undefined
             ? connecting
-            : Effect.provideService(connecting, AmqpConnection.Transport, { peer, level })
+            : Effect.provideService(connecting, AmqpConnection.TransportProtection, { peer, level })
         }
         assertHides(lines, secret)
         return lines.filter((line) => line.includes("level=WARN") && line.includes(peer))
