@@ -187,7 +187,7 @@ export const anonymous: Mechanism = {
  * import { AmqpSasl } from "@effect-amqp/core"
  * import * as Redacted from "effect/Redacted"
  *
- * const token = AmqpSasl.single("X-TOKEN", ({ password }) =>
+ * const token = AmqpSasl.singleStep("X-TOKEN", ({ password }) =>
  *   new TextEncoder().encode(`token=${Redacted.value(password)}`)
  * )
  * ```
@@ -195,7 +195,7 @@ export const anonymous: Mechanism = {
  * @category mechanisms
  * @since 0.1.0
  */
-export const single = (name: string, response: (credentials: Credentials) => Uint8Array): Mechanism => ({
+export const singleStep = (name: string, response: (credentials: Credentials) => Uint8Array): Mechanism => ({
   name,
   // Nobody can tell what is in the response, so it is taken for the worst.
   revealsPassword: true,

@@ -259,7 +259,10 @@ describe("a password over a transport", () => {
 
   it.effect("is warned about where a mechanism of one's own may send it", () =>
     Effect.gen(function*() {
-      const mechanism = AmqpSasl.single("PLAIN", ({ password }) => new TextEncoder().encode(Redacted.value(password)))
+      const mechanism = AmqpSasl.singleStep(
+        "PLAIN",
+        ({ password }) => new TextEncoder().encode(Redacted.value(password))
+      )
       assert.lengthOf(yield* warningsOf("None", { mechanisms: [mechanism] }), 1)
     }))
 
