@@ -310,9 +310,9 @@ describe("an envelope of one schema", () => {
   })
 
   it("is no schema of a body", () => {
-    assert.isTrue(AmqpEnvelope.isAmqpEnvelope(Event))
-    assert.isFalse(AmqpEnvelope.isAmqpEnvelope(Event.schema))
-    assert.isFalse(AmqpEnvelope.isAmqpEnvelope(undefined))
+    assert.isTrue(AmqpEnvelope.isEnvelope(Event))
+    assert.isFalse(AmqpEnvelope.isEnvelope(Event.schema))
+    assert.isFalse(AmqpEnvelope.isEnvelope(undefined))
   })
 })
 

@@ -36,14 +36,14 @@ const guards = {
   "AmqpQueue.isQueue": AmqpQueue.isQueue,
   "AmqpExchange.isExchange": AmqpExchange.isExchange,
   "AmqpTopology.isTopology": AmqpTopology.isTopology,
-  "AmqpEnvelope.isAmqpEnvelope": AmqpEnvelope.isAmqpEnvelope
+  "AmqpEnvelope.isEnvelope": AmqpEnvelope.isEnvelope
 }
 
 const values: Readonly<Record<keyof typeof guards, ReadonlyArray<object>>> = {
   "AmqpQueue.isQueue": Object.values(queues),
   "AmqpExchange.isExchange": Object.values(exchanges),
   "AmqpTopology.isTopology": [topology],
-  "AmqpEnvelope.isAmqpEnvelope": [envelope]
+  "AmqpEnvelope.isEnvelope": [envelope]
 }
 
 describe("a guard", () => {

@@ -210,5 +210,5 @@ export const fromSchema = <S extends SchemaOf<Parts>>(schema: S): AmqpEnvelope<S
  * @category guards
  * @since 0.1.0
  */
-export const isAmqpEnvelope = (value: unknown): value is AmqpEnvelope<Schema.Constraint> =>
+export const isEnvelope = (value: unknown): value is AmqpEnvelope<Schema.Constraint> =>
   Predicate.hasProperty(value, TypeId)

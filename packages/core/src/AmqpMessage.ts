@@ -247,7 +247,7 @@ export const schema = <S extends MessageSchema>(
   value: S["Type"],
   properties?: Properties
 ) => Effect.Effect<AmqpMessage, Schema.SchemaError, S["EncodingServices"]> =>
-  AmqpEnvelope.isAmqpEnvelope(schema) ? ofParts(schema, properties) : ofBodies(schema, properties)
+  AmqpEnvelope.isEnvelope(schema) ? ofParts(schema, properties) : ofBodies(schema, properties)
 
 const ofBodies = <S extends Schema.Constraint>(schema: S, properties?: Properties) => {
   const encode = Schema.encodeUnknownEffect(Schema.fromJsonString(Schema.toCodecJson(schema)))
@@ -416,7 +416,7 @@ export const decode = <S extends MessageSchema>(
   schema: S,
   options: DecodeOptions = {}
 ): (message: Content) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]> =>
-  AmqpEnvelope.isAmqpEnvelope(schema)
+  AmqpEnvelope.isEnvelope(schema)
     ? Decoders.ofParts(schema, checkedOptions(options))
     : Decoders.ofBody(schema, checkedOptions(options))
 
