@@ -96,7 +96,7 @@ const AmqpLive = Layer.unwrap(Effect.gen(function*() {
       NodeAmqp.layer({ url: "amqp://guest:guest@127.0.0.1:5672", connectionName })
     ).pipe(
       Layer.catchTag("AmqpConnectionError", (error) =>
-        error.reason._tag === "DialFailed"
+        error.reason._tag === "ConnectFailed"
           ? using("an embedded broker, as there is none at 127.0.0.1:5672", AmqpBroker.layer())
           : Layer.effect(AmqpConnection.AmqpConnection, Effect.fail(error)))
     )

@@ -71,7 +71,7 @@ const perform = Effect.fn("perform")(function*(job: typeof Job.Type, { lastBegun
 const worker = (name: string, progress: Progress) =>
   AmqpConsumer.serve(
     jobs,
-    AmqpDelivery.decoded(Job, (job, { redelivered }) =>
+    AmqpDelivery.handleDecoded(Job, (job, { redelivered }) =>
       perform(job, progress).pipe(
         Effect.andThen(Console.log(`${name}: finished job ${job.id}`)),
         Effect.andThen(Queue.offer(progress.settled, job.id)),

@@ -31,7 +31,7 @@ type Tag =
   | "AmqpConsumerCancelled"
   | "AmqpConsumerStopped"
   | "AmqpDecodeError"
-  | "AmqpEncodeError"
+  | "AmqpCompressionError"
 
 interface Judged {
   readonly isRetryable: boolean
@@ -39,7 +39,7 @@ interface Judged {
 
 /** Each reason that is no reply of the broker; both kinds where it depends on what it holds. */
 const reasons: Record<Exclude<Tag, AmqpError.ReplyReason["_tag"]>, ReadonlyArray<Judged>> = {
-  DialFailed: [new AmqpError.DialFailed({ description: "", cause: undefined })],
+  ConnectFailed: [new AmqpError.ConnectFailed({ description: "", cause: undefined })],
   HandshakeTimeout: [new AmqpError.HandshakeTimeout({ phase: "" })],
   AuthenticationFailed: [new AmqpError.AuthenticationFailed({ username: "", replyText: "" })],
   NoCommonMechanism: [new AmqpError.NoCommonMechanism({ offered: [], supported: [] })],
@@ -78,7 +78,7 @@ const reasons: Record<Exclude<Tag, AmqpError.ReplyReason["_tag"]>, ReadonlyArray
   AmqpConsumerCancelled: [new AmqpError.AmqpConsumerCancelled({ queue: "", consumerTag: "" })],
   AmqpConsumerStopped: [new AmqpError.AmqpConsumerStopped({ queue: "", cause: new Error() })],
   AmqpDecodeError: [new AmqpError.AmqpDecodeError({ problem: "Json", part: "body", description: "" })],
-  AmqpEncodeError: [new AmqpError.AmqpEncodeError({ problem: "Platform", description: "" })]
+  AmqpCompressionError: [new AmqpError.AmqpCompressionError({ problem: "Platform", description: "" })]
 }
 
 const answersOf = (cell: string): ReadonlyArray<boolean> =>

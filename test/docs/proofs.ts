@@ -1070,7 +1070,7 @@ export const proofs: References = {
         "is small on the wire, and is decoded from a get",
         "is decoded from a consumer's stream"
       ],
-      "unit/AmqpEncoding.test.ts": [
+      "unit/AmqpCompression.test.ts": [
         "reference bytes of zlib and gzip are decompressed",
         "may decompress to the limit, but not to a byte more"
       ]

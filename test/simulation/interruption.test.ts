@@ -10,7 +10,7 @@ import { sweep, work } from "./interruption/sweep.ts"
 /** Modules that do not communicate with a broker. */
 const withoutBroker: ReadonlySet<string> = new Set([
   "AmqpDelivery",
-  "AmqpEncoding",
+  "AmqpCompression",
   "AmqpEnvelope",
   "AmqpError",
   "AmqpMessage",
@@ -36,14 +36,14 @@ const withoutSteps: Readonly<Record<string, ReadonlyArray<string>>> = {
     "catchTag",
     "catchTags"
   ],
-  AmqpConnection: ["AmqpConnection", "Transport", "state", "channelCount"],
+  AmqpConnection: ["AmqpConnection", "TransportProtection", "state", "channelCount"],
   AmqpConsumer: [],
-  AmqpExchange: ["make", "direct", "fanout", "topic", "headers", "withBinding"],
-  AmqpFailure: ["historyOf", "delayQueue", "tryAgain", "handBack"],
+  AmqpExchange: ["make", "direct", "fanout", "topic", "headers", "withBinding", "isExchange"],
+  AmqpFailurePolicy: ["historyOf", "delayQueue", "retryAfter", "requeueAfter"],
   AmqpPublisher: ["AmqpPublisher"],
-  AmqpQueue: ["classic", "serverNamed", "quorum", "stream", "withBinding", "route"],
+  AmqpQueue: ["classic", "serverNamed", "quorum", "stream", "withBinding", "route", "isQueue"],
   AmqpRpc: ["AmqpRpcClient"],
-  AmqpTopology: ["make"]
+  AmqpTopology: ["make", "isTopology"]
 }
 
 const isOperation = (value: unknown): boolean =>

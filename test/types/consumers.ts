@@ -6,7 +6,7 @@ import {
   AmqpChannel,
   AmqpConsumer,
   AmqpDelivery,
-  AmqpFailure,
+  AmqpFailurePolicy,
   AmqpMessage,
   AmqpQueue,
   AmqpRpc
@@ -131,14 +131,14 @@ AmqpConsumer.serve(work, ({ text }) =>
 // -----------------------------------------------------------------------------
 
 // @ts-expect-error a decision of a failure policy is not a settlement
-AmqpConsumer.serve(work, () => Effect.succeed(AmqpFailure.handBack("1 second")))
+AmqpConsumer.serve(work, () => Effect.succeed(AmqpFailurePolicy.requeueAfter("1 second")))
 AmqpConsumer.serve(work, acking, {
   onFailure: (_cause, _delivery, { attempt }) =>
-    Effect.succeed(attempt < 3 ? AmqpFailure.tryAgain("1 second") : AmqpFailure.endConsumer)
+    Effect.succeed(attempt < 3 ? AmqpFailurePolicy.retryAfter("1 second") : AmqpFailurePolicy.stopConsumer)
 })
-AmqpConsumer.serve(work, acking, { onFailure: AmqpFailure.deadLetter })
+AmqpConsumer.serve(work, acking, { onFailure: AmqpFailurePolicy.deadLetter })
 AmqpConsumer.serve(work, () => Effect.fail("no"), {
-  onFailure: AmqpFailure.retryInPlace({ pauses: [], otherwise: AmqpFailure.stop })
+  onFailure: AmqpFailurePolicy.retryInPlace({ pauses: [], otherwise: AmqpFailurePolicy.stop })
 })
 
 // A handler has a scope for each message.

@@ -2,7 +2,7 @@
  * Envelopes and compressed messages are encoded and decoded like schemas of bodies, and have only the parts of a message.
  */
 import type { AmqpError } from "@effect-amqp/core"
-import { AmqpConsumer, AmqpDelivery, AmqpEncoding, AmqpEnvelope, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
+import { AmqpCompression, AmqpConsumer, AmqpDelivery, AmqpEnvelope, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
 import type { AmqpChannel, AmqpConnection } from "@effect-amqp/core"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -87,7 +87,7 @@ Schema.Array(OrderPlaced)
 // handlers
 // -----------------------------------------------------------------------------
 
-const handler = AmqpDelivery.decoded(
+const handler = AmqpDelivery.handleDecoded(
   OrderPlaced,
   ({ body }, delivery) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, [body.id, delivery.routingKey] as const)),
   { decompress: true, maxDecompressedSize: 1000, onDecodeError: "fail" }
@@ -104,7 +104,7 @@ typeOf(AmqpQueue.get("q", handler)).is<
 >()
 typeOf(AmqpConsumer.serve(
   "q",
-  AmqpDelivery.decoded(OrderPlaced, ({ headers }) => Effect.as(Effect.log(headers.tenant), AmqpDelivery.ack))
+  AmqpDelivery.handleDecoded(OrderPlaced, ({ headers }) => Effect.as(Effect.log(headers.tenant), AmqpDelivery.ack))
 )).is<
   Effect.Effect<
     never,
@@ -117,11 +117,11 @@ typeOf(AmqpConsumer.serve(
 // encodings
 // -----------------------------------------------------------------------------
 
-typeOf(AmqpEncoding.compress("gzip")(AmqpMessage.text("a")))
-  .is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpEncodeError>>()
-typeOf(AmqpEncoding.decompress()(delivery))
+typeOf(AmqpCompression.compress("gzip")(AmqpMessage.text("a")))
+  .is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpCompressionError>>()
+typeOf(AmqpCompression.decompress()(delivery))
   .is<Effect.Effect<AmqpMessage.AmqpMessage, AmqpError.AmqpDecodeError>>()
 // @ts-expect-error no platform supports br
-AmqpEncoding.compress("br")
+AmqpCompression.compress("br")
 // @ts-expect-error the limit is a number of bytes
-AmqpEncoding.decompress({ maxDecompressedSize: "1 MiB" })
+AmqpCompression.decompress({ maxDecompressedSize: "1 MiB" })

@@ -6,7 +6,7 @@ import {
   AmqpConsumer,
   AmqpDelivery,
   AmqpExchange,
-  AmqpFailure,
+  AmqpFailurePolicy,
   AmqpMessage,
   AmqpPublisher,
   AmqpQueue
@@ -346,39 +346,44 @@ typeOf(AmqpConsumer.layerServe("orders", ({ text }) => Effect.as(send(text), Amq
 
 type Publisher = AmqpPublisher.AmqpPublisher
 
-typeOf(AmqpFailure.reject).is<AmqpConsumer.OnFailure<unknown>>()
-typeOf(AmqpFailure.forward({ exchange: "failed" })).is<AmqpConsumer.OnFailure<unknown, Publisher>>()
-typeOf(AmqpFailure.retry({ delays: [] })).is<AmqpConsumer.OnFailure<unknown, Publisher | Connection>>()
-typeOf(AmqpFailure.retry({
+typeOf(AmqpFailurePolicy.reject).is<AmqpFailurePolicy.AmqpFailurePolicy<unknown>>()
+typeOf(AmqpFailurePolicy.forward({ exchange: "failed" })).is<AmqpFailurePolicy.AmqpFailurePolicy<unknown, Publisher>>()
+typeOf(AmqpFailurePolicy.retry({ delays: [] })).is<
+  AmqpFailurePolicy.AmqpFailurePolicy<unknown, Publisher | Connection>
+>()
+typeOf(AmqpFailurePolicy.retry({
   delays: Schedule.spaced("1 second"),
   otherwise: (_cause: Cause.Cause<NoMoney>) => Effect.as(Db, AmqpDelivery.reject),
   onCopyFailure: () => Effect.as(Mail, AmqpDelivery.requeue)
-})).is<AmqpConsumer.OnFailure<NoMoney, Publisher | Connection | Db | Mail>>()
+})).is<AmqpFailurePolicy.AmqpFailurePolicy<NoMoney, Publisher | Connection | Db | Mail>>()
 
 // serve requires the services of its failure policy.
 typeOf(AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
-  onFailure: AmqpFailure.retry({ delays: ["1 second"], otherwise: AmqpFailure.forward({ exchange: "failed" }) })
+  onFailure: AmqpFailurePolicy.retry({
+    delays: ["1 second"],
+    otherwise: AmqpFailurePolicy.forward({ exchange: "failed" })
+  })
 })).is<Effect.Effect<never, AmqpConsumer.ServeError, Connection | Publisher | Mail>>()
 AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), {
   // The failures are those of the handler.
-  onFailure: AmqpFailure.forward((cause: Cause.Cause<NoMoney>) => {
+  onFailure: AmqpFailurePolicy.forward((cause: Cause.Cause<NoMoney>) => {
     typeOf(cause).is<Cause.Cause<NoMoney>>()
     return AmqpQueue.route("failed")
   })
 })
-const forwardNoStock = AmqpFailure.forward((_cause: Cause.Cause<NoStock>) => AmqpQueue.route("failed"))
+const forwardNoStock = AmqpFailurePolicy.forward((_cause: Cause.Cause<NoStock>) => AmqpQueue.route("failed"))
 // @ts-expect-error the handler fails with other errors
 AmqpConsumer.serve("orders", ({ text }) => Effect.as(send(text), AmqpDelivery.ack), { onFailure: forwardNoStock })
 declare const failingSchedule: Schedule.Schedule<number, unknown, "no">
 declare const demandingSchedule: Schedule.Schedule<number, NoMoney>
 // @ts-expect-error a schedule can't fail
-AmqpFailure.retry({ delays: failingSchedule })
+AmqpFailurePolicy.retry({ delays: failingSchedule })
 // @ts-expect-error a schedule does not receive the failures
-AmqpFailure.retry({ delays: demandingSchedule })
+AmqpFailurePolicy.retry({ delays: demandingSchedule })
 // @ts-expect-error otherwise must return a decision
-AmqpFailure.retry({ delays: ["1 second"], otherwise: () => Effect.void })
+AmqpFailurePolicy.retry({ delays: ["1 second"], otherwise: () => Effect.void })
 // @ts-expect-error a delay queue can't be a stream
-AmqpFailure.retry({ delays: ["1 second"], delayQueue: (queue) => AmqpQueue.stream(queue) })
+AmqpFailurePolicy.retry({ delays: ["1 second"], delayQueue: (queue) => AmqpQueue.stream(queue) })
 
 // -----------------------------------------------------------------------------
 // a step without a star

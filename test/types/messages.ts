@@ -83,23 +83,23 @@ typeOf(AmqpMessage.decode(Name)(autoAcked)).is<Effect.Effect<string, AmqpError.A
 declare const handle: (name: string) => Effect.Effect<AmqpDelivery.Settlement, "E", Handling>
 declare const measure: (name: string) => Effect.Effect<AmqpDelivery.Settlement<number>, "E", Handling>
 
-const rejecting = AmqpDelivery.decoded(Name, measure, { onDecodeError: "reject", checkContentType: false })
+const rejecting = AmqpDelivery.handleDecoded(Name, measure, { onDecodeError: "reject", checkContentType: false })
 typeOf(rejecting(delivery)).is<Effect.Effect<AmqpDelivery.Settlement<number | undefined>, "E", Handling | Reading>>()
 type Failing = Effect.Effect<AmqpDelivery.Settlement<number>, "E" | AmqpError.AmqpDecodeError, Handling | Reading>
-typeOf(AmqpDelivery.decoded(Name, measure)(delivery)).is<Failing>()
-typeOf(AmqpDelivery.decoded(Name, measure, { onDecodeError: "fail" })(delivery)).is<Failing>()
+typeOf(AmqpDelivery.handleDecoded(Name, measure)(delivery)).is<Failing>()
+typeOf(AmqpDelivery.handleDecoded(Name, measure, { onDecodeError: "fail" })(delivery)).is<Failing>()
 // @ts-expect-error onDecodeError has no value requeue
-AmqpDelivery.decoded(Name, measure, { onDecodeError: "requeue" })
+AmqpDelivery.handleDecoded(Name, measure, { onDecodeError: "requeue" })
 
 type ConsumerServices = AmqpConnection.AmqpConnection | Handling | Reading
 type ConsumerError = AmqpConsumer.ServeError
 
-typeOf(AmqpConsumer.serve("q", AmqpDelivery.decoded(Name, handle)))
+typeOf(AmqpConsumer.serve("q", AmqpDelivery.handleDecoded(Name, handle)))
   .is<Effect.Effect<never, ConsumerError, ConsumerServices>>()
-typeOf(AmqpConsumer.serve("q", AmqpDelivery.decoded(Name, handle, { onDecodeError: "fail" })))
+typeOf(AmqpConsumer.serve("q", AmqpDelivery.handleDecoded(Name, handle, { onDecodeError: "fail" })))
   .is<Effect.Effect<never, ConsumerError, ConsumerServices>>()
-AmqpConsumer.serve("q", AmqpDelivery.decoded(Order, ({ id }) => Effect.as(Effect.log(id), AmqpDelivery.ack)))
-typeOf(AmqpQueue.get("q", AmqpDelivery.decoded(Name, measure))).is<
+AmqpConsumer.serve("q", AmqpDelivery.handleDecoded(Order, ({ id }) => Effect.as(Effect.log(id), AmqpDelivery.ack)))
+typeOf(AmqpQueue.get("q", AmqpDelivery.handleDecoded(Name, measure))).is<
   AmqpChannel.AmqpChannel<
     Option.Option<number>,
     "E" | AmqpError.AmqpChannelError | AmqpError.AmqpDecodeError,
@@ -108,12 +108,12 @@ typeOf(AmqpQueue.get("q", AmqpDelivery.decoded(Name, measure))).is<
 >()
 
 // @ts-expect-error the handler returns no settlement
-AmqpConsumer.serve("q", AmqpDelivery.decoded(Order, ({ id }) => Effect.log(id)))
+AmqpConsumer.serve("q", AmqpDelivery.handleDecoded(Order, ({ id }) => Effect.log(id)))
 // @ts-expect-error onDecodeError has no value ignore
-AmqpDelivery.decoded(Order, () => Effect.succeed(AmqpDelivery.ack), { onDecodeError: "ignore" })
+AmqpDelivery.handleDecoded(Order, () => Effect.succeed(AmqpDelivery.ack), { onDecodeError: "ignore" })
 declare const policy: "reject" | "fail"
 // @ts-expect-error onDecodeError must be known, because the error type depends on it
-AmqpDelivery.decoded(Order, () => Effect.succeed(AmqpDelivery.ack), { onDecodeError: policy })
+AmqpDelivery.handleDecoded(Order, () => Effect.succeed(AmqpDelivery.ack), { onDecodeError: policy })
 
 // -----------------------------------------------------------------------------
 // stamps

@@ -1,7 +1,15 @@
 /**
  * Options that exclude each other can't be combined, and each queue type has only the options that it supports.
  */
-import { AmqpConsumer, AmqpDelivery, AmqpExchange, AmqpQueue, AmqpTopology } from "@effect-amqp/core"
+import {
+  AmqpChannel,
+  AmqpConsumer,
+  AmqpDelivery,
+  AmqpExchange,
+  AmqpMessage,
+  AmqpQueue,
+  AmqpTopology
+} from "@effect-amqp/core"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { typeOf } from "./support.ts"
@@ -123,6 +131,45 @@ AmqpQueue.withBinding(classic, { exchange: quorum })
 AmqpTopology.make(classic, AmqpExchange.direct("events"), replies)
 // @ts-expect-error a topology needs descriptions, not names
 AmqpTopology.make("orders")
+
+// -----------------------------------------------------------------------------
+// values that only look like a description
+// -----------------------------------------------------------------------------
+
+type HandMadeQueue = Omit<AmqpQueue.AmqpQueue<"classic">, "~@effect-amqp/core/AmqpQueue">
+type HandMadeExchange = Omit<AmqpExchange.AmqpExchange, "~@effect-amqp/core/AmqpExchange">
+declare const handMadeQueue: HandMadeQueue
+declare const handMadeExchange: HandMadeExchange
+
+AmqpQueue.declare({ ...classic, name: "invoices" })
+// @ts-expect-error a description is made by AmqpQueue
+AmqpQueue.declare(handMadeQueue)
+// @ts-expect-error also for operations that only need its name
+AmqpQueue.purge({ name: "orders" })
+// @ts-expect-error also to consume it
+AmqpConsumer.stream(handMadeQueue)
+// @ts-expect-error also as a dead-letter queue
+AmqpQueue.classic("orders", { deadLetterQueue: handMadeQueue })
+// @ts-expect-error also in a topology
+AmqpTopology.make(handMadeQueue)
+
+AmqpExchange.declare({ ...AmqpExchange.direct("events"), durable: false })
+// @ts-expect-error a description is made by AmqpExchange
+AmqpExchange.declare(handMadeExchange)
+// @ts-expect-error also to publish to it
+AmqpChannel.publish(AmqpMessage.text(""), { exchange: { name: "events" }, routingKey: "" })
+// @ts-expect-error also in a binding
+AmqpQueue.withBinding(classic, { exchange: handMadeExchange })
+// @ts-expect-error also to be declared with others
+AmqpTopology.declare({ exchanges: [], queues: [classic] })
+
+declare const unknownValue: unknown
+declare const queueOrExchange: AmqpQueue.AmqpQueue | AmqpExchange.AmqpExchange
+if (AmqpQueue.isQueue(unknownValue)) typeOf(unknownValue).is<AmqpQueue.AmqpQueue>()
+if (AmqpExchange.isExchange(unknownValue)) typeOf(unknownValue).is<AmqpExchange.AmqpExchange>()
+if (AmqpTopology.isTopology(unknownValue)) typeOf(unknownValue).is<AmqpTopology.AmqpTopology>()
+if (AmqpQueue.isQueue(queueOrExchange)) typeOf(queueOrExchange).is<AmqpQueue.AmqpQueue>()
+else typeOf(queueOrExchange).is<AmqpExchange.AmqpExchange>()
 
 // -----------------------------------------------------------------------------
 // consuming and getting

@@ -56,7 +56,7 @@ describe("the options of a decoding handler", () => {
     it(`are validated: ${JSON.stringify(options)}`, () => {
       // JavaScript, or a variable of another type, may pass this.
       const given: object = options
-      assert.throws(() => AmqpDelivery.decoded(Order, handleOrder, given), text)
+      assert.throws(() => AmqpDelivery.handleDecoded(Order, handleOrder, given), text)
     })
   }
 })
@@ -72,7 +72,7 @@ describe("a decoding handler", () => {
   it.effect("receives the value and its delivery, and returns the settlement", () =>
     Effect.gen(function*() {
       const given = delivery("{\"id\":1}")
-      const handler = AmqpDelivery.decoded(
+      const handler = AmqpDelivery.handleDecoded(
         Order,
         ({ id }, delivery) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.requeue, { id, delivery }))
       )
@@ -82,7 +82,9 @@ describe("a decoding handler", () => {
   for (const body of ["{\"id\":\"x\"}", "{\"id\":1", ""]) {
     it.effect(`with onDecodeError "reject" rejects ${JSON.stringify(body)} and logs a warning without the body`, () =>
       Effect.gen(function*() {
-        const handler = AmqpDelivery.decoded(Order, () => Effect.die("it was called"), { onDecodeError: "reject" })
+        const handler = AmqpDelivery.handleDecoded(Order, () => Effect.die("it was called"), {
+          onDecodeError: "reject"
+        })
         let settlement: AmqpDelivery.Settlement<unknown> = AmqpDelivery.ack
         const lines = yield* logged(Effect.map(handler(delivery(body)), (settled) => (settlement = settled)))
         assert.strictEqual(settlement._tag, "Reject")
@@ -98,7 +100,7 @@ describe("a decoding handler", () => {
 
   it.effect("fails with the decode error and logs nothing, so that the failure policy decides", () =>
     Effect.gen(function*() {
-      const handler = AmqpDelivery.decoded(Order, handleOrder)
+      const handler = AmqpDelivery.handleDecoded(Order, handleOrder)
       assert.isEmpty(yield* logged(Effect.exit(handler(delivery("?")))))
       assert.strictEqual((yield* Effect.flip(handler(delivery("?")))).problem, "Json")
       assert.deepStrictEqual(yield* handler(delivery("{\"id\":1}")), { _tag: "Ack", value: 1 })
@@ -106,15 +108,18 @@ describe("a decoding handler", () => {
 
   it.effect("fails with the handler's own error unchanged", () =>
     Effect.gen(function*() {
-      const handler = AmqpDelivery.decoded(Order, () => Effect.fail("mine"))
+      const handler = AmqpDelivery.handleDecoded(Order, () => Effect.fail("mine"))
       assert.strictEqual(yield* Effect.flip(handler(delivery("{\"id\":1}"))), "mine")
     }))
 
   it.effect("ignores the content type when checkContentType is false", () =>
     Effect.gen(function*() {
       const text = delivery("{\"id\":1}", { contentType: "text/plain" })
-      assert.strictEqual((yield* Effect.flip(AmqpDelivery.decoded(Order, handleOrder)(text))).problem, "ContentType")
-      const handler = AmqpDelivery.decoded(Order, handleOrder, { checkContentType: false })
+      assert.strictEqual(
+        (yield* Effect.flip(AmqpDelivery.handleDecoded(Order, handleOrder)(text))).problem,
+        "ContentType"
+      )
+      const handler = AmqpDelivery.handleDecoded(Order, handleOrder, { checkContentType: false })
       assert.deepStrictEqual(yield* handler(text), { _tag: "Ack", value: 1 })
     }))
 })

@@ -1,5 +1,5 @@
+import * as AmqpCompression from "@effect-amqp/core/AmqpCompression"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpEncoding from "@effect-amqp/core/AmqpEncoding"
 import * as AmqpEnvelope from "@effect-amqp/core/AmqpEnvelope"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import { decodeProperties, writeProperties } from "@effect-amqp/core/internal/message/properties"
@@ -310,14 +310,14 @@ describe("an envelope from a schema", () => {
   })
 
   it("is distinguished from a schema of a body", () => {
-    assert.isTrue(AmqpEnvelope.isAmqpEnvelope(Event))
-    assert.isFalse(AmqpEnvelope.isAmqpEnvelope(Event.schema))
-    assert.isFalse(AmqpEnvelope.isAmqpEnvelope(undefined))
+    assert.isTrue(AmqpEnvelope.isEnvelope(Event))
+    assert.isFalse(AmqpEnvelope.isEnvelope(Event.schema))
+    assert.isFalse(AmqpEnvelope.isEnvelope(undefined))
   })
 })
 
 describe("a handler of envelopes", () => {
-  const handler = AmqpDelivery.decoded(
+  const handler = AmqpDelivery.handleDecoded(
     OrderPlaced,
     (value, { routingKey }) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, { value, routingKey })),
     { decompress: true }
@@ -333,7 +333,7 @@ describe("a handler of envelopes", () => {
 
   it.effect("receives the value of a compressed body", () =>
     Effect.gen(function*() {
-      const message = yield* Effect.flatMap(encode(placed), AmqpEncoding.compress("deflate"))
+      const message = yield* Effect.flatMap(encode(placed), AmqpCompression.compress("deflate"))
       assert.deepStrictEqual((yield* handler(delivered(message))).value?.value, placed)
     }))
 
@@ -342,11 +342,13 @@ describe("a handler of envelopes", () => {
       const { body, properties } = yield* encode(placed)
       const bad = delivered(AmqpMessage.make(body, { ...properties, headers: {} }))
       assert.strictEqual((yield* Effect.flip(handler(bad))).part, "headers")
-      const rejecting = AmqpDelivery.decoded(OrderPlaced, () => Effect.die("it was called"), {
+      const rejecting = AmqpDelivery.handleDecoded(OrderPlaced, () => Effect.die("it was called"), {
         onDecodeError: "reject"
       })
       assert.strictEqual((yield* rejecting(bad))._tag, "Reject")
-      const failing = AmqpDelivery.decoded(OrderPlaced, () => Effect.die("it was called"), { onDecodeError: "fail" })
+      const failing = AmqpDelivery.handleDecoded(OrderPlaced, () => Effect.die("it was called"), {
+        onDecodeError: "fail"
+      })
       assert.strictEqual((yield* Effect.flip(failing(bad))).part, "headers")
     }).pipe(Effect.provide(Logger.layer([]))))
 })

@@ -50,7 +50,7 @@ describe("a reply of the server", () => {
   it("E15: with an unknown code keeps its code and text", () => {
     for (const replyCode of [0, 200, 299, 310, 407, 599, 65535]) {
       const reason = AmqpError.replyReason({ replyCode, replyText: "something new", method: "" })
-      assert.strictEqual(reason._tag, "ServerError")
+      assert.strictEqual(reason._tag, "UnknownReplyCode")
       assert.strictEqual(reason.replyCode, replyCode)
       assert.strictEqual(reason.message, `${replyCode} something new`)
       assert.isFalse(reason.isRetryable)
@@ -141,7 +141,7 @@ describe("publish errors", () => {
   it("are not retryable when the broker lacks a feature or the message can't be coded", () => {
     assert.isFalse(channelError(new AmqpError.NotSupported({ capability: "publisher_confirms" })).isRetryable)
     assert.isFalse(new AmqpError.AmqpDecodeError({ problem: "Json", part: "body", description: "" }).isRetryable)
-    assert.isFalse(new AmqpError.AmqpEncodeError({ problem: "Platform", description: "" }).isRetryable)
+    assert.isFalse(new AmqpError.AmqpCompressionError({ problem: "Platform", description: "" }).isRetryable)
   })
 })
 

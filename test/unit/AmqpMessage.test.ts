@@ -1,4 +1,4 @@
-import * as AmqpEncoding from "@effect-amqp/core/AmqpEncoding"
+import * as AmqpCompression from "@effect-amqp/core/AmqpCompression"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import { decodeProperties, writeProperties } from "@effect-amqp/core/internal/message/properties"
 import {
@@ -614,8 +614,8 @@ describe("invalid options", () => {
       () => AmqpMessage.decode(Schema.Json, { maxDecompressedSize: Number.NaN }),
       /maxDecompressedSize: must be/
     ],
-    ["decompress", () => AmqpEncoding.decompress(untyped({ maxSize: 1 })), /there is no "maxSize"/],
-    ["decompress", () => AmqpEncoding.decompress({ maxDecompressedSize: -1 }), /must be a number from 0/],
+    ["decompress", () => AmqpCompression.decompress(untyped({ maxSize: 1 })), /there is no "maxSize"/],
+    ["decompress", () => AmqpCompression.decompress({ maxDecompressedSize: -1 }), /must be a number from 0/],
     ["stamp", () => AmqpMessage.stamp(untyped({ messageid: true })), /did you mean "messageId"/],
     ["stamp", () => AmqpMessage.stamp(untyped({ timestamp: 1 })), /timestamp: must be true or false/],
     [

@@ -31,6 +31,7 @@ describe("a description", () => {
   it("has its options, and is durable and permanent by default", () => {
     const { bindings, pipe: _pipe, references, ...queue } = classic("q") // oxlint-disable-line typescript/unbound-method
     assert.deepStrictEqual({ ...queue }, {
+      "~@effect-amqp/core/AmqpQueue": "~@effect-amqp/core/AmqpQueue",
       type: "classic",
       name: "q",
       durable: true,

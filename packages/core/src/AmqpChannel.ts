@@ -14,10 +14,14 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
+import type * as Inspectable from "effect/Inspectable"
+import type * as Pipeable from "effect/Pipeable"
 import * as Record from "effect/Record"
+import type * as Types from "effect/Types"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import { AmqpChannelError } from "./AmqpError.ts"
 import type { AmqpPublishAllError } from "./AmqpError.ts"
+import type { AmqpExchange } from "./AmqpExchange.ts"
 import type * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel/channel.ts"
 import type { Channels } from "./internal/channel/channels.ts"
@@ -26,7 +30,6 @@ import { sessionOf } from "./internal/connection/sessionRegistry.ts"
 import { routeOf } from "./internal/message/route.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { ProgramConfirms } from "./internal/publishing/programConfirms.ts"
-import type * as Descriptions from "./internal/topology/descriptions.ts"
 
 /**
  * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. Not an `Effect`: run it
@@ -35,7 +38,23 @@ import type * as Descriptions from "./internal/topology/descriptions.ts"
  * @category models
  * @since 0.1.0
  */
-export interface AmqpChannel<out A, out E = never, out R = never> extends Program.AmqpChannel<A, E, R> {}
+export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeable.Pipeable, Inspectable.Inspectable {
+  readonly [Program.TypeId]: {
+    readonly _A: Types.Covariant<A>
+    readonly _E: Types.Covariant<E>
+    readonly _R: Types.Covariant<R>
+  }
+  // What the compiler prints where an Effect is expected. In a tuple, as it would print a bare text as `string`. It lists
+  // missing properties before it compares any, so the other properties of an Effect, those of `Inspectable`, are here too.
+  readonly [Effect.TypeId]: [
+    "A channel program is not an Effect: a channel belongs to one fiber. Combine programs with AmqpChannel.gen and run the whole with AmqpChannel.run."
+  ]
+  [Symbol.iterator](): ProgramIterator<AmqpChannel<A, E, R>, A>
+}
+
+interface ProgramIterator<out S, out A> {
+  next(...args: ReadonlyArray<unknown>): IteratorResult<S, A>
+}
 
 /**
  * What may be a step of a program: another program, or an Effect.
@@ -43,7 +62,7 @@ export interface AmqpChannel<out A, out E = never, out R = never> extends Progra
  * @category models
  * @since 0.1.0
  */
-export type Step<A = unknown, E = unknown, R = unknown> = Program.Step<A, E, R>
+export type Step<A = unknown, E = unknown, R = unknown> = AmqpChannel<A, E, R> | Effect.Effect<A, E, R>
 
 /**
  * What a step yields.
@@ -51,7 +70,7 @@ export type Step<A = unknown, E = unknown, R = unknown> = Program.Step<A, E, R>
  * @category utility types
  * @since 0.1.0
  */
-export type Success<S> = S extends Program.AmqpChannel<infer A, unknown, unknown> ? A
+export type Success<S> = S extends AmqpChannel<infer A, unknown, unknown> ? A
   : S extends Effect.Effect<infer A, unknown, unknown> ? A
   : never
 
@@ -61,7 +80,7 @@ export type Success<S> = S extends Program.AmqpChannel<infer A, unknown, unknown
  * @category utility types
  * @since 0.1.0
  */
-export type Error<S> = S extends Program.AmqpChannel<unknown, infer E, unknown> ? E
+export type Error<S> = S extends AmqpChannel<unknown, infer E, unknown> ? E
   : S extends Effect.Effect<unknown, infer E, unknown> ? E
   : never
 
@@ -71,7 +90,7 @@ export type Error<S> = S extends Program.AmqpChannel<unknown, infer E, unknown> 
  * @category utility types
  * @since 0.1.0
  */
-export type Services<S> = S extends Program.AmqpChannel<unknown, unknown, infer R> ? R
+export type Services<S> = S extends AmqpChannel<unknown, unknown, infer R> ? R
   : S extends Effect.Effect<unknown, unknown, infer R> ? R
   : never
 
@@ -140,7 +159,7 @@ export const fail = <E>(error: E): AmqpChannel<never, E> => fromEffect(Effect.fa
 
 /** Continues a program on the same channel. */
 const transform = <A, E, R, B, E2, R2>(
-  self: Program.AmqpChannel<A, E, R>,
+  self: AmqpChannel<A, E, R>,
   f: (effect: Effect.Effect<A, E, R>, channel: Channel) => Effect.Effect<B, E2, R2>
 ): AmqpChannel<B, E2, R2> => Program.make((channel) => f(Program.runOn(self, channel), channel))
 
@@ -560,7 +579,7 @@ const refusalOr = <A>(channel: Channel, value: A): Effect.Effect<A, AmqpChannelE
  */
 export interface PublishOptions {
   /** The exchange, by name or as an `AmqpExchange`; `""` is the default exchange, which routes to the queue that the routing key names. */
-  readonly exchange: string | Descriptions.ExchangeDescription
+  readonly exchange: string | AmqpExchange
   /** At most 255 bytes of UTF-8. */
   readonly routingKey: string
   /** Whether the publish fails with the reason `Returned` when no queue takes the message. Default: `false`: it is dropped. */

@@ -34,12 +34,9 @@ import * as AmqpSasl from "./AmqpSasl.ts"
 import * as Session from "./internal/connection/session.ts"
 import { register } from "./internal/connection/sessionRegistry.ts"
 import { clientPropertiesOf, isTable } from "./internal/options/clientProperties.ts"
-import * as internal from "./internal/options/passwordExposure.ts"
 import type { SessionOptions } from "./internal/options/sessionOptions.ts"
 import * as Validation from "./internal/options/validation.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
-
-export type { TransportProtection } from "./internal/options/passwordExposure.ts"
 
 /**
  * How to connect.
@@ -244,13 +241,37 @@ export class AmqpConnection extends Context.Service<AmqpConnection, {
 }>()("@effect-amqp/core/AmqpConnection") {}
 
 /**
+ * How well the transport that a `Socket` stands for keeps a secret.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface TransportProtection {
+  /** Where the bytes go, as people and logs know it: `rabbit.example:5672`. */
+  readonly peer: string
+  /**
+   * What keeps others from reading along:
+   *
+   * - `Verified`: encryption, with a peer that has proved who it is.
+   * - `Unverified`: encryption, with a peer that may be anyone.
+   * - `Local`: nothing leaves the machine.
+   * - `None`: nothing.
+   */
+  readonly level: "Verified" | "Unverified" | "Local" | "None"
+  /** Whether it is TLS, for what errors advise. Default: as `level` says, unknown for `Local`. */
+  readonly isEncrypted?: boolean | undefined
+}
+
+/**
  * What is known of the transport that the `Socket` stands for. Who provides the socket provides it too, so that a password
  * which goes unprotected to another machine is warned about. Default: nothing is known, and nothing is said.
  *
  * @category references
  * @since 0.1.0
  */
-export const Transport: Context.Reference<internal.TransportProtection | undefined> = internal.Transport
+export const TransportProtection: Context.Reference<TransportProtection | undefined> = Context.Reference<
+  TransportProtection | undefined
+>("@effect-amqp/core/AmqpConnection/TransportProtection", { defaultValue: () => undefined })
 
 const optionKeys = Validation.keysOf<Options>({
   credentials: true,
@@ -288,7 +309,7 @@ const mechanismsOf = (given: Options["mechanisms"] = defaultMechanisms): NonEmpt
 }
 
 /** The options, checked. Throws an `InvalidArgument`. */
-const resolve = (given: Options, transport: internal.TransportProtection | undefined): SessionOptions => {
+const resolve = (given: Options, transport: TransportProtection | undefined): SessionOptions => {
   const options = Validation.knownKeys(given, optionKeys, "AmqpConnection options")
   const { credentials = guest, frameMax = 131072, initialFrameMax } = options
   const heartbeat = Validation.duration("heartbeat", options.heartbeat ?? "60 seconds", 0, true)
@@ -336,7 +357,7 @@ const maxFrame = 0xffffffff
  *
  * Fails with the reason
  *
- * - `DialFailed` when there is no transport, `SocketLost` when it ends early, `HandshakeTimeout` when the broker is silent;
+ * - `ConnectFailed` when there is no transport, `SocketLost` when it ends early, `HandshakeTimeout` when the broker is silent;
  * - `AuthenticationFailed` or `VirtualHostRefused` when it refuses;
  * - `NoCommonMechanism`, `MechanismFailed` or `CredentialsUnavailable` when the client can't log in;
  * - `ProtocolViolation` when the peer is no AMQP 0-9-1 broker;
@@ -379,7 +400,7 @@ const maxFrame = 0xffffffff
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpConnection["Service"], AmqpConnectionError, Scope.Scope | Socket.Socket> {
-  const transport = yield* Transport
+  const transport = yield* TransportProtection
   const sessionOptions = yield* Effect.mapError(
     Validation.check(() => resolve(options, transport)),
     (reason) => new AmqpConnectionError({ reason })

@@ -7,8 +7,8 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { replyReasons } from "./AmqpReply.ts"
-import type { ReplyReason } from "./AmqpReply.ts"
+import { replyReasons } from "./AmqpReplyError.ts"
+import type { ReplyReason } from "./AmqpReplyError.ts"
 import { nearestName } from "./internal/errors/nearestName.ts"
 import { readable } from "./internal/errors/readableError.ts"
 import { mayPass } from "./internal/errors/replyTexts.ts"
@@ -27,7 +27,7 @@ const at = (peer: string | undefined, text = ""): string =>
  * @category errors
  * @since 0.1.0
  */
-export class DialFailed extends Schema.TaggedError<DialFailed>()("DialFailed", {
+export class ConnectFailed extends Schema.TaggedError<ConnectFailed>()("ConnectFailed", {
   description: Schema.String,
   peer: Schema.optionalKey(Schema.String),
   cause: Schema.Defect()
@@ -333,7 +333,7 @@ export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("Inva
 }
 
 const connectionReasons = [
-  DialFailed,
+  ConnectFailed,
   HandshakeTimeout,
   AuthenticationFailed,
   NoCommonMechanism,
@@ -356,7 +356,7 @@ const connectionReasons = [
  * @since 0.1.0
  */
 export type ConnectionErrorReason =
-  | DialFailed
+  | ConnectFailed
   | HandshakeTimeout
   | AuthenticationFailed
   | NoCommonMechanism

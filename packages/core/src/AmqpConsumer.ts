@@ -23,7 +23,7 @@ import * as AmqpConnection from "./AmqpConnection.ts"
 import type * as AmqpDelivery from "./AmqpDelivery.ts"
 import { AmqpChannelError } from "./AmqpError.ts"
 import type { AmqpConsumerCancelled, AmqpConsumerStopped } from "./AmqpError.ts"
-import * as AmqpFailure from "./AmqpFailure.ts"
+import * as AmqpFailurePolicy from "./AmqpFailurePolicy.ts"
 import type * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
@@ -133,7 +133,7 @@ type StreamsIn<Q extends Queues> = Extract<Q extends ReadonlyArray<infer Element
  * @category models
  * @since 0.1.0
  */
-export type SettlementOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? AmqpDelivery.SettlementTag : "Ack"
+export type SettlementTagOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? AmqpDelivery.SettlementTag : "Ack"
 
 /**
  * What a consumer of queues gets: those of a queue that is described as a stream can only be acknowledged.
@@ -150,7 +150,7 @@ export type DeliveryOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? Amqp
  * @category models
  * @since 0.1.0
  */
-export type OptionsOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? unknown
+export type QueueRestrictions<Q extends Queues> = [StreamsIn<Q>] extends [never] ? unknown
   : { readonly priority?: undefined }
 
 // -----------------------------------------------------------------------------
@@ -181,7 +181,7 @@ export interface AmqpConsumer<out Delivery> {
  * @category models
  * @since 0.1.0
  */
-export interface AcknowledgingConsumer<out Delivery = AmqpDelivery.AmqpDelivery> extends AmqpConsumer<Delivery> {
+export interface ManualAckConsumer<out Delivery = AmqpDelivery.AmqpDelivery> extends AmqpConsumer<Delivery> {
   /**
    * Changes the prefetch, 0 to 65535. The broker applies a prefetch to consumers that are made later, so the consumers are made
    * anew on the same channel, with other consumer tags: what was delivered stays valid, a stream goes on where it was, and a
@@ -221,8 +221,8 @@ const open = (queues: Queues, options: ConsumerOptions.ConsumerOptions) =>
  * @since 0.1.0
  */
 export const make: {
-  <const Q extends Queues>(queues: Q, options?: Options & OptionsOf<Q>): Effect.Effect<
-    AcknowledgingConsumer<DeliveryOf<Q>>,
+  <const Q extends Queues>(queues: Q, options?: Options & QueueRestrictions<Q>): Effect.Effect<
+    ManualAckConsumer<DeliveryOf<Q>>,
     AmqpChannelError,
     AmqpConnection.AmqpConnection | Scope.Scope
   >
@@ -235,13 +235,13 @@ export const make: {
   queues: Queues,
   options: Options | AutoAckOptions = {}
 ): Effect.Effect<
-  AcknowledgingConsumer<never>,
+  ManualAckConsumer<never>,
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Scope.Scope
 > =>
   // What kind of deliveries there are is up to the queues and the options, as the signatures say.
   open(queues, options) as Effect.Effect<
-    AcknowledgingConsumer<never>,
+    ManualAckConsumer<never>,
     AmqpChannelError,
     AmqpConnection.AmqpConnection | Scope.Scope
   >
@@ -287,7 +287,7 @@ export const make: {
  * @since 0.1.0
  */
 export const stream: {
-  <const Q extends Queues>(queues: Q, options?: Options & OptionsOf<Q>): Stream.Stream<
+  <const Q extends Queues>(queues: Q, options?: Options & QueueRestrictions<Q>): Stream.Stream<
     DeliveryOf<Q>,
     AmqpChannelError | AmqpConsumerCancelled,
     AmqpConnection.AmqpConnection
@@ -317,14 +317,6 @@ export const stream: {
 // -----------------------------------------------------------------------------
 
 /**
- * Says what is to become of a message whose handler failed; see `AmqpFailure`, which has some of these.
- *
- * @category models
- * @since 0.1.0
- */
-export type OnFailure<E, R = never> = AmqpFailure.OnFailure<E, R>
-
-/**
  * Why {@link serve} ends: the channel or the connection was lost, the broker ended the consumer, or a failure policy did.
  *
  * @category models
@@ -338,15 +330,15 @@ export type ServeError = AmqpChannelError | AmqpConsumerCancelled | AmqpConsumer
  * @category models
  * @since 0.1.0
  */
-export interface TransactionOptions<in E, out R = never> extends Options {
+export interface ServeTransactionOptions<in E, out R = never> extends Options {
   /**
    * What becomes of a message whose handler fails, dies, is interrupted, or returns anything but an Effect of a settlement.
-   * Default: `AmqpFailure.retryInPlace()`: the handler is called again, five times in all, with pauses of 100 ms to 6.4 s. Then the
+   * Default: `AmqpFailurePolicy.retryInPlace()`: the handler is called again, five times in all, with pauses of 100 ms to 6.4 s. Then the
    * message goes to the dead-letter target that its queue is described with. Where there is none, or it can't be reached, the message
    * stays in its queue, and comes back after a minute. Each failure is logged. A policy that fails itself is logged, and the
    * default decides.
    */
-  readonly onFailure?: OnFailure<E, R> | undefined
+  readonly onFailure?: AmqpFailurePolicy.AmqpFailurePolicy<E, R> | undefined
   /**
    * How long the handlers that run may go on when the consumer stops or has ended, from 0 to 24 days or `Infinity`; after that they are
    * interrupted. Default: 10 seconds.
@@ -360,7 +352,7 @@ export interface TransactionOptions<in E, out R = never> extends Options {
  * @category models
  * @since 0.1.0
  */
-export interface ServeOptions<in E, out R = never> extends TransactionOptions<E, R> {
+export interface ServeOptions<in E, out R = never> extends ServeTransactionOptions<E, R> {
   /** How many messages are handled at once, from 1, or as many as the prefetch. With 1 they are handled in their order. Default: 1. */
   readonly concurrency?: number | "unbounded" | undefined
 }
@@ -443,8 +435,8 @@ export interface TransactionHandler<out E, out R> {
  */
 export const serve = <E, R, R2 = never, const Q extends Queues = Queues>(
   queues: Q,
-  handler: Handler<E, R, SettlementOf<Q>>,
-  options?: ServeOptions<E, R2> & OptionsOf<Q>
+  handler: Handler<E, R, SettlementTagOf<Q>>,
+  options?: ServeOptions<E, R2> & QueueRestrictions<Q>
 ): Effect.Effect<never, ServeError, AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2> =>
   untilEnd(startServing(queues, handler, options))
 
@@ -487,8 +479,8 @@ const untilEnd = <R>(
  */
 export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
   queues: Q,
-  handler: Handler<E, R, SettlementOf<Q>>,
-  options?: ServeOptions<E, R2> & OptionsOf<Q>
+  handler: Handler<E, R, SettlementTagOf<Q>>,
+  options?: ServeOptions<E, R2> & QueueRestrictions<Q>
 ): Effect.Effect<
   Effect.Effect<void, ServeError>,
   AmqpChannelError,
@@ -542,7 +534,7 @@ export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
 export const serveTransaction = <E, R, R2 = never>(
   queues: Queues<AmqpQueue<"classic" | "quorum">>,
   handler: TransactionHandler<E, R>,
-  options: TransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
+  options: ServeTransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
 ): Effect.Effect<never, ServeError, AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2> =>
   untilEnd(startServingTransaction(queues, handler, options))
 
@@ -555,7 +547,7 @@ export const serveTransaction = <E, R, R2 = never>(
 export const startServingTransaction = <E, R, R2 = never>(
   queues: Queues<AmqpQueue<"classic" | "quorum">>,
   handler: TransactionHandler<E, R>,
-  options: TransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
+  options: ServeTransactionOptions<NoInfer<E> | AmqpChannelError, R2> = {}
 ): Effect.Effect<
   Effect.Effect<void, ServeError>,
   AmqpChannelError,
@@ -586,12 +578,13 @@ const start = <E, R, R2>(
     const handling = makeHandling()
     let queueName: string | undefined
     const policy =
-      (onFailure: OnFailure<E, R2>) => (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => {
+      (onFailure: AmqpFailurePolicy.AmqpFailurePolicy<E, R2>) =>
+      (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => {
         const { description, kind } = Received.sourceOf(delivery)
-        // Handlers fail with `E`, and only described queues that users pass get here.
+        // Handlers fail with `E`.
         return onFailure(cause as Cause.Cause<E>, delivery, {
           attempt,
-          queue: description as AmqpQueue | undefined,
+          queue: description,
           isStream: kind?.isStream === true,
           publish
         })
@@ -602,8 +595,8 @@ const start = <E, R, R2>(
       drainTimeout,
       handle: handling.handle,
       commit: handling.commit,
-      onFailure: policy(options.onFailure ?? AmqpFailure.standard),
-      fallback: policy(AmqpFailure.standard),
+      onFailure: policy(options.onFailure ?? AmqpFailurePolicy.standard),
+      fallback: policy(AmqpFailurePolicy.standard),
       inSpan: instruments &&
         ((delivery, handled, settle) => instruments.handle(operation, delivery, queueName, handled, settle))
     }, context)
@@ -700,8 +693,8 @@ export interface LayerServeOptions<in E, out R = never, out R2 = never> extends 
  */
 export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues = Queues>(
   queues: Q,
-  handler: Handler<E, R, SettlementOf<Q>>,
-  options?: LayerServeOptions<E, R2, R3> & OptionsOf<Q>
+  handler: Handler<E, R, SettlementTagOf<Q>>,
+  options?: LayerServeOptions<E, R2, R3> & QueueRestrictions<Q>
 ): Layer.Layer<
   never,
   AmqpChannelError,

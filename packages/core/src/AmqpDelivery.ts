@@ -60,6 +60,17 @@ export interface StreamDelivery extends ReceivedMessage {
 }
 
 /**
+ * How a delivery is refused.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RequeueOptions {
+  /** Whether the message goes back into the queue; else it is dead-lettered. */
+  readonly requeue?: boolean | undefined
+}
+
+/**
  * A message that the broker waits to hear about.
  *
  * **Details**
@@ -86,9 +97,9 @@ export interface AmqpDelivery extends StreamDelivery {
   /** The message was handled: the broker forgets it (`basic.ack`). */
   readonly ack: Effect.Effect<boolean>
   /** It was not (`basic.nack`). `requeue`, by default `true`, puts it back into the queue; else it is dead-lettered. */
-  readonly nack: (options?: { readonly requeue?: boolean | undefined }) => Effect.Effect<boolean>
+  readonly nack: (options?: RequeueOptions) => Effect.Effect<boolean>
   /** It is refused (`basic.reject`). `requeue`, by default `false`, puts it back into the queue; else it is dead-lettered. */
-  readonly reject: (options?: { readonly requeue?: boolean | undefined }) => Effect.Effect<boolean>
+  readonly reject: (options?: RequeueOptions) => Effect.Effect<boolean>
 }
 
 /**
@@ -162,12 +173,12 @@ export const as: {
 // -----------------------------------------------------------------------------
 
 /**
- * How {@link decoded} decodes, and what becomes of a message that it can't.
+ * How {@link handleDecoded} decodes, and what becomes of a message that it can't.
  *
  * @category models
  * @since 0.1.0
  */
-export interface DecodedOptions extends AmqpMessage.DecodeOptions {
+export interface HandleDecodedOptions extends AmqpMessage.DecodeOptions {
   /**
    * - `fail`: the handler fails with the `AmqpDecodeError`, and the failure policy of `AmqpConsumer.serve` decides. By default that
    *   gives such a message up at once: it goes to the dead-letter target of its queue where one is known, and else stays in the queue.
@@ -179,7 +190,7 @@ export interface DecodedOptions extends AmqpMessage.DecodeOptions {
   readonly onDecodeError?: "fail" | "reject" | undefined
 }
 
-const decodedKeys = ["checkContentType", "decompress", "maxDecompressedSize", "onDecodeError"] as const
+const handleDecodedKeys = ["checkContentType", "decompress", "maxDecompressedSize", "onDecodeError"] as const
 
 /**
  * Makes a handler of deliveries, for `AmqpConsumer.serve` and `AmqpQueue.get`, from a handler of the values in them; see
@@ -201,34 +212,38 @@ const decodedKeys = ["checkContentType", "decompress", "maxDecompressedSize", "o
  *
  * const worker = AmqpConsumer.serve(
  *   "orders",
- *   AmqpDelivery.decoded(Order, (order) => Effect.as(Effect.log(order.id), AmqpDelivery.ack))
+ *   AmqpDelivery.handleDecoded(Order, (order) => Effect.as(Effect.log(order.id), AmqpDelivery.ack))
  * )
  * ```
  *
  * @category combinators
  * @since 0.1.0
  */
-export const decoded: {
-  <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
+export const handleDecoded: {
+  <S extends AmqpMessage.MessageSchema, A, Tag extends SettlementTag, E, R>(
     schema: S,
     handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
-    options?: DecodedOptions & { readonly onDecodeError?: "fail" | undefined }
+    options?: HandleDecodedOptions & { readonly onDecodeError?: "fail" | undefined }
   ): (
     delivery: ReceivedMessage
   ) => Effect.Effect<Settlement<A, Tag>, E | AmqpDecodeError, R | S["DecodingServices"]>
-  <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
+  <S extends AmqpMessage.MessageSchema, A, Tag extends SettlementTag, E, R>(
     schema: S,
     handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
-    options: DecodedOptions & { readonly onDecodeError: "reject" }
+    options: HandleDecodedOptions & { readonly onDecodeError: "reject" }
   ): (
     delivery: ReceivedMessage
   ) => Effect.Effect<Settlement<A | undefined>, E, R | S["DecodingServices"]>
-} = <S extends AmqpMessage.Content, A, Tag extends SettlementTag, E, R>(
+} = <S extends AmqpMessage.MessageSchema, A, Tag extends SettlementTag, E, R>(
   schema: S,
   handler: (value: S["Type"], delivery: ReceivedMessage) => Effect.Effect<Settlement<A, Tag>, E, R>,
-  options: DecodedOptions = {}
+  options: HandleDecodedOptions = {}
 ) => {
-  const { onDecodeError = "fail", ...decodeOptions } = Validation.knownKeys(options, decodedKeys, "options of decoded")
+  const { onDecodeError = "fail", ...decodeOptions } = Validation.knownKeys(
+    options,
+    handleDecodedKeys,
+    "options of handleDecoded"
+  )
   Validation.oneOf("onDecodeError", onDecodeError, ["fail", "reject"])
   const decode = AmqpMessage.decode(schema, decodeOptions)
   return (delivery: ReceivedMessage) =>

@@ -1,14 +1,15 @@
 /**
  * Envelopes: schemas of whole messages, which say what properties, headers and body a message has, and make one value of them.
  *
- * An envelope stands wherever a schema of a body does: in `AmqpMessage.schema`, `AmqpMessage.decode` and `AmqpDelivery.decoded`,
+ * An envelope stands wherever a schema of a body does: in `AmqpMessage.schema`, `AmqpMessage.decode` and `AmqpDelivery.handleDecoded`,
  * and so in whatever handles messages.
  *
  * @since 0.1.0
  */
+import * as Predicate from "effect/Predicate"
 import * as Schema from "effect/Schema"
 import * as SchemaAST from "effect/SchemaAST"
-import type { Properties } from "./internal/message/properties.ts"
+import type { Properties } from "./AmqpMessage.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 
 const TypeId = "~@effect-amqp/core/AmqpEnvelope"
@@ -132,7 +133,7 @@ const hasBody = (ast: SchemaAST.AST): boolean => {
  *
  * const worker = AmqpConsumer.serve(
  *   "orders",
- *   AmqpDelivery.decoded(
+ *   AmqpDelivery.handleDecoded(
  *     OrderPlaced,
  *     ({ body, headers }) => Effect.as(Effect.log(headers.tenant, body.id), AmqpDelivery.ack)
  *   )
@@ -192,7 +193,7 @@ type NamesOnly<P extends Schema.Constraint> = Exclude<keyof P["Encoded"], keyof 
  *
  * const OrderEvent = AmqpEnvelope.fromSchema(Schema.Union([Placed.schema, Cancelled.schema]))
  *
- * const handle = AmqpDelivery.decoded(
+ * const handle = AmqpDelivery.handleDecoded(
  *   OrderEvent,
  *   (event) => Effect.as(Effect.log(event.properties.type, event.body), AmqpDelivery.ack)
  * )
@@ -209,4 +210,5 @@ export const fromSchema = <S extends SchemaOf<Parts>>(schema: S): AmqpEnvelope<S
  * @category guards
  * @since 0.1.0
  */
-export const isAmqpEnvelope = (value: unknown): value is AmqpEnvelope<Schema.Constraint> => value instanceof Envelope
+export const isEnvelope = (value: unknown): value is AmqpEnvelope<Schema.Constraint> =>
+  Predicate.hasProperty(value, TypeId)

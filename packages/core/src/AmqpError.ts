@@ -23,12 +23,12 @@ import {
   Returned,
   SendTimeout,
   ServerReply
-} from "./AmqpReply.ts"
-import type { ReplyReason } from "./AmqpReply.ts"
+} from "./AmqpReplyError.ts"
+import type { ReplyReason } from "./AmqpReplyError.ts"
 import { readable } from "./internal/errors/readableError.ts"
 
 export * from "./AmqpConnectionError.ts"
-export * from "./AmqpReply.ts"
+export * from "./AmqpReplyError.ts"
 
 // -----------------------------------------------------------------------------
 // channels
@@ -382,7 +382,7 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
 }
 
 /**
- * A failure policy ended the consumer (`AmqpFailure.stop`), because a handler failed with `cause`. The message is back in its queue.
+ * A failure policy ended the consumer (`AmqpFailurePolicy.stop`), because a handler failed with `cause`. The message is back in its queue.
  *
  * @category errors
  * @since 0.1.0
@@ -502,7 +502,7 @@ export class AmqpDecodeError extends Schema.TaggedError<AmqpDecodeError>()("Amqp
 }
 
 // -----------------------------------------------------------------------------
-// encoding
+// compressing
 // -----------------------------------------------------------------------------
 
 /**
@@ -514,7 +514,7 @@ export class AmqpDecodeError extends Schema.TaggedError<AmqpDecodeError>()("Amqp
  * @category errors
  * @since 0.1.0
  */
-export class AmqpEncodeError extends Schema.TaggedError<AmqpEncodeError>()("AmqpEncodeError", {
+export class AmqpCompressionError extends Schema.TaggedError<AmqpCompressionError>()("AmqpCompressionError", {
   problem: Schema.Literals(["ContentEncoding", "Platform"]),
   description: Schema.String
 }) {
@@ -522,9 +522,9 @@ export class AmqpEncodeError extends Schema.TaggedError<AmqpEncodeError>()("Amqp
     readable(this)
   }
   override get message(): string {
-    return `The message can't be encoded: ${this.description}`
+    return `The message can't be compressed: ${this.description}`
   }
-  /** Whether encoding the same message again may succeed. */
+  /** Whether compressing the same message again may succeed. */
   get isRetryable(): boolean {
     return false
   }

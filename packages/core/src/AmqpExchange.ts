@@ -9,16 +9,20 @@
  */
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
+import type * as Pipeable from "effect/Pipeable"
 import type { AmqpChannel } from "./AmqpChannel.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
 import type { Channel } from "./internal/channel/channel.ts"
 import { passiveExchangeDeclare } from "./internal/channel/methods.ts"
 import * as Program from "./internal/channel/program.ts"
+import * as Brands from "./internal/common/brands.ts"
 import { nearestName } from "./internal/errors/nearestName.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { bindExchange, declareAll } from "./internal/topology/declare.ts"
 import * as Descriptions from "./internal/topology/descriptions.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
+
+const TypeId = Brands.ExchangeTypeId
 
 // -----------------------------------------------------------------------------
 // descriptions
@@ -33,12 +37,44 @@ import type { FieldTable } from "./protocol/fieldTable.ts"
 export type ExchangeType = "direct" | "fanout" | "topic" | "headers"
 
 /**
- * What an exchange is like: its type (an {@link ExchangeType}, or one that a plugin of the broker adds), its properties, the broker's extensions and the exchanges that route to it.
+ * What an exchange is like: its type (an {@link ExchangeType}, or one that a plugin of the broker adds), its properties, the broker's
+ * extensions and the exchanges that route to it.
  *
  * @category models
  * @since 0.1.0
  */
-export interface AmqpExchange extends Descriptions.ExchangeDescription {}
+export interface AmqpExchange extends Pipeable.Pipeable {
+  readonly [TypeId]: typeof TypeId
+  readonly name: string
+  readonly type: string
+  readonly durable: boolean
+  readonly autoDelete: boolean
+  readonly internal: boolean
+  readonly arguments: FieldTable
+  readonly bindings: ReadonlyArray<BindingDescription>
+  /** The exchanges that this one needs, apart from those in its bindings. */
+  readonly references: ReadonlyArray<AmqpExchange>
+}
+
+/**
+ * A binding of a description: the exchange that messages come from, and which of them.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BindingDescription {
+  readonly exchange: string | AmqpExchange
+  readonly routingKey: string
+  readonly arguments: FieldTable
+}
+
+/**
+ * Whether a value is the description of an exchange, or a copy of one by spread.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isExchange: (value: unknown) => value is AmqpExchange = Brands.isExchange
 
 /**
  * What every exchange can be told.
@@ -95,7 +131,7 @@ export type MakeOptions =
 export const make = (name: string, options: MakeOptions): AmqpExchange => {
   Validation.knownKeys(options, ["type", "pluginType", ...optionKeys])
   const { alternateExchange, arguments: table = {} } = options
-  return Descriptions.describe({
+  return Descriptions.describeExchange({
     name: Validation.nonEmptyName("exchange", name),
     type: typeOf(options),
     durable: Validation.flag("durable", options.durable, true),
@@ -104,10 +140,13 @@ export const make = (name: string, options: MakeOptions): AmqpExchange => {
     arguments: Validation.extend(table, {
       "alternate-exchange": alternateExchange === undefined
         ? undefined
-        : Validation.nonEmptyName("alternateExchange", Descriptions.nameOf(alternateExchange, "alternateExchange"))
+        : Validation.nonEmptyName(
+          "alternateExchange",
+          Descriptions.exchangeName(alternateExchange, "alternateExchange")
+        )
     }),
     bindings: [],
-    references: Descriptions.described(alternateExchange)
+    references: [alternateExchange].filter(isExchange)
   })
 }
 
@@ -183,9 +222,9 @@ export interface Binding {
   readonly arguments?: FieldTable | undefined
 }
 
-const describeBinding = (binding: Binding): Descriptions.BindingDescription => {
+const describeBinding = (binding: Binding): BindingDescription => {
   const { arguments: table = {}, routingKey = "", source } = Validation.knownKeys(binding, bindingKeys, "binding")
-  Validation.nonEmptyName("source", Descriptions.nameOf(source, "source"))
+  Validation.nonEmptyName("source", Descriptions.exchangeName(source, "source"))
   return { exchange: source, routingKey: Validation.name("routingKey", routingKey), arguments: table }
 }
 
@@ -202,8 +241,10 @@ export const withBinding: {
   (self: AmqpExchange, binding: Binding): AmqpExchange
 } = dual(
   2,
-  (self: AmqpExchange, binding: Binding): AmqpExchange =>
-    Descriptions.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+  (self: AmqpExchange, binding: Binding): AmqpExchange => {
+    Descriptions.exchangeName(self)
+    return Descriptions.describeExchange({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+  }
 )
 
 // -----------------------------------------------------------------------------
@@ -249,7 +290,7 @@ const onExchange = <A>(
   Program.make((channel) =>
     Effect.flatMap(
       Validation.attempt(() => {
-        const name = Descriptions.nameOf(exchange, "exchange")
+        const name = Descriptions.exchangeName(exchange, "exchange")
         if (name !== "") return name
         throw Validation.invalid("exchange: must not be empty; the default exchange can only be published to")
       }),
@@ -287,7 +328,7 @@ export const unbind = (exchange: string | AmqpExchange, binding: Binding): AmqpC
           Effect.asVoid(channel.requestWith("exchange_exchange_bindings", {
             _tag: "exchange.unbind",
             destination: name,
-            source: Descriptions.nameOf(binding.exchange),
+            source: Descriptions.exchangeName(binding.exchange),
             routingKey: binding.routingKey,
             noWait: false,
             arguments: binding.arguments

@@ -8,22 +8,22 @@
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
+import type * as DateTime from "effect/DateTime"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as AmqpEnvelope from "./AmqpEnvelope.ts"
 import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as Decoding from "./internal/message/contentChecks.ts"
-import type { Encoded } from "./internal/message/contentChecks.ts"
 import { Message } from "./internal/message/message.ts"
 import * as Rendering from "./internal/message/pretty.ts"
-import type { Properties } from "./internal/message/properties.ts"
 import * as Decoders from "./internal/message/schemaDecoders.ts"
 import * as Stamp from "./internal/message/stamp.ts"
 import * as Validation from "./internal/options/validation.ts"
+import type { UnknownProperties } from "./protocol/BasicProperties.ts"
+import type { EncodedTable, FieldTable } from "./protocol/fieldTable.ts"
 
-export type { DecompressOptions, Encoded } from "./internal/message/contentChecks.ts"
-export type { Properties, RawProperties, ReceivedProperties } from "./internal/message/properties.ts"
 export type { UnknownProperties } from "./protocol/BasicProperties.ts"
 export { TypedField } from "./protocol/fieldTable.ts"
 export type { EncodedTable, FieldTable, FieldType, FieldValue } from "./protocol/fieldTable.ts"
@@ -48,6 +48,111 @@ export interface AmqpMessage {
   readonly properties: Properties
   /** What {@link pretty} answers, if a constructor of this module made the message. */
   toString(): string
+}
+
+// -----------------------------------------------------------------------------
+// properties
+// -----------------------------------------------------------------------------
+
+/**
+ * The properties of a message (section 1.8.1 of the AMQP 0-9-1 reference). Texts hold at most 255 bytes of UTF-8. What is
+ * absent or `undefined` is not sent; `0`, `""` and `{}` are.
+ *
+ * **Details**
+ *
+ * The texts of a received message may have come as bytes that are not UTF-8, such as the bytes of a hash. Each such byte is a lone
+ * surrogate in the text, from U+DC80 to U+DCFF, and is sent as that byte again: a correlation id is returned as it came. Any
+ * other lone surrogate is sent as U+FFFD.
+ *
+ * **Gotchas**
+ *
+ * What is out of its range, of another type or under another name is an `InvalidArgument` of the publish, and then nothing was
+ * sent.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Properties {
+  /** MIME type of the body. */
+  readonly contentType?: string | undefined
+  /** MIME content encoding of the body, such as `gzip`. It says what the body is; `AmqpCompression.compress` makes it so. */
+  readonly contentEncoding?: string | undefined
+  /** Headers of the application, and what a headers exchange routes by. A `TypedField` forces the type of a number. */
+  readonly headers?: FieldTable | undefined
+  /** Whether the broker writes the message to disk in a durable queue. Brokers treat absent as `transient`. */
+  readonly deliveryMode?: "transient" | "persistent" | undefined
+  /** 0 to 255; counts in queues declared with a maximum priority. */
+  readonly priority?: number | undefined
+  /** What a reply refers to. */
+  readonly correlationId?: string | undefined
+  /** The queue that replies go to. */
+  readonly replyTo?: string | undefined
+  /**
+   * How long the message may wait in a queue (RabbitMQ, "Per-Message TTL"): whole milliseconds, rounded up, from 0 to
+   * 4,294,967,295 (49 days), which is what RabbitMQ takes. 0: dropped or dead-lettered unless a consumer can have it at once.
+   */
+  readonly expiration?: Duration.Input | undefined
+  /** The application's id of the message; see `AmqpMessage.stamp`. */
+  readonly messageId?: string | undefined
+  /** When the message was made, from 1970 on. AMQP keeps whole seconds: the rest is cut off. */
+  readonly timestamp?: Date | DateTime.DateTime | undefined
+  /** The application's name of the message's type. */
+  readonly type?: string | undefined
+  /** The publishing user; RabbitMQ refuses any but the connection's. */
+  readonly userId?: string | undefined
+  /** The publishing application. */
+  readonly appId?: string | undefined
+  /** Values that the properties above can't express. */
+  readonly raw?: RawProperties | undefined
+}
+
+/**
+ * Properties as they are on the wire, where that is more than {@link Properties} can say.
+ *
+ * **Details**
+ *
+ * A received message has them only where the publisher sent such values. So nothing is lost when the message is published again with
+ * the properties that it came with, also if some of them or some of the headers were changed:
+ * `{ ...properties, headers: { ...properties.headers, attempt: 2 } }`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RawProperties {
+  /** 0 to 255. Received when it is neither 1 (transient) nor 2 (persistent). Counts when `deliveryMode` is absent. */
+  readonly deliveryMode?: number | undefined
+  /**
+   * Received when it is not a whole number of milliseconds up to 4,294,967,295; RabbitMQ refuses what is not a number (406). Counts
+   * when `expiration` is absent.
+   */
+  readonly expiration?: string | undefined
+  /**
+   * Seconds since 1970, 0 to 2^64 - 1. Received beyond the last that a `Date` holds, 8,640,000,000,000. Counts when `timestamp` is
+   * absent.
+   */
+  readonly timestamp?: number | bigint | undefined
+  /** The fourteenth property, deprecated since 0-9-1. */
+  readonly clusterId?: string | undefined
+  /**
+   * How the headers were encoded, as an opaque value. Received when their values don't tell: when a number is not of the type that it
+   * would be sent as, for example a 64-bit 5. Entries of `headers` that are still the same are sent byte for byte as they came.
+   */
+  readonly headers?: EncodedTable | undefined
+  /** What came beyond the properties of AMQP 0-9-1. It is sent again as it came. */
+  readonly unknown?: UnknownProperties | undefined
+}
+
+/**
+ * The properties of a message that was received. A property that the publisher did not set is `undefined`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ReceivedProperties extends Properties {
+  /** What is left of it is not known: RabbitMQ passes on what the publisher set. */
+  readonly expiration?: Duration.Duration | undefined
+  /** In whole seconds. */
+  readonly timestamp?: Date | undefined
 }
 
 // -----------------------------------------------------------------------------
@@ -102,7 +207,7 @@ export const json = (value: unknown, properties?: Properties): AmqpMessage => {
  * @category models
  * @since 0.1.0
  */
-export type Content = Schema.Constraint | AmqpEnvelope.AmqpEnvelope<Schema.Constraint>
+export type MessageSchema = Schema.Constraint | AmqpEnvelope.AmqpEnvelope<Schema.Constraint>
 
 /**
  * Messages whose bodies are the JSON of values that a schema describes, as {@link decode} reads it.
@@ -135,14 +240,14 @@ export type Content = Schema.Constraint | AmqpEnvelope.AmqpEnvelope<Schema.Const
  * @category constructors
  * @since 0.1.0
  */
-export const schema = <S extends Content>(
+export const schema = <S extends MessageSchema>(
   schema: S,
   properties?: Properties
 ): (
   value: S["Type"],
   properties?: Properties
 ) => Effect.Effect<AmqpMessage, Schema.SchemaError, S["EncodingServices"]> =>
-  AmqpEnvelope.isAmqpEnvelope(schema) ? ofParts(schema, properties) : ofBodies(schema, properties)
+  AmqpEnvelope.isEnvelope(schema) ? ofParts(schema, properties) : ofBodies(schema, properties)
 
 const ofBodies = <S extends Schema.Constraint>(schema: S, properties?: Properties) => {
   const encode = Schema.encodeUnknownEffect(Schema.fromJsonString(Schema.toCodecJson(schema)))
@@ -215,7 +320,7 @@ const withDefaults = (defaults: Properties, properties: Properties | undefined):
  * @since 0.1.0
  */
 export const fromDelivery = (
-  delivery: Encoded,
+  delivery: Content,
   properties?: Properties
 ): Effect.Effect<AmqpMessage, AmqpDecodeError> =>
   Decoding.attempt(() =>
@@ -229,12 +334,37 @@ export const fromDelivery = (
 // -----------------------------------------------------------------------------
 
 /**
+ * What is decoded: the body and properties of a message, such as a delivery.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Content {
+  readonly body: Uint8Array
+  readonly properties: Properties | ReceivedProperties
+}
+
+/**
+ * How large a body may become.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DecompressOptions {
+  /**
+   * The size of the decompressed body, in bytes, from 0; `Infinity` is no limit. What decompresses to more is a failure, and not
+   * decompressed any further. Default: 16,777,216 (16 MiB). The compressed body is bounded by the connection's `maxBodySize`.
+   */
+  readonly maxDecompressedSize?: number | undefined
+}
+
+/**
  * How {@link decode} decodes.
  *
  * @category models
  * @since 0.1.0
  */
-export interface DecodeOptions extends Decoding.DecompressOptions {
+export interface DecodeOptions extends DecompressOptions {
   /**
    * Whether the properties have to say JSON: a content type of `application/json`, `text/json` or one that ends in `+json`, with
    * no other charset than UTF-8, and no content encoding but `identity` or `utf-8`. What is absent says JSON. Default: `true`.
@@ -256,7 +386,7 @@ export interface DecodeOptions extends Decoding.DecompressOptions {
  *
  * Throws an `InvalidArgument` for unknown options and values out of their range. The Effect fails with an `AmqpDecodeError` whose
  * `problem` and `part` tell what is wrong, and never dies of what a publisher sent. For a
- * handler of deliveries see `AmqpDelivery.decoded`.
+ * handler of deliveries see `AmqpDelivery.handleDecoded`.
  *
  * **Example** (Reading an order)
  *
@@ -282,11 +412,11 @@ export interface DecodeOptions extends Decoding.DecompressOptions {
  * @category decoding
  * @since 0.1.0
  */
-export const decode = <S extends Content>(
+export const decode = <S extends MessageSchema>(
   schema: S,
   options: DecodeOptions = {}
-): (message: Encoded) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]> =>
-  AmqpEnvelope.isAmqpEnvelope(schema)
+): (message: Content) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]> =>
+  AmqpEnvelope.isEnvelope(schema)
     ? Decoders.ofParts(schema, checkedOptions(options))
     : Decoders.ofBody(schema, checkedOptions(options))
 
@@ -308,7 +438,7 @@ const checkedOptions = (options: DecodeOptions): DecodeOptions => {
  * @category decoding
  * @since 0.1.0
  */
-export const decodeJson: (message: Encoded) => Effect.Effect<Schema.Json, AmqpDecodeError> = (message) =>
+export const decodeJson: (message: Content) => Effect.Effect<Schema.Json, AmqpDecodeError> = (message) =>
   decodeAnyJson(message)
 
 const decodeAnyJson = decode(Schema.Json)
@@ -380,7 +510,25 @@ export const stamp = (options: StampOptions): (message: AmqpMessage) => Effect.E
  * @category models
  * @since 0.1.0
  */
-export interface Renderable extends Rendering.Renderable {}
+export interface Renderable {
+  readonly body: Uint8Array
+  readonly properties: Properties
+  readonly exchange?: string | undefined
+  readonly routingKey?: string | undefined
+  readonly redelivered?: boolean | undefined
+  readonly deliveryTag?: number | undefined
+}
+
+/**
+ * How {@link pretty} shows a message.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PrettyOptions {
+  /** How much of a body that is text is shown, in bytes; of other bytes an eighth of that. Default: 1024. */
+  readonly maxBodySize?: number | undefined
+}
 
 /**
  * A message or delivery as lines for people: where it was published to, the properties that are set, the headers, the body.
@@ -415,7 +563,7 @@ export interface Renderable extends Rendering.Renderable {}
  */
 export const pretty = (
   message: Renderable,
-  options: { readonly maxBodySize?: number | undefined } = {}
+  options: PrettyOptions = {}
 ): string => {
   Validation.limit("maxBodySize", Validation.knownKeys(options, ["maxBodySize"], "options of pretty").maxBodySize)
   return Rendering.pretty(message.deliveryTag === undefined ? "AmqpMessage" : "AmqpDelivery", message, options)

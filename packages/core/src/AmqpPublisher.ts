@@ -30,7 +30,6 @@ import { routeIfValid, routeOf } from "./internal/message/route.ts"
 import * as Stamp from "./internal/message/stamp.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { addDefaults } from "./internal/publishing/publisherDefaults.ts"
-import type { Defaults } from "./internal/publishing/publisherDefaults.ts"
 import { startPublishing } from "./internal/publishing/publisherFiber.ts"
 import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing/publishQueue.ts"
 import type { Progress, Publishing, PublishJob, PublishTarget } from "./internal/publishing/publishQueue.ts"
@@ -86,12 +85,17 @@ export interface Options {
   readonly defaults?: Defaults | undefined
 }
 
-export type {
-  /**
-   * What {@link Options} can have as `defaults`.
-   */
-  Defaults
-} from "./internal/publishing/publisherDefaults.ts"
+/**
+ * Properties for all messages of a publisher, and whether they are mandatory. What a message or its publish says itself wins;
+ * headers are merged, name by name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Defaults extends Omit<AmqpMessage.Properties, "messageId" | "timestamp" | "correlationId" | "raw"> {
+  /** Whether publishes fail with the reason `Returned` when no queue takes the message. */
+  readonly mandatory?: boolean | undefined
+}
 
 /**
  * A publisher.

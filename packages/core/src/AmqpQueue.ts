@@ -12,26 +12,30 @@ import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import type * as Pipeable from "effect/Pipeable"
+import * as Predicate from "effect/Predicate"
 import type { AmqpChannel, Step } from "./AmqpChannel.ts"
 import * as AmqpConnection from "./AmqpConnection.ts"
 import type * as AmqpDelivery from "./AmqpDelivery.ts"
 import type { AmqpChannelError, AmqpMoveError } from "./AmqpError.ts"
-import type { AmqpExchange } from "./AmqpExchange.ts"
+import type { AmqpExchange, BindingDescription } from "./AmqpExchange.ts"
 import type { Channel } from "./internal/channel/channel.ts"
 import { passiveQueueDeclare } from "./internal/channel/methods.ts"
 import * as Program from "./internal/channel/program.ts"
+import * as Brands from "./internal/common/brands.ts"
 import { sessionOf } from "./internal/connection/sessionRegistry.ts"
 import * as Fetching from "./internal/consuming/basicGet.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import * as Moving from "./internal/moving/move.ts"
 import * as Validation from "./internal/options/validation.ts"
-import { bindQueue, checkDeclaredName, declareAll } from "./internal/topology/declare.ts"
+import { bindQueue, checkDeclaredName, declareAll, declareNamed } from "./internal/topology/declare.ts"
 import * as Descriptions from "./internal/topology/descriptions.ts"
 import * as QueueOptions from "./internal/topology/queueOptions.ts"
 import { optional } from "./internal/topology/queueOptions.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 import type { BasicGetOk } from "./protocol/methods.generated.ts"
+
+const TypeId = Brands.QueueTypeId
 
 // -----------------------------------------------------------------------------
 // descriptions
@@ -51,10 +55,18 @@ export type QueueType = "classic" | "quorum" | "stream"
  * @category models
  * @since 0.1.0
  */
-export interface AmqpQueue<out Type extends QueueType = QueueType>
-  extends Descriptions.QueueDescription, Pipeable.Pipeable
-{
+export interface AmqpQueue<out Type extends QueueType = QueueType> extends Pipeable.Pipeable {
+  readonly [TypeId]: typeof TypeId
+  /** Empty for a {@link ServerNamedQueue}. */
+  readonly name: string
   readonly type: Type
+  readonly durable: boolean
+  readonly exclusive: boolean
+  readonly autoDelete: boolean
+  readonly arguments: FieldTable
+  readonly bindings: ReadonlyArray<BindingDescription>
+  /** The exchanges and queues that this one needs, apart from those in its bindings. */
+  readonly references: ReadonlyArray<AmqpExchange | AmqpQueue>
 }
 
 /**
@@ -66,6 +78,14 @@ export interface AmqpQueue<out Type extends QueueType = QueueType>
 export interface ServerNamedQueue extends AmqpQueue<"classic"> {
   readonly name: ""
 }
+
+/**
+ * Whether a value is the description of a queue, or a copy of one by spread.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isQueue: (value: unknown) => value is AmqpQueue = Brands.isQueue
 
 /** Operations on a queue need its name, and the description of a server-named queue has none. */
 type Named<Queue> = Queue extends { readonly name: "" }
@@ -186,7 +206,7 @@ const makeClassic = <Name extends string>(
 ): AmqpQueue<"classic"> & { readonly name: Name } => {
   const { maxPriority, overflow } = options
   QueueOptions.checkArguments(options.arguments)
-  return Descriptions.describe({
+  return Descriptions.describeQueue({
     type: "classic",
     name,
     durable: Validation.flag("durable", options.durable, true),
@@ -256,7 +276,7 @@ export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"qu
     const needs = `a deadLetterExchange or a deadLetterQueue, and the overflow "reject-publish"`
     throw Validation.invalid(`deadLetterStrategy: "at-least-once" needs ${needs}`)
   }
-  return Descriptions.describe({
+  return Descriptions.describeQueue({
     type: "quorum",
     name: Validation.nonEmptyName("queue", name),
     durable: true,
@@ -289,7 +309,7 @@ export const stream = (name: string, options: StreamOptions = {}): AmqpQueue<"st
   const { initialGroupSize, leaderLocator, maxAge, maxLengthBytes, segmentSizeBytes } = options
   QueueOptions.checkKeys("stream", options)
   QueueOptions.checkArguments(options.arguments)
-  return Descriptions.describe({
+  return Descriptions.describeQueue({
     type: "stream",
     name: Validation.nonEmptyName("queue", name),
     durable: true,
@@ -329,9 +349,9 @@ export interface Binding {
   readonly arguments?: FieldTable | undefined
 }
 
-const describeBinding = (binding: Binding): Descriptions.BindingDescription => {
+const describeBinding = (binding: Binding): BindingDescription => {
   const { arguments: table = {}, exchange, routingKey = "" } = Validation.knownKeys(binding, bindingKeys, "binding")
-  Validation.nonEmptyName("exchange", Descriptions.nameOf(exchange, "exchange"))
+  Validation.nonEmptyName("exchange", Descriptions.exchangeName(exchange, "exchange"))
   return { exchange, routingKey: Validation.name("routingKey", routingKey), arguments: table }
 }
 
@@ -359,8 +379,10 @@ export const withBinding: {
   <Queue extends AmqpQueue>(self: Queue, binding: Binding): Queue
 } = dual(
   2,
-  (self: AmqpQueue, binding: Binding): AmqpQueue =>
-    Descriptions.describe({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+  (self: AmqpQueue, binding: Binding): AmqpQueue => {
+    Descriptions.queueName(self)
+    return Descriptions.describeQueue({ ...self, bindings: [...self.bindings, describeBinding(binding)] })
+  }
 )
 
 // -----------------------------------------------------------------------------
@@ -386,7 +408,7 @@ export const route = <Queue extends string | AmqpQueue>(
   queue: Named<Queue>
 ): { readonly exchange: ""; readonly routingKey: string } => ({
   exchange: "",
-  routingKey: Descriptions.checkedName(queue)
+  routingKey: Descriptions.checkedQueueName(queue)
 })
 
 /**
@@ -413,7 +435,7 @@ const onQueue = <A, E, R>(
   operation: (channel: Channel, name: string) => Effect.Effect<A, E, R>
 ): AmqpChannel<A, E | AmqpChannelError, R> =>
   Program.make((channel) =>
-    Effect.flatMap(Validation.attempt(() => Descriptions.checkedName(queue)), (name) => operation(channel, name))
+    Effect.flatMap(Validation.attempt(() => Descriptions.checkedQueueName(queue)), (name) => operation(channel, name))
   )
 
 /** An operation that RabbitMQ answers for a stream by ending the whole connection (540). */
@@ -430,18 +452,6 @@ const onMessageQueue = <A, E, R>(
       () => operation(channel, name)
     ))
 
-/** A name alone says nothing of the type, which is then the virtual host's default. */
-const named = (name: string): Descriptions.QueueDescription => ({
-  name: Validation.nonEmptyName("queue", name),
-  type: undefined,
-  durable: true,
-  exclusive: false,
-  autoDelete: false,
-  arguments: {},
-  bindings: [],
-  references: []
-})
-
 /**
  * Makes a queue, with its bindings and all that it refers to, unless it is there (`queue.declare`). A name alone is that of a
  * durable queue of the virtual host's default type.
@@ -454,10 +464,9 @@ const named = (name: string): Descriptions.QueueDescription => ({
  */
 export const declare = (queue: string | AmqpQueue): AmqpChannel<QueueInfo, AmqpChannelError> =>
   Program.make((channel) =>
-    Validation.attempt(() => typeof queue === "string" ? named(queue) : queue).pipe(
-      Effect.flatMap((queue) => declareAll(channel, [], [queue])),
-      Effect.map(([answer]) => queueInfo(answer))
-    )
+    typeof queue === "string"
+      ? Effect.map(declareNamed(channel, queue), queueInfo)
+      : Effect.map(declareAll(channel, [], [queue]), ([answer]) => queueInfo(answer))
   )
 
 /**
@@ -511,7 +520,7 @@ export const unbind = <Queue extends string | AmqpQueue>(
         Effect.asVoid(channel.request({
           _tag: "queue.unbind",
           queue: name,
-          exchange: Descriptions.nameOf(binding.exchange),
+          exchange: Descriptions.exchangeName(binding.exchange),
           routingKey: binding.routingKey,
           arguments: binding.arguments
         })))
@@ -763,7 +772,7 @@ export interface MoveOptions<out R = never> {
   /** Runs while messages are moved, at most ten times a second and when something has changed, and at the end. */
   readonly onProgress?: ((progress: MoveProgress) => Effect.Effect<unknown, never, R>) | undefined
   /**
-   * Whether messages lose the headers that count failures: those of `AmqpFailure` (`x-failure-…`), so that it begins anew, and those that
+   * Whether messages lose the headers that count failures: those of `AmqpFailurePolicy` (`x-failure-…`), so that it begins anew, and those that
    * the broker writes for dead letters (`x-death`, `x-first-death-…`, `x-last-death-…`). Default: `false`.
    */
   readonly resetFailures?: boolean | undefined
@@ -848,7 +857,7 @@ const toMove = (
     .knownKeys(options, ["limit", "filter", "dryRun", "onProgress", "resetFailures", "maxFailures", "prefetch"])
   Validation.callable("filter", filter)
   Validation.callable("onProgress", onProgress)
-  const queue = Validation.name("from", Descriptions.checkedName(from))
+  const queue = Validation.name("from", Descriptions.checkedQueueName(from, "from"))
   if (typeof from === "object" && from.type === "stream") throw Moving.isStream(queue)
   const route = typeof to === "function" ? undefined : routeTo(to)
   if (route?.exchange === "" && route.routingKey === queue) throw Moving.sameQueue(queue)
@@ -867,11 +876,14 @@ const toMove = (
 
 /** Where a target is, by names. Throws an `InvalidArgument`. */
 const routeTo = (to: MoveTarget): { readonly exchange: string; readonly routingKey: string } => {
-  if (typeof to !== "object" || to === null || !("exchange" in to)) {
-    return { exchange: "", routingKey: Validation.name("to", Descriptions.checkedName(to)) }
+  if (typeof to === "string" || isQueue(to)) {
+    return { exchange: "", routingKey: Validation.name("to", Descriptions.checkedQueueName(to, "to")) }
+  }
+  if (!Predicate.hasProperty(to, "exchange")) {
+    throw Validation.invalid(`to: must be a name, ${Brands.queueDescription}, or an exchange with a routing key`)
   }
   Validation.knownKeys(to, ["exchange", "routingKey"], "to")
-  const exchange = Validation.name("exchange", Descriptions.nameOf(to.exchange, "exchange"))
+  const exchange = Validation.name("exchange", Descriptions.exchangeName(to.exchange, "exchange"))
   const checkKey = exchange === "" ? Validation.nonEmptyName : Validation.name
   return { exchange, routingKey: checkKey("routingKey", to.routingKey) }
 }

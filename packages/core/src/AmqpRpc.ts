@@ -326,7 +326,7 @@ class Call implements PublishJob, PublishOwner {
  * request is acknowledged when the broker has confirmed the reply. A handler that fails sends no reply, so a refusal that the client
  * should hear of is best a reply too. A handler that fails, a reply that can't be published, and a request without `replyTo` (an
  * `AmqpDecodeError`) are what `onFailure` is for: by default a handler is called up to five times, and then the request is given up as
- * `AmqpFailure.giveUp` says.
+ * `AmqpFailurePolicy.deadLetter` says.
  *
  * **Example** (A server that shouts)
  *

@@ -161,7 +161,7 @@ export const inject = (message: AmqpMessage.AmqpMessage): Effect.Effect<AmqpMess
  * @category propagation
  * @since 0.1.0
  */
-export const extract = (message: AmqpMessage.Encoded): Option.Option<Tracer.ExternalSpan> => {
+export const extract = (message: AmqpMessage.Content): Option.Option<Tracer.ExternalSpan> => {
   try {
     return TraceContext.extract(message.properties.headers)
   } catch {

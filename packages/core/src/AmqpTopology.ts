@@ -8,16 +8,21 @@
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Predicate from "effect/Predicate"
 import * as AmqpChannel from "./AmqpChannel.ts"
 import type { AmqpConnection } from "./AmqpConnection.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
-import { delete as deleteExchange } from "./AmqpExchange.ts"
+import { delete as deleteExchange, isExchange } from "./AmqpExchange.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
-import { delete as deleteQueue } from "./AmqpQueue.ts"
+import { delete as deleteQueue, isQueue } from "./AmqpQueue.ts"
 import type { AmqpQueue, QueueInfo } from "./AmqpQueue.ts"
 import * as Program from "./internal/channel/program.ts"
+import * as Brands from "./internal/common/brands.ts"
+import * as Validation from "./internal/options/validation.ts"
 import { declareAll } from "./internal/topology/declare.ts"
 import * as Descriptions from "./internal/topology/descriptions.ts"
+
+const TypeId = "~@effect-amqp/core/AmqpTopology"
 
 /**
  * Exchanges and queues, each once, with all that they refer to.
@@ -26,6 +31,7 @@ import * as Descriptions from "./internal/topology/descriptions.ts"
  * @since 0.1.0
  */
 export interface AmqpTopology {
+  readonly [TypeId]: typeof TypeId
   readonly exchanges: ReadonlyArray<AmqpExchange>
   readonly queues: ReadonlyArray<AmqpQueue>
 }
@@ -59,11 +65,27 @@ export interface AmqpTopology {
  * @since 0.1.0
  */
 export const make = (...descriptions: ReadonlyArray<AmqpExchange | AmqpQueue>): AmqpTopology => {
-  return Object.freeze(Descriptions.collect(
-    descriptions.filter((description): description is AmqpExchange => !Descriptions.isQueue(description)),
-    descriptions.filter((description) => Descriptions.isQueue(description))
-  ))
+  if (!descriptions.every((description) => isExchange(description) || isQueue(description))) {
+    throw Validation.invalid(`a topology has ${Brands.exchangeDescription}, and ${Brands.queueDescription}`)
+  }
+  return brand(Descriptions.collect(descriptions.filter(isExchange), descriptions.filter(isQueue)))
 }
+
+const brand = Descriptions.branded("AmqpTopology", TypeId)
+
+/**
+ * Whether a value is a topology, or a copy of one by spread.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isTopology = (value: unknown): value is AmqpTopology => Predicate.hasProperty(value, TypeId)
+
+const checked = (topology: AmqpTopology): Effect.Effect<AmqpTopology, AmqpChannelError> =>
+  Validation.attempt(() => {
+    if (isTopology(topology)) return topology
+    throw Validation.invalid("topology: must be made by AmqpTopology.make")
+  })
 
 /**
  * Declares exchanges, then their bindings, then queues with theirs, on one channel. Yields what the broker says of each queue,
@@ -78,7 +100,7 @@ export const make = (...descriptions: ReadonlyArray<AmqpExchange | AmqpQueue>): 
 export const declare = (topology: AmqpTopology): AmqpChannel.AmqpChannel<ReadonlyArray<QueueInfo>, AmqpChannelError> =>
   Program.make((channel) =>
     Effect.map(
-      declareAll(channel, topology.exchanges, topology.queues),
+      Effect.flatMap(checked(topology), ({ exchanges, queues }) => declareAll(channel, exchanges, queues)),
       (answers) =>
         answers.map(({ consumerCount, messageCount, queue }) => ({ name: queue, messageCount, consumerCount }))
     )
@@ -95,8 +117,9 @@ export const declare = (topology: AmqpTopology): AmqpChannel.AmqpChannel<Readonl
  */
 const remove = (topology: AmqpTopology): AmqpChannel.AmqpChannel<void, AmqpChannelError> =>
   AmqpChannel.gen(function*() {
-    for (const { name } of topology.queues) if (name !== "") yield* deleteQueue(name)
-    for (const { name } of topology.exchanges) yield* deleteExchange(name)
+    const { exchanges, queues } = yield* checked(topology)
+    for (const { name } of queues) if (name !== "") yield* deleteQueue(name)
+    for (const { name } of exchanges) yield* deleteExchange(name)
   })
 
 export { remove as delete }

@@ -15,9 +15,10 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { InvalidArgument } from "./AmqpError.ts"
+import type { MechanismName } from "./AmqpSasl.ts"
 import { readable } from "./internal/errors/readableError.ts"
 import { readParameters, wholeNumber } from "./internal/options/uriParameters.ts"
-import type { MechanismName, ParameterFields } from "./internal/options/uriParameters.ts"
+import type { ParameterFields } from "./internal/options/uriParameters.ts"
 import * as Validation from "./internal/options/validation.ts"
 
 /**

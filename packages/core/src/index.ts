@@ -12,6 +12,13 @@
 export * as AmqpChannel from "./AmqpChannel.ts"
 
 /**
+ * Compressed bodies: gzip and deflate.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpCompression from "./AmqpCompression.ts"
+
+/**
  * A connection to a broker, as a scoped resource and a Layer.
  *
  * @since 0.1.0
@@ -31,13 +38,6 @@ export * as AmqpConsumer from "./AmqpConsumer.ts"
  * @since 0.1.0
  */
 export * as AmqpDelivery from "./AmqpDelivery.ts"
-
-/**
- * Compressed bodies: gzip and deflate.
- *
- * @since 0.1.0
- */
-export * as AmqpEncoding from "./AmqpEncoding.ts"
 
 /**
  * Schemas of whole messages: their properties, headers and body.
@@ -65,7 +65,7 @@ export * as AmqpExchange from "./AmqpExchange.ts"
  *
  * @since 0.1.0
  */
-export * as AmqpFailure from "./AmqpFailure.ts"
+export * as AmqpFailurePolicy from "./AmqpFailurePolicy.ts"
 
 /**
  * Messages to publish: a body and its properties.

@@ -198,7 +198,7 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
 
 /**
  * Provides a socket to the broker of a URL, for an `AmqpConnection` layer, and what that should know of it
- * (`AmqpConnection.Transport`). Fails when the URL is not valid.
+ * (`AmqpConnection.TransportProtection`). Fails when the URL is not valid.
  *
  * @see {@link makeSocket}
  *
@@ -209,7 +209,7 @@ export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, 
   Layer.unwrap(Effect.map(Effect.andThen(checkSocketKeys(options), parseUrl(options)), (uri) =>
     Layer.merge(
       Layer.effect(Socket.Socket, makeSocket(uri, options.tls)),
-      Layer.succeed(AmqpConnection.Transport, protectionOf(uri, options.tls?.dangerouslyAcceptAnyCertificate))
+      Layer.succeed(AmqpConnection.TransportProtection, protectionOf(uri, options.tls?.dangerouslyAcceptAnyCertificate))
     )))
 
 /**
@@ -218,7 +218,7 @@ export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, 
  * **Details**
  *
  * Fails with an `AmqpUriError` when the URL is not valid, and then has not tried to connect; otherwise with the errors of
- * `AmqpConnection.make`, whose reason `DialFailed` has the words of Node.js and OpenSSL, and what to do about them. An unknown
+ * `AmqpConnection.make`, whose reason `ConnectFailed` has the words of Node.js and OpenSSL, and what to do about them. An unknown
  * option is an `InvalidArgument`.
  *
  * `connection_timeout` or `timeout` in the URL is the option `connectTimeout`: it bounds not only the connection of TCP,
@@ -251,7 +251,7 @@ export const make = (
       mechanisms: options.mechanisms ?? mechanismsOf(uri)
     }).pipe(
       Effect.provideService(
-        AmqpConnection.Transport,
+        AmqpConnection.TransportProtection,
         protectionOf(uri, tls?.dangerouslyAcceptAnyCertificate)
       ),
       Effect.provideServiceEffect(Socket.Socket, makeSocket(uri, tls))

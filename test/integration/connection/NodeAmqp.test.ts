@@ -145,7 +145,7 @@ describe("a connection on Node.js", () => {
     Effect.gen(function*() {
       const { port } = yield* serverThat((socket) => socket.once("data", () => socket.destroy()))
       const error = yield* connectionFailureOf({ url: `amqps://user:secret@127.0.0.1:${port}` })
-      assert.strictEqual(error.reason._tag, "DialFailed")
+      assert.strictEqual(error.reason._tag, "ConnectFailed")
       assert.include(error.message, `127.0.0.1:${port}`)
       assert.include(error.message, "does this port speak TLS?")
     }))
@@ -198,18 +198,18 @@ describe("a connection on Node.js", () => {
       assert.include(error.message, "vhost not/there not found")
     }))
 
-  it.live("fails with DialFailed for a port where nothing listens", () =>
+  it.live("fails with ConnectFailed for a port where nothing listens", () =>
     Effect.gen(function*() {
       const error = yield* connectionFailureOf({ url: "amqp://user:hunter2@127.0.0.1:1" })
-      assert.strictEqual(error.reason._tag, "DialFailed")
+      assert.strictEqual(error.reason._tag, "ConnectFailed")
       assert.isTrue(error.isRetryable)
       assert.include(error.message, "ECONNREFUSED 127.0.0.1:1")
     }))
 
-  it.live("fails with DialFailed for a name that does not resolve", () =>
+  it.live("fails with ConnectFailed for a name that does not resolve", () =>
     Effect.gen(function*() {
       const error = yield* connectionFailureOf({ url: "amqp://user:hunter2@broker.invalid" })
-      assert.strictEqual(error.reason._tag, "DialFailed")
+      assert.strictEqual(error.reason._tag, "ConnectFailed")
       assert.match(error.message, /(ENOTFOUND|EAI_AGAIN) broker\.invalid/)
     }))
 
@@ -246,13 +246,13 @@ describe("a connection on Node.js", () => {
   )
 
   it.live.skipIf(tls !== undefined)(
-    "H4: fails with DialFailed for TLS to a plain port, as the error reports",
+    "H4: fails with ConnectFailed for TLS to a plain port, as the error reports",
     () =>
       Effect.gen(function*() {
         const { host, port } = broker
         const url = Result.getOrThrow(AmqpUri.make({ host, port, tls: {} }))
         const error = yield* connectionFailureOf({ url })
-        assert.strictEqual(error.reason._tag, "DialFailed")
+        assert.strictEqual(error.reason._tag, "ConnectFailed")
         assert.include(error.message, "does not speak TLS")
       })
   )

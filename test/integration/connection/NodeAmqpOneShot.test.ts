@@ -78,6 +78,6 @@ describe("one-shot operations", () => {
       OneShot.get("amqp://127.0.0.1:1", "")
     ], (operation) => failsWith(operation, "InvalidArgument")))
 
-  it.live("fail with DialFailed where nothing listens", () =>
-    failsWith(OneShot.get("amqp://127.0.0.1:1", "any"), "DialFailed"))
+  it.live("fail with ConnectFailed where nothing listens", () =>
+    failsWith(OneShot.get("amqp://127.0.0.1:1", "any"), "ConnectFailed"))
 })

@@ -152,7 +152,7 @@ describe.runIf(isSecured)("a secured broker", () => {
     Effect.gen(function*() {
       const caFile = fileWith("other.pem", otherAuthority.cert)
       for (const tls of [{ caFile }, { caFile: undefined }]) {
-        const { message } = assertReason(yield* failureWith({ url: tlsUrl(tls) }), "DialFailed")
+        const { message } = assertReason(yield* failureWith({ url: tlsUrl(tls) }), "ConnectFailed")
         assert.include(message, "authority that is not known here")
       }
     }))
@@ -163,12 +163,15 @@ describe.runIf(isSecured)("a secured broker", () => {
       assert.strictEqual(yield* mechanismWith({ url, tls: { dangerouslyAcceptAnyCertificate: true } }), "PLAIN")
       const unsafe = tlsUrl({ caFile: undefined, dangerouslyAcceptAnyCertificate: true })
       assert.strictEqual(yield* mechanismWith({ url: unsafe }), "PLAIN")
-      assertReason(yield* failureWith({ url: unsafe, tls: { dangerouslyAcceptAnyCertificate: false } }), "DialFailed")
+      assertReason(
+        yield* failureWith({ url: unsafe, tls: { dangerouslyAcceptAnyCertificate: false } }),
+        "ConnectFailed"
+      )
     }))
 
   it.live("S2: is refused under a host name that its certificate lacks, unless serverName is set", () =>
     Effect.gen(function*() {
-      const { message } = assertReason(yield* failureWith({ url: tlsUrl({}, { host: "127.0.0.1" }) }), "DialFailed")
+      const { message } = assertReason(yield* failureWith({ url: tlsUrl({}, { host: "127.0.0.1" }) }), "ConnectFailed")
       assert.include(message, "connect to a name the certificate is for")
       assert.strictEqual(
         yield* mechanismWith({ url: tlsUrl({ serverName: "localhost" }, { host: "127.0.0.1" }) }),
@@ -182,7 +185,7 @@ describe.runIf(isSecured)("a secured broker", () => {
         const url = tlsUrl({ certFile: undefined, keyFile: undefined })
         const error = yield* failureWith({ url, tls: { maxVersion } })
         assert.match(error.message, /client certificate; pass certfile=/)
-        assert.include(["DialFailed", "SocketLost"], error.reason._tag)
+        assert.include(["ConnectFailed", "SocketLost"], error.reason._tag)
       }))
   }
 

@@ -86,11 +86,11 @@ describe("a connection over a WebSocket", () => {
       }).pipe(Effect.scoped, Effect.provide(layerWebSocket(url)))
     }).pipe(Effect.scoped))
 
-  it.live("fails with DialFailed when nothing listens", () =>
+  it.live("fails with ConnectFailed when nothing listens", () =>
     Effect.gen(function*() {
       const { url } = yield* Effect.scoped(startRelay)
       const { reason } = yield* Effect.flip(Effect.scoped(Layer.build(layerWebSocket(url))))
-      assert.strictEqual(reason._tag, "DialFailed")
+      assert.strictEqual(reason._tag, "ConnectFailed")
       assert.include(reason.message, "the socket did not open")
     }))
 })

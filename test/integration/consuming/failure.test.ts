@@ -2,7 +2,7 @@ import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -32,7 +32,7 @@ const deletedDelays = (queue: string, ...delays: ReadonlyArray<number>) =>
   Effect.addFinalizer(() =>
     Effect.forEach(
       delays,
-      (delay) => Effect.orDie(AmqpChannel.run(AmqpQueue.delete(AmqpFailure.delayQueue(queue, delay)))),
+      (delay) => Effect.orDie(AmqpChannel.run(AmqpQueue.delete(AmqpFailurePolicy.delayQueue(queue, delay)))),
       { discard: true }
     )
   )
@@ -41,7 +41,7 @@ const deletedDelays = (queue: string, ...delays: ReadonlyArray<number>) =>
 const startServing = <E, R>(
   queue: string | AmqpQueue.AmqpQueue<"classic">,
   handler: AmqpConsumer.Handler<E, never>,
-  onFailure: AmqpConsumer.OnFailure<E, R>,
+  onFailure: AmqpFailurePolicy.AmqpFailurePolicy<E, R>,
   concurrency = 1
 ) =>
   Effect.gen(function*() {
@@ -80,7 +80,7 @@ describe("a retry", () => {
       yield* deletedDelays(queue, 50, 150)
       yield* AmqpChannel.run(AmqpQueue.bind(queue, { exchange, routingKey: "order.*" }))
       const { handler, seen, times } = failing(2)
-      yield* startServing(queue, handler, AmqpFailure.retry({ delays: ["50 millis", "150 millis"] }))
+      yield* startServing(queue, handler, AmqpFailurePolicy.retry({ delays: ["50 millis", "150 millis"] }))
       const properties = {
         contentType: "text/plain",
         deliveryMode: "persistent" as const,
@@ -95,7 +95,7 @@ describe("a retry", () => {
       yield* awaitSeen(seen, 3)
       assert.isAtLeast(times[1] - times[0], 50)
       assert.isAtLeast(times[2] - times[1], 150)
-      assert.deepStrictEqual(seen.map(AmqpFailure.historyOf), [
+      assert.deepStrictEqual(seen.map(AmqpFailurePolicy.historyOf), [
         { count: 0, exchange, routingKey: "order.new", error: undefined },
         { count: 1, exchange, routingKey: "order.new", error: "RangeError: no 1" },
         { count: 2, exchange, routingKey: "order.new", error: "RangeError: no 2" }
@@ -121,7 +121,7 @@ describe("a retry", () => {
       yield* startServing(
         AmqpQueue.classic(queue, options),
         handler,
-        AmqpFailure.retry({ delays: Schedule.spaced(20).pipe(Schedule.upTo({ times: 2 })) })
+        AmqpFailurePolicy.retry({ delays: Schedule.spaced(20).pipe(Schedule.upTo({ times: 2 })) })
       )
       yield* fill(queue, AmqpMessage.text("m"))
       yield* awaitMessages(dead, 1)
@@ -130,7 +130,7 @@ describe("a retry", () => {
       assert.strictEqual(letter.text, "m")
       assert.deepInclude(letter.properties.headers, { "x-failure-count": 3, "x-failure-queue": queue })
       // It has not failed in the other queue yet.
-      assert.strictEqual(AmqpFailure.historyOf(letter).count, 0)
+      assert.strictEqual(AmqpFailurePolicy.historyOf(letter).count, 0)
       yield* awaitMessages(queue, 0)
     })))
 
@@ -139,7 +139,7 @@ describe("a retry", () => {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...["a", "b", "c"].map((text) => AmqpMessage.text(text)))
       const { handler, seen } = failing(1)
-      yield* startServing(queue, handler, AmqpFailure.retry({ delays: [0] }))
+      yield* startServing(queue, handler, AmqpFailurePolicy.retry({ delays: [0] }))
       yield* awaitSeen(seen, 4)
       assert.deepStrictEqual(seen.map(({ text }) => text), ["a", "b", "c", "a"])
     })))
@@ -149,7 +149,7 @@ describe("a retry", () => {
       const { name } = yield* AmqpChannel.run(AmqpQueue.declare(AmqpQueue.serverNamed()))
       yield* deletedDelays(name, 20)
       const { handler, seen } = failing(1)
-      yield* startServing(name, handler, AmqpFailure.retry({ delays: [20] }))
+      yield* startServing(name, handler, AmqpFailurePolicy.retry({ delays: [20] }))
       yield* fill(name, AmqpMessage.text("m"))
       yield* awaitSeen(seen, 2)
     })))
@@ -159,7 +159,7 @@ describe("a retry", () => {
       const [queue, copied] = [yield* declaredQueue(), yield* declaredQueue()]
       yield* deletedDelays(queue, 50)
       const { handler, seen } = failing(1)
-      yield* startServing(queue, handler, AmqpFailure.retry({ delays: [50] }))
+      yield* startServing(queue, handler, AmqpFailurePolicy.retry({ delays: [50] }))
       yield* fill(queue, AmqpMessage.text("m", { headers: { CC: [copied] }, expiration: "20 seconds" }))
       yield* awaitSeen(seen, 2)
       assert.strictEqual((yield* infoOf(copied)).messageCount, 1)
@@ -171,7 +171,7 @@ describe("a retry", () => {
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const { handler, seen } = failing(1)
-      yield* startServing(queue, handler, AmqpFailure.retry({ delays: [0] }))
+      yield* startServing(queue, handler, AmqpFailurePolicy.retry({ delays: [0] }))
       const userId = decodeURIComponent(new URL(brokerUrl).username) || "guest"
       yield* fill(queue, AmqpMessage.text("m", { userId }))
       yield* awaitSeen(seen, 2)
@@ -185,7 +185,7 @@ describe("a retry", () => {
       yield* startServing(
         queue,
         handler,
-        AmqpFailure.retry({
+        AmqpFailurePolicy.retry({
           delays: ["50 millis"],
           delayQueue: (queue, delay) =>
             AmqpQueue.quorum(delayName, {
@@ -209,11 +209,11 @@ describe("a retry", () => {
       const handled: Array<string> = []
       const handler = (delivery: AmqpDelivery.ReceivedMessage) =>
         Effect.suspend(() => {
-          if (AmqpFailure.historyOf(delivery).count < 2) return Effect.fail("not yet")
+          if (AmqpFailurePolicy.historyOf(delivery).count < 2) return Effect.fail("not yet")
           handled.push(delivery.text)
           return Effect.succeed(AmqpDelivery.ack)
         })
-      yield* startServing(queue, handler, AmqpFailure.retry({ delays: [30, 0] }), 20)
+      yield* startServing(queue, handler, AmqpFailurePolicy.retry({ delays: [30, 0] }), 20)
       const texts = Array.from({ length: 100 }, (_, index) => String(index))
       yield* fill(queue, ...texts.map((text) => AmqpMessage.text(text)))
       yield* awaitSeen(handled, 100)
@@ -239,7 +239,7 @@ describe("a message that is forwarded", () => {
     connected(Effect.gen(function*() {
       const [queue, failed] = [yield* declaredQueue(), yield* declaredQueue()]
       const { handler } = failing(Infinity)
-      yield* startServing(queue, handler, AmqpFailure.forward(toQueue(failed)))
+      yield* startServing(queue, handler, AmqpFailurePolicy.forward(toQueue(failed)))
       yield* fill(queue, AmqpMessage.text("m", { messageId: "1", headers: { mine: 1 } }))
       yield* awaitMessages(failed, 1)
       const { properties, text } = yield* take(failed)
@@ -271,9 +271,9 @@ describe("a message that is forwarded", () => {
       yield* startServing(
         queue,
         handler,
-        AmqpFailure.retry({
+        AmqpFailurePolicy.retry({
           delays: [0, 0],
-          otherwise: AmqpFailure.forward({ exchange: AmqpExchange.topic(target) })
+          otherwise: AmqpFailurePolicy.forward({ exchange: AmqpExchange.topic(target) })
         })
       )
       const { publish } = yield* AmqpPublisher.make()
@@ -289,7 +289,7 @@ describe("a message that is forwarded", () => {
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()
       const [bugs, failed] = [yield* declaredQueue(), yield* declaredQueue()]
-      const onFailure = AmqpFailure.forward(
+      const onFailure = AmqpFailurePolicy.forward(
         (cause: Cause.Cause<string>) => toQueue(Cause.hasDies(cause) ? bugs : failed),
         { describe: (cause) => Cause.hasDies(cause) ? "a bug" : "é".repeat(1000) }
       )
@@ -313,7 +313,7 @@ describe("a message that is forwarded", () => {
         yield* fill(queue, AmqpMessage.text("m"))
         const exchange = yield* name
         const reasons: Array<string> = []
-        const onFailure = AmqpFailure.forward({ exchange }, {
+        const onFailure = AmqpFailurePolicy.forward({ exchange }, {
           onCopyFailure: ({ reason }) =>
             Effect.sync(() => {
               reasons.push(reason._tag)

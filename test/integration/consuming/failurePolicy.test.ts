@@ -3,7 +3,7 @@ import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import { AmqpDecodeError } from "@effect-amqp/core/AmqpError"
 import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
@@ -26,7 +26,7 @@ import {
 /** Messages with the texts 1 to `count`. */
 const numbered = (count: number) => Array.from({ length: count }, (_, index) => AmqpMessage.text(String(index + 1)))
 
-const quickRetry = AmqpFailure.retryInPlace({ pauses: [5, 5] })
+const quickRetry = AmqpFailurePolicy.retryInPlace({ pauses: [5, 5] })
 
 /** A failure that a retry cannot mend. */
 const unreadable = new AmqpDecodeError({ problem: "Text", part: "body", description: "it is no text" })
@@ -84,9 +84,9 @@ describe("a message whose handler keeps failing", () => {
             handled++
             return Effect.fail("no")
           }), {
-          onFailure: AmqpFailure.retryInPlace({
+          onFailure: AmqpFailurePolicy.retryInPlace({
             pauses: [5],
-            otherwise: AmqpFailure.giveUp({ holdFor: "50 millis" })
+            otherwise: AmqpFailurePolicy.deadLetterWith({ holdFor: "50 millis" })
           })
         }))
         // Two attempts, a requeue, and two more.
@@ -129,7 +129,7 @@ describe("a message whose handler keeps failing", () => {
         Effect.suspend(() => {
           handled.push(text)
           return text === "poison" ? Effect.fail("no") : Effect.succeed(AmqpDelivery.ack)
-        }), { onFailure: AmqpFailure.deadLetter }))
+        }), { onFailure: AmqpFailurePolicy.deadLetter }))
       yield* eventually(Effect.sync(() => handled), ({ length }) => length === 11)
       // The held message is not in the queue, and is requeued at once when the consumer stops.
       yield* awaitMessages(queue, 0)
@@ -165,7 +165,7 @@ describe("a message whose handler keeps failing", () => {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(5))
       const error = yield* Effect.flip(
-        AmqpConsumer.serve(queue, () => Effect.fail(new RangeError("no")), { onFailure: AmqpFailure.stop })
+        AmqpConsumer.serve(queue, () => Effect.fail(new RangeError("no")), { onFailure: AmqpFailurePolicy.stop })
       )
       if (error._tag !== "AmqpConsumerStopped") return assert.fail(error._tag)
       assert.include(error.message, `The consumer of the queue "${queue}" was stopped`)
@@ -213,11 +213,11 @@ describe("a message of a stream", () => {
     }
   }
 
-  const policies: ReadonlyArray<readonly [string, AmqpFailure.OnFailure<unknown>]> = [
-    ["AmqpFailure.reject", AmqpFailure.reject],
-    ["AmqpFailure.deadLetter", AmqpFailure.deadLetter],
+  const policies: ReadonlyArray<readonly [string, AmqpFailurePolicy.AmqpFailurePolicy<unknown>]> = [
+    ["AmqpFailurePolicy.reject", AmqpFailurePolicy.reject],
+    ["AmqpFailurePolicy.deadLetter", AmqpFailurePolicy.deadLetter],
     ["a policy that rejects", () => Effect.succeed(AmqpDelivery.reject)],
-    ["a policy that hands back", () => Effect.succeed(AmqpFailure.handBack(10))],
+    ["a policy that hands back", () => Effect.succeed(AmqpFailurePolicy.requeueAfter(10))],
     ["a policy that dies", () => Effect.die("a mistake")]
   ]
   for (const [what, onFailure] of policies) {

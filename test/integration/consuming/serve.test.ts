@@ -1,7 +1,7 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
@@ -72,7 +72,7 @@ describe("serve", () => {
               handled.push(text)
               return text === "bad" ? failure : Effect.succeed(AmqpDelivery.ack)
             }),
-          { prefetch: 1, onFailure: AmqpFailure.retryInPlace({ pauses: [10] }) }
+          { prefetch: 1, onFailure: AmqpFailurePolicy.retryInPlace({ pauses: [10] }) }
         ))
         yield* awaitMessages(dead, 1)
         // The consumer still works.
@@ -220,7 +220,7 @@ describe("serve", () => {
           Effect.suspend(() => {
             handled++
             return Effect.fail("no")
-          }), { prefetch: 5, onFailure: AmqpFailure.retryInPlace({ pauses: [1, 1] }) }))
+          }), { prefetch: 5, onFailure: AmqpFailurePolicy.retryInPlace({ pauses: [1, 1] }) }))
         yield* eventually(Effect.sync(() => handled), (handled) => handled === 15)
         yield* Effect.sleep("100 millis")
         assert.strictEqual(handled, 15)
@@ -252,7 +252,7 @@ describe("serve with decoded values", () => {
           return AmqpDelivery.ack
         })
       const serve = onDecodeError === "fail"
-        ? AmqpConsumer.serve(queue, AmqpDelivery.decoded(Order, handler, { onDecodeError }), {
+        ? AmqpConsumer.serve(queue, AmqpDelivery.handleDecoded(Order, handler, { onDecodeError }), {
           onFailure: (cause) =>
             Effect.sync(() => {
               const [failure] = cause.reasons
@@ -267,8 +267,8 @@ describe("serve with decoded values", () => {
             ? AmqpQueue.classic(queue, { deadLetterExchange: "", deadLetterRoutingKey: dead })
             : queue,
           onDecodeError === undefined
-            ? AmqpDelivery.decoded(Order, handler)
-            : AmqpDelivery.decoded(Order, handler, { onDecodeError })
+            ? AmqpDelivery.handleDecoded(Order, handler)
+            : AmqpDelivery.handleDecoded(Order, handler, { onDecodeError })
         )
       yield* fork(serve)
       yield* fill(queue, ...undecodable, AmqpMessage.json({ id: 7 }))

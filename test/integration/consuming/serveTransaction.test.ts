@@ -1,7 +1,7 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
@@ -64,7 +64,7 @@ describe("serveTransaction", () => {
           tries.set(delivery.text, count)
           if (count === 1) yield* failures[Number(delivery.text) % 3]
           return settlement
-        }), { onFailure: AmqpFailure.retryInPlace({ pauses: [5, 5] }) }))
+        }), { onFailure: AmqpFailurePolicy.retryInPlace({ pauses: [5, 5] }) }))
       yield* awaitMessages(to, 9)
       yield* Fiber.interrupt(server)
       assert.deepStrictEqual([...tries.values()], Array(9).fill(2))
@@ -125,7 +125,7 @@ describe("serveTransaction", () => {
             onFailure: (cause) =>
               Effect.sync(() => {
                 causes.push(Cause.pretty(cause))
-                return AmqpFailure.handBack("1 hour")
+                return AmqpFailurePolicy.requeueAfter("1 hour")
               })
           }
         )
@@ -148,7 +148,7 @@ describe("serveTransaction", () => {
           AmqpChannel.gen(function*() {
             yield* AmqpQueue.get(other, () => Effect.succeed(AmqpDelivery.ack))
             return yield* Effect.fail("no")
-          }), { onFailure: AmqpFailure.deadLetter })
+          }), { onFailure: AmqpFailurePolicy.deadLetter })
       )
       yield* awaitMessages(dead, 1)
       yield* awaitMessages(from, 0)
@@ -170,7 +170,7 @@ describe("serveTransaction", () => {
               yield* Effect.sleep(50)
               return yield* Effect.fail("no")
             }),
-          { onFailure: () => Effect.succeed(AmqpFailure.tryAgain(50)) }
+          { onFailure: () => Effect.succeed(AmqpFailurePolicy.retryAfter(50)) }
         ))
         yield* awaitConsumers(queue.name, 1)
         yield* fill(queue.name, AmqpMessage.text("small"), AmqpMessage.text("x".repeat(2000)))
@@ -208,7 +208,7 @@ describe("serveTransaction", () => {
       const handler = (() => undefined) as unknown as AmqpConsumer.TransactionHandler<never, never>
       yield* fork(AmqpConsumer.serveTransaction(from, handler, {
         onFailure: (cause) =>
-          Effect.as(Effect.sync(() => causes.push(Cause.pretty(cause))), AmqpFailure.handBack("1 hour"))
+          Effect.as(Effect.sync(() => causes.push(Cause.pretty(cause))), AmqpFailurePolicy.requeueAfter("1 hour"))
       }))
       yield* eventually(Effect.sync(() => causes), ({ length }) => length > 0)
       assert.include(causes[0], "The handler returned undefined instead of")
@@ -233,7 +233,10 @@ describe("a delivery of another consumer", () => {
                   return AmqpDelivery.ack
                 }), {
                 onFailure: (cause) =>
-                  Effect.as(Effect.sync(() => causes.push(Cause.pretty(cause))), AmqpFailure.handBack("1 hour"))
+                  Effect.as(
+                    Effect.sync(() => causes.push(Cause.pretty(cause))),
+                    AmqpFailurePolicy.requeueAfter("1 hour")
+                  )
               })
               yield* eventually(Effect.sync(() => causes), ({ length }) => length > 0)
             }))

@@ -1,7 +1,7 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import * as AmqpCompression from "@effect-amqp/core/AmqpCompression"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpEncoding from "@effect-amqp/core/AmqpEncoding"
 import * as AmqpEnvelope from "@effect-amqp/core/AmqpEnvelope"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -38,13 +38,13 @@ const order = (id: number): typeof OrderPlaced.Type => ({
 
 const encode = AmqpMessage.schema(OrderPlaced, { deliveryMode: "persistent" })
 
-const message = (id: number, encoding: AmqpEncoding.Encoding) =>
-  Effect.flatMap(encode(order(id)), AmqpEncoding.compress(encoding))
+const message = (id: number, encoding: AmqpCompression.ContentEncoding) =>
+  Effect.flatMap(encode(order(id)), AmqpCompression.compress(encoding))
 
 const decode = AmqpMessage.decode(OrderPlaced, { decompress: true })
 
 const collecting = (seen: Array<typeof OrderPlaced.Type>) =>
-  AmqpDelivery.decoded(
+  AmqpDelivery.handleDecoded(
     OrderPlaced,
     (order) =>
       Effect.sync(() => {
@@ -106,7 +106,7 @@ describe("an envelope with a compressed body", () => {
       const server = AmqpRpc.serve(queue, (request) =>
         decode(request).pipe(
           Effect.flatMap(({ body }) => encode(order(body.id + 1))),
-          Effect.flatMap(AmqpEncoding.compress("deflate"))
+          Effect.flatMap(AmqpCompression.compress("deflate"))
         ))
       yield* fork(server)
       yield* awaitConsumers(queue, 1)

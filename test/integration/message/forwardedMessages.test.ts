@@ -4,7 +4,7 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -105,7 +105,10 @@ describe("a message of another client", () => {
       const [from, to] = [yield* declaredQueue(), yield* declaredQueue()]
       const publisher = yield* AmqpPublisher.make()
       const seen: Array<AmqpDelivery.ReceivedMessage> = []
-      const onFailure = AmqpFailure.retry({ delays: [0], otherwise: AmqpFailure.forward(AmqpQueue.route(to)) })
+      const onFailure = AmqpFailurePolicy.retry({
+        delays: [0],
+        otherwise: AmqpFailurePolicy.forward(AmqpQueue.route(to))
+      })
       yield* AmqpConsumer.startServing(from, (delivery) => {
         seen.push(delivery)
         return Effect.fail("again")

@@ -26,7 +26,8 @@ const dialled = (peer: Peer, phase: Phase, serverProperties = {}, client: AmqpCo
     return fiber
   })
 
-const at = (transport: AmqpConnection.TransportProtection) => Effect.provideService(AmqpConnection.Transport, transport)
+const at = (transport: AmqpConnection.TransportProtection) =>
+  Effect.provideService(AmqpConnection.TransportProtection, transport)
 
 const plain = { peer: "broker.example:5671", level: "None" } as const
 

@@ -138,7 +138,7 @@ describe("the handshake", () => {
           new Socket.SocketError({ reason: new Socket.SocketOpenError({ kind: "Unknown", cause }) })
         )
         const fiber = yield* fork(dial(peer))
-        assert.strictEqual((yield* reasonOf(fiber, "DialFailed")).description, cause.message)
+        assert.strictEqual((yield* reasonOf(fiber, "ConnectFailed")).description, cause.message)
       })
     ))
 

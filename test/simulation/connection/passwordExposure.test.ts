@@ -28,7 +28,7 @@ describe("a password sent over a transport", () => {
           )
           yield* level === undefined
             ? connecting
-            : Effect.provideService(connecting, AmqpConnection.Transport, { peer, level })
+            : Effect.provideService(connecting, AmqpConnection.TransportProtection, { peer, level })
         }
         assertHides(lines, secret)
         return lines.filter((line) => line.includes("level=WARN") && line.includes(peer))
@@ -52,7 +52,10 @@ describe("a password sent over a transport", () => {
 
   it.effect("by a custom mechanism that may reveal it causes a warning", () =>
     Effect.gen(function*() {
-      const mechanism = AmqpSasl.single("PLAIN", ({ password }) => new TextEncoder().encode(Redacted.value(password)))
+      const mechanism = AmqpSasl.singleStep(
+        "PLAIN",
+        ({ password }) => new TextEncoder().encode(Redacted.value(password))
+      )
       assert.lengthOf(yield* warningsOf("None", { mechanisms: [mechanism] }), 1)
     }))
 

@@ -68,7 +68,7 @@ describe("SASL mechanisms", () => {
     [AmqpSasl.amqplain, credentials, wire(`05 "LOGIN" "S" 00000003 "ann" 08 "PASSWORD" "S" 00000006 "s3cret"`)],
     [AmqpSasl.external, never, new Uint8Array(0)],
     [AmqpSasl.anonymous, never, new Uint8Array(0)],
-    [AmqpSasl.single("X-OWN", ({ username }) => bytes(`I am ${username}`)), credentials, wire(`"I am ann"`)]
+    [AmqpSasl.singleStep("X-OWN", ({ username }) => bytes(`I am ${username}`)), credentials, wire(`"I am ann"`)]
   ]
   for (const [mechanism, credentials, response] of responses) {
     it.effect(`${mechanism.name} sends its response, and gets the credentials only if it needs them`, () =>

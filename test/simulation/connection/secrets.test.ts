@@ -212,11 +212,14 @@ describe("a program with a connection", () => {
         Effect.provide(
           AmqpBroker.layer({ connection: { mechanisms: [unrevealing] } }).pipe(
             Layer.provide(
-              Layer.succeed(AmqpConnection.Transport, { peer: "broker.example:5672", level: "None" as const })
+              Layer.succeed(AmqpConnection.TransportProtection, { peer: "broker.example:5672", level: "None" as const })
             )
           )
         ),
-        Effect.provideService(AmqpConnection.Transport, { peer: "broker.example:5672", level: "None" as const })
+        Effect.provideService(AmqpConnection.TransportProtection, {
+          peer: "broker.example:5672",
+          level: "None" as const
+        })
       )
     ))
 })

@@ -286,7 +286,7 @@ describe("a close by the broker", () => {
       [403, "AccessRefused"],
       [530, "NotAllowed"],
       [501, "FrameError"],
-      [599, "ServerError"]
+      [599, "UnknownReplyCode"]
     ] as const
   ) {
     it.effect(`E13, E15: of the connection with ${code} fails every waiter with the broker's text`, () =>
@@ -307,7 +307,7 @@ describe("a close by the broker", () => {
         const fiber = yield* fork(declare("q"))
         yield* peer.openChannel()
         yield* peer.answer(1, "queue.declare", channelClose(599, "unknown"))
-        const { method, replyCode, replyText } = yield* reasonOf(fiber, "ServerError")
+        const { method, replyCode, replyText } = yield* reasonOf(fiber, "UnknownReplyCode")
         assert.deepStrictEqual([replyCode, replyText, method], [599, "unknown", "queue.declare"])
         yield* peer.expect("channel.close-ok", 1)
         yield* peer.expectNothing

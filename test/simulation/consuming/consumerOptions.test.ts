@@ -200,7 +200,7 @@ describe("consumer options:", () => {
               Stream.runDrain(AmqpConsumer.stream(untypedQueues))
             ]
           ) {
-            yield* assertRefused(consumer, "queue: must be a name, or a description")
+            yield* assertRefused(consumer, "queue: must be a name or a description made by AmqpQueue")
           }
           yield* peer.expectNothing
         })

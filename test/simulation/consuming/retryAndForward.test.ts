@@ -1,6 +1,6 @@
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import { AmqpPublisher } from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
@@ -36,7 +36,7 @@ import type { Peer } from "../../support/scriptedPeer.ts"
 /** Serves the queue `q` on channel 2, with a publisher on channel 1. Its handler fails by default. */
 const serving = <R>(
   peer: Peer,
-  onFailure: AmqpConsumer.OnFailure<string, R>,
+  onFailure: AmqpFailurePolicy.AmqpFailurePolicy<string, R>,
   handler: AmqpConsumer.Handler<string, never> = () => Effect.fail("no"),
   // The failures are intended, so they are not logged by default.
   loggers: ReadonlyArray<Logger.Logger<unknown, unknown>> = []
@@ -51,7 +51,7 @@ const serving = <R>(
     return yield* openConsumer(peer, consumer, 2)
   })
 
-const afterOneSecond = AmqpFailure.retry({ delays: ["1 second"] })
+const afterOneSecond = AmqpFailurePolicy.retry({ delays: ["1 second"] })
 
 /** Answers the declaration of a delay queue, on channel 3. */
 const declared = (peer: Peer, queue: string) =>
@@ -96,10 +96,14 @@ describe("the copy of a message whose handler failed", () => {
     connected((peer) =>
       Effect.gen(function*() {
         const handled: Array<string> = []
-        const { consumerTag } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")), ({ text }) => {
-          handled.push(text)
-          return text === "a" ? Effect.fail("no") : Effect.succeed(AmqpDelivery.ack)
-        })
+        const { consumerTag } = yield* serving(
+          peer,
+          AmqpFailurePolicy.forward(AmqpQueue.route("failed")),
+          ({ text }) => {
+            handled.push(text)
+            return text === "a" ? Effect.fail("no") : Effect.succeed(AmqpDelivery.ack)
+          }
+        )
         yield* peer.push(deliverBytes(2, consumerTag, 1, "a"), deliverBytes(2, consumerTag, 2, "b"))
         yield* peer.expectPublish("a", 1)
         yield* peer.expectNothing
@@ -124,7 +128,7 @@ describe("the copy of a message whose handler failed", () => {
       const logger = Logger.make(({ message }) => void logged.push(String(message)))
       return connected((peer) =>
         Effect.gen(function*() {
-          const onFailure = AmqpFailure.forward(AmqpQueue.route("failed"))
+          const onFailure = AmqpFailurePolicy.forward(AmqpQueue.route("failed"))
           const { consumerTag } = yield* serving(peer, onFailure, () => Effect.fail("no"), [logger])
           yield* peer.push(deliverBytes(2, consumerTag, 1, "a"))
           yield* peer.expectPublish("a", 1)
@@ -153,7 +157,7 @@ describe("the copy of a message whose handler failed", () => {
     it.effect(`that ${what} has the original requeued a second later`, () =>
       connected((peer) =>
         Effect.gen(function*() {
-          const { consumerTag, fiber } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
+          const { consumerTag, fiber } = yield* serving(peer, AmqpFailurePolicy.forward(AmqpQueue.route("failed")))
           yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
           yield* peer.expectPublish("m", 1)
           yield* failCopy(peer)
@@ -184,7 +188,7 @@ describe("the copy of a message whose handler failed", () => {
   it.effect("is not published when the delay queue's name is too long, and the original is requeued", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const retry = AmqpFailure.retry({
+        const retry = AmqpFailurePolicy.retry({
           delays: ["1 second"],
           delayQueue: (queue) => AmqpQueue.classic(queue.repeat(256))
         })
@@ -200,7 +204,7 @@ describe("the copy of a message whose handler failed", () => {
     connected((peer) =>
       Effect.gen(function*() {
         const seen: Array<string> = []
-        const onFailure = AmqpFailure.forward(AmqpQueue.route("failed"), {
+        const onFailure = AmqpFailurePolicy.forward(AmqpQueue.route("failed"), {
           onCopyFailure: ({ reason }, { text }) =>
             Effect.sync(() => {
               seen.push(reason._tag, text)
@@ -219,7 +223,7 @@ describe("the copy of a message whose handler failed", () => {
   it.effect("that does not fit a frame has the original requeued a minute later", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
+        const { consumerTag } = yield* serving(peer, AmqpFailurePolicy.forward(AmqpQueue.route("failed")))
         yield* peer.push(deliverWith(consumerTag, 1, { large: "a".repeat(4000) }))
         yield* peer.expectNothing
         yield* TestClock.adjust("59 seconds")
@@ -231,7 +235,7 @@ describe("the copy of a message whose handler failed", () => {
   it.effect("is awaited no longer than the drain timeout when the consumer stops, and the original is requeued", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag, fiber } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
+        const { consumerTag, fiber } = yield* serving(peer, AmqpFailurePolicy.forward(AmqpQueue.route("failed")))
         yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
         yield* peer.expectPublish("m", 1)
         const stopping = yield* fork(Fiber.interrupt(fiber))
@@ -249,7 +253,7 @@ describe("the copy of a message whose handler failed", () => {
   it.effect("is awaited when the consumer stops", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag, fiber } = yield* serving(peer, AmqpFailure.forward(AmqpQueue.route("failed")))
+        const { consumerTag, fiber } = yield* serving(peer, AmqpFailurePolicy.forward(AmqpQueue.route("failed")))
         yield* peer.push(deliverBytes(2, consumerTag, 1, "m"))
         yield* peer.expectPublish("m", 1)
         const stopping = yield* fork(Fiber.interrupt(fiber))
@@ -292,12 +296,12 @@ describe("the copy of a message whose handler failed", () => {
 describe("the delays of a retry", () => {
   /** Asserts in which delay queue a message with these headers waits; `undefined` when it is given up and requeued. */
   const waitsIn = (
-    delays: AmqpFailure.RetryOptions<unknown>["delays"],
+    delays: AmqpFailurePolicy.RetryOptions<unknown>["delays"],
     cases: ReadonlyArray<readonly [FieldTable, string | undefined]>
   ) =>
     connected((peer) =>
       Effect.gen(function*() {
-        const { consumerTag } = yield* serving(peer, AmqpFailure.retry({ delays }))
+        const { consumerTag } = yield* serving(peer, AmqpFailurePolicy.retry({ delays }))
         let published = 0
         for (const [index, [headers, queue]] of cases.entries()) {
           yield* peer.push(deliverWith(consumerTag, index + 1, headers))
@@ -358,14 +362,14 @@ describe("the delays of a retry", () => {
 
   it("are checked when the retry is made", () => {
     for (const delay of [-1, Number.NaN, Infinity, Duration.days(50)]) {
-      assert.throws(() => AmqpFailure.retry({ delays: [1000, delay] }), /delays: must be/)
+      assert.throws(() => AmqpFailurePolicy.retry({ delays: [1000, delay] }), /delays: must be/)
     }
   })
 })
 
 describe("a delay queue", () => {
   it("dead-letters messages to their queue after the delay, and expires when it is unused", () => {
-    const { arguments: table, durable, exclusive, name } = AmqpFailure.delayQueue("orders", "1.5 seconds")
+    const { arguments: table, durable, exclusive, name } = AmqpFailurePolicy.delayQueue("orders", "1.5 seconds")
     assert.deepStrictEqual({ durable, exclusive, name }, {
       durable: true,
       exclusive: false,
@@ -382,8 +386,11 @@ describe("a delay queue", () => {
 
   it("needs a delay, and a name that fits", () => {
     for (const delay of [0, -1, Number.NaN, Infinity]) {
-      assert.throws(() => AmqpFailure.delayQueue("orders", delay), /delay: must be/)
+      assert.throws(() => AmqpFailurePolicy.delayQueue("orders", delay), /delay: must be/)
     }
-    assert.throws(() => AmqpFailure.delayQueue("o".repeat(250), "1 second"), /queue: a name holds at most 255 bytes/)
+    assert.throws(
+      () => AmqpFailurePolicy.delayQueue("o".repeat(250), "1 second"),
+      /queue: a name holds at most 255 bytes/
+    )
   })
 })

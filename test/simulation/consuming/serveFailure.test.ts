@@ -1,7 +1,7 @@
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import { AmqpDecodeError } from "@effect-amqp/core/AmqpError"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
@@ -102,7 +102,7 @@ describe("the default failure policy", () => {
     ["succeeds with undefined", () => Effect.void],
     ["succeeds with an object like a settlement", () => Effect.succeed({ _tag: "Reject", value: undefined })],
     ["succeeds with a copy of a settlement", () => Effect.succeed({ ...AmqpDelivery.ack })],
-    ["succeeds with what only a policy may return", () => Effect.succeed(AmqpFailure.handBack(0))],
+    ["succeeds with what only a policy may return", () => Effect.succeed(AmqpFailurePolicy.requeueAfter(0))],
     ["succeeds with a rejected Promise", () => Effect.sync(() => Promise.reject(new Error("no")))],
     [
       "succeeds with a Promise of another realm",
@@ -281,7 +281,10 @@ describe("a copy for the dead-letter exchange", () => {
   const dead = { deadLetterExchange: "dlx", deadLetterRoutingKey: "dead" }
 
   /** Serves a described queue on channel 1, and fails with its first message. */
-  const failing = (peer: Peer, onFailure: AmqpFailure.OnFailure<unknown> = AmqpFailure.deadLetter) =>
+  const failing = (
+    peer: Peer,
+    onFailure: AmqpFailurePolicy.AmqpFailurePolicy<unknown> = AmqpFailurePolicy.deadLetter
+  ) =>
     Effect.gen(function*() {
       const serve = AmqpConsumer.serve(AmqpQueue.classic("q", dead), () => Effect.fail("no"), { onFailure })
       const fiber = yield* fork(serve)
@@ -373,7 +376,7 @@ describe("onFailure", () => {
       it.effect(`K5: that ${what} is logged, and the default policy applies (concurrency ${concurrency})`, () => {
         const { layer, logged } = logging()
         // As for handlers.
-        const onFailure = mistake as AmqpFailure.OnFailure<unknown>
+        const onFailure = mistake as AmqpFailurePolicy.AmqpFailurePolicy<unknown>
         return connected((peer) =>
           Effect.gen(function*() {
             const serve = AmqpConsumer.serve("q", () => Effect.fail("no"), { concurrency, onFailure })
@@ -395,10 +398,10 @@ describe("onFailure", () => {
     connected((peer) =>
       Effect.gen(function*() {
         const policies = [
-          AmqpFailure.retryInPlace({ pauses: ["1 second", "2 seconds"], otherwise: AmqpFailure.reject }),
-          AmqpFailure.retryInPlace({
+          AmqpFailurePolicy.retryInPlace({ pauses: ["1 second", "2 seconds"], otherwise: AmqpFailurePolicy.reject }),
+          AmqpFailurePolicy.retryInPlace({
             pauses: Schedule.exponential("1 second").pipe(Schedule.upTo({ times: 2 })),
-            otherwise: AmqpFailure.reject
+            otherwise: AmqpFailurePolicy.reject
           })
         ]
         for (const onFailure of policies) {
@@ -422,43 +425,49 @@ describe("onFailure", () => {
 
   it("has its options checked when it is made", () => {
     for (const pause of [-1, Number.NaN, Infinity, 2 ** 31]) {
-      assert.throws(() => AmqpFailure.retryInPlace({ pauses: [1, pause] }), /pauses: must be/)
-      assert.throws(() => AmqpFailure.tryAgain(pause), /pause: must be/)
-      assert.throws(() => AmqpFailure.handBack(pause), /pause: must be/)
-      assert.throws(() => AmqpFailure.giveUp({ holdFor: pause }), /holdFor: must be/)
+      assert.throws(() => AmqpFailurePolicy.retryInPlace({ pauses: [1, pause] }), /pauses: must be/)
+      assert.throws(() => AmqpFailurePolicy.retryAfter(pause), /pause: must be/)
+      assert.throws(() => AmqpFailurePolicy.requeueAfter(pause), /pause: must be/)
+      assert.throws(() => AmqpFailurePolicy.deadLetterWith({ holdFor: pause }), /holdFor: must be/)
     }
-    assert.throws(() => AmqpFailure.giveUp({ holdFor: 0 }), /holdFor: must be/)
+    assert.throws(() => AmqpFailurePolicy.deadLetterWith({ holdFor: 0 }), /holdFor: must be/)
     // JavaScript, or a variable of another type, can pass this.
     const wrong: object = { delay: ["1 second"] }
-    assert.throws(() => AmqpFailure.retryInPlace(wrong), /options of retryInPlace: there is no "delay"/)
-    assert.throws(() => AmqpFailure.giveUp(wrong), /options of giveUp: there is no "delay"/)
-    assert.throws(() => AmqpFailure.forward(AmqpQueue.route("q"), wrong), /options of forward: there is no "delay"/)
+    assert.throws(() => AmqpFailurePolicy.retryInPlace(wrong), /options of retryInPlace: there is no "delay"/)
+    assert.throws(() => AmqpFailurePolicy.deadLetterWith(wrong), /options of deadLetterWith: there is no "delay"/)
     assert.throws(
-      () => AmqpFailure.retry(wrong as AmqpFailure.RetryOptions<unknown>),
+      () => AmqpFailurePolicy.forward(AmqpQueue.route("q"), wrong),
+      /options of forward: there is no "delay"/
+    )
+    assert.throws(
+      () => AmqpFailurePolicy.retry(wrong as AmqpFailurePolicy.RetryOptions<unknown>),
       /options of retry: there is no "delay"; did you mean "delays"/
     )
-    const untyped = (options: unknown) => options as AmqpFailure.RetryOptions<unknown>
-    assert.throws(() => AmqpFailure.retry(untyped({})), /delays: must be a list/)
-    assert.throws(() => AmqpFailure.retry(untyped({ delays: "1 second" })), /delays: must be a list/)
+    const untyped = (options: unknown) => options as AmqpFailurePolicy.RetryOptions<unknown>
+    assert.throws(() => AmqpFailurePolicy.retry(untyped({})), /delays: must be a list/)
+    assert.throws(() => AmqpFailurePolicy.retry(untyped({ delays: "1 second" })), /delays: must be a list/)
     assert.throws(
-      () => AmqpFailure.retry(untyped({ delays: [], otherwise: "reject" })),
+      () => AmqpFailurePolicy.retry(untyped({ delays: [], otherwise: "reject" })),
       /otherwise: must be a function/
     )
-    assert.throws(() => AmqpFailure.retryInPlace(untyped({ pauses: 5 })), /pauses: must be a list/)
-    assert.throws(() => AmqpFailure.retryInPlace(untyped({ otherwise: null })), /otherwise: must be a function/)
+    assert.throws(() => AmqpFailurePolicy.retryInPlace(untyped({ pauses: 5 })), /pauses: must be a list/)
+    assert.throws(() => AmqpFailurePolicy.retryInPlace(untyped({ otherwise: null })), /otherwise: must be a function/)
     // Untyped code can pass these.
     for (const none of [null, 5, true, "fast"]) {
       const options = none as unknown as object
-      assert.throws(() => AmqpFailure.retryInPlace(options), /options of retryInPlace: must be an object/)
-      assert.throws(() => AmqpFailure.giveUp(options), /options of giveUp: must be an object/)
-      assert.throws(() => AmqpFailure.retry(options as AmqpFailure.RetryOptions<unknown>), /options of retry: must be/)
+      assert.throws(() => AmqpFailurePolicy.retryInPlace(options), /options of retryInPlace: must be an object/)
+      assert.throws(() => AmqpFailurePolicy.deadLetterWith(options), /options of deadLetterWith: must be an object/)
+      assert.throws(
+        () => AmqpFailurePolicy.retry(options as AmqpFailurePolicy.RetryOptions<unknown>),
+        /options of retry: must be/
+      )
       const list = none as unknown as ReadonlyArray<number>
-      assert.throws(() => AmqpFailure.retryInPlace({ pauses: list }), /pauses: must be a list or a Schedule/)
-      assert.throws(() => AmqpFailure.retry({ delays: list }), /delays: must be a list or a Schedule/)
+      assert.throws(() => AmqpFailurePolicy.retryInPlace({ pauses: list }), /pauses: must be a list or a Schedule/)
+      assert.throws(() => AmqpFailurePolicy.retry({ delays: list }), /delays: must be a list or a Schedule/)
     }
     assert.throws(
-      () => AmqpFailure.forward({ exchang: "x" } as unknown as AmqpFailure.Destination),
-      /exchange: a destination has one/
+      () => AmqpFailurePolicy.forward({ exchang: "x" } as unknown as AmqpFailurePolicy.Destination),
+      /exchange: must be a name or a description made by AmqpExchange/
     )
   })
 })
@@ -508,7 +517,7 @@ describe("the scope of a message", () => {
         const serve = AmqpConsumer.serve(
           "q",
           () => Effect.as(Effect.addFinalizer(() => Effect.die("stuck")), AmqpDelivery.ack),
-          { onFailure: AmqpFailure.reject }
+          { onFailure: AmqpFailurePolicy.reject }
         )
         const { consumerTag } = yield* openConsumer(peer, serve)
         yield* peer.push(deliverBytes(1, consumerTag, 1, "m"))

@@ -6,7 +6,7 @@ import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -267,25 +267,25 @@ const operations: ReadonlyArray<Operation> = [
   },
   {
     name: "serving with retries in place",
-    covers: ["AmqpFailure.retryInPlace", "AmqpFailure.standard", "AmqpFailure.skip"],
+    covers: ["AmqpFailurePolicy.retryInPlace", "AmqpFailurePolicy.standard", "AmqpFailurePolicy.skip"],
     run: () =>
       AmqpConsumer.serve(work, failing, {
         concurrency: 2,
-        onFailure: AmqpFailure.retryInPlace({ pauses: [1, 1], otherwise: AmqpFailure.skip })
+        onFailure: AmqpFailurePolicy.retryInPlace({ pauses: [1, 1], otherwise: AmqpFailurePolicy.skip })
       }),
     isEndless: true,
     mayTake: true
   },
   {
     name: "serving and giving up without a dead-letter exchange",
-    covers: ["AmqpFailure.giveUp", "AmqpFailure.deadLetter"],
-    run: () => AmqpConsumer.serve(work, failing, { onFailure: AmqpFailure.giveUp({ holdFor: "2 millis" }) }),
+    covers: ["AmqpFailurePolicy.deadLetter", "AmqpFailurePolicy.deadLetter"],
+    run: () => AmqpConsumer.serve(work, failing, { onFailure: AmqpFailurePolicy.deadLetterWith({ holdFor: "2 millis" }) }),
     isEndless: true
   },
   {
     name: "serving until the first failure",
-    covers: ["AmqpFailure.stop"],
-    run: () => Effect.ignore(AmqpConsumer.serve(work, failing, { onFailure: AmqpFailure.stop }))
+    covers: ["AmqpFailurePolicy.stop"],
+    run: () => Effect.ignore(AmqpConsumer.serve(work, failing, { onFailure: AmqpFailurePolicy.stop }))
   },
   {
     name: "the layer of a consumer",
@@ -295,9 +295,9 @@ const operations: ReadonlyArray<Operation> = [
   },
   {
     name: "serving with delayed retries",
-    covers: ["AmqpFailure.retry"],
+    covers: ["AmqpFailurePolicy.retry"],
     run: () =>
-      AmqpConsumer.serve(work, failing, { onFailure: AmqpFailure.retry({ delays: ["1 hour"] }) }).pipe(
+      AmqpConsumer.serve(work, failing, { onFailure: AmqpFailurePolicy.retry({ delays: ["1 hour"] }) }).pipe(
         Effect.provide(AmqpPublisher.layer())
       ),
     isEndless: true,
@@ -305,9 +305,11 @@ const operations: ReadonlyArray<Operation> = [
   },
   {
     name: "serving and forwarding",
-    covers: ["AmqpFailure.forward", "AmqpFailure.reject"],
+    covers: ["AmqpFailurePolicy.forward", "AmqpFailurePolicy.reject"],
     run: () =>
-      AmqpConsumer.serve(work, failing, { onFailure: AmqpFailure.forward({ exchange: "", routingKey: "nowhere" }) })
+      AmqpConsumer.serve(work, failing, {
+        onFailure: AmqpFailurePolicy.forward({ exchange: "", routingKey: "nowhere" })
+      })
         .pipe(
           Effect.provide(AmqpPublisher.layer())
         ),

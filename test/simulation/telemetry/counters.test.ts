@@ -78,7 +78,7 @@ describe("the metrics of a connection", () => {
         assert.notInclude(JSON.stringify(metrics.snapshot()), "s3cret")
         return Effect.void
       }, { client }),
-      AmqpConnection.Transport,
+      AmqpConnection.TransportProtection,
       transport
     ))
   })

@@ -84,7 +84,7 @@ describe("a publisher", () => {
             "messaging.message.conversation_id": "c1"
           })
         }), { client: { connectionName: "orders" } }),
-      AmqpConnection.Transport,
+      AmqpConnection.TransportProtection,
       { peer: "rabbit.example:5672", level: "Verified" }
     ))
   })

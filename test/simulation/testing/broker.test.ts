@@ -274,6 +274,6 @@ describe("the end of a broker", () => {
         return [broker, yield* broker.connect()] as const
       }))
       assert.strictEqual(reasonOf(yield* Effect.flip(connection.awaitClosed)), "ConnectionClosed")
-      assert.strictEqual(reasonOf(yield* Effect.flip(Effect.scoped(broker.connect()))), "DialFailed")
+      assert.strictEqual(reasonOf(yield* Effect.flip(Effect.scoped(broker.connect()))), "ConnectFailed")
     }))
 })

@@ -88,7 +88,7 @@ describe("faults of the network", () => {
     Effect.gen(function*() {
       const broker = yield* AmqpBroker.make()
       yield* broker.refuseConnections(true)
-      assert.strictEqual(reasonOf(yield* Effect.flip(broker.connect())), "DialFailed")
+      assert.strictEqual(reasonOf(yield* Effect.flip(broker.connect())), "ConnectFailed")
       yield* broker.refuseConnections(false)
       yield* broker.connect()
     }))

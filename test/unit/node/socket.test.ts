@@ -478,7 +478,7 @@ describe("the layer of a socket", () => {
           [{ url: "amqps://rabbit.example", tls: { dangerouslyAcceptAnyCertificate: true } }, "Unverified"]
         ] as const
       ) {
-        const transport = yield* Effect.provide(AmqpConnection.Transport, NodeAmqp.layerSocket(options))
+        const transport = yield* Effect.provide(AmqpConnection.TransportProtection, NodeAmqp.layerSocket(options))
         assert.strictEqual(transport?.level, level)
       }
     }))

@@ -44,18 +44,23 @@ import { isTable } from "../internal/options/clientProperties.ts"
 import * as Validation from "../internal/options/validation.ts"
 import { frameMinSize } from "../protocol/constants.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
-import type { Confirmation } from "./internal/channel/confirms.ts"
-import type { RefusalInfo } from "./internal/common/refusal.ts"
 import { rulesOf, versions } from "./internal/common/rules.ts"
-import type { Rules, Version } from "./internal/common/rules.ts"
+import type { Rules } from "./internal/common/rules.ts"
 import * as Timers from "./internal/common/timers.ts"
 import { bindingsOf, connectionOf, exchangesOf, messagesOf, queuesOf, received } from "./internal/inspection.ts"
-import type { BindingInfo, BrokerConnection, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
 import { MemoryLink, memorySocket, refusedError } from "./internal/network/memoryLink.ts"
 import type { LinkOptions } from "./internal/network/memoryLink.ts"
 import { serve } from "./internal/network/socketTransport.ts"
 import { Broker } from "./internal/server/broker.ts"
 import type { ServerConnection, ServerOptions } from "./internal/server/connection.ts"
+
+/**
+ * A series of RabbitMQ.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Version = "3.10" | "4.0" | "4.3"
 
 /**
  * A user of the broker.
@@ -147,11 +152,129 @@ export interface NetworkOptions {
   readonly cutAfterReceived?: number | undefined
 }
 
-export type { Confirmation, LateConfirmation } from "./internal/channel/confirms.ts"
-export type { RefusalInfo } from "./internal/common/refusal.ts"
-export type { Version } from "./internal/common/rules.ts"
-export type { BindingInfo, BrokerConnection, ChannelInfo, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
-export type { Direction } from "./internal/network/memoryLink.ts"
+/**
+ * Why the broker closed a channel, or a connection (`channel` 0): because of what its client asked for.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RefusalInfo {
+  readonly connection: number
+  readonly channel: number
+  readonly replyCode: number
+  readonly replyText: string
+}
+
+/**
+ * A queue and what is in it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface QueueInfo {
+  readonly name: string
+  readonly type: "classic" | "quorum" | "stream"
+  readonly durable: boolean
+  readonly autoDelete: boolean
+  readonly exclusive: boolean
+  readonly arguments: FieldTable
+  /** Messages that nobody received, or that came back. */
+  readonly messagesReady: number
+  /** Messages that were received and not settled. */
+  readonly messagesUnacknowledged: number
+  readonly consumers: number
+}
+
+/**
+ * An exchange.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ExchangeInfo {
+  /** `""` is the default exchange. */
+  readonly name: string
+  readonly type: string
+  readonly durable: boolean
+  readonly autoDelete: boolean
+  readonly internal: boolean
+  readonly arguments: FieldTable
+}
+
+/**
+ * A binding of a queue or an exchange to an exchange.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BindingInfo {
+  readonly source: string
+  readonly destination: string
+  readonly destinationType: "queue" | "exchange"
+  readonly routingKey: string
+  readonly arguments: FieldTable
+}
+
+/**
+ * A channel of a connection, as the broker sees it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ChannelInfo {
+  readonly number: number
+  readonly mode: "Plain" | "Confirm" | "Transaction"
+  readonly consumers: number
+  readonly messagesUnacknowledged: number
+}
+
+/**
+ * A connection of a client, as it was when it was asked for, and what can be done to it.
+ *
+ * **Details**
+ *
+ * What concerns the network needs a connection that was made in memory (`connect`, `makeSocket`); it does
+ * nothing to one that is served over another socket. All of it does nothing to a connection that is gone. A number out of its
+ * range is a defect.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface BrokerConnection {
+  /** Counts the connections of the broker, from 1. */
+  readonly id: number
+  /** What the client calls it. */
+  readonly name: string | undefined
+  readonly username: string
+  /** Not there until the client has opened one. */
+  readonly virtualHost: string | undefined
+  readonly clientProperties: FieldTable
+  readonly channels: ReadonlyArray<ChannelInfo>
+  /** Whether nothing is read of it, as it published while the broker was blocked. */
+  readonly blocked: boolean
+  /** Closes it in order, with a reply code such as 320, up to 65535, and a text, of which 255 bytes are sent at most. */
+  readonly close: (replyCode: number, replyText: string) => Effect.Effect<void>
+  /** Closes one of its channels, in the same way. */
+  readonly closeChannel: (number: number, replyCode: number, replyText: string) => Effect.Effect<void>
+  /** Ends it without a word: the client finds the connection reset. */
+  readonly cut: Effect.Effect<void>
+  /** The network: resets it when so many more bytes have passed, from 0. */
+  readonly cutAfter: (direction: Direction, bytes: number) => Effect.Effect<void>
+  /** The network: bytes of this direction are kept back until `resume`. */
+  readonly stall: (direction: Direction) => Effect.Effect<void>
+  /** The network: ends a stall. */
+  readonly resume: (direction: Direction) => Effect.Effect<void>
+  /** Has the broker send these bytes, whatever they mean. */
+  readonly sendBytes: (bytes: Uint8Array) => Effect.Effect<void>
+}
+
+/**
+ * A direction of a connection's bytes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Direction = "toClient" | "toBroker"
 
 /**
  * A message that was published.
@@ -162,6 +285,26 @@ export type { Direction } from "./internal/network/memoryLink.ts"
 export interface PublishedMessage
   extends Pick<AmqpDelivery.ReceivedMessage, "body" | "text" | "properties" | "exchange" | "routingKey">
 {}
+
+/**
+ * What the broker answers to a publish of a channel with confirms that its queues took: `hold` leaves the publisher without an
+ * answer, and one that comes later comes after those to later publishes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Confirmation = "ack" | "nack" | "hold" | LateConfirmation
+
+/**
+ * An answer that takes its time, as that of a queue that writes to a slow disk or to other nodes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LateConfirmation {
+  readonly confirmation: "ack" | "nack"
+  readonly after: Duration.Input
+}
 
 /**
  * A broker, with what there is to see in it and what can be done to it.

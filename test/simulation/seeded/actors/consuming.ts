@@ -1,7 +1,7 @@
 /** Consumes the queues of the run, and settles each message as its id determines. */
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpFailure from "@effect-amqp/core/AmqpFailure"
+import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
@@ -101,7 +101,7 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
         yield* Deferred.await(ended)
       }))
     case "retry": {
-      const onFailure = AmqpFailure.retry({ delays: ["10 millis", "500 millis"] })
+      const onFailure = AmqpFailurePolicy.retry({ delays: ["10 millis", "500 millis"] })
       return AmqpConsumer.serve(plan.queues, handler, { ...serveOptions, onFailure }).pipe(
         Effect.provide(AmqpPublisher.layer())
       )

@@ -1,5 +1,5 @@
 /**
- * Channel programs: what they are to the compiler, and how they run.
+ * Channel programs: how they are made and run.
  *
  * A program is a function from a channel to an Effect. Only the runners have channels, and they use each with one program at
  * a time, so no program can reach a channel of another fiber.
@@ -9,34 +9,12 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Inspectable from "effect/Inspectable"
 import * as Pipeable from "effect/Pipeable"
-import type * as Types from "effect/Types"
+import type { AmqpChannel, Step } from "../../AmqpChannel.ts"
 import { hideClass } from "../common/hideClass.ts"
 import type { Channel } from "./channel.ts"
 
+/** The brand of programs. */
 export const TypeId = "~@effect-amqp/core/AmqpChannel"
-
-/**
- * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`.
- *
- * It is not an `Effect`, and a property that exists only for the compiler says so where one is expected. The sentence stands
- * in a tuple, as the compiler would print a bare one as `string`. And the compiler lists missing properties before it compares
- * any, so the other properties of an `Effect`, those of `Inspectable`, are here too.
- */
-export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeable.Pipeable, Inspectable.Inspectable {
-  readonly [TypeId]: {
-    readonly _A: Types.Covariant<A>
-    readonly _E: Types.Covariant<E>
-    readonly _R: Types.Covariant<R>
-  }
-  readonly [Effect.TypeId]: [
-    "A channel program is not an Effect: a channel belongs to one fiber. Combine programs with AmqpChannel.gen and run the whole with AmqpChannel.run."
-  ]
-  [Symbol.iterator](): ProgramIterator<AmqpChannel<A, E, R>, A>
-}
-
-export interface ProgramIterator<out S, out A> {
-  next(...args: ReadonlyArray<unknown>): IteratorResult<S, A>
-}
 
 /** What runs a program. */
 export type Runner = "run" | "confirmed" | "transaction"
@@ -118,9 +96,6 @@ const outsiderText = (runner: Runner, inner: string): string | undefined => {
   }
   return undefined
 }
-
-/** What may be a step of a program. */
-export type Step<A = unknown, E = unknown, R = unknown> = AmqpChannel<A, E, R> | Effect.Effect<A, E, R>
 
 type Run<A, E, R> = (channel: Channel) => Effect.Effect<A, E, R>
 

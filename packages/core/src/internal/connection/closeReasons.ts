@@ -5,6 +5,7 @@
  * peer sent nothing.
  */
 import type * as Socket from "effect/socket/Socket"
+import type { TransportProtection } from "../../AmqpConnection.ts"
 import * as AmqpError from "../../AmqpError.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
@@ -13,7 +14,6 @@ import { ProtocolError, ProtocolMismatch } from "../../protocol/ProtocolError.ts
 import { responsibleMethod } from "../errors/replyTexts.ts"
 import { isTable } from "../options/clientProperties.ts"
 import { isEncrypted } from "../options/passwordExposure.ts"
-import type { TransportProtection } from "../options/passwordExposure.ts"
 import type { SessionOptions } from "../options/sessionOptions.ts"
 import { describeSocketError, silenceHint } from "../wire/socketErrors.ts"
 
@@ -68,7 +68,7 @@ export const updateFailed = (description: string): AmqpError.AmqpConnectionError
 /** There is no socket. */
 export const unreachable = (transport: Transport, cause: Socket.SocketError): AmqpError.AmqpConnectionError =>
   connectionError(
-    new AmqpError.DialFailed({ description: describeSocketError(cause), ...peerOf(transport), cause })
+    new AmqpError.ConnectFailed({ description: describeSocketError(cause), ...peerOf(transport), cause })
   )
 
 /** The peer did not send what the handshake waits for in time. */

@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import type { Settlement } from "../../AmqpDelivery.ts"
 import type { AmqpChannelError } from "../../AmqpError.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { BasicGetOk } from "../../protocol/methods.generated.ts"
@@ -12,7 +13,6 @@ import { bodyTooLarge, channelError } from "../channel/channelErrors.ts"
 import { invalid } from "../options/validation.ts"
 import { notASettlement } from "./handlerResult.ts"
 import { isSettlement } from "./settlement.ts"
-import type { Settlement } from "./settlement.ts"
 
 /** A handler as its type has it. */
 type Handler<A, E, R> = (content: Content<BasicGetOk>) => Effect.Effect<Settlement<A>, E, R>

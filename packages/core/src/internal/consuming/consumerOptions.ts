@@ -3,27 +3,18 @@
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
+import type * as AmqpConsumer from "../../AmqpConsumer.ts"
+import type { AmqpQueue } from "../../AmqpQueue.ts"
 import { TypedField } from "../../protocol/fieldTable.ts"
 import type { FieldTable, FieldType, FieldValue } from "../../protocol/fieldTable.ts"
 import * as Validation from "../options/validation.ts"
-import type { QueueDescription } from "../topology/descriptions.ts"
-import type { OversizedPolicy } from "./oversizedMessages.ts"
+import { queueName } from "../topology/descriptions.ts"
 import type { SubscriptionOptions } from "./subscription.ts"
 
-export type StreamOffset = "first" | "last" | "next" | number | bigint | Date | Duration.Duration
+/** The options of all consumers: with automatic acknowledgements they are fewer. */
+export type ConsumerOptions = Omit<AmqpConsumer.Options, "autoAck"> & { readonly autoAck?: boolean | undefined }
 
-export interface ConsumerOptions {
-  readonly prefetch?: number | undefined
-  readonly exclusive?: boolean | undefined
-  readonly priority?: number | undefined
-  readonly consumerTag?: string | undefined
-  readonly offset?: StreamOffset | undefined
-  readonly arguments?: FieldTable | undefined
-  readonly onOversized?: OversizedPolicy | undefined
-  readonly autoAck?: boolean | undefined
-}
-
-type Queues = string | QueueDescription | ReadonlyArray<string | QueueDescription>
+type ServeOptions = Omit<AmqpConsumer.ServeOptions<never>, "onFailure">
 
 const commonKeys = ["exclusive", "priority", "consumerTag", "arguments"] as const
 const keys = [...commonKeys, "prefetch", "offset", "onOversized"] as const
@@ -35,7 +26,7 @@ const prefetchFor = (concurrency: number): number =>
 const defaultPrefetch = 100
 
 /** Of consumers whose deliveries are settled by the program, or not at all. */
-export const resolve = (queues: Queues, options: ConsumerOptions): SubscriptionOptions => {
+export const resolve = (queues: AmqpConsumer.Queues, options: ConsumerOptions): SubscriptionOptions => {
   const { autoAck } = objectOf(options)
   // What comes from JavaScript or a cast must not decide it by chance.
   if (autoAck !== undefined && typeof autoAck !== "boolean") throw Validation.invalid("autoAck: must be true or absent")
@@ -50,11 +41,6 @@ export const resolve = (queues: Queues, options: ConsumerOptions): SubscriptionO
   return make(queues, options, autoAck === true, defaultPrefetch)
 }
 
-interface ServeOptions extends ConsumerOptions {
-  readonly concurrency?: number | "unbounded" | undefined
-  readonly drainTimeout?: Duration.Input | undefined
-}
-
 export interface ResolvedServing {
   readonly subscription: SubscriptionOptions
   readonly concurrency: number
@@ -64,7 +50,7 @@ export interface ResolvedServing {
 
 /** Of consumers with handlers, which always acknowledge. `moreKeys`: those that the caller knows. */
 export const resolveServing = (
-  queues: Queues,
+  queues: AmqpConsumer.Queues,
   options: ServeOptions,
   moreKeys: ReadonlyArray<string>,
   isTransactional: boolean
@@ -90,7 +76,7 @@ export const resolveServing = (
 }
 
 const make = (
-  queues: Queues,
+  queues: AmqpConsumer.Queues,
   options: ConsumerOptions,
   noAck: boolean,
   prefetchDefault: number
@@ -99,12 +85,10 @@ const make = (
     options
   if (typeof exclusive !== "boolean") throw Validation.invalid("exclusive: must be true or false")
   // `isArray` does not narrow a readonly array away.
-  const list: ReadonlyArray<string | QueueDescription> = Array.isArray(queues)
+  const list: ReadonlyArray<string | AmqpQueue> = Array.isArray(queues)
     ? queues
-    : [queues as string | QueueDescription]
-  if (!list.every(isQueue)) {
-    throw Validation.invalid("queue: must be a name, or a description such as AmqpQueue.classic makes")
-  }
+    : [queues as string | AmqpQueue]
+  list.forEach((queue) => queueName(queue))
   const table = Validation.extend(options.arguments ?? {}, {
     "x-priority": priority === undefined
       ? undefined
@@ -131,15 +115,11 @@ export const objectOf = <O extends object>(options: O): O => {
   throw Validation.invalid("options of a consumer: must be an object")
 }
 
-const isQueue = (queue: unknown): boolean =>
-  typeof queue === "string" ||
-  (typeof queue === "object" && queue !== null && "name" in queue && "type" in queue && "arguments" in queue)
-
 /**
  * What RabbitMQ ends the whole connection for (541), and what queues of a described type don't take. Other arguments, such as those
  * of plugins, are the broker's to judge.
  */
-const checkArguments = (table: FieldTable, queue: string | QueueDescription): void => {
+const checkArguments = (table: FieldTable, queue: string | AmqpQueue): void => {
   const { "x-credit": credit, "x-priority": priority, "x-stream-offset": offset } = table as Record<string, FieldValue>
   if (credit !== undefined) {
     throw Validation.invalid("arguments: x-credit is for brokers among themselves; use the option prefetch")
@@ -181,7 +161,7 @@ const isOffset = (value: FieldValue): boolean => {
   }
 }
 
-const encodeOffset = (offset: StreamOffset): FieldValue => {
+const encodeOffset = (offset: AmqpConsumer.StreamOffset): FieldValue => {
   if (Duration.isDuration(offset)) return `${Validation.seconds("offset", offset, 1)}s`
   if (typeof offset === "number") return Validation.wholeNumber("offset", offset, 0)
   if (typeof offset === "bigint" && offset < 0n) throw Validation.invalid("offset: must be a whole number from 0")

@@ -7,13 +7,14 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type { Settlement } from "../../AmqpDelivery.ts"
 import { AmqpConsumerStopped } from "../../AmqpError.ts"
+import type { Decision } from "../../AmqpFailurePolicy.ts"
 import type { Acknowledgements } from "../channel/acknowledgements.ts"
 import { annotationsOf, Received } from "./delivery.ts"
 import { checked, notASettlement } from "./handlerResult.ts"
 import type { Unchecked } from "./handlerResult.ts"
 import * as Settlements from "./settlement.ts"
-import type { Decision, Settlement } from "./settlement.ts"
 import type { Slot } from "./slot.ts"
 
 type OnFailure<R> = (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => Unchecked<R>
@@ -115,19 +116,19 @@ export class Decisions<R> {
       case "Reject":
       case "Requeue":
         return this.refuseOrSkip(slot, current, () => this.settle(slot, decision))
-      case "TryAgain":
+      case "RetryAfter":
         return Effect.sync(() => {
           slot.attempt++
           // 0 would mean that there is no pause, and thus no other attempt.
           slot.pause = Math.max(decision.pause, Number.MIN_VALUE)
         })
-      case "HandBack":
+      case "RequeueAfter":
         return this.refuseOrSkip(slot, current, () =>
           Effect.sync(() => {
             this.host.requeueLater(current, decision.pause)
             this.host.finish(slot)
           }))
-      case "Stop": {
+      case "StopConsumer": {
         const error = new AmqpConsumerStopped({ queue: current.queue, cause: Cause.squash(cause) })
         return Effect.sync(() => {
           this.host.finish(slot)

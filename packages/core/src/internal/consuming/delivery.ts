@@ -7,6 +7,8 @@
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import { NodeInspectSymbol } from "effect/Inspectable"
+import type { RequeueOptions } from "../../AmqpDelivery.ts"
+import type { ReceivedProperties } from "../../AmqpMessage.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { BasicDeliver, BasicGetOk } from "../../protocol/methods.generated.ts"
 import type { Acknowledgements } from "../channel/acknowledgements.ts"
@@ -14,7 +16,6 @@ import { channelOf, CurrentProgram } from "../channel/program.ts"
 import { hideClass } from "../common/hideClass.ts"
 import * as Rendering from "../message/pretty.ts"
 import { decodeProperties } from "../message/properties.ts"
-import type { ReceivedProperties } from "../message/properties.ts"
 import * as Validation from "../options/validation.ts"
 import type { QueueDescription } from "../topology/descriptions.ts"
 import type { QueueKind } from "./queueKind.ts"
@@ -47,10 +48,6 @@ const overhead = 256
 
 /** What a message takes while it is held, roughly, in bytes. */
 export const sizeOf = (bodySize: number, properties: Uint8Array): number => bodySize + properties.length + overhead
-
-interface RequeueOption {
-  readonly requeue?: boolean | undefined
-}
 
 const decoder = new TextDecoder()
 
@@ -220,8 +217,8 @@ const no = Effect.succeed(false)
 /** A message that the broker waits to hear about. Of a stream it is no more than a way to say that the next one may come. */
 export class Delivery extends Received {
   readonly ack: Effect.Effect<boolean>
-  readonly nack: (options?: RequeueOption) => Effect.Effect<boolean>
-  readonly reject: (options?: RequeueOption) => Effect.Effect<boolean>
+  readonly nack: (options?: RequeueOptions) => Effect.Effect<boolean>
+  readonly reject: (options?: RequeueOptions) => Effect.Effect<boolean>
 
   constructor(content: Content<BasicDeliver | BasicGetOk>, acknowledgements: Acknowledgements, source: Source) {
     super(content, source)
@@ -243,7 +240,7 @@ export class Delivery extends Received {
 const refusing = (
   delivery: Received,
   acknowledgements: Acknowledgements,
-  options: RequeueOption | undefined,
+  options: RequeueOptions | undefined,
   refuse: () => boolean
 ): Effect.Effect<boolean> =>
   Effect.withFiber((fiber) => {
@@ -258,7 +255,7 @@ const refusing = (
   })
 
 /** A wrong key would settle the message the other way. */
-const unknownOption = (options: RequeueOption | undefined): Effect.Effect<never> | undefined => {
+const unknownOption = (options: RequeueOptions | undefined): Effect.Effect<never> | undefined => {
   if (options === undefined) return undefined
   try {
     Validation.knownKeys(options, ["requeue"])

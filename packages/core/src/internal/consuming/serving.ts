@@ -290,7 +290,7 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
     } else {
       // A failure policy died, or a logger that it uses.
       const pause = Settlements.defaultHoldMillis
-      this.replace(slot, (successor) => this.decisions.carryOut(successor, { _tag: "HandBack", pause }, cause))
+      this.replace(slot, (successor) => this.decisions.carryOut(successor, { _tag: "RequeueAfter", pause }, cause))
     }
     this.flush()
   }

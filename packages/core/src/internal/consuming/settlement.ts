@@ -2,19 +2,8 @@
  * What handlers and failure policies decide. Only what is made here counts: a value that looks the same, such as one that was parsed
  * from the body of a message, does not.
  */
-
-export type SettlementTag = "Ack" | "Reject" | "Requeue"
-
-export interface Settlement<out A, out Tag extends SettlementTag = SettlementTag> {
-  readonly _tag: Tag
-  readonly value: A
-}
-
-/** What a failure policy may decide besides a settlement; `pause` is in milliseconds. */
-export type Decision =
-  | { readonly _tag: "TryAgain"; readonly pause: number }
-  | { readonly _tag: "HandBack"; readonly pause: number }
-  | { readonly _tag: "Stop" }
+import type { Settlement, SettlementTag } from "../../AmqpDelivery.ts"
+import type { Decision } from "../../AmqpFailurePolicy.ts"
 
 /** How long a message that can't be handled now is held before it goes back into its queue: so long that there is no hot loop. */
 export const defaultHoldMillis = 60_000

@@ -1,24 +1,23 @@
 /**
- * Bodies through the compression streams of the platform (WHATWG, "Compression Standard"). They are asynchronous everywhere.
+ * Bodies through the compression streams of the platform (WHATWG, "Compression Standard"). They are asynchronous everywhere, and know
+ * the content encodings by the same names.
  */
 import * as Effect from "effect/Effect"
-
-/** The content encodings that the platform's streams know by the same names. */
-export type Compression = "gzip" | "deflate"
+import type { ContentEncoding } from "../../AmqpCompression.ts"
 
 /** Why there are no bytes: the platform can't, the stream refused its input, or its output is larger than the limit. */
 export type Failure = "unsupported" | "failed" | "tooLarge"
 
-export const compress = (body: Uint8Array, compression: Compression): Effect.Effect<Uint8Array, Failure> =>
-  through(() => new CompressionStream(compression), body, Infinity)
+export const compress = (body: Uint8Array, encoding: ContentEncoding): Effect.Effect<Uint8Array, Failure> =>
+  through(() => new CompressionStream(encoding), body, Infinity)
 
 /** Fails with `tooLarge` as soon as more than `maxSize` bytes come out. A limit that is no number lets none pass. */
 export const decompress = (
   body: Uint8Array,
-  compression: Compression,
+  encoding: ContentEncoding,
   maxSize: number
 ): Effect.Effect<Uint8Array, Failure> =>
-  through(() => new DecompressionStream(compression), body, Number.isNaN(maxSize) ? 0 : maxSize)
+  through(() => new DecompressionStream(encoding), body, Number.isNaN(maxSize) ? 0 : maxSize)
 
 // Some platforms, as Deno, inflate what they are given at once, however large it gets. So they are given no more at once than can
 // become what is left of the limit, or a mebibyte: in smaller pieces a large body would take long.

@@ -2,21 +2,11 @@
  * From the bytes of a received message to what its properties say that they are. What throws here throws an `AmqpDecodeError`.
  */
 import * as Effect from "effect/Effect"
+import type { ContentEncoding } from "../../AmqpCompression.ts"
 import { AmqpDecodeError } from "../../AmqpError.ts"
+import type { Content, DecompressOptions, Properties } from "../../AmqpMessage.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
 import * as Compression from "./compression.ts"
-import type { Properties, ReceivedProperties } from "./properties.ts"
-
-/**
- * What is decoded: the body and properties of a message, such as a delivery.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Encoded {
-  readonly body: Uint8Array
-  readonly properties: Properties | ReceivedProperties
-}
 
 type Problem = AmqpDecodeError["problem"]
 
@@ -34,7 +24,7 @@ export const attempt = <A, E, R>(body: () => Effect.Effect<A, E, R>): Effect.Eff
     }
   })
 
-export const propertiesOf = (message: Encoded): Properties => {
+export const propertiesOf = (message: Content): Properties => {
   try {
     return message.properties
   } catch (thrown) {
@@ -92,14 +82,14 @@ export const checkIsPlain = (properties: Properties): void => {
 }
 
 /** `x-gzip` is another name of `gzip` (RFC 9110, section 8.4.1.3). */
-const compressions: ReadonlyMap<string, Compression.Compression> = new Map([
+const compressions: ReadonlyMap<string, ContentEncoding> = new Map([
   ["gzip", "gzip"],
   ["x-gzip", "gzip"],
   ["deflate", "deflate"]
 ])
 
 /** How the body is compressed; `undefined` when it is not. */
-export const compressionOf = (properties: Properties): Compression.Compression | undefined => {
+export const compressionOf = (properties: Properties): ContentEncoding | undefined => {
   if (isPlain(properties)) return undefined
   const { contentEncoding = "" } = properties
   const compression = compressions.get(contentEncoding.toLowerCase())
@@ -108,23 +98,9 @@ export const compressionOf = (properties: Properties): Compression.Compression |
   throw failure("ContentEncoding", "properties", description)
 }
 
-/**
- * How large a body may become.
- *
- * @category models
- * @since 0.1.0
- */
-export interface DecompressOptions {
-  /**
-   * The size of the decompressed body, in bytes, from 0; `Infinity` is no limit. What decompresses to more is a failure, and not
-   * decompressed any further. Default: 16,777,216 (16 MiB). The compressed body is bounded by the connection's `maxBodySize`.
-   */
-  readonly maxDecompressedSize?: number | undefined
-}
-
 export const decompress = (
   body: Uint8Array,
-  compression: Compression.Compression,
+  compression: ContentEncoding,
   { maxDecompressedSize = 16 * 1024 * 1024 }: DecompressOptions
 ): Effect.Effect<Uint8Array, AmqpDecodeError> =>
   Effect.mapError(Compression.decompress(body, compression, maxDecompressedSize), (reason) => {

@@ -2,8 +2,8 @@
  * Messages to publish, as objects that people can read in logs.
  */
 import { NodeInspectSymbol } from "effect/Inspectable"
+import type { Properties } from "../../AmqpMessage.ts"
 import * as Rendering from "./pretty.ts"
-import type { Properties } from "./properties.ts"
 
 export class Message {
   readonly body: Uint8Array

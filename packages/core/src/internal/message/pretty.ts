@@ -7,23 +7,8 @@ import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import { isRedactable, redact } from "effect/Redactable"
 import { isRedacted } from "effect/Redacted"
+import type { PrettyOptions, Properties, Renderable } from "../../AmqpMessage.ts"
 import { EncodedTable, maxTableDepth, TypedField } from "../../protocol/fieldTable.ts"
-import type { Properties } from "./properties.ts"
-
-/** What can be rendered: a message, with where it went when that is known. */
-export interface Renderable {
-  readonly body: Uint8Array
-  readonly properties: Properties
-  readonly exchange?: string | undefined
-  readonly routingKey?: string | undefined
-  readonly redelivered?: boolean | undefined
-  readonly deliveryTag?: number | undefined
-}
-
-export interface RenderingOptions {
-  /** How much of a body that is text is shown, in bytes; of other bytes an eighth of that. */
-  readonly maxBodySize?: number | undefined
-}
 
 /** Bytes of a body. */
 const defaultMaxBodySize = 1024
@@ -138,7 +123,7 @@ const define = (record: Record<string, Json>, key: string, value: Json): void =>
 // -----------------------------------------------------------------------------
 
 /** The message as lines. */
-export const pretty = (tag: string, message: Renderable, options: RenderingOptions = {}): string => {
+export const pretty = (tag: string, message: Renderable, options: PrettyOptions = {}): string => {
   const { deliveryTag, exchange, redelivered, routingKey } = message
   let title = deliveryTag === undefined ? tag : `${tag} ${deliveryTag}`
   if (exchange !== undefined) title += exchange === "" ? " to the default exchange" : ` to exchange ${quote(exchange)}`

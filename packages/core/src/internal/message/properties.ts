@@ -1,9 +1,10 @@
 /**
- * The properties of messages: what they are to users, and how they become those of the wire and back.
+ * How the properties of messages become those of the wire and back.
  */
 import type * as DateTime from "effect/DateTime"
 import { isDateTime, toEpochMillis } from "effect/DateTime"
 import * as Duration from "effect/Duration"
+import type { Properties, ReceivedProperties } from "../../AmqpMessage.ts"
 import * as BasicProperties from "../../protocol/BasicProperties.ts"
 import { bytesOf } from "../../protocol/bytes.ts"
 import type { ByteWriter } from "../../protocol/ByteWriter.ts"
@@ -11,107 +12,6 @@ import { draft } from "../../protocol/draft.ts"
 import { EncodedTable, isTable } from "../../protocol/fieldTable.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
-
-/**
- * The properties of a message (section 1.8.1 of the AMQP 0-9-1 reference). Texts hold at most 255 bytes of UTF-8. What is
- * absent or `undefined` is not sent; `0`, `""` and `{}` are.
- *
- * **Details**
- *
- * The texts of a received message may have come as bytes that are not UTF-8, such as the bytes of a hash. Each such byte is a lone
- * surrogate in the text, from U+DC80 to U+DCFF, and is sent as that byte again: a correlation id is returned as it came. Any
- * other lone surrogate is sent as U+FFFD.
- *
- * **Gotchas**
- *
- * What is out of its range, of another type or under another name is an `InvalidArgument` of the publish, and then nothing was
- * sent.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Properties {
-  /** MIME type of the body. */
-  readonly contentType?: string | undefined
-  /** MIME content encoding of the body, such as `gzip`. It says what the body is; `AmqpEncoding.compress` makes it so. */
-  readonly contentEncoding?: string | undefined
-  /** Headers of the application, and what a headers exchange routes by. A `TypedField` forces the type of a number. */
-  readonly headers?: FieldTable | undefined
-  /** Whether the broker writes the message to disk in a durable queue. Brokers treat absent as `transient`. */
-  readonly deliveryMode?: "transient" | "persistent" | undefined
-  /** 0 to 255; counts in queues declared with a maximum priority. */
-  readonly priority?: number | undefined
-  /** What a reply refers to. */
-  readonly correlationId?: string | undefined
-  /** The queue that replies go to. */
-  readonly replyTo?: string | undefined
-  /**
-   * How long the message may wait in a queue (RabbitMQ, "Per-Message TTL"): whole milliseconds, rounded up, from 0 to
-   * 4,294,967,295 (49 days), which is what RabbitMQ takes. 0: dropped or dead-lettered unless a consumer can have it at once.
-   */
-  readonly expiration?: Duration.Input | undefined
-  /** The application's id of the message; see `AmqpMessage.stamp`. */
-  readonly messageId?: string | undefined
-  /** When the message was made, from 1970 on. AMQP keeps whole seconds: the rest is cut off. */
-  readonly timestamp?: Date | DateTime.DateTime | undefined
-  /** The application's name of the message's type. */
-  readonly type?: string | undefined
-  /** The publishing user; RabbitMQ refuses any but the connection's. */
-  readonly userId?: string | undefined
-  /** The publishing application. */
-  readonly appId?: string | undefined
-  /** Values that the properties above can't express. */
-  readonly raw?: RawProperties | undefined
-}
-
-/**
- * Properties as they are on the wire, where that is more than {@link Properties} can say.
- *
- * **Details**
- *
- * A received message has them only where the publisher sent such values. So nothing is lost when the message is published again with
- * the properties that it came with, also if some of them or some of the headers were changed:
- * `{ ...properties, headers: { ...properties.headers, attempt: 2 } }`.
- *
- * @category models
- * @since 0.1.0
- */
-export interface RawProperties {
-  /** 0 to 255. Received when it is neither 1 (transient) nor 2 (persistent). Counts when `deliveryMode` is absent. */
-  readonly deliveryMode?: number | undefined
-  /**
-   * Received when it is not a whole number of milliseconds up to 4,294,967,295; RabbitMQ refuses what is not a number (406). Counts
-   * when `expiration` is absent.
-   */
-  readonly expiration?: string | undefined
-  /**
-   * Seconds since 1970, 0 to 2^64 - 1. Received beyond the last that a `Date` holds, 8,640,000,000,000. Counts when `timestamp` is
-   * absent.
-   */
-  readonly timestamp?: number | bigint | undefined
-  /** The fourteenth property, deprecated since 0-9-1. */
-  readonly clusterId?: string | undefined
-  /**
-   * How the headers were encoded, as an opaque value. Received when their values don't tell: when a number is not of the type that it
-   * would be sent as, for example a 64-bit 5. Entries of `headers` that are still the same are sent byte for byte as they came.
-   */
-  readonly headers?: EncodedTable | undefined
-  /** What came beyond the properties of AMQP 0-9-1. It is sent again as it came. */
-  readonly unknown?: BasicProperties.UnknownProperties | undefined
-}
-
-/**
- * The properties of a message that was received. A property that the publisher did not set is `undefined`.
- *
- * @category models
- * @since 0.1.0
- */
-export interface ReceivedProperties extends Properties {
-  /** What is left of it is not known: RabbitMQ passes on what the publisher set. */
-  readonly expiration?: Duration.Duration | undefined
-  /** In whole seconds. */
-  readonly timestamp?: Date | undefined
-}
 
 // -----------------------------------------------------------------------------
 // encoding

@@ -1,8 +1,10 @@
 /**
  * Where messages go: an exchange and a routing key, checked.
  */
+import type { PublishOptions } from "../../AmqpChannel.ts"
 import { InvalidArgument } from "../../AmqpError.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
+import { exchangeDescription, isExchange } from "../common/brands.ts"
 
 /** Where a message goes, and whether the broker returns it when no queue takes it. */
 export interface Route {
@@ -11,23 +13,18 @@ export interface Route {
   readonly mandatory?: boolean | undefined
 }
 
-/** A route as users give it: the exchange by its name, or described. */
-interface RouteOptions {
-  readonly exchange: string | { readonly name: string }
-  readonly routingKey: string
-  readonly mandatory?: boolean | undefined
-}
-
 /** Where a message goes, by names. Throws an `EncodeError` for options that are not those of a publish. */
-export const routeOf = (options: RouteOptions): Route => {
+export const routeOf = (options: PublishOptions): Route => {
   // As many comparisons as there are keys: this is done for each message.
   for (const key in options) {
     if (key !== "exchange" && key !== "routingKey" && key !== "mandatory") throw unknownRouteKey(key)
   }
   const { exchange, mandatory, routingKey } = options
   if (typeof routingKey !== "string") throw new EncodeError({ message: "routingKey: must be a string" })
-  if (typeof exchange !== "string" && typeof nameIn(exchange) !== "string") {
-    throw new EncodeError({ message: "exchange: must be a name or an AmqpExchange; \"\" is the default exchange" })
+  if (typeof exchange !== "string" && !(isExchange(exchange) && typeof exchange.name === "string")) {
+    throw new EncodeError({
+      message: `exchange: must be a name or ${exchangeDescription}; "" is the default exchange`
+    })
   }
   if (mandatory !== undefined && typeof mandatory !== "boolean") {
     throw new EncodeError({ message: "mandatory: must be true or false" })
@@ -37,16 +34,13 @@ export const routeOf = (options: RouteOptions): Route => {
 }
 
 /** As {@link routeOf}, or nothing: the publish reports what is wrong. */
-export const routeIfValid = (options: RouteOptions): Route | undefined => {
+export const routeIfValid = (options: PublishOptions): Route | undefined => {
   try {
     return routeOf(options)
   } catch {
     return undefined
   }
 }
-
-/** What types rule out, and a program in JavaScript passes. */
-const nameIn = (exchange: { readonly name?: unknown } | null | undefined): unknown => exchange?.name
 
 const unknownRouteKey = (key: string): EncodeError => {
   const { message } = InvalidArgument.unknownKey("publish options", key, ["exchange", "routingKey", "mandatory"])

@@ -5,19 +5,14 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as SchemaIssue from "effect/SchemaIssue"
 import type { AmqpDecodeError } from "../../AmqpError.ts"
+import type { Content, DecodeOptions } from "../../AmqpMessage.ts"
 import * as Decoding from "./contentChecks.ts"
-import type { DecompressOptions, Encoded } from "./contentChecks.ts"
-
-interface Options extends DecompressOptions {
-  readonly checkContentType?: boolean | undefined
-  readonly decompress?: boolean | undefined
-}
 
 type Decoder<S extends Schema.Constraint> = (
-  message: Encoded
+  message: Content
 ) => Effect.Effect<S["Type"], AmqpDecodeError, S["DecodingServices"]>
 
-export const ofBody = <S extends Schema.Constraint>(schema: S, options: Options): Decoder<S> => {
+export const ofBody = <S extends Schema.Constraint>(schema: S, options: DecodeOptions): Decoder<S> => {
   const decode = Schema.decodeUnknownEffect(Schema.toCodecJson(schema))
   const decodeBody = (body: Uint8Array) =>
     Effect.mapError(
@@ -30,7 +25,7 @@ export const ofBody = <S extends Schema.Constraint>(schema: S, options: Options)
 /** The schema of an envelope sees what is there, as an object of properties, headers and, if it has one, the JSON of the body. */
 export const ofParts = <S extends Schema.Constraint>(
   { hasBody, schema }: { readonly hasBody: boolean; readonly schema: S },
-  options: Options
+  options: DecodeOptions
 ): Decoder<S> => {
   const decode = Schema.decodeUnknownEffect(schema)
   const decodeParts = (parts: object) =>
@@ -50,8 +45,8 @@ export const ofParts = <S extends Schema.Constraint>(
 
 /** Has the body decoded that the properties say is JSON, decompressed if that is wanted and needed. */
 const withBody = <A, R>(
-  message: Encoded,
-  options: Options,
+  message: Content,
+  options: DecodeOptions,
   decode: (body: Uint8Array) => Effect.Effect<A, AmqpDecodeError, R>
 ): Effect.Effect<A, AmqpDecodeError, R> => {
   const { checkContentType = true, decompress = false } = options

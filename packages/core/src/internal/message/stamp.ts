@@ -3,20 +3,10 @@
  */
 import type * as Clock from "effect/Clock"
 import type * as Random from "effect/Random"
+import type { AmqpMessage, StampOptions } from "../../AmqpMessage.ts"
 import * as Validation from "../options/validation.ts"
 import { Message } from "./message.ts"
-import type { Properties } from "./properties.ts"
 import { uuidV7 } from "./uuid.ts"
-
-interface Stamped {
-  readonly body: Uint8Array
-  readonly properties: Properties
-}
-
-interface StampOptions {
-  readonly messageId?: boolean | undefined
-  readonly timestamp?: boolean | undefined
-}
 
 /** Throws an `InvalidArgument` for options that are unknown or neither true nor false. */
 export const check = (options: StampOptions | undefined): void => {
@@ -28,11 +18,11 @@ export const check = (options: StampOptions | undefined): void => {
 
 /** The message with what it lacks, or the same message when it lacks nothing. */
 export const stamp = (
-  message: Stamped,
+  message: AmqpMessage,
   options: StampOptions,
   clock: Clock.Clock,
   random: Random.Random
-): Stamped => {
+): AmqpMessage => {
   const { properties } = message
   const needsId = options.messageId === true && properties.messageId === undefined
   const needsTime = options.timestamp === true && properties.timestamp === undefined &&

@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as AmqpError from "../../AmqpError.ts"
+import type { MoveProgress } from "../../AmqpQueue.ts"
 import type { Channel } from "../channel/channel.ts"
 import { channelError } from "../channel/channelErrors.ts"
 import { basicConsume, passiveExchangeDeclare } from "../channel/methods.ts"
@@ -17,10 +18,10 @@ import type { Session } from "../connection/session.ts"
 import { isRefusedByStream } from "../consuming/streamProbe.ts"
 import { offsetKey } from "../message/streamOffset.ts"
 import { isStream, Mover, readyIn } from "./mover.ts"
-import type { Move, Progress } from "./mover.ts"
+import type { Move } from "./mover.ts"
 
 export { isStream, maxPrefetch, sameQueue } from "./mover.ts"
-export type { Move, Progress } from "./mover.ts"
+export type { Move } from "./mover.ts"
 
 /** How long a queue that has messages may deliver none. In milliseconds. */
 const stallTimeout = 10_000
@@ -55,8 +56,8 @@ const refuseStream = (session: Session, queue: string): Effect.Effect<void, Amqp
 export const move = <R>(
   session: Session,
   request: Move,
-  report: (progress: Progress) => Effect.Effect<unknown, never, R>
-): Effect.Effect<Progress, AmqpError.AmqpChannelError | AmqpError.AmqpMoveError, R> =>
+  report: (progress: MoveProgress) => Effect.Effect<unknown, never, R>
+): Effect.Effect<MoveProgress, AmqpError.AmqpChannelError | AmqpError.AmqpMoveError, R> =>
   Effect.scopedWith((scope) =>
     Effect.gen(function*() {
       const { from } = request
@@ -89,7 +90,7 @@ export const move = <R>(
 const resultOf = (
   { counts, defect, failure, firstFailure, progress }: Mover,
   from: string
-): Effect.Effect<Progress, AmqpError.AmqpChannelError | AmqpError.AmqpMoveError> => {
+): Effect.Effect<MoveProgress, AmqpError.AmqpChannelError | AmqpError.AmqpMoveError> => {
   if (defect !== undefined) return Effect.die(defect.thrown)
   const cause = failure ?? firstFailure
   if (cause === undefined) return Effect.succeed(progress)
@@ -102,11 +103,11 @@ const resultOf = (
 const drive = <R>(
   session: Session,
   mover: Mover,
-  report: (progress: Progress) => Effect.Effect<unknown, never, R>
+  report: (progress: MoveProgress) => Effect.Effect<unknown, never, R>
 ): Effect.Effect<void, AmqpError.AmqpChannelError, R> =>
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
-    let reported: Progress | undefined
+    let reported: MoveProgress | undefined
     let received = 0
     let emptyAnswers = 0
     let lastDelivery = clock.currentTimeMillisUnsafe()
@@ -142,5 +143,5 @@ const drive = <R>(
     yield* report(mover.progress)
   })
 
-const isOther = (a: Progress, b: Progress): boolean =>
+const isOther = (a: MoveProgress, b: MoveProgress): boolean =>
   a.moved !== b.moved || a.skipped !== b.skipped || a.failed !== b.failed

@@ -1,10 +1,10 @@
 /**
  * The properties of a message that is moved: byte for byte those that it came with, but for what belongs to the place it comes from.
  */
+import type { ReceivedProperties } from "../../AmqpMessage.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
 import { decodeProperties, encodedProperties } from "../message/properties.ts"
-import type { ReceivedProperties } from "../message/properties.ts"
 
 /** The bits of the property flags (section 4.2.6.1 of the AMQP 0-9-1 specification). */
 const hasHeaders = 0x2000
@@ -16,7 +16,7 @@ const hasUserId = 0x0010
  */
 const isOfQueue = (name: string): boolean => /^(?:B?CC|x-delivery-count|x-acquired-count)$/.test(name)
 
-/** Headers that count failures: those of `AmqpFailure`, and those that brokers write for dead letters. */
+/** Headers that count failures: those of `AmqpFailurePolicy`, and those that brokers write for dead letters. */
 const isOfFailures = (name: string): boolean => /^x-(?:failure-.*|death|(?:first|last)-death-.*)$/.test(name)
 
 const flagsOf = (encoded: Uint8Array): number => (encoded[0] << 8) | encoded[1]

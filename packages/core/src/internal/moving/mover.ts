@@ -7,6 +7,7 @@
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
 import * as AmqpError from "../../AmqpError.ts"
+import type { MoveProgress } from "../../AmqpQueue.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
@@ -36,14 +37,6 @@ export interface Move {
   readonly prefetch: number
   readonly maxFailures: number
   readonly resetFailures: boolean
-}
-
-/** How far a move has come. */
-export interface Progress {
-  readonly total: number
-  readonly moved: number
-  readonly skipped: number
-  readonly failed: number
 }
 
 type Cause = AmqpError.AmqpMoveError["cause"]
@@ -179,7 +172,7 @@ export class Mover {
     return this.move.from
   }
 
-  get progress(): Progress {
+  get progress(): MoveProgress {
     return { total: this.total, ...this.counts }
   }
 

@@ -1,43 +1,14 @@
 /**
  * What a connection knows of the transport under it, and what it says about passwords that go over a weak one.
  */
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
-
-/**
- * How well the transport that a `Socket` stands for keeps a secret.
- *
- * @category models
- * @since 0.1.0
- */
-export interface TransportProtection {
-  /** Where the bytes go, as people and logs know it: `rabbit.example:5672`. */
-  readonly peer: string
-  /**
-   * What keeps others from reading along:
-   *
-   * - `Verified`: encryption, with a peer that has proved who it is.
-   * - `Unverified`: encryption, with a peer that may be anyone.
-   * - `Local`: nothing leaves the machine.
-   * - `None`: nothing.
-   */
-  readonly level: "Verified" | "Unverified" | "Local" | "None"
-  /** Whether it is TLS, for what errors advise. Default: as `level` says, unknown for `Local`. */
-  readonly isEncrypted?: boolean | undefined
-}
+import type { TransportProtection } from "../../AmqpConnection.ts"
 
 /** Whether the bytes are encrypted, where that is known. */
 export const isEncrypted = (transport: TransportProtection | undefined): boolean | undefined =>
   transport?.isEncrypted ??
     (transport === undefined || transport.level === "Local" ? undefined : transport.level !== "None")
-
-export const Transport: Context.Reference<TransportProtection | undefined> = Context.Reference<
-  TransportProtection | undefined
->(
-  "@effect-amqp/core/AmqpConnection/Transport",
-  { defaultValue: () => undefined }
-)
 
 const dangers = {
   None: "The password goes unencrypted to the broker at PEER, and anyone on the network path can read it. " +

@@ -4,10 +4,10 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type { TransportProtection } from "../../AmqpConnection.ts"
 import type { CredentialsUnavailable } from "../../AmqpError.ts"
+import type { Credentials, Mechanism } from "../../AmqpSasl.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
-import type { TransportProtection } from "./passwordExposure.ts"
-import type { Credentials, Mechanism } from "./sasl.ts"
 
 export interface SessionOptions {
   /** Asked for each session, and again before what it answers expires. */

@@ -7,15 +7,8 @@
 import * as Duration from "effect/Duration"
 import * as Equal from "effect/Equal"
 import * as Redacted from "effect/Redacted"
+import type { MechanismName } from "../../AmqpSasl.ts"
 import { nearestName } from "../errors/nearestName.ts"
-
-/**
- * The SASL mechanisms that this package has, by the names that brokers offer them under.
- *
- * @category models
- * @since 0.1.0
- */
-export type MechanismName = "PLAIN" | "AMQPLAIN" | "EXTERNAL" | "ANONYMOUS"
 
 /** What the parameters of a query can set. What a query does not mention is absent. */
 export interface ParameterFields {

@@ -3,9 +3,9 @@
  */
 import * as Effect from "effect/Effect"
 import { AmqpPublishAllError } from "../../AmqpError.ts"
+import type { Properties } from "../../AmqpMessage.ts"
 import type { Channel, ProgramPublisher } from "../channel/channel.ts"
 import type { ConfirmLedger, Outcome, PublishOwner } from "../channel/confirmLedger.ts"
-import type { Properties } from "../message/properties.ts"
 import type { Route } from "../message/route.ts"
 import { failureOf } from "./publishQueue.ts"
 

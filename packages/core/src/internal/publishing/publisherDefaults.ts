@@ -2,24 +2,13 @@
  * What a publisher adds to its messages where they say nothing themselves.
  */
 import { InvalidArgument } from "../../AmqpError.ts"
+import type { Properties } from "../../AmqpMessage.ts"
+import type { Defaults } from "../../AmqpPublisher.ts"
 import { isTable } from "../../protocol/fieldTable.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
 import { Message } from "../message/message.ts"
 import { encodedProperties } from "../message/properties.ts"
-import type { Properties } from "../message/properties.ts"
 import * as Validation from "../options/validation.ts"
-
-/**
- * Properties for all messages of a publisher, and whether they are mandatory. What a message or its publish says itself wins;
- * headers are merged, name by name.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Defaults extends Omit<Properties, "messageId" | "timestamp" | "correlationId" | "raw"> {
-  /** Whether publishes fail with the reason `Returned` when no queue takes the message. */
-  readonly mandatory?: boolean | undefined
-}
 
 const keys = Validation.keysOf<Defaults>({
   contentType: true,

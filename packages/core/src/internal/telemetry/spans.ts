@@ -11,14 +11,15 @@ import * as Metric from "effect/Metric"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import type * as Tracer from "effect/Tracer"
-import type { Properties } from "../message/properties.ts"
+import type { Properties } from "../../AmqpMessage.ts"
+import type { Options } from "../../AmqpTelemetry.ts"
 import type { Route } from "../message/route.ts"
 import type { SessionOptions } from "../options/sessionOptions.ts"
 import * as Validation from "../options/validation.ts"
 import { serverAttributes } from "./serverAttributes.ts"
 import * as TraceContext from "./traceContext.ts"
 
-/** What is recorded. */
+/** What is recorded, with all defaults. */
 export interface Settings {
   readonly spans: boolean
   readonly durations: boolean
@@ -26,10 +27,7 @@ export interface Settings {
   readonly relation: "parent" | "link"
 }
 
-/** {@link Settings} as users give them. */
-type SettingOptions = { readonly [K in keyof Settings]?: Settings[K] | undefined }
-
-const settingKeys = Validation.keysOf<SettingOptions>({
+const settingKeys = Validation.keysOf<Options>({
   spans: true,
   propagation: true,
   relation: true,
@@ -37,7 +35,7 @@ const settingKeys = Validation.keysOf<SettingOptions>({
 })
 
 /** What records for a publisher, client or server; `undefined` when nothing does. Throws an `InvalidArgument`. */
-export const make = (options: SettingOptions | undefined, session: SessionOptions): Instruments | undefined => {
+export const make = (options: Options | undefined, session: SessionOptions): Instruments | undefined => {
   if (options === undefined) return undefined
   Validation.knownKeys(options, settingKeys, "AmqpTelemetry options")
   const { relation = "parent" } = options

@@ -6,9 +6,9 @@ import * as Headers from "effect/http/Headers"
 import * as HttpTraceContext from "effect/http/HttpTraceContext"
 import * as Option from "effect/Option"
 import * as Tracer from "effect/Tracer"
+import type { Properties } from "../../AmqpMessage.ts"
 import { isTable } from "../../protocol/fieldTable.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
-import type { Properties } from "../message/properties.ts"
 import { record } from "../options/validation.ts"
 
 /** The header that names a trace and a span of it. */

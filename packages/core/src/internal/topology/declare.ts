@@ -4,13 +4,14 @@
  */
 import * as Effect from "effect/Effect"
 import type { AmqpChannelError } from "../../AmqpError.ts"
+import type { AmqpExchange, BindingDescription } from "../../AmqpExchange.ts"
+import type { AmqpQueue } from "../../AmqpQueue.ts"
 import type { QueueDeclareOk } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
-import { attempt, invalid } from "../options/validation.ts"
-import { collect, nameOf } from "./descriptions.ts"
-import type { BindingDescription, ExchangeDescription, QueueDescription } from "./descriptions.ts"
+import { attempt, invalid, nonEmptyName } from "../options/validation.ts"
+import { collect, exchangeName } from "./descriptions.ts"
 
-const declareExchange = (channel: Channel, exchange: ExchangeDescription) =>
+const declareExchange = (channel: Channel, exchange: AmqpExchange) =>
   channel.request({
     _tag: "exchange.declare",
     exchange: exchange.name,
@@ -27,13 +28,13 @@ export const bindExchange = (channel: Channel, exchange: string, binding: Bindin
   channel.requestWith("exchange_exchange_bindings", {
     _tag: "exchange.bind",
     destination: exchange,
-    source: nameOf(binding.exchange),
+    source: exchangeName(binding.exchange),
     routingKey: binding.routingKey,
     noWait: false,
     arguments: binding.arguments
   })
 
-const declareQueue = (channel: Channel, queue: QueueDescription) =>
+const declareQueue = (channel: Channel, queue: AmqpQueue) =>
   Effect.andThen(
     attempt(() => checkForServer(channel, queue)),
     channel.request({
@@ -48,8 +49,24 @@ const declareQueue = (channel: Channel, queue: QueueDescription) =>
     })
   )
 
+/** A name alone says nothing of the type, which is then the virtual host's default. */
+export const declareNamed = (channel: Channel, name: string): Effect.Effect<QueueDeclareOk, AmqpChannelError> =>
+  Effect.andThen(
+    attempt(() => checkDeclaredName(nonEmptyName("queue", name))),
+    channel.request({
+      _tag: "queue.declare",
+      queue: name,
+      passive: false,
+      durable: true,
+      exclusive: false,
+      autoDelete: false,
+      noWait: false,
+      arguments: {}
+    })
+  )
+
 /** Refuses what this version of the broker would misunderstand, or end the whole connection for. */
-const checkForServer = ({ host }: Channel, { arguments: table, name }: QueueDescription): void => {
+const checkForServer = ({ host }: Channel, { arguments: table, name }: AmqpQueue): void => {
   checkDeclaredName(name)
   const argument = (name: string) => table instanceof Map ? table.get(name) : table[name]
   const { product, version } = host.serverProperties
@@ -78,7 +95,7 @@ export const bindQueue = (channel: Channel, queue: string, binding: BindingDescr
   channel.request({
     _tag: "queue.bind",
     queue,
-    exchange: nameOf(binding.exchange),
+    exchange: exchangeName(binding.exchange),
     routingKey: binding.routingKey,
     noWait: false,
     arguments: binding.arguments
@@ -90,8 +107,8 @@ export const bindQueue = (channel: Channel, queue: string, binding: BindingDescr
  */
 export const declareAll = (
   channel: Channel,
-  exchanges: Iterable<ExchangeDescription>,
-  queues: ReadonlyArray<QueueDescription>
+  exchanges: Iterable<AmqpExchange>,
+  queues: ReadonlyArray<AmqpQueue>
 ): Effect.Effect<ReadonlyArray<QueueDeclareOk>, AmqpChannelError> =>
   Effect.gen(function*() {
     const all = yield* attempt(() => collect(exchanges, queues))

@@ -4,122 +4,134 @@
  * One description may refer to others: a binding to its exchange, a queue to its dead-letter exchange or its dead-letter queue.
  */
 import * as Equal from "effect/Equal"
+import { format } from "effect/Formatter"
+import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Pipeable from "effect/Pipeable"
-import * as Predicate from "effect/Predicate"
-import type { FieldTable } from "../../protocol/fieldTable.ts"
+import type { AmqpExchange } from "../../AmqpExchange.ts"
+import type { AmqpQueue } from "../../AmqpQueue.ts"
+import {
+  exchangeDescription,
+  ExchangeTypeId,
+  isExchange,
+  isQueue,
+  queueDescription,
+  QueueTypeId
+} from "../common/brands.ts"
 import { invalid } from "../options/validation.ts"
 
-export interface ExchangeDescription extends Pipeable.Pipeable {
-  readonly name: string
-  readonly type: string
-  readonly durable: boolean
-  readonly autoDelete: boolean
-  readonly internal: boolean
-  readonly arguments: FieldTable
-  readonly bindings: ReadonlyArray<BindingDescription>
-  /** The exchanges that this one needs, apart from those in its bindings. */
-  readonly references: ReadonlyArray<ExchangeDescription>
+/** What consumers know of a queue that was described. */
+export type QueueDescription = AmqpQueue
+
+// -----------------------------------------------------------------------------
+// making them
+// -----------------------------------------------------------------------------
+
+/**
+ * Makes frozen values with a brand, which is a property of each value, so that a copy by spread has it too. Loggers show the `name`
+ * in its place.
+ */
+export const branded = <TypeId extends string>(name: string, typeId: TypeId) => {
+  const toJSON = function(this: object): object {
+    const fields = Object.entries(this).filter(([key]) => key !== typeId && key !== "pipe")
+    return { _id: name, ...Object.fromEntries(fields) }
+  }
+  const toString = function(this: object): string {
+    return format(toJSON.call(this))
+  }
+  // Not enumerable, and without a constructor: to `Equal` and assertions, values and their copies are plain objects.
+  const prototype: object = Object.defineProperties({}, {
+    toJSON: { value: toJSON },
+    toString: { value: toString },
+    [NodeInspectSymbol]: { value: toJSON }
+  })
+  return <Fields extends object>(fields: Fields): Readonly<Fields> & { readonly [K in TypeId]: TypeId } => {
+    const value: object = Object.create(prototype)
+    // The compiler does not keep the type of a computed key.
+    const brand = { [typeId]: typeId } as { readonly [K in TypeId]: TypeId }
+    return Object.freeze(Object.assign(value, brand, fields))
+  }
 }
 
-export interface QueueDescription {
-  /** Empty: the broker makes one up. */
-  readonly name: string
-  /** Absent: the virtual host's default. */
-  readonly type: "classic" | "quorum" | "stream" | undefined
-  readonly durable: boolean
-  readonly exclusive: boolean
-  readonly autoDelete: boolean
-  readonly arguments: FieldTable
-  readonly bindings: ReadonlyArray<BindingDescription>
-  /** The exchanges and queues that this one needs, apart from those in its bindings. */
-  readonly references: ReadonlyArray<ExchangeDescription | QueueDescription>
+/** The value's own, so that a copy by spread has it too. It takes what it is called on, which each copy is. */
+const { pipe } = Pipeable.Prototype // oxlint-disable-line typescript/unbound-method
+
+const brandExchange = branded("AmqpExchange", ExchangeTypeId)
+
+export const describeExchange = (fields: Omit<AmqpExchange, typeof ExchangeTypeId | "pipe">): AmqpExchange =>
+  brandExchange({ ...fields, pipe })
+
+const brandQueue = branded("AmqpQueue", QueueTypeId)
+
+export const describeQueue = <Fields extends Omit<AmqpQueue, typeof QueueTypeId | "pipe">>(fields: Fields) =>
+  brandQueue({ ...fields, pipe })
+
+// -----------------------------------------------------------------------------
+// reading them
+// -----------------------------------------------------------------------------
+
+/** The name of an exchange. Throws an `InvalidArgument` for what is neither a name nor a description. */
+export const exchangeName = (exchange: string | AmqpExchange, what = "exchange"): string => {
+  if (typeof exchange === "string") return exchange
+  // A copy may have been given another name.
+  if (isExchange(exchange) && typeof exchange.name === "string") return exchange.name
+  throw invalid(`${what}: must be a name or ${exchangeDescription}`)
 }
 
-export const isQueue = <Queue extends QueueDescription>(
-  description: ExchangeDescription | Queue
-): description is Queue => "exclusive" in description
-
-/** Where a binding's messages come from, and which. */
-export interface BindingDescription {
-  readonly exchange: string | ExchangeDescription
-  readonly routingKey: string
-  readonly arguments: FieldTable
-}
-
-/** A description as users get it: frozen, with `pipe`, which is its own so that a copy by spread has it too. */
-export const describe = <A extends object>(description: A): Readonly<A> & Pipeable.Pipeable =>
-  // It takes what it is called on, which each copy is.
-  Object.freeze({ ...description, pipe: Pipeable.Prototype.pipe }) // oxlint-disable-line typescript/unbound-method
-
-/** The name of an exchange or a queue. Throws an `InvalidArgument` for what is neither. */
-export const nameOf = (described: string | { readonly name: string }, what = "name"): string => {
-  if (typeof described === "string") return described
-  const name: unknown = Predicate.hasProperty(described, "name") ? described.name : undefined
-  // A function has a name too.
-  if (typeof described === "object" && typeof name === "string") return name
-  throw invalid(`${what}: must be a name or a description`)
+/** The name of a queue, empty for one that the broker names. Throws an `InvalidArgument` for what is neither a name nor a description. */
+export const queueName = (queue: string | AmqpQueue, what = "queue"): string => {
+  if (typeof queue === "string") return queue
+  if (isQueue(queue) && typeof queue.name === "string") return queue.name
+  throw invalid(`${what}: must be a name or ${queueDescription}`)
 }
 
 /**
  * The name of a queue for an operation on it. To an empty one brokers say that they mean the last queue of the channel. Throws an
  * `InvalidArgument`.
  */
-export const checkedName = (queue: string | { readonly name: string }): string => {
-  const name = nameOf(queue, "queue")
-  if (name === "") throw invalid("queue: must not be empty; a queue that the broker names is known by that name")
+export const checkedQueueName = (queue: string | AmqpQueue, what = "queue"): string => {
+  const name = queueName(queue, what)
+  if (name === "") throw invalid(`${what}: must not be empty; a queue that the broker names is known by that name`)
   return name
 }
 
-/** The exchanges that are described and not only named. */
-export const described = (...exchanges: ReadonlyArray<string | ExchangeDescription | undefined>) =>
-  exchanges.filter((exchange): exchange is ExchangeDescription => typeof exchange === "object")
-
-const refersTo = ({ bindings, references }: ExchangeDescription | QueueDescription) => [
+const refersTo = ({ bindings, references }: AmqpExchange | AmqpQueue): ReadonlyArray<AmqpExchange | AmqpQueue> => [
   ...references,
-  ...described(...bindings.map(({ exchange }) => exchange))
+  ...bindings.map(({ exchange }) => exchange).filter(isExchange)
 ]
 
 /**
  * Exchanges and queues with all they refer to, each once and after what it refers to. Throws an `InvalidArgument` for two of one name
  * that differ.
  */
-export const collect = <Queue extends QueueDescription>(
-  exchanges: Iterable<ExchangeDescription>,
-  queues: Iterable<Queue>
-): { readonly exchanges: ReadonlyArray<ExchangeDescription>; readonly queues: ReadonlyArray<Queue> } => {
-  const foundExchanges = new Map<string, ExchangeDescription>()
-  const foundQueues: Array<Queue> = []
-  const seenQueues = new Map<string, Queue>()
-  const add = (description: ExchangeDescription | Queue): void =>
+export const collect = (
+  exchanges: Iterable<AmqpExchange>,
+  queues: Iterable<AmqpQueue>
+): { readonly exchanges: ReadonlyArray<AmqpExchange>; readonly queues: ReadonlyArray<AmqpQueue> } => {
+  const foundExchanges = new Map<string, AmqpExchange>()
+  const foundQueues: Array<AmqpQueue> = []
+  const seenQueues = new Map<string, AmqpQueue>()
+  const add = (description: AmqpExchange | AmqpQueue): void =>
     isQueue(description) ? addQueue(description) : addExchange(description)
-  // Users make queues by this package's constructors, which name a type, and so are those that they refer to.
-  const addReferences = (description: ExchangeDescription | Queue): void =>
-    (refersTo(description) as ReadonlyArray<ExchangeDescription | Queue>).forEach(add)
-  const addExchange = (exchange: ExchangeDescription): void => {
-    expectDescription("exchange", exchange)
-    const found = foundExchanges.get(exchange.name)
+  const addExchange = (exchange: AmqpExchange): void => {
+    const name = exchangeName(exchange)
+    const found = foundExchanges.get(name)
     if (found !== undefined) return expectEqual("exchange", found, exchange)
-    foundExchanges.set(exchange.name, exchange)
-    addReferences(exchange)
+    foundExchanges.set(name, exchange)
+    refersTo(exchange).forEach(add)
   }
-  const addQueue = (queue: Queue): void => {
-    expectDescription("queue", queue)
+  const addQueue = (queue: AmqpQueue): void => {
+    const name = queueName(queue)
     // Of queues that the broker names, each is another one.
-    const found = queue.name === "" ? undefined : seenQueues.get(queue.name)
+    const found = name === "" ? undefined : seenQueues.get(name)
     if (found !== undefined) return expectEqual("queue", found, queue)
     // Before what it refers to, which may refer back to it.
-    seenQueues.set(queue.name, queue)
-    addReferences(queue)
+    seenQueues.set(name, queue)
+    refersTo(queue).forEach(add)
     foundQueues.push(queue)
   }
   for (const exchange of exchanges) addExchange(exchange)
   for (const queue of queues) addQueue(queue)
   return { exchanges: [...foundExchanges.values()], queues: foundQueues }
-}
-
-/** What JavaScript passes may have no more than a name. */
-const expectDescription = (what: string, description: { readonly references?: unknown } | null | undefined): void => {
-  if (!Array.isArray(description?.references)) throw invalid(`${what}: must be a name or a description`)
 }
 
 const expectEqual = <A extends { readonly name: string }>(what: string, found: A, other: A): void => {

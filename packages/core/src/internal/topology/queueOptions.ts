@@ -1,12 +1,13 @@
 /**
  * The options of queues: which type takes which, and the arguments that they stand for.
  */
-import type * as Duration from "effect/Duration"
+import type { AmqpExchange } from "../../AmqpExchange.ts"
+import type { AmqpQueue, MessageQueueOptions } from "../../AmqpQueue.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
+import { isExchange, isQueue } from "../common/brands.ts"
 import { nearestName } from "../errors/nearestName.ts"
 import * as Validation from "../options/validation.ts"
 import * as Descriptions from "./descriptions.ts"
-import type { ExchangeDescription, QueueDescription } from "./descriptions.ts"
 
 type Kind = "classic" | "server-named" | "quorum" | "stream"
 
@@ -55,19 +56,6 @@ export const checkKeys = (kind: Kind, options: object): void => {
 export const optional = <A, B>(value: A | undefined, f: (value: A) => B): B | undefined =>
   value === undefined ? undefined : f(value)
 
-/** What classic and quorum queues have in common. */
-export interface MessageQueueOptions {
-  readonly messageTtl?: Duration.Input | undefined
-  readonly expires?: Duration.Input | undefined
-  readonly maxLength?: number | undefined
-  readonly maxLengthBytes?: number | undefined
-  readonly deadLetterExchange?: string | ExchangeDescription | undefined
-  readonly deadLetterRoutingKey?: string | undefined
-  readonly deadLetterQueue?: string | QueueDescription | undefined
-  readonly singleActiveConsumer?: boolean | undefined
-  readonly arguments?: FieldTable | undefined
-}
-
 export const messageQueueArguments = (options: MessageQueueOptions): Record<string, FieldValue | undefined> => {
   const { expires, maxLength, maxLengthBytes, messageTtl } = options
   const { exchange, routingKey } = deadLettersOf(options)
@@ -94,7 +82,7 @@ const deadLettersOf = (
     }
     return {
       exchange: "",
-      routingKey: Validation.nonEmptyName("deadLetterQueue", Descriptions.nameOf(deadLetterQueue, "deadLetterQueue"))
+      routingKey: Validation.nonEmptyName("deadLetterQueue", Descriptions.queueName(deadLetterQueue, "deadLetterQueue"))
     }
   }
   const hasExchange = deadLetterExchange !== undefined || argument(table, "x-dead-letter-exchange") !== undefined
@@ -104,7 +92,7 @@ const deadLettersOf = (
   return {
     exchange: optional(
       deadLetterExchange,
-      (exchange) => Validation.name("deadLetterExchange", Descriptions.nameOf(exchange, "deadLetterExchange"))
+      (exchange) => Validation.name("deadLetterExchange", Descriptions.exchangeName(exchange, "deadLetterExchange"))
     ),
     routingKey: optional(deadLetterRoutingKey, (key) => Validation.name("deadLetterRoutingKey", key))
   }
@@ -113,9 +101,9 @@ const deadLettersOf = (
 /** What a queue with these options needs to be there. */
 export const referencesOf = (
   { deadLetterExchange, deadLetterQueue }: MessageQueueOptions
-): ReadonlyArray<ExchangeDescription | QueueDescription> => [
-  ...Descriptions.described(deadLetterExchange),
-  ...(typeof deadLetterQueue === "object" ? [deadLetterQueue] : [])
+): ReadonlyArray<AmqpExchange | AmqpQueue> => [
+  ...[deadLetterExchange].filter(isExchange),
+  ...[deadLetterQueue].filter(isQueue)
 ]
 
 /** -1 stands for no limit. */

@@ -3,116 +3,13 @@ import type * as Effect from "effect/Effect"
 import type * as AmqpDelivery from "../../AmqpDelivery.ts"
 import { Received } from "../../internal/consuming/delivery.ts"
 import * as Validation from "../../internal/options/validation.ts"
-import type { FieldTable } from "../../protocol/fieldTable.ts"
+import type { BindingInfo, BrokerConnection, ExchangeInfo, QueueInfo } from "../AmqpBroker.ts"
 import { encodedProperties } from "./common/message.ts"
-import type { Direction, MemoryLink } from "./network/memoryLink.ts"
+import type { MemoryLink } from "./network/memoryLink.ts"
 import type { Entry } from "./queues/queue.ts"
 import { Exchange } from "./routing/exchange.ts"
 import type { VirtualHost } from "./routing/virtualHost.ts"
 import type { ServerConnection } from "./server/connection.ts"
-
-/**
- * A queue and what is in it.
- *
- * @category models
- * @since 0.1.0
- */
-export interface QueueInfo {
-  readonly name: string
-  readonly type: "classic" | "quorum" | "stream"
-  readonly durable: boolean
-  readonly autoDelete: boolean
-  readonly exclusive: boolean
-  readonly arguments: FieldTable
-  /** Messages that nobody received, or that came back. */
-  readonly messagesReady: number
-  /** Messages that were received and not settled. */
-  readonly messagesUnacknowledged: number
-  readonly consumers: number
-}
-
-/**
- * An exchange.
- *
- * @category models
- * @since 0.1.0
- */
-export interface ExchangeInfo {
-  /** `""` is the default exchange. */
-  readonly name: string
-  readonly type: string
-  readonly durable: boolean
-  readonly autoDelete: boolean
-  readonly internal: boolean
-  readonly arguments: FieldTable
-}
-
-/**
- * A binding of a queue or an exchange to an exchange.
- *
- * @category models
- * @since 0.1.0
- */
-export interface BindingInfo {
-  readonly source: string
-  readonly destination: string
-  readonly destinationType: "queue" | "exchange"
-  readonly routingKey: string
-  readonly arguments: FieldTable
-}
-
-/**
- * A channel of a connection, as the broker sees it.
- *
- * @category models
- * @since 0.1.0
- */
-export interface ChannelInfo {
-  readonly number: number
-  readonly mode: "Plain" | "Confirm" | "Transaction"
-  readonly consumers: number
-  readonly messagesUnacknowledged: number
-}
-
-/**
- * A connection of a client, as it was when it was asked for, and what can be done to it.
- *
- * **Details**
- *
- * What concerns the network needs a connection that was made in memory (`connect`, `makeSocket`); it does
- * nothing to one that is served over another socket. All of it does nothing to a connection that is gone. A number out of its
- * range is a defect.
- *
- * @category models
- * @since 0.1.0
- */
-export interface BrokerConnection {
-  /** Counts the connections of the broker, from 1. */
-  readonly id: number
-  /** What the client calls it. */
-  readonly name: string | undefined
-  readonly username: string
-  /** Not there until the client has opened one. */
-  readonly virtualHost: string | undefined
-  readonly clientProperties: FieldTable
-  readonly channels: ReadonlyArray<ChannelInfo>
-  /** Whether nothing is read of it, as it published while the broker was blocked. */
-  readonly blocked: boolean
-  /** Closes it in order, with a reply code such as 320, up to 65535, and a text, of which 255 bytes are sent at most. */
-  readonly close: (replyCode: number, replyText: string) => Effect.Effect<void>
-  /** Closes one of its channels, in the same way. */
-  readonly closeChannel: (number: number, replyCode: number, replyText: string) => Effect.Effect<void>
-  /** Ends it without a word: the client finds the connection reset. */
-  readonly cut: Effect.Effect<void>
-  /** The network: resets it when so many more bytes have passed, from 0. */
-  readonly cutAfter: (direction: Direction, bytes: number) => Effect.Effect<void>
-  /** The network: bytes of this direction are kept back until `resume`. */
-  readonly stall: (direction: Direction) => Effect.Effect<void>
-  /** The network: ends a stall. */
-  readonly resume: (direction: Direction) => Effect.Effect<void>
-  /** Has the broker send these bytes, whatever they mean. */
-  readonly sendBytes: (bytes: Uint8Array) => Effect.Effect<void>
-}
 
 export const exchangesOf = (virtualHost: VirtualHost | undefined): ReadonlyArray<ExchangeInfo> =>
   [...virtualHost?.exchanges ?? []].map((exchange) => ({

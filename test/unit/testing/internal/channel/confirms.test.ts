@@ -1,5 +1,5 @@
+import type { Confirmation } from "@effect-amqp/core/testing/AmqpBroker"
 import { Confirms } from "@effect-amqp/core/testing/internal/channel/confirms"
-import type { Confirmation } from "@effect-amqp/core/testing/internal/channel/confirms"
 import { assert, describe, it } from "@effect/vitest"
 
 /** What is sent for publishes that are confirmed so, in one step, and what when the time for late confirms has come. */

@@ -1,10 +1,11 @@
 /** What the tests of the embedded broker's queues share: a host whose time they turn, and consumers that note what they get. */
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
+import type { Version } from "@effect-amqp/core/testing/AmqpBroker"
 import type { Message } from "@effect-amqp/core/testing/internal/common/message"
 import { Refusal } from "@effect-amqp/core/testing/internal/common/refusal"
 import { rulesOf } from "@effect-amqp/core/testing/internal/common/rules"
-import type { Rules, Version } from "@effect-amqp/core/testing/internal/common/rules"
+import type { Rules } from "@effect-amqp/core/testing/internal/common/rules"
 import type { Timers } from "@effect-amqp/core/testing/internal/common/timers"
 import type {
   Consumer,

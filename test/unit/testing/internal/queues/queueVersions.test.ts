@@ -1,10 +1,10 @@
 /** What queues do with messages that come back or die, by version of RabbitMQ. */
 import { TypedField } from "@effect-amqp/core/protocol/fieldTable"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
+import type { Version } from "@effect-amqp/core/testing/AmqpBroker"
 import type { Message } from "@effect-amqp/core/testing/internal/common/message"
 import { addressed } from "@effect-amqp/core/testing/internal/common/messageHeaders"
 import { rulesOf, versions } from "@effect-amqp/core/testing/internal/common/rules"
-import type { Version } from "@effect-amqp/core/testing/internal/common/rules"
 import { deadLetter } from "@effect-amqp/core/testing/internal/queues/deadLetters"
 import type { Death } from "@effect-amqp/core/testing/internal/queues/deadLetters"
 import type { Entry, Queue } from "@effect-amqp/core/testing/internal/queues/queue"

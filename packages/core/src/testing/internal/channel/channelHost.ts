@@ -1,12 +1,12 @@
 /** What a channel knows of its connection. */
 import type * as Methods from "../../../protocol/methods.generated.ts"
+import type { Confirmation } from "../../AmqpBroker.ts"
 import type { Message } from "../common/message.ts"
 import type { Refusal } from "../common/refusal.ts"
 import type { Timers } from "../common/timers.ts"
 import type { Permission } from "../common/users.ts"
 import type { Owner } from "../queues/queue.ts"
 import type { VirtualHost } from "../routing/virtualHost.ts"
-import type { Confirmation } from "./confirms.ts"
 import type { DirectReplies } from "./directReplies.ts"
 
 /** What a channel needs of its connection and its broker. */

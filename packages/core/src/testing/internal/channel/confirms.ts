@@ -1,26 +1,7 @@
 /** The publisher confirms of a channel: what is due within a step is merged to as few acks as can be. */
 import * as Duration from "effect/Duration"
+import type { Confirmation } from "../../AmqpBroker.ts"
 import type { Timers } from "../common/timers.ts"
-
-/**
- * What the broker answers to a publish of a channel with confirms that its queues took: `hold` leaves the publisher without an
- * answer, and one that comes later comes after those to later publishes.
- *
- * @category models
- * @since 0.1.0
- */
-export type Confirmation = "ack" | "nack" | "hold" | LateConfirmation
-
-/**
- * An answer that takes its time, as that of a queue that writes to a slow disk or to other nodes.
- *
- * @category models
- * @since 0.1.0
- */
-export interface LateConfirmation {
-  readonly confirmation: "ack" | "nack"
-  readonly after: Duration.Input
-}
 
 type Send = (tag: "basic.ack" | "basic.nack", deliveryTag: number, multiple: boolean) => void
 

@@ -34,16 +34,3 @@ export class Refusal extends Error {
 
 /** What RabbitMQ says when it fails over a request: a connection error without an explanation. */
 export const crash = (): Refusal => new Refusal("internalError")
-
-/**
- * Why the broker closed a channel, or a connection (`channel` 0): because of what its client asked for.
- *
- * @category models
- * @since 0.1.0
- */
-export interface RefusalInfo {
-  readonly connection: number
-  readonly channel: number
-  readonly replyCode: number
-  readonly replyText: string
-}

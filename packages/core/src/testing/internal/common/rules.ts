@@ -1,12 +1,5 @@
 /** What differs between the versions of RabbitMQ that the broker can be, each named by what it does. */
-
-/**
- * A series of RabbitMQ.
- *
- * @category models
- * @since 0.1.0
- */
-export type Version = "3.10" | "4.0" | "4.3"
+import type { Version } from "../../AmqpBroker.ts"
 
 export const versions: ReadonlyArray<Version> = ["3.10", "4.0", "4.3"]
 

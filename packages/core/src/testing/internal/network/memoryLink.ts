@@ -2,6 +2,7 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Socket from "effect/socket/Socket"
+import type { Direction } from "../../AmqpBroker.ts"
 import type { Timers } from "../common/timers.ts"
 import type { ServerConnection, Transport } from "../server/connection.ts"
 
@@ -32,14 +33,6 @@ export const refusedError = (): Socket.SocketError =>
 /** What a socket fails with whose peer is gone without a word. */
 export const resetError = (): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: new Error("the connection was reset") }) })
-
-/**
- * A direction of a connection's bytes.
- *
- * @category models
- * @since 0.1.0
- */
-export type Direction = "toClient" | "toBroker"
 
 /** A fault, or the broker that doesn't read. */
 type Hold = "stall" | "pause"

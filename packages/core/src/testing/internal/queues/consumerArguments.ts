@@ -1,9 +1,9 @@
 /** Which arguments of `basic.consume` a queue refuses, as RabbitMQ does. What it does not know it ignores. */
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
+import type { Version } from "../../AmqpBroker.ts"
 import { isInteger, show, termsOf } from "../common/fieldTerms.ts"
 import type { Term } from "../common/fieldTerms.ts"
 import { Refusal } from "../common/refusal.ts"
-import type { Version } from "../common/rules.ts"
 import type { QueueType } from "./queue.ts"
 
 type Check = (term: Term, fail: (problem: string) => never) => void

@@ -1,12 +1,13 @@
 /** What RabbitMQ checks of a queue's properties and arguments when it is declared. */
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
 import type { QueueDeclare } from "../../../protocol/methods.generated.ts"
+import type { Version } from "../../AmqpBroker.ts"
 import { assertEqualArguments, checkExchangeArgument } from "../common/equivalence.ts"
 import type { Named } from "../common/equivalence.ts"
 import { isInteger, termsOf, textIn } from "../common/fieldTerms.ts"
 import type { Term } from "../common/fieldTerms.ts"
 import { crash, Refusal } from "../common/refusal.ts"
-import type { Rules, Version } from "../common/rules.ts"
+import type { Rules } from "../common/rules.ts"
 import type { QueueType } from "./queue.ts"
 import { intervalOf } from "./queueArguments.ts"
 

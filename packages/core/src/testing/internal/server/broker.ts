@@ -1,9 +1,8 @@
 /** All that a broker consists of, changed in single steps. */
-import type { Confirmation } from "../channel/confirms.ts"
+import type { Confirmation, RefusalInfo } from "../../AmqpBroker.ts"
 import { DirectReplies } from "../channel/directReplies.ts"
 import type { Message } from "../common/message.ts"
 import { Refusal } from "../common/refusal.ts"
-import type { RefusalInfo } from "../common/refusal.ts"
 import type { Timers } from "../common/timers.ts"
 import type { User } from "../common/users.ts"
 import { VirtualHost } from "../routing/virtualHost.ts"

@@ -43,7 +43,7 @@ import { fieldOf } from "./protocol/fieldTable.ts"
  * @since 0.1.0
  */
 export interface FailedAttempt {
-  /** How often the handler was called with this delivery, from 1: once more with each {@link tryAgain}. */
+  /** How often the handler was called with this delivery, from 1: once more with each {@link retryAfter}. */
   readonly attempt: number
   /** The queue that the message came from, as it was described; `undefined` when the consumer was given its name only. */
   readonly queue: AmqpQueue.AmqpQueue | undefined
@@ -57,34 +57,38 @@ export interface FailedAttempt {
 }
 
 /**
- * What a policy may decide besides a settlement: {@link tryAgain}, {@link handBack} or {@link endConsumer}.
+ * What a policy may decide besides a settlement: {@link retryAfter}, {@link requeueAfter} or {@link stopConsumer}. A `pause` is in
+ * milliseconds. At run time a value of the same shape is not a decision.
  *
  * @category models
  * @since 0.1.0
  */
-export type Decision = Settlements.Decision
+export type Decision =
+  | { readonly _tag: "RetryAfter"; readonly pause: number }
+  | { readonly _tag: "RequeueAfter"; readonly pause: number }
+  | { readonly _tag: "StopConsumer" }
 
 /**
- * Says what is to become of a message whose handler failed. On a stream whatever is not an acknowledgement, {@link tryAgain} or
- * {@link endConsumer} skips the message.
+ * Says what is to become of a message whose handler failed. On a stream whatever is not an acknowledgement, {@link retryAfter} or
+ * {@link stopConsumer} skips the message.
  *
  * **Example** (A policy of one's own, made of others)
  *
  * ```ts
- * import { AmqpFailure } from "@effect-amqp/core"
+ * import { AmqpFailurePolicy } from "@effect-amqp/core"
  * import * as Cause from "effect/Cause"
  * import * as Effect from "effect/Effect"
  *
- * const onFailure: AmqpFailure.OnFailure<Error> = (cause, delivery, failed) =>
+ * const onFailure: AmqpFailurePolicy.AmqpFailurePolicy<Error> = (cause, delivery, failed) =>
  *   Cause.hasDies(cause)
- *     ? AmqpFailure.deadLetter(cause, delivery, failed)
- *     : Effect.succeed(AmqpFailure.tryAgain("5 seconds"))
+ *     ? AmqpFailurePolicy.deadLetter(cause, delivery, failed)
+ *     : Effect.succeed(AmqpFailurePolicy.retryAfter("5 seconds"))
  * ```
  *
  * @category models
  * @since 0.1.0
  */
-export interface OnFailure<in E, out R = never> {
+export interface AmqpFailurePolicy<in E, out R = never> {
   (
     cause: Cause.Cause<E>,
     delivery: AmqpDelivery.ReceivedMessage,
@@ -101,8 +105,8 @@ export interface OnFailure<in E, out R = never> {
  * @category decisions
  * @since 0.1.0
  */
-export const tryAgain = (pause: Duration.Input): Decision =>
-  Settlements.decide({ _tag: "TryAgain", pause: Validation.timeout("pause", pause) })
+export const retryAfter = (pause: Duration.Input): Decision =>
+  Settlements.decide({ _tag: "RetryAfter", pause: Validation.timeout("pause", pause) })
 
 /**
  * The message is held without a slot for a pause, from 0 to 24 days, and then handed back to its queue (`basic.nack` with `requeue`).
@@ -111,8 +115,8 @@ export const tryAgain = (pause: Duration.Input): Decision =>
  * @category decisions
  * @since 0.1.0
  */
-export const handBack = (pause: Duration.Input): Decision =>
-  Settlements.decide({ _tag: "HandBack", pause: Validation.timeout("pause", pause) })
+export const requeueAfter = (pause: Duration.Input): Decision =>
+  Settlements.decide({ _tag: "RequeueAfter", pause: Validation.timeout("pause", pause) })
 
 /**
  * The consumer ends with an `AmqpConsumerStopped`, and the message goes back.
@@ -120,7 +124,7 @@ export const handBack = (pause: Duration.Input): Decision =>
  * @category decisions
  * @since 0.1.0
  */
-export const endConsumer: Decision = Settlements.decide({ _tag: "Stop" })
+export const stopConsumer: Decision = Settlements.decide({ _tag: "StopConsumer" })
 
 // -----------------------------------------------------------------------------
 // what a copy says of the failure
@@ -207,7 +211,7 @@ export const historyOf = (delivery: AmqpDelivery.ReceivedMessage): History => {
  * @category constructors
  * @since 0.1.0
  */
-export const reject: OnFailure<unknown> = (cause, delivery, failed) =>
+export const reject: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
   failed.isStream
     ? skip(cause, delivery, failed)
     : Effect.as(logFailure(Effect.logError, "is rejected", cause, delivery, failed), AmqpDelivery.reject)
@@ -218,7 +222,7 @@ export const reject: OnFailure<unknown> = (cause, delivery, failed) =>
  * @category constructors
  * @since 0.1.0
  */
-export const skip: OnFailure<unknown> = (cause, delivery, failed) =>
+export const skip: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
   Effect.as(
     logFailure(
       Effect.logError,
@@ -236,8 +240,8 @@ export const skip: OnFailure<unknown> = (cause, delivery, failed) =>
  * @category constructors
  * @since 0.1.0
  */
-export const stop: OnFailure<unknown> = (cause, delivery, failed) =>
-  Effect.as(logFailure(Effect.logError, "ends the consumer", cause, delivery, failed), endConsumer)
+export const stop: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
+  Effect.as(logFailure(Effect.logError, "ends the consumer", cause, delivery, failed), stopConsumer)
 
 /**
  * How {@link retryInPlace} tries again.
@@ -254,12 +258,12 @@ export interface RetryInPlaceOptions<in E, out R = never> {
   /** Whether another try may help. Default: not for a cause that contains an `AmqpDecodeError`. */
   readonly while?: ((cause: Cause.Cause<E>) => boolean) | undefined
   /** What is done after the last try. Default: {@link deadLetter}. */
-  readonly otherwise?: OnFailure<E, R> | undefined
+  readonly otherwise?: AmqpFailurePolicy<E, R> | undefined
 }
 
 /**
  * Calls the handler again, after pauses, and then does something else. The message keeps its slot meanwhile, so with a concurrency of 1
- * the order is kept; see {@link tryAgain}. Each failure is logged. Throws an `InvalidArgument`.
+ * the order is kept; see {@link retryAfter}. Each failure is logged. Throws an `InvalidArgument`.
  *
  * **Details**
  *
@@ -269,18 +273,20 @@ export interface RetryInPlaceOptions<in E, out R = never> {
  * **Example** (Three tries, and then into a queue of what has failed)
  *
  * ```ts
- * import { AmqpFailure, AmqpQueue } from "@effect-amqp/core"
+ * import { AmqpFailurePolicy, AmqpQueue } from "@effect-amqp/core"
  *
- * const onFailure = AmqpFailure.retryInPlace({
+ * const onFailure = AmqpFailurePolicy.retryInPlace({
  *   pauses: ["1 second", "10 seconds"],
- *   otherwise: AmqpFailure.forward(AmqpQueue.route("orders.failed"))
+ *   otherwise: AmqpFailurePolicy.forward(AmqpQueue.route("orders.failed"))
  * })
  * ```
  *
  * @category constructors
  * @since 0.1.0
  */
-export const retryInPlace = <E = unknown, R = never>(options: RetryInPlaceOptions<E, R> = {}): OnFailure<E, R> => {
+export const retryInPlace = <E = unknown, R = never>(
+  options: RetryInPlaceOptions<E, R> = {}
+): AmqpFailurePolicy<E, R> => {
   Validation.knownKeys(options, ["pauses", "while", "otherwise"], "options of retryInPlace")
   const { otherwise = deadLetter, pauses = standardPauses, while: isWorthwhile = mayHeal } = options
   Validation.callable("otherwise", otherwise)
@@ -292,7 +298,7 @@ export const retryInPlace = <E = unknown, R = never>(options: RetryInPlaceOption
       Effect.flatMap((pause) => {
         if (pause === undefined) return otherwise(cause, delivery, failed)
         const fate = `is tried again in ${Duration.format(pause)} (try ${failed.attempt}${count} failed)`
-        return Effect.as(logFailure(Effect.logWarning, fate, cause, delivery, failed), tryAgain(pause))
+        return Effect.as(logFailure(Effect.logWarning, fate, cause, delivery, failed), retryAfter(pause))
       })
     )
 }
@@ -316,12 +322,12 @@ const pauseOfList = (pauses: ReadonlyArray<Duration.Input>): DelayAfter => {
 }
 
 /**
- * How {@link giveUp} gives a message up.
+ * How {@link deadLetterWith} gives a message up.
  *
  * @category models
  * @since 0.1.0
  */
-export interface GiveUpOptions<in E> {
+export interface DeadLetterOptions<in E> {
   /**
    * How long a message that can't be given up is held before it is handed back to its queue, from 1 ms to 24 days. Default: 1 minute.
    */
@@ -348,14 +354,14 @@ export interface GiveUpOptions<in E> {
  * @category constructors
  * @since 0.1.0
  */
-export const giveUp = <E = unknown>(options: GiveUpOptions<E> = {}): OnFailure<E> => {
-  Validation.knownKeys(options, ["holdFor", "describe"], "options of giveUp")
+export const deadLetterWith = <E = unknown>(options: DeadLetterOptions<E> = {}): AmqpFailurePolicy<E> => {
+  Validation.knownKeys(options, ["holdFor", "describe"], "options of deadLetterWith")
   const { describe = describeCause, holdFor = Settlements.defaultHoldMillis } = options
   const pause = Validation.timeout("holdFor", holdFor)
   if (pause < 1) {
     throw Validation.invalid("holdFor: must be at least 1 millisecond, or a message would go round without a pause")
   }
-  const kept = handBack(pause)
+  const kept = requeueAfter(pause)
   const stays = `stays in its queue, and is handed back in ${Duration.format(Duration.millis(pause))}`
   return (cause, delivery, failed) =>
     Effect.suspend((): Effect.Effect<AmqpDelivery.Settlement | Decision> => {
@@ -424,21 +430,23 @@ const originalRoutingKey = (delivery: AmqpDelivery.ReceivedMessage): string => {
 }
 
 /**
- * {@link giveUp} with its defaults.
+ * {@link deadLetterWith} with its defaults.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const deadLetter: OnFailure<unknown> = (cause, delivery, failed) => givingUp(cause, delivery, failed)
+export const deadLetter: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
+  deadLettering(cause, delivery, failed)
 
 /**
  * What `AmqpConsumer.serve` does unless told otherwise: {@link retryInPlace} with its defaults. The handler is called up to five times,
- * and then the message is given up, see {@link giveUp}.
+ * and then the message is given up, see {@link deadLetterWith}.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const standard: OnFailure<unknown> = (cause, delivery, failed) => retryingInPlace(cause, delivery, failed)
+export const standard: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
+  retryingInPlace(cause, delivery, failed)
 
 /**
  * How copies are made, and what is done when one can't be.
@@ -480,7 +488,7 @@ export interface RetryOptions<in E, out R = never, out R2 = never> extends CopyO
    */
   readonly delays: ReadonlyArray<Duration.Input> | Schedule.Schedule<unknown>
   /** What is done after the last one. Default: {@link deadLetter}. */
-  readonly otherwise?: OnFailure<E, R2> | undefined
+  readonly otherwise?: AmqpFailurePolicy<E, R2> | undefined
   /** The queue in which messages of a queue wait for a time. Default: {@link delayQueue}. */
   readonly delayQueue?:
     | ((queue: string, delay: Duration.Duration) => AmqpQueue.AmqpQueue<"classic" | "quorum">)
@@ -514,14 +522,14 @@ export interface RetryOptions<in E, out R = never, out R2 = never> extends CopyO
  * **Example** (Three times, and then into a queue of what has failed)
  *
  * ```ts
- * import { AmqpConsumer, AmqpDelivery, AmqpFailure, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
+ * import { AmqpConsumer, AmqpDelivery, AmqpFailurePolicy, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
  *
  * declare const store: (text: string) => Effect.Effect<void, Error>
  *
- * const onFailure = AmqpFailure.retry({
+ * const onFailure = AmqpFailurePolicy.retry({
  *   delays: ["1 second", "10 seconds", "1 minute"],
- *   otherwise: AmqpFailure.forward(AmqpQueue.route("orders.failed"))
+ *   otherwise: AmqpFailurePolicy.forward(AmqpQueue.route("orders.failed"))
  * })
  *
  * const worker = AmqpConsumer.serve("orders", ({ text }) => Effect.as(store(text), AmqpDelivery.ack), { onFailure }).pipe(
@@ -534,7 +542,7 @@ export interface RetryOptions<in E, out R = never, out R2 = never> extends CopyO
  */
 export const retry = <E = unknown, R = never, R2 = never>(
   options: RetryOptions<E, R, R2>
-): OnFailure<E, R | R2 | AmqpPublisher | AmqpConnection> => {
+): AmqpFailurePolicy<E, R | R2 | AmqpPublisher | AmqpConnection> => {
   Validation.knownKeys(
     options,
     ["delays", "otherwise", "delayQueue", "describe", "onCopyFailure"],
@@ -584,10 +592,10 @@ export interface Destination {
  * **Example** (By what went wrong)
  *
  * ```ts
- * import { AmqpFailure, AmqpQueue } from "@effect-amqp/core"
+ * import { AmqpFailurePolicy, AmqpQueue } from "@effect-amqp/core"
  * import * as Cause from "effect/Cause"
  *
- * const onFailure = AmqpFailure.forward((cause) =>
+ * const onFailure = AmqpFailurePolicy.forward((cause) =>
  *   AmqpQueue.route(Cause.hasDies(cause) ? "orders.bugs" : "orders.failed")
  * )
  * ```
@@ -598,19 +606,15 @@ export interface Destination {
 export const forward = <E = unknown, R = never>(
   destination: Destination | ((cause: Cause.Cause<E>, delivery: AmqpDelivery.ReceivedMessage) => Destination),
   options: CopyOptions<E, R> = {}
-): OnFailure<E, R | AmqpPublisher> => {
+): AmqpFailurePolicy<E, R | AmqpPublisher> => {
   Validation.knownKeys(options, ["describe", "onCopyFailure"], "options of forward")
-  if (typeof destination !== "function") {
-    // Of a route only these two count: what else it has is for a publish.
-    const { exchange }: { readonly exchange: unknown } = destination
-    if (exchange === undefined) throw Validation.invalid("exchange: a destination has one")
-  }
+  if (typeof destination !== "function") Descriptions.exchangeName(destination.exchange)
   return (cause, delivery, failed) =>
     Effect.suspend(() => {
       const { exchange, routingKey = historyOf(delivery).routingKey } = typeof destination === "function"
         ? destination(cause, delivery)
         : destination
-      const where = `exchange ${JSON.stringify(Descriptions.nameOf(exchange))}, routing key ${
+      const where = `exchange ${JSON.stringify(Descriptions.exchangeName(exchange))}, routing key ${
         JSON.stringify(routingKey)
       }`
       const { onCopyFailure = requeueLater } = options
@@ -662,10 +666,10 @@ const maxDelayMillis = 0xffffffff - leaseMillis
  * **Example** (Delay queues that are replicated)
  *
  * ```ts
- * import { AmqpFailure, AmqpQueue } from "@effect-amqp/core"
+ * import { AmqpFailurePolicy, AmqpQueue } from "@effect-amqp/core"
  * import * as Duration from "effect/Duration"
  *
- * const onFailure = AmqpFailure.retry({
+ * const onFailure = AmqpFailurePolicy.retry({
  *   delays: ["5 seconds", "1 minute"],
  *   delayQueue: (queue, delay) =>
  *     AmqpQueue.quorum(`${queue}.retry.${Duration.toMillis(delay)}`, {
@@ -798,7 +802,7 @@ const requeueLater = (
   const fate = `stays in its queue, and is handed back in ${Duration.format(Duration.millis(pause))}`
   return Effect.logError(`The copy of a message failed, and the original ${fate}`, error).pipe(
     Effect.annotateLogs(annotationsOf(delivery)),
-    Effect.as(handBack(pause))
+    Effect.as(requeueAfter(pause))
   )
 }
 
@@ -820,5 +824,5 @@ const logFailure = (
 }
 
 // Made once, and below what they are made of.
-const givingUp = giveUp()
+const deadLettering = deadLetterWith()
 const retryingInPlace = retryInPlace()

@@ -1,5 +1,5 @@
+import * as AmqpCompression from "@effect-amqp/core/AmqpCompression"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
-import * as AmqpEncoding from "@effect-amqp/core/AmqpEncoding"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import { decodeProperties } from "@effect-amqp/core/internal/message/properties"
 import { assert, describe, it } from "@effect/vitest"
@@ -26,7 +26,7 @@ const encodings = ["gzip", "deflate"] as const
 const compressed = (contentEncoding: string, body: Uint8Array): AmqpMessage.AmqpMessage =>
   AmqpMessage.make(body, { contentType: "application/json", contentEncoding })
 
-const decompress = AmqpEncoding.decompress()
+const decompress = AmqpCompression.decompress()
 
 /** Plain bytes to compare, also of a Buffer. */
 const bytes = (body: Uint8Array): Uint8Array => Uint8Array.from(body)
@@ -43,7 +43,7 @@ describe.each(encodings)("a body compressed with %s", (encoding) => {
     [Schema.Uint8Array],
     ([body]) =>
       Effect.gen(function*() {
-        const message = yield* AmqpEncoding.compress(encoding)(AmqpMessage.make(body, { priority: 1 }))
+        const message = yield* AmqpCompression.compress(encoding)(AmqpMessage.make(body, { priority: 1 }))
         assert.deepStrictEqual(message.properties, { priority: 1, contentEncoding: encoding })
         assert.deepStrictEqual(bytes(read(message.body)), body)
         const again = yield* decompress(message)
@@ -61,14 +61,14 @@ describe.each(encodings)("a body compressed with %s", (encoding) => {
     Effect.gen(function*() {
       const body = Uint8Array.from({ length: 1_000_000 }, (_, index) => Math.imul(index, 0x9e3779b1) >>> 24)
       for (const given of [body, new Uint8Array(1_000_000)]) {
-        const message = yield* AmqpEncoding.compress(encoding)(AmqpMessage.make(given))
+        const message = yield* AmqpCompression.compress(encoding)(AmqpMessage.make(given))
         assert.isTrue(Buffer.from((yield* decompress(message)).body).equals(given))
       }
     }))
 
   it.effect("keeps its content type and all other properties", () =>
     Effect.gen(function*() {
-      const message = yield* AmqpEncoding.compress(encoding)(AmqpMessage.json({ id: 1 }, { headers: { a: 1 } }))
+      const message = yield* AmqpCompression.compress(encoding)(AmqpMessage.json({ id: 1 }, { headers: { a: 1 } }))
       assert.deepStrictEqual(message.properties, {
         contentType: "application/json",
         contentEncoding: encoding,
@@ -109,7 +109,7 @@ describe.each(encodings)("a body compressed with %s", (encoding) => {
   it.effect("may decompress to the limit, but not to a byte more", () =>
     Effect.gen(function*() {
       const message = compressed(encoding, write(new Uint8Array(100_000)))
-      const limited = (maxDecompressedSize: number) => AmqpEncoding.decompress({ maxDecompressedSize })(message)
+      const limited = (maxDecompressedSize: number) => AmqpCompression.decompress({ maxDecompressedSize })(message)
       assert.lengthOf((yield* limited(100_000)).body, 100_000)
       const error = yield* Effect.flip(limited(99_999))
       assert.strictEqual(error.problem, "Size")
@@ -118,7 +118,7 @@ describe.each(encodings)("a body compressed with %s", (encoding) => {
       assert.strictEqual((yield* Effect.flip(limited(0))).problem, "Size")
       assert.lengthOf((yield* limited(Infinity)).body, 100_000)
       assert.isEmpty(
-        (yield* AmqpEncoding.decompress({ maxDecompressedSize: 0 })(compressed(encoding, write(utf8(""))))).body
+        (yield* AmqpCompression.decompress({ maxDecompressedSize: 0 })(compressed(encoding, write(utf8(""))))).body
       )
     }))
 
@@ -187,21 +187,21 @@ describe("an encoding", () => {
     Effect.gen(function*() {
       for (const contentEncoding of ["gzip", "br", "deflate"]) {
         const error = yield* Effect.flip(
-          AmqpEncoding.compress("gzip")(AmqpMessage.make(gzipped, { contentEncoding }))
+          AmqpCompression.compress("gzip")(AmqpMessage.make(gzipped, { contentEncoding }))
         )
-        assert.strictEqual(error._tag, "AmqpEncodeError")
+        assert.strictEqual(error._tag, "AmqpCompressionError")
         assert.strictEqual(error.problem, "ContentEncoding")
         assert.include(error.message, JSON.stringify(contentEncoding))
       }
       const plain = AmqpMessage.make(utf8("5"), { contentEncoding: "identity" })
-      assert.strictEqual((yield* AmqpEncoding.compress("gzip")(plain)).properties.contentEncoding, "gzip")
+      assert.strictEqual((yield* AmqpCompression.compress("gzip")(plain)).properties.contentEncoding, "gzip")
     }))
 
   it.effect("that the platform lacks makes compress and decompress fail", () =>
     Effect.gen(function*() {
       vi.stubGlobal("CompressionStream", undefined)
       vi.stubGlobal("DecompressionStream", undefined)
-      const written = yield* Effect.flip(AmqpEncoding.compress("gzip")(AmqpMessage.text("hello")))
+      const written = yield* Effect.flip(AmqpCompression.compress("gzip")(AmqpMessage.text("hello")))
       assert.strictEqual(written.problem, "Platform")
       const read = yield* Effect.flip(decompress(compressed("gzip", gzipped)))
       assert.strictEqual(read.problem, "ContentEncoding")
@@ -227,10 +227,10 @@ describe("a compressed value", () => {
   for (const encoding of encodings) {
     it.effect(`in ${encoding} is decoded by its schema with the option decompress`, () =>
       Effect.gen(function*() {
-        const message = yield* Effect.flatMap(AmqpMessage.schema(Order)(order), AmqpEncoding.compress(encoding))
+        const message = yield* Effect.flatMap(AmqpMessage.schema(Order)(order), AmqpCompression.compress(encoding))
         assert.deepStrictEqual(yield* AmqpMessage.decode(Order, { decompress: true })(message), order)
         assert.strictEqual((yield* Effect.flip(AmqpMessage.decode(Order)(message))).problem, "ContentEncoding")
-        const handler = AmqpDelivery.decoded(
+        const handler = AmqpDelivery.handleDecoded(
           Order,
           (order) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, order)),
           { decompress: true }
@@ -312,7 +312,7 @@ describe("a decompression bomb", () => {
     Effect.gen(function*() {
       const opened = openedStreams()
       const fiber = yield* Effect.forkChild(
-        AmqpEncoding.decompress({ maxDecompressedSize: Infinity })(bomb),
+        AmqpCompression.decompress({ maxDecompressedSize: Infinity })(bomb),
         { startImmediately: true }
       )
       yield* Effect.yieldNow
@@ -356,7 +356,10 @@ describe("a decompression bomb", () => {
       const mebibyte = 1024 * 1024
       for (const maxDecompressedSize of [0, 1000, mebibyte, 16 * mebibyte]) {
         inflated = 0
-        assert.strictEqual((yield* Effect.flip(AmqpEncoding.decompress({ maxDecompressedSize })(bomb))).problem, "Size")
+        assert.strictEqual(
+          (yield* Effect.flip(AmqpCompression.decompress({ maxDecompressedSize })(bomb))).problem,
+          "Size"
+        )
         assert.isAbove(inflated, maxDecompressedSize)
         assert.isBelow(inflated, maxDecompressedSize + 1.1 * mebibyte)
       }

@@ -16,7 +16,7 @@ import { ReplyCode } from "./protocol/constants.ts"
 
 /**
  * A close of a channel or connection by the server, with what it said. Each reply code (section 1.3 of the AMQP 0-9-1
- * reference) has a class of its own that extends this one; {@link ServerError} stands for codes that the specification does not
+ * reference) has a class of its own that extends this one; {@link UnknownReplyCode} stands for codes that the specification does not
  * know.
  *
  * **Details**
@@ -239,7 +239,9 @@ export class InternalError extends ServerReply.extend<InternalError>("InternalEr
  * @category errors
  * @since 0.1.0
  */
-export class ServerError extends ServerReply.extend<ServerError>("ServerError")({ _tag: Schema.tag("ServerError") }) {}
+export class UnknownReplyCode
+  extends ServerReply.extend<UnknownReplyCode>("UnknownReplyCode")({ _tag: Schema.tag("UnknownReplyCode") })
+{}
 
 /**
  * The classes of all {@link ReplyReason}s, one for each reply code, for a schema or a switch of your own.
@@ -266,7 +268,7 @@ export const replyReasons = [
   NotAllowed,
   NotImplemented,
   InternalError,
-  ServerError
+  UnknownReplyCode
 ] as const
 
 /**
@@ -294,7 +296,7 @@ export type ReplyReason =
   | NotAllowed
   | NotImplemented
   | InternalError
-  | ServerError
+  | UnknownReplyCode
 
 const replyReasonByCode: Readonly<Record<number, typeof replyReasons[number]>> = {
   [ReplyCode.contentTooLarge]: ContentTooLarge,
@@ -318,7 +320,7 @@ const replyReasonByCode: Readonly<Record<number, typeof replyReasons[number]>> =
 }
 
 /**
- * The reason for a reply: the class of its code, {@link ServerError} for a code that the specification does not know.
+ * The reason for a reply: the class of its code, {@link UnknownReplyCode} for a code that the specification does not know.
  *
  * @category constructors
  * @since 0.1.0
@@ -328,7 +330,7 @@ export const replyReason = (reply: {
   readonly replyText: string
   readonly method: string
 }): ReplyReason => {
-  const Reason = replyReasonByCode[reply.replyCode] ?? ServerError
+  const Reason = replyReasonByCode[reply.replyCode] ?? UnknownReplyCode
   return new Reason({ replyCode: reply.replyCode, replyText: reply.replyText, method: reply.method })
 }
 

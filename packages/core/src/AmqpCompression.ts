@@ -1,14 +1,14 @@
 /**
  * Compressed bodies, in the content encodings `gzip` and `deflate` (RFC 9110, section 8.4.1), of which `deflate` is the format of
  * zlib. {@link compress} makes a message of one, {@link decompress} gives the message back, and the option `decompress` of
- * `AmqpMessage.decode` and `AmqpDelivery.decoded` does so before the body is read.
+ * `AmqpMessage.decode` and `AmqpDelivery.handleDecoded` does so before the body is read.
  *
  * The work is done by the `CompressionStream` and `DecompressionStream` of the platform, which Node.js, Deno, Bun and browsers have.
  *
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import { AmqpEncodeError } from "./AmqpError.ts"
+import { AmqpCompressionError } from "./AmqpError.ts"
 import type { AmqpDecodeError } from "./AmqpError.ts"
 import * as AmqpMessage from "./AmqpMessage.ts"
 import * as Compression from "./internal/message/compression.ts"
@@ -21,14 +21,14 @@ import * as Validation from "./internal/options/validation.ts"
  * @category models
  * @since 0.1.0
  */
-export type Encoding = "gzip" | "deflate"
+export type ContentEncoding = "gzip" | "deflate"
 
 /**
  * The same message with its body compressed, and with the content encoding that says so. The content type stays.
  *
  * **Details**
  *
- * Fails with an `AmqpEncodeError` for a message that has a content encoding already, other than `identity` or the name of a charset,
+ * Fails with an `AmqpCompressionError` for a message that has a content encoding already, other than `identity` or the name of a charset,
  * and where the platform lacks the compression.
  *
  * **Gotchas**
@@ -38,12 +38,12 @@ export type Encoding = "gzip" | "deflate"
  * **Example** (Publishing a large report)
  *
  * ```ts
- * import { AmqpEncoding, AmqpMessage, AmqpPublisher } from "@effect-amqp/core"
+ * import { AmqpCompression, AmqpMessage, AmqpPublisher } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
  *
  * const publishReport = Effect.fnUntraced(function*(rows: ReadonlyArray<string>) {
  *   const publisher = yield* AmqpPublisher.AmqpPublisher
- *   const message = yield* AmqpEncoding.compress("gzip")(AmqpMessage.json(rows))
+ *   const message = yield* AmqpCompression.compress("gzip")(AmqpMessage.json(rows))
  *   yield* publisher.publish(message, { exchange: "", routingKey: "reports" })
  * })
  * ```
@@ -52,7 +52,8 @@ export type Encoding = "gzip" | "deflate"
  * @since 0.1.0
  */
 export const compress =
-  (encoding: Encoding) => (message: AmqpMessage.AmqpMessage): Effect.Effect<AmqpMessage.AmqpMessage, AmqpEncodeError> =>
+  (encoding: ContentEncoding) =>
+  (message: AmqpMessage.AmqpMessage): Effect.Effect<AmqpMessage.AmqpMessage, AmqpCompressionError> =>
     Effect.suspend(() => {
       const { body, properties } = message
       if (!Decoding.isPlain(properties)) {
@@ -67,8 +68,10 @@ export const compress =
       })
     })
 
-const failure = (problem: AmqpEncodeError["problem"], description: string): Effect.Effect<never, AmqpEncodeError> =>
-  Effect.fail(new AmqpEncodeError({ problem, description }))
+const failure = (
+  problem: AmqpCompressionError["problem"],
+  description: string
+): Effect.Effect<never, AmqpCompressionError> => Effect.fail(new AmqpCompressionError({ problem, description }))
 
 /**
  * The same message with its body as it was before it was compressed, and without a content encoding. A message that is not
@@ -90,10 +93,10 @@ const failure = (problem: AmqpEncodeError["problem"], description: string): Effe
  * **Example** (Reading a compressed text)
  *
  * ```ts
- * import { AmqpConsumer, AmqpDelivery, AmqpEncoding } from "@effect-amqp/core"
+ * import { AmqpConsumer, AmqpDelivery, AmqpCompression } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
  *
- * const decompress = AmqpEncoding.decompress({ maxDecompressedSize: 1024 * 1024 })
+ * const decompress = AmqpCompression.decompress({ maxDecompressedSize: 1024 * 1024 })
  *
  * const worker = AmqpConsumer.serve("texts", (delivery) =>
  *   decompress(delivery).pipe(
@@ -108,7 +111,7 @@ const failure = (problem: AmqpEncodeError["problem"], description: string): Effe
  */
 export const decompress = (
   options: AmqpMessage.DecompressOptions = {}
-): (message: AmqpMessage.Encoded) => Effect.Effect<AmqpMessage.AmqpMessage, AmqpDecodeError> => {
+): (message: AmqpMessage.Content) => Effect.Effect<AmqpMessage.AmqpMessage, AmqpDecodeError> => {
   const { maxDecompressedSize } = Validation.knownKeys(options, ["maxDecompressedSize"], "options of decompress")
   Validation.limit("maxDecompressedSize", maxDecompressedSize)
   return (message) =>
