@@ -1,9 +1,9 @@
 /**
- * Compressed bodies, in the content encodings `gzip` and `deflate` (RFC 9110, section 8.4.1), of which `deflate` is the format of
- * zlib. {@link compress} makes a message of one, {@link decompress} gives the message back, and the option `decompress` of
- * `AmqpMessage.decode` and `AmqpDelivery.handleDecoded` does so before the body is read.
+ * Compression of bodies with the content encodings `gzip` and `deflate`, the format of zlib (RFC 9110, section 8.4.1).
+ * {@link compress} compresses a message, {@link decompress} decompresses it, and so does the option `decompress` of
+ * `AmqpMessage.decode` and `AmqpDelivery.handleDecoded`.
  *
- * The work is done by the `CompressionStream` and `DecompressionStream` of the platform, which Node.js, Deno, Bun and browsers have.
+ * Uses the `CompressionStream` and `DecompressionStream` of the platform, which Node.js, Deno, Bun and browsers have.
  *
  * @since 0.1.0
  */
@@ -16,7 +16,7 @@ import * as Decoding from "./internal/message/contentChecks.ts"
 import * as Validation from "./internal/options/validation.ts"
 
 /**
- * A content encoding that bodies are compressed in.
+ * A content encoding that compresses.
  *
  * @category models
  * @since 0.1.0
@@ -24,16 +24,16 @@ import * as Validation from "./internal/options/validation.ts"
 export type ContentEncoding = "gzip" | "deflate"
 
 /**
- * The same message with its body compressed, and with the content encoding that says so. The content type stays.
+ * Compresses the body of a message and sets its content encoding. The content type is kept.
  *
  * **Details**
  *
- * Fails with an `AmqpCompressionError` for a message that has a content encoding already, other than `identity` or the name of a charset,
- * and where the platform lacks the compression.
+ * Fails with an `AmqpCompressionError` if the message already has a content encoding other than `identity` or the name
+ * of a charset, or if the platform lacks the compression.
  *
  * **Gotchas**
  *
- * The body must not change meanwhile. Each run compresses again: to publish a message more than once, publish the result.
+ * Do not change the body meanwhile. Each run compresses again: to publish a message more than once, publish the result.
  *
  * **Example** (Publishing a large report)
  *
@@ -74,21 +74,22 @@ const failure = (
 ): Effect.Effect<never, AmqpCompressionError> => Effect.fail(new AmqpCompressionError({ problem, description }))
 
 /**
- * The same message with its body as it was before it was compressed, and without a content encoding. A message that is not
- * compressed is returned as it is. Throws an `InvalidArgument` for unknown options and a limit that is not a number from 0.
+ * Decompresses the body of a message and removes its content encoding. A message that is not compressed is returned as
+ * it is. Throws an `InvalidArgument` for unknown options and for a limit that is not a number from 0.
  *
  * **Details**
  *
- * Fails with an `AmqpDecodeError`, whose problem is
+ * Fails with an `AmqpDecodeError` with the problem
  *
  * - `ContentEncoding` for any other encoding, and for several, such as `"deflate, gzip"`;
- * - `Compression` for a body that is corrupt or cut, or that something follows;
- * - `Size` for a body that decompresses to more than the limit: no more of it is decompressed, and what was is dropped;
- * - `Properties` for properties that are malformed.
+ * - `Compression` for a body that is corrupt, truncated, or followed by other bytes;
+ * - `Size` for a body that decompresses to more than the limit: decompression stops there;
+ * - `Properties` for malformed properties.
  *
  * **Gotchas**
  *
- * A gzip body of several members is for some platforms a body that something follows, as the Compression Standard has it.
+ * On some platforms a gzip body of several members fails as one that is followed by other bytes, as the Compression
+ * Standard requires.
  *
  * **Example** (Reading a compressed text)
  *

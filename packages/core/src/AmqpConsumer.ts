@@ -1,11 +1,11 @@
 /**
- * Consumers: messages of queues, pushed by the broker.
+ * Consumers: messages that the broker delivers from queues.
  *
- * Each consumer owns a channel for as long as it runs. {@link serve} calls a handler, which decides by what it returns, and goes by a
- * failure policy when a handler fails; {@link serveTransaction} has handlers that publish and settle in one transaction. {@link stream}
- * gives deliveries, which are settled by the program; {@link make} gives a handle, to stop the consumer or to change its prefetch from
- * elsewhere. When the scope closes, the stream ends or the fiber is interrupted, the consumer stops in order and its channel is closed,
- * and the broker gives what was not settled to others.
+ * Each consumer owns a channel for as long as it runs. {@link serve} calls a handler, whose result settles the message,
+ * and applies a failure policy when a handler fails; {@link serveTransaction} has handlers that publish and settle in
+ * one transaction. {@link stream} emits deliveries that the program settles; {@link make} returns a handle, to stop the
+ * consumer or to change its prefetch from another fiber. When the scope closes, the stream ends or the fiber is
+ * interrupted, the consumer stops in order and closes its channel, and the broker requeues what was not settled.
  *
  * @since 0.1.0
  */
@@ -47,8 +47,9 @@ import type { FieldTable } from "./protocol/fieldTable.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * Where a consumer of a stream begins (RabbitMQ, "Streams"): with the oldest message there is, with the last chunk, with what
- * comes next, with the message of a number, of a time, or as long ago as a duration says (whole seconds).
+ * Where a consumer of a stream begins (RabbitMQ, "Streams"): at the oldest message (`first`), at the last chunk
+ * (`last`), at the next message to be published (`next`), at the message with an offset (a number or bigint), at a time
+ * (`Date`), or that long ago (`Duration`, in whole seconds).
  *
  * @category models
  * @since 0.1.0
@@ -56,57 +57,64 @@ import type { FieldTable } from "./protocol/fieldTable.ts"
 export type StreamOffset = "first" | "last" | "next" | number | bigint | Date | Duration.Duration
 
 /**
- * How a consumer consumes.
+ * Options of all consumers.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
   /**
-   * How many messages of each queue the broker sends ahead of their settlement (RabbitMQ, "Consumer Prefetch"): 0 to 65535; 0
-   * is no limit, and then the connection reads nothing more while 16 MiB wait to be handled. Otherwise the client holds as many
-   * messages in memory, of whatever size.
+   * How many unsettled messages of each queue the broker sends ahead (RabbitMQ, "Consumer Prefetch"): 0 to 65535. The
+   * client holds that many messages in memory, of any size. 0 is no limit: the connection then stops reading while 16
+   * MiB of messages wait to be handled.
    *
    * Default: twice the concurrency for consumers with handlers (100 for `unbounded`), 100 for others.
    *
-   * What was sent ahead comes back to the queue when the consumer stops, and quorum queues count that as an attempt: from RabbitMQ
-   * 4.0 on they drop or dead-letter a message after 20, unless `deliveryLimit` says otherwise. So many messages ahead and many
-   * restarts use messages up that no handler has seen.
+   * When the consumer stops, the messages sent ahead return to the queue. Quorum queues count each return as a delivery
+   * attempt, and from RabbitMQ 4.0 on drop or dead-letter a message after 20 of them, unless `deliveryLimit` says
+   * otherwise. A large prefetch and many restarts can therefore use up the attempts of messages that no handler has
+   * seen.
    */
   readonly prefetch?: number | undefined
-  /** Whether no other consumer may consume the queue meanwhile. Default: `false`. */
+  /** Whether no other consumer may consume the queue at the same time. Default: `false`. */
   readonly exclusive?: boolean | undefined
-  /** Whether it is preferred to others: those with a higher number get messages first. Default: 0 (RabbitMQ, "Consumer Priorities"). */
+  /**
+   * The priority of the consumer: consumers with a higher number get messages first (RabbitMQ, "Consumer Priorities").
+   * A 32-bit integer. Default: 0.
+   */
   readonly priority?: number | undefined
   /**
-   * What the broker calls the consumer; with several queues `-1`, `-2`, … follow, and `.2`, `.3`, … when it is made anew. Default: one
-   * of the client's making.
+   * The consumer tag. With several queues `-1`, `-2`, … are appended, and `.2`, `.3`, … each time the consumer is
+   * started again. Default: a generated tag.
    */
   readonly consumerTag?: string | undefined
-  /** Where to begin in a stream. Default: `next`. Brokers refuse it for other queues. */
+  /** Where to begin in a stream. Brokers refuse it for other queues. Default: `next`. */
   readonly offset?: StreamOffset | undefined
-  /** Further extensions of the broker, by their own names. */
+  /** Further arguments of the broker, by their own names. */
   readonly arguments?: FieldTable | undefined
   /**
-   * What becomes of a message whose body is larger than the connection's `maxBodySize`. It is logged in any case, with its size and the
-   * limit, and no handler or stream gets it.
+   * What happens to a message whose body is larger than the connection's `maxBodySize`. Each is logged with its size
+   * and the limit; no handler or stream gets it.
    *
-   * - `deadLetter`: it is rejected where the queue is described with a dead-letter queue that is there (`deadLetterExchange: ""`), which
-   *   the broker is asked for. Otherwise it stays in the queue: it is held unsettled for a minute, and then handed back. The broker drops
-   *   it when that dead-letter queue is full and rejects publishes (`overflow: "reject-publish"`).
-   * - `keep`: it stays in the queue.
-   * - `reject`: it is rejected: the broker dead-letters it, or drops it where the queue has no dead-letter exchange.
+   * - `deadLetter`: the message is rejected if the queue is described with a dead-letter queue (`deadLetterExchange:
+   *   ""`) that exists, which is checked with the broker. Otherwise it stays in the queue: it is held unsettled for a
+   *   minute and then requeued. The broker drops it if the dead-letter queue is full and rejects publishes (`overflow:
+   *   "reject-publish"`).
+   * - `keep`: the message stays in the queue.
+   * - `reject`: the message is rejected: the broker dead-letters it, or drops it if the queue has no dead-letter
+   *   exchange.
    *
    * A message of a stream is skipped, and stays in the stream. Default: `deadLetter`.
    */
   readonly onOversized?: "deadLetter" | "keep" | "reject" | undefined
-  /** Acknowledging automatically is what {@link AutoAckOptions} are for, of {@link stream} and {@link make} only. */
+  /** Only {@link stream} and {@link make} can acknowledge automatically, see {@link AutoAckOptions}. */
   readonly autoAck?: false | undefined
 }
 
 /**
- * How a consumer without acknowledgements consumes. The broker forgets a message as it sends it: what has arrived and was not handled is
- * lost with the program, and so is a message larger than the connection's `maxBodySize`, which is logged.
+ * Options of consumers without acknowledgements. The broker deletes each message as it sends it: messages that have
+ * arrived but were not handled are lost when the program ends, and so are messages larger than the connection's
+ * `maxBodySize`, which are logged.
  *
  * @category models
  * @since 0.1.0
@@ -116,19 +124,19 @@ export interface AutoAckOptions extends Omit<Options, "prefetch" | "offset" | "o
 }
 
 /**
- * One queue or several, by name or described. One that is described is declared before it is consumed, with its bindings and
- * all that it refers to.
+ * One or several queues, by name or by description. A described queue is declared before it is consumed, with its
+ * bindings and everything that it refers to.
  *
  * @category models
  * @since 0.1.0
  */
 export type Queues<Queue extends AmqpQueue = AmqpQueue> = string | Queue | ReadonlyArray<string | Queue>
 
-/** The elements of {@link Queues} that are described as streams. */
+/** The elements of {@link Queues} that are descriptions of streams. */
 type StreamsIn<Q extends Queues> = Extract<Q extends ReadonlyArray<infer Element> ? Element : Q, AmqpQueue<"stream">>
 
 /**
- * How messages of queues can be settled: those of a queue that is described as a stream can only be acknowledged.
+ * The tags of settlements that messages of these queues allow: those of a described stream can only be acknowledged.
  *
  * @category models
  * @since 0.1.0
@@ -136,7 +144,7 @@ type StreamsIn<Q extends Queues> = Extract<Q extends ReadonlyArray<infer Element
 export type SettlementTagOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? AmqpDelivery.SettlementTag : "Ack"
 
 /**
- * What a consumer of queues gets: those of a queue that is described as a stream can only be acknowledged.
+ * The type of deliveries of these queues: those of a described stream can only be acknowledged.
  *
  * @category models
  * @since 0.1.0
@@ -145,7 +153,7 @@ export type DeliveryOf<Q extends Queues> = [StreamsIn<Q>] extends [never] ? Amqp
   : AmqpDelivery.StreamDelivery
 
 /**
- * What consumers of a described queue can't be told, by its type: those of a stream have no priority.
+ * The options that consumers of these queues can't have: those of a described stream have no priority.
  *
  * @category models
  * @since 0.1.0
@@ -158,34 +166,38 @@ export type QueueRestrictions<Q extends Queues> = [StreamsIn<Q>] extends [never]
 // -----------------------------------------------------------------------------
 
 /**
- * A consumer that runs.
+ * A running consumer.
  *
  * @category models
  * @since 0.1.0
  */
 export interface AmqpConsumer<out Delivery> {
-  /** The names of its queues, also of those that the broker named. */
+  /** The names of the queues that it consumes, including names that the broker generated. */
   readonly queues: ReadonlyArray<string>
   /**
-   * The deliveries, in the chunks in which they arrive. To be run once: runs at the same time share the deliveries, and what an
-   * operator such as `Stream.take` cuts off a chunk comes to no other run; the broker has it back when the scope closes.
+   * The deliveries, in the chunks in which they arrive. Run it once: concurrent runs share the deliveries, and
+   * deliveries that an operator such as `Stream.take` cuts off a chunk reach no other run. The broker requeues those
+   * when the scope closes.
    */
   readonly stream: Stream.Stream<Delivery, AmqpChannelError | AmqpConsumerCancelled>
-  /** Stops: the broker delivers nothing more, and the stream ends after what has arrived. The channel stays, for settling. */
+  /**
+   * Cancels the consumer (`basic.cancel`): the broker delivers nothing more, and the stream ends after the messages
+   * that have arrived. The channel stays open until the scope closes, so that they can be settled.
+   */
   readonly cancel: Effect.Effect<void>
 }
 
 /**
- * A consumer that runs, and whose deliveries are to be settled.
+ * A running consumer whose deliveries the program settles (RabbitMQ, "Manual acknowledgement mode").
  *
  * @category models
  * @since 0.1.0
  */
 export interface ManualAckConsumer<out Delivery = AmqpDelivery.AmqpDelivery> extends AmqpConsumer<Delivery> {
   /**
-   * Changes the prefetch, 0 to 65535. The broker applies a prefetch to consumers that are made later, so the consumers are made
-   * anew on the same channel, with other consumer tags: what was delivered stays valid, a stream goes on where it was, and a
-   * single active consumer may lose its turn.
+   * Changes the prefetch, 0 to 65535. As brokers apply a prefetch to later consumers only, the consumers are started
+   * again on the same channel, with other consumer tags: earlier deliveries stay valid, a stream continues where it
+   * was, and a single active consumer may lose its turn.
    */
   readonly setPrefetch: (prefetch: number) => Effect.Effect<void, AmqpChannelError>
 }
@@ -215,7 +227,7 @@ const open = (queues: Queues, options: ConsumerOptions.ConsumerOptions) =>
   })
 
 /**
- * Starts a consumer, for as long as the scope lives; see {@link stream} for its errors.
+ * Starts a consumer that runs until the scope closes; see {@link stream} for its errors.
  *
  * @category constructors
  * @since 0.1.0
@@ -239,7 +251,7 @@ export const make: {
   AmqpChannelError,
   AmqpConnection.AmqpConnection | Scope.Scope
 > =>
-  // What kind of deliveries there are is up to the queues and the options, as the signatures say.
+  // The queues and the options determine the type of deliveries, as the signatures state.
   open(queues, options) as Effect.Effect<
     ManualAckConsumer<never>,
     AmqpChannelError,
@@ -247,29 +259,37 @@ export const make: {
   >
 
 /**
- * The deliveries of one queue or several, in the chunks in which they arrive.
+ * The deliveries of one or several queues, in the chunks in which they arrive.
  *
  * **Details**
  *
- * Each run of the stream is a consumer of its own. Fails with an `AmqpConsumerCancelled` when the broker ends the consumer,
- * as it does when the queue is deleted, and with an `AmqpChannelError`: `NotFound` when there is no such queue,
- * `AccessRefused` when the user may not read it or someone else consumes it exclusively, `PreconditionFailed` when a delivery
- * was not settled in the broker's time (RabbitMQ, "Delivery Acknowledgement Timeout"), `ConnectionLost` with the connection,
- * `InvalidArgument` for options out of their range, `NotSupported` for a priority where the broker has none. To consume again
- * after a failure, retry the stream while the error `isRetryable`.
+ * Each run of the stream is a separate consumer. Fails with an `AmqpConsumerCancelled` when the broker cancels the
+ * consumer, for example because the queue was deleted, and with an `AmqpChannelError` with the reason
+ *
+ * - `NotFound` if the queue does not exist;
+ * - `AccessRefused` if the user may not read it, or another consumer has it exclusively;
+ * - `PreconditionFailed` if a delivery was not settled within the broker's timeout (RabbitMQ, "Delivery Acknowledgement
+ *   Timeout");
+ * - `ConnectionLost` if the connection ends;
+ * - `InvalidArgument` for invalid options;
+ * - `NotSupported` for a priority if the broker has no consumer priorities.
+ *
+ * To consume again after a failure, retry the stream while the error `isRetryable`.
  *
  * **Gotchas**
  *
- * With automatic acknowledgements (`autoAck: true`) the broker sends as fast as it can and forgets what it sent: messages that
- * have arrived and were not handled are lost with the program. Those deliveries have nothing to settle. When 16 MiB of them
- * wait to be handled, nothing more is read from the connection, unless somebody on it waits for the broker. So give a slow one a
- * connection of its own, and have no handler wait for a message of another consumer on the same connection.
+ * With automatic acknowledgements (`autoAck: true`) the broker sends as fast as it can and deletes what it sent:
+ * messages that have arrived but were not handled are lost when the program ends. Their deliveries can't be settled.
+ * When 16 MiB of them wait to be handled, the connection stops reading, unless another fiber waits for a reply on it.
+ * Give a slow consumer a connection of its own, and let no handler wait for a message of another consumer on the same
+ * connection.
  *
- * A stream that stops after as many deliveries as the prefetch was not told what became of them: each has to be settled.
+ * Settle every delivery: a stream stalls once the broker has sent as many unsettled messages as the prefetch.
  *
- * To publish to a subscriber of your own, open it with {@link make} first: when that returns, its queue is there and bound.
+ * To publish to a queue of your own subscriber, start the consumer with {@link make} first: when it returns, the queue
+ * exists and is bound.
  *
- * Operators that work on single elements, such as `Stream.mapEffect`, take chunks apart; `Stream.runForEach` does not.
+ * Operators on single elements, such as `Stream.mapEffect`, break up chunks; `Stream.runForEach` does not.
  *
  * **Example** (Acknowledging each message)
  *
@@ -305,7 +325,7 @@ export const stream: {
   AmqpChannelError | AmqpConsumerCancelled,
   AmqpConnection.AmqpConnection
 > =>
-  // As for `make`.
+  // As in `make`.
   Stream.unwrap(Effect.map(open(queues, options), ({ stream }) => stream)) as Stream.Stream<
     never,
     AmqpChannelError | AmqpConsumerCancelled,
@@ -317,7 +337,8 @@ export const stream: {
 // -----------------------------------------------------------------------------
 
 /**
- * Why {@link serve} ends: the channel or the connection was lost, the broker ended the consumer, or a failure policy did.
+ * Why {@link serve} ends: the channel or the connection was lost, the broker cancelled the consumer, or a failure
+ * policy stopped it.
  *
  * @category models
  * @since 0.1.0
@@ -325,40 +346,45 @@ export const stream: {
 export type ServeError = AmqpChannelError | AmqpConsumerCancelled | AmqpConsumerStopped
 
 /**
- * How {@link serveTransaction} serves.
+ * Options of {@link serveTransaction}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ServeTransactionOptions<in E, out R = never> extends Options {
   /**
-   * What becomes of a message whose handler fails, dies, is interrupted, or returns anything but an Effect of a settlement.
-   * Default: `AmqpFailurePolicy.retryInPlace()`: the handler is called again, five times in all, with pauses of 100 ms to 6.4 s. Then the
-   * message goes to the dead-letter target that its queue is described with. Where there is none, or it can't be reached, the message
-   * stays in its queue, and comes back after a minute. Each failure is logged. A policy that fails itself is logged, and the
-   * default decides.
+   * What happens to a message whose handler fails, dies, is interrupted, or returns anything but an Effect of a
+   * settlement. Each failure is logged. If the policy itself fails, that is logged and the default policy decides.
+   *
+   * Default: `AmqpFailurePolicy.retryInPlace()`: the handler is called up to five times, with pauses of 100 ms to 6.4
+   * s. Then the message goes to the dead-letter target that its queue is described with. If there is no target, or it
+   * can't be reached, the message is requeued after a minute.
    */
   readonly onFailure?: AmqpFailurePolicy.AmqpFailurePolicy<E, R> | undefined
   /**
-   * How long the handlers that run may go on when the consumer stops or has ended, from 0 to 24 days or `Infinity`; after that they are
-   * interrupted. Default: 10 seconds.
+   * How long running handlers may continue once the consumer stops or has ended, from 0 to 24 days, or `Infinity`.
+   * After that they are interrupted. Default: 10 seconds.
    */
   readonly drainTimeout?: Duration.Input | undefined
 }
 
 /**
- * How {@link serve} serves.
+ * Options of {@link serve}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ServeOptions<in E, out R = never> extends ServeTransactionOptions<E, R> {
-  /** How many messages are handled at once, from 1, or as many as the prefetch. With 1 they are handled in their order. Default: 1. */
+  /**
+   * How many messages are handled at the same time: a whole number from 1, or `unbounded`, up to the prefetch. With 1,
+   * messages are handled in order. Default: 1.
+   */
   readonly concurrency?: number | "unbounded" | undefined
 }
 
 /**
- * What a handler of {@link serve} returns: a settlement. `Hint` is what the compiler says when it returns something else.
+ * The settlement that a handler of {@link serve} returns. The compiler prints `Hint` where a handler returns something
+ * else.
  *
  * @category models
  * @since 0.1.0
@@ -369,7 +395,8 @@ export interface HandlerSettlement<
 > extends AmqpDelivery.Settlement<void, Tag> {}
 
 /**
- * Handles a message, and says what is to become of it by what it returns. `Tag`: of a stream, only `ack` can be returned.
+ * Handles a message; the settlement that it returns settles the message. `Tag` limits it: a handler of a stream can
+ * only return `ack`.
  *
  * @category models
  * @since 0.1.0
@@ -385,7 +412,8 @@ export interface Handler<
 }
 
 /**
- * Handles a message by a program on the consumer's channel, and says what is to become of it by what the program yields.
+ * Handles a message with a program on the consumer's channel; the settlement that the program yields settles the
+ * message.
  *
  * @category models
  * @since 0.1.0
@@ -397,25 +425,27 @@ export interface TransactionHandler<out E, out R> {
 }
 
 /**
- * Handles the messages of one queue or several until the fiber is interrupted or the consumer ends; see {@link stream} for the
- * errors.
+ * Handles the messages of one or several queues until the fiber is interrupted or the consumer ends. Fails as {@link
+ * stream} does, and with an `AmqpConsumerStopped` when a failure policy stops the consumer.
  *
  * **Details**
  *
- * The handler decides by what it returns: `AmqpDelivery.ack`, `reject` or `requeue`. Forgetting to does not compile, and a value that is
- * not a settlement of this package is a failure. What a handler acquires in its scope is released when it has ended, before the settlement is
- * sent.
+ * The handler settles its message by the value that it returns: `AmqpDelivery.ack`, `reject` or `requeue`. A handler
+ * that returns no settlement does not compile, and any other value at run time counts as a failure. What a handler
+ * acquires in its scope is released when it has ended, before the settlement is sent.
  *
  * A handler that fails does not end the consumer, see `onFailure`.
  *
- * With a prefetch of 1 a message goes to the worker that is free (fair dispatch).
+ * With a prefetch of 1, each message goes to a worker that is free (fair dispatch).
  *
- * When the fiber is interrupted, it stops in order: no handler begins any more, those that run may finish within `drainTimeout`, what
- * they decide is sent, and messages that no handler had begun with go back. Of a queue with a single active consumer, and of an
- * exclusive consumer, the next consumer gets them in their old order, and only when the handlers have ended.
+ * When the fiber is interrupted, the consumer stops in order: no further handler starts, running handlers may finish
+ * within `drainTimeout` and their settlements are sent, and the remaining messages are requeued. For a queue with a
+ * single active consumer, and for an exclusive consumer, the next consumer gets the messages in their old order, and
+ * only after the handlers have ended.
  *
- * When the connection or the channel is lost or the broker cancels the consumer, no handler begins any more either. Those that run may
- * finish within `drainTimeout`, though their settlements can't be sent any more, and then this fails with the cause.
+ * When the connection or the channel is lost, or the broker cancels the consumer, no further handler starts either.
+ * Running handlers may finish within `drainTimeout`, although their settlements can no longer be sent; then `serve`
+ * fails with the cause.
  *
  * **Example** (A worker that handles ten orders at once)
  *
@@ -440,25 +470,25 @@ export const serve = <E, R, R2 = never, const Q extends Queues = Queues>(
 ): Effect.Effect<never, ServeError, AmqpConnection.AmqpConnection | Exclude<R, Scope.Scope> | R2> =>
   untilEnd(startServing(queues, handler, options))
 
-/** The end of a consumer is an error, or the fiber is interrupted. */
+/** A consumer ends only with an error or by interruption. */
 const untilEnd = <R>(
   start: Effect.Effect<Effect.Effect<void, ServeError>, AmqpChannelError, R>
 ): Effect.Effect<never, ServeError, Exclude<R, Scope.Scope>> =>
   Effect.scoped(Effect.flatMap(start, (ended) => Effect.andThen(ended, Effect.never)))
 
 /**
- * Starts to serve, for as long as the scope lives: succeeds when the broker has accepted the consumers, and fails as {@link stream}
- * does when it refuses them. What it yields waits for the end: it fails with what ends the consumer, and succeeds when the
- * scope has closed.
+ * Starts to serve, until the scope closes. Succeeds when the broker has accepted the consumers, and fails as {@link
+ * stream} does if it refuses them. Yields an effect that waits for the consumer to end: it fails with the reason, and
+ * succeeds when the scope has closed.
  *
  * **Details**
  *
- * See {@link serve} for what is served, and for the order in which it stops when the scope closes. A handler may close that scope: its
- * own end is not waited for.
+ * See {@link serve} for how messages are handled, and for how the consumer stops when the scope closes. A handler may
+ * close that scope: its own completion is not waited for.
  *
  * **Gotchas**
  *
- * A consumer that ends later is silent to those who do not wait for its end.
+ * If nothing waits for the yielded effect, a consumer that ends is not noticed.
  *
  * **Example** (Work that begins when the consumer has)
  *
@@ -495,27 +525,30 @@ export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
   )
 
 /**
- * As {@link serve}, with handlers that are channel programs: each runs in a transaction on the consumer's own channel, one after the other.
- * What it publishes and its settlement are committed together, or nothing of it is.
+ * Like {@link serve}, with handlers that are channel programs. Each runs in a transaction on the consumer's own
+ * channel, one at a time: what it publishes and its settlement are committed together, or not at all.
  *
  * **When to use**
  *
- * Use to pass messages on without losing or doubling any: a message that was handled is settled if and only if what its handler published
- * is in its queues (section 1.9 of the AMQP 0-9-1 reference; RabbitMQ, "Transactions"). Each message costs a round trip for its commit.
+ * Use to forward messages without losing or duplicating any: a message is settled if and only if everything that its
+ * handler published is in its queues (section 1.9 of the AMQP 0-9-1 reference; RabbitMQ, "Transactions"). Each message
+ * costs one round trip for its commit.
  *
  * **Details**
  *
- * A handler that fails has what it published taken back, and then `onFailure` decides. Its settlement has a commit of its own. When the
- * program ends or the connection is lost before the commit, the message comes back, and nothing of what was published is there.
+ * When a handler fails, its publishes are rolled back, and `onFailure` decides; the resulting settlement has a commit
+ * of its own. If the program ends or the connection is lost before the commit, the message is delivered again, and none
+ * of the publishes took effect.
  *
- * A mandatory message that no queue takes fails the handler with the reason `Returned`. RabbitMQ finds that out at the commit, when
- * everything else is in its queues. So what a handler publishes as mandatory is committed before its settlement, and is there twice when
- * the connection is lost between the two.
+ * A mandatory message that no queue takes fails the handler with the reason `Returned`. RabbitMQ finds out at the
+ * commit, when everything else is already in its queues. Therefore mandatory messages are committed before the
+ * settlement, and are duplicated if the connection is lost between the two commits.
  *
  * **Gotchas**
  *
- * RabbitMQ commits what goes to one queue as a whole; a broker that fails in the middle of a commit across queues may have done a part
- * of it. Publishers and other runners within the program have channels of their own, and are not part of it.
+ * RabbitMQ commits atomically per queue: a broker that fails during a commit across several queues may have committed
+ * only a part. Publishers and other runners that a handler uses have channels of their own, and are not part of the
+ * transaction.
  *
  * **Example** (Splitting an order without losing or doubling an item)
  *
@@ -539,7 +572,7 @@ export const serveTransaction = <E, R, R2 = never>(
   untilEnd(startServingTransaction(queues, handler, options))
 
 /**
- * As {@link startServing}, with the handlers of {@link serveTransaction}.
+ * Like {@link startServing}, with the handlers of {@link serveTransaction}.
  *
  * @category running
  * @since 0.1.0
@@ -554,7 +587,7 @@ export const startServingTransaction = <E, R, R2 = never>(
   AmqpConnection.AmqpConnection | Scope.Scope | Exclude<R, Scope.Scope> | R2
 > => start(queues, options, ["onFailure"], () => Transactions.make(handler), true)
 
-/** What serves is the same for all: the signatures above say what is handled how. */
+/** Starts any kind of serving; the signatures above state which handlers go with which options. */
 const start = <E, R, R2>(
   queues: Queues,
   options: ServeOptions<E, R2> = {},
@@ -608,10 +641,10 @@ const start = <E, R, R2>(
       Effect.sync(() => serving.begin(subscription))
     ))
     return Deferred.await(serving.ended)
-    // The scope of each message is the engine's affair.
+    // `Serving` provides the scope of each message.
   }) as ReturnType<typeof start<E, R, R2>>
 
-/** Publishes by a publisher that is opened with the first message, and closed after the consumer. */
+/** Publishes with a publisher that is opened for the first message, and closed after the consumer. */
 const lazyPublisher = Effect.gen(function*() {
   const connection = yield* AmqpConnection.AmqpConnection
   const scope = yield* Scope.fork(yield* Effect.scope)
@@ -634,39 +667,40 @@ const lazyPublisher = Effect.gen(function*() {
 })
 
 /**
- * How {@link layerServe} serves.
+ * Options of {@link layerServe}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface LayerServeOptions<in E, out R = never, out R2 = never> extends ServeOptions<E, R> {
   /**
-   * What is done when the consumer ends after it has started: a layer that is built can't fail any more. Default: the error is logged, at
-   * the level `Fatal`, and the program that the layer was built for is interrupted and ends with the error, see {@link layerServe}. So it
-   * does, too, when `onEnd` fails itself, which is logged.
+   * Called when the consumer ends after it has started, as a layer that was built can't fail any more. Default: the
+   * error is logged at level `Fatal`, and the program that the layer was built for is interrupted and fails with the
+   * error, see {@link layerServe}. The same happens if `onEnd` fails, which is logged.
    */
   readonly onEnd?: ((error: ServeError) => Effect.Effect<unknown, never, R2>) | undefined
 }
 
 /**
- * Serves as a Layer: it is built when the broker has accepted the consumers, and fails when it refuses them. When its scope closes
- * it stops in order; see {@link serve}.
+ * Serves as a Layer. The layer is built when the broker has accepted the consumers, and fails to build if the broker
+ * refuses them. When its scope closes, the consumer stops in order; see {@link serve}.
  *
  * **When to use**
  *
- * Use for a worker beside others in one program, so that what is built on top finds it consuming.
+ * Use for a worker beside others in one program: layers built on top of it find it consuming.
  *
  * **Details**
  *
- * When the consumer ends, so does the program: the fiber that the layer was built for is interrupted, such as that of `Layer.launch` or of
- * `Effect.provide`, the layers are taken down in order, and the program dies of the error. So a process that runs it by `runMain` ends with
- * the exit code 1. For layers that are merged it is the fiber that the connection was made for. The option `onEnd` decides otherwise.
+ * When the consumer ends, the program ends too: the fiber that the layer was built for, such as that of `Layer.launch`
+ * or `Effect.provide`, is interrupted, the layers are released in order, and the program dies with the error. A process
+ * that uses `runMain` then exits with code 1. For merged layers, that fiber is the one that the connection was made
+ * for. The option `onEnd` replaces this behavior.
  *
  * **Gotchas**
  *
- * A layer whose builder ends with the building, such as that of a `ManagedRuntime`, has no program to end: then the error is only
- * logged, and it is up to `onEnd` to do more. The same holds for a layer that is merged with others and has a connection of its own. So
- * merge first, and provide the connection to the whole.
+ * If the fiber that builds the layer ends after building, as with a `ManagedRuntime`, there is no program to end: the
+ * error is only logged, and `onEnd` has to do the rest. The same holds for a layer that has a connection of its own and
+ * is merged with others; merge first, then provide the connection to all of them.
  *
  * **Example** (A worker that others are built upon)
  *
@@ -714,13 +748,13 @@ export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues 
       () => ({ handle: handler, commit: undefined }),
       false
     )
-    // Not a child of the fiber that builds, which may end at once.
+    // Not a child of the building fiber, which may end at once.
     yield* Effect.forkScoped(Effect.catch(ended, (error) => {
       const logged = { queue: namesOf(queues) }
       if (onEnd === undefined) return Effect.annotateLogs(end(error), logged)
-      // The end of a consumer is not lost with what was to be done about it.
+      // The program also ends when `onEnd` fails.
       const orEnd = (cause: Cause.Cause<unknown>) =>
-        Effect.andThen(Effect.logError("onEnd failed itself, and the program of the consumer ends", cause), end(error))
+        Effect.andThen(Effect.logError("onEnd failed, and the program of the consumer ends", cause), end(error))
       return Effect.catchCause(
         Effect.suspend(() => checked(onEnd(error), "option onEnd")),
         (cause) => Effect.annotateLogs(orEnd(cause), logged)
@@ -728,7 +762,7 @@ export const layerServe = <E, R, R2 = never, R3 = never, const Q extends Queues 
     }))
   }))
 
-/** What logs call the queues of a consumer. */
+/** The names of the queues, for logs. */
 const namesOf = (queues: Queues): string =>
   [queues].flat().map((queue) => typeof queue === "string" ? queue : queue.name).join(", ")
 
@@ -737,13 +771,13 @@ const endProgram = Effect.gen(function*() {
   const { makers } = sessionOf(yield* AmqpConnection.AmqpConnection)
   const fibers = yield* Effect.withFiber((fiber) => Effect.succeed([...ancestry(fiber), ...makers]))
   let reason: ServeError | undefined
-  // What is interrupted seems to be meant. So that the program ends with the error, taking down the layer fails with it.
+  // An interruption looks intended. Releasing the layer fails with the error, so that the program does too.
   yield* Effect.addFinalizer(() => reason === undefined ? Effect.void : Effect.die(reason))
   return (error: ServeError): Effect.Effect<void> =>
     Effect.suspend(() => {
       const program = fibers.find((fiber) => fiber.pollUnsafe() === undefined)
       const what = program === undefined
-        ? "A consumer has ended. Its program goes on, as the layer does not know it; decide what is done with the option onEnd"
+        ? "A consumer has ended. The layer can't end its program, as it does not know it; handle the end with the option onEnd"
         : "A consumer has ended, and its program with it"
       return Effect.andThen(
         Effect.ignoreCause(Effect.logFatal(`${what}: ${error.message}`, Cause.fail(error))),

@@ -1,8 +1,8 @@
 /**
  * Messages that a consumer receives, and how they are settled.
  *
- * The broker keeps a delivered message until it hears what became of it. A {@link AmqpDelivery} says so with its `ack`,
- * `nack` or `reject`; a handler says so with the {@link Settlement} that it returns.
+ * The broker keeps a delivered message until it is settled. A program settles an {@link AmqpDelivery} with its `ack`,
+ * `nack` or `reject`; a handler settles a message with the {@link Settlement} that it returns.
  *
  * @since 0.1.0
  */
@@ -16,94 +16,106 @@ import * as Settlements from "./internal/consuming/settlement.ts"
 import * as Validation from "./internal/options/validation.ts"
 
 /**
- * A message that was received, and has nothing to settle: a handler settles it by what it returns, or the broker regards it as
- * settled since it left (RabbitMQ, "Automatic acknowledgement mode").
+ * A received message without methods to settle it: either a handler settles it by the value that it returns, or the
+ * broker regards it as settled once sent (RabbitMQ, "Automatic acknowledgement mode").
  *
  * @category models
  * @since 0.1.0
  */
 export interface ReceivedMessage {
-  /** The body. A view of what was received: copy it to keep a small part of a large message for long. */
+  /** The body: a view of the received bytes. To keep a small part of a large message, copy it. */
   readonly body: Uint8Array
-  /** The body, read as UTF-8. Bytes that are none become U+FFFD. */
+  /** The body, decoded as UTF-8. Invalid UTF-8 is replaced with U+FFFD. */
   readonly text: string
-  /** The properties. Decoded when first read; throws a `ProtocolError` when the publisher sent some that are malformed. */
+  /**
+   * The properties, decoded when first read. Reading them throws a `ProtocolError` if the publisher sent malformed
+   * ones.
+   */
   readonly properties: AmqpMessage.ReceivedProperties
-  /** The exchange that it was published to; `""` is the default exchange. */
+  /** The exchange that the message was published to; `""` is the default exchange. */
   readonly exchange: string
-  /** The routing key that it was published with. */
+  /** The routing key that the message was published with. */
   readonly routingKey: string
-  /** Whether it was delivered before, to anyone, and came back to the queue. */
+  /** Whether the message was delivered before, to any consumer, and returned to the queue. */
   readonly redelivered: boolean
-  /** Counts the deliveries of the channel, from 1. */
+  /** The number of the delivery on its channel, from 1. */
   readonly deliveryTag: number
-  /** The queue that it was taken from, also one that the broker named. */
+  /** The name of the queue that the message was taken from. */
   readonly queue: string
-  /** The consumer that it was sent to, by its tag; `undefined` when it was fetched (`basic.get`). */
+  /** The tag of the consumer that received the message; `undefined` for `basic.get`. */
   readonly consumerTag: string | undefined
-  /** What `AmqpMessage.pretty` answers; so do `console.log` and Effect's loggers show it. */
+  /** The text that `AmqpMessage.pretty` returns; `console.log` and Effect's loggers print it too. */
   toString(): string
 }
 
 /**
- * A message of a stream. It stays in the stream whatever is said of it; to acknowledge it makes room for the next one in the prefetch.
+ * A message of a stream. It stays in the stream whether acknowledged or not; an acknowledgement makes room for the next
+ * message in the prefetch.
  *
  * @category models
  * @since 0.1.0
  */
 export interface StreamDelivery extends ReceivedMessage {
   /**
-   * The broker may send the next one (`basic.ack`). Answers `true` once, and `false` when it was called before or the channel that the
-   * message came on is gone.
+   * Acknowledges the message (`basic.ack`), so that the broker may send the next one. Succeeds with `true` once, and
+   * with `false` if it was called before or the message's channel is closed.
    */
   readonly ack: Effect.Effect<boolean>
 }
 
 /**
- * How a delivery is refused.
+ * Options of `nack` and `reject`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface RequeueOptions {
-  /** Whether the message goes back into the queue; else it is dead-lettered. */
+  /** Whether the message returns to its queue. Otherwise it is dead-lettered. */
   readonly requeue?: boolean | undefined
 }
 
 /**
- * A message that the broker waits to hear about.
+ * A message that has to be settled.
  *
  * **Details**
  *
- * `ack`, `nack` and `reject` settle it, once: the first answers `true`, each further one `false` and sends nothing. All
- * answer `false` when the channel it came on is gone or the broker ended the consumer, as the broker has then given the message back to
- * its queue. Acks that are due at the same time go out as one.
+ * `ack`, `nack` and `reject` settle the message once: the first call succeeds with `true`, later ones with `false` and
+ * send nothing. All of them succeed with `false` when the channel is closed or the broker has cancelled the consumer:
+ * the broker has then requeued the message. Acknowledgements that are due at the same time are sent as one.
  *
- * A message that comes back to a quorum queue counts towards its delivery limit, whichever way it comes back. From RabbitMQ 4.3 on `nack`
- * with `requeue` does not count, and `reject` with `requeue` does.
+ * A message that returns to a quorum queue counts towards the queue's delivery limit. From RabbitMQ 4.3 on, `nack` with
+ * `requeue` does not count, while `reject` with `requeue` does.
  *
  * **Gotchas**
  *
- * Within a channel program (`AmqpChannel.run`, `confirmed`, `transaction`) a delivery of another channel can't be settled: it would not be
- * part of the program, and that is a defect. Use `AmqpConsumer.serveTransaction`, or settle before or after the program.
+ * A channel program (`AmqpChannel.run`, `confirmed`, `transaction`) can't settle a delivery of another channel, as the
+ * settlement would not be part of the program: it dies with a `TypeError`. Use `AmqpConsumer.serveTransaction`, or
+ * settle before or after the program.
  *
- * RabbitMQ ends the connection of a client that refuses a stream's message. `nack` and `reject` of one die with a `TypeError`, and send
- * nothing. The type of what a consumer of an `AmqpQueue.stream` gets, {@link StreamDelivery}, has neither.
+ * RabbitMQ closes the connection of a client that rejects a message of a stream. `nack` and `reject` of such a message
+ * die with a `TypeError` and send nothing. {@link StreamDelivery}, the type of the deliveries of an `AmqpQueue.stream`,
+ * has neither.
  *
  * @category models
  * @since 0.1.0
  */
 export interface AmqpDelivery extends StreamDelivery {
-  /** The message was handled: the broker forgets it (`basic.ack`). */
+  /** Acknowledges the message, so that the broker deletes it (`basic.ack`). */
   readonly ack: Effect.Effect<boolean>
-  /** It was not (`basic.nack`). `requeue`, by default `true`, puts it back into the queue; else it is dead-lettered. */
+  /**
+   * Refuses the message (`basic.nack`). `requeue` (default: `true`) returns it to its queue; otherwise it is
+   * dead-lettered.
+   */
   readonly nack: (options?: RequeueOptions) => Effect.Effect<boolean>
-  /** It is refused (`basic.reject`). `requeue`, by default `false`, puts it back into the queue; else it is dead-lettered. */
+  /**
+   * Rejects the message (`basic.reject`). `requeue` (default: `false`) returns it to its queue; otherwise it is
+   * dead-lettered.
+   */
   readonly reject: (options?: RequeueOptions) => Effect.Effect<boolean>
 }
 
 /**
- * The ways in which a delivery can be settled.
+ * The ways to settle a delivery.
  *
  * @category models
  * @since 0.1.0
@@ -111,9 +123,9 @@ export interface AmqpDelivery extends StreamDelivery {
 export type SettlementTag = "Ack" | "Reject" | "Requeue"
 
 /**
- * What is to become of a delivery, with a value for the caller: {@link ack}, {@link reject} or {@link requeue}. Only these, and what
- * {@link as} makes of them, are settlements: at run time a value of the same shape is not. The type of `ack` says what it is, and that
- * of the others only that they are settlements: so a handler may return one or the other, and one for a stream only `ack`.
+ * How to settle a delivery, with a value for the caller: {@link ack}, {@link reject} or {@link requeue}. Only these,
+ * and what {@link as} makes of them, are settlements: at run time, a value of the same shape is refused. Only `ack` has
+ * its tag in its type, so that a handler may return any of the three, and a handler of a stream only `ack`.
  *
  * @category models
  * @since 0.1.0
@@ -124,7 +136,7 @@ export interface Settlement<out A = void, out Tag extends SettlementTag = Settle
 }
 
 /**
- * The message was handled: the broker forgets it (`basic.ack`).
+ * Acknowledges the message, so that the broker deletes it (`basic.ack`).
  *
  * @category constructors
  * @since 0.1.0
@@ -132,8 +144,8 @@ export interface Settlement<out A = void, out Tag extends SettlementTag = Settle
 export const ack: Settlement<void, "Ack"> = Settlements.make("Ack", undefined)
 
 /**
- * The message can't be handled: the broker dead-letters it, or drops it when the queue has no dead-letter exchange
- * (`basic.reject`). Not for messages of streams.
+ * Rejects the message (`basic.reject`): the broker dead-letters it, or drops it if the queue has no dead-letter
+ * exchange. Not for messages of streams.
  *
  * @category constructors
  * @since 0.1.0
@@ -141,8 +153,8 @@ export const ack: Settlement<void, "Ack"> = Settlements.make("Ack", undefined)
 export const reject: Settlement = Settlements.make("Reject", undefined)
 
 /**
- * Another consumer, or the same one at once, shall handle the message: it goes back into the queue (`basic.reject` with
- * `requeue`). Quorum queues count that towards their delivery limit. Not for messages of streams.
+ * Returns the message to its queue (`basic.reject` with `requeue`), where any consumer may get it, also the same one at
+ * once. Counts towards the delivery limit of a quorum queue. Not for messages of streams.
  *
  * @category constructors
  * @since 0.1.0
@@ -150,7 +162,7 @@ export const reject: Settlement = Settlements.make("Reject", undefined)
 export const requeue: Settlement = Settlements.make("Requeue", undefined)
 
 /**
- * The same settlement with a value, which `AmqpQueue.get` hands on.
+ * Adds a value to a settlement, which `AmqpQueue.get` yields.
  *
  * @category combinators
  * @since 0.1.0
@@ -173,17 +185,20 @@ export const as: {
 // -----------------------------------------------------------------------------
 
 /**
- * How {@link handleDecoded} decodes, and what becomes of a message that it can't.
+ * Options of {@link handleDecoded}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface HandleDecodedOptions extends AmqpMessage.DecodeOptions {
   /**
-   * - `fail`: the handler fails with the `AmqpDecodeError`, and the failure policy of `AmqpConsumer.serve` decides. By default that
-   *   gives such a message up at once: it goes to the dead-letter target of its queue where one is known, and else stays in the queue.
-   * - `reject`: a warning is logged and the message is rejected: the broker dead-letters it, or drops it when the queue has no
-   *   dead-letter exchange.
+   * What happens to a message that can't be decoded:
+   *
+   * - `fail`: the handler fails with the `AmqpDecodeError`, and the failure policy of `AmqpConsumer.serve` decides. The
+   *   default policy does not retry such a message: it dead-letters the message if it knows a dead-letter target, and
+   *   otherwise leaves it in the queue.
+   * - `reject`: a warning is logged and the message is rejected: the broker dead-letters it, or drops it if the queue
+   *   has no dead-letter exchange.
    *
    * Default: `fail`.
    */
@@ -193,13 +208,14 @@ export interface HandleDecodedOptions extends AmqpMessage.DecodeOptions {
 const handleDecodedKeys = ["checkContentType", "decompress", "maxDecompressedSize", "onDecodeError"] as const
 
 /**
- * Makes a handler of deliveries, for `AmqpConsumer.serve` and `AmqpQueue.get`, from a handler of the values in them; see
- * `AmqpMessage.decode` for how they are read, by a schema of the body or an envelope.
+ * Makes a handler of deliveries, for `AmqpConsumer.serve` and `AmqpQueue.get`, from a handler of decoded values.
+ * `AmqpMessage.decode` describes how a schema of the body, or an envelope, decodes a message.
  *
  * **Details**
  *
- * A handler of a message that can't be read fails with an `AmqpDecodeError`. With the option `reject` it succeeds instead, with a
- * settlement whose value is `undefined`. Throws an `InvalidArgument` for options that are not known.
+ * The handler fails with an `AmqpDecodeError` if the message can't be decoded. With `onDecodeError: "reject"` it
+ * succeeds instead, with a settlement whose value is `undefined`. Throws an `InvalidArgument` for unknown or invalid
+ * options.
  *
  * **Example** (Handling orders)
  *
@@ -249,7 +265,7 @@ export const handleDecoded: {
   return (delivery: ReceivedMessage) =>
     Effect.matchEffect(decode(delivery), {
       onSuccess: (value) => checked(handler(value, delivery), "handler"),
-      // The signatures name what this can do with the option that they are for, which is less than what it can do.
+      // Each signature is for one value of the option, and names only what that value leads to.
       onFailure: (error) =>
         (onDecodeError === "fail" ? Effect.fail(error) : rejectUnreadable(delivery, error)) as Effect.Effect<never>
     })

@@ -1,8 +1,8 @@
 /**
- * Envelopes: schemas of whole messages, which say what properties, headers and body a message has, and make one value of them.
+ * Envelopes: schemas of whole messages, that is, of properties, headers and body together.
  *
- * An envelope stands wherever a schema of a body does: in `AmqpMessage.schema`, `AmqpMessage.decode` and `AmqpDelivery.handleDecoded`,
- * and so in whatever handles messages.
+ * An envelope can be used wherever a schema of a body can: in `AmqpMessage.schema`, `AmqpMessage.decode` and
+ * `AmqpDelivery.handleDecoded`.
  *
  * @since 0.1.0
  */
@@ -15,27 +15,28 @@ import type { FieldTable } from "./protocol/fieldTable.ts"
 const TypeId = "~@effect-amqp/core/AmqpEnvelope"
 
 /**
- * A schema of whole messages; {@link make} and {@link fromSchema} make one.
+ * A schema of whole messages, made by {@link make} or {@link fromSchema}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface AmqpEnvelope<out S extends Schema.Constraint> {
   readonly [TypeId]: typeof TypeId
-  /** From the {@link Parts} of a message to the value, and back. */
+  /** Decodes the {@link Parts} of a message to the value, and encodes the value to them. */
   readonly schema: S
-  /** Whether the schema is about the body too. If not, the body of a message is not looked at. */
+  /** Whether the schema includes the body. If not, the body of a message is ignored. */
   readonly hasBody: boolean
-  /** The type of the value. It is only a type, as those below. */
+  /** The type of the value. It exists only as a type, like the two below. */
   readonly Type: S["Type"]
-  /** What decoding needs. */
+  /** The services that decoding needs. */
   readonly DecodingServices: S["DecodingServices"]
-  /** What encoding needs. */
+  /** The services that encoding needs. */
   readonly EncodingServices: S["EncodingServices"]
 }
 
 /**
- * The parts of a message as a schema sees them: what is not set is absent, no headers are `{}`, and the body is its JSON.
+ * The parts of a message that a schema decodes: properties that are not set are absent, missing headers are `{}`, and
+ * the body is its JSON.
  *
  * @category models
  * @since 0.1.0
@@ -47,7 +48,7 @@ export interface Parts {
 }
 
 /**
- * The properties of a message without its headers, which are a part of their own.
+ * The properties of a message without its headers, which are a separate part.
  *
  * @category models
  * @since 0.1.0
@@ -55,7 +56,7 @@ export interface Parts {
 export interface PropertyParts extends Omit<Properties, "headers"> {}
 
 /**
- * A schema whose encoded side is part of a message.
+ * A schema whose encoded side is a part of a message.
  *
  * @category models
  * @since 0.1.0
@@ -63,7 +64,7 @@ export interface PropertyParts extends Omit<Properties, "headers"> {}
 export type SchemaOf<Encoded> = Schema.Constraint & { readonly Encoded: Encoded }
 
 /**
- * The schemas of the parts that are given, as the fields of a struct. That of the body is its JSON codec.
+ * The schemas of the given parts, as the fields of a struct. That of the body is its JSON codec.
  *
  * @category models
  * @since 0.1.0
@@ -97,20 +98,22 @@ const hasBody = (ast: SchemaAST.AST): boolean => {
 }
 
 /**
- * An envelope of schemas of the parts: the value is an object with a value for each part that is given.
+ * Makes an envelope from schemas of the parts. The value is an object with a property for each given part.
  *
  * **Details**
  *
- * - `properties` sees `AmqpMessage.Properties` without the headers: a `timestamp` is a `Date`, an `expiration` a `Duration`.
- * - `headers` sees the values as they are in `AmqpMessage.FieldTable`: numbers, texts, dates and so on.
- * - `body` is the JSON of `Schema.toCodecJson`, as with `AmqpMessage.schema`. Without it the body is not looked at when a message
- *   is read, and empty when one is made.
+ * - `properties` encodes to `AmqpMessage.Properties` without the headers: a `timestamp` is a `Date`, an `expiration` a
+ *   `Duration`.
+ * - `headers` encodes to values of `AmqpMessage.FieldTable`: numbers, strings, dates and so on.
+ * - `body` encodes to the JSON of `Schema.toCodecJson`, as with `AmqpMessage.schema`. Without it, the body is ignored
+ *   when a message is decoded, and empty when one is encoded.
  *
  * A message may have more headers and properties than the schemas name.
  *
  * **Gotchas**
  *
- * A header that is a bigint comes back as a number when it is a safe integer, and a date in whole seconds, as AMQP keeps no more.
+ * A bigint header is decoded as a number if it is a safe integer, and a date in whole seconds, as AMQP stores no
+ * fractions.
  *
  * **Example** (Orders of a tenant)
  *
@@ -158,22 +161,23 @@ export const make = <
     ...(headers && { headers }),
     ...(body && { body: Schema.toCodecJson(body) })
   }
-  // These are the fields that the type computes, which the compiler can't see.
+  // The compiler can't see that these are the fields that the type computes.
   return new Envelope(Schema.Struct(fields as unknown as Fields<{ properties: P; headers: H; body: B }>))
 }
 
-/** Whether what a schema calls properties are some: to the compiler, others are just more than is needed. */
+/** Requires names of properties: to the compiler, unknown ones would just be excess. */
 type NamesOnly<P extends Schema.Constraint> = Exclude<keyof P["Encoded"], keyof PropertyParts> extends never ? unknown
   : { readonly NoPropertyHasThisName: Exclude<keyof P["Encoded"], keyof PropertyParts> }
 
 /**
- * An envelope of one schema, whose encoded side are the {@link Parts} of a message. So what combines schemas combines envelopes:
- * `Schema.decodeTo` makes a flat value of the parts, `Schema.Union` takes messages of several types.
+ * Makes an envelope from one schema, whose encoded side is {@link Parts}. In this way envelopes are combined as schemas
+ * are: `Schema.decodeTo` makes a flat value of the parts, `Schema.Union` accepts several types of messages.
  *
  * **Details**
  *
- * The `schema` of an envelope that {@link make} made is one to begin with. In others, `Schema.toCodecJson` gives the body of a
- * schema that has more than JSON on its encoded side. The body is looked at, and has to be JSON, when any member has one.
+ * The `schema` of an envelope made by {@link make} has that encoded side. In other schemas, use `Schema.toCodecJson`
+ * for a body whose encoded side is not JSON. The body is decoded, and has to be JSON, if any member of a union includes
+ * it.
  *
  * **Example** (Two types of events in a queue)
  *
@@ -205,7 +209,7 @@ type NamesOnly<P extends Schema.Constraint> = Exclude<keyof P["Encoded"], keyof 
 export const fromSchema = <S extends SchemaOf<Parts>>(schema: S): AmqpEnvelope<S> => new Envelope(schema)
 
 /**
- * Whether it is an envelope, and no schema of a body.
+ * Whether a value is an envelope, and not a schema of a body.
  *
  * @category guards
  * @since 0.1.0

@@ -1,9 +1,9 @@
 /**
  * Messages: a body and its properties.
  *
- * {@link text}, {@link json} and {@link make} build one from a text, a value and bytes; {@link schema} from a value that a schema
- * describes, and {@link decode} gives the value back; {@link fromDelivery} from one that was received. {@link stamp} adds an id
- * and the time, {@link pretty} shows a message to people.
+ * {@link text}, {@link json} and {@link make} make a message from a string, a JSON value or bytes; {@link schema}
+ * encodes a value with a schema, which {@link decode} decodes again; {@link fromDelivery} makes a message from a
+ * received one. {@link stamp} adds an id and the time, {@link pretty} formats a message for people.
  *
  * @since 0.1.0
  */
@@ -29,16 +29,18 @@ export { TypedField } from "./protocol/fieldTable.ts"
 export type { EncodedTable, FieldTable, FieldType, FieldValue } from "./protocol/fieldTable.ts"
 
 /**
- * A message to publish. The constructors make one that `console.log` and Effect's loggers show as {@link pretty} and not byte by
- * byte; any object with these two properties is as good to publish.
+ * A message to publish. `console.log` and Effect's loggers print messages of these constructors as {@link pretty} does,
+ * and not byte by byte; any object with the two properties can be published too.
  *
  * **Gotchas**
  *
- * A body of 16 KiB or more is not copied: it must not change until the publish is confirmed, or, without confirms, until the channel
- * is closed. If its buffer is transferred meanwhile, the publish fails and its channel ends. A body that is not a `Uint8Array` (a text, an
- * array, an `ArrayBuffer`), or whose buffer is detached, is an `InvalidArgument`.
+ * A body of 16 KiB or more is not copied. Do not change it until the publish is confirmed, or, without confirms, until
+ * the channel is closed. If its buffer is transferred meanwhile, the publish fails and its channel is closed. A body
+ * that is not a `Uint8Array` (a string, an array, an `ArrayBuffer`), or whose buffer is detached, is an
+ * `InvalidArgument`.
  *
- * The message is read when it is sent. Getters and the like in it may run then, also more than once; nothing of it is sent if one throws.
+ * The message is read when it is sent. Getters may run then, even more than once; if one throws, nothing of the message
+ * is sent.
  *
  * @category models
  * @since 0.1.0
@@ -46,7 +48,7 @@ export type { EncodedTable, FieldTable, FieldType, FieldValue } from "./protocol
 export interface AmqpMessage {
   readonly body: Uint8Array
   readonly properties: Properties
-  /** What {@link pretty} answers, if a constructor of this module made the message. */
+  /** The text that {@link pretty} returns, if a constructor of this module made the message. */
   toString(): string
 }
 
@@ -55,19 +57,19 @@ export interface AmqpMessage {
 // -----------------------------------------------------------------------------
 
 /**
- * The properties of a message (section 1.8.1 of the AMQP 0-9-1 reference). Texts hold at most 255 bytes of UTF-8. What is
- * absent or `undefined` is not sent; `0`, `""` and `{}` are.
+ * The properties of a message (section 1.8.1 of the AMQP 0-9-1 reference). Strings hold at most 255 bytes of UTF-8.
+ * Properties that are absent or `undefined` are not sent; `0`, `""` and `{}` are.
  *
  * **Details**
  *
- * The texts of a received message may have come as bytes that are not UTF-8, such as the bytes of a hash. Each such byte is a lone
- * surrogate in the text, from U+DC80 to U+DCFF, and is sent as that byte again: a correlation id is returned as it came. Any
- * other lone surrogate is sent as U+FFFD.
+ * Strings of a received message may have arrived as bytes that are not UTF-8, such as the bytes of a hash. Each such
+ * byte is a lone surrogate in the string, from U+DC80 to U+DCFF, and is sent as that byte again: a correlation id is
+ * returned as it arrived. Any other lone surrogate is sent as U+FFFD.
  *
  * **Gotchas**
  *
- * What is out of its range, of another type or under another name is an `InvalidArgument` of the publish, and then nothing was
- * sent.
+ * A property that is out of range, of another type or unknown makes the publish fail with an `InvalidArgument`, with
+ * nothing sent.
  *
  * @category models
  * @since 0.1.0
@@ -75,30 +77,34 @@ export interface AmqpMessage {
 export interface Properties {
   /** MIME type of the body. */
   readonly contentType?: string | undefined
-  /** MIME content encoding of the body, such as `gzip`. It says what the body is; `AmqpCompression.compress` makes it so. */
+  /**
+   * MIME content encoding of the body, such as `gzip`. It only describes the body; `AmqpCompression.compress` encodes
+   * it.
+   */
   readonly contentEncoding?: string | undefined
-  /** Headers of the application, and what a headers exchange routes by. A `TypedField` forces the type of a number. */
+  /** The application's headers, by which a headers exchange routes. A `TypedField` sets the AMQP type of a number. */
   readonly headers?: FieldTable | undefined
-  /** Whether the broker writes the message to disk in a durable queue. Brokers treat absent as `transient`. */
+  /** Whether a durable queue stores the message on disk. Brokers treat an absent value as `transient`. */
   readonly deliveryMode?: "transient" | "persistent" | undefined
-  /** 0 to 255; counts in queues declared with a maximum priority. */
+  /** 0 to 255. Has an effect in queues that are declared with a maximum priority. */
   readonly priority?: number | undefined
-  /** What a reply refers to. */
+  /** Identifies the request that a reply belongs to. */
   readonly correlationId?: string | undefined
-  /** The queue that replies go to. */
+  /** The queue for replies. */
   readonly replyTo?: string | undefined
   /**
    * How long the message may wait in a queue (RabbitMQ, "Per-Message TTL"): whole milliseconds, rounded up, from 0 to
-   * 4,294,967,295 (49 days), which is what RabbitMQ takes. 0: dropped or dead-lettered unless a consumer can have it at once.
+   * 4,294,967,295 (49 days), RabbitMQ's maximum. With 0, the message is dropped or dead-lettered unless it can be
+   * delivered at once.
    */
   readonly expiration?: Duration.Input | undefined
   /** The application's id of the message; see `AmqpMessage.stamp`. */
   readonly messageId?: string | undefined
-  /** When the message was made, from 1970 on. AMQP keeps whole seconds: the rest is cut off. */
+  /** When the message was created, from 1970 on. AMQP stores whole seconds: fractions are cut off. */
   readonly timestamp?: Date | DateTime.DateTime | undefined
-  /** The application's name of the message's type. */
+  /** The application's name for the message's type. */
   readonly type?: string | undefined
-  /** The publishing user; RabbitMQ refuses any but the connection's. */
+  /** The publishing user. RabbitMQ refuses any other than the connection's. */
   readonly userId?: string | undefined
   /** The publishing application. */
   readonly appId?: string | undefined
@@ -107,49 +113,50 @@ export interface Properties {
 }
 
 /**
- * Properties as they are on the wire, where that is more than {@link Properties} can say.
+ * Values on the wire that {@link Properties} can't express.
  *
  * **Details**
  *
- * A received message has them only where the publisher sent such values. So nothing is lost when the message is published again with
- * the properties that it came with, also if some of them or some of the headers were changed:
- * `{ ...properties, headers: { ...properties.headers, attempt: 2 } }`.
+ * A received message has them only if its publisher sent such values. Publishing the message again with its received
+ * properties therefore loses nothing, even if some properties or headers are changed: `{ ...properties, headers: {
+ * ...properties.headers, attempt: 2 } }`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface RawProperties {
-  /** 0 to 255. Received when it is neither 1 (transient) nor 2 (persistent). Counts when `deliveryMode` is absent. */
+  /** 0 to 255. Received if it is neither 1 (transient) nor 2 (persistent). Sent if `deliveryMode` is absent. */
   readonly deliveryMode?: number | undefined
   /**
-   * Received when it is not a whole number of milliseconds up to 4,294,967,295; RabbitMQ refuses what is not a number (406). Counts
-   * when `expiration` is absent.
+   * Received if it is not a whole number of milliseconds up to 4,294,967,295; RabbitMQ refuses anything but digits
+   * (406). Sent if `expiration` is absent.
    */
   readonly expiration?: string | undefined
   /**
-   * Seconds since 1970, 0 to 2^64 - 1. Received beyond the last that a `Date` holds, 8,640,000,000,000. Counts when `timestamp` is
-   * absent.
+   * Seconds since 1970, 0 to 2^64 - 1. Received if it is beyond the last second of a `Date`, 8,640,000,000,000. Sent if
+   * `timestamp` is absent.
    */
   readonly timestamp?: number | bigint | undefined
   /** The fourteenth property, deprecated since 0-9-1. */
   readonly clusterId?: string | undefined
   /**
-   * How the headers were encoded, as an opaque value. Received when their values don't tell: when a number is not of the type that it
-   * would be sent as, for example a 64-bit 5. Entries of `headers` that are still the same are sent byte for byte as they came.
+   * How the headers were encoded, as an opaque value. Received if the values of `headers` do not determine their AMQP
+   * types, for example a 5 that was sent with 64 bits. Unchanged entries of `headers` are sent byte for byte as they
+   * arrived.
    */
   readonly headers?: EncodedTable | undefined
-  /** What came beyond the properties of AMQP 0-9-1. It is sent again as it came. */
+  /** Properties beyond those of AMQP 0-9-1. Sent as they arrived. */
   readonly unknown?: UnknownProperties | undefined
 }
 
 /**
- * The properties of a message that was received. A property that the publisher did not set is `undefined`.
+ * The properties of a received message. A property that the publisher did not set is `undefined`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ReceivedProperties extends Properties {
-  /** What is left of it is not known: RabbitMQ passes on what the publisher set. */
+  /** The original value, as RabbitMQ passes it on; the remaining time is not known. */
   readonly expiration?: Duration.Duration | undefined
   /** In whole seconds. */
   readonly timestamp?: Date | undefined
@@ -174,7 +181,7 @@ export const make = (body: Uint8Array, properties: Properties = noProperties): A
 const textProperties: Properties = Object.freeze({ contentType: "text/plain; charset=utf-8" })
 
 /**
- * A message with a text as its body, in UTF-8. The content type is `text/plain; charset=utf-8` unless given.
+ * A message with a string as its body, in UTF-8. The default content type is `text/plain; charset=utf-8`.
  *
  * @category constructors
  * @since 0.1.0
@@ -185,12 +192,12 @@ export const text = (body: string, properties?: Properties): AmqpMessage =>
 const jsonProperties: Properties = Object.freeze({ contentType: "application/json" })
 
 /**
- * A message with a value as its body, as `JSON.stringify` writes it. The content type is `application/json` unless given.
+ * A message with a value as its body, in the JSON of `JSON.stringify`. The default content type is `application/json`.
  *
  * **Gotchas**
  *
- * Throws a `TypeError` for a value that JSON can't express: `undefined`, a function, a bigint or a cycle. Where values come from
- * outside, {@link schema} has a typed error for them: `AmqpMessage.schema(Schema.Json)`.
+ * Throws a `TypeError` for a value that has no JSON: `undefined`, a function, a bigint or a cyclic object. For values
+ * from outside use {@link schema}, which fails with a typed error: `AmqpMessage.schema(Schema.Json)`.
  *
  * @category constructors
  * @since 0.1.0
@@ -202,7 +209,7 @@ export const json = (value: unknown, properties?: Properties): AmqpMessage => {
 }
 
 /**
- * What is written and read: a schema of the body, or an envelope of the whole message; see `AmqpEnvelope`.
+ * A schema of the body, or an envelope of the whole message (`AmqpEnvelope`).
  *
  * @category models
  * @since 0.1.0
@@ -210,14 +217,14 @@ export const json = (value: unknown, properties?: Properties): AmqpMessage => {
 export type MessageSchema = Schema.Constraint | AmqpEnvelope.AmqpEnvelope<Schema.Constraint>
 
 /**
- * Messages whose bodies are the JSON of values that a schema describes, as {@link decode} reads it.
+ * Makes messages whose bodies are JSON, encoded by a schema; {@link decode} decodes them.
  *
  * **Details**
  *
- * The properties given with the schema are those of every message; the ones given with a value add to them. The content type is
- * `application/json` unless one of them says otherwise. The JSON is that of `Schema.toCodecJson`: a `Date` is a string in it.
+ * The properties given with the schema apply to every message, those given with a value are added. The default content
+ * type is `application/json`. The JSON is that of `Schema.toCodecJson`, in which a `Date` is a string.
  *
- * With an envelope the value has properties and headers too, and they come before those that are given.
+ * With an envelope, the value also holds properties and headers, which take precedence over the given ones.
  *
  * **Example** (Publishing an order)
  *
@@ -263,7 +270,7 @@ const ofParts = <S extends Schema.Constraint>(
   const encode = Schema.encodeUnknownEffect(schema)
   const defaults = withDefaults(hasBody ? jsonProperties : noProperties, properties)
   return Effect.fnUntraced(function*(value: S["Type"], properties?: Properties) {
-    // An envelope is only made of a schema whose encoded side this is.
+    // An envelope only accepts schemas with this encoded side.
     const parts = (yield* encode(value)) as AmqpEnvelope.Parts
     const json = parts.body === undefined ? "" : yield* encodeJson(parts.body)
     const given = withDefaults(defaults, properties)
@@ -276,27 +283,28 @@ const ofParts = <S extends Schema.Constraint>(
 
 const encodeJson = Schema.encodeUnknownEffect(Schema.fromJsonString(Schema.Json))
 
-/** What is `undefined` in `properties` is so in the message, as it is without defaults. */
+/** A property that is `undefined` in `properties` overrides the default. */
 const withDefaults = (defaults: Properties, properties: Properties | undefined): Properties =>
   properties === undefined ? defaults : { ...defaults, ...properties }
 
 /**
- * A message to publish, made of one that was received: the same body and the same properties, to which the ones given add.
+ * Makes a message to publish from a received one: the same body and properties, plus the given properties.
  *
  * **Details**
  *
- * What is not replaced is sent byte for byte as it came: the types and the order of headers, texts that are not UTF-8, and properties that
- * AMQP 0-9-1 does not have. To add a header, spread those that came: `{ headers: { ...delivery.properties.headers, attempt: 2 } }`.
+ * Properties that are not replaced are sent byte for byte as they arrived, including the types and the order of
+ * headers, strings that are not UTF-8, and properties that AMQP 0-9-1 does not define. To add a header, spread the
+ * received ones: `{ headers: { ...delivery.properties.headers, attempt: 2 } }`.
  *
- * The property `userId` is left out, as RabbitMQ's federation leaves it out (RabbitMQ, "Validated User-ID"): the broker answers a
- * message that names another user than that of the connection with 406, and closes the channel. To keep it, give it.
+ * `userId` is left out, as in RabbitMQ's federation (RabbitMQ, "Validated User-ID"): the broker closes the channel with
+ * 406 if a message names another user than that of the connection. To keep it, pass it.
  *
- * Fails with an `AmqpDecodeError` whose problem is `Properties` when the publisher sent malformed ones.
+ * Fails with an `AmqpDecodeError` with the problem `Properties` if the publisher sent malformed properties.
  *
  * **Gotchas**
  *
- * What the properties ask for, they ask for again: a header `CC` has the message go to the queues that it names, an `expiration`
- * counts from the start, and replies still go to `replyTo`. `x-death` and other headers of brokers are kept.
+ * The properties take effect again: a header `CC` routes the message to the queues that it names, an `expiration`
+ * starts anew, and replies still go to `replyTo`. Headers that brokers add, such as `x-death`, are kept.
  *
  * **Example** (Forwarding to another exchange)
  *
@@ -334,7 +342,7 @@ export const fromDelivery = (
 // -----------------------------------------------------------------------------
 
 /**
- * What is decoded: the body and properties of a message, such as a delivery.
+ * The content of a message, in AMQP's sense: its body and its properties. Every message and delivery has them.
  *
  * @category models
  * @since 0.1.0
@@ -345,48 +353,49 @@ export interface Content {
 }
 
 /**
- * How large a body may become.
+ * Limits decompression.
  *
  * @category models
  * @since 0.1.0
  */
 export interface DecompressOptions {
   /**
-   * The size of the decompressed body, in bytes, from 0; `Infinity` is no limit. What decompresses to more is a failure, and not
-   * decompressed any further. Default: 16,777,216 (16 MiB). The compressed body is bounded by the connection's `maxBodySize`.
+   * The maximum size of the decompressed body, in bytes, from 0; `Infinity` is no limit. A body that decompresses to
+   * more fails, and is not decompressed any further. Default: 16,777,216 (16 MiB). The compressed body is limited by
+   * the connection's `maxBodySize`.
    */
   readonly maxDecompressedSize?: number | undefined
 }
 
 /**
- * How {@link decode} decodes.
+ * Options of {@link decode}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface DecodeOptions extends DecompressOptions {
   /**
-   * Whether the properties have to say JSON: a content type of `application/json`, `text/json` or one that ends in `+json`, with
-   * no other charset than UTF-8, and no content encoding but `identity` or `utf-8`. What is absent says JSON. Default: `true`.
+   * Whether the properties must describe JSON: a content type of `application/json`, `text/json` or one that ends in
+   * `+json`, a charset of UTF-8, if any, and a content encoding of `identity` or `utf-8`, if any. Absent properties are
+   * accepted. Default: `true`.
    */
   readonly checkContentType?: boolean | undefined
   /**
-   * Whether a body is decompressed whose content encoding is `gzip` or `deflate`. Any other encoding, and several, are then a
-   * problem also when the content type is not checked. Bodies without an encoding are read as they are without this option.
-   * Default: `false`.
+   * Whether a body with the content encoding `gzip` or `deflate` is decompressed. Any other encoding, or several, then
+   * fails even if the content type is not checked. A body without an encoding is read as it is. Default: `false`.
    */
   readonly decompress?: boolean | undefined
 }
 
 /**
- * The value in the body of a message, read as JSON by a schema, which {@link schema} wrote; or that of the whole message, by an
- * envelope.
+ * Decodes the JSON in a message's body with a schema, or the whole message with an envelope. The inverse of {@link
+ * schema}.
  *
  * **Details**
  *
- * Throws an `InvalidArgument` for unknown options and values out of their range. The Effect fails with an `AmqpDecodeError` whose
- * `problem` and `part` tell what is wrong, and never dies of what a publisher sent. For a
- * handler of deliveries see `AmqpDelivery.handleDecoded`.
+ * Throws an `InvalidArgument` for unknown options and values out of range. The Effect fails with an `AmqpDecodeError`,
+ * whose `problem` and `part` tell what is wrong; it never dies because of what a publisher sent. For a handler of
+ * deliveries see `AmqpDelivery.handleDecoded`.
  *
  * **Example** (Reading an order)
  *
@@ -433,7 +442,7 @@ const checkedOptions = (options: DecodeOptions): DecodeOptions => {
 }
 
 /**
- * The JSON in the body of a message, whatever it is; see {@link decode} for the errors.
+ * Decodes the body of a message as any JSON value; see {@link decode} for the errors.
  *
  * @category decoding
  * @since 0.1.0
@@ -448,26 +457,28 @@ const decodeAnyJson = decode(Schema.Json)
 // -----------------------------------------------------------------------------
 
 /**
- * What {@link stamp} adds.
+ * Options of {@link stamp}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface StampOptions {
-  /** A UUID of version 7 as `messageId`: unique, and in the order of time by the millisecond. Default: `false`. */
+  /**
+   * Whether to set `messageId` to a UUID of version 7: unique, and ordered by time in milliseconds. Default: `false`.
+   */
   readonly messageId?: boolean | undefined
-  /** The time as `timestamp`, of which AMQP keeps whole seconds. Default: `false`. */
+  /** Whether to set `timestamp` to the current time, of which AMQP stores whole seconds. Default: `false`. */
   readonly timestamp?: boolean | undefined
 }
 
 /**
- * Gives messages an id and the time, where they have none.
+ * Adds an id and the current time to messages that have none.
  *
  * **Details**
  *
- * The time is that of Effect's `Clock`, and the id is drawn from Effect's `Random`: under `TestClock` and `Random.withSeed` both
- * are the same in each run. An id is no secret. Throws an `InvalidArgument` for unknown options, and for values other than true and
- * false.
+ * The time comes from Effect's `Clock` and the id from Effect's `Random`, so both are reproducible with `TestClock` and
+ * `Random.withSeed`. Ids are not secret. Throws an `InvalidArgument` for unknown options and for values other than true
+ * and false.
  *
  * **Gotchas**
  *
@@ -505,7 +516,7 @@ export const stamp = (options: StampOptions): (message: AmqpMessage) => Effect.E
 // -----------------------------------------------------------------------------
 
 /**
- * What {@link pretty} shows: a message, with where it was published to when that is known.
+ * What {@link pretty} formats: a message, with its route if it was delivered.
  *
  * @category models
  * @since 0.1.0
@@ -520,28 +531,28 @@ export interface Renderable {
 }
 
 /**
- * How {@link pretty} shows a message.
+ * Options of {@link pretty}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface PrettyOptions {
-  /** How much of a body that is text is shown, in bytes; of other bytes an eighth of that. Default: 1024. */
+  /** How many bytes of a text body are shown, from 0; of a binary body, an eighth of that. Default: 1024. */
   readonly maxBodySize?: number | undefined
 }
 
 /**
- * A message or delivery as lines for people: where it was published to, the properties that are set, the headers, the body.
+ * Formats a message or delivery for people, in several lines: its exchange and routing key, the properties that are
+ * set, the headers, the body.
  *
  * **Details**
  *
- * A body that is printable UTF-8 is shown as text, others as hexadecimal digits. Shown are the first `maxBodySize` bytes of text
- * (default: 1024) and an eighth of that of other bytes; of texts in properties and headers 512 characters, of tables and arrays
- * 64 entries. What is cut is named with its full size. Controls are escaped, so that a message can't pretend to be a line of the
- * log. The content of `Redacted` values is not shown; what the body holds is. Throws an `InvalidArgument` for unknown options and a
- * size that is not a number from 0.
+ * A body of printable UTF-8 is shown as text, others as hexadecimal digits. Of strings in properties and headers 512
+ * characters are shown, of tables and arrays 64 entries. Where something is cut, its full size is shown. Control
+ * characters are escaped, so that a message can't imitate a line of the log. The content of `Redacted` values is not
+ * shown, but the body is. Throws an `InvalidArgument` for unknown options and for a size that is not a number from 0.
  *
- * The messages of the constructors here and deliveries show themselves like this in `console.log` and in Effect's loggers.
+ * `console.log` and Effect's loggers print deliveries, and messages of these constructors, in this form.
  *
  * **Example** (Showing a message)
  *

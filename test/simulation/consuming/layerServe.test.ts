@@ -146,7 +146,7 @@ describe("layerServe", () => {
           )
         ),
         () => {
-          assert.include(logged[0], "onEnd failed itself")
+          assert.include(logged[0], "onEnd failed")
           assert.include(logged[1], "A consumer has ended, and its program with it")
         }
       ).pipe(Effect.provide(Logger.layer([logger])))
