@@ -17,7 +17,7 @@ import type { Session } from "../connection/session.ts"
 import { Received } from "../consuming/delivery.ts"
 import type { Route } from "../message/route.ts"
 import { invalid } from "../options/validation.ts"
-import { failureOf } from "../publishing/publishQueue.ts"
+import { notConfirmed } from "../publishing/publishErrors.ts"
 import { hasHeader, movedProperties } from "./movedProperties.ts"
 
 /** What is to be moved, with all defaults. */
@@ -205,7 +205,7 @@ export class Mover {
 
   settled(source: Source, deliveryTag: number, outcome: Outcome): void {
     this.inFlight--
-    const error = outcome === "Acked" ? undefined : failureOf(outcome)
+    const error = outcome === "Acked" ? undefined : notConfirmed(outcome)
     if (error === undefined) {
       source.channel.acknowledgements.ack(deliveryTag)
       this.counts.moved++
