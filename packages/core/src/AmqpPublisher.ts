@@ -11,6 +11,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { constant } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
@@ -155,7 +156,7 @@ export const make = Effect.fnUntraced(function*(
   const session = sessionOf(yield* AmqpConnection.AmqpConnection)
   const queue = yield* startPublisher(session, limits)
   const stamp = yield* stamper(options.stamp)
-  const prepared: Preparation = {
+  const preparation: Preparation = {
     toMessage: (message) => stamp(defaults.toMessage(message)),
     toOptions: defaults.toOptions
   }
@@ -182,8 +183,8 @@ export const make = Effect.fnUntraced(function*(
     Effect.suspend(() => {
       Program.warnOfOutsider("AmqpPublisher.publishAll")
       const optionsOf = typeof options === "function"
-        ? (message: AmqpMessage.AmqpMessage, index: number) => prepared.toOptions(options(message, index))
-        : constant(prepared.toOptions(options))
+        ? (message: AmqpMessage.AmqpMessage, index: number) => preparation.toOptions(options(message, index))
+        : constant(preparation.toOptions(options))
       return publishMany(queue, { messages, prepare, optionsOf })
     })
 
@@ -192,37 +193,35 @@ export const make = Effect.fnUntraced(function*(
   if (instruments === undefined) {
     return {
       publish: schedule === undefined
-        ? (message, options) => publishOnce(message, options, prepared)
+        ? (message, options) => publishOnce(message, options, preparation)
         : (message, options) =>
-          Effect.suspend(() => publishPrepared(prepared.toMessage(message), prepared.toOptions(options))),
-      publishAll: (messages, options) => publishAll(messages, options, prepared.toMessage)
+          Effect.suspend(() => publishPrepared(preparation.toMessage(message), preparation.toOptions(options))),
+      publishAll: (messages, options) => publishAll(messages, options, preparation.toMessage)
     }
   }
   return {
     publish: (message, given) =>
       Effect.suspend(() => {
-        const options = prepared.toOptions(given)
+        const options = preparation.toOptions(given)
         const route = routeIfValid(options)
         const publish = (message: AmqpMessage.AmqpMessage) => publishPrepared(message, options)
-        const preparedMessage = prepared.toMessage(message)
+        const prepared = preparation.toMessage(message)
         return route === undefined
-          ? publish(preparedMessage)
-          : instruments.send(Instruments.publish, preparedMessage, route, publish)
+          ? publish(prepared)
+          : instruments.send(Instruments.publish, prepared, route, publish)
       }),
     publishAll: (messages, options) =>
       Effect.suspend(() =>
         instruments.sendMany(
           Instruments.publish,
           typeof options === "function" ? undefined : routeIfValid(options),
-          (toSpan) => publishAll(messages, options, (message) => toSpan(prepared.toMessage(message)))
+          (toSpan) => publishAll(messages, options, (message) => toSpan(preparation.toMessage(message)))
         )
       )
   }
 })
 
 type BatchOptions = PublishOptions | ((message: AmqpMessage.AmqpMessage, index: number) => PublishOptions)
-
-const constant = <A>(value: A) => (): A => value
 
 const optionKeys = Validation.keysOf<Options>({
   maxInFlight: true,

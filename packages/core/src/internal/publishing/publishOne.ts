@@ -64,7 +64,7 @@ export abstract class OneMessage<A> implements PublishJob {
     this.resume(result)
   }
 
-  /** Fails the caller. What the caller's own objects throw while the error is made is a defect of the caller. */
+  /** Fails the caller. If one of its own objects throws while the error is made, that is the caller's defect. */
   fail(error: (target: PublishTarget) => AmqpPublishError): void {
     this.end(Effect.suspend(() => Effect.fail(error(targetOf(this.options, this.properties)))))
   }

@@ -110,10 +110,10 @@ export class PublishQueue implements PublishSender {
     this.refuseWaiting(error)
   }
 
-  /** Waits until a job waits. */
+  /** Waits until at least one job is waiting. */
   readonly awaitWaiting: Effect.Effect<void> = this.added.until(() => this.waiting.size > 0)
 
-  /** Fails jobs that wait for longer than `sendTimeout`, for ever. */
+  /** Fails each job that waits for longer than `sendTimeout`, until it is interrupted. */
   readonly expireWaiting: Effect.Effect<never> = Effect.gen({ self: this }, function*() {
     while (true) {
       yield* this.awaitWaiting
@@ -207,7 +207,7 @@ export class PublishQueue implements PublishSender {
     return count < this.limits.maxInFlight && bytes < this.limits.maxInFlightBytes ? target : undefined
   }
 
-  /** Waits for the socket if that has no room. The confirms make room for the limits, and `attach` provides a channel. */
+  /** Waits for room in the socket, if jobs wait for that. Confirms and `attach` call `pump`. */
   private pumpWhenRoom(): void {
     if (this.waiting.size === 0 || this.target === undefined) return
     const { channel } = this.target
@@ -223,7 +223,7 @@ export class PublishQueue implements PublishSender {
     if (reason !== undefined) this.refuseWaiting(this.waitError())
   }
 
-  /** The error of a job that had to wait, and no longer does. */
+  /** The error of a job that waits no longer. */
   private waitError(): AmqpError.AmqpChannelError {
     const { blocked } = this.outbound
     const reason = blocked === undefined

@@ -8,22 +8,22 @@ import type { AmqpPublishError } from "../../AmqpError.ts"
 
 type RetrySchedule = Schedule.Schedule<unknown, AmqpPublishError>
 
-/** Reasons of one attempt that don't show what became of the attempts before it: the broker does not have the message from this one. */
-const saysNotTaken: ReadonlySet<string> = new Set(["NotSent", "Nacked"])
+/** With these reasons, the broker does not have the message from this attempt. It may have it from an earlier one. */
+const notTaken: ReadonlySet<string> = new Set(["NotSent", "Nacked"])
 
-/** The shortest pause before a message is tried again that the broker does not have, in milliseconds. */
+/** The shortest pause after such an attempt, in milliseconds. */
 const minimumPause = 50
 
 /**
- * Adds a pause to attempts that take no time: without delays, a schedule would keep this process busy, and also the broker when a full
- * queue refuses the message.
+ * Adds pauses after attempts that may take no time. With a schedule without delays these would keep this process busy, and the broker
+ * too if a full queue refuses the message.
  */
 export const withPauses = (schedule: RetrySchedule) =>
   Schedule.modifyDelay(
     schedule,
     ({ duration, input }) =>
       Effect.succeed(
-        saysNotTaken.has(input.reason._tag) ? Duration.max(duration, Duration.millis(minimumPause)) : duration
+        notTaken.has(input.reason._tag) ? Duration.max(duration, Duration.millis(minimumPause)) : duration
       )
   )
 
@@ -46,6 +46,6 @@ export const retryPublish = (
           return error.isRetryable && !publisher.isClosed
         }
       }),
-      Effect.mapError((error) => saysNotTaken.has(error.reason._tag) ? unknown ?? error : error)
+      Effect.mapError((error) => notTaken.has(error.reason._tag) ? unknown ?? error : error)
     )
   })
