@@ -19,7 +19,7 @@ import { ConfirmLedger } from "@effect-amqp/core/internal/channel/confirmLedger"
 import { RequestQueue } from "@effect-amqp/core/internal/channel/requestQueue"
 import { Session } from "@effect-amqp/core/internal/connection/session"
 import { Subscription } from "@effect-amqp/core/internal/consuming/subscription"
-import { Publishing } from "@effect-amqp/core/internal/publishing/publishQueue"
+import { PublishQueue } from "@effect-amqp/core/internal/publishing/publishQueue"
 import { Mailbox } from "@effect-amqp/core/internal/wire/mailbox"
 import { Outbound } from "@effect-amqp/core/internal/wire/outbound"
 import { ByteWriter } from "@effect-amqp/core/protocol/ByteWriter"
@@ -43,7 +43,7 @@ export const internals: ReadonlyArray<abstract new(...args: ReadonlyArray<never>
   Mailbox,
   MemoryLink,
   Outbound,
-  Publishing,
+  PublishQueue,
   RequestQueue,
   ServerChannel,
   ServerConnection,

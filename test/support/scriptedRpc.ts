@@ -13,14 +13,21 @@ export const direct = {
 } as const
 
 /** Opens a client on channel 1. */
-export const openClient = (peer: Peer) =>
+export const openClient = (peer: Peer, options?: AmqpRpc.ClientOptions) =>
   Effect.gen(function*() {
-    const fiber = yield* fork(AmqpRpc.makeClient())
+    const fiber = yield* fork(AmqpRpc.makeClient(options))
+    const replyTag = yield* openReplies(peer)
+    return { client: yield* resultOf(fiber), replyTag }
+  })
+
+/** Opens channel 1 of a client. Returns the consumer tag of its replies. */
+export const openReplies = (peer: Peer) =>
+  Effect.gen(function*() {
     yield* peer.openChannel(1)
     yield* peer.answer(1, "confirm.select", { _tag: "confirm.select-ok" })
     const { consumerTag } = yield* peer.expect("basic.consume", 1)
     yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
-    return { client: yield* resultOf(fiber), replyTag: consumerTag }
+    return consumerTag
   })
 
 /** The first message to a consumer, without its content. */

@@ -441,19 +441,19 @@ export const run = <A, E, R>(
         : Effect.succeed(value)))
 
 /**
- * Runs the program as {@link run} does, and succeeds only when the broker has confirmed each of its publishes (RabbitMQ,
+ * Runs the program like {@link run}, and succeeds only when the broker has confirmed each of its publishes (RabbitMQ,
  * "Publisher Confirms").
  *
  * **Details**
  *
- * The publishes are pipelined, at most 1024 of them at once. Fails with an `AmqpPublishAllError` when some were nacked, returned or
- * of unknown outcome: it names each by its number among the program's publishes, from 0. A program that fails is not waited
- * for: what it published before is on its way.
+ * The publishes are pipelined, with at most 1024 in flight. Fails with an `AmqpPublishAllError` when some were nacked, returned or have
+ * an unknown outcome: it names each by its number among the program's publishes, from 0. If the program itself fails, the confirms
+ * of its publishes are not awaited.
  *
  * **Gotchas**
  *
- * What another runner publishes within the program is that runner's: with {@link run} it is not confirmed. A warning is logged once per
- * connection.
+ * A publish by another runner within the program belongs to that runner: with {@link run} it is not confirmed. A warning is logged once
+ * per connection.
  *
  * @category runners
  * @since 0.1.0

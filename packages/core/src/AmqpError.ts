@@ -312,15 +312,15 @@ export class AmqpPublishError extends Schema.TaggedError<AmqpPublishError>()("Am
   }
 }
 
-/** How many failures of a batch the text of its error names. */
+/** How many failures of a batch the message of its error shows. */
 const shownFailures = 3
 
 /**
- * Some messages of a batch failed. `failures` names each by its index in the batch; all others that were taken from it, `confirmed`
- * many, are with the broker.
+ * Some messages of a batch failed. `failures` names each of them by its index in the batch. `taken` messages were taken from the batch,
+ * and the broker has confirmed `confirmed` of them: all that did not fail.
  *
- * When nothing more can be sent, the first message that could not be is named, and those after it are not taken: the messages from
- * index `taken` on were not sent either.
+ * When nothing more can be sent, `failures` has the first message that was not sent, and the messages after it are not taken: from
+ * index `taken` on, none was sent.
  *
  * @category errors
  * @since 0.1.0
@@ -339,12 +339,12 @@ export class AmqpPublishAllError extends Schema.TaggedError<AmqpPublishAllError>
     const shown = failures.slice(0, shownFailures).map(({ error, index }) => `  ${index}: ${error.message}`)
     const rest = failures.length - shown.length
     return [
-      `${failures.length} of ${taken} messages failed, ${confirmed} are confirmed. By their index:`,
+      `${failures.length} of ${taken} messages failed, ${confirmed} were confirmed. Failures by index:`,
       ...shown,
       ...(rest === 0 ? [] : [`  and ${rest} more`])
     ].join("\n")
   }
-  /** Whether all that failed may succeed without any change. */
+  /** Whether all failed messages may succeed without any change. */
   get isRetryable(): boolean {
     return this.failures.every(({ error }) => error.isRetryable)
   }

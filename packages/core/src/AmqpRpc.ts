@@ -1,9 +1,9 @@
 /**
- * Request and reply: a client that waits for the reply to its message, and a server that answers.
+ * Request and reply: a client that waits for the reply to its message, and a server that replies.
  *
- * Replies go straight to the client's channel, without a queue of their own (RabbitMQ, "Direct Reply-to"). A request that
- * nobody can take, a lost connection or a lost channel fails the call; a server that never answers does not, so bound a call
- * with `Effect.timeout`.
+ * Replies go directly to the client's channel, without a reply queue (RabbitMQ, "Direct Reply-to"). A call fails when no queue takes
+ * its request, and when the connection or the channel is lost. It does not fail when no server replies: bound it with
+ * `Effect.timeout`.
  *
  * @since 0.1.0
  */
@@ -23,21 +23,22 @@ import * as AmqpPublisher from "./AmqpPublisher.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import type { Channel } from "./internal/channel/channel.ts"
-import { innocent } from "./internal/channel/closeCause.ts"
-import type { Outcome, PublishOwner } from "./internal/channel/confirmLedger.ts"
+import { lostWithChannel } from "./internal/channel/closeCause.ts"
 import type { ConsumerSink } from "./internal/channel/consumers.ts"
+import { basicConsume } from "./internal/channel/methods.ts"
 import * as Program from "./internal/channel/program.ts"
 import { OccasionalLog } from "./internal/common/occasionalLog.ts"
 import { sessionOf } from "./internal/connection/sessionRegistry.ts"
 import * as ConsumerOptions from "./internal/consuming/consumerOptions.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import { checked } from "./internal/consuming/handlerResult.ts"
-import { routeIfValid, routeOf } from "./internal/message/route.ts"
+import { routeIfValid } from "./internal/message/route.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { addDefaults } from "./internal/publishing/publisherDefaults.ts"
-import { startPublishing } from "./internal/publishing/publisherFiber.ts"
-import { failureOf, notSent, resolveLimits, targetOf, unencodable } from "./internal/publishing/publishQueue.ts"
-import type { Progress, Publishing, PublishJob, PublishTarget } from "./internal/publishing/publishQueue.ts"
+import { startPublisher } from "./internal/publishing/publisherFiber.ts"
+import { notConfirmed } from "./internal/publishing/publishErrors.ts"
+import { resolveLimits } from "./internal/publishing/publishLimits.ts"
+import { OneMessage } from "./internal/publishing/publishOne.ts"
 import * as Instruments from "./internal/telemetry/spans.ts"
 import { ReplyCode } from "./protocol/constants.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
@@ -51,7 +52,7 @@ const replyQueue = "amq.rabbitmq.reply-to"
 // -----------------------------------------------------------------------------
 
 /**
- * How a client limits itself. Each means what it means for an `AmqpPublisher`.
+ * The options of a client. Each has the same meaning as for an `AmqpPublisher`.
  *
  * @category models
  * @since 0.1.0
@@ -68,18 +69,18 @@ const clientOptionKeys = Validation.keysOf<ClientOptions>({
 })
 
 /**
- * A client of servers that answer requests. Any number of fibers may use it at once.
+ * A client of servers that reply to requests. Any number of fibers may use it at the same time.
  *
  * @category services
  * @since 0.1.0
  */
 export class AmqpRpcClient extends Context.Service<AmqpRpcClient, {
   /**
-   * Publishes a request and waits for the reply. The request's `replyTo` and `correlationId` are the client's.
+   * Publishes a request and waits for the reply. The client sets the request's `replyTo` and `correlationId`.
    *
-   * Requests are published as mandatory unless the option says otherwise. Fails with an `AmqpPublishError`: `Returned` when no
-   * queue took the request, `Nacked` or `NotSent` when the broker does not have it, `OutcomeUnknown` when the channel or the
-   * connection was lost before the reply came: the server may have handled it. An interruption drops the reply.
+   * Requests are `mandatory` by default. The reason of the `AmqpPublishError` is `Returned` when no queue took the request, `Nacked` or
+   * `NotSent` when the broker does not have it, and `OutcomeUnknown` when the channel or the connection was lost before the reply
+   * arrived: a server may have handled the request. After an interruption the reply is dropped.
    */
   readonly call: (
     request: AmqpMessage.AmqpMessage,
@@ -88,7 +89,7 @@ export class AmqpRpcClient extends Context.Service<AmqpRpcClient, {
 }>()("@effect-amqp/core/AmqpRpcClient") {}
 
 /**
- * Opens a client, for as long as the scope lives; see `AmqpPublisher.make` for the errors.
+ * Opens a client, for as long as the scope lives. Fails like `AmqpPublisher.make`.
  *
  * @category constructors
  * @since 0.1.0
@@ -106,15 +107,15 @@ export const makeClient = Effect.fnUntraced(function*(
   })
   const session = sessionOf(yield* AmqpConnection.AmqpConnection)
   const calls = new Calls(new OccasionalLog(yield* Clock.Clock))
-  const publishing = yield* startPublishing(session, limits, (channel) => calls.listen(channel))
+  const queue = yield* startPublisher(session, limits, (channel) => calls.listen(channel))
   const call: AmqpRpcClient["Service"]["call"] = (request, options) =>
     Effect.callback((resume) => {
       Program.warnOfOutsider("AmqpRpcClient.call")
-      const call = new Call(calls, publishing, defaults.toMessage(request), defaults.toOptions(options), resume)
-      publishing.submit(call)
+      const call = new Call(calls, defaults.toMessage(request), defaults.toOptions(options), resume)
+      queue.submit(call)
       return Effect.sync(() => {
-        publishing.withdraw(call)
-        calls.forget(call)
+        queue.withdraw(call)
+        calls.delete(call)
       })
     })
   const telemetry = yield* AmqpTelemetry.Telemetry
@@ -144,7 +145,7 @@ export const layerClient = (
 
 type Reply = Effect.Effect<AmqpDelivery.ReceivedMessage, AmqpPublishError>
 
-/** The calls that wait for their reply, by correlation id. The sink of the replies. */
+/** The calls that wait for a reply, by correlation id. Consumes the replies. */
 class Calls implements ConsumerSink {
   readonly noAck = true
   readonly buffered = 0
@@ -160,7 +161,7 @@ class Calls implements ConsumerSink {
     this.log = log
   }
 
-  /** Replies come to the channel that published the request, and only while it consumes them. */
+  /** Consumes the replies, which arrive on the channel that published the request. */
   listen(channel: Channel): Effect.Effect<unknown, AmqpChannelError> {
     const capability = "direct_reply_to"
     if (!channel.host.supports(capability)) {
@@ -169,52 +170,46 @@ class Calls implements ConsumerSink {
     const consumerTag = channel.consumerTag()
     this.channel = channel
     channel.attach(consumerTag, this)
-    return channel.request({
-      _tag: "basic.consume",
-      queue: replyQueue,
-      consumerTag,
-      noLocal: false,
-      noAck: true,
-      exclusive: false,
-      noWait: false,
-      arguments: {}
-    })
+    return channel.request(basicConsume(replyQueue, consumerTag, { noAck: true }))
   }
 
   nextId(): string {
     return String(this.next++)
   }
 
-  add(call: Call, id: string): void {
-    this.waiting.set(id, call)
+  /** Adds a call whose request is not sent yet. */
+  add(call: Call): void {
+    this.waiting.set(call.correlationId, call)
   }
 
-  forget(call: Call): void {
-    if (call.correlationId !== undefined) this.waiting.delete(call.correlationId)
+  delete({ correlationId }: Call): void {
+    this.waiting.delete(correlationId)
   }
 
   deliver(content: Content<BasicDeliver>): void {
     const reply = new Received(content, { queue: replyQueue, consumerTag: content.method.consumerTag })
     const call = this.waiting.get(correlationIdOf(reply))
     if (call === undefined) return this.unmatched(reply)
-    this.forget(call)
-    call.resume(content.oversized ? Effect.fail(tooLarge(content, call.target)) : Effect.succeed(reply))
+    if (content.oversized) call.fail((target) => notConfirmed(tooLarge(content), target))
+    else call.end(Effect.succeed(reply))
   }
 
   flush(): void {}
 
   cancelled(): void {}
 
-  /** The channel is gone. Calls whose request caused that have failed before: these were waiting for their replies. */
+  /**
+   * The channel is closed. That has already failed the calls whose request was in flight; those that are confirmed wait for a reply,
+   * which no longer arrives. The requests of the others are not sent yet.
+   */
   failed(error: AmqpChannelError): void {
-    const cause = innocent(error, true)
-    for (const [id, call] of this.waiting) {
-      this.waiting.delete(id)
-      call.resume(Effect.fail(failureOf(cause, call.target)))
+    const cause = lostWithChannel(error, true)
+    for (const call of this.waiting.values()) {
+      if (call.isConfirmed) call.fail((target) => notConfirmed(cause, target))
     }
   }
 
-  /** The reply to a call that has ended, or to none at all. Worth a log line, but not one for each. */
+  /** A reply to a call that has ended, or to an unknown one. */
   private unmatched(reply: AmqpDelivery.ReceivedMessage): void {
     const count = this.log.note()
     if (count === undefined) return
@@ -226,7 +221,7 @@ class Calls implements ConsumerSink {
   }
 }
 
-/** Empty, as no call's is, when the server sent none, or properties that can't be read. */
+/** An empty string, which is no call's id, if the reply has no correlation id or malformed properties. */
 const correlationIdOf = (reply: AmqpDelivery.ReceivedMessage): string => {
   try {
     return reply.properties.correlationId ?? ""
@@ -235,81 +230,49 @@ const correlationIdOf = (reply: AmqpDelivery.ReceivedMessage): string => {
   }
 }
 
-/** A reply that is larger than the connection takes: the request was handled, and its result is lost. */
-const tooLarge = ({ bodySize }: Content<BasicDeliver>, target: PublishTarget): AmqpPublishError => {
+/** The error for a reply above the connection's `maxBodySize`: the request was handled, and its result is lost. */
+const tooLarge = ({ bodySize }: Content<BasicDeliver>): AmqpChannelError => {
   const reason = new ContentTooLarge({
     replyCode: ReplyCode.contentTooLarge,
     replyText: `the reply of ${bodySize} bytes is larger than the connection's maxBodySize`,
     method: "basic.deliver"
   })
-  return failureOf(new AmqpChannelError({ reason }), target)
+  return new AmqpChannelError({ reason })
 }
 
-const mandatoryUnlessTold = (options: PublishOptions): PublishOptions => ({
-  ...options,
-  mandatory: options.mandatory ?? true
-})
-
-class Call implements PublishJob, PublishOwner {
-  waitingSince = 0
-  correlationId: string | undefined
-  readonly resume: (reply: Reply) => void
+/** Publishes a request; its caller waits for the reply. */
+class Call extends OneMessage<AmqpDelivery.ReceivedMessage> {
+  readonly correlationId: string
+  /** Whether the broker has confirmed the request. */
+  isConfirmed = false
   private readonly calls: Calls
-  private readonly publishing: Publishing
-  private readonly request: AmqpMessage.AmqpMessage
-  private readonly options: PublishOptions
 
   constructor(
     calls: Calls,
-    publishing: Publishing,
-    request: AmqpMessage.AmqpMessage,
+    { body, properties }: Pick<AmqpMessage.AmqpMessage, "body" | "properties">,
     options: PublishOptions,
     resume: (reply: Reply) => void
   ) {
+    const correlationId = calls.nextId()
+    super(
+      body,
+      { ...properties, replyTo: replyQueue, correlationId },
+      { ...options, mandatory: options.mandatory ?? true },
+      resume
+    )
+    this.correlationId = correlationId
     this.calls = calls
-    this.publishing = publishing
-    this.request = request
-    this.options = options
-    this.resume = resume
+    calls.add(this)
   }
 
-  send(channel: Channel): Progress {
-    const correlationId = this.calls.nextId()
-    try {
-      const { body, properties } = this.request
-      const route = routeOf(mandatoryUnlessTold(this.options))
-      if (!this.publishing.admits(channel, route)) return "Waits"
-      this.correlationId = correlationId
-      this.calls.add(this, correlationId)
-      channel.publish(
-        route,
-        { ...properties, replyTo: replyQueue, correlationId },
-        body,
-        this,
-        0
-      )
-    } catch (thrown) {
-      this.calls.forget(this)
-      this.resume(Effect.suspend(() => Effect.fail(unencodable(thrown, this.target))))
-    }
-    return "Done"
+  /** A request that is confirmed is not answered yet. One that is refused never will be. */
+  protected confirmed(): void {
+    this.isConfirmed = true
   }
 
-  get target(): PublishTarget {
-    return targetOf(this.options, this.request.properties)
-  }
-
-  refuse(error: AmqpChannelError): void {
-    this.resume(Effect.fail(notSent(error, this.target)))
-  }
-
-  settled(_index: number, outcome: Outcome): void {
-    // Confirmed does not mean answered: a refused request never will be.
-    if (outcome !== "Acked") {
-      this.calls.forget(this)
-      this.resume(Effect.fail(failureOf(outcome, this.target)))
-    }
-    this.publishing.settled()
+  override end(reply: Reply): void {
+    this.calls.delete(this)
+    super.end(reply)
   }
 }
 
@@ -318,15 +281,16 @@ class Call implements PublishJob, PublishOwner {
 // -----------------------------------------------------------------------------
 
 /**
- * Answers requests until the fiber is interrupted or the consumer fails; see `AmqpConsumer.serve` for the options and the errors.
+ * Replies to requests until the fiber is interrupted or the consumer fails; see `AmqpConsumer.serve` for the options and the errors.
  *
  * **Details**
  *
- * The handler returns the reply, which goes to the queue that the request's `replyTo` names, with its `correlationId`. The
- * request is acknowledged when the broker has confirmed the reply. A handler that fails sends no reply, so a refusal that the client
- * should hear of is best a reply too. A handler that fails, a reply that can't be published, and a request without `replyTo` (an
- * `AmqpDecodeError`) are what `onFailure` is for: by default a handler is called up to five times, and then the request is given up as
- * `AmqpFailurePolicy.deadLetter` says.
+ * The handler returns the reply, which is published to the queue in the request's `replyTo`, with its `correlationId`. The request is
+ * acknowledged when the broker has confirmed the reply.
+ *
+ * A handler that fails sends no reply, so tell the client about a refusal in a reply too. `onFailure` handles a handler that fails, a
+ * reply that can't be published, and a request without `replyTo` (an `AmqpDecodeError`). By default, a handler is called up to five
+ * times, and then `AmqpFailurePolicy.deadLetter` applies to the request.
  *
  * **Example** (A server that shouts)
  *
@@ -355,9 +319,9 @@ export const serve = <E, R, R2 = never>(
 > =>
   Effect.scoped(Effect.gen(function*() {
     yield* Validation.attempt(() => ConsumerOptions.resolveServing(queues, options, ["onFailure"], false))
-    // The reply is part of what the span of the request covers.
+    // Without telemetry of its own: the span of the request covers the reply.
     const publisher = yield* Effect.provideService(AmqpPublisher.make(), AmqpTelemetry.Telemetry, undefined)
-    const answer = (
+    const reply = (
       request: AmqpDelivery.ReceivedMessage
     ): Effect.Effect<AmqpDelivery.Settlement<void, "Ack">, E | AmqpPublishError | AmqpDecodeError, R> => {
       const { correlationId, replyTo } = request.properties
@@ -373,7 +337,7 @@ export const serve = <E, R, R2 = never>(
       )
     }
     return yield* Effect.provideService(
-      AmqpConsumer.serve(queues, answer, options),
+      AmqpConsumer.serve(queues, reply, options),
       Instruments.ServedOperation,
       Instruments.serve
     )
@@ -382,5 +346,5 @@ export const serve = <E, R, R2 = never>(
 const withoutReplyTo = new AmqpDecodeError({
   problem: "Properties",
   part: "properties",
-  description: "the request has no replyTo, so nothing can be answered"
+  description: "the request has no replyTo, so it can't be answered"
 })

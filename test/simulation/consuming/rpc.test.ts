@@ -2,8 +2,20 @@ import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { wire } from "../../fixtures/wire.ts"
-import { ack, bodyBytes, connected, fork, methodBytes, rest, toQueue } from "../../support/scriptedPeer.ts"
-import { deliver, direct, openClient } from "../../support/scriptedRpc.ts"
+import {
+  ack,
+  bodyBytes,
+  channelClose,
+  connected,
+  contentBytes,
+  fork,
+  methodBytes,
+  reasonOf,
+  rest,
+  resultOf,
+  toQueue
+} from "../../support/scriptedPeer.ts"
+import { deliver, direct, openClient, openReplies } from "../../support/scriptedRpc.ts"
 
 describe("a call", () => {
   it.effect("C9: leaves the connection open when the reply has unreadable properties", () =>
@@ -21,5 +33,22 @@ describe("a call", () => {
         )
         yield* rest
         assert.strictEqual((yield* connection.state)._tag, "Open")
+      }), { server: direct }))
+
+  it.effect("whose request waits to be sent when the channel is closed is sent on the next channel", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { client } = yield* openClient(peer, { maxInFlight: 1 })
+        const sent = yield* fork(client.call(AmqpMessage.text("sent"), toQueue))
+        yield* peer.expectPublish("sent")
+        const waiting = yield* fork(client.call(AmqpMessage.text("waiting"), toQueue))
+        yield* peer.expectNothing
+        yield* peer.send(1, channelClose(404, "NOT_FOUND"))
+        yield* reasonOf(sent, "OutcomeUnknown")
+        yield* peer.expect("channel.close-ok", 1)
+        const consumerTag = yield* openReplies(peer)
+        const { properties } = yield* peer.expectPublish("waiting")
+        yield* peer.push(contentBytes(1, deliver(consumerTag), "reply", properties))
+        assert.strictEqual((yield* resultOf(waiting)).text, "reply")
       }), { server: direct }))
 })

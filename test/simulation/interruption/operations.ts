@@ -279,7 +279,8 @@ const operations: ReadonlyArray<Operation> = [
   {
     name: "serving and giving up without a dead-letter exchange",
     covers: ["AmqpFailurePolicy.deadLetter", "AmqpFailurePolicy.deadLetter"],
-    run: () => AmqpConsumer.serve(work, failing, { onFailure: AmqpFailurePolicy.deadLetterWith({ holdFor: "2 millis" }) }),
+    run: () =>
+      AmqpConsumer.serve(work, failing, { onFailure: AmqpFailurePolicy.deadLetterWith({ holdFor: "2 millis" }) }),
     isEndless: true
   },
   {

@@ -1,53 +1,60 @@
 /**
- * Which of the publishes in flight a close of their channel is about.
+ * Which of the publishes in flight made the broker close their channel.
  *
- * A broker closes the channel for one message, and takes down with it whatever else is in flight there. The message that caused it
- * would do so again; the others would not.
+ * A broker closes the channel because of one message, and every other publish in flight there is lost with it. The message that
+ * caused the close would cause it again; the others would not.
  */
 import { AmqpChannelError, ChannelLost, ServerReply } from "../../AmqpError.ts"
 import type { ReplyReason } from "../../AmqpError.ts"
 import { blamedBy } from "../errors/replyTexts.ts"
 import type { InFlight } from "../errors/replyTexts.ts"
 
-export interface Judgement {
-  /** The publishes that caused the close, where that is known. */
-  readonly culprits: ReadonlyArray<InFlight>
-  /** Whether the text names what they have in common, or there was only one. */
+export interface CloseCause {
+  /** The publishes that caused the close, if that is known. */
+  readonly publishes: ReadonlyArray<InFlight>
+  /** Whether the text of the close names what these have in common. */
   readonly isNamed: boolean
-  /** How many publishes may have caused it, while it is not known which did; else 0. */
-  readonly suspects: number
+  /** How many publishes may have caused the close, if it is not known which one did; otherwise 0. */
+  readonly candidates: number
   readonly outcomeOf: (publish: InFlight) => AmqpChannelError
 }
 
-/** Whether an error is a close for which some of the publishes may be to blame, and others not. */
-export const canBlame = ({ reason }: AmqpChannelError): boolean => reason instanceof ServerReply && !reason.isRetryable
+/** Whether an error is a close that some of the publishes in flight may have caused. */
+export const mayBeCausedByPublish = ({ reason }: AmqpChannelError): boolean =>
+  reason instanceof ServerReply && !reason.isRetryable
 
-/** What the loss of a channel is to something that did not cause it. */
-export const innocent = (error: AmqpChannelError, isCertain: boolean): AmqpChannelError => {
+/** The error of an operation that was lost with its channel and did not cause the close. */
+export const lostWithChannel = (error: AmqpChannelError, isCertain: boolean): AmqpChannelError => {
   const { reason } = error
   if (!(reason instanceof ServerReply) || reason.isRetryable) return error
   return new AmqpChannelError({ reason: new ChannelLost({ cause: reason, isCertain }) })
 }
 
 /**
- * Judges the publishes in flight by the close's text. Where that doesn't tell, all of them are suspects, and each may
- * be tried again if whoever sends them then finds out which it was (`findsOut`); else none may.
+ * Finds the cause in the text of the close. If the text does not tell, every publish is a candidate. These are retryable only if the
+ * sender then sends one message at a time (`sendsSeparately`), so that another close shows which one it was.
  */
-export const judge = (error: AmqpChannelError, publishes: Iterable<InFlight>, findsOut: boolean): Judgement => {
-  const all = [...publishes]
-  // `canBlame` says so.
+export const findCause = (
+  error: AmqpChannelError,
+  inFlight: Iterable<InFlight>,
+  sendsSeparately: boolean
+): CloseCause => {
+  const publishes = [...inFlight]
+  // `mayBeCausedByPublish` holds.
   const { replyCode, replyText } = error.reason as ReplyReason
-  const isBlamed = blamedBy(replyCode, replyText, all)
-  if (isBlamed !== undefined) {
-    const other = innocent(error, true)
+  const isCause = blamedBy(replyCode, replyText, publishes)
+  if (isCause !== undefined) {
+    const lost = lostWithChannel(error, true)
     return {
-      culprits: all.filter(isBlamed),
+      publishes: publishes.filter(isCause),
       isNamed: true,
-      suspects: 0,
-      outcomeOf: (publish) => isBlamed(publish) ? error : other
+      candidates: 0,
+      outcomeOf: (publish) => isCause(publish) ? error : lost
     }
   }
-  if (all.length === 1 || !findsOut) return { culprits: all, isNamed: false, suspects: 0, outcomeOf: () => error }
-  const suspect = innocent(error, false)
-  return { culprits: [], isNamed: false, suspects: all.length, outcomeOf: () => suspect }
+  if (publishes.length === 1 || !sendsSeparately) {
+    return { publishes, isNamed: false, candidates: 0, outcomeOf: () => error }
+  }
+  const lost = lostWithChannel(error, false)
+  return { publishes: [], isNamed: false, candidates: publishes.length, outcomeOf: () => lost }
 }

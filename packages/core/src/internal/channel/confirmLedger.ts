@@ -1,32 +1,42 @@
 /**
- * The publishes of a confirm-mode channel that the broker has not answered yet.
+ * The publishes of a channel in confirm mode that the broker has not confirmed yet.
  *
- * The broker counts publishes from 1 (RabbitMQ, "Publisher Confirms"), and so does this ledger: a publish takes the next
- * number in the same step that encodes it. Slots live in a ring, so a message costs no object here.
+ * The broker numbers publishes from 1 (RabbitMQ, "Publisher Confirms"), and so does this ledger: a publish takes the next
+ * number in the same synchronous step that encodes it. The entries are in a ring, so a message allocates no object here.
  */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type { AmqpChannelError, NotSent } from "../../AmqpError.ts"
 import { Returned } from "../../AmqpError.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { BasicReturn } from "../../protocol/methods.generated.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
+import { copyRing } from "../common/ring.ts"
+import { Signal } from "../common/signal.ts"
 import type { InFlight } from "../errors/replyTexts.ts"
 import type { Counts } from "../telemetry/counters.ts"
-import { canBlame, judge } from "./closeCause.ts"
-import type { Judgement } from "./closeCause.ts"
+import { findCause, mayBeCausedByPublish } from "./closeCause.ts"
+import type { CloseCause } from "./closeCause.ts"
 
 type Route = Pick<InFlight, "exchange" | "routingKey">
 
-/** What became of a publish: the broker has it, refused it, returned it, can't have it, or it is unknown. */
+/** What became of a publish: acknowledged, refused or returned by the broker, not sent, or unknown because of an error. */
 export type Outcome = "Acked" | "Nacked" | Returned | NotSent | AmqpChannelError
 
-/** Whoever waits for publishes; `index` is what it passed to `add`. */
+/** Takes the outcome of its publishes; `index` is the one that was passed to `add`. */
 export interface PublishOwner {
   settled(index: number, outcome: Outcome): void
 }
 
-/** A message that comes back when no queue takes it. `properties` are encoded. */
+/** What sends all publishes of a channel, whichever owner each has. */
+export interface PublishSender {
+  /** The broker closed the channel because of a publish. Called before the owners get their outcomes. */
+  channelClosed(cause: CloseCause): void
+  /** Publishes were settled, so fewer are in flight. Called once for all that one confirm settles, after their owners. */
+  publishesSettled(): void
+}
+
+/** A message that the broker returns if no queue takes it. `properties` are encoded. */
 export interface MandatoryMessage {
   readonly exchange: string
   readonly routingKey: string
@@ -35,12 +45,12 @@ export interface MandatoryMessage {
 }
 
 export class ConfirmLedger {
-  /** How many publishes are outstanding. */
+  /** How many publishes are in flight: sent and not settled. */
   count = 0
-  /** What they hold: their bodies and encoded properties, in bytes. */
+  /** The size of their bodies and encoded properties, in bytes. */
   bytes = 0
-  /** Is told which publishes a close is about, before their owners are. */
-  onJudged: ((judgement: Judgement) => void) | undefined
+  /** Set by a sender that sends messages one at a time after a close whose cause is unknown. */
+  sender: PublishSender | undefined
 
   private readonly counts: Counts
   private oldest = 1
@@ -54,10 +64,10 @@ export class ConfirmLedger {
   private times: Float64Array | undefined
   private now: () => number = () => 0
   private waitsForLeaving = false
-  /** The mandatory ones that have not come back, and those that have, by their numbers. */
+  /** The mandatory publishes that were not returned, and those that were, by their numbers. */
   private readonly mandatory = new Map<number, MandatoryMessage>()
   private readonly returned = new Map<number, Returned>()
-  private onEmpty: (() => void) | undefined
+  private readonly emptied = new Signal()
 
   constructor(counts: Counts) {
     this.counts = counts
@@ -85,7 +95,7 @@ export class ConfirmLedger {
     this.bytes += bodySize + propertySize
   }
 
-  /** Handles `basic.ack` and `basic.nack`. A number that is not outstanding (any more) is ignored; 0 with `multiple` is all. */
+  /** Handles `basic.ack` and `basic.nack`. A number that is already settled is ignored; 0 with `multiple` means all. */
   settle(deliveryTag: number | bigint, multiple: boolean, outcome: Outcome): void {
     const tag = Number(deliveryTag)
     if (tag >= this.next) {
@@ -98,27 +108,22 @@ export class ConfirmLedger {
     const last = multiple && tag === 0 ? this.next - 1 : tag
     for (let number = Math.max(first, this.oldest); number <= last; number++) this.settleOne(number, outcome)
     while (this.oldest < this.next && this.owners[this.oldest & this.mask] === undefined) this.oldest++
-    if (this.count === 0) this.onEmpty?.()
+    this.sender?.publishesSettled()
+    if (this.count === 0) this.emptied.notify()
   }
 
-  /** Waits until no publish is outstanding. */
-  readonly awaitEmpty: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.count === 0) return resume(Effect.void)
-    this.onEmpty = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.onEmpty = undefined
-    })
-  })
+  /** Waits until no publish is in flight. */
+  readonly awaitEmpty: Effect.Effect<void> = this.emptied.until(() => this.count === 0)
 
   /**
-   * Handles `basic.return`, which comes before the confirm of its message. It has no number: it is of the oldest message that
-   * it can be of. A broker or its plugins may have changed the properties, and then the rest has to do.
+   * Handles `basic.return`, which comes before the confirm of its message. It has no publish number, so it belongs to the oldest
+   * message that matches. If none has the same properties, which a broker or its plugins may change, the rest has to match.
    */
   handleReturn({ body, bodySize, method, oversized, properties }: Content<BasicReturn>): void {
     let found: number | undefined
     for (const [number, message] of this.mandatory) {
       if (message.exchange !== method.exchange || message.routingKey !== method.routingKey) continue
-      // A body above the limit was dropped as it came, so its size has to do.
+      // A body above the limit was dropped when it arrived, so only its size can be compared.
       if (oversized ? message.body.length !== bodySize : !areEqual(message.body, body)) continue
       found ??= number
       if (!areEqual(message.properties, properties)) continue
@@ -130,7 +135,7 @@ export class ConfirmLedger {
     this.returned.set(found, returnedOf(method))
   }
 
-  /** The last publish takes its time to leave. Returns what is to be called when it has, if that matters for its time. */
+  /** The last publish is sent in pieces. Returns a function to call after the last piece, if the time of that is noted. */
   lastIsLeaving(): (() => void) | undefined {
     if (!this.waitsForLeaving) return undefined
     const number = this.next - 1
@@ -141,40 +146,40 @@ export class ConfirmLedger {
     return () => note(this.now())
   }
 
-  /** When the oldest outstanding publish was sent, `Infinity`: it is leaving; `undefined` when there is none. */
+  /** When the oldest publish in flight was sent: `Infinity` if it is still being sent, `undefined` if there is none. */
   get oldestTime(): number | undefined {
     return this.count === 0 ? undefined : this.times?.[this.oldest & this.mask]
   }
 
-  /** From now on the ledger notes when publishes are sent: when they are handed over, or large ones when they have left. */
+  /** Notes from now on when publishes are sent. With `waitsForLeaving` a large one counts from its last piece. */
   noteTimes(now: () => number, waitsForLeaving: boolean): void {
     this.now = now
     this.waitsForLeaving = waitsForLeaving
     this.times = new Float64Array(this.mask + 1)
   }
 
-  /** Ends the publishes that were sent at this time or before. A confirm that comes later is ignored. */
+  /** Settles the publishes that were sent at this time or before. A later confirm of them is ignored. */
   expire(time: number, error: AmqpChannelError): void {
     for (let oldest = this.oldestTime; oldest !== undefined && oldest <= time; oldest = this.oldestTime) {
       this.settle(this.oldest, false, error)
     }
   }
 
-  /** Ends the last publish, of which not everything was sent. */
+  /** Settles the last publish, which was not sent to its end. */
   failLast(outcome: NotSent): void {
     this.settle(this.next - 1, false, outcome)
   }
 
-  /** Ends every outstanding publish, as the channel is gone: each with what that says about it. */
+  /** Settles every publish in flight, as the channel is closed: each according to whether it may have caused that. */
   fail(error: AmqpChannelError): void {
-    if (this.count === 0 || !canBlame(error)) return this.settle(0, true, error)
-    const judgement = judge(error, this.inFlight(), this.onJudged !== undefined)
-    this.onJudged?.(judgement)
-    // Owners may do anything when they are told, but not publish here: the channel is gone.
+    if (this.count === 0 || !mayBeCausedByPublish(error)) return this.settle(0, true, error)
+    const cause = findCause(error, this.inFlight(), this.sender !== undefined)
+    this.sender?.channelClosed(cause)
+    // Owners may run any code now, but can't publish here: the channel is closed.
     const last = this.next - 1
     for (let number = this.oldest; number <= last; number++) {
       const publish = this.publishAt(number)
-      if (publish !== undefined) this.settleOne(number, judgement.outcomeOf(publish))
+      if (publish !== undefined) this.settleOne(number, cause.outcomeOf(publish))
     }
     this.settle(0, true, error)
   }
@@ -196,7 +201,7 @@ export class ConfirmLedger {
   private settleOne(number: number, outcome: Outcome): void {
     const slot = number & this.mask
     const owner = this.owners[slot]
-    // An owner that was settled before may have done anything, and a slot below the oldest is another publish's.
+    // The owner of an earlier publish may have run any code, and a slot below the oldest belongs to another publish.
     if (owner === undefined || number < this.oldest) return
     this.owners[slot] = undefined
     this.routes[slot] = undefined
@@ -214,39 +219,24 @@ export class ConfirmLedger {
   private note(outcome: Outcome): void {
     if (outcome === "Acked") this.counts.confirmed++
     else if (outcome === "Nacked") this.counts.nacked++
-    // The broker can't have what was not all sent.
+    // The broker does not have a message that was not sent to its end, so only other errors leave the outcome unknown.
     else if (outcome._tag === "AmqpChannelError") this.counts.unknown++
   }
 
   private grow(): void {
     const size = (this.mask + 1) * 2
-    const owners: Array<PublishOwner | undefined> = new Array(size).fill(undefined)
-    const indexes = new Float64Array(size)
-    const bodySizes = new Float64Array(size)
-    const propertySizes = new Float64Array(size)
-    const routes: Array<Route | undefined> = new Array(size).fill(undefined)
-    const times = this.times && new Float64Array(size)
-    for (let number = this.oldest; number < this.next; number++) {
-      const from = number & this.mask
-      const to = number & (size - 1)
-      owners[to] = this.owners[from]
-      indexes[to] = this.indexes[from]
-      bodySizes[to] = this.bodySizes[from]
-      propertySizes[to] = this.propertySizes[from]
-      routes[to] = this.routes[from]
-      if (times !== undefined && this.times !== undefined) times[to] = this.times[from]
-    }
-    this.owners = owners
-    this.indexes = indexes
-    this.bodySizes = bodySizes
-    this.propertySizes = propertySizes
-    this.routes = routes
-    this.times = times
+    const { next, oldest } = this
+    this.owners = copyRing(this.owners, new Array<PublishOwner | undefined>(size).fill(undefined), oldest, next)
+    this.indexes = copyRing(this.indexes, new Float64Array(size), oldest, next)
+    this.bodySizes = copyRing(this.bodySizes, new Float64Array(size), oldest, next)
+    this.propertySizes = copyRing(this.propertySizes, new Float64Array(size), oldest, next)
+    this.routes = copyRing(this.routes, new Array<Route | undefined>(size).fill(undefined), oldest, next)
+    this.times = this.times && copyRing(this.times, new Float64Array(size), oldest, next)
     this.mask = size - 1
   }
 }
 
-/** What a `basic.return` says. */
+/** The reason of a `basic.return`. */
 export const returnedOf = ({ exchange, replyCode, replyText, routingKey }: BasicReturn): Returned =>
   new Returned({ exchange, replyCode, replyText, routingKey })
 

@@ -1,9 +1,9 @@
 /**
- * Moving messages from a queue to another place, so that none can be lost.
+ * Moving messages from a queue to another queue or exchange, so that none can be lost.
  *
- * A consumer on a channel of its own takes the messages, another channel publishes them as mandatory, and each is acknowledged when the
- * broker has confirmed its copy. A message that is not to be moved, or can't be, is held until the end and goes back then: so it stands
- * where it was, and is not delivered again meanwhile.
+ * A consumer on its own channel receives the messages, another channel publishes them as mandatory, and each is acknowledged when the
+ * broker has confirmed its copy. A message that is not selected or can't be moved is held until the end and requeued then: it keeps
+ * its position, and is not delivered again in the meantime.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -14,19 +14,18 @@ import type { MoveProgress } from "../../AmqpQueue.ts"
 import type { Channel } from "../channel/channel.ts"
 import { channelError } from "../channel/channelErrors.ts"
 import { basicConsume, passiveExchangeDeclare } from "../channel/methods.ts"
-import type { Session } from "../connection/session.ts"
 import { isRefusedByStream } from "../consuming/streamProbe.ts"
 import { offsetKey } from "../message/streamOffset.ts"
 import { isStream, Mover, readyIn } from "./mover.ts"
-import type { Move } from "./mover.ts"
+import type { Move, MoveHost } from "./mover.ts"
 
 export { isStream, maxPrefetch, sameQueue } from "./mover.ts"
 export type { Move } from "./mover.ts"
 
-/** How long a queue that has messages may deliver none. In milliseconds. */
+/** How long a queue with ready messages may deliver none, in milliseconds. */
 const stallTimeout = 10_000
 
-/** Fails when the target is not there. */
+/** Fails if the target does not exist. */
 const checkTarget = (channel: Channel, target: Move["target"]): Effect.Effect<unknown, AmqpError.AmqpChannelError> => {
   if (target === undefined) return Effect.void
   if ("queue" in target) return readyIn(channel, target.queue)
@@ -34,12 +33,12 @@ const checkTarget = (channel: Channel, target: Move["target"]): Effect.Effect<un
 }
 
 /**
- * Fails for a stream. A consumer that no broker takes tells it, at the cost of its channel: it has no prefetch, which a stream requires,
- * and an offset, which other queues don't know.
+ * Fails if the queue is a stream. To find out, it starts a consumer that the broker always refuses by closing the channel: without the
+ * prefetch that a stream requires, and with an offset, which other queues don't accept.
  */
-const refuseStream = (session: Session, queue: string): Effect.Effect<void, AmqpError.AmqpChannelError> =>
+const refuseStream = (host: MoveHost, queue: string): Effect.Effect<void, AmqpError.AmqpChannelError> =>
   Effect.scoped(Effect.gen(function*() {
-    const channel = yield* session.channels.scoped
+    const channel = yield* host.channels.scoped
     const consuming = channel.request(
       basicConsume(queue, channel.consumerTag(), { exclusive: true, arguments: { [offsetKey]: "next" } })
     )
@@ -50,31 +49,31 @@ const refuseStream = (session: Session, queue: string): Effect.Effect<void, Amqp
   }))
 
 /**
- * Moves messages. `report` is told of the progress while it changes, and at the end. Fails with an `AmqpChannelError` where nothing was done,
- * and after that with an `AmqpMoveError`.
+ * Moves messages. `report` gets the progress when it has changed, and at the end. Fails with an `AmqpChannelError` if nothing was done,
+ * and otherwise with an `AmqpMoveError`.
  */
 export const move = <R>(
-  session: Session,
+  host: MoveHost,
   request: Move,
   report: (progress: MoveProgress) => Effect.Effect<unknown, never, R>
 ): Effect.Effect<MoveProgress, AmqpError.AmqpChannelError | AmqpError.AmqpMoveError, R> =>
   Effect.scopedWith((scope) =>
     Effect.gen(function*() {
       const { from } = request
-      const target = yield* Scope.provide(session.channels.scoped, scope)
+      const target = yield* Scope.provide(host.channels.scoped, scope)
       const total = yield* readyIn(target, from)
       yield* checkTarget(target, request.target)
       const onlyCounts = request.isDry && request.filter === undefined
-      if (total > 0 && onlyCounts) yield* refuseStream(session, from)
+      if (total > 0 && onlyCounts) yield* refuseStream(host, from)
       if (total === 0 || onlyCounts) {
         return { total, moved: Math.min(total, request.limit), skipped: 0, failed: 0 }
       }
       yield* target.confirmSelect
-      const mover = new Mover(session, scope, target, request, total)
+      const mover = new Mover(host, scope, target, request, total)
       return yield* Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {
           const driving = Effect.catch(
-            drive(session, mover, report),
+            drive(host, mover, report),
             (error) => Effect.sync(() => mover.fail(error))
           )
           const exit = yield* Effect.exit(restore(driving))
@@ -86,7 +85,7 @@ export const move = <R>(
     })
   )
 
-/** What a move that has ended comes to. */
+/** The result of a move that has ended. */
 const resultOf = (
   { counts, defect, failure, firstFailure, progress }: Mover,
   from: string
@@ -99,9 +98,9 @@ const resultOf = (
   return Effect.fail(new AmqpError.AmqpMoveError({ from, ...progress, cause }))
 }
 
-/** Consumes until everything is done. */
+/** Consumes until the move is done. */
 const drive = <R>(
-  session: Session,
+  host: MoveHost,
   mover: Mover,
   report: (progress: MoveProgress) => Effect.Effect<unknown, never, R>
 ): Effect.Effect<void, AmqpError.AmqpChannelError, R> =>
@@ -109,13 +108,13 @@ const drive = <R>(
     const clock = yield* Clock.Clock
     let reported: MoveProgress | undefined
     let received = 0
-    let emptyAnswers = 0
+    let emptyReplies = 0
     let lastDelivery = clock.currentTimeMillisUnsafe()
     yield* mover.consume
     while (!mover.isDone) {
       yield* mover.change
       if (mover.mayBeStream) {
-        yield* refuseStream(session, mover.from)
+        yield* refuseStream(host, mover.from)
         mover.mayBeStream = false
         mover.pump()
       }
@@ -125,17 +124,17 @@ const drive = <R>(
       if (reported === undefined || isOther(progress, reported)) yield* report(reported = progress)
       if (mover.received !== received || !mover.isIdle) {
         received = mover.received
-        emptyAnswers = 0
+        emptyReplies = 0
         lastDelivery = clock.currentTimeMillisUnsafe()
         continue
       }
-      // Others may have taken messages, so that fewer come than were there. What is on its way comes before the second answer.
+      // Other consumers may have taken messages, so that fewer arrive than were ready. Those in flight arrive before the second reply.
       if ((yield* mover.ready) === 0) {
-        if (mover.received === received && ++emptyAnswers === 2) mover.isDrained = true
+        if (mover.received === received && ++emptyReplies === 2) mover.isDrained = true
         continue
       }
-      emptyAnswers = 0
-      if (received === 0) yield* refuseStream(session, mover.from)
+      emptyReplies = 0
+      if (received === 0) yield* refuseStream(host, mover.from)
       if (clock.currentTimeMillisUnsafe() - lastDelivery >= stallTimeout) {
         return yield* Effect.fail(channelError(new AmqpError.RequestTimeout({ method: "basic.deliver" })))
       }

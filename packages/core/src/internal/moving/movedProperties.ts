@@ -1,5 +1,5 @@
 /**
- * The properties of a message that is moved: byte for byte those that it came with, but for what belongs to the place it comes from.
+ * The properties of a message that is moved: the same bytes, without what belongs to the queue that it comes from.
  */
 import type { ReceivedProperties } from "../../AmqpMessage.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
@@ -10,10 +10,7 @@ import { decodeProperties, encodedProperties } from "../message/properties.ts"
 const hasHeaders = 0x2000
 const hasUserId = 0x0010
 
-/**
- * Headers by which a broker sends copies elsewhere, or which it writes itself for the queue that a message is in. With the former a move
- * would make copies.
- */
+/** Headers that make a broker send copies elsewhere, which a move must not do, or that it sets for the queue that a message is in. */
 const isOfQueue = (name: string): boolean => /^(?:B?CC|x-delivery-count|x-acquired-count)$/.test(name)
 
 /** Headers that count failures: those of `AmqpFailurePolicy`, and those that brokers write for dead letters. */
@@ -21,7 +18,7 @@ const isOfFailures = (name: string): boolean => /^x-(?:failure-.*|death|(?:first
 
 const flagsOf = (encoded: Uint8Array): number => (encoded[0] << 8) | encoded[1]
 
-/** `undefined` for properties that are malformed, as they were published. */
+/** `undefined` for properties that were published malformed. */
 const decode = (encoded: Uint8Array): ReceivedProperties | undefined => {
   try {
     return decodeProperties(encoded)
@@ -36,8 +33,7 @@ export const hasHeader = (encoded: Uint8Array, name: string): boolean =>
   (flagsOf(encoded) & hasHeaders) !== 0 && Object.hasOwn(decode(encoded)?.headers ?? {}, name)
 
 /**
- * The encoded properties of the copy. Brokers take no `userId` but that of the publisher, so another one is left out. Throws an
- * `EncodeError`.
+ * The encoded properties of the copy. A `userId` of another user is left out, as brokers refuse it. Throws an `EncodeError`.
  */
 export const movedProperties = (encoded: Uint8Array, username: string, resetFailures: boolean): Uint8Array => {
   if ((flagsOf(encoded) & (hasHeaders | hasUserId)) === 0) return encoded

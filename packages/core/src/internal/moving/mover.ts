@@ -1,8 +1,8 @@
 /**
- * The messages that a move takes from a queue: where each is on its way, and what becomes of it.
+ * The messages of a move, from their delivery to the confirm of their copy.
  *
- * A delivery is looked at, published and acknowledged in the synchronous steps of the channels that bring it and its confirm, without a
- * fiber for any of them.
+ * A message is published in the synchronous step that handles its delivery, and acknowledged in the one that handles the confirm of its
+ * copy. No message has a fiber.
  */
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
@@ -13,21 +13,30 @@ import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
 import type { Channel } from "../channel/channel.ts"
 import { bodyTooLarge, channelError } from "../channel/channelErrors.ts"
+import type { Channels } from "../channel/channels.ts"
 import type { Outcome, PublishOwner } from "../channel/confirmLedger.ts"
 import type { ConsumerSink } from "../channel/consumers.ts"
 import { basicCancel, basicConsume, basicQos, passiveQueueDeclare } from "../channel/methods.ts"
-import type { Session } from "../connection/session.ts"
+import { Signal } from "../common/signal.ts"
 import { Received } from "../consuming/delivery.ts"
 import type { Route } from "../message/route.ts"
 import { offsetKey } from "../message/streamOffset.ts"
+import type { SessionOptions } from "../options/sessionOptions.ts"
 import { invalid } from "../options/validation.ts"
-import { failureOf } from "../publishing/publishQueue.ts"
+import { notConfirmed } from "../publishing/publishErrors.ts"
 import { hasHeader, movedProperties } from "./movedProperties.ts"
 
-/** What is to be moved, with all defaults. */
+/** What a move needs of its session. */
+export interface MoveHost {
+  readonly channels: Pick<Channels, "close" | "scoped">
+  readonly options: Pick<SessionOptions, "closeTimeout">
+  readonly username: string
+}
+
+/** What to move, with all defaults. */
 export interface Move {
   readonly from: string
-  /** What has to be there before anything is moved, where that is known. */
+  /** The queue or exchange that has to exist before anything is moved, if it is known. */
   readonly target: { readonly queue: string } | { readonly exchange: string } | undefined
   /** Throws an `InvalidArgument`. */
   readonly routeOf: (message: Received) => Route
@@ -41,19 +50,19 @@ export interface Move {
 
 type Cause = AmqpError.AmqpMoveError["cause"]
 
-/** How often progress is reported, and an idle queue is asked whether it has more. In milliseconds. */
+/** How often progress is reported, and an idle queue is checked for more messages, in milliseconds. */
 const tick = 100
 
-/** How often a queue is asked whether it has taken messages back. In milliseconds. */
+/** How often a queue is checked for the messages that were requeued, in milliseconds. */
 const returnedTick = 40
 
-/** The most messages that a consumer is sent ahead. */
+/** The highest prefetch of a consumer. */
 export const maxPrefetch = 20_000
 
-/** How much of messages may be sent ahead. In bytes of bodies. */
-const maxBytesAhead = 64 * 1024 * 1024
+/** The prefetch is limited to about this many bytes of bodies. */
+const maxPrefetchBytes = 64 * 1024 * 1024
 
-/** How many messages one channel holds. */
+/** A channel that holds this many messages may be replaced. */
 const maxHeld = 1000
 
 /** A channel on which messages are taken from the queue. */
@@ -61,9 +70,9 @@ class Source implements ConsumerSink, PublishOwner {
   readonly noAck = false
   readonly expectsReply = true
   readonly channel: Channel
-  /** How many of its messages go back at the end. */
+  /** How many messages it holds, which are requeued at the end. */
   held = 0
-  /** How many of those the present consumer was sent, and how many it may be sent ahead. */
+  /** How many of these were delivered to the present consumer, and the prefetch of that. */
   heldByConsumer = 0
   prefetch = 0
   private consumerTag: string | undefined
@@ -104,7 +113,7 @@ class Source implements ConsumerSink, PublishOwner {
     this.heldByConsumer++
   }
 
-  /** Consumes the queue anew: what a former consumer was sent does not count for the limit of the next one. */
+  /** Starts another consumer. Messages that are held for an earlier one do not count for its prefetch. */
   consume(prefetchCount: number): Effect.Effect<void, AmqpError.AmqpChannelError> {
     return Effect.gen({ self: this }, function*() {
       const { channel } = this
@@ -131,37 +140,37 @@ class Source implements ConsumerSink, PublishOwner {
 
 export class Mover {
   readonly counts = { moved: 0, skipped: 0, failed: 0 }
-  /** How many messages have arrived, and the bytes of their bodies. */
+  /** How many messages were delivered, and the size of their bodies in bytes. */
   received = 0
   private receivedBytes = 0
-  /** Set when the queue has no more. */
+  /** Set when the queue has no more messages. */
   isDrained = false
-  /** Whether the first message is one of a stream, or was of one before. Nothing is taken until that is known. */
+  /** Whether the first message has a stream offset, now or from an earlier queue. Nothing is taken while it is unknown which. */
   mayBeStream = false
   /** Why the first message that can't be moved stays in its queue. */
   firstFailure: Cause | undefined
-  /** Why the move ends before its time. */
+  /** Why the move ends early. */
   failure: Cause | undefined
-  /** What a function of the user's threw. */
+  /** What a function of the user threw. */
   defect: { readonly thrown: unknown } | undefined
 
-  private readonly session: Session
+  private readonly host: MoveHost
   private readonly scope: Scope.Scope
   private readonly target: Channel
   private readonly move: Move
   private readonly total: number
-  /** The last one consumes, the others hold messages. */
+  /** The last one consumes the queue, the others hold messages. */
   private readonly sources: Array<Source> = []
   private readonly inbox: Array<{ readonly source: Source; readonly content: Content<BasicDeliver> }> = []
-  /** How many messages were looked at, and how many of them are published and not confirmed. */
+  /** How many messages were processed, and how many of their copies wait for the confirm. */
   private taken = 0
   private inFlight = 0
   private isStopping = false
-  private forgetRoom: (() => void) | undefined
-  private onChange: () => void = () => {}
+  private cancelRoom: (() => void) | undefined
+  private readonly changed = new Signal()
 
-  constructor(session: Session, scope: Scope.Scope, target: Channel, move: Move, total: number) {
-    this.session = session
+  constructor(host: MoveHost, scope: Scope.Scope, target: Channel, move: Move, total: number) {
+    this.host = host
     this.scope = scope
     this.target = target
     this.move = move
@@ -192,36 +201,36 @@ export class Mover {
     // A stream, which a name does not tell, would be copied and stay as it is.
     if (this.received++ === 0) this.mayBeStream = hasHeader(content.properties, offsetKey)
     this.receivedBytes += content.bodySize
-    // What came into the queue after the move began is left there.
+    // Messages that were published to the queue after the move began stay there.
     if (this.isStopping || this.taken + this.inbox.length >= this.total) source.hold()
     else this.inbox.push({ source, content })
   }
 
   settled(source: Source, deliveryTag: number, outcome: Outcome): void {
     this.inFlight--
-    const error = outcome === "Acked" ? undefined : failureOf(outcome)
+    const error = outcome === "Acked" ? undefined : notConfirmed(outcome)
     if (error === undefined) {
       source.channel.acknowledgements.ack(deliveryTag)
       this.counts.moved++
     } else {
-      // Of all messages that were on their way, the one that the broker closed the channel for is not known.
+      // It is not known for which of the messages in flight the broker closed the channel.
       if (this.target.failure !== undefined) this.fail(this.target.failure)
       source.hold()
       this.refuse(error)
     }
     this.pump()
-    if (this.inFlight === 0) this.onChange()
+    if (this.inFlight === 0) this.changed.notify()
   }
 
   readonly pump = (): void => {
     const { inbox, move, target } = this
     while (inbox.length > 0 && !this.isEnding && !this.mayBeStream) {
       if (target.failure !== undefined) return this.fail(target.failure)
-      // The limit may be reached by those that are on their way, of which some may fail.
+      // The messages in flight may reach the limit, and some of them may fail.
       if (this.counts.moved + this.inFlight >= move.limit) break
       if (!target.maySend) {
-        this.forgetRoom ??= target.onceRoom(() => {
-          this.forgetRoom = undefined
+        this.cancelRoom ??= target.onceRoom(() => {
+          this.cancelRoom = undefined
           this.pump()
         })
         return
@@ -229,7 +238,7 @@ export class Mover {
       const next = inbox.shift()
       if (next !== undefined) this.take(next.source, next.content)
     }
-    if (this.hasWork) this.onChange()
+    if (this.hasWork) this.changed.notify()
   }
 
   private take(source: Source, content: Content<BasicDeliver>): void {
@@ -242,7 +251,7 @@ export class Mover {
     try {
       const message = new Received(content, { queue: from, consumerTag: content.method.consumerTag })
       const isSelected: unknown = filter === undefined || filter(message)
-      // A promise or an Effect would count as true.
+      // A promise or an Effect would be truthy.
       if (typeof isSelected !== "boolean") throw new TypeError("filter: must return true or false")
       if (isSelected && !isDry) return this.publish(source, content, routeOf(message))
       this.counts[isSelected ? "moved" : "skipped"]++
@@ -252,7 +261,7 @@ export class Mover {
       const reason = thrown instanceof EncodeError ? invalid(thrown.message) : thrown
       if (reason instanceof AmqpError.InvalidArgument) return this.refuse(channelError(reason))
       this.defect ??= { thrown }
-      this.onChange()
+      this.changed.notify()
     }
   }
 
@@ -262,7 +271,7 @@ export class Mover {
     { exchange, routingKey }: Route
   ): void {
     if (exchange === "" && routingKey === this.from) throw sameQueue(routingKey)
-    const encoded = movedProperties(properties, this.session.username, this.move.resetFailures)
+    const encoded = movedProperties(properties, this.host.username, this.move.resetFailures)
     const deliveryTag = Number(method.deliveryTag)
     this.target.publish({ exchange, routingKey, mandatory: true }, encoded, body, source, deliveryTag)
     this.inFlight++
@@ -275,23 +284,23 @@ export class Mover {
 
   fail(error: Cause): void {
     this.failure ??= error
-    this.onChange()
+    this.changed.notify()
   }
 
   // ---------------------------------------------------------------------------
-  // what the fiber of the move calls
+  // for the fiber of the move
   // ---------------------------------------------------------------------------
 
   private get isEnding(): boolean {
     return this.failure !== undefined || this.defect !== undefined || this.isStopping
   }
 
-  /** Whether nothing is under way, so that only the broker can bring more. */
+  /** Whether no message is being moved: only the broker can deliver more. */
   get isIdle(): boolean {
     return this.inFlight === 0 && this.inbox.length === 0
   }
 
-  /** Whether there is nothing left to do but to give back what is held. */
+  /** Whether only the requeue of the held messages is left to do. */
   get isDone(): boolean {
     if (this.isEnding) return true
     if (this.inFlight > 0) return false
@@ -299,7 +308,7 @@ export class Mover {
     return this.inbox.length === 0 && (this.isDrained || this.taken >= this.total)
   }
 
-  /** Whether half of what the consumer may be sent ahead is held, so that it should be replaced. */
+  /** Whether half of the consumer's prefetch is held, so that it should be replaced. */
   get isConsumerSpent(): boolean {
     const source = this.sources.at(-1)
     return source !== undefined && source.heldByConsumer * 2 >= source.prefetch &&
@@ -310,78 +319,66 @@ export class Mover {
     return this.isDone || this.isConsumerSpent || this.mayBeStream
   }
 
-  /** Consumes the queue, or goes on with another consumer. */
+  /** Starts a consumer, which replaces the present one. */
   readonly consume: Effect.Effect<void, AmqpError.AmqpChannelError> = Effect.suspend(() =>
     Effect.gen({ self: this }, function*() {
-      const { receivedBytes, received, session, sources } = this
+      const { receivedBytes, received, host, sources } = this
       const held = sources.reduce((sum, source) => sum + source.held, 0)
       let source = sources.at(-1)
-      // For the acknowledgement of a message above those that it holds, a channel of RabbitMQ looks at each of these.
+      // To acknowledge a message, RabbitMQ goes through the messages below it that the channel holds.
       if (source === undefined || source.held >= Math.max(maxHeld, held / 32)) {
         if (source !== undefined) yield* source.cancel
-        source = new Source(yield* Scope.provide(session.channels.scoped, this.scope), this)
+        source = new Source(yield* Scope.provide(host.channels.scoped, this.scope), this)
         sources.push(source)
       }
-      // More and more, so that few consumers look at many messages, but not more than memory should hold.
-      const affordable = received === 0 ? 0 : Math.floor(maxBytesAhead / (receivedBytes / received + 1))
+      // The prefetch grows with the number of held messages, so that few consumers are needed, within a limit for memory.
+      const affordable = received === 0 ? 0 : Math.floor(maxPrefetchBytes / (receivedBytes / received + 1))
       yield* source.consume(Math.max(this.move.prefetch, Math.min(held, affordable, maxPrefetch)))
     })
   )
 
-  /** How many messages of the queue are ready. What was sent before that is answered has arrived. */
+  /** How many messages of the queue are ready. Messages that were delivered before the reply have arrived. */
   readonly ready: Effect.Effect<number, AmqpError.AmqpChannelError> = Effect.suspend(() =>
     readyIn(this.sources.at(-1)?.channel ?? this.target, this.from)
   )
 
   /** Waits until there is something to do, at most for a tick. */
-  readonly change: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.asVoid(Effect.timeoutOption(this.until(() => this.hasWork), tick))
+  readonly change: Effect.Effect<void> = Effect.asVoid(
+    Effect.timeoutOption(this.changed.until(() => this.hasWork), tick)
   )
 
-  private until(condition: () => boolean): Effect.Effect<void> {
-    return Effect.callback((resume) => {
-      if (condition()) return resume(Effect.void)
-      this.onChange = () => {
-        if (condition()) resume(Effect.void)
-      }
-      return Effect.sync(() => {
-        this.onChange = () => {}
-      })
-    })
-  }
-
   /**
-   * Ends in order: takes no further message, waits for what is on its way, at most for the close timeout, and gives the rest back, in the
-   * order of the queue.
+   * Ends in order: takes no more messages, waits for the messages in flight, at most for the close timeout, and requeues the others, in
+   * the order of the queue.
    */
   readonly finish: Effect.Effect<void> = Effect.suspend(() => {
-    const { session, sources } = this
+    const { host, sources } = this
     this.isStopping = true
-    this.forgetRoom?.()
+    this.cancelRoom?.()
     this.inbox.length = 0
     const cancel = Effect.forEach(sources, (source) => Effect.ignore(source.cancel))
-    const settled = Effect.andThen(cancel, this.until(() => this.inFlight === 0))
+    const settled = Effect.andThen(cancel, this.changed.until(() => this.inFlight === 0))
     return Effect.andThen(
-      Effect.timeoutOption(settled, session.options.closeTimeout),
+      Effect.timeoutOption(settled, host.options.closeTimeout),
       Effect.forEach(sources, ({ channel }) => {
-        // Of a stream nothing can go back, nor has to.
+        // Messages of a stream can't be requeued, and stay in it anyway.
         if (!this.mayBeStream) channel.acknowledgements.requeueAll()
-        return session.channels.close(channel)
+        return host.channels.close(channel)
       }, { discard: true })
     )
   })
 
   /**
-   * Waits until the messages that went back are ready again, as a queue takes them back after its channel is closed. Others may take them,
-   * so it is enough that their number does not grow any more.
+   * Waits until the requeued messages are ready: a queue requeues them after their channel was closed. Other consumers may take them, so
+   * it is enough that the number of ready messages stops growing.
    */
   readonly awaitReturned: Effect.Effect<void, AmqpError.AmqpChannelError> = Effect.suspend(() => {
     const held = this.sources.reduce((sum, source) => sum + source.held, 0)
-    const ask = readyIn(this.target, this.from)
+    const readyCount = readyIn(this.target, this.from)
     return Effect.gen(function*() {
       let ready = 0
       for (let unchanged = 0; ready < held && unchanged < 5; unchanged++) {
-        const count = yield* ask
+        const count = yield* readyCount
         if (count >= held) return
         if (count !== ready) unchanged = 0
         ready = count

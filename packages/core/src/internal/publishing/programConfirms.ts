@@ -1,77 +1,48 @@
 /**
- * The confirms of one channel program: what became of its publishes, counted from 0 in the order in which it made them.
+ * The confirms of one channel program: the outcomes of its publishes, numbered from 0 in their order.
  */
 import * as Effect from "effect/Effect"
-import { AmqpPublishAllError } from "../../AmqpError.ts"
+import type { AmqpPublishAllError } from "../../AmqpError.ts"
 import type { Properties } from "../../AmqpMessage.ts"
 import type { Channel, ProgramPublisher } from "../channel/channel.ts"
 import type { ConfirmLedger, Outcome, PublishOwner } from "../channel/confirmLedger.ts"
+import { Signal } from "../common/signal.ts"
 import type { Route } from "../message/route.ts"
-import { failureOf } from "./publishQueue.ts"
+import { BatchOutcomes } from "./batchOutcomes.ts"
 
 /** How many publishes a program may have in flight. */
 const maxInFlight = 1024
 
-/** No publish is sent while those in flight hold this many bytes. */
+/** No publish is sent while those in flight have this size, in bytes. */
 const maxInFlightBytes = 16 * 1024 * 1024
 
 export class ProgramConfirms implements ProgramPublisher, PublishOwner {
-  private readonly failures: Array<AmqpPublishAllError["failures"][number]> = []
-  private next = 0
-  private inFlight = 0
+  private readonly outcomes = new BatchOutcomes()
+  private readonly roomMade = new Signal()
+  private readonly allSettled = new Signal()
   private ledger: ConfirmLedger | undefined
-  private onSettled: (() => void) | undefined
 
   get hasRoom(): boolean {
-    return this.inFlight < maxInFlight && (this.ledger?.bytes ?? 0) < maxInFlightBytes
-  }
-
-  private get isSettled(): boolean {
-    return this.inFlight === 0
+    return this.outcomes.pending < maxInFlight && (this.ledger?.bytes ?? 0) < maxInFlightBytes
   }
 
   publish(channel: Channel, route: Route, properties: Properties, body: Uint8Array): void {
     this.ledger = channel.confirms
-    channel.publish(route, properties, body, this, this.next)
-    this.next++
-    this.inFlight++
+    channel.publish(route, properties, body, this, this.outcomes.taken)
+    this.outcomes.taken++
   }
 
   settled(index: number, outcome: Outcome): void {
-    this.inFlight--
-    if (outcome !== "Acked") this.failures.push({ index, error: failureOf(outcome) })
-    this.onSettled?.()
+    this.outcomes.add(index, outcome)
+    if (this.hasRoom) this.roomMade.notify()
+    if (this.outcomes.pending === 0) this.allSettled.notify()
   }
 
-  readonly awaitRoom: Effect.Effect<void> = this.awaitUntil("hasRoom")
+  readonly awaitRoom: Effect.Effect<void> = this.roomMade.until(() => this.hasRoom)
 
-  /** Waits until everything is confirmed. Fails when something was not. */
-  readonly awaitAll: Effect.Effect<void, AmqpPublishAllError> = Effect.suspend(() =>
-    Effect.flatMap(this.awaitUntil("isSettled"), () => {
-      const [first, ...rest] = this.failures.toSorted((a, b) => a.index - b.index)
-      return first === undefined
-        ? Effect.void
-        : Effect.fail(
-          new AmqpPublishAllError({
-            taken: this.next,
-            confirmed: this.next - rest.length - 1,
-            failures: [first, ...rest]
-          })
-        )
-    })
+  /** Waits until every publish is settled. Fails if some were not acknowledged. */
+  readonly awaitAll: Effect.Effect<void, AmqpPublishAllError> = Effect.andThen(
+    this.allSettled.until(() => this.outcomes.pending === 0),
+    Effect.suspend(() => this.outcomes.result)
   )
-
-  private awaitUntil(condition: "hasRoom" | "isSettled"): Effect.Effect<void> {
-    return Effect.callback((resume) => {
-      if (this[condition]) return resume(Effect.void)
-      this.onSettled = () => {
-        if (!this[condition]) return
-        this.onSettled = undefined
-        resume(Effect.void)
-      }
-      return Effect.sync(() => {
-        this.onSettled = undefined
-      })
-    })
-  }
 }

@@ -1,5 +1,5 @@
 /**
- * What a publisher adds to its messages where they say nothing themselves.
+ * The properties and options that a publisher adds to messages and publishes that don't set them.
  */
 import { InvalidArgument } from "../../AmqpError.ts"
 import type { Properties } from "../../AmqpMessage.ts"
@@ -33,17 +33,18 @@ interface Target {
   readonly mandatory?: boolean | undefined
 }
 
-/** Adds the defaults. */
-export interface AddDefaults {
+/** Completes messages and the options of their publish. */
+export interface Preparation {
   readonly toMessage: (message: Sent) => Sent
   readonly toOptions: <O extends Target>(options: O) => O
 }
 
-const none: AddDefaults = { toMessage: (message) => message, toOptions: (options) => options }
+/** Changes nothing. */
+export const unprepared: Preparation = { toMessage: (message) => message, toOptions: (options) => options }
 
-/** Throws an `InvalidArgument` for defaults that no message can have. */
-export const addDefaults = (given: Defaults | undefined): AddDefaults => {
-  if (given === undefined) return none
+/** Adds the defaults. Throws an `InvalidArgument` for defaults that no message can have. */
+export const addDefaults = (given: Defaults | undefined): Preparation => {
+  if (given === undefined) return unprepared
   const { mandatory, ...properties } = Validation.knownKeys(given, keys, "defaults")
   Validation.flag("defaults: mandatory", mandatory)
   try {
@@ -52,12 +53,12 @@ export const addDefaults = (given: Defaults | undefined): AddDefaults => {
     if (!(thrown instanceof EncodeError)) throw thrown
     throw new InvalidArgument({ description: `defaults: ${thrown.message}` })
   }
-  // Changing the object later does not change messages.
+  // A copy, so that later changes of the given object have no effect.
   const defaults: Properties = {
     ...properties,
     ...(properties.headers && { headers: { ...Validation.record("headers", properties.headers) } })
   }
-  // Messages made of one text or one JSON value after another share their properties.
+  // Messages made by `text` or `json` without options share their properties.
   const merged = new WeakMap<Properties, Properties>()
   const merge = (own: Properties): Properties => {
     const known = merged.get(own)
@@ -69,22 +70,22 @@ export const addDefaults = (given: Defaults | undefined): AddDefaults => {
   return {
     toMessage: ({ body, properties }) => new Message(body, merge(properties)),
     toOptions: mandatory === undefined
-      ? none.toOptions
+      ? unprepared.toOptions
       : (options) => options.mandatory === undefined ? { ...options, mandatory } : options
   }
 }
 
-/** Those of the message win, also where only its raw properties say something. */
+/** Those of the message take precedence, also if only its raw properties set them. */
 const mergeProperties = (defaults: Properties, own: Properties): Properties => {
   const { raw } = own
   const properties: { -readonly [K in keyof Properties]: Properties[K] } = { ...defaults }
   if (raw?.deliveryMode !== undefined) properties.deliveryMode = undefined
   if (raw?.expiration !== undefined) properties.expiration = undefined
   for (const [key, value] of Object.entries(own)) {
-    // Keys of other names stay, so that they are refused when the message is encoded.
+    // Unknown keys are kept, so that encoding the message fails.
     if (value !== undefined) Object.assign(properties, { [key]: value })
   }
-  // What is not a table stays, so that it is refused when the message is encoded.
+  // Headers that are not a table are kept, so that encoding the message fails.
   if (defaults.headers !== undefined && isTable(own.headers)) {
     properties.headers = { ...defaults.headers, ...Validation.record("headers", own.headers) }
   }

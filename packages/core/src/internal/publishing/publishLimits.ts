@@ -1,0 +1,48 @@
+/**
+ * The limits of a publisher: how many messages may be in flight, and how long each may take.
+ */
+import * as Duration from "effect/Duration"
+import * as Validation from "../options/validation.ts"
+
+/** All times are in milliseconds. */
+export interface PublishLimits {
+  readonly maxInFlight: number
+  readonly maxInFlightBytes: number
+  /** How long a message may wait until it is sent. */
+  readonly sendTimeout: number
+  /** How long the confirm of a message may take. */
+  readonly confirmTimeout: number
+  /** Whether `confirmTimeout` includes the time while the broker blocks the connection, and while a large message is being sent. */
+  readonly countsBlocked: boolean
+  /** Whether publishes fail while the broker blocks the connection. */
+  readonly failWhenBlocked: boolean
+}
+
+interface LimitOptions {
+  readonly maxInFlight?: number | undefined
+  readonly maxInFlightBytes?: number | undefined
+  readonly sendTimeout?: Duration.Input | undefined
+  readonly confirmTimeout?: Duration.Input | undefined
+  readonly whenBlocked?: "wait" | "fail" | undefined
+}
+
+/** In milliseconds. A quorum queue without a majority never confirms. */
+const defaultConfirmTimeout = 60_000
+
+const timeout = (what: string, input: Duration.Input, minimum: number): number =>
+  Duration.toMillis(Validation.duration(what, input, minimum))
+
+/** The limits that the options ask for. Throws an `InvalidArgument`. */
+export const resolveLimits = (options: LimitOptions): PublishLimits => {
+  const { confirmTimeout, maxInFlight = 1024, maxInFlightBytes = 16 * 1024 * 1024, sendTimeout, whenBlocked } = options
+  return {
+    maxInFlight: Validation.wholeNumber("maxInFlight", maxInFlight, 1),
+    maxInFlightBytes: Validation.wholeNumber("maxInFlightBytes", maxInFlightBytes, 1),
+    sendTimeout: sendTimeout === undefined ? Infinity : timeout("sendTimeout", sendTimeout, 0),
+    confirmTimeout: confirmTimeout === undefined
+      ? defaultConfirmTimeout
+      : timeout("confirmTimeout", confirmTimeout, 1),
+    countsBlocked: confirmTimeout !== undefined,
+    failWhenBlocked: Validation.oneOf("whenBlocked", whenBlocked ?? "wait", ["wait", "fail"]) === "fail"
+  }
+}
