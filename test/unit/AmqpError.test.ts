@@ -101,7 +101,7 @@ describe("what becomes of a publish", () => {
   it("a returned message names where it went and why it came back", () => {
     assert.strictEqual(
       returned.message,
-      "The broker returned a message to exchange \"orders\" with routing key \"new\": 312 NO_ROUTE"
+      "The broker returned a message that was published to exchange \"orders\" with routing key \"new\": 312 NO_ROUTE"
     )
     assert.isFalse(returned.isRetryable)
     assert.include(
