@@ -101,7 +101,7 @@ describe("publish errors", () => {
   it("name the exchange, the routing key and the reply of a returned message", () => {
     assert.strictEqual(
       returned.message,
-      "The broker returned a message to exchange \"orders\" with routing key \"new\": 312 NO_ROUTE"
+      "The broker returned a message that was published to exchange \"orders\" with routing key \"new\": 312 NO_ROUTE"
     )
     assert.isFalse(returned.isRetryable)
     assert.include(

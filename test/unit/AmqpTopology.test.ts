@@ -141,7 +141,7 @@ describe("what no broker would accept is refused when the description is created
     [
       "a type and a plugin type",
       () => AmqpExchange.make("x", loose({ type: "topic", pluginType: "x-y" })),
-      "an exchange has one type"
+      "type, pluginType: only one of them can be given"
     ],
     ["a queue with a name over 255 bytes", () => classic(tooLong), "queue: a name holds at most 255 bytes"],
     ["an exchange with a name over 255 bytes", () => topic(tooLong), "exchange: a name holds at most 255 bytes"],
@@ -213,12 +213,12 @@ describe("what no broker would accept is refused when the description is created
     [
       "a dead-letter queue and an exchange",
       () => classic("q", { deadLetterQueue: "dead", deadLetterExchange: "x" }),
-      "deadLetterQueue: stands for"
+      "deadLetterQueue: replaces"
     ],
     [
       "a dead-letter queue and a key",
       () => quorum("q", { deadLetterQueue: "dead", deadLetterRoutingKey: "x" }),
-      "deadLetterQueue: stands for"
+      "deadLetterQueue: replaces"
     ],
     [
       "a dead-letter queue and an exchange in arguments",

@@ -163,11 +163,14 @@ describe("what only looks like a description is refused:", () => {
       `source: ${noExchange}`
     ],
     "an alternate exchange": [() => direct("x", { alternateExchange: exchange }), `alternateExchange: ${noExchange}`],
-    "a topology of a queue": [() => AmqpTopology.make(queue), "a topology has a description made by AmqpExchange"],
-    "a topology of an exchange": [() => AmqpTopology.make(exchange), "and a description made by AmqpQueue"],
+    "a topology of a queue": [
+      () => AmqpTopology.make(queue),
+      "descriptions: each must be a description made by AmqpExchange"
+    ],
+    "a topology of an exchange": [() => AmqpTopology.make(exchange), "or a description made by AmqpQueue"],
     "a topology of a name": [
       () => AmqpTopology.make("orders" as unknown as AmqpQueue.AmqpQueue),
-      "a topology has a description made by AmqpExchange"
+      "descriptions: each must be a description made by AmqpExchange"
     ]
   }
   for (const [name, [make, text]] of Object.entries(cases)) it(name, () => assert.throws(make, text))

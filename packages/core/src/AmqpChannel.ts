@@ -1,11 +1,11 @@
 /**
  * Channel programs: conversations on one channel, run by one fiber.
  *
- * AMQP expects the frames of a channel in the order of one conversation, so a channel must not be shared. Here that is a
- * fact of the types: an {@link AmqpChannel} is a description of a conversation and no `Effect`. Nothing that forks, races or
- * runs in parallel takes it, and there is no channel value that could escape. {@link gen} and the combinators put steps
- * together, one after the other; {@link run}, {@link confirmed} and {@link transaction} run the program on the calling fiber, on a
- * channel that nobody else can reach, and close the channel however the program ends.
+ * AMQP expects the frames of a channel in the order of one conversation, so that a channel must not be shared. Here the
+ * types enforce this: an {@link AmqpChannel} describes a conversation and is not an `Effect`. It can't be forked, raced
+ * or run in parallel, and there is no channel value that could escape. {@link gen} and the combinators sequence steps;
+ * {@link run}, {@link confirmed} and {@link transaction} run the program on the calling fiber, on a channel that no
+ * other fiber can reach, and close the channel however the program ends.
  *
  * @since 0.1.0
  */
@@ -32,8 +32,8 @@ import * as Validation from "./internal/options/validation.ts"
 import { ProgramConfirms } from "./internal/publishing/programConfirms.ts"
 
 /**
- * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. Not an `Effect`: run it
- * with {@link run}.
+ * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. It is not an
+ * `Effect`: run it with {@link run}, {@link confirmed} or {@link transaction}.
  *
  * @category models
  * @since 0.1.0
@@ -44,8 +44,9 @@ export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeab
     readonly _E: Types.Covariant<E>
     readonly _R: Types.Covariant<R>
   }
-  // What the compiler prints where an Effect is expected. In a tuple, as it would print a bare text as `string`. It lists
-  // missing properties before it compares any, so the other properties of an Effect, those of `Inspectable`, are here too.
+  // The compiler prints this where an Effect is expected. It is a tuple, as a bare text would be printed as `string`.
+  // Missing properties are listed before any is compared, so the other properties of an Effect, those of `Inspectable`,
+  // are here too.
   readonly [Effect.TypeId]: [
     "A channel program is not an Effect: a channel belongs to one fiber. Combine programs with AmqpChannel.gen and run the whole with AmqpChannel.run."
   ]
@@ -57,7 +58,7 @@ interface ProgramIterator<out S, out A> {
 }
 
 /**
- * What may be a step of a program: another program, or an Effect.
+ * A step of a program: another program, or an Effect.
  *
  * @category models
  * @since 0.1.0
@@ -65,7 +66,7 @@ interface ProgramIterator<out S, out A> {
 export type Step<A = unknown, E = unknown, R = unknown> = AmqpChannel<A, E, R> | Effect.Effect<A, E, R>
 
 /**
- * What a step yields.
+ * The type that a step yields.
  *
  * @category utility types
  * @since 0.1.0
@@ -75,7 +76,7 @@ export type Success<S> = S extends AmqpChannel<infer A, unknown, unknown> ? A
   : never
 
 /**
- * What a step may fail with.
+ * The type that a step may fail with.
  *
  * @category utility types
  * @since 0.1.0
@@ -99,15 +100,15 @@ export type Services<S> = S extends AmqpChannel<unknown, unknown, infer R> ? R
 // -----------------------------------------------------------------------------
 
 /**
- * Sequences channel operations and ordinary Effects, as `Effect.gen` does for Effects.
+ * Sequences channel operations and Effects, as `Effect.gen` does for Effects.
  *
  * **Gotchas**
  *
- * As with `Effect.gen`, a step that fails ends the program where it stands: neither a `catch` nor a `finally` of the generator runs. Use
- * {@link catchTag} and {@link ensuring}.
+ * As with `Effect.gen`, a step that fails ends the program at once: neither a `catch` nor a `finally` of the generator
+ * runs. Use {@link catchTag} and {@link ensuring}.
  *
- * The function has to return a new generator each time. One that another run has begun is refused with a defect, and so is a step that is
- * yielded without a star, or that something other than the runner takes.
+ * The function has to return a new generator each time. The program dies if it returns one that another run has begun,
+ * if a step is yielded without a star, or if a step is taken by anything but the runner.
  *
  * **Example** (Declaring a queue and publishing to it)
  *
@@ -126,11 +127,11 @@ export type Services<S> = S extends AmqpChannel<unknown, unknown, infer R> ? R
 export const gen = <S extends Step, A>(
   body: () => Generator<S, A, unknown>
 ): AmqpChannel<A, Error<S>, Services<S>> =>
-  // The errors and services of a generator's steps are those that its type names.
+  // The type of a generator names the errors and services of its steps.
   Program.make((channel) => Program.gen(body)(channel) as Effect.Effect<A, Error<S>, Services<S>>)
 
 /**
- * A program that only runs an Effect.
+ * A program that runs an Effect.
  *
  * @category constructors
  * @since 0.1.0
@@ -146,7 +147,7 @@ export const fromEffect = <A, E, R>(effect: Effect.Effect<A, E, R>): AmqpChannel
 export const succeed = <A>(value: A): AmqpChannel<A> => fromEffect(Effect.succeed(value))
 
 /**
- * A program that fails.
+ * A program that fails with an error.
  *
  * @category constructors
  * @since 0.1.0
@@ -164,7 +165,7 @@ const transform = <A, E, R, B, E2, R2>(
 ): AmqpChannel<B, E2, R2> => Program.make((channel) => f(Program.runOn(self, channel), channel))
 
 /**
- * Changes what a program yields.
+ * Transforms the value of a program.
  *
  * @category combinators
  * @since 0.1.0
@@ -175,7 +176,7 @@ export const map: {
 } = dual(2, <A, E, R, B>(self: AmqpChannel<A, E, R>, f: (value: A) => B) => transform(self, Effect.map(f)))
 
 /**
- * Replaces what a program yields.
+ * Replaces the value of a program.
  *
  * @category combinators
  * @since 0.1.0
@@ -186,7 +187,7 @@ export const as: {
 } = dual(2, <A, E, R, B>(self: AmqpChannel<A, E, R>, value: B) => transform(self, Effect.as(value)))
 
 /**
- * Goes on with the step that `f` makes of what the program yields.
+ * Runs the step that `f` returns for the value of the program, and yields the step's value.
  *
  * @category combinators
  * @since 0.1.0
@@ -205,13 +206,13 @@ export const flatMap: {
     transform(self, (effect, channel) => Effect.flatMap(effect, (value) => runStep(f(value), channel)))
 )
 
-/** Runs a step of a type that need not be known as a whole: it may be one of several. */
+/** Runs a step whose type need not be known entirely: it may be one of several. */
 const runStep = <S extends Step>(step: S, channel: Channel) =>
-  // What a step yields, fails with and needs is what its type says.
+  // The type of a step states what it yields, fails with and needs.
   Program.runOn(step, channel) as Effect.Effect<Success<S>, Error<S>, Services<S>>
 
 /**
- * Goes on with another step and yields what that yields.
+ * Runs another step after the program, and yields the step's value.
  *
  * @category combinators
  * @since 0.1.0
@@ -227,7 +228,7 @@ export const andThen: {
 } = dual(2, <A, E, R, S extends Step>(self: AmqpChannel<A, E, R>, next: S) => flatMap(self, () => next))
 
 /**
- * Runs a step with what the program yields, and yields the latter.
+ * Runs the step that `f` returns for the value of the program, and yields the value of the program.
  *
  * @category combinators
  * @since 0.1.0
@@ -247,7 +248,7 @@ export const tap: {
 )
 
 /**
- * Runs a step for each element, one after the other, and yields what they yield.
+ * Runs a step for each element, one after the other, and yields their values.
  *
  * @category combinators
  * @since 0.1.0
@@ -259,8 +260,8 @@ export const forEach = <A, S extends Step>(
   Program.make((channel) => Effect.forEach(elements, (element, index) => runStep(f(element, index), channel)))
 
 /**
- * Runs steps one after the other, in the order in which they stand, and yields what they yield: an array for an array, and a
- * record for a record.
+ * Runs steps one after the other, in their order, and yields their values: as an array for an array, and as a record
+ * for a record.
  *
  * @category combinators
  * @since 0.1.0
@@ -271,23 +272,23 @@ export const all = <const S extends ReadonlyArray<Step> | Readonly<Record<string
   Program.make((channel) => {
     const run = (step: Step): Effect.Effect<unknown, unknown, unknown> => Program.runOn(step, channel)
     const running = isArray(steps) ? Effect.all(steps.map(run)) : Effect.all(Record.map(steps, run))
-    // Each step's result stands where the step stood, as the mapped type says.
+    // The mapped type puts each result where its step was.
     return running as Effect.Effect<{ -readonly [K in keyof S]: Success<S[K]> }, Error<Each<S>>, Services<Each<S>>>
   })
 
 type Each<S> = S extends ReadonlyArray<infer Each> ? Each : S[keyof S]
 
-/** `Array.isArray` takes no array for a read-only one. */
+/** `Array.isArray` does not narrow to read-only arrays. */
 const isArray = (steps: ReadonlyArray<Step> | Readonly<Record<string, Step>>): steps is ReadonlyArray<Step> =>
   Array.isArray(steps)
 
 /**
- * Goes on with another step when the program fails with this tag.
+ * Runs another step if the program fails with an error of this tag.
  *
  * **Gotchas**
  *
- * A channel that the broker closed stays closed: after an `AmqpChannelError` from the broker, further operations of the
- * same program fail with it too. Handle it around {@link run} to go on with another channel.
+ * A channel that the broker has closed stays closed: after an `AmqpChannelError` from the broker, later operations of
+ * the same program fail with it too. To continue on another channel, handle the error of {@link run}.
  *
  * @category combinators
  * @since 0.1.0
@@ -308,10 +309,10 @@ export const catchTag: {
 )
 
 /**
- * Goes on with another step when the program fails with one of these tags; see {@link catchTag}.
+ * Runs another step if the program fails with an error of one of these tags; see {@link catchTag}.
  *
- * A case may be optional or `undefined`: its errors may pass, and stay in the type. Cases may also be inherited, such as the methods
- * of a class.
+ * A case may be optional or `undefined`: its errors remain in the type. Cases may be inherited, such as the methods of
+ * a class.
  *
  * @category combinators
  * @since 0.1.0
@@ -348,12 +349,12 @@ const catchCases = <A, E, R>(
       Effect.catch(effect, (error: unknown): Effect.Effect<unknown, unknown, unknown> => {
         const tag = typeof error === "object" && error !== null && "_tag" in error ? String(error._tag) : ""
         if (!isCase(cases, tag)) return Effect.fail(error)
-        // The case for a tag takes the errors with that tag.
+        // The case of a tag takes errors with that tag.
         return Program.runOn(cases[tag]?.(error as never) ?? Effect.fail(error), channel)
       })
   )
 
-/** Whether there is a case for a tag, own or inherited. What every object inherits is not one. */
+/** Whether there is a case for a tag, own or inherited, but not inherited from `Object`. */
 const isCase = (cases: Readonly<Record<string, unknown>>, tag: string): boolean =>
   tag in cases && (Object.hasOwn(cases, tag) || !(tag in Object.prototype))
 
@@ -363,7 +364,7 @@ type CatchCases<E> = {
     | undefined
 }
 
-/** The tags that have a case for certain: one that may be missing catches nothing for certain. */
+/** The tags with a case. A case that may be missing does not count. */
 type CaughtTags<Cases> = {
   [K in keyof Cases]-?: undefined extends Cases[K] ? never : Cases[K] extends (error: never) => Step ? K : never
 }[keyof Cases]
@@ -373,7 +374,8 @@ type CaseStep<Cases> = {
 }[keyof Cases]
 
 /**
- * Runs a step when the program is over, however it ended. Without the broker when the channel is gone.
+ * Runs a step when the program ends, however it ends. If the channel is closed by then, the step's channel operations
+ * fail.
  *
  * @category combinators
  * @since 0.1.0
@@ -388,8 +390,8 @@ export const ensuring: {
 )
 
 /**
- * Ends the program after this time with a `TimeoutError`. A request that is under way keeps its place on the channel; its
- * late answer is dropped. Throws an `InvalidArgument` for a time that is negative or not a time.
+ * Fails with a `TimeoutError` if the program takes longer than this. A pending request keeps its place on the channel,
+ * and its late reply is dropped. Throws an `InvalidArgument` for anything but a duration from 0.
  *
  * @category combinators
  * @since 0.1.0
@@ -406,26 +408,28 @@ export const timeout: {
 // -----------------------------------------------------------------------------
 // runners
 //
-// What a program does with a publisher, an RPC client or another runner is not part of it: each of them uses a channel of its own.
+// Publishers, RPC clients and other runners that a program uses have channels of their own, and are not part of it.
 // -----------------------------------------------------------------------------
 
 /**
- * Runs the program on the calling fiber, on a channel that nobody else can reach, and closes the channel however the program
- * ends.
+ * Runs the program on the calling fiber, on a channel that no other fiber can reach, and closes the channel however the
+ * program ends.
  *
  * **Details**
  *
- * Besides the program's own errors, fails with an {@link AmqpChannelError}: `TooManyChannels` when no channel number is
- * free, `ConnectionLost` when the connection is, and with the reason that the broker gives when it closes the channel.
+ * Besides the program's own errors, fails with an {@link AmqpChannelError}: `TooManyChannels` if no channel number
+ * becomes free in time, `ConnectionLost` if the connection ends, and the broker's reason if it closes the channel.
  *
- * What the program published is not confirmed, but it succeeds only when the broker has closed the channel and had no
- * complaint: `NotFound` for an exchange that does not exist, `Returned` for a mandatory message that no queue took.
+ * Publishes are not confirmed, but `run` succeeds only after the broker has closed the channel without an error: it
+ * fails with `NotFound` for an exchange that does not exist, and with `Returned` for a mandatory message that no queue
+ * took.
  *
- * The channel of a program that published nothing, fetched no message and left nothing else behind is kept for the next one.
+ * If a program published nothing, fetched no message and left the channel unchanged, its channel is kept for the next
+ * program.
  *
  * **Gotchas**
  *
- * A program notices that its channel is gone with its next operation on it, and not in the middle of another Effect.
+ * A program notices that its channel was closed at its next operation on it, and not in the middle of another Effect.
  *
  * @category runners
  * @since 0.1.0
@@ -435,25 +439,25 @@ export const run = <A, E, R>(
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
   withChannel("run", (channel, program) =>
     Effect.flatMap(program(self), (value) =>
-      // How long the close takes is up to how much was published: the wait is not bounded, but can be interrupted.
+      // The time to close depends on how much was published: the wait has no limit, but can be interrupted.
       channel.lease.isUnconfirmed
         ? Effect.flatMap(channel.close, () => refusalOr(channel, value))
         : Effect.succeed(value)))
 
 /**
- * Runs the program like {@link run}, and succeeds only when the broker has confirmed each of its publishes (RabbitMQ,
- * "Publisher Confirms").
+ * Runs the program as {@link run} does, and succeeds only when the broker has confirmed each of its publishes
+ * (RabbitMQ, "Publisher Confirms").
  *
  * **Details**
  *
- * The publishes are pipelined, with at most 1024 in flight. Fails with an `AmqpPublishAllError` when some were nacked, returned or have
- * an unknown outcome: it names each by its number among the program's publishes, from 0. If the program itself fails, the confirms
- * of its publishes are not awaited.
+ * Up to 1024 publishes are in flight at once. Fails with an `AmqpPublishAllError` if some were nacked, returned or have
+ * an unknown outcome: it names each by its index among the program's publishes, from 0. If the program fails,
+ * outstanding confirms are not awaited: earlier publishes may still take effect.
  *
  * **Gotchas**
  *
- * A publish by another runner within the program belongs to that runner: with {@link run} it is not confirmed. A warning is logged once
- * per connection.
+ * Publishes of another runner within the program belong to that runner: with {@link run} they are not confirmed. A
+ * warning is logged, once per connection.
  *
  * @category runners
  * @since 0.1.0
@@ -468,31 +472,32 @@ export const confirmed = <A, E, R>(
   })
 
 /**
- * Runs the program as {@link run} does, in a transaction (section 1.9 of the AMQP 0-9-1 reference): what it published and settled
- * happens when it succeeds, and does not when it fails or is interrupted.
+ * Runs the program as {@link run} does, in a transaction (section 1.9 of the AMQP 0-9-1 reference): its publishes and
+ * settlements take effect if it succeeds, and are rolled back if it fails or is interrupted.
  *
  * **Details**
  *
- * What a program received and settled is part of it too, so a message can be moved: the handler of `AmqpQueue.get` may be a
+ * Messages that the program fetches and settles are part of the transaction: the handler of `AmqpQueue.get` may be a
  * program that publishes.
  *
- * Fails besides with what the broker says to the commit, and with `Returned` for a mandatory message that no queue took. An interruption
- * waits for a commit that has begun.
+ * Also fails with the broker's reply to the commit, and with `Returned` for a mandatory message that no queue took. An
+ * interruption waits for a commit that has begun.
  *
  * **Gotchas**
  *
- * A transaction is about what the broker was told, and not about where messages end. RabbitMQ routes them at the commit: one that no queue
- * takes is dropped, or returned when it is mandatory, and everything else is committed all the same, acknowledgements too. So a message
- * that a transaction takes from a queue and publishes to one that is not there is lost. Use `AmqpQueue.move` to move messages: it
- * acknowledges each when its copy is confirmed.
+ * A transaction does not guarantee that messages reach a queue. RabbitMQ routes them at the commit: a message that no
+ * queue takes is dropped, or returned if it is mandatory, and everything else is committed anyway, including
+ * acknowledgements. A message that is taken from one queue and published to a queue that does not exist is lost. To
+ * move messages use `AmqpQueue.move`, which acknowledges each message when its copy is confirmed.
  *
- * Only what the program does with its own channel is part of it. A publisher, an RPC client, another runner or the `ack` of a
- * consumer's delivery uses another channel, and happens even if the transaction is rolled back. For the first three a warning is logged,
- * once per connection; the last is a defect.
+ * Only operations on the program's own channel are part of the transaction. A publisher, an RPC client, another runner,
+ * or the `ack` of a consumer's delivery uses another channel, and takes effect even if the transaction is rolled back.
+ * The first three log a warning, once per connection; the last dies with a `TypeError`.
  *
- * RabbitMQ commits what goes to one queue as a whole; across queues, a broker that fails in the middle may have done a part.
+ * RabbitMQ commits atomically per queue: a broker that fails during a commit across several queues may have committed
+ * only a part.
  *
- * **Example** (Handling a message and publishing what comes of it, both or neither)
+ * **Example** (Handling a message and publishing the result, both or neither)
  *
  * ```ts
  * import { AmqpChannel, AmqpDelivery, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
@@ -523,7 +528,7 @@ const modes: Readonly<Record<Program.Runner, ChannelMode>> = {
   transaction: "transaction"
 }
 
-/** Runs a step on the channel, for as long as which it is the fiber's current program. */
+/** Runs a step on the channel, as the fiber's current program. */
 type RunProgram = <A, E, R>(step: Step<A, E, R>) => Effect.Effect<A, E, R>
 
 const withChannel = <A, E, R>(
@@ -560,7 +565,7 @@ const useChannel = <A, E, R>(
     })
   )
 
-/** What the broker had against the publishes of a program, or the program's value. */
+/** Fails if the broker refused or returned a publish of the program, and otherwise yields the program's value. */
 const refusalOr = <A>(channel: Channel, value: A): Effect.Effect<A, AmqpChannelError> => {
   const { failure, lease: { firstReturned: returned } } = channel
   if (failure !== undefined && failure.reason._tag !== "ChannelClosed") return Effect.fail(failure)
@@ -572,30 +577,36 @@ const refusalOr = <A>(channel: Channel, value: A): Effect.Effect<A, AmqpChannelE
 // -----------------------------------------------------------------------------
 
 /**
- * Where a message goes.
+ * Where a message is published to.
  *
  * @category models
  * @since 0.1.0
  */
 export interface PublishOptions {
-  /** The exchange, by name or as an `AmqpExchange`; `""` is the default exchange, which routes to the queue that the routing key names. */
+  /**
+   * The exchange, by name or description; `""` is the default exchange, which routes to the queue that the routing key
+   * names.
+   */
   readonly exchange: string | AmqpExchange
   /** At most 255 bytes of UTF-8. */
   readonly routingKey: string
-  /** Whether the publish fails with the reason `Returned` when no queue takes the message. Default: `false`: it is dropped. */
+  /**
+   * Whether the publish fails with the reason `Returned` if no queue takes the message. Otherwise the message is
+   * dropped. Default: `false`.
+   */
   readonly mandatory?: boolean | undefined
 }
 
 /**
- * Publishes a message (`basic.publish`): succeeds when it is on its way into the socket.
+ * Publishes a message (`basic.publish`). Succeeds when the message was handed to the socket.
  *
  * **Details**
  *
- * Waits while the socket is full or the broker asks publishers to pause. A body above 256 KiB leaves in pieces, so that other
- * channels have their turn; what the program sends next waits for its end.
+ * Waits while the socket is full or the broker asks publishers to pause. A body above 256 KiB is sent in pieces, so
+ * that other channels get their turn; later operations of the program wait until it is sent.
  *
- * Whether the broker has the message is up to the runner: {@link confirmed} waits for its word, {@link transaction} commits,
- * {@link run} hears of what the broker refuses when the channel is closed.
+ * The runner determines whether the broker has the message: {@link confirmed} waits for its confirm, {@link
+ * transaction} commits, and {@link run} fails for a refused message when the channel is closed.
  *
  * @category operations
  * @since 0.1.0
@@ -627,9 +638,9 @@ const awaitPublishing = (channel: Channel): Effect.Effect<void> =>
   })
 
 /**
- * Sets how many unacknowledged messages the broker sends ahead to each consumer that this channel starts later
- * (`basic.qos`): 0 to 65535, 0 is no limit. With `global: true` the limit holds for the channel as a whole (RabbitMQ,
- * "Consumer Prefetch").
+ * Limits the number of unacknowledged messages that the broker sends to each consumer that is started later on this
+ * channel (`basic.qos`): 0 to 65535, 0 is no limit. With `global: true` the limit applies to the channel as a whole
+ * (RabbitMQ, "Consumer Prefetch").
  *
  * @category operations
  * @since 0.1.0
@@ -655,15 +666,15 @@ export const qos = (options: {
   )
 
 /**
- * Has the broker deliver everything again that this channel received and did not settle (`basic.recover`). RabbitMQ
- * requires `requeue: true`, which is what is sent.
+ * Makes the broker redeliver all messages that this channel received and did not settle (`basic.recover`). Sends
+ * `requeue: true`, which RabbitMQ requires.
  *
  * @category operations
  * @since 0.1.0
  */
 export const recover: AmqpChannel<void, AmqpChannelError> = Program.make((channel) =>
   Effect.suspend(() => {
-    // What is due is settled, and nothing else can be any more.
+    // Sends due settlements; nothing else can be settled afterwards.
     channel.acknowledgements.flush()
     channel.acknowledgements.close()
     return Effect.asVoid(channel.request({ _tag: "basic.recover", requeue: true }))

@@ -1,17 +1,17 @@
 /**
  * A connection to a broker, as a scoped resource and a Layer.
  *
- * The connection runs over any `effect/socket/Socket`; `@effect-amqp/node` makes one from a URL. Its fibers own the socket:
- * one reads, one writes, one keeps the heartbeat. Closing the scope closes the channels and the connection in order, each
- * step bounded in time. When the connection is lost, everything that uses it fails at once with the cause.
+ * A connection uses any `effect/socket/Socket`; `@effect-amqp/node` makes one from a URL. Closing the scope closes the
+ * channels and the connection in order, each step with a time limit. When the connection is lost, everything that uses
+ * it fails at once with the cause.
  *
- * What a broker can make the client keep in memory has limits: the size of a frame ({@link Options}: `frameMax`), of the properties
- * of a message (`maxHeaderSize`), of its body (`maxBodySize`), and how deep field tables are nested (32, which is fixed). A frame or
- * properties above their limit end the connection, a body above its limit is dropped as it comes, and tables that are nested deeper
- * make reading the properties fail. No error, log or inspected value shows a password or token.
+ * The memory that a broker can make the client use is limited: the size of a frame ({@link Options}: `frameMax`), of a
+ * message's properties (`maxHeaderSize`), of its body (`maxBodySize`), and the nesting of field tables (fixed at 32). A
+ * frame or properties above their limit end the connection, a body above its limit is discarded as it arrives, and
+ * reading properties with deeper tables fails. No error, log or inspected value shows a password or token.
  *
- * Nothing that a program can reach leads to a password or token either, and the bytes of it are wiped when the broker has answered.
- * A text that the program has itself, such as a URL, is the program's to keep.
+ * No object that a program can reach leads to a password or token, and its bytes are wiped when the broker has replied.
+ * A string of the program's own, such as a URL, is not affected.
  *
  * @since 0.1.0
  */
@@ -46,108 +46,113 @@ import type { FieldTable } from "./protocol/fieldTable.ts"
  */
 export interface Options {
   /**
-   * Who logs in. Default: RabbitMQ's `guest` / `guest`, which it accepts from the same machine only.
+   * The user name and password or token. Default: RabbitMQ's `guest` / `guest`, which it accepts only from the same
+   * machine.
    *
-   * An Effect is run for each connection, when the broker asks who this is, and so may fetch a token. It has as long as
-   * `handshakeTimeout`, and brokers have patience for about 10 seconds. When it says that what it answers expires, it is run
-   * again before that; see {@link make}.
+   * An Effect is run for each connection, when the broker asks for credentials, and so may fetch a token. It has to
+   * succeed within `handshakeTimeout`; brokers usually wait for about 10 seconds. If its credentials expire, it is run
+   * again before they do; see {@link make}.
    */
   readonly credentials?: AmqpSasl.Credentials | Effect.Effect<AmqpSasl.Credentials, CredentialsUnavailable> | undefined
   /**
-   * The SASL mechanisms that may be used, the preferred one first: the first that the broker offers is. Default: `plain`, then
-   * `amqplain`.
+   * The allowed SASL mechanisms, in order of preference: the first that the broker offers is used. Default: `plain`,
+   * then `amqplain`.
    */
   readonly mechanisms?: NonEmptyReadonlyArray<AmqpSasl.Mechanism> | undefined
   /**
-   * How long before they expire credentials are asked for again, though never in the first half of what is left of their life:
+   * How long before their expiry credentials are renewed, but never in the first half of their remaining lifetime:
    * finite, from 0. Default: 60 seconds.
    */
   readonly credentialsRefreshMargin?: Duration.Input | undefined
-  /** Default: `/`. */
+  /** The virtual host. Default: `/`. */
   readonly virtualHost?: string | undefined
   /**
-   * The heartbeat interval to ask for, in whole seconds from 0 to 65535; the smaller of both sides' is used, and 0 from
-   * either turns heartbeats off. Default: 60 seconds.
+   * The heartbeat interval to request, in whole seconds from 0 to 65535. The smaller value of both sides is used; 0
+   * from either side disables heartbeats. Default: 60 seconds.
    */
   readonly heartbeat?: Duration.Input | undefined
   /**
-   * The largest frame to ask for, in bytes: 0 (no limit) or from 8192 to 2^32 - 1; the smaller of both sides' is used. A larger
-   * one from the broker ends the connection with its first bytes. Default: 131072, which is RabbitMQ's too.
+   * The maximum frame size to request, in bytes: 0 (no limit) or from 8192 to 2^32 - 1. The smaller value of both sides
+   * is used. A larger frame from the broker ends the connection as soon as it begins. Default: 131072, as in RabbitMQ.
    */
   readonly frameMax?: number | undefined
   /**
-   * The largest frame that is sent before the broker has said what it takes, in bytes from 4096 to 2^32 - 1. It is what a token,
-   * the user name and the client properties have to fit. Default: what AMQP 0-9-1 guarantees, 4096, and 8192 with RabbitMQ 4.1
-   * and later. A broker that is configured otherwise does not say so (RabbitMQ, `initial_frame_max`).
+   * The maximum size of frames that are sent before the limits are negotiated, in bytes from 4096 to 2^32 - 1. The
+   * token, the user name and the client properties have to fit into one. Default: 4096, which AMQP 0-9-1 guarantees, or
+   * 8192 with RabbitMQ 4.1 and later. Brokers do not announce another configuration (RabbitMQ, `initial_frame_max`).
    */
   readonly initialFrameMax?: number | undefined
   /**
-   * The number of channels to ask for: 0 (no limit) to 65535; the smaller of both sides' is used. Default: 2047, which is
-   * RabbitMQ's too.
+   * The number of channels to request: 0 (no limit) to 65535. The smaller value of both sides is used. Default: 2047,
+   * as in RabbitMQ.
    */
   readonly channelMax?: number | undefined
   /**
-   * The largest content header (the properties and headers of a message) that is accepted where it is more than `frameMax`, in
-   * bytes with the 20 bytes around it. RabbitMQ sends a header as one frame of any size: dead-lettering adds `x-death`, and a
-   * message that had just fitted a frame no longer does. A larger one ends the connection. Default: 16 MiB.
+   * The maximum size of a content header (a message's properties and headers) where it is above `frameMax`, in bytes
+   * including the 20 bytes around it. RabbitMQ sends a header of any size in one frame: a message may outgrow the limit
+   * when dead-lettering adds `x-death`. A larger header ends the connection. Default: 16 MiB.
    */
   readonly maxHeaderSize?: number | undefined
   /**
-   * The largest message body that is accepted, in bytes; larger ones are dropped as they come, and what becomes of the message is up
-   * to what asked for it: see `onOversized` of `AmqpConsumer.Options`. Default: 128 MiB, as much as `maxPublishSize`.
+   * The maximum size of a received body, in bytes from 0. Larger bodies are discarded as they arrive; the receiving
+   * operation determines what happens to the message, see `onOversized` of `AmqpConsumer.Options`. Default: 128 MiB, as
+   * `maxPublishSize`.
    */
   readonly maxBodySize?: number | undefined
   /**
-   * The largest message body that is sent, in bytes; a larger one fails before anything of it is sent. Default: 128 MiB, which
-   * is what RabbitMQ takes at most; since 4.0 it takes 16 MiB unless configured otherwise (`max_message_size`).
+   * The maximum size of a published body, in bytes from 0. A larger one fails before any of it is sent. Default: 128
+   * MiB, the largest size that RabbitMQ accepts; from 4.0 on its default is 16 MiB (`max_message_size`).
    */
   readonly maxPublishSize?: number | undefined
   /**
-   * How many idle channels of each mode (plain, confirmed, transaction) are kept for the next channel programs, from 0.
-   * Default: 8.
+   * How many idle channels of each mode (plain, confirm, transaction) are kept for later channel programs, from 0 to
+   * 65535. Default: 8.
    */
   readonly maxIdleChannels?: number | undefined
   /**
-   * How long to wait for a channel while all that were negotiated are in use, from 0; `Infinity` is without end. After that the
-   * operation fails with `TooManyChannels`. Those that wait get a channel in their order. Default: 10 seconds.
+   * How long to wait for a channel while all negotiated ones are in use, from 0; `Infinity` is no limit. Then the
+   * operation fails with `TooManyChannels`. Waiting operations get channels in order. Default: 10 seconds.
    */
   readonly channelTimeout?: Duration.Input | undefined
-  /** For everything from the dial to the open connection, from 1 ms; `Infinity` sets no limit. Default: 30 seconds. */
+  /** The limit for connecting, up to the open connection, from 1 ms; `Infinity` is no limit. Default: 30 seconds. */
   readonly connectTimeout?: Duration.Input | undefined
   /**
-   * For each answer of the broker during the handshake, and for the credentials, from 1 ms; `Infinity` sets no limit.
-   * Default: 10 seconds.
+   * The limit for each reply of the broker during the handshake, and for the credentials, from 1 ms; `Infinity` is no
+   * limit. Default: 10 seconds.
    */
   readonly handshakeTimeout?: Duration.Input | undefined
   /**
-   * For each answer of the broker to a request on a channel, from 1 ms; `Infinity` sets no limit. It goes on while the broker
-   * blocks the connection, as that may be for long. Default: 30 seconds.
+   * The limit for each reply of the broker to a request on a channel, from 1 ms; `Infinity` is no limit. It keeps
+   * running while the broker blocks the connection, as that may take long. Default: 30 seconds.
    */
   readonly requestTimeout?: Duration.Input | undefined
-  /** For the broker's answer when a channel or the connection is closed: finite, from 0. Default: 5 seconds. */
+  /**
+   * The limit for the broker's reply when a channel or the connection is closed: finite, from 0. Default: 5 seconds.
+   */
   readonly closeTimeout?: Duration.Input | undefined
-  /** What the broker's logs and management call this connection. It is the client property `connection_name`. */
+  /** The name of the connection in the broker's logs and management UI: the client property `connection_name`. */
   readonly connectionName?: string | undefined
   /**
-   * More of what the broker is told about this client (`rabbitmqctl list_connections client_properties`). Entries of
-   * `capabilities` are added to those that this client has.
+   * Additional client properties (`rabbitmqctl list_connections client_properties`). Entries of `capabilities` are
+   * added to those of this client.
    */
   readonly clientProperties?: FieldTable | undefined
-  /** The language of the broker's texts. Default: `en_US`, which every broker has. */
+  /** The language of the broker's texts. Default: `en_US`, which every broker supports. */
   readonly locale?: string | undefined
 }
 
 /**
- * What a connection is doing.
+ * The state of a connection.
  *
  * **Details**
  *
- * - `Open`: all is well.
- * - `Blocked`: the broker is short of memory or disk, and this connection has published (RabbitMQ, "Blocked Connections"); `reason`
- *   is the broker's text. RabbitMQ reads nothing more from it: publishers wait, requests fail with `RequestTimeout`, and
- *   acknowledgements are not seen, so that consumers get what their prefetch allows and then nothing more. Heartbeats go on.
- *   Connections that have not published are not blocked, which is why a program that does both is better off with two.
- * - `Closed`: it has ended, with this cause. Nothing comes after it.
+ * - `Open`: the connection is usable.
+ * - `Blocked`: the broker is short of memory or disk, and this connection has published (RabbitMQ, "Blocked
+ *   Connections"); `reason` is the broker's text. RabbitMQ reads nothing more from the connection: publishers wait,
+ *   requests fail with `RequestTimeout`, and acknowledgements are not seen, so that consumers stall at their prefetch.
+ *   Heartbeats continue. Connections that have not published are not blocked: use one connection to publish and another
+ *   to consume.
+ * - `Closed`: the connection has ended with this error. This is the last state.
  *
  * @category models
  * @since 0.1.0
@@ -159,7 +164,7 @@ export type State = Data.TaggedEnum<{
 }>
 
 /**
- * Makes and matches states: `State.Open()`, `State.$is("Blocked")`, `State.$match`.
+ * Constructors and matchers of states: `State.Open()`, `State.$is("Blocked")`, `State.$match`.
  *
  * @category constructors
  * @since 0.1.0
@@ -167,7 +172,7 @@ export type State = Data.TaggedEnum<{
 export const State = Data.taggedEnum<State>()
 
 /**
- * The names of what RabbitMQ says it can do beyond AMQP 0-9-1. Brokers may have others.
+ * The names of RabbitMQ's capabilities beyond AMQP 0-9-1. Brokers may announce others.
  *
  * @category models
  * @since 0.1.0
@@ -184,9 +189,9 @@ export type Capability =
   | "publisher_confirms"
 
 /**
- * A connection.
+ * An open connection.
  *
- * **Example** (Taking no orders while the broker can't store them)
+ * **Example** (Not accepting orders while the broker can't store them)
  *
  * ```ts
  * import { AmqpConnection } from "@effect-amqp/core"
@@ -205,66 +210,68 @@ export type Capability =
  * @since 0.1.0
  */
 export class AmqpConnection extends Context.Service<AmqpConnection, {
-  /** What the broker calls it, if it has a name. */
+  /** The name of the connection, if it has one. */
   readonly name: string | undefined
-  /** What the broker was told about this client. */
+  /** The client properties that were sent to the broker. */
   readonly clientProperties: FieldTable
-  /** What the broker says of itself: product, version, capabilities. */
+  /** The broker's properties: product, version, capabilities. */
   readonly serverProperties: FieldTable
-  /** What the broker says that it can do beyond AMQP 0-9-1: `capabilities.has("basic.nack")`. */
+  /** The capabilities that the broker announced: `capabilities.has("basic.nack")`. */
   readonly capabilities: ReadonlySet<Capability | (string & {})>
   /** The name of the SASL mechanism that was used. */
   readonly mechanism: string
-  /** The negotiated limits: bytes of a frame and number of channels (0: no limit), heartbeat interval (0: none). */
+  /** The negotiated limits: frame size in bytes, number of channels (0: no limit), heartbeat interval (0: none). */
   readonly negotiated: { readonly frameMax: number; readonly channelMax: number; readonly heartbeat: Duration.Duration }
-  /** What it is doing. */
+  /** The current state. */
   readonly state: Effect.Effect<State>
-  /** The state now and each time it changes, up to `Closed`. Who is slow misses old states, and never the latest. */
+  /**
+   * The current state and all changes, up to `Closed`. Slow subscribers may skip intermediate states but always see the
+   * latest.
+   */
   readonly stateChanges: Stream.Stream<State>
-  /** How many channels are open: those in use, and the idle ones that are kept for the next programs. */
+  /** The number of open channels, including idle ones that are kept for later programs. */
   readonly channelCount: Effect.Effect<number>
   /**
-   * Gives the broker a new password or token in place of the one that this connection logged in with
-   * (`connection.update-secret`; RabbitMQ has it since 3.8). Succeeds when the broker has taken it. The reason is for its logs,
-   * at most 255 bytes.
+   * Replaces the password or token of this connection (`connection.update-secret`, in RabbitMQ since 3.8). Succeeds
+   * when the broker has accepted it. The reason appears in the broker's logs and holds at most 255 bytes.
    *
-   * Credentials that say when they expire need no call of this. When the broker refuses the secret or does not answer within
-   * `requestTimeout`, the connection ends with `UpdateSecretFailed`. Fails with `InvalidArgument`, and does not end, when the
-   * secret does not fit a frame or the reason is too long.
+   * Credentials with an expiry are renewed automatically. If the broker refuses the secret, or does not reply within
+   * `requestTimeout`, the connection ends with `UpdateSecretFailed`. If the secret does not fit into a frame, or the
+   * reason is too long, this fails with `InvalidArgument` and the connection stays open.
    */
   readonly updateSecret: (
     secret: Redacted.Redacted<string>,
     reason: string
   ) => Effect.Effect<void, AmqpConnectionError>
-  /** Waits for the end of the connection and fails with its cause. */
+  /** Waits until the connection ends, and fails with the reason. */
   readonly awaitClosed: Effect.Effect<never, AmqpConnectionError>
 }>()("@effect-amqp/core/AmqpConnection") {}
 
 /**
- * How well the transport that a `Socket` stands for keeps a secret.
+ * How well a transport protects a secret.
  *
  * @category models
  * @since 0.1.0
  */
 export interface TransportProtection {
-  /** Where the bytes go, as people and logs know it: `rabbit.example:5672`. */
+  /** The address of the peer, for logs and errors: `rabbit.example:5672`. */
   readonly peer: string
   /**
-   * What keeps others from reading along:
+   * What protects the connection from eavesdroppers:
    *
-   * - `Verified`: encryption, with a peer that has proved who it is.
-   * - `Unverified`: encryption, with a peer that may be anyone.
+   * - `Verified`: encryption, with a verified peer.
+   * - `Unverified`: encryption, with a peer that is not verified.
    * - `Local`: nothing leaves the machine.
    * - `None`: nothing.
    */
   readonly level: "Verified" | "Unverified" | "Local" | "None"
-  /** Whether it is TLS, for what errors advise. Default: as `level` says, unknown for `Local`. */
+  /** Whether the transport uses TLS, for hints in errors. Default: as `level` implies, unknown for `Local`. */
   readonly isEncrypted?: boolean | undefined
 }
 
 /**
- * What is known of the transport that the `Socket` stands for. Who provides the socket provides it too, so that a password
- * which goes unprotected to another machine is warned about. Default: nothing is known, and nothing is said.
+ * The protection of the transport under the provided `Socket`. Provide it with the socket to get a warning when a
+ * password is sent to another machine unprotected. Default: `undefined`, unknown, without warnings.
  *
  * @category references
  * @since 0.1.0
@@ -308,7 +315,7 @@ const mechanismsOf = (given: Options["mechanisms"] = defaultMechanisms): NonEmpt
   throw Validation.invalid("mechanisms: must be a list of SASL mechanisms, such as [AmqpSasl.plain]")
 }
 
-/** The options, checked. Throws an `InvalidArgument`. */
+/** The options, checked and with defaults. Throws an `InvalidArgument`. */
 const resolve = (given: Options, transport: TransportProtection | undefined): SessionOptions => {
   const options = Validation.knownKeys(given, optionKeys, "AmqpConnection options")
   const { credentials = guest, frameMax = 131072, initialFrameMax } = options
@@ -347,27 +354,28 @@ const resolve = (given: Options, transport: TransportProtection | undefined): Se
   }
 }
 
-/** The largest size of a frame that connection.tune can name, in bytes. */
+/** The maximum frame size in `connection.tune`, in bytes. */
 const maxFrame = 0xffffffff
 
 /**
- * Connects, for as long as the scope lives.
+ * Connects, until the scope closes.
  *
  * **Details**
  *
- * Fails with the reason
+ * Fails with an `AmqpConnectionError` with the reason
  *
- * - `ConnectFailed` when there is no transport, `SocketLost` when it ends early, `HandshakeTimeout` when the broker is silent;
- * - `AuthenticationFailed` or `VirtualHostRefused` when it refuses;
- * - `NoCommonMechanism`, `MechanismFailed` or `CredentialsUnavailable` when the client can't log in;
- * - `ProtocolViolation` when the peer is no AMQP 0-9-1 broker;
- * - `InvalidArgument` for options that are out of their range, and for a token, user name and client properties that together
- *   do not fit the first frame: 4096 bytes, 8192 with RabbitMQ 4.1 and later.
+ * - `ConnectFailed` if no transport could be opened, `SocketLost` if it ended early, `HandshakeTimeout` if the broker
+ *   did not reply in time;
+ * - `AuthenticationFailed` or `VirtualHostRefused` if the broker refused;
+ * - `NoCommonMechanism`, `MechanismFailed` or `CredentialsUnavailable` if the client can't log in;
+ * - `ProtocolViolation` if the peer is not an AMQP 0-9-1 broker;
+ * - `InvalidArgument` for options out of range, and for a token, user name and client properties that do not fit into
+ *   the first frame: 4096 bytes, or 8192 with RabbitMQ 4.1 and later.
  *
- * Credentials that expire are renewed: before they do, the connection asks for others and hands the password to the broker
- * (`connection.update-secret`). When there are none, it logs a warning and asks again until the old ones expire. When that is
- * too late, or the broker refuses, the connection ends with `CredentialsUnavailable` or `UpdateSecretFailed`, which is logged
- * too. Who then connects again is asked for credentials again.
+ * Credentials with an expiry are renewed before they expire: the connection gets new ones and sends their password to
+ * the broker (`connection.update-secret`). If that fails, it logs a warning and retries until the old ones expire.
+ * Then, or if the broker refuses the new password, the connection ends with `CredentialsUnavailable` or
+ * `UpdateSecretFailed`, which is logged too. A new connection gets credentials anew.
  *
  * **Example** (An OAuth 2.0 token for each connection)
  *
@@ -406,7 +414,8 @@ export const make = Effect.fnUntraced(function*(
     (reason) => new AmqpConnectionError({ reason })
   )
   const scope = yield* Effect.scope
-  // The session has a scope of its own: when it is lost, its socket and fibers go at once, not with the connection.
+  // A scope of its own: when the session is lost, its socket and fibers are released at once, and not with the
+  // connection.
   const sessionScope = yield* Scope.fork(scope)
   const session = yield* Session.make(sessionOptions).pipe(
     Scope.provide(sessionScope),
@@ -423,13 +432,16 @@ export const make = Effect.fnUntraced(function*(
   return connection
 })
 
-/** What an open connection ends with when its secret was not renewed; the last one for a token that does not fit a frame. */
+/**
+ * The reasons with which a connection ends whose secret was not renewed; `InvalidArgument` for a token that does not
+ * fit into a frame.
+ */
 const renewalReasons: ReadonlySet<string> = new Set(["UpdateSecretFailed", "CredentialsUnavailable", "InvalidArgument"])
 
-/** A program that does not look at its connection should still leave a trace of why it lost it. */
+/** Logs the reason, for programs that do not watch their connection. */
 const warnOfRenewal = ({ message, reason }: AmqpConnectionError): Effect.Effect<void> =>
   renewalReasons.has(reason._tag)
-    ? Effect.logWarning(`The AMQP connection has ended, as it has no valid secret any more. ${message}`)
+    ? Effect.logWarning(`The AMQP connection has ended, as its secret was not renewed. ${message}`)
     : Effect.void
 
 const stateOf = ({ failure, outbound: { blocked } }: Session.Session): State =>
@@ -449,7 +461,7 @@ const stateChangesOf = (session: Session.Session): Stream.Stream<State> =>
         () => Effect.sync(() => blockedListeners.delete(offer))
       )
       offer()
-      // Who comes after the end has seen it just now.
+      // A subscriber after the end has already got `Closed`.
       if (session.failure === undefined) {
         yield* Effect.exit(Deferred.await(session.ended))
         offer()
@@ -483,7 +495,7 @@ const connectionOf = (session: Session.Session): AmqpConnection["Service"] => {
 }
 
 /**
- * A connection as a Layer; see {@link make} for the errors.
+ * Provides a connection; see {@link make} for the errors.
  *
  * @category layers
  * @since 0.1.0

@@ -1,7 +1,7 @@
 /**
- * Why there is no connection.
+ * The reasons for which a connection can't be made or is lost.
  *
- * Everything here is also exported by `AmqpError`, which is where to take it from.
+ * `AmqpError` exports everything in this module; import it from there.
  *
  * @since 0.1.0
  */
@@ -13,16 +13,16 @@ import { nearestName } from "./internal/errors/nearestName.ts"
 import { readable } from "./internal/errors/readableError.ts"
 import { mayPass } from "./internal/errors/replyTexts.ts"
 
-/** At most so many letters of an unknown key are repeated. */
+/** How many characters of an unknown key are repeated in an error. */
 const shownKeyLength = 40
 
-/** ` at ADDRESS`, where it is known and not part of the text already. */
+/** ` at ADDRESS`, if it is known and not already part of the text. */
 const at = (peer: string | undefined, text = ""): string =>
   peer === undefined || text.includes(peer) ? "" : ` at ${peer}`
 
 /**
- * There is no transport to the broker: the connection was refused, the name does not resolve, or the TLS handshake failed.
- * `description` is the platform's text. `peer` is the address, where the transport tells it.
+ * No transport to the broker could be opened: the connection was refused, the name does not resolve, or the TLS
+ * handshake failed. `description` is the platform's text, and `peer` the address, if the transport provides it.
  *
  * @category errors
  * @since 0.1.0
@@ -38,15 +38,15 @@ export class ConnectFailed extends Schema.TaggedError<ConnectFailed>()("ConnectF
   override get message(): string {
     return `Cannot reach the broker${at(this.peer, this.description)}: ${this.description}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 /**
- * The server was silent for too long while the connection was made. `phase` is what the client waited for: `the socket`,
- * `the credentials`, or a method such as `connection.start`. `hint` is what to look at, if there is something.
+ * The broker did not reply in time while the connection was made. `phase` is what the client waited for: `the socket`,
+ * `the credentials`, or a method such as `connection.start`. `hint` suggests what to check, if anything.
  *
  * @category errors
  * @since 0.1.0
@@ -61,16 +61,16 @@ export class HandshakeTimeout extends Schema.TaggedError<HandshakeTimeout>()("Ha
   }
   override get message(): string {
     const hint = this.hint === undefined ? "" : `. ${this.hint}`
-    return `The broker${at(this.peer)} did not answer in time: waited for ${this.phase}${hint}`
+    return `The broker${at(this.peer)} did not reply in time: waited for ${this.phase}${hint}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 /**
- * The server refused the credentials. `username` is empty when the mechanism sends none.
+ * The broker refused the credentials. `username` is empty if the mechanism sends none.
  *
  * @category errors
  * @since 0.1.0
@@ -86,14 +86,14 @@ export class AuthenticationFailed extends Schema.TaggedError<AuthenticationFaile
     const whose = this.username === "" ? "" : ` of user ${JSON.stringify(this.username)}`
     return `The broker refused the credentials${whose}: ${this.replyText}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return false
   }
 }
 
 /**
- * Server and client have no SASL mechanism in common: what the server offers, and what the client was told to use.
+ * The broker offers none of the SASL mechanisms that the client may use.
  *
  * @category errors
  * @since 0.1.0
@@ -109,15 +109,15 @@ export class NoCommonMechanism extends Schema.TaggedError<NoCommonMechanism>()("
     const offered = this.offered.length === 0 ? "no SASL mechanism" : `the SASL mechanisms ${this.offered.join(" ")}`
     return `The broker offers ${offered}; this client may use ${this.supported.join(" ")}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return false
   }
 }
 
 /**
- * The client's side of a SASL mechanism gave up: the credentials are none that it can send, or the server's challenge is none
- * that it can answer.
+ * The client's side of a SASL mechanism failed: it can't send the credentials, or can't respond to the broker's
+ * challenge.
  *
  * @category errors
  * @since 0.1.0
@@ -132,16 +132,16 @@ export class MechanismFailed extends Schema.TaggedError<MechanismFailed>()("Mech
   override get message(): string {
     return `The SASL mechanism ${this.mechanism} failed: ${this.description}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return false
   }
 }
 
 /**
- * There are no credentials: who was to give them failed or did not answer in time. Whoever makes one says in `description`
- * what is the matter, and in `isRetryable` whether asking again may help; by default it may. Neither `description` nor `cause`
- * should hold a secret, as both end up in logs.
+ * The credentials are unavailable: the Effect that provides them failed or took too long. Its author sets `description`
+ * to the cause, and `isRetryable` to whether another attempt may succeed (default: `true`). Neither `description` nor
+ * `cause` should hold a secret, as both end up in logs.
  *
  * @category errors
  * @since 0.1.0
@@ -149,20 +149,20 @@ export class MechanismFailed extends Schema.TaggedError<MechanismFailed>()("Mech
 export class CredentialsUnavailable extends Schema.TaggedError<CredentialsUnavailable>()("CredentialsUnavailable", {
   description: Schema.String,
   cause: Schema.optionalKey(Schema.Defect()),
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   isRetryable: Schema.Boolean.pipe(Schema.withConstructorDefault(Effect.succeed(true)))
 }) {
   static {
     readable(this)
   }
   override get message(): string {
-    return `There are no credentials for the broker: ${this.description}`
+    return `The credentials for the broker are unavailable: ${this.description}`
   }
 }
 
 /**
- * The broker did not take a new secret (`connection.update-secret`) for a connection: it refused it, has no such method, or did
- * not answer in time. The connection has ended.
+ * The broker did not accept a new secret for the connection (`connection.update-secret`): it refused it, does not
+ * support the method, or did not reply in time. The connection has ended.
  *
  * @category errors
  * @since 0.1.0
@@ -174,17 +174,18 @@ export class UpdateSecretFailed extends Schema.TaggedError<UpdateSecretFailed>()
     readable(this)
   }
   override get message(): string {
-    return `The broker did not take the new secret: ${this.description}`
+    return `The broker did not accept the new secret: ${this.description}`
   }
-  /** Whether the same operation may succeed when it is tried again: a new connection asks for the credentials anew. */
+  /** Whether the same operation may succeed if it is repeated unchanged: a new connection gets the credentials anew. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 /**
- * The virtual host does not exist, the user may not use it, or its limit of connections, or the user's, is reached. `replyCode`
- * and `replyText` are the broker's answer. Retryable when a limit is reached, since others leave.
+ * The virtual host does not exist, the user may not use it, or a connection limit of the virtual host or the user is
+ * reached. `replyCode` and `replyText` are those of the broker. Retryable if a limit is reached, as other connections
+ * may close.
  *
  * @category errors
  * @since 0.1.0
@@ -201,14 +202,15 @@ export class VirtualHostRefused extends Schema.TaggedError<VirtualHostRefused>()
   override get message(): string {
     return `The broker refused virtual host ${JSON.stringify(this.virtualHost)}: ${this.replyCode} ${this.replyText}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return mayPass(this.replyCode, this.replyText)
   }
 }
 
 /**
- * The peer does not speak this protocol, or broke it; `replyCode` is what the connection was closed with.
+ * The peer does not speak AMQP 0-9-1, or violated the protocol. `replyCode` is the one that the connection was closed
+ * with.
  *
  * @category errors
  * @since 0.1.0
@@ -221,16 +223,16 @@ export class ProtocolViolation extends Schema.TaggedError<ProtocolViolation>()("
     readable(this)
   }
   override get message(): string {
-    return `The peer broke the protocol: ${this.description}`
+    return `The peer violated the protocol: ${this.description}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return false
   }
 }
 
 /**
- * Nothing came from the peer for two heartbeat intervals (section 4.2.7 of AMQP 0-9-1).
+ * Nothing was received from the peer for two heartbeat intervals (section 4.2.7 of AMQP 0-9-1).
  *
  * @category errors
  * @since 0.1.0
@@ -244,16 +246,16 @@ export class HeartbeatTimeout extends Schema.TaggedError<HeartbeatTimeout>()("He
   override get message(): string {
     return `The peer was silent for more than twice the heartbeat interval of ${this.intervalSeconds} s`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 /**
- * The socket closed or failed without a close of the protocol. `description` is the platform's text, `peer` the address where the
- * transport tells it. `phase` is what the client waited for, when the connection was still being made, and `hint` what to look
- * at then, if there is something.
+ * The socket closed or failed without `connection.close`. `description` is the platform's text, and `peer` the address,
+ * if the transport provides it. If the connection was still being made, `phase` is what the client waited for, and
+ * `hint` suggests what to check, if anything.
  *
  * @category errors
  * @since 0.1.0
@@ -270,18 +272,18 @@ export class SocketLost extends Schema.TaggedError<SocketLost>()("SocketLost", {
   }
   override get message(): string {
     const to = this.peer === undefined || this.description.includes(this.peer) ? "" : ` to ${this.peer}`
-    const when = this.phase === undefined ? "" : ` while it was being made, waiting for ${this.phase}`
+    const when = this.phase === undefined ? "" : ` while connecting, waiting for ${this.phase}`
     const hint = this.hint === undefined ? "" : `. ${this.hint}`
     return `The connection${to} was lost${when}: ${this.description}${hint}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 /**
- * This side closed the connection: its scope ended.
+ * The client closed the connection, as its scope closed.
  *
  * @category errors
  * @since 0.1.0
@@ -293,14 +295,14 @@ export class ConnectionClosed extends Schema.TaggedError<ConnectionClosed>()("Co
   override get message(): string {
     return "The connection is closed"
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return false
   }
 }
 
 /**
- * A name, number or value that AMQP cannot express or the broker would not take. Found before anything was sent.
+ * An argument that AMQP can't express or the broker would not accept. Nothing was sent.
  *
  * @category errors
  * @since 0.1.0
@@ -312,8 +314,8 @@ export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("Inva
     readable(this)
   }
   /**
-   * For options that have a key which they can't have: names it, and the known one that is nearest. `what` is what the options are
-   * of. For packages that have options of their own on top of those of this one.
+   * The error for an unknown key of options: it names the key and the most similar known one, or all known ones. `what`
+   * describes the options. For packages that extend the options of this one.
    *
    * @since 0.1.0
    */
@@ -326,7 +328,7 @@ export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("Inva
   override get message(): string {
     return this.description
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return false
   }
@@ -350,7 +352,7 @@ const connectionReasons = [
 ] as const
 
 /**
- * Why there is no connection.
+ * Why a connection could not be made, or was lost.
  *
  * @category models
  * @since 0.1.0
@@ -387,7 +389,7 @@ export class AmqpConnectionError extends Schema.TaggedError<AmqpConnectionError>
   override get message(): string {
     return this.reason.message
   }
-  /** Whether another attempt may succeed without any change. */
+  /** Whether connecting again may succeed without any change. */
   get isRetryable(): boolean {
     return this.reason.isRetryable
   }

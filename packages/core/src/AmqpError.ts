@@ -1,12 +1,12 @@
 /**
  * The errors of this package.
  *
- * Each operation names the errors it can fail with: {@link AmqpConnectionError} when there is no usable connection,
- * {@link AmqpChannelError} for a conversation on a channel, {@link AmqpPublishError} and {@link AmqpPublishAllError} for
- * confirmed publishes, {@link AmqpConsumerCancelled} for a consumer that the server ended. Each of the first three wraps a
- * tagged `reason`, so that `Effect.catchReason("AmqpChannelError", "NotFound", …)` handles one of them. Errors and reasons have
- * an `isRetryable`: whether the same operation may succeed when it is tried again, without any change. {@link ServerReply} says
- * how the reply codes of servers are judged.
+ * Each operation's type names its errors: {@link AmqpConnectionError} if there is no usable connection, {@link
+ * AmqpChannelError} for operations on a channel, {@link AmqpPublishError} and {@link AmqpPublishAllError} for confirmed
+ * publishes, {@link AmqpConsumerCancelled} for a consumer that the broker cancelled. Each of the first three has a
+ * tagged `reason`, so that `Effect.catchReason("AmqpChannelError", "NotFound", …)` handles one of them. Errors and
+ * reasons have `isRetryable`: whether the same operation may succeed if it is repeated unchanged. {@link ServerReply}
+ * lists which reply codes are retryable.
  *
  * No error holds a password, a token or the payload of a message.
  *
@@ -35,7 +35,7 @@ export * from "./AmqpReplyError.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * The connection that the channel belongs to ended; `cause` says why. What was under way may or may not have happened.
+ * The connection of the channel ended; `cause` tells why. A pending operation may or may not have taken effect.
  *
  * @category errors
  * @since 0.1.0
@@ -49,15 +49,15 @@ export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("Connec
   override get message(): string {
     return this.cause.message
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return this.cause.isRetryable
   }
 }
 
 /**
- * Every channel number that was negotiated was in use for as long as the connection's `channelTimeout`. `limit` is the negotiated
- * `channel-max`.
+ * All negotiated channel numbers were in use for as long as the connection's `channelTimeout`. `limit` is the
+ * negotiated `channel-max`.
  *
  * @category errors
  * @since 0.1.0
@@ -69,30 +69,30 @@ export class TooManyChannels extends Schema.TaggedError<TooManyChannels>()("TooM
     readable(this)
   }
   override get message(): string {
-    return `All ${this.limit} channels of the connection are in use, and none was free in time (channelTimeout)`
+    return `All ${this.limit} channels of the connection are in use, and none became free within channelTimeout`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 /**
- * The broker closed the channel that this operation shared with others, because of another one: a message to an exchange that does
- * not exist takes down what else the publisher has in flight. `cause` is what the broker said about the other one.
+ * The broker closed the channel because of another operation on it: a message to an exchange that does not exist fails
+ * everything else that the publisher has in flight. `cause` is the broker's reply to the other operation.
  *
  * **Details**
  *
- * Retryable, as the operation itself did nothing wrong. Where the broker's text does not tell which message it was,
- * `isCertain` is `false`, and each that was in flight gets this error: the publisher then sends one message at a time until it
- * knows, so that the one that causes the close again fails with the broker's reason.
+ * Retryable, as this operation was not at fault. If the broker's text does not identify the message at fault,
+ * `isCertain` is `false` and all messages in flight get this error. The publisher then sends one message at a time,
+ * until the one that causes the close again fails with the broker's reason.
  *
  * @category errors
  * @since 0.1.0
  */
 export class ChannelLost extends Schema.TaggedError<ChannelLost>()("ChannelLost", {
   cause: Schema.Union(replyReasons),
-  /** Whether it is known that this operation did not cause it. */
+  /** Whether this operation is known not to be the cause. */
   isCertain: Schema.Boolean
 }) {
   static {
@@ -102,14 +102,14 @@ export class ChannelLost extends Schema.TaggedError<ChannelLost>()("ChannelLost"
     const whose = this.isCertain ? "another operation" : "this or another operation"
     return `The broker closed the channel because of ${whose}: ${this.cause.message}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 /**
- * The channel was closed by this side.
+ * The client closed the channel.
  *
  * @category errors
  * @since 0.1.0
@@ -121,15 +121,14 @@ export class ChannelClosed extends Schema.TaggedError<ChannelClosed>()("ChannelC
   override get message(): string {
     return "The channel is closed"
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return false
   }
 }
 
 /**
- * The broker did not announce what the operation needs. `capability` is its name in the server's properties, such as
- * `publisher_confirms`. Found before anything was sent.
+ * The broker does not announce a capability that the operation needs, such as `publisher_confirms`. Nothing was sent.
  *
  * @category errors
  * @since 0.1.0
@@ -141,9 +140,9 @@ export class NotSupported extends Schema.TaggedError<NotSupported>()("NotSupport
     readable(this)
   }
   override get message(): string {
-    return `The broker has no capability ${this.capability}`
+    return `The broker lacks the capability ${this.capability}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return false
   }
@@ -200,7 +199,7 @@ export class AmqpChannelError extends Schema.TaggedError<AmqpChannelError>()("Am
   override get message(): string {
     return this.reason.message
   }
-  /** Whether another attempt may succeed without any change. */
+  /** Whether the operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return this.reason.isRetryable
   }
@@ -211,8 +210,8 @@ export class AmqpChannelError extends Schema.TaggedError<AmqpChannelError>()("Am
 // -----------------------------------------------------------------------------
 
 /**
- * The message was handed to the transport, and the channel or connection ended before the broker confirmed it. Publishing
- * it again may duplicate it.
+ * The message was handed to the transport, and the channel or connection ended before the broker confirmed it.
+ * Publishing it again may duplicate it.
  *
  * @category errors
  * @since 0.1.0
@@ -226,20 +225,20 @@ export class OutcomeUnknown extends Schema.TaggedError<OutcomeUnknown>()("Outcom
   override get message(): string {
     const { reason } = this.cause
     if (!(reason instanceof ServerReply)) {
-      return `The message was sent, and its outcome is unknown: ${this.cause.message}`
+      return `The message was sent, but its outcome is unknown: ${this.cause.message}`
     }
     return reason.method === "basic.deliver"
-      ? `The request was answered, and the reply is lost: ${this.cause.message}`
+      ? `The request was answered, but the reply is lost: ${this.cause.message}`
       : `The broker closed the channel before it confirmed the message: ${this.cause.message}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return this.cause.isRetryable
   }
 }
 
 /**
- * The message never left, or not to its end: publishing it again cannot duplicate it.
+ * The message was not sent, or not completely. Publishing it again can't duplicate it.
  *
  * @category errors
  * @since 0.1.0
@@ -253,13 +252,13 @@ export class NotSent extends Schema.TaggedError<NotSent>()("NotSent", {
   override get message(): string {
     return `The message was not sent: ${this.cause.message}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return this.cause.isRetryable
   }
 }
 
-/** Which message, in brackets; where it went is part of some reasons already. */
+/** Identifies the message, in brackets, with its route unless the reason contains it. */
 const described = (
   { exchange, messageId, routingKey }: {
     readonly exchange: string
@@ -285,14 +284,14 @@ const described = (
 export type PublishErrorReason = Nacked | Returned | OutcomeUnknown | NotSent
 
 /**
- * A confirmed publish failed. `reason` tells whether the broker can have the message.
+ * A confirmed publish failed. `reason` tells whether the broker may have the message.
  *
  * @category errors
  * @since 0.1.0
  */
 export class AmqpPublishError extends Schema.TaggedError<AmqpPublishError>()("AmqpPublishError", {
   reason: Schema.Union([Nacked, Returned, OutcomeUnknown, NotSent]),
-  /** Which message it was, where it was published alone. In a batch its index tells. */
+  /** Identifies the message, if it was published alone. In a batch its index does. */
   target: Schema.optionalKey(Schema.Struct({
     exchange: Schema.String,
     routingKey: Schema.String,
@@ -306,21 +305,21 @@ export class AmqpPublishError extends Schema.TaggedError<AmqpPublishError>()("Am
   override get message(): string {
     return `${this.reason.message}${this.target === undefined ? "" : described(this.target, this.reason)}`
   }
-  /** Whether another attempt may succeed without any change. */
+  /** Whether the publish may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return this.reason.isRetryable
   }
 }
 
-/** How many failures of a batch the message of its error shows. */
+/** How many failures of a batch are listed in the message of its error. */
 const shownFailures = 3
 
 /**
- * Some messages of a batch failed. `failures` names each of them by its index in the batch. `taken` messages were taken from the batch,
- * and the broker has confirmed `confirmed` of them: all that did not fail.
+ * Some messages of a batch failed. `failures` lists them by their index in the batch; the broker has confirmed the
+ * other `confirmed` messages out of the first `taken`.
  *
- * When nothing more can be sent, `failures` has the first message that was not sent, and the messages after it are not taken: from
- * index `taken` on, none was sent.
+ * If nothing more can be sent, only the first unsent message is listed and the rest of the batch is not read: the
+ * messages from index `taken` on were not sent either.
  *
  * @category errors
  * @since 0.1.0
@@ -339,12 +338,12 @@ export class AmqpPublishAllError extends Schema.TaggedError<AmqpPublishAllError>
     const shown = failures.slice(0, shownFailures).map(({ error, index }) => `  ${index}: ${error.message}`)
     const rest = failures.length - shown.length
     return [
-      `${failures.length} of ${taken} messages failed, ${confirmed} were confirmed. Failures by index:`,
+      `${failures.length} of ${taken} messages failed, ${confirmed} were confirmed. The failures, by index:`,
       ...shown,
       ...(rest === 0 ? [] : [`  and ${rest} more`])
     ].join("\n")
   }
-  /** Whether all failed messages may succeed without any change. */
+  /** Whether all failed messages may succeed if they are published again unchanged. */
   get isRetryable(): boolean {
     return this.failures.every(({ error }) => error.isRetryable)
   }
@@ -355,9 +354,10 @@ export class AmqpPublishAllError extends Schema.TaggedError<AmqpPublishAllError>
 // -----------------------------------------------------------------------------
 
 /**
- * The broker ended the consumer (`basic.cancel`; RabbitMQ, "Consumer Cancel Notification"). It does not say why: the queue may have been
- * deleted, the node that holds it may be down, or a message may have waited too long for its settlement (from RabbitMQ 4.3 on, "Delivery
- * Acknowledgement Timeout"). It has taken back what was delivered and not settled, so settling that answers `false`.
+ * The broker cancelled the consumer (`basic.cancel`; RabbitMQ, "Consumer Cancel Notification"). It does not say why:
+ * the queue may have been deleted, its node may be down, or, from RabbitMQ 4.3 on, a message may not have been settled
+ * in time ("Delivery Acknowledgement Timeout"). The broker has requeued unsettled messages, so that settling them
+ * succeeds with `false`.
  *
  * @category errors
  * @since 0.1.0
@@ -382,7 +382,8 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
 }
 
 /**
- * A failure policy ended the consumer (`AmqpFailurePolicy.stop`), because a handler failed with `cause`. The message is back in its queue.
+ * A failure policy stopped the consumer (`AmqpFailurePolicy.stop`), because a handler failed with `cause`. The message
+ * was requeued.
  *
  * @category errors
  * @since 0.1.0
@@ -405,7 +406,7 @@ export class AmqpConsumerStopped extends Schema.TaggedError<AmqpConsumerStopped>
   }
 }
 
-/** The error of a handler may be anything, also one whose message can't be read. */
+/** A handler's error may be anything, even one whose message can't be read. */
 const describe = (cause: unknown): string => {
   try {
     return cause instanceof Error ? `${cause.name}: ${cause.message}` : "a failure that is not an Error"
@@ -419,10 +420,11 @@ const describe = (cause: unknown): string => {
 // -----------------------------------------------------------------------------
 
 /**
- * A move ended before its time, or some messages could not be moved: `failed` of them, for the first of which `cause` says why. Of the
- * `total` messages that were in the queue `from`, `moved` are at their target and gone from it, and all others are in it.
+ * A move ended early, or some messages could not be moved. Of the `total` messages in the queue `from`, `moved` were
+ * moved and all others are still in it; `failed` of them could not be moved, the first because of `cause`.
  *
- * When the connection or a channel was lost (`cause` is an `AmqpChannelError`), messages that were on their way may be in both places.
+ * If the connection or a channel was lost (`cause` is an `AmqpChannelError`), messages whose copies were not confirmed
+ * may be in both places.
  *
  * @category errors
  * @since 0.1.0
@@ -445,7 +447,7 @@ export class AmqpMoveError extends Schema.TaggedError<AmqpMoveError>()("AmqpMove
       JSON.stringify(from)
     }, ${counts}; those not moved stay in it. ${cause.message}`
   }
-  /** Whether moving the rest may succeed without any change. */
+  /** Whether moving the rest may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return this.cause.isRetryable
   }
@@ -456,21 +458,21 @@ export class AmqpMoveError extends Schema.TaggedError<AmqpMoveError>()("AmqpMove
 // -----------------------------------------------------------------------------
 
 /**
- * A message is not what the program reads it as. `problem` tells why:
+ * A message could not be decoded. `problem` tells why:
  *
- * - `ContentType`, `ContentEncoding`: its properties say that it is something else.
- * - `Properties`: they are malformed.
- * - `Compression`: the body is not what its content encoding says: it is corrupt or cut, or something follows it.
- * - `Size`: decompressed, the body is larger than the limit.
- * - `Text`: it is no UTF-8.
- * - `Json`: it is no JSON.
- * - `Schema`: it is not what the schema describes; `description` says where.
+ * - `ContentType`, `ContentEncoding`: the properties describe something else.
+ * - `Properties`: the properties are malformed.
+ * - `Compression`: the body does not match its content encoding: it is corrupt, truncated, or followed by other bytes.
+ * - `Size`: the decompressed body is larger than the limit.
+ * - `Text`: the body is not valid UTF-8.
+ * - `Json`: the body is not valid JSON.
+ * - `Schema`: the value does not match the schema; `description` tells where.
  *
- * `part` tells which part of the message that is about. It is `message` where a schema is about more than one.
+ * `part` tells which part of the message is affected: `message` if a schema covers several.
  *
  * **Details**
  *
- * `description` names sizes, types and paths, and quotes nothing of the body unless a message of the schema does.
+ * `description` contains sizes, types and paths, but nothing of the body, unless a custom message of the schema does.
  *
  * @category errors
  * @since 0.1.0
@@ -508,8 +510,8 @@ export class AmqpDecodeError extends Schema.TaggedError<AmqpDecodeError>()("Amqp
 /**
  * A message can't be compressed. `problem` tells why:
  *
- * - `ContentEncoding`: its properties say that its body is encoded already.
- * - `Platform`: the platform has no such compression.
+ * - `ContentEncoding`: the body already has a content encoding.
+ * - `Platform`: the platform lacks the compression.
  *
  * @category errors
  * @since 0.1.0

@@ -1,9 +1,10 @@
 /**
- * Exchanges: what they are like, as immutable descriptions, and operations on them, as steps of channel programs.
+ * Exchanges: immutable descriptions of exchanges, and operations on exchanges as steps of channel programs.
  *
- * A description is made by {@link direct}, {@link fanout}, {@link topic}, {@link headers} or {@link make}, which throw an
- * `InvalidArgument` for what no broker would take. Names hold at most 255 bytes of UTF-8. What the broker refuses closes the
- * channel: the operation fails with its reason, and so does everything after it in the same program.
+ * {@link direct}, {@link fanout}, {@link topic}, {@link headers} and {@link make} make descriptions, and throw an
+ * `InvalidArgument` for anything that no broker accepts. Names hold at most 255 bytes of UTF-8. When the broker refuses
+ * an operation, it closes the channel: the operation fails with the broker's reason, and so do all later operations of
+ * the same program.
  *
  * @since 0.1.0
  */
@@ -29,7 +30,7 @@ const TypeId = Brands.ExchangeTypeId
 // -----------------------------------------------------------------------------
 
 /**
- * The types of exchanges that every broker has.
+ * The types of exchanges that every broker has (section 3.1.3 of AMQP 0-9-1).
  *
  * @category models
  * @since 0.1.0
@@ -37,8 +38,8 @@ const TypeId = Brands.ExchangeTypeId
 export type ExchangeType = "direct" | "fanout" | "topic" | "headers"
 
 /**
- * What an exchange is like: its type (an {@link ExchangeType}, or one that a plugin of the broker adds), its properties, the broker's
- * extensions and the exchanges that route to it.
+ * The description of an exchange: its type (an {@link ExchangeType}, or one that a plugin of the broker adds),
+ * properties, arguments, and bindings to other exchanges.
  *
  * @category models
  * @since 0.1.0
@@ -52,12 +53,12 @@ export interface AmqpExchange extends Pipeable.Pipeable {
   readonly internal: boolean
   readonly arguments: FieldTable
   readonly bindings: ReadonlyArray<BindingDescription>
-  /** The exchanges that this one needs, apart from those in its bindings. */
+  /** The exchanges that this exchange needs, other than those in its bindings. */
   readonly references: ReadonlyArray<AmqpExchange>
 }
 
 /**
- * A binding of a description: the exchange that messages come from, and which of them.
+ * A binding in a description, with all defaults: messages come from `exchange`.
  *
  * @category models
  * @since 0.1.0
@@ -69,7 +70,7 @@ export interface BindingDescription {
 }
 
 /**
- * Whether a value is the description of an exchange, or a copy of one by spread.
+ * Whether a value is a description of an exchange, or a copy of one by spread.
  *
  * @category guards
  * @since 0.1.0
@@ -77,26 +78,30 @@ export interface BindingDescription {
 export const isExchange: (value: unknown) => value is AmqpExchange = Brands.isExchange
 
 /**
- * What every exchange can be told.
+ * Options of all exchanges.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
-  /** Whether it survives a restart of the broker. Default: `true`. */
+  /** Whether the exchange survives a restart of the broker. Default: `true`. */
   readonly durable?: boolean | undefined
-  /** Whether it goes with its last binding. Default: `false`. */
+  /** Whether the exchange is deleted with its last binding. Default: `false`. */
   readonly autoDelete?: boolean | undefined
-  /** Whether only exchanges that are bound to it may publish to it (RabbitMQ). Default: `false`. */
+  /**
+   * Whether clients can't publish to the exchange, so that messages only come from exchanges that it is bound to
+   * (RabbitMQ). Default: `false`.
+   */
   readonly internal?: boolean | undefined
-  /** Where messages go that it can't route (RabbitMQ, "Alternate Exchanges"). */
+  /** The exchange for messages that this one can't route (RabbitMQ, "Alternate Exchanges"). */
   readonly alternateExchange?: string | AmqpExchange | undefined
-  /** Further extensions of the broker, by their own names. */
+  /** Further arguments of the broker, by their own names. */
   readonly arguments?: FieldTable | undefined
 }
 
 /**
- * {@link Options} with the type of the exchange: one that every broker has, or by another option one that a plugin adds.
+ * {@link Options} with the type of the exchange: `type` for one that every broker has, `pluginType` for one that a
+ * plugin adds.
  *
  * @category models
  * @since 0.1.0
@@ -106,15 +111,15 @@ export type MakeOptions =
   | Options & { readonly pluginType: string; readonly type?: undefined }
 
 /**
- * An exchange of any type. One that a plugin of the broker adds, such as `x-delayed-message`, is named by `pluginType`.
+ * Describes an exchange of any type. A type that a plugin of the broker adds, such as `x-delayed-message`, is given as
+ * `pluginType`.
  *
  * **Gotchas**
  *
- * For the declaration of an exchange of a type that it does not know, RabbitMQ before 4.0 closes the whole connection (503
- * `CommandInvalid`), with all channels on it. So `type` takes no other types than those that every broker has, and `pluginType` is for where
- * the plugin is enabled.
+ * If RabbitMQ before 4.0 does not know the type, it closes the whole connection (503 `CommandInvalid`), with all its
+ * channels. Therefore `type` only takes types that every broker has; use `pluginType` where the plugin is enabled.
  *
- * **Example** (An exchange of a plugin)
+ * **Example** (An exchange type of a plugin)
  *
  * ```ts
  * import { AmqpExchange } from "@effect-amqp/core"
@@ -160,7 +165,7 @@ const exchangeTypes: ReadonlyArray<string> = ["direct", "fanout", "topic", "head
 const typeOf = (options: MakeOptions): string => {
   const { pluginType, type }: { readonly pluginType?: string | undefined; readonly type?: unknown } = options
   if (pluginType !== undefined) {
-    if (type !== undefined) throw Validation.invalid("type, pluginType: an exchange has one type")
+    if (type !== undefined) throw Validation.invalid("type, pluginType: only one of them can be given")
     return Validation.nonEmptyName("pluginType", pluginType)
   }
   const given = typeof type === "string" ? type.slice(0, 40) : typeof type
@@ -175,7 +180,7 @@ const typeOf = (options: MakeOptions): string => {
 }
 
 /**
- * An exchange that routes to the queues that are bound with the message's routing key.
+ * Describes an exchange that routes to queues that are bound with the message's routing key.
  *
  * @category constructors
  * @since 0.1.0
@@ -183,7 +188,7 @@ const typeOf = (options: MakeOptions): string => {
 export const direct = (name: string, options?: Options): AmqpExchange => makeOf("direct", name, options)
 
 /**
- * An exchange that routes to all queues that are bound to it.
+ * Describes an exchange that routes to all queues that are bound to it.
  *
  * @category constructors
  * @since 0.1.0
@@ -191,7 +196,8 @@ export const direct = (name: string, options?: Options): AmqpExchange => makeOf(
 export const fanout = (name: string, options?: Options): AmqpExchange => makeOf("fanout", name, options)
 
 /**
- * An exchange that routes by patterns of words with dots between them, where `*` is one word and `#` any number of them.
+ * Describes an exchange that routes by patterns of words separated by dots: `*` matches one word, `#` any number of
+ * words.
  *
  * @category constructors
  * @since 0.1.0
@@ -199,8 +205,8 @@ export const fanout = (name: string, options?: Options): AmqpExchange => makeOf(
 export const topic = (name: string, options?: Options): AmqpExchange => makeOf("topic", name, options)
 
 /**
- * An exchange that routes by the message's headers: bindings name them in their arguments, and `x-match` says whether `all`
- * or `any` of them have to match.
+ * Describes an exchange that routes by headers: the arguments of a binding are headers to match, and its argument
+ * `x-match` states whether `all` or `any` of them have to.
  *
  * @category constructors
  * @since 0.1.0
@@ -208,17 +214,17 @@ export const topic = (name: string, options?: Options): AmqpExchange => makeOf("
 export const headers = (name: string, options?: Options): AmqpExchange => makeOf("headers", name, options)
 
 /**
- * A rule by which one exchange routes to another.
+ * A binding of an exchange to another exchange, its source.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Binding {
-  /** The exchange that messages come from. One that is described is declared with the one that is bound. */
+  /** The exchange that messages come from. A described exchange is declared with the bound one. */
   readonly source: string | AmqpExchange
-  /** What it means is up to the type of the source. Default: `""`. */
+  /** Its meaning depends on the type of the source. Default: `""`. */
   readonly routingKey?: string | undefined
-  /** What a headers exchange compares with. Default: none. */
+  /** The headers that a headers exchange compares. Default: none. */
   readonly arguments?: FieldTable | undefined
 }
 
@@ -231,7 +237,7 @@ const describeBinding = (binding: Binding): BindingDescription => {
 const bindingKeys = ["source", "routingKey", "arguments"] as const
 
 /**
- * The same exchange with one more exchange that routes to it.
+ * Adds a binding to the description of an exchange.
  *
  * @category combinators
  * @since 0.1.0
@@ -252,11 +258,12 @@ export const withBinding: {
 // -----------------------------------------------------------------------------
 
 /**
- * Makes an exchange, with its bindings and all that it refers to, unless it is there (`exchange.declare`). A name alone is
- * that of a durable direct exchange.
+ * Declares an exchange, with its bindings and everything that it refers to (`exchange.declare`). A name alone stands
+ * for a durable direct exchange.
  *
- * Fails with `PreconditionFailed` when it is there and is different, with `AccessRefused` when the user may not or the name
- * is one of the broker's own (`amq.…`). For a type that the broker does not know, see {@link make}.
+ * Fails with `PreconditionFailed` if the exchange exists with another type, other properties or arguments, and with
+ * `AccessRefused` if the user lacks the permission or the name is reserved for the broker (`amq.…`). For a type that
+ * the broker does not know, see {@link make}.
  *
  * @category operations
  * @since 0.1.0
@@ -270,8 +277,8 @@ export const declare = (exchange: string | AmqpExchange): AmqpChannel<void, Amqp
   )
 
 /**
- * Asks whether an exchange is there, without making one (`exchange.declare` with `passive`). Fails with `NotFound` when it
- * is not.
+ * Checks that an exchange exists, without creating it (`exchange.declare` with `passive`). Fails with `NotFound` if it
+ * does not.
  *
  * @category operations
  * @since 0.1.0
@@ -282,7 +289,7 @@ export const declarePassive = (exchange: string | AmqpExchange): AmqpChannel<voi
       channel.request(passiveExchangeDeclare(name, typeof exchange === "string" ? undefined : exchange.type))
     ))
 
-/** An operation on an exchange other than the default exchange, which allows none. */
+/** An operation on an exchange other than the default exchange, on which none is allowed. */
 const onExchange = <A>(
   exchange: string | AmqpExchange,
   operation: (channel: Channel, name: string) => Effect.Effect<A, AmqpChannelError>
@@ -299,8 +306,8 @@ const onExchange = <A>(
   )
 
 /**
- * Has another exchange, the source, route to this one (`exchange.bind`; RabbitMQ, "Exchange to Exchange Bindings"). Fails with
- * `NotFound` when one of the two is not there, with `NotSupported` where the broker has no such bindings.
+ * Binds an exchange to another one, its source (`exchange.bind`; RabbitMQ, "Exchange to Exchange Bindings"). Fails with
+ * `NotFound` if either does not exist, and with `NotSupported` if the broker has no such bindings.
  *
  * @category operations
  * @since 0.1.0
@@ -313,7 +320,7 @@ export const bind = (exchange: string | AmqpExchange, binding: Binding): AmqpCha
     ))
 
 /**
- * Takes a binding back (`exchange.unbind`). Succeeds when there was none.
+ * Removes a binding (`exchange.unbind`). Succeeds if it does not exist.
  *
  * @category operations
  * @since 0.1.0
@@ -337,8 +344,8 @@ export const unbind = (exchange: string | AmqpExchange, binding: Binding): AmqpC
   )
 
 /**
- * Deletes an exchange with its bindings (`exchange.delete`). Succeeds when there is no such exchange. Fails with
- * `PreconditionFailed` when `ifUnused` is set and something is bound to it.
+ * Deletes an exchange with its bindings (`exchange.delete`). Succeeds if the exchange does not exist. Fails with
+ * `PreconditionFailed` if `ifUnused` is set and something is bound to it.
  *
  * @category operations
  * @since 0.1.0

@@ -1,9 +1,10 @@
 /**
- * Queues: what they are like, as immutable descriptions, and operations on them, as steps of channel programs.
+ * Queues: immutable descriptions of queues, and operations on queues as steps of channel programs.
  *
- * A description is made by {@link classic}, {@link quorum}, {@link stream} or {@link serverNamed}, which throw an
- * `InvalidArgument` for what no broker would take. Names hold at most 255 bytes of UTF-8. What the broker refuses closes the
- * channel: the operation fails with its reason, and so does everything after it in the same program.
+ * {@link classic}, {@link quorum}, {@link stream} and {@link serverNamed} make descriptions, and throw an
+ * `InvalidArgument` for anything that no broker accepts. Names hold at most 255 bytes of UTF-8. When the broker refuses
+ * an operation, it closes the channel: the operation fails with the broker's reason, and so do all later operations of
+ * the same program.
  *
  * @since 0.1.0
  */
@@ -42,7 +43,7 @@ const TypeId = Brands.QueueTypeId
 // -----------------------------------------------------------------------------
 
 /**
- * The types of queues that RabbitMQ has.
+ * The types of queues in RabbitMQ.
  *
  * @category models
  * @since 0.1.0
@@ -50,7 +51,7 @@ const TypeId = Brands.QueueTypeId
 export type QueueType = "classic" | "quorum" | "stream"
 
 /**
- * What a queue is like: its type, its properties, the broker's extensions and the bindings by which messages reach it.
+ * The description of a queue: its type, properties, arguments and bindings.
  *
  * @category models
  * @since 0.1.0
@@ -65,12 +66,12 @@ export interface AmqpQueue<out Type extends QueueType = QueueType> extends Pipea
   readonly autoDelete: boolean
   readonly arguments: FieldTable
   readonly bindings: ReadonlyArray<BindingDescription>
-  /** The exchanges and queues that this one needs, apart from those in its bindings. */
+  /** The exchanges and queues that this queue needs, other than those in its bindings. */
   readonly references: ReadonlyArray<AmqpExchange | AmqpQueue>
 }
 
 /**
- * A queue that the broker names; see {@link serverNamed}.
+ * A queue whose name the broker generates; see {@link serverNamed}.
  *
  * @category models
  * @since 0.1.0
@@ -80,69 +81,81 @@ export interface ServerNamedQueue extends AmqpQueue<"classic"> {
 }
 
 /**
- * Whether a value is the description of a queue, or a copy of one by spread.
+ * Whether a value is a description of a queue, or a copy of one by spread.
  *
  * @category guards
  * @since 0.1.0
  */
 export const isQueue: (value: unknown) => value is AmqpQueue = Brands.isQueue
 
-/** Operations on a queue need its name, and the description of a server-named queue has none. */
+/** Operations on a queue need its name, which the description of a server-named queue does not have. */
 type Named<Queue> = Queue extends { readonly name: "" }
   ? "A server-named queue is known by the name that AmqpQueue.declare yields."
   : Queue
 
 /**
- * What classic and quorum queues can be told. Times are sent as whole milliseconds, from the given minimum to 2^32 - 1.
+ * Options of classic and quorum queues. Durations are sent as whole milliseconds, from the given minimum to 2^32 - 1.
  *
  * @category models
  * @since 0.1.0
  */
 export interface MessageQueueOptions {
-  /** How long a message may wait, from 0 (RabbitMQ, "Time-To-Live"). Default: without end. */
+  /** How long a message may stay in the queue, from 0 (RabbitMQ, "Time-To-Live and Expiration"). Default: no limit. */
   readonly messageTtl?: Duration.Input | undefined
-  /** How long the queue may be unused before it is deleted, from 1 ms. Default: without end. */
+  /** After how long without use the queue is deleted, from 1 ms. Default: never. */
   readonly expires?: Duration.Input | undefined
-  /** The most messages that are ready, from 0; what is over is dropped as `overflow` says. Default: no limit. */
+  /**
+   * The maximum number of ready messages, from 0; excess messages are handled according to `overflow`. Default: no
+   * limit.
+   */
   readonly maxLength?: number | undefined
-  /** The most bytes of bodies that are ready, from 0. Default: no limit. */
+  /** The maximum size of the bodies of ready messages, in bytes, from 0. Default: no limit. */
   readonly maxLengthBytes?: number | undefined
-  /** Where messages go that are rejected, expire or are too many (RabbitMQ, "Dead Letter Exchanges"); `""` is the default exchange. */
+  /**
+   * The exchange for messages that are rejected, expire or exceed a limit (RabbitMQ, "Dead Letter Exchanges"); `""` is
+   * the default exchange.
+   */
   readonly deadLetterExchange?: string | AmqpExchange | undefined
-  /** The routing key they go with; needs `deadLetterExchange`. Default: their own. */
+  /** The routing key of dead-lettered messages; needs `deadLetterExchange`. Default: their own. */
   readonly deadLetterRoutingKey?: string | undefined
   /**
-   * The queue where they go, instead of the two options above: it stands for the default exchange and the routing key of that queue. One
-   * that is described is declared with this one.
+   * The queue for dead-lettered messages, instead of the two options above: it stands for the default exchange and the
+   * routing key of that queue. A described queue is declared with this one.
    */
   readonly deadLetterQueue?: string | AmqpQueue | undefined
-  /** Whether one consumer at a time gets messages, and another only when that one is gone. Default: `false`. */
+  /** Whether only one consumer at a time gets messages (RabbitMQ, "Single Active Consumer"). Default: `false`. */
   readonly singleActiveConsumer?: boolean | undefined
-  /** Further extensions of the broker, by their own names (RabbitMQ, "Optional Queue Arguments"). */
+  /** Further arguments of the broker, by their own names (RabbitMQ, "Optional Queue Arguments"). */
   readonly arguments?: FieldTable | undefined
 }
 
 /**
- * What a classic queue can be told.
+ * Options of a classic queue.
  *
  * @category models
  * @since 0.1.0
  */
 export interface ClassicOptions extends MessageQueueOptions {
-  /** Whether it survives a restart of the broker. Default: `true`. */
+  /** Whether the queue survives a restart of the broker. Default: `true`. */
   readonly durable?: boolean | undefined
-  /** Whether it is for this connection alone and goes with it. Default: `false`. */
+  /** Whether only this connection may use the queue, which is deleted with the connection. Default: `false`. */
   readonly exclusive?: boolean | undefined
-  /** Whether it goes with its last consumer. Default: `false`. */
+  /** Whether the queue is deleted with its last consumer. Default: `false`. */
   readonly autoDelete?: boolean | undefined
-  /** What happens to a message that is too many: the oldest is dropped, or the new one refused. Default: `drop-head`. */
+  /**
+   * What happens when a limit is exceeded: the oldest message is dropped, or the new one is refused. Default:
+   * `drop-head`.
+   */
   readonly overflow?: "drop-head" | "reject-publish" | "reject-publish-dlx" | undefined
-  /** The highest priority that makes a difference, from 0 to 255 (RabbitMQ, "Priority Queues"). Default: none does. */
+  /**
+   * The highest priority that the queue distinguishes, from 0 to 255 (RabbitMQ, "Priority Queues"). Default: no
+   * priorities.
+   */
   readonly maxPriority?: number | undefined
 }
 
 /**
- * What a queue with a name of the broker's making can be told.
+ * Options of a server-named queue.
  *
  * @category models
  * @since 0.1.0
@@ -150,53 +163,58 @@ export interface ClassicOptions extends MessageQueueOptions {
 export interface ServerNamedOptions extends Omit<ClassicOptions, "durable" | "exclusive"> {}
 
 /**
- * What a quorum queue can be told. It is always durable, and neither exclusive nor deleted with its last consumer.
+ * Options of a quorum queue, which is always durable, and neither exclusive nor deleted with its last consumer.
  *
  * @category models
  * @since 0.1.0
  */
 export interface QuorumOptions extends MessageQueueOptions {
-  /** What happens to a message that is too many: the oldest is dropped, or the new one refused. Default: `drop-head`. */
+  /**
+   * What happens when a limit is exceeded: the oldest message is dropped, or the new one is refused. Default:
+   * `drop-head`.
+   */
   readonly overflow?: "drop-head" | "reject-publish" | undefined
   /**
-   * How often a message may come back before it is dead-lettered, from 0 (RabbitMQ, "Poison Message Handling"). Without a target for
-   * dead letters it is dropped then. Default: the broker's, from RabbitMQ 4.0 on 20, before that no limit.
+   * How often a message may return to the queue before it is dead-lettered, from 0 (RabbitMQ, "Poison Message
+   * Handling"). Without a dead-letter target it is dropped instead. Default: that of the broker, 20 from RabbitMQ 4.0
+   * on, and no limit before.
    *
-   * What counts: a message that comes back when its consumer is gone, by `reject` with `requeue`, and up to RabbitMQ 4.2 by `nack`; also
-   * one that was only sent ahead and not looked at. From 4.3 on `nack` does not count.
+   * A message counts when its consumer ends, even if it was only sent ahead, and when it is rejected with `requeue`. Up
+   * to RabbitMQ 4.2, `nack` with `requeue` counts too.
    *
-   * `"unlimited"` is for RabbitMQ 4.0 and later (it sends -1). A declaration on an older one is refused, as it would take that for 0.
+   * `"unlimited"` needs RabbitMQ 4.0 or later (it sends -1). On an older one the declaration is refused before it is
+   * sent, as that would take -1 for 0.
    */
   readonly deliveryLimit?: number | "unlimited" | undefined
   /**
-   * Whether dead-lettering may lose messages. `at-least-once` needs `deadLetterExchange` and `overflow: "reject-publish"`.
-   * Default: `at-most-once`.
+   * Whether dead-lettering may lose messages. `at-least-once` needs `deadLetterExchange` and `overflow:
+   * "reject-publish"`. Default: `at-most-once`.
    */
   readonly deadLetterStrategy?: "at-most-once" | "at-least-once" | undefined
-  /** On how many nodes it begins, from 1. Default: the broker's. */
+  /** The initial number of replicas, from 1. Default: that of the broker. */
   readonly initialGroupSize?: number | undefined
-  /** On which node its leader begins. Default: the broker's. */
+  /** Where the initial leader is placed. Default: that of the broker. */
   readonly leaderLocator?: "client-local" | "balanced" | undefined
 }
 
 /**
- * What a stream can be told. It is always durable, and neither exclusive nor deleted with its last consumer.
+ * Options of a stream, which is always durable, and neither exclusive nor deleted with its last consumer.
  *
  * @category models
  * @since 0.1.0
  */
 export interface StreamOptions {
-  /** How many bytes it keeps, from 0. Default: no limit. */
+  /** The maximum size of the stream, in bytes, from 0. Default: no limit. */
   readonly maxLengthBytes?: number | undefined
-  /** How long it keeps messages, from 1 second, in whole seconds. Default: without end. */
+  /** How long messages are kept, from 1 second, in whole seconds. Default: no limit. */
   readonly maxAge?: Duration.Input | undefined
-  /** Bytes of a segment file, from 1; only whole segments are dropped. Default: the broker's. */
+  /** The size of a segment file, in bytes, from 1; only whole segments are deleted. Default: that of the broker. */
   readonly segmentSizeBytes?: number | undefined
-  /** On how many nodes it begins, from 1. Default: the broker's. */
+  /** The initial number of replicas, from 1. Default: that of the broker. */
   readonly initialGroupSize?: number | undefined
-  /** On which node its leader begins. Default: the broker's. */
+  /** Where the initial leader is placed. Default: that of the broker. */
   readonly leaderLocator?: "client-local" | "balanced" | undefined
-  /** Further extensions of the broker, by their own names. */
+  /** Further arguments of the broker, by their own names. */
   readonly arguments?: FieldTable | undefined
 }
 
@@ -224,7 +242,7 @@ const makeClassic = <Name extends string>(
 }
 
 /**
- * A queue on one node (RabbitMQ, "Classic Queues").
+ * Describes a queue on one node (RabbitMQ, "Classic Queues").
  *
  * @category constructors
  * @since 0.1.0
@@ -235,13 +253,13 @@ export const classic = (name: string, options: ClassicOptions = {}): AmqpQueue<"
 }
 
 /**
- * A classic queue whose name the broker makes up, for this connection alone: for replies, or for a subscriber that wants
- * what is published while it is there.
+ * Describes a classic queue whose name the broker generates and that only this connection may use: for replies, or for
+ * a subscriber that only wants messages published while it runs.
  *
  * **Gotchas**
  *
- * Each declaration makes another queue, also that by a consumer: declare it or consume it, not both. The `queues` of
- * `AmqpConsumer.make` tell its name.
+ * Each declaration makes another queue, and a consumer declares too: declare it or consume it, not both. The `queues`
+ * of `AmqpConsumer.make` hold its name.
  *
  * @category constructors
  * @since 0.1.0
@@ -252,7 +270,7 @@ export const serverNamed = (options: ServerNamedOptions = {}): ServerNamedQueue 
 }
 
 /**
- * A queue that is replicated to several nodes (RabbitMQ, "Quorum Queues").
+ * Describes a queue that is replicated to several nodes (RabbitMQ, "Quorum Queues").
  *
  * @category constructors
  * @since 0.1.0
@@ -300,7 +318,8 @@ export const quorum = (name: string, options: QuorumOptions = {}): AmqpQueue<"qu
 }
 
 /**
- * A log that is read from any point and not used up (RabbitMQ, "Streams"). Its consumers must acknowledge, with a prefetch.
+ * Describes a log that consumers read from any point without removing messages (RabbitMQ, "Streams"). Its consumers
+ * have to acknowledge, and need a prefetch.
  *
  * @category constructors
  * @since 0.1.0
@@ -335,17 +354,17 @@ export const stream = (name: string, options: StreamOptions = {}): AmqpQueue<"st
 }
 
 /**
- * A rule by which an exchange routes to a queue.
+ * A binding of a queue to an exchange.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Binding {
-  /** One that is described is declared with the queue. */
+  /** A described exchange is declared with the queue. */
   readonly exchange: string | AmqpExchange
-  /** What it means is up to the type of the exchange. Default: `""`. */
+  /** Its meaning depends on the type of the exchange. Default: `""`. */
   readonly routingKey?: string | undefined
-  /** What a headers exchange compares with. Default: none. */
+  /** The headers that a headers exchange compares. Default: none. */
   readonly arguments?: FieldTable | undefined
 }
 
@@ -358,7 +377,7 @@ const describeBinding = (binding: Binding): BindingDescription => {
 const bindingKeys = ["exchange", "routingKey", "arguments"] as const
 
 /**
- * The same queue with one more exchange that routes to it.
+ * Adds a binding to the description of a queue.
  *
  * **Example** (A queue for some of the events)
  *
@@ -390,8 +409,9 @@ export const withBinding: {
 // -----------------------------------------------------------------------------
 
 /**
- * The way to a queue for a publish: through the default exchange, which routes to the queue that the routing key names. Throws an
- * `InvalidArgument` for a queue without a name: a {@link serverNamed} one is known by the name that {@link declare} yields.
+ * The options to publish to a queue: the default exchange, which routes to the queue that the routing key names. Throws
+ * an `InvalidArgument` for a queue without a name: use the name that {@link declare} yields for a {@link serverNamed}
+ * queue.
  *
  * **Example** (Publishing to a queue)
  *
@@ -412,16 +432,17 @@ export const route = <Queue extends string | AmqpQueue>(
 })
 
 /**
- * What the broker says of a queue.
+ * What the broker reports about a queue.
  *
  * @category models
  * @since 0.1.0
  */
 export interface QueueInfo {
-  /** The name, which the broker made for a {@link serverNamed} one. */
+  /** The name, generated by the broker for a {@link serverNamed} queue. */
   readonly name: string
-  /** Messages that are ready to be delivered. */
+  /** The number of ready messages. */
   readonly messageCount: number
+  /** The number of consumers. */
   readonly consumerCount: number
 }
 
@@ -438,7 +459,7 @@ const onQueue = <A, E, R>(
     Effect.flatMap(Validation.attempt(() => Descriptions.checkedQueueName(queue)), (name) => operation(channel, name))
   )
 
-/** An operation that RabbitMQ answers for a stream by ending the whole connection (540). */
+/** An operation for which RabbitMQ closes the whole connection (540) if the queue is a stream. */
 const onMessageQueue = <A, E, R>(
   queue: string | AmqpQueue,
   what: string,
@@ -453,11 +474,11 @@ const onMessageQueue = <A, E, R>(
     ))
 
 /**
- * Makes a queue, with its bindings and all that it refers to, unless it is there (`queue.declare`). A name alone is that of a
+ * Declares a queue, with its bindings and everything that it refers to (`queue.declare`). A name alone stands for a
  * durable queue of the virtual host's default type.
  *
- * Fails with `PreconditionFailed` when it is there and is different, with `ResourceLocked` when it is another connection's
- * exclusive queue, with `AccessRefused` when the user may not.
+ * Fails with `PreconditionFailed` if the queue exists with other properties or arguments, with `ResourceLocked` if it
+ * is an exclusive queue of another connection, and with `AccessRefused` if the user lacks the permission.
  *
  * @category operations
  * @since 0.1.0
@@ -470,7 +491,8 @@ export const declare = (queue: string | AmqpQueue): AmqpChannel<QueueInfo, AmqpC
   )
 
 /**
- * Asks about a queue without making one (`queue.declare` with `passive`). Fails with `NotFound` when it is not there.
+ * Checks that a queue exists, without creating it (`queue.declare` with `passive`). Fails with `NotFound` if it does
+ * not.
  *
  * @category operations
  * @since 0.1.0
@@ -488,7 +510,7 @@ export const declarePassive = <Queue extends string | AmqpQueue>(
     ))
 
 /**
- * Has an exchange route to the queue (`queue.bind`). Fails with `NotFound` when one of the two is not there.
+ * Binds a queue to an exchange (`queue.bind`). Fails with `NotFound` if either does not exist.
  *
  * @category operations
  * @since 0.1.0
@@ -504,7 +526,7 @@ export const bind = <Queue extends string | AmqpQueue>(
     ))
 
 /**
- * Takes a binding back (`queue.unbind`). Succeeds when there was none.
+ * Removes a binding (`queue.unbind`). Succeeds if it does not exist.
  *
  * @category operations
  * @since 0.1.0
@@ -527,12 +549,12 @@ export const unbind = <Queue extends string | AmqpQueue>(
   )
 
 /**
- * Deletes the messages that are ready, not those a consumer has yet to settle (`queue.purge`), and yields how many. A stream can't be
- * purged: a description of one is refused.
+ * Deletes the ready messages of a queue, but not those that consumers have yet to settle (`queue.purge`), and yields
+ * their number. A stream can't be purged: its description is refused.
  *
  * **Gotchas**
  *
- * For a stream that is only named, RabbitMQ closes the whole connection (540), with all channels on it.
+ * If the name is that of a stream, RabbitMQ closes the whole connection (540), with all its channels.
  *
  * @category operations
  * @since 0.1.0
@@ -547,26 +569,26 @@ export const purge = <Queue extends string | AmqpQueue<"classic" | "quorum">>(
     ))
 
 /**
- * Under which conditions a queue is deleted. For classic queues: a quorum queue knows no conditions, and a stream ignores them.
+ * Conditions for deleting a classic queue. A quorum queue has no conditions, and a stream ignores them.
  *
  * @category models
  * @since 0.1.0
  */
 export interface DeleteOptions {
-  /** Only when it has no consumers. Default: `false`. */
+  /** Only delete the queue if it has no consumers. Default: `false`. */
   readonly ifUnused?: boolean | undefined
-  /** Only when it has no messages that are ready. Default: `false`. */
+  /** Only delete the queue if it has no ready messages. Default: `false`. */
   readonly ifEmpty?: boolean | undefined
 }
 
 /**
- * Deletes a queue with its messages (`queue.delete`), and yields how many there were. Succeeds when there is no such queue.
- * Fails with `PreconditionFailed` when it has consumers or messages and an option says that it must not.
+ * Deletes a queue with its messages (`queue.delete`), and yields the number of messages. Succeeds if the queue does not
+ * exist. Fails with `PreconditionFailed` if a condition of the options does not hold.
  *
  * **Gotchas**
  *
- * The options are for classic queues, and refused for a description of another type. For a quorum queue that is only named,
- * RabbitMQ closes the whole connection (540); a stream is deleted whatever they say.
+ * The options are for classic queues, and refused with a description of another type. If the name is that of a quorum
+ * queue, RabbitMQ closes the whole connection (540); it deletes a stream regardless of the options.
  *
  * @category operations
  * @since 0.1.0
@@ -597,7 +619,7 @@ const deleteConditions = (queue: string | AmqpQueue, options: DeleteOptions) => 
   const ifUnused = Validation.flag("ifUnused", known.ifUnused)
   const isOtherType = typeof queue === "object" && queue.type !== "classic"
   if (isOtherType && (ifEmpty || ifUnused)) {
-    throw Validation.invalid(`ifUnused, ifEmpty: a ${queue.type} queue is deleted without conditions`)
+    throw Validation.invalid(`ifUnused, ifEmpty: only for classic queues, and not for a ${queue.type} queue`)
   }
   return { ifEmpty, ifUnused }
 }
@@ -605,19 +627,19 @@ const deleteConditions = (queue: string | AmqpQueue, options: DeleteOptions) => 
 export { remove as delete }
 
 /**
- * Fetches a message, if there is one (`basic.get`), and settles it as the handler decides. Yields the settlement's value, or
- * `None` when the queue is empty.
+ * Fetches a message, if the queue has one (`basic.get`), and settles it as the handler decides. Yields the settlement's
+ * value, or `None` if the queue is empty.
  *
  * **Details**
  *
- * A handler that fails gives the message back to the queue. So does one that returns anything but a settlement of `AmqpDelivery`, and
- * then the program dies. A message above the connection's `maxBodySize` stays in the queue, and the program fails with
- * `ContentTooLarge`. When the channel is gone by the time the handler ends, nothing is settled: the program fails with the reason, and the
- * message is delivered again.
+ * When a handler fails, the message is requeued. When it returns anything but a settlement of `AmqpDelivery`, the
+ * message is requeued and the program dies. A message above the connection's `maxBodySize` stays in the queue, and the
+ * program fails with `ContentTooLarge`. If the channel is closed before the handler ends, nothing is settled: the
+ * program fails with the reason, and the message is delivered again.
  *
- * A stream is refused: it gives no single messages.
+ * A stream is refused, as it does not support `basic.get`.
  *
- * For a steady flow of messages an `AmqpConsumer` is much faster: this is a round trip for each.
+ * Each message costs a round trip: for a steady flow of messages an `AmqpConsumer` is much faster.
  *
  * **Example** (Handling at most one order)
  *
@@ -638,11 +660,11 @@ export const get = <A, E, R, Queue extends string | AmqpQueue<"classic" | "quoru
 ): AmqpChannel<Option.Option<A>, E | AmqpChannelError, R> =>
   onMessageQueue(
     queue,
-    givesNoSingleMessages,
+    noBasicGet,
     (channel, name) => Fetching.fetch(channel, name, handleOn(channel, name, handler))
   )
 
-const givesNoSingleMessages = "gives no single messages; use an AmqpConsumer"
+const noBasicGet = "does not support basic.get; use an AmqpConsumer"
 
 const handleOn =
   <A, E, R>(channel: Channel, queue: string, handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<A, E, R>) =>
@@ -652,23 +674,24 @@ const handleOn =
 const fetchedFrom = (queue: string) => ({ queue, consumerTag: undefined })
 
 /**
- * Fetches messages until the queue is empty, one after the other, and settles each as the handler decides. Yields the settlements'
- * values, in the order of the messages.
+ * Fetches messages one after the other until the queue is empty, and settles each as the handler decides. Yields the
+ * settlements' values, in the order of the messages.
  *
  * **When to use**
  *
- * Use for a script that works through what there is and ends. A consumer waits for more, and is much faster: this is a round
- * trip for each message.
+ * Use for a script that processes the present messages and ends. A consumer waits for more messages, and is much
+ * faster: here each message costs a round trip.
  *
  * **Details**
  *
- * Each message is handled once: one that the handler requeues goes back when all are handled. A handler that fails gives its
- * message back and ends the program with its error; what was handled before is settled. So does a message above the connection's
- * `maxBodySize`, and all else that {@link get} fails with.
+ * Each message is handled once: a message that the handler requeues returns to the queue after the last one was
+ * handled. When a handler fails, its message is requeued and the program fails with its error; earlier messages are
+ * settled. The same applies to a message above the connection's `maxBodySize`, and to all other errors of {@link get}.
  *
  * **Gotchas**
  *
- * A queue that is filled as fast as it is read does not get empty: bound it with `limit`, the most messages that are fetched, from 1.
+ * A queue that is filled as fast as it is read never gets empty: set `limit`, the maximum number of messages to fetch,
+ * from 1.
  *
  * **Example** (Archiving what has failed)
  *
@@ -695,7 +718,7 @@ export const getAll = <A, E, R, Queue extends string | AmqpQueue<"classic" | "qu
   handler: (delivery: AmqpDelivery.ReceivedMessage) => Step<AmqpDelivery.Settlement<A>, E, R>,
   options: { readonly limit?: number | undefined } = {}
 ): AmqpChannel<Array<A>, E | AmqpChannelError, R> =>
-  onMessageQueue(queue, givesNoSingleMessages, (channel, name) =>
+  onMessageQueue(queue, noBasicGet, (channel, name) =>
     Effect.flatMap(
       Validation.attempt(() =>
         optional(Validation.knownKeys(options, ["limit"]).limit, (limit) => Validation.wholeNumber("limit", limit, 1))
@@ -704,9 +727,9 @@ export const getAll = <A, E, R, Queue extends string | AmqpQueue<"classic" | "qu
     ))
 
 /**
- * Fetches a message, if there is one, which the broker forgets as it sends it (`basic.get` with `no-ack`): it is lost when
- * the program ends before it is handled. Fails with `ContentTooLarge` for a message above the connection's `maxBodySize`, which
- * is lost.
+ * Fetches a message, if the queue has one, that the broker deletes as it sends it (`basic.get` with `no-ack`): it is
+ * lost if the program ends before it is handled. A message above the connection's `maxBodySize` is lost too, and the
+ * program fails with `ContentTooLarge`.
  *
  * @category operations
  * @since 0.1.0
@@ -716,7 +739,7 @@ export const getAutoAck = <Queue extends string | AmqpQueue<"classic" | "quorum"
 ): AmqpChannel<Option.Option<AmqpDelivery.ReceivedMessage>, AmqpChannelError> =>
   onMessageQueue(
     queue,
-    givesNoSingleMessages,
+    noBasicGet,
     (channel, name) =>
       Effect.map(
         Fetching.fetchAutoAck(channel, name),
@@ -729,7 +752,7 @@ export const getAutoAck = <Queue extends string | AmqpQueue<"classic" | "quorum"
 // -----------------------------------------------------------------------------
 
 /**
- * Where {@link move} publishes a message: a queue, or an exchange with a routing key.
+ * Where {@link move} publishes a message: to a queue, or to an exchange with a routing key.
  *
  * @category models
  * @since 0.1.0
@@ -740,87 +763,95 @@ export type MoveTarget = string | AmqpQueue | {
 }
 
 /**
- * How far a move has come.
+ * The progress of a move.
  *
  * @category models
  * @since 0.1.0
  */
 export interface MoveProgress {
-  /** How many messages were ready in the queue when the move began. */
+  /** The number of ready messages in the queue when the move began. */
   readonly total: number
-  /** How many are at their target, and gone from the queue. In a dry run: how many would be. */
+  /** The number of messages that were moved; in a dry run, that would be moved. */
   readonly moved: number
-  /** How many the filter did not select. */
+  /** The number of messages that the filter excluded. */
   readonly skipped: number
-  /** How many could not be moved. They stay in the queue. */
+  /** The number of messages that could not be moved, and stay in the queue. */
   readonly failed: number
 }
 
 /**
- * How {@link move} moves.
+ * Options of {@link move}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface MoveOptions<out R = never> {
-  /** The most messages that are moved, from 1. Default: no limit. */
+  /** The maximum number of messages to move, from 1. Default: no limit. */
   readonly limit?: number | undefined
-  /** Which messages are moved. The others stay in the queue. Default: all. */
+  /** Selects the messages to move. Others stay in the queue. Default: all. */
   readonly filter?: ((message: AmqpDelivery.ReceivedMessage) => boolean) | undefined
-  /** Counts what would be moved, and moves nothing. Default: `false`. */
+  /** Whether to only count the messages that would be moved. Default: `false`. */
   readonly dryRun?: boolean | undefined
-  /** Runs while messages are moved, at most ten times a second and when something has changed, and at the end. */
+  /** Called while messages are moved, at most ten times a second and only after a change, and at the end. */
   readonly onProgress?: ((progress: MoveProgress) => Effect.Effect<unknown, never, R>) | undefined
   /**
-   * Whether messages lose the headers that count failures: those of `AmqpFailurePolicy` (`x-failure-…`), so that it begins anew, and those that
-   * the broker writes for dead letters (`x-death`, `x-first-death-…`, `x-last-death-…`). Default: `false`.
+   * Whether to remove the headers that count failures: those of `AmqpFailurePolicy` (`x-failure-…`), whose count then
+   * starts anew, and those of the broker's dead-lettering (`x-death`, `x-first-death-…`, `x-last-death-…`). Default:
+   * `false`.
    */
   readonly resetFailures?: boolean | undefined
-  /** How many messages may fail before no further ones are taken, from 0; `Infinity` for any number. Default: 0. */
+  /**
+   * The number of messages that may fail before the move stops taking further ones, from 0; `Infinity` is no limit.
+   * Default: 0.
+   */
   readonly maxFailures?: number | undefined
   /** How many messages the broker sends ahead, from 1 to 20,000. They are held in memory. Default: 500. */
   readonly prefetch?: number | undefined
 }
 
 /**
- * Moves the messages of a queue, in their order, so that none can be lost: each is published as mandatory, and acknowledged when the broker
- * has confirmed its copy. Succeeds when all that were selected are moved.
+ * Moves the messages of a queue, in their order and without losing any: each is published as mandatory, and
+ * acknowledged when the broker has confirmed its copy. Succeeds when all selected messages were moved.
  *
  * **When to use**
  *
- * Use to give dead letters another try, to empty a queue that is to be deleted, or to take some messages out of a queue.
+ * Use to retry dead letters, to empty a queue before deleting it, or to take some messages out of a queue.
  *
  * **Details**
  *
- * It uses two channels of its own and moves thousands of messages per second. It ends when as many messages were looked at as the queue
- * had ready at the start, or when the queue has no more since others have taken them. Messages that arrive meanwhile are not chased, and so
- * neither are those that are dead-lettered back to the queue.
+ * Uses two channels of its own, and moves thousands of messages per second. It ends after as many messages as the queue
+ * had ready at the start, or when the queue is empty because other consumers took the rest. Messages that arrive
+ * meanwhile are not moved, including those that are dead-lettered back to the queue.
  *
- * A copy has the body and the properties of the message, byte for byte, except for what belongs to the place that it comes from: the
- * headers `CC` and `BCC`, by which the broker would make further copies, `x-delivery-count` and `x-acquired-count`, which it writes
- * itself, and a `userId` other than that of this connection, which it would refuse. An `expiration` starts anew.
+ * A copy has the body and the properties of the message, byte for byte, except for what belongs to its old place: the
+ * headers `CC` and `BCC`, which would make further copies, `x-delivery-count` and `x-acquired-count`, which the broker
+ * sets, and a `userId` other than that of this connection, which the broker would refuse. An `expiration` starts anew.
  *
- * What is not moved goes back to its place in the queue when the move ends: what the filter did not select, what is above the connection's
- * `maxBodySize`, what a queue refused (`Nacked`), and what no queue took (`Returned`). After the first message that failed no further ones
- * are taken, unless `maxFailures` allows more. An interruption takes no further messages, waits for the confirms of those that are on their
- * way, at most for the connection's `closeTimeout`, and gives the rest back: nothing is lost, and nothing is in both places but what was
- * confirmed too late.
+ * Messages that are not moved return to their place in the queue when the move ends: those that the filter excluded,
+ * those above the connection's `maxBodySize`, those that a queue refused (`Nacked`), and those that no queue took
+ * (`Returned`). After the first failure no further messages are taken, unless `maxFailures` allows more. An
+ * interruption stops taking messages, waits for outstanding confirms, at most for the connection's `closeTimeout`, and
+ * requeues the rest: nothing is lost, and only messages that were confirmed too late are in both places.
  *
- * Fails with an `AmqpMoveError`, which counts what was moved until then, and with an `AmqpChannelError` where nothing was done: `NotFound`
- * when the queue or the target is not there, `InvalidArgument` for a queue that is its own target, for a stream, which keeps its
- * messages, and for options that are out of range, `RequestTimeout` when the queue has messages and delivers none for 10 seconds, as one
- * with a single active consumer that is another one.
+ * Fails with an `AmqpMoveError`, which counts the messages that were moved. If nothing was done, fails with an
+ * `AmqpChannelError` with the reason
+ *
+ * - `NotFound` if the queue or the target does not exist;
+ * - `InvalidArgument` if the queue is its own target or a stream, and for options out of range;
+ * - `RequestTimeout` if the queue has messages but delivers none for 10 seconds, for example because another consumer
+ *   is its single active consumer.
  *
  * **Gotchas**
  *
- * Messages that are looked at and go back are `redelivered`, and a quorum queue with a delivery limit may count them. So does a dry run with
- * a filter; without one it asks for the count and touches nothing.
+ * Messages that return to the queue are `redelivered`, and a quorum queue counts them towards its delivery limit. This
+ * includes a dry run with a filter; without a filter, a dry run only asks for the number of messages.
  *
- * When the connection is lost, the copies of messages that were on their way may be at the target while the messages are in the queue again.
+ * When the connection is lost, messages whose copies were not confirmed may be in both places.
  *
- * `to` may be a function of the message. Whether its targets are there is found out by the first message, which then fails.
+ * `to` may be a function of the message. A target that does not exist is then only noticed by its first message, which
+ * fails.
  *
- * **Example** (Giving the orders of one customer another try)
+ * **Example** (Retrying the orders of one customer)
  *
  * ```ts
  * import { AmqpQueue } from "@effect-amqp/core"
@@ -874,7 +905,7 @@ const toMove = (
   }
 }
 
-/** Where a target is, by names. Throws an `InvalidArgument`. */
+/** The exchange and routing key of a target, by names. Throws an `InvalidArgument`. */
 const routeTo = (to: MoveTarget): { readonly exchange: string; readonly routingKey: string } => {
   if (typeof to === "string" || isQueue(to)) {
     return { exchange: "", routingKey: Validation.name("to", Descriptions.checkedQueueName(to, "to")) }

@@ -1,7 +1,8 @@
 /**
- * What a server sends instead of doing what it was asked: the reply codes of AMQP 0-9-1, returned messages, nacks, nothing.
+ * The errors for what a broker replies instead of the expected: the reply codes of AMQP 0-9-1, returned messages,
+ * nacks, or nothing in time.
  *
- * Everything here is also exported by `AmqpError`, which is where to take it from.
+ * `AmqpError` exports everything in this module; import it from there.
  *
  * @since 0.1.0
  */
@@ -15,29 +16,27 @@ import { ReplyCode } from "./protocol/constants.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * A close of a channel or connection by the server, with what it said. Each reply code (section 1.3 of the AMQP 0-9-1
- * reference) has a class of its own that extends this one; {@link UnknownReplyCode} stands for codes that the specification does not
- * know.
+ * The broker's reason for closing a channel or connection. Each reply code (section 1.3 of the AMQP 0-9-1 reference)
+ * has its own subclass; {@link UnknownReplyCode} is for codes that the specification does not define.
  *
  * **Details**
  *
- * `isRetryable` says whether the same operation may succeed without any change. By code:
+ * `isRetryable` tells whether the same operation may succeed if it is repeated unchanged. By code:
  *
- * - `true`: 313 `NoConsumers`, 320 `ConnectionForced`, 405 `ResourceLocked`, 506 `ResourceError`. The cause lies with the broker
- *   or with other clients, and can pass.
- * - `false`: 311 `ContentTooLarge`, 312 `NoRoute`, 402 `InvalidPath`, 403 `AccessRefused`, 404 `NotFound`,
- *   406 `PreconditionFailed`, 530 `NotAllowed`, 540 `NotImplemented`. A right, an entity, a limit or the request has to change
- *   first.
- * - `false`: 501 `FrameError`, 502 `SyntaxError`, 503 `CommandInvalid`, 504 `ChannelError`, 505 `UnexpectedFrame`. The client
- *   broke the protocol, and would again.
- * - `false`: 541 `InternalError`. It "may require intervention by an operator" (section 1.3), and RabbitMQ 4.3 uses it for
- *   features that it no longer has.
+ * - `true`: 313 `NoConsumers`, 320 `ConnectionForced`, 405 `ResourceLocked`, 506 `ResourceError`. The cause lies with
+ *   the broker or with other clients, and can pass.
+ * - `false`: 311 `ContentTooLarge`, 312 `NoRoute`, 402 `InvalidPath`, 403 `AccessRefused`, 404 `NotFound`, 406
+ *   `PreconditionFailed`, 530 `NotAllowed`, 540 `NotImplemented`. A permission, an entity, a limit or the request has
+ *   to change first.
+ * - `false`: 501 `FrameError`, 502 `SyntaxError`, 503 `CommandInvalid`, 504 `ChannelError`, 505 `UnexpectedFrame`. The
+ *   client violated the protocol, and would again.
+ * - `false`: 541 `InternalError`. It "may require intervention by an operator" (section 1.3), and RabbitMQ 4.3 uses it
+ *   for removed features.
  * - `false`: codes that the specification does not define.
  *
- * RabbitMQ uses some codes for passing conditions too, which only its text tells apart, and then the text decides: 403 for a
- * queue that another consumer has exclusively, 404 for a queue whose process or node is down, 406 for an acknowledgement that
- * came too late, 530 for a connection limit that is reached, 541 for a virtual host that is down and for timeouts within a
- * cluster. `docs/errors.md` lists the texts.
+ * RabbitMQ also uses some codes for temporary conditions. Then its text decides: 403 for a queue that another consumer
+ * has exclusively, 404 for a queue whose process or node is down, 406 for a late acknowledgement, 530 for a connection
+ * limit, 541 for a virtual host that is down and for timeouts within a cluster. `docs/errors.md` lists the texts.
  *
  * @category models
  * @since 0.1.0
@@ -45,9 +44,9 @@ import { ReplyCode } from "./protocol/constants.ts"
 export abstract class ServerReply extends Schema.Error<ServerReply>("ServerReply")({
   /** The reply code (section 1.3 of the AMQP 0-9-1 reference). */
   replyCode: Schema.Int,
-  /** The server's own words. */
+  /** The broker's text. */
   replyText: Schema.String,
-  /** The method that the server holds responsible, such as `queue.declare`; empty when it names none. */
+  /** The method that caused the close, such as `queue.declare`; empty if the broker names none. */
   method: Schema.String
 }) {
   static {
@@ -56,14 +55,14 @@ export abstract class ServerReply extends Schema.Error<ServerReply>("ServerReply
   override get message(): string {
     return `${this.method === "" ? "" : `${this.method}: `}${this.replyCode} ${this.replyText}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return mayPass(this.replyCode, this.replyText)
   }
 }
 
 /**
- * 311: the body is larger than the server or the queue takes. Closes the channel.
+ * 311: the body is larger than the broker or the queue accepts. Closes the channel.
  *
  * @category errors
  * @since 0.1.0
@@ -73,7 +72,8 @@ export class ContentTooLarge extends ServerReply.extend<ContentTooLarge>("Conten
 }) {}
 
 /**
- * 312: a mandatory message can't be routed. RabbitMQ returns the message instead of closing the channel, see {@link Returned}.
+ * 312: a mandatory message can't be routed. RabbitMQ returns the message instead of closing the channel, see {@link
+ * Returned}.
  *
  * @category errors
  * @since 0.1.0
@@ -81,7 +81,7 @@ export class ContentTooLarge extends ServerReply.extend<ContentTooLarge>("Conten
 export class NoRoute extends ServerReply.extend<NoRoute>("NoRoute")({ _tag: Schema.tag("NoRoute") }) {}
 
 /**
- * 313: an immediate message finds no consumer. This client sends none, as RabbitMQ knows no immediate messages.
+ * 313: an immediate message has no consumer. This client sends no immediate messages, which RabbitMQ does not support.
  *
  * @category errors
  * @since 0.1.0
@@ -89,7 +89,7 @@ export class NoRoute extends ServerReply.extend<NoRoute>("NoRoute")({ _tag: Sche
 export class NoConsumers extends ServerReply.extend<NoConsumers>("NoConsumers")({ _tag: Schema.tag("NoConsumers") }) {}
 
 /**
- * 320: an operator closed the connection, or the broker shuts down. Closes the connection.
+ * 320: an operator closed the connection, or the broker is shutting down. Closes the connection.
  *
  * @category errors
  * @since 0.1.0
@@ -99,7 +99,7 @@ export class ConnectionForced extends ServerReply.extend<ConnectionForced>("Conn
 }) {}
 
 /**
- * 402: the virtual host does not exist, in the words of the specification; RabbitMQ says 530. Closes the connection.
+ * 402: the virtual host does not exist, according to the specification; RabbitMQ uses 530. Closes the connection.
  *
  * @category errors
  * @since 0.1.0
@@ -107,8 +107,8 @@ export class ConnectionForced extends ServerReply.extend<ConnectionForced>("Conn
 export class InvalidPath extends ServerReply.extend<InvalidPath>("InvalidPath")({ _tag: Schema.tag("InvalidPath") }) {}
 
 /**
- * 403: the user lacks a permission, or another consumer has the queue exclusively. Closes the channel. Retryable in the latter
- * case, since the queue is free when that consumer ends.
+ * 403: the user lacks a permission, or another consumer has the queue exclusively. Closes the channel. Retryable in the
+ * latter case, as the queue becomes free when that consumer ends.
  *
  * @category errors
  * @since 0.1.0
@@ -118,7 +118,7 @@ export class AccessRefused extends ServerReply.extend<AccessRefused>("AccessRefu
 }) {}
 
 /**
- * 404: a queue, exchange or virtual host does not exist, or the process or node that holds a queue is down. Closes the channel.
+ * 404: a queue, exchange or virtual host does not exist, or the process or node of a queue is down. Closes the channel.
  * Retryable in the latter case.
  *
  * @category errors
@@ -127,7 +127,8 @@ export class AccessRefused extends ServerReply.extend<AccessRefused>("AccessRefu
 export class NotFound extends ServerReply.extend<NotFound>("NotFound")({ _tag: Schema.tag("NotFound") }) {}
 
 /**
- * 405: an exclusive queue belongs to another connection. Closes the channel. Retryable, as the queue goes with its connection.
+ * 405: an exclusive queue belongs to another connection. Closes the channel. Retryable, as the queue is deleted with
+ * that connection.
  *
  * @category errors
  * @since 0.1.0
@@ -138,7 +139,7 @@ export class ResourceLocked extends ServerReply.extend<ResourceLocked>("Resource
 
 /**
  * 406: an entity exists with other properties, a delivery tag is unknown, a message was not settled in time, or another
- * precondition does not hold. Closes the channel. Retryable when a message was not settled in time: it is requeued.
+ * precondition does not hold. Closes the channel. Retryable if a message was not settled in time, as it was requeued.
  *
  * @category errors
  * @since 0.1.0
@@ -148,7 +149,7 @@ export class PreconditionFailed extends ServerReply.extend<PreconditionFailed>("
 }) {}
 
 /**
- * 501: the server could not take a frame apart. Closes the connection.
+ * 501: the broker could not parse a frame. Closes the connection.
  *
  * @category errors
  * @since 0.1.0
@@ -156,7 +157,7 @@ export class PreconditionFailed extends ServerReply.extend<PreconditionFailed>("
 export class FrameError extends ServerReply.extend<FrameError>("FrameError")({ _tag: Schema.tag("FrameError") }) {}
 
 /**
- * 502: a frame held values that the server does not take. Closes the connection.
+ * 502: a frame contained values that the broker does not accept. Closes the connection.
  *
  * @category errors
  * @since 0.1.0
@@ -164,7 +165,7 @@ export class FrameError extends ServerReply.extend<FrameError>("FrameError")({ _
 export class SyntaxError extends ServerReply.extend<SyntaxError>("SyntaxError")({ _tag: Schema.tag("SyntaxError") }) {}
 
 /**
- * 503: a method came at a time, or in a mode of the channel, in which it is not allowed. Closes the connection.
+ * 503: a method is not allowed at this time, or in this mode of the channel. Closes the connection.
  *
  * @category errors
  * @since 0.1.0
@@ -174,7 +175,7 @@ export class CommandInvalid extends ServerReply.extend<CommandInvalid>("CommandI
 }) {}
 
 /**
- * 504: a method came on a channel that is not open, or opened one that is. Closes the connection.
+ * 504: a method was sent on a channel that is not open, or opened an open channel. Closes the connection.
  *
  * @category errors
  * @since 0.1.0
@@ -184,7 +185,7 @@ export class ChannelError extends ServerReply.extend<ChannelError>("ChannelError
 }) {}
 
 /**
- * 505: a frame came that is not the next one of a message. Closes the connection.
+ * 505: a frame is not the next one of its message. Closes the connection.
  *
  * @category errors
  * @since 0.1.0
@@ -194,7 +195,8 @@ export class UnexpectedFrame extends ServerReply.extend<UnexpectedFrame>("Unexpe
 }) {}
 
 /**
- * 506: the server lacks memory, or a limit for entities of the kind is reached. Closes the connection. Retryable, after a while.
+ * 506: the broker lacks memory, or a limit on the number of entities is reached. Closes the connection. Retryable after
+ * a while.
  *
  * @category errors
  * @since 0.1.0
@@ -204,8 +206,8 @@ export class ResourceError extends ServerReply.extend<ResourceError>("ResourceEr
 }) {}
 
 /**
- * 530: the server does not allow it, for example a virtual host that does not exist. Closes the connection. Retryable when a limit
- * of connections or channels is reached.
+ * 530: the broker does not allow the operation, for example because the virtual host does not exist. Closes the
+ * connection. Retryable if a limit of connections or channels is reached.
  *
  * @category errors
  * @since 0.1.0
@@ -213,7 +215,8 @@ export class ResourceError extends ServerReply.extend<ResourceError>("ResourceEr
 export class NotAllowed extends ServerReply.extend<NotAllowed>("NotAllowed")({ _tag: Schema.tag("NotAllowed") }) {}
 
 /**
- * 540: the server can't do this, as RabbitMQ can't `basic.qos` with a prefetch size. Closes the connection.
+ * 540: the broker does not implement the operation, such as `basic.qos` with a prefetch size in RabbitMQ. Closes the
+ * connection.
  *
  * @category errors
  * @since 0.1.0
@@ -223,8 +226,8 @@ export class NotImplemented extends ServerReply.extend<NotImplemented>("NotImple
 }) {}
 
 /**
- * 541: something broke within the server, or it refuses what a newer version no longer has. Closes the connection. Retryable when
- * a virtual host is down, or when something within a cluster timed out.
+ * 541: an error within the broker, or a feature that a newer version has removed. Closes the connection. Retryable if a
+ * virtual host is down, or something within a cluster timed out.
  *
  * @category errors
  * @since 0.1.0
@@ -234,7 +237,7 @@ export class InternalError extends ServerReply.extend<InternalError>("InternalEr
 }) {}
 
 /**
- * A reply code that the specification does not know, as it came.
+ * A reply code that the specification does not define.
  *
  * @category errors
  * @since 0.1.0
@@ -244,7 +247,7 @@ export class UnknownReplyCode
 {}
 
 /**
- * The classes of all {@link ReplyReason}s, one for each reply code, for a schema or a switch of your own.
+ * The classes of all {@link ReplyReason}s, one for each reply code, for a schema or a lookup.
  *
  * @category schemas
  * @since 0.1.0
@@ -272,7 +275,7 @@ export const replyReasons = [
 ] as const
 
 /**
- * A reason that a server gave when it closed a channel or the connection.
+ * The broker's reason for closing a channel or the connection.
  *
  * @category models
  * @since 0.1.0
@@ -320,7 +323,7 @@ const replyReasonByCode: Readonly<Record<number, typeof replyReasons[number]>> =
 }
 
 /**
- * The reason for a reply: the class of its code, {@link UnknownReplyCode} for a code that the specification does not know.
+ * Makes the reason for a reply: an instance of the class of its code, {@link UnknownReplyCode} for an undefined code.
  *
  * @category constructors
  * @since 0.1.0
@@ -335,19 +338,19 @@ export const replyReason = (reply: {
 }
 
 // -----------------------------------------------------------------------------
-// answers to publishes
+// replies to publishes
 // -----------------------------------------------------------------------------
 
 /**
- * The broker gave a mandatory message back (`basic.return`): no queue took it. `replyCode` is 312 where nothing is bound to the
- * exchange for the routing key. Publishing it again makes sense when a queue was bound.
+ * The broker returned a mandatory message (`basic.return`), as no queue took it. `replyCode` is 312 if nothing is bound
+ * to the exchange for the routing key. Publish it again after binding a queue.
  *
  * @category errors
  * @since 0.1.0
  */
 export class Returned extends Schema.TaggedError<Returned>()("Returned", {
   replyCode: Schema.Int,
-  /** The server's own words. */
+  /** The broker's text. */
   replyText: Schema.String,
   /** The exchange that the message was published to; `""` is the default exchange. */
   exchange: Schema.String,
@@ -358,18 +361,18 @@ export class Returned extends Schema.TaggedError<Returned>()("Returned", {
   }
   override get message(): string {
     const { exchange, replyCode, replyText, routingKey } = this
-    return `The broker returned a message to ${
+    return `The broker returned a message that was published to ${
       exchange === "" ? "the default exchange" : `exchange ${JSON.stringify(exchange)}`
     } with routing key ${JSON.stringify(routingKey)}: ${replyCode} ${replyText}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return this.replyCode === ReplyCode.noConsumers
   }
 }
 
 /**
- * The broker took no responsibility for the message (`basic.nack`): a queue rejects publishes, or a queue process failed.
+ * The broker did not accept the message (`basic.nack`): a queue rejects publishes, or a queue process failed.
  *
  * @category errors
  * @since 0.1.0
@@ -381,15 +384,15 @@ export class Nacked extends Schema.TaggedError<Nacked>()("Nacked", {}) {
   override get message(): string {
     return "The broker did not accept the message (basic.nack)"
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 /**
- * The broker asks publishers to pause (`connection.blocked`), as it is short of memory or disk, and it went on for longer than
- * the publisher was to wait. `description` is the broker's reason, such as `low on memory`.
+ * The broker asks publishers to pause (`connection.blocked`), as it is short of memory or disk, and did so for longer
+ * than the publisher may wait. `description` is the broker's reason, such as `low on memory`.
  *
  * @category errors
  * @since 0.1.0
@@ -401,25 +404,26 @@ export class ConnectionBlocked extends Schema.TaggedError<ConnectionBlocked>()("
     readable(this)
   }
   override get message(): string {
-    return `The broker takes no publishes: ${this.description}`
+    return `The broker blocks publishers: ${this.description}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 // -----------------------------------------------------------------------------
-// answers that do not come
+// timeouts
 // -----------------------------------------------------------------------------
 
-/** What a broker that blocks the connection does to what was sent to it. */
+/** What a blocked connection means for what was sent on it. */
 const whileBlocked = (blocked: string | undefined): string =>
-  blocked === undefined ? "" : `: it blocks the connection (${blocked}), and reads nothing from it until it unblocks it`
+  blocked === undefined ? "" : `: it blocks the connection (${blocked}), and meanwhile reads nothing from it`
 
 /**
- * The broker did not answer a request in time. The request may still take effect; its late answer is dropped. `blocked` is the
- * broker's reason when it blocked the connection meanwhile (`connection.blocked`): then it has not read the request.
+ * The broker did not reply to a request in time. The request may still take effect; its late reply is dropped. If the
+ * broker blocked the connection meanwhile (`connection.blocked`), `blocked` is its reason: it has not read the request
+ * yet.
  *
  * @category errors
  * @since 0.1.0
@@ -432,16 +436,16 @@ export class RequestTimeout extends Schema.TaggedError<RequestTimeout>()("Reques
     readable(this)
   }
   override get message(): string {
-    return `${this.method}: the broker did not answer in time${whileBlocked(this.blocked)}`
+    return `${this.method}: the broker did not reply in time${whileBlocked(this.blocked)}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 /**
- * A message could not be sent in time: the publisher's limits were reached, or the socket took no more. It has not left.
+ * A message could not be sent in time: the publisher's limits were reached, or the socket was full. It was not sent.
  *
  * @category errors
  * @since 0.1.0
@@ -451,17 +455,17 @@ export class SendTimeout extends Schema.TaggedError<SendTimeout>()("SendTimeout"
     readable(this)
   }
   override get message(): string {
-    return "There was no room for the message in time"
+    return "The message could not be sent in time: the publisher's limits were reached, or the socket was full"
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }
 }
 
 /**
- * The broker did not confirm a message in time. It may have the message: publishing it again may duplicate it. `blocked` is the
- * broker's reason when it blocks the connection (`connection.blocked`).
+ * The broker did not confirm a message in time. It may have the message, so that publishing it again may duplicate it.
+ * `blocked` is the broker's reason if it blocks the connection (`connection.blocked`).
  *
  * @category errors
  * @since 0.1.0
@@ -475,7 +479,7 @@ export class ConfirmTimeout extends Schema.TaggedError<ConfirmTimeout>()("Confir
   override get message(): string {
     return `The broker did not confirm the message in time${whileBlocked(this.blocked)}`
   }
-  /** Whether the same operation may succeed when it is tried again. */
+  /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return true
   }

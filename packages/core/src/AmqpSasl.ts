@@ -1,9 +1,9 @@
 /**
- * How a connection logs in: credentials, and the SASL mechanisms (RFC 4422) that present them to the broker.
+ * Logging in: credentials, and the SASL mechanisms (RFC 4422) that present them to the broker.
  *
- * `AmqpConnection` takes credentials, as a value or as an Effect, and an ordered list of mechanisms, of which it uses the first
- * that the broker offers. {@link plain}, {@link amqplain}, {@link external} and {@link anonymous} are those that RabbitMQ knows;
- * a {@link Mechanism} of your own can hold a conversation of several steps.
+ * `AmqpConnection` takes credentials, as a value or as an Effect, and a list of mechanisms, of which it uses the first
+ * that the broker offers. RabbitMQ supports {@link plain}, {@link amqplain}, {@link external} and {@link anonymous}; a
+ * custom {@link Mechanism} can have several steps.
  *
  * @since 0.1.0
  */
@@ -16,42 +16,42 @@ import { ByteWriter } from "./protocol/ByteWriter.ts"
 import { encodeTable } from "./protocol/fieldTable.ts"
 
 /**
- * A user name with its password, or with a token in the place of the password.
+ * A user name with its password, or with a token in place of the password.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Credentials {
-  /** With an OAuth 2.0 token RabbitMQ takes the user from the token, and any name will do. */
+  /** The user name. With an OAuth 2.0 token RabbitMQ takes the user from the token and ignores the name. */
   readonly username: string
   /** The password or token. */
   readonly password: Redacted.Redacted<string>
   /**
-   * Until when the password is good, if it expires. Before that the connection asks for new credentials and hands their
-   * password to the broker (`connection.update-secret`). Default: never.
+   * When the password expires. Before that, the connection gets new credentials and sends their password to the broker
+   * (`connection.update-secret`). Default: never.
    */
   readonly expiresAt?: DateTime.DateTime | Date | undefined
 }
 
 /**
- * A state of an authentication exchange (section 3 of RFC 4422): what to send now, and how to go on when the server answers
- * with a challenge.
+ * A step of an authentication exchange (section 3 of RFC 4422): the response to send, and how to continue if the server
+ * replies with a challenge.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Step {
-  /** The response to the challenge, or the initial response: bytes as the mechanism defines them, maybe none. */
+  /** The initial response, or the response to a challenge: bytes as the mechanism defines them, possibly none. */
   readonly response: Redacted.Redacted<Uint8Array>
   /**
-   * Answers the server's next challenge (`connection.secure`) with the next step. Absent in the last step: then the exchange
-   * fails on another challenge.
+   * Computes the next step from the server's challenge (`connection.secure`). Absent in the last step: another
+   * challenge then fails the exchange.
    */
   readonly answer?: ((challenge: Uint8Array) => Effect.Effect<Step, MechanismError>) | undefined
 }
 
 /**
- * What a mechanism can fail with. Both become the reason of an `AmqpConnectionError`.
+ * The errors of a mechanism. Each becomes the reason of an `AmqpConnectionError`.
  *
  * @category models
  * @since 0.1.0
@@ -59,21 +59,21 @@ export interface Step {
 export type MechanismError = CredentialsUnavailable | MechanismFailed
 
 /**
- * A SASL mechanism, from the client's side.
+ * The client's side of a SASL mechanism.
  *
  * **Details**
  *
- * `start` begins an exchange, once for each connection. It is given the credentials as an Effect, and those that need none do
- * not run it. Everything that changes in the course of an exchange, such as a nonce, belongs in its steps: a mechanism is a
- * value, and may serve several connections at the same time.
+ * `start` begins an exchange, once for each connection. It receives the credentials as an Effect, which mechanisms
+ * without credentials do not run. State of an exchange, such as a nonce, belongs in its steps: a mechanism may serve
+ * several connections at the same time.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Mechanism {
-  /** As the server lists it, such as `PLAIN`. */
+  /** The name in the server's list, such as `PLAIN`. */
   readonly name: string
-  /** Whether it sends the password in a form that whoever reads it can use. Default: `false`. */
+  /** Whether the password is sent in a form that an eavesdropper can use. Default: `false`. */
   readonly revealsPassword?: boolean | undefined
   readonly start: (
     credentials: Effect.Effect<Credentials, CredentialsUnavailable>
@@ -85,16 +85,16 @@ const encoder = new TextEncoder()
 const only = (bytes: Uint8Array): Step => ({ response: Redacted.make(bytes) })
 
 /**
- * `PLAIN` (RFC 4616): user name and password as they are. Every broker has it.
+ * `PLAIN` (RFC 4616): sends user name and password in clear text. Every broker supports it.
  *
  * **Details**
  *
- * Fails with `MechanismFailed` for a user name or password with a NUL character, which this mechanism cannot express.
+ * Fails with `MechanismFailed` for a user name or password with a NUL character, which this mechanism can't express.
  *
  * **Gotchas**
  *
- * Whoever reads the connection has the password, so use it over TLS. With `amqp://` and a host that is another machine,
- * connecting logs a warning.
+ * Use it over TLS, as anyone who reads the connection gets the password. Connecting to another machine with `amqp://`
+ * logs a warning.
  *
  * @category mechanisms
  * @since 0.1.0
@@ -109,7 +109,7 @@ export const plain: Mechanism = {
         ? Effect.fail(
           new MechanismFailed({
             mechanism: "PLAIN",
-            description: "there is a NUL character in the user name or password"
+            description: "the user name or password contains a NUL character"
           })
         )
         : Effect.succeed(only(encoder.encode(`\0${username}\0${secret}`)))
@@ -117,7 +117,7 @@ export const plain: Mechanism = {
 }
 
 /**
- * `AMQPLAIN`: user name and password as they are, in a field table. RabbitMQ keeps it from AMQP 0-8.
+ * `AMQPLAIN`: sends user name and password in clear text, in a field table. RabbitMQ keeps it from AMQP 0-8.
  *
  * **Gotchas**
  *
@@ -140,19 +140,18 @@ export const amqplain: Mechanism = {
         bytes.set(chunk, at)
         at += chunk.length
       }
-      // The table without its length: the response has one of its own.
+      // Without the length of the table, as the response has its own.
       return only(bytes.subarray(4))
     })
 }
 
 /**
- * `EXTERNAL` (appendix A of RFC 4422): the broker knows who this is by other means, which is a client certificate. Asks for no
- * credentials.
+ * `EXTERNAL` (appendix A of RFC 4422): the broker identifies the client by its TLS certificate. Uses no credentials.
  *
  * **Details**
  *
- * Needs TLS with a client certificate, and in RabbitMQ the plugin `rabbitmq_auth_mechanism_ssl`, which takes the user name from
- * the certificate, and `EXTERNAL` in its `auth_mechanisms`.
+ * Needs TLS with a client certificate, and in RabbitMQ the plugin `rabbitmq_auth_mechanism_ssl`, which takes the user
+ * name from the certificate, and `EXTERNAL` in its `auth_mechanisms`.
  *
  * @category mechanisms
  * @since 0.1.0
@@ -163,8 +162,8 @@ export const external: Mechanism = {
 }
 
 /**
- * `ANONYMOUS` (RFC 4505): as nobody. RabbitMQ has it since 4.0, and then logs in its `anonymous_login_user`. Asks for no
- * credentials.
+ * `ANONYMOUS` (RFC 4505): logs in without an identity. RabbitMQ supports it from 4.0 on, as its `anonymous_login_user`.
+ * Uses no credentials.
  *
  * @category mechanisms
  * @since 0.1.0
@@ -175,11 +174,11 @@ export const anonymous: Mechanism = {
 }
 
 /**
- * A mechanism that sends one response and expects no challenge, which is what most mechanisms are.
+ * A mechanism that sends one response and expects no challenge, as most mechanisms do.
  *
  * **Details**
  *
- * For a conversation of several steps write a {@link Mechanism}: each {@link Step} that has an `answer` goes on.
+ * For an exchange of several steps write a {@link Mechanism} whose {@link Step}s have an `answer`.
  *
  * **Example** (A broker's own mechanism)
  *
@@ -197,13 +196,13 @@ export const anonymous: Mechanism = {
  */
 export const singleStep = (name: string, response: (credentials: Credentials) => Uint8Array): Mechanism => ({
   name,
-  // Nobody can tell what is in the response, so it is taken for the worst.
+  // The response may contain the password.
   revealsPassword: true,
   start: (asked) => Effect.map(asked, (credentials) => only(response(credentials)))
 })
 
 /**
- * The SASL mechanisms that this package has, by the names that brokers offer them under.
+ * The names of this module's mechanisms, as brokers offer them.
  *
  * @category models
  * @since 0.1.0
@@ -218,7 +217,7 @@ const byName: Readonly<Record<MechanismName, Mechanism>> = {
 }
 
 /**
- * The mechanism of this module with that name.
+ * The mechanism of this module with this name.
  *
  * @category mechanisms
  * @since 0.1.0

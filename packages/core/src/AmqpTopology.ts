@@ -1,8 +1,8 @@
 /**
  * Topologies: exchanges and queues that belong together, as data.
  *
- * A topology holds descriptions and nothing of a broker. It can be declared any number of times: what is there already is
- * left as it is. Declaring never deletes; {@link delete} does.
+ * A topology consists of descriptions and is independent of any broker. It can be declared any number of times, and
+ * declaring never deletes anything; {@link delete} does.
  *
  * @since 0.1.0
  */
@@ -25,7 +25,7 @@ import * as Descriptions from "./internal/topology/descriptions.ts"
 const TypeId = "~@effect-amqp/core/AmqpTopology"
 
 /**
- * Exchanges and queues, each once, with all that they refer to.
+ * Exchanges and queues, each once, with everything that they refer to.
  *
  * @category models
  * @since 0.1.0
@@ -37,15 +37,15 @@ export interface AmqpTopology {
 }
 
 /**
- * Puts exchanges and queues together, in any order. Throws an `InvalidArgument` for two descriptions that have one name and
+ * Combines exchanges and queues, in any order. Throws an `InvalidArgument` for two descriptions with the same name that
  * differ.
  *
  * **Details**
  *
- * What a description refers to need not be named: exchanges in bindings, dead-letter queues, dead-letter and alternate exchanges come
- * along when they are described, and not only named.
+ * Described exchanges and queues that a description refers to are included: exchanges in bindings, dead-letter queues,
+ * dead-letter and alternate exchanges. Those that are only named are not.
  *
- * **Example** (Orders, and what becomes of those that nobody can handle)
+ * **Example** (Orders, and a queue for failed ones)
  *
  * ```ts
  * import { AmqpExchange, AmqpQueue, AmqpTopology } from "@effect-amqp/core"
@@ -66,7 +66,7 @@ export interface AmqpTopology {
  */
 export const make = (...descriptions: ReadonlyArray<AmqpExchange | AmqpQueue>): AmqpTopology => {
   if (!descriptions.every((description) => isExchange(description) || isQueue(description))) {
-    throw Validation.invalid(`a topology has ${Brands.exchangeDescription}, and ${Brands.queueDescription}`)
+    throw Validation.invalid(`descriptions: each must be ${Brands.exchangeDescription}, or ${Brands.queueDescription}`)
   }
   return brand(Descriptions.collect(descriptions.filter(isExchange), descriptions.filter(isQueue)))
 }
@@ -88,11 +88,11 @@ const checked = (topology: AmqpTopology): Effect.Effect<AmqpTopology, AmqpChanne
   })
 
 /**
- * Declares exchanges, then their bindings, then queues with theirs, on one channel. Yields what the broker says of each queue,
- * in the order of `queues`.
+ * Declares exchanges, then their bindings, then queues with theirs, on one channel. Yields what the broker reports
+ * about each queue, in the order of `queues`.
  *
- * Fails with the first thing that the broker refuses, see `AmqpExchange.declare` and `AmqpQueue.declare`; what was declared
- * before stays.
+ * Fails at the first declaration that the broker refuses, see `AmqpExchange.declare` and `AmqpQueue.declare`; earlier
+ * declarations remain.
  *
  * @category operations
  * @since 0.1.0
@@ -107,10 +107,10 @@ export const declare = (topology: AmqpTopology): AmqpChannel.AmqpChannel<Readonl
   )
 
 /**
- * Deletes the queues of a topology with their messages, then its exchanges. What is not there is no error. Queues that the broker
- * names go with their connection, and are left to it.
+ * Deletes the queues of a topology with their messages, then its exchanges. Skips those that do not exist. Server-named
+ * queues are left to the broker, which deletes them with their connection.
  *
- * Fails with the first thing that the broker refuses, see `AmqpQueue.delete` and `AmqpExchange.delete`.
+ * Fails at the first deletion that the broker refuses, see `AmqpQueue.delete` and `AmqpExchange.delete`.
  *
  * @category operations
  * @since 0.1.0
@@ -129,7 +129,7 @@ export { remove as delete }
  *
  * **When to use**
  *
- * Use below the layers that publish and consume, so that what they need is there before they start.
+ * Use below layers that publish and consume, so that everything they need exists before they start.
  *
  * @category layers
  * @since 0.1.0

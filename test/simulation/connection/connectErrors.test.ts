@@ -72,7 +72,7 @@ describe("a socket lost during the handshake", () => {
         yield* peer.hangUp
         assert.strictEqual(
           (yield* failureOf(fiber)).message,
-          "The connection to broker.example:5671 was lost while it was being made, waiting for connection.start: the peer " +
+          "The connection to broker.example:5671 was lost while connecting, waiting for connection.start: the peer " +
             "closed the socket. Nothing was received: does this port want TLS (amqps://), or does something other than AMQP " +
             "listen on it?"
         )
@@ -107,7 +107,7 @@ describe("a socket lost during the handshake", () => {
         const fiber = yield* dialled(peer, "connection.start")
         yield* TestClock.adjust("10 seconds")
         const { message } = yield* failureOf(fiber)
-        assert.include(message, "The broker at broker.example:5671 did not answer in time: waited for connection.start")
+        assert.include(message, "The broker at broker.example:5671 did not reply in time: waited for connection.start")
         assert.include(message, "does this port want TLS (amqps://)")
       })
     ).pipe(at(plain)))

@@ -76,18 +76,18 @@ const checkForServer = ({ host }: Channel, { arguments: table, name }: AmqpQueue
   // No limit is what a queue of an older one has without the argument.
   if (isOld && Number(argument("x-delivery-limit")) < 0) {
     throw invalid(
-      `deliveryLimit: RabbitMQ ${version} takes "unlimited" for 0; leave the option out, as it has no limit then`
+      `deliveryLimit: RabbitMQ ${version} would take "unlimited" for 0; leave the option out for no limit`
     )
   }
   if (!isOld && argument("x-queue-master-locator") !== undefined) {
-    throw invalid(`arguments: RabbitMQ ${version} has no x-queue-master-locator, but x-queue-leader-locator`)
+    throw invalid(`arguments: RabbitMQ ${version} has no x-queue-master-locator; use x-queue-leader-locator`)
   }
 }
 
 /** A queue that RabbitMQ makes for replies has such a name. From 4.0 on its declaration ends the whole connection (541). */
 export const checkDeclaredName = (name: string): void => {
   if (name.startsWith("amq.rabbitmq.reply-to.")) {
-    throw invalid(`queue: ${JSON.stringify(name)} is for direct replies: it can be published to, and not declared`)
+    throw invalid(`queue: ${JSON.stringify(name)} is for direct replies: it can be published to, but not declared`)
   }
 }
 

@@ -90,7 +90,9 @@ export const queueName = (queue: string | AmqpQueue, what = "queue"): string => 
  */
 export const checkedQueueName = (queue: string | AmqpQueue, what = "queue"): string => {
   const name = queueName(queue, what)
-  if (name === "") throw invalid(`${what}: must not be empty; a queue that the broker names is known by that name`)
+  if (name === "") {
+    throw invalid(`${what}: must not be empty; for a server-named queue use the name that its declaration yields`)
+  }
   return name
 }
 

@@ -77,7 +77,7 @@ const deadLettersOf = (
   if (deadLetterQueue !== undefined) {
     if (deadLetterExchange !== undefined || deadLetterRoutingKey !== undefined) {
       throw Validation.invalid(
-        "deadLetterQueue: stands for a deadLetterExchange and a deadLetterRoutingKey, which can't be given besides"
+        "deadLetterQueue: replaces deadLetterExchange and deadLetterRoutingKey, which can't be given too"
       )
     }
     return {
