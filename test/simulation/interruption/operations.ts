@@ -278,7 +278,7 @@ const operations: ReadonlyArray<Operation> = [
   },
   {
     name: "serving and giving up without a dead-letter exchange",
-    covers: ["AmqpFailurePolicy.deadLetter", "AmqpFailurePolicy.deadLetter"],
+    covers: ["AmqpFailurePolicy.deadLetter", "AmqpFailurePolicy.deadLetterWith"],
     run: () =>
       AmqpConsumer.serve(work, failing, { onFailure: AmqpFailurePolicy.deadLetterWith({ holdFor: "2 millis" }) }),
     isEndless: true
