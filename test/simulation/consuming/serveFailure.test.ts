@@ -380,7 +380,7 @@ describe("onFailure", () => {
             yield* peer.expectNothing
             yield* TestClock.adjust("1 minute")
             assert.deepStrictEqual(yield* peer.expect("basic.nack"), handedBack(1))
-            assert.include(logged[0].text, "The policy onFailure failed itself")
+            assert.include(logged[0].text, "The policy onFailure failed, so the default policy decides")
             yield* assertWaits(fiber)
           })
         ).pipe(Effect.provide(layer))

@@ -1,20 +1,42 @@
 /**
- * What the operations of a channel fail with, where the cause is the channel itself or what is sent on it.
+ * Errors of channel operations.
  */
 import * as AmqpError from "../../AmqpError.ts"
+import { ReplyCode } from "../../protocol/constants.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
 
 export const channelError = (reason: AmqpError.ChannelErrorReason): AmqpError.AmqpChannelError =>
   new AmqpError.AmqpChannelError({ reason })
 
-/** The channel was closed by this program. One for all: capturing a stack for each costs more than the rest of a close. */
+/** The program closed the channel. One error for all channels: capturing a stack for each costs more than the rest of a close. */
 export const closedHere: AmqpError.AmqpChannelError = channelError(new AmqpError.ChannelClosed())
 
-/** The loss of the connection, for what used a channel of it. */
+/** The channel was lost with its connection. */
 export const lostChannel = (cause: AmqpError.AmqpConnectionError): AmqpError.AmqpChannelError =>
   channelError(new AmqpError.ConnectionLost({ cause }))
 
-/** What a step of a channel fails with: a value that cannot be encoded is an `InvalidArgument`. Throws again what is no failure of ours. */
+/** The broker does not support an extension of AMQP 0-9-1. */
+export const notSupported = (capability: string): AmqpError.AmqpChannelError =>
+  channelError(new AmqpError.NotSupported({ capability }))
+
+/** The body of a received message is larger than the connection's `maxBodySize`. `outcome` is what happened to the message. */
+export const bodyTooLarge = (
+  { bodySize }: { readonly bodySize: number },
+  method: string,
+  outcome: string
+): AmqpError.AmqpChannelError =>
+  channelError(
+    new AmqpError.ContentTooLarge({
+      replyCode: ReplyCode.contentTooLarge,
+      replyText: `a message of ${bodySize} bytes is larger than the connection's maxBodySize. ${outcome}`,
+      method
+    })
+  )
+
+/**
+ * The error of a step that threw: a value that cannot be encoded is an `InvalidArgument`. Throws again what is neither that nor the error of
+ * a channel, for example a defect in user code.
+ */
 export const failureOfStep = (thrown: unknown): AmqpError.AmqpChannelError => {
   // User code that ran while a value was read has closed the channel.
   if (thrown instanceof AmqpError.AmqpChannelError) return thrown

@@ -1,59 +1,71 @@
 /**
- * Messages that are fetched one at a time (`basic.get`) and settled as their handler decides.
+ * Fetches messages one at a time (`basic.get`), and settles each as its handler decides.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import { AmqpChannelError, ContentTooLarge } from "../../AmqpError.ts"
-import { ReplyCode } from "../../protocol/constants.ts"
+import type { AmqpChannelError } from "../../AmqpError.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { BasicGetOk } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
+import { bodyTooLarge, channelError } from "../channel/channelErrors.ts"
 import { invalid } from "../options/validation.ts"
+import { notASettlement } from "./handlerResult.ts"
 import { isSettlement } from "./settlement.ts"
 import type { Settlement } from "./settlement.ts"
 
-type Handle<E, R> = (content: Content<BasicGetOk>) => Effect.Effect<unknown, E, R>
+/** A handler as its type has it. */
+type Handler<A, E, R> = (content: Content<BasicGetOk>) => Effect.Effect<Settlement<A>, E, R>
+
+/** A handler as it may be in code without types. */
+type UncheckedHandler<E, R> = (content: Content<BasicGetOk>) => Effect.Effect<unknown, E, R>
+
+const getOk = "basic.get-ok"
 
 const requeueNow = (channel: Channel, deliveryTag: number): boolean =>
   channel.acknowledgements.reject(deliveryTag, true)
 
-/** Fetches a message and has it handled. One that fails its handler goes back at once, others that go back as `requeue` says. */
+/**
+ * Fetches a message and runs its handler. If the handler fails, the message is requeued at once. If it decides to requeue the message,
+ * `requeue` does that.
+ */
 const fetchAs = <E, R>(
   channel: Channel,
   queue: string,
-  handle: Handle<E, R>,
+  handle: UncheckedHandler<E, R>,
   requeue: (channel: Channel, deliveryTag: number) => boolean
 ): Effect.Effect<Option.Option<unknown>, E | AmqpChannelError, R> =>
-  // From the arrival of the message to its settlement nothing may get lost by an interruption.
+  // An interruption must not leave a message unsettled.
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(
       restore(get(channel, queue, false)),
-      (answer): Effect.Effect<Option.Option<unknown>, E | AmqpChannelError, R> => {
-        if ("_tag" in answer) return Effect.succeedNone
-        const deliveryTag = Number(answer.method.deliveryTag)
-        // Its body was dropped as it came, and a reject would drop the message where no queue takes dead letters.
-        if (answer.oversized) {
+      (reply): Effect.Effect<Option.Option<unknown>, E | AmqpChannelError, R> => {
+        if ("_tag" in reply) return Effect.succeedNone
+        const deliveryTag = Number(reply.method.deliveryTag)
+        // The body was dropped while it arrived. A reject would drop the message too if the queue has no dead-letter queue.
+        if (reply.oversized) {
           requeueNow(channel, deliveryTag)
-          return Effect.fail(tooLarge(answer, "It is back in its queue"))
+          return Effect.fail(bodyTooLarge(reply, getOk, "It is back in its queue"))
         }
         return Effect.flatMap(
-          Effect.exit(restore(Effect.suspend(() => handle(answer)))),
+          Effect.exit(restore(Effect.suspend(() => handle(reply)))),
           (exit): Effect.Effect<Option.Option<unknown>, E | AmqpChannelError> => {
             if (Exit.isFailure(exit) || !isSettlement(exit.value)) requeueNow(channel, deliveryTag)
             if (Exit.isFailure(exit)) return Effect.failCause(exit.cause)
             const { value: settlement } = exit
-            if (!isSettlement(settlement)) return Effect.die(noSettlement(settlement))
+            if (!isSettlement(settlement)) {
+              return Effect.die(notASettlement(settlement, "handler", " The message is back in its queue."))
+            }
             return settle(channel, deliveryTag, settlement, requeue)
               ? Effect.succeedSome(settlement.value)
-              : Effect.fail(unsettled(channel))
+              : Effect.fail(notSettled(channel))
           }
         )
       }
     )
   )
 
-/** Answers whether the settlement is on its way. */
+/** Returns whether the message could be settled. */
 const settle = (
   channel: Channel,
   deliveryTag: number,
@@ -68,9 +80,6 @@ const settle = (
   return isOpen
 }
 
-/** What a handler decides with: of the type, and made by this package. */
-type Handler<A, E, R> = (content: Content<BasicGetOk>) => Effect.Effect<Settlement<A>, E, R>
-
 /** Fetches a message and settles it as its handler decides. */
 export const fetch = <A, E, R>(
   channel: Channel,
@@ -81,8 +90,8 @@ export const fetch = <A, E, R>(
   fetchAs(channel, queue, handle, requeueNow) as Effect.Effect<Option.Option<A>, E | AmqpChannelError, R>
 
 /**
- * Fetches until the queue is empty, at most `limit` messages. Those that go back do so at the end: at once they would be the next
- * to be fetched, and that without end.
+ * Fetches until the queue is empty, at most `limit` messages. Messages that handlers decide to requeue are requeued at the end: before
+ * that, they would be fetched again, without an end.
  */
 export const fetchAll = <A, E, R>(
   channel: Channel,
@@ -97,7 +106,7 @@ export const fetchAll = <A, E, R>(
       held.push(deliveryTag)
       return channel.failure === undefined
     }
-    const release = Effect.sync(() =>
+    const requeueHeld = Effect.sync(() =>
       held.splice(0).filter((deliveryTag) => !requeueNow(channel, deliveryTag)).length === 0
     )
     const loop = Effect.gen(function*() {
@@ -107,59 +116,37 @@ export const fetchAll = <A, E, R>(
         // As in `fetch`.
         values.push(found.value as A)
       }
-      return (yield* release) ? values : yield* Effect.fail(unsettled(channel))
+      return (yield* requeueHeld) ? values : yield* Effect.fail(notSettled(channel))
     })
-    return Effect.ensuring(loop, release)
+    return Effect.ensuring(loop, requeueHeld)
   })
 
-/** Fetches a message that the broker forgets as it sends it. */
+/** Fetches a message that the broker regards as acknowledged when it has sent it. */
 export const fetchAutoAck = (
   channel: Channel,
   queue: string
 ): Effect.Effect<Option.Option<Content<BasicGetOk>>, AmqpChannelError> =>
-  Effect.flatMap(get(channel, queue, true), (answer) => {
-    if ("_tag" in answer) return Effect.succeedNone
-    return answer.oversized
-      ? Effect.fail(tooLarge(answer, "It is lost, as automatic acknowledgement was asked for"))
-      : Effect.succeedSome(answer)
+  Effect.flatMap(get(channel, queue, true), (reply) => {
+    if ("_tag" in reply) return Effect.succeedNone
+    return reply.oversized
+      ? Effect.fail(bodyTooLarge(reply, getOk, "It is lost, because it was fetched with automatic acknowledgement"))
+      : Effect.succeedSome(reply)
   })
 
 const get = (channel: Channel, queue: string, noAck: boolean) =>
   Effect.suspend(() => {
-    if (!channel.lease.fetchesFrom(queue)) return Effect.fail(readBeforeDelete(queue))
+    if (!channel.lease.fetchesFrom(queue)) return Effect.fail(readAfterDelete(queue))
     return channel.get(queue, noAck)
   })
 
-const readBeforeDelete = (queue: string) =>
-  new AmqpChannelError({
-    reason: invalid(
-      `queue: this program has read from ${
-        JSON.stringify(queue)
-      } and deleted it; read from a new queue of that name with ` +
-        "another program"
+const readAfterDelete = (queue: string): AmqpChannelError =>
+  channelError(
+    invalid(
+      `queue: this program has read from ${JSON.stringify(queue)} and deleted it. ` +
+        "Read from a new queue of that name in another program"
     )
-  })
-
-/** Why a message that was handled could not be settled. */
-const unsettled = ({ failure }: Channel): AmqpChannelError =>
-  failure ?? new AmqpChannelError({
-    reason: invalid("the message was given back by AmqpChannel.recover before its handler settled it")
-  })
-
-const noSettlement = (value: unknown): TypeError => {
-  const what = value === null ? "null" : Array.isArray(value) ? "an array" : `a value of type ${typeof value}`
-  return new TypeError(
-    `A message was not handled: its handler returned ${what} instead of a settlement. Return AmqpDelivery.ack, ` +
-      "AmqpDelivery.reject or AmqpDelivery.requeue. The message is back in its queue."
   )
-}
 
-/** A message that is larger than the connection takes. */
-const tooLarge = ({ bodySize }: { readonly bodySize: number }, fate: string): AmqpChannelError =>
-  new AmqpChannelError({
-    reason: new ContentTooLarge({
-      replyCode: ReplyCode.contentTooLarge,
-      replyText: `a message of ${bodySize} bytes is larger than the connection's maxBodySize. ${fate}`,
-      method: "basic.get-ok"
-    })
-  })
+/** A message was handled, but could not be settled. */
+const notSettled = ({ failure }: Channel): AmqpChannelError =>
+  failure ?? channelError(invalid("the message was requeued by AmqpChannel.recover before its handler settled it"))

@@ -1,13 +1,13 @@
 /**
- * What the user's code returned. Code without types may return anything, also where an Effect belongs.
+ * Checks of what user code returns. Code without types may return anything, even where an Effect is required.
  */
 import * as Effect from "effect/Effect"
 import { isProgram } from "../channel/program.ts"
 
-/** Effects of the user. What they fail or succeed with is not what a type says where `any` was involved. */
+/** An Effect of user code. Its type does not say what it fails or succeeds with, as `any` may be involved. */
 export type Unchecked<R> = Effect.Effect<unknown, unknown, R>
 
-/** An Effect that `what` has returned, or the defect that it is none: Effect ends a fiber that is given something else on the spot. */
+/** The Effect that `what` has returned, or a defect if it returned something else, at which Effect would end the fiber at once. */
 export const checked = <A, E, R>(returned: Effect.Effect<A, E, R>, what: string): Effect.Effect<A, E, R> => {
   if (Effect.isEffect(returned)) return returned
   const hint = isProgram(returned)
@@ -16,27 +16,35 @@ export const checked = <A, E, R>(returned: Effect.Effect<A, E, R>, what: string)
   return Effect.die(new TypeError(`The ${what} returned ${hint}`))
 }
 
-/** What a value is, without anything of its content: it may come from a message. */
-export const describe = (value: unknown): string => {
+/** The defect of a handler or a policy whose Effect did not succeed with a settlement. */
+export const notASettlement = (value: unknown, what: string, consequence = ""): TypeError =>
+  new TypeError(
+    `The ${what} returned ${describe(value)} instead of a settlement. Return AmqpDelivery.ack, AmqpDelivery.reject, ` +
+      "AmqpDelivery.requeue, or what AmqpDelivery.as makes of them. A value that only looks like a settlement, for example one " +
+      `that was parsed from a message, does not count.${consequence}`
+  )
+
+/** The kind of a value, without its content, which may come from a message. */
+const describe = (value: unknown): string => {
   if (value === null) return "null"
   if (typeof value !== "object") return value === undefined ? "undefined" : `a ${typeof value}`
   if (isPromise(value)) return "a Promise"
   try {
     return Array.isArray(value) ? "an array" : "an object"
   } catch {
-    // A proxy that was revoked.
+    // A revoked proxy.
     return "an object"
   }
 }
 
-/** Throws for what is no Promise, whatever its properties say. */
+/** Throws if it is called on a value that is not a Promise, whatever properties that has. */
 const then: (this: unknown, ...handlers: ReadonlyArray<unknown>) => unknown = Reflect.get<object, string>(
   Promise.prototype,
   "then"
 )
 
 /**
- * Whether it is a Promise, of this realm or another one. One that is rejected has its failure dropped: what is done is up to the policy, and
+ * Whether a value is a Promise, of this realm or another. If it is, its rejection is ignored: the failure policy decides what happens, and
  * an unhandled rejection would end the process.
  */
 const isPromise = (value: object): boolean => {

@@ -1,6 +1,6 @@
 /**
- * Messages of consumers that are larger than the connection's `maxBodySize`. Their bodies were dropped as they came, so no handler can have
- * them. They are not dropped from their queues, unless an option says so.
+ * Messages of a consumer that are larger than the connection's `maxBodySize`. Their bodies were dropped while they arrived, so no handler
+ * can have them. They stay in their queues, or in a dead-letter queue, unless an option says otherwise.
  */
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
@@ -9,37 +9,37 @@ import { fieldOf } from "../../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
 import { passiveQueueDeclare } from "../channel/methods.ts"
-import type { Session } from "../connection/session.ts"
 import type { QueueDescription } from "../topology/descriptions.ts"
+import type { ConsumerHost } from "./consumerHost.ts"
 import type { ConsumerSource } from "./delivery.ts"
 import { defaultHoldMillis } from "./settlement.ts"
 
 export type OversizedPolicy = "deadLetter" | "keep" | "reject"
 
-/** Settles a message between those that are handled; see `Serving`. */
+/** Settles a message at a time when no other is being settled; see `Inbox`. */
 export type SettleBetween = (settle: () => boolean) => void
 
 export class OversizedMessages {
-  private readonly session: Session
+  private readonly host: ConsumerHost
   private readonly policy: OversizedPolicy
   private readonly settleBetween: SettleBetween
   private readonly run: (effect: Effect.Effect<unknown>) => unknown
 
   private constructor(
-    session: Session,
+    host: ConsumerHost,
     policy: OversizedPolicy,
     settleBetween: SettleBetween,
     run: (effect: Effect.Effect<unknown>) => unknown
   ) {
-    this.session = session
+    this.host = host
     this.policy = policy
     this.settleBetween = settleBetween
     this.run = run
   }
 
-  /** What it does in the background ends with the scope. */
+  /** The fibers that settle messages end with the scope. */
   static make(
-    session: Session,
+    host: ConsumerHost,
     policy: OversizedPolicy,
     settleBetween: SettleBetween
   ): Effect.Effect<OversizedMessages, never, Scope> {
@@ -47,7 +47,7 @@ export class OversizedMessages {
       const scope = yield* Effect.scope
       const fork = Effect.runForkWith(yield* Effect.context())
       return new OversizedMessages(
-        session,
+        host,
         policy,
         settleBetween,
         (effect) => fork(Effect.forkIn(effect, scope, { startImmediately: true }))
@@ -56,61 +56,60 @@ export class OversizedMessages {
   }
 
   handle(content: Content<BasicDeliver>, channel: Channel, source: ConsumerSource, noAck: boolean): void {
-    this.run(Effect.annotateLogs(noAck ? lost(content, source, this.limit) : this.settle(content, channel, source), {
-      queue: source.queue,
-      size: content.bodySize,
-      limit: this.limit
-    }))
+    const { maxBodySize: limit } = this.host
+    const log = (outcome: string) =>
+      Effect.logError(
+        `A message of ${content.bodySize} bytes from the queue ${
+          JSON.stringify(source.queue)
+        } is larger than maxBodySize ` +
+          `(${limit} bytes). ${outcome}`
+      )
+    const handled = noAck
+      ? log("It is lost, because the consumer acknowledges automatically")
+      : this.settle(content, channel, source, log)
+    this.run(Effect.annotateLogs(handled, { queue: source.queue, size: content.bodySize, limit }))
   }
 
-  private get limit(): number {
-    return this.session.maxBodySize
-  }
-
-  private settle(content: Content<BasicDeliver>, { acknowledgements }: Channel, source: ConsumerSource) {
+  private settle(
+    { method, properties }: Content<BasicDeliver>,
+    { acknowledgements }: Channel,
+    { description, kind }: ConsumerSource,
+    log: (outcome: string) => Effect.Effect<void>
+  ) {
     return Effect.gen({ self: this }, function*() {
-      const tag = Number(content.method.deliveryTag)
-      const say = (fate: string) => sentence(content, source, this.limit, fate)
-      const mayRefuse = source.kind.mayRefuse(content.properties) ?? (yield* source.kind.ask)
+      const tag = Number(method.deliveryTag)
+      const mayRefuse = kind.mayRefuse(properties) ?? (yield* kind.ask)
       if (!mayRefuse) {
-        yield* Effect.logError(say("and is skipped; it stays in the stream"))
+        yield* log("It is skipped, and stays in the stream")
         return this.settleBetween(() => acknowledgements.ack(tag))
       }
       if (this.policy === "reject") {
-        yield* Effect.logError(say("and is rejected, as the option onOversized says"))
+        yield* log("It is rejected, because the option onOversized is \"reject\"")
         return this.settleBetween(() => acknowledgements.reject(tag, false))
       }
-      const target = this.policy === "keep" ? undefined : deadLetterQueue(source.description, content.method.routingKey)
-      if (target !== undefined && (yield* isThere(this.session, target))) {
-        yield* Effect.logError(say(`and is rejected, to the dead-letter queue ${JSON.stringify(target)}`))
+      const target = this.policy === "keep" ? undefined : deadLetterQueue(description, method.routingKey)
+      if (target !== undefined && (yield* exists(this.host, target))) {
+        yield* log(`It is rejected, and goes to the dead-letter queue ${JSON.stringify(target)}`)
         return this.settleBetween(() => acknowledgements.reject(tag, false))
       }
-      yield* Effect.logError(say(
-        "and stays in its queue. Raise maxBodySize, describe the queue with a dead-letter queue, or decide with the option onOversized"
-      ))
+      yield* log(
+        "It stays in its queue. Raise maxBodySize, describe the queue with a dead-letter queue, or set the option onOversized"
+      )
       yield* Effect.sleep(defaultHoldMillis)
       return this.settleBetween(() => acknowledgements.nack(tag, true))
     })
   }
 }
 
-const lost = (content: Content, source: ConsumerSource, limit: number) =>
-  Effect.logError(sentence(content, source, limit, "and is lost: the consumer acknowledges automatically"))
-
-const sentence = ({ bodySize }: Content, { queue }: ConsumerSource, limit: number, fate: string): string =>
-  `A message of ${bodySize} bytes from the queue ${
-    JSON.stringify(queue)
-  } is larger than maxBodySize, ${limit} bytes, ${fate}`
-
-/** The queue that rejected messages of a queue go to, where its description names one and no exchange is in between. */
+/** The queue that a queue dead-letters to, if its description names one that is reached through the default exchange. */
 const deadLetterQueue = (description: QueueDescription | undefined, routingKey: string): string | undefined => {
   if (description === undefined || fieldOf(description.arguments, "x-dead-letter-exchange") !== "") return undefined
   const key = fieldOf(description.arguments, "x-dead-letter-routing-key") ?? routingKey
   return typeof key === "string" && key !== "" && key !== description.name ? key : undefined
 }
 
-/** Asks on a channel of its own, which ends if the queue is not there. */
-const isThere = ({ channels }: Session, queue: string): Effect.Effect<boolean> =>
+/** Declares the queue passively. On a channel of its own, because the broker closes that if the queue is missing. */
+const exists = ({ channels }: ConsumerHost, queue: string): Effect.Effect<boolean> =>
   Effect.scoped(
     Effect.flatMap(channels.scoped, (channel) => channel.request(passiveQueueDeclare(queue)))
   ).pipe(Effect.match({ onSuccess: () => true, onFailure: () => false }))

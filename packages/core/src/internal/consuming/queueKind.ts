@@ -1,41 +1,39 @@
 /**
- * Whether a queue that is consumed is a stream. What a stream delivered can be acknowledged, and nothing else: RabbitMQ answers a
- * `basic.reject` or `basic.nack` of it with 540, which ends the whole connection.
+ * Whether a consumed queue is a stream. Messages of a stream can only be acknowledged: RabbitMQ answers a `basic.reject` or `basic.nack`
+ * with 540, which ends the whole connection.
  *
- * A description says it, and so does an offset, which brokers refuse for other queues. Of a queue that is known by its name only, each
- * message that a stream delivers has the header `x-stream-offset`. Other queues may hold messages with that header as well, such as
- * copies of a stream's, so the header alone decides nothing: then the broker is asked.
+ * A queue description states the type, and an offset implies a stream, because brokers refuse it for other queues. If only the name of
+ * the queue is known, the header `x-stream-offset` decides: each message that a stream delivers has it. As other queues may hold copies
+ * of such messages, with the header, the broker is asked when a message has it.
  */
 import * as Effect from "effect/Effect"
 import { mayBeOfStream } from "../message/streamOffset.ts"
 
 export class QueueKind {
-  /** `undefined`: not known yet. */
+  /** `undefined` while it is not known. */
   isStream: boolean | undefined
   private readonly probe: Effect.Effect<boolean | undefined>
-  private isDoubtful = false
+  private hasOffsetHeader = false
 
-  /** `probe` asks the broker whether it is a stream, and answers `undefined` when that can't be found out. */
+  /** `probe` asks the broker whether the queue is a stream, and succeeds with `undefined` if that is still not known. */
   constructor(isStream: boolean | undefined, probe: Effect.Effect<boolean | undefined>) {
     this.isStream = isStream
     this.probe = probe
   }
 
-  /**
-   * Whether a message with these encoded properties may be rejected or requeued. `undefined`: only the broker knows, see `ask`.
-   */
+  /** Whether a message with these encoded properties may be rejected or requeued: `undefined` if only the broker knows, see `ask`. */
   mayRefuse(properties: Uint8Array): boolean | undefined {
     if (this.isStream === undefined && !mayBeOfStream(properties)) this.isStream = false
     return this.isStream === undefined ? undefined : !this.isStream
   }
 
-  /** Takes note of a message that was delivered. */
+  /** Looks at the encoded properties of a delivered message. */
   note(properties: Uint8Array): void {
-    if (this.isStream !== undefined || this.isDoubtful) return
-    this.isDoubtful = this.mayRefuse(properties) === undefined
+    if (this.isStream !== undefined || this.hasOffsetHeader) return
+    this.hasOffsetHeader = this.mayRefuse(properties) === undefined
   }
 
-  /** As `mayRefuse`, after asking the broker if need be. `false` where it can't be found out. */
+  /** Like `mayRefuse`, but asks the broker if necessary. `false` if the broker's reply does not tell. */
   readonly ask: Effect.Effect<boolean> = Effect.suspend(() => {
     if (this.isStream !== undefined) return Effect.succeed(!this.isStream)
     return Effect.map(this.probe, (isStream) => {

@@ -1,44 +1,44 @@
 /**
- * Has the messages of a consumer handled: the inbox of its subscription, and the slots that work on it.
+ * Runs the handler of a consumer: the inbox of its subscription, and the slots that take messages from it.
  *
- * A slot is a fiber that takes one message after the other. There are as many as the concurrency asks for, made when they are
- * needed. A handler runs in its slot's fiber, so a message costs no fiber. The fibers of slots are detached and not interruptible but for the
- * handlers: they are stopped in order, when the scope of the consumer closes or when the consumer has ended.
+ * Slots are started when messages arrive, up to the concurrency. A handler runs in the fiber of its slot, so a message costs no fiber. The
+ * fibers of slots are detached, and only handlers and pauses are interruptible: slots stop when the scope of the consumer closes, or
+ * when the consumer has ended.
  *
- * While handlers run, nothing waits for the subscription: it calls `fail` when it ends. Then nothing more is begun, the handlers that run may
- * finish within the drain timeout, and after that the end is told.
+ * The subscription calls `fail` when it ends. No handler starts after that. Handlers that are running may finish within the drain timeout,
+ * and then `ended` is completed.
  */
 import * as Cause from "effect/Cause"
-import * as Context from "effect/Context"
+import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as AmqpError from "../../AmqpError.ts"
+import type { Acknowledgements } from "../channel/acknowledgements.ts"
 import { CurrentProgram } from "../channel/program.ts"
 import { Signal } from "../common/signal.ts"
-import { annotationsOf, Received } from "./delivery.ts"
-import { checked, describe } from "./handlerResult.ts"
+import { Decisions } from "./decisions.ts"
+import type { DecisionHost, FailurePolicies } from "./decisions.ts"
+import { Received } from "./delivery.ts"
+import { checked } from "./handlerResult.ts"
 import type { Unchecked } from "./handlerResult.ts"
+import type { Inbox, SubscriptionError } from "./inbox.ts"
+import { MessageBuffer } from "./messageBuffer.ts"
 import * as Settlements from "./settlement.ts"
-import type { Decision, Settlement } from "./settlement.ts"
-import type { Inbox, Subscription, SubscriptionError } from "./subscription.ts"
+import { CurrentSlot, Slot } from "./slot.ts"
+import type { Subscription } from "./subscription.ts"
 
-/** Why a consumer with handlers ends. */
+/** Why a consumer with a handler ends. */
 export type ServingError = SubscriptionError | AmqpError.AmqpConsumerStopped
 
-type OnFailure<R> = (cause: Cause.Cause<unknown>, delivery: Received, attempt: number) => Unchecked<R>
-
-export interface ServingOptions<R> {
+export interface ServingOptions<R> extends FailurePolicies<R> {
   readonly concurrency: number
   /** In milliseconds. */
   readonly drainTimeout: number
   readonly handle: (delivery: Received) => Unchecked<R>
-  readonly onFailure: OnFailure<R>
-  /** What decides when `onFailure` fails itself. */
-  readonly fallback: OnFailure<R>
-  /** Puts the handling of a message into a span; `settle` is what follows the handler. */
+  /** Runs a handler within a span. `settle` runs the handler and carries out what it decides. */
   readonly inSpan:
     | ((
       delivery: Received,
@@ -46,77 +46,56 @@ export interface ServingOptions<R> {
       settle: (handled: Unchecked<R>) => Effect.Effect<void, never, R>
     ) => Effect.Effect<void, never, R>)
     | undefined
-  /** Runs after each settlement, for channels in transaction mode. */
+  /** Runs after each settlement, on channels in transaction mode. */
   readonly commit: Effect.Effect<void, AmqpError.AmqpChannelError> | undefined
 }
 
-/** So many fibers at most wait for the next message when the concurrency has no limit. */
+/** With unlimited concurrency, at most this many fibers wait for the next message. */
 const maxIdle = 64
 
-/** The slot that the current fiber belongs to, so that a handler that closes the scope it runs in does not wait for itself. */
-const CurrentSlot = Context.Reference<object | undefined>("@effect-amqp/core/CurrentSlot", {
-  defaultValue: () => undefined
-})
-
-/** What is known of a fiber that handles messages. */
-class Slot<R> {
-  /** What stands for it where programs can see it. */
-  readonly token: object = Object.freeze({})
-  /** What it works on. */
-  current: Received | undefined
-  /** How often the handler was called with it. */
-  attempt = 1
-  /** How long it waits before it calls the handler again, in milliseconds. */
-  pause = 0
-  fiber: Fiber.Fiber<unknown> | undefined
-  /** Whether its handler runs. */
-  isHandling = false
-  /** Whether it waits for nothing but time. */
-  isPausing = false
-  /** Whether its handler took too long to stop. */
-  isAbandoned = false
-  /** Whether another fiber goes on in its place, or nothing does. */
-  hasLeft = false
-  /** What it does next instead of taking a message. */
-  job: Effect.Effect<void, never, R> | undefined
-  work: Effect.Effect<void, never, R> = Effect.void
-}
-
-export class Serving<R> implements Inbox<Received> {
-  /** Succeeds when it was stopped, and fails with what ended the consumer, after the handlers are done. */
+export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
+  /** Succeeds when the consumer was stopped, and fails with its error otherwise, in both cases after the handlers have ended. */
   readonly ended = Deferred.makeUnsafe<void, ServingError>()
-  /** Set when it begins. */
-  private subscription: Subscription<Received> | undefined
+  /** Runs after each settlement, on channels in transaction mode. If a commit fails, the consumer ends. */
+  readonly commit: Effect.Effect<void> | undefined
+  /** Whether the subscription has ended, or `stop` is complete. */
+  hasEnded = false
+
   private readonly options: ServingOptions<R>
   private readonly context: Context.Context<R>
-  private items: Array<Received | undefined> = []
-  private head = 0
+  private readonly decisions: Decisions<R>
+  /** Absent before `begin`. */
+  private subscription: Subscription<Received> | undefined
+  private readonly buffer = new MessageBuffer<Received>()
   private readonly slots = new Set<Slot<R>>()
-  /** Slots that wait for a message, and how to wake them. */
+  /** Resumes a slot that waits for a message, for each such slot. */
   private readonly idle: Array<() => void> = []
-  /** What is to be done between two messages. */
+  /** What slots do next instead of taking a message. */
   private readonly jobs: Array<Effect.Effect<void, never, R>> = []
-  private readonly stopping = Latch.makeUnsafe(false)
+  /** Whether no handler starts any longer. */
   private isStopping = false
+  private readonly stopping = Latch.makeUnsafe(false)
+  /** Whether `stop` has cancelled the consumer. */
   private isCancelled = false
   private error: ServingError | undefined
-  /** While it stops: a slot has finished with its message. */
-  private readonly finished = new Signal()
-  isOver = false
-
-  /** Runs after each settlement, if it takes a commit. A commit that failed ends the consumer. */
-  private readonly commit: Effect.Effect<void> | undefined
+  /** While the consumer stops: a slot no longer has a message. */
+  private readonly slotFinished = new Signal()
 
   constructor(options: ServingOptions<R>, context: Context.Context<R>) {
     this.options = options
     this.context = context
     this.commit = options.commit && Effect.catch(options.commit, (error) => Effect.sync(() => this.fail(error)))
+    this.decisions = new Decisions(this, options)
   }
 
-  /** Begins with what has arrived. */
+  /** Starts with the messages that have arrived. */
   begin(subscription: Subscription<Received>): void {
     this.subscription = subscription
     this.flush()
+  }
+
+  get acknowledgements(): Acknowledgements | undefined {
+    return this.subscription?.channel.acknowledgements
   }
 
   // ---------------------------------------------------------------------------
@@ -124,54 +103,52 @@ export class Serving<R> implements Inbox<Received> {
   // ---------------------------------------------------------------------------
 
   get size(): number {
-    return this.items.length - this.head
+    return this.buffer.size
   }
 
   offer(item: Received): void {
-    this.items.push(item)
+    this.buffer.offer(item)
   }
 
   flush(): void {
     if (this.isStopping || this.subscription === undefined) return
-    while (this.size > 0 || this.jobs.length > 0) {
-      const wake = this.idle.pop()
-      if (wake !== undefined) wake()
-      else if (this.slots.size < this.options.concurrency) this.open()
+    while (this.buffer.size > 0 || this.jobs.length > 0) {
+      const resume = this.idle.pop()
+      if (resume !== undefined) resume()
+      else if (this.slots.size < this.options.concurrency) this.startSlot()
       else return
     }
   }
 
   clear(): ReadonlyArray<Received> {
-    const left = this.items.slice(this.head)
-    this.items = []
-    this.head = 0
-    // All from `head` on are there.
-    return left as ReadonlyArray<Received>
+    return this.buffer.clear()
   }
 
-  /** The consumer has ended: by a cancel of ours, or for a reason that is told. */
+  /** The consumer has ended: because the program cancelled it (`Done`), or with an error. */
   fail(error: ServingError | Cause.Done): void {
-    if (this.isOver) return
-    this.isOver = true
+    if (this.hasEnded) return
+    this.hasEnded = true
     if (Cause.isDone(error)) return
     this.error = error
     this.beginStop()
     const { drainTimeout } = this.options
     this.fork(
-      Effect.andThen(this.drain(undefined, this.awaitRest(undefined), drainTimeout), Deferred.fail(this.ended, error))
+      Effect.andThen(
+        this.drain(undefined, this.awaitOthers(undefined), drainTimeout),
+        Deferred.fail(this.ended, error)
+      )
     )
   }
 
-  private take(): Received | undefined {
-    if (this.head === this.items.length) return undefined
-    const item = this.items[this.head]
-    this.items[this.head++] = undefined
-    if (this.head === this.items.length) {
-      this.items = []
-      this.head = 0
-    }
-    if (item !== undefined) this.subscription?.taken(Received.sizeOf(item))
-    return item
+  /**
+   * Settles a message that no handler has. In transaction mode that happens between the messages of a slot, with a commit of its own: it
+   * must not become part of what a handler commits or rolls back.
+   */
+  settleBetween(settle: () => boolean): void {
+    const { commit } = this
+    if (commit === undefined) return void settle()
+    this.jobs.push(Effect.suspend(() => settle() ? commit : Effect.void))
+    this.flush()
   }
 
   // ---------------------------------------------------------------------------
@@ -182,77 +159,46 @@ export class Serving<R> implements Inbox<Received> {
     return Effect.runForkWith(this.context)(effect)
   }
 
-  private open(): void {
+  private startSlot(): void {
     const slot = this.makeSlot()
     this.run(slot, this.loop(slot))
   }
 
   private makeSlot(): Slot<R> {
-    const slot = new Slot<R>()
-    const handled = Effect.scoped(Effect.interruptible(Effect.suspend(() => {
+    const slot = new Slot<R>((slot) => this.workOf(slot))
+    this.slots.add(slot)
+    return slot
+  }
+
+  private workOf(slot: Slot<R>): Effect.Effect<void, never, R> {
+    const { handle, inSpan } = this.options
+    const handler = Effect.scoped(Effect.interruptible(Effect.suspend(() => {
       const { current } = slot
       if (current === undefined) return Effect.void
       slot.isHandling = true
-      return checked(this.options.handle(current), "handler")
+      return checked(handle(current), "handler")
     }))) as Unchecked<R>
-    const settle = (handled: Unchecked<R>): Effect.Effect<void, never, R> =>
-      Effect.matchCauseEffect(handled, {
-        onSuccess: (value) => this.succeeded(slot, value),
-        onFailure: (cause) => this.failed(slot, cause)
-      })
-    const { inSpan } = this.options
-    slot.work = inSpan === undefined
-      ? settle(handled)
-      : Effect.suspend(() => slot.current === undefined ? Effect.void : inSpan(slot.current, handled, settle))
-    this.slots.add(slot)
-    return slot
+    const settle = (handler: Unchecked<R>): Effect.Effect<void, never, R> => this.decisions.handle(slot, handler)
+    return inSpan === undefined
+      ? settle(handler)
+      : Effect.suspend(() => slot.current === undefined ? Effect.void : inSpan(slot.current, handler, settle))
   }
 
   private run(slot: Slot<R>, work: Effect.Effect<void, never, R>): void {
     const fiber = this.fork(
       Effect.uninterruptible(work).pipe(
         Effect.provideService(CurrentSlot, slot.token),
-        // The context in which the consumer was started does not concern the handlers.
+        // The program in which the consumer was started, if any, is not that of its handlers.
         Effect.provideService(CurrentProgram, undefined)
       )
     )
     slot.fiber = fiber
     fiber.addObserver((exit) => {
-      if (!slot.hasLeft) this.replace(slot, exit)
+      if (!slot.isRetired) this.fiberEnded(slot, exit)
     })
   }
 
-  /**
-   * The slot's fiber has ended although there is more to do. It was interrupted while it paused. Or it was given something that is no Effect,
-   * which ends a fiber on the spot. Without another slot the consumer would be deaf, and its message would stay unsettled.
-   */
-  private replace(slot: Slot<R>, exit: Exit.Exit<unknown>): void {
-    const { attempt, current, pause } = slot
-    slot.hasLeft = true
-    this.slots.delete(slot)
-    this.finish(slot)
-    if (current !== undefined && !slot.isAbandoned && !this.isStopping) {
-      const cause = Exit.isFailure(exit) ? exit.cause : Cause.empty
-      // What its handler has published can't be told from what the next one publishes. With the channel it is gone.
-      if (slot.isHandling && this.commit !== undefined) {
-        return this.fail(new AmqpError.AmqpConsumerStopped({ queue: current.queue, cause: Cause.squash(cause) }))
-      }
-      const heir = this.makeSlot()
-      heir.current = current
-      heir.attempt = attempt
-      heir.pause = pause
-      const next = slot.isHandling
-        ? this.failed(heir, cause)
-        // A pause goes on. What died is a policy, or what it logs with.
-        : Cause.hasInterruptsOnly(cause)
-        ? Effect.void
-        : this.apply(heir, { _tag: "HandBack", pause: Settlements.defaultHoldMillis }, cause)
-      this.run(heir, Effect.andThen(next, this.loop(heir)))
-    }
-    this.flush()
-  }
-
-  /** Takes one message after the other, until there is no more work for this fiber. */
+  /** Takes one message after another, while there is work for this fiber. */
   private loop(slot: Slot<R>): Effect.Effect<void, never, R> {
     const pausing = Effect.suspend(() => {
       slot.isPausing = true
@@ -266,7 +212,7 @@ export class Serving<R> implements Inbox<Received> {
     })
     return Effect.whileLoop({
       while: () => {
-        if (slot.hasLeft) return false
+        if (slot.isRetired) return false
         if (this.isStopping) return this.leave(slot)
         slot.job = this.jobs.shift()
         if (slot.job !== undefined) return true
@@ -278,239 +224,137 @@ export class Serving<R> implements Inbox<Received> {
     })
   }
 
-  /** The slot ends. What it still works on goes back. */
+  private take(): Received | undefined {
+    const item = this.buffer.take()
+    if (item !== undefined) this.subscription?.taken(Received.sizeOf(item))
+    return item
+  }
+
+  /** Ends a slot. If it has a message, that is requeued. */
   private leave(slot: Slot<R>): false {
     const { current } = slot
-    slot.hasLeft = true
-    this.slots.delete(slot)
-    if (current !== undefined) this.handBack(current)
+    this.retire(slot)
+    if (current !== undefined) this.requeueIfCancelled(current)
     this.finish(slot)
     return false
   }
 
-  /** The slot is done with its message. */
-  private finish(slot: Slot<R>): void {
-    slot.current = undefined
-    slot.attempt = 1
-    slot.pause = 0
-    if (this.isStopping) this.finished.notify()
+  private retire(slot: Slot<R>): void {
+    slot.isRetired = true
+    this.slots.delete(slot)
   }
 
-  /** Waits for a time, or until the consumer stops. */
+  finish(slot: Slot<R>): void {
+    slot.clear()
+    if (this.isStopping) this.slotFinished.notify()
+  }
+
+  continueAfter(
+    slot: Slot<R>,
+    cause: Cause.Cause<unknown>,
+    next: (slot: Slot<R>) => Effect.Effect<void, never, R>
+  ): Effect.Effect<void, never, R> {
+    // Nothing interruptible can run on a fiber that was interrupted.
+    return Cause.hasInterrupts(cause) ? Effect.sync(() => this.replace(slot, next)) : next(slot)
+  }
+
+  /** Gives the message of a slot to a new slot, which runs `next` first. */
+  private replace(slot: Slot<R>, next: (slot: Slot<R>) => Effect.Effect<void, never, R>): void {
+    const successor = this.makeSlot()
+    successor.inherit(slot)
+    this.retire(slot)
+    slot.clear()
+    this.run(successor, Effect.andThen(next(successor), this.loop(successor)))
+  }
+
+  /**
+   * The fiber of a slot has ended unexpectedly: it was interrupted while it paused, or it was given a value that is not an Effect, which
+   * ends a fiber at once. Without a new slot nothing would settle its message, or take others.
+   */
+  private fiberEnded(slot: Slot<R>, exit: Exit.Exit<unknown>): void {
+    const { current } = slot
+    const cause = Exit.isFailure(exit) ? exit.cause : Cause.empty
+    if (current === undefined || slot.isAbandoned || this.isStopping) {
+      this.retire(slot)
+      this.finish(slot)
+    } else if (slot.isHandling && this.commit !== undefined) {
+      // The next commit would include what the handler has published. Closing the channel drops that.
+      this.retire(slot)
+      this.finish(slot)
+      return this.fail(new AmqpError.AmqpConsumerStopped({ queue: current.queue, cause: Cause.squash(cause) }))
+    } else if (slot.isHandling) {
+      this.replace(slot, (successor) => this.decisions.failed(successor, cause))
+    } else if (Cause.hasInterruptsOnly(cause)) {
+      // The new slot pauses again.
+      this.replace(slot, () => Effect.void)
+    } else {
+      // A failure policy died, or a logger that it uses.
+      const pause = Settlements.defaultHoldMillis
+      this.replace(slot, (successor) => this.decisions.carryOut(successor, { _tag: "HandBack", pause }, cause))
+    }
+    this.flush()
+  }
+
+  // ---------------------------------------------------------------------------
+  // messages that no handler has
+  // ---------------------------------------------------------------------------
+
+  requeueLater(delivery: Received, millis: number): void {
+    if (this.isStopping) return this.requeueIfCancelled(delivery)
+    this.fork(Effect.map(this.sleep(millis), () => {
+      const { acknowledgements } = this
+      // When the consumer stops, the message is requeued with all others.
+      if (this.isStopping || acknowledgements === undefined) return
+      this.settleBetween(() => Received.nack(delivery, acknowledgements, true))
+    }))
+  }
+
+  /** After a cancel, messages are requeued one by one. Otherwise closing the channel requeues them all. */
+  private requeueIfCancelled(delivery: Received): void {
+    if (this.isCancelled) this.subscription?.handBack([delivery.deliveryTag])
+  }
+
+  /** Waits for a time in milliseconds, or until the consumer stops. */
   private sleep(millis: number): Effect.Effect<void> {
     return Effect.interruptible(Effect.raceFirst(Effect.sleep(millis), this.stopping.await))
   }
 
   // ---------------------------------------------------------------------------
-  // what handlers decide
+  // stopping
   // ---------------------------------------------------------------------------
 
-  private succeeded(slot: Slot<R>, value: unknown): Effect.Effect<void, never, R> {
-    slot.isHandling = false
-    if (Settlements.isSettlement(value)) return this.settle(slot, value)
-    return this.failed(slot, Cause.die(noSettlement(value)))
-  }
-
-  private settle(slot: Slot<R>, { _tag }: Settlement<unknown>): Effect.Effect<void, never, R> {
-    const { current } = slot
-    const { subscription } = this
-    if (current === undefined || subscription === undefined) return Effect.void
-    const { acknowledgements } = subscription.channel
-    if (_tag === "Ack") return this.settled(slot, current, Received.ack(current, acknowledgements))
-    const refuse = () => this.settled(slot, current, Received.reject(current, acknowledgements, _tag === "Requeue"))
-    const mayRefuse = Received.mayRefuse(current)
-    if (mayRefuse === true) return refuse()
-    return Effect.flatMap(
-      mayRefuse === false ? Effect.succeed(false) : Received.askMayRefuse(current),
-      (mayRefuse) => mayRefuse ? refuse() : this.failed(slot, Cause.die(new Settlements.StreamSettlement(_tag)))
-    )
-  }
-
-  private settled(slot: Slot<R>, delivery: Received, wasSent: boolean): Effect.Effect<void, never, R> {
-    const { commit } = this
-    if (wasSent && commit === undefined) {
-      this.finish(slot)
-      return Effect.void
-    }
-    return Effect.andThen(
-      !wasSent ? logUnsettled(delivery) : commit ?? Effect.void,
-      Effect.sync(() => this.finish(slot))
-    )
-  }
-
-  private failed(slot: Slot<R>, cause: Cause.Cause<unknown>): Effect.Effect<void, never, R> {
-    slot.isHandling = false
-    // The slot stops: the message goes back with the channel.
-    if (slot.isAbandoned) return Effect.sync(() => this.finish(slot))
-    return this.onFreshFiber(slot, cause, (slot) => this.decide(slot, cause))
-  }
-
-  /** A fiber that was interrupted can run nothing more that is interruptible, so another goes on with its message. */
-  private onFreshFiber(
-    slot: Slot<R>,
-    cause: Cause.Cause<unknown>,
-    use: (slot: Slot<R>) => Effect.Effect<void, never, R>
-  ): Effect.Effect<void, never, R> {
-    if (!Cause.hasInterrupts(cause)) return use(slot)
-    return Effect.sync(() => {
-      const heir = this.makeSlot()
-      heir.current = slot.current
-      heir.attempt = slot.attempt
-      slot.current = undefined
-      slot.hasLeft = true
-      this.slots.delete(slot)
-      this.run(heir, Effect.andThen(use(heir), this.loop(heir)))
-    })
-  }
-
-  private decide(slot: Slot<R>, cause: Cause.Cause<unknown>): Effect.Effect<void, never, R> {
-    const { attempt, current } = slot
-    if (current === undefined) return Effect.void
-    const { fallback, onFailure } = this.options
-    const decided = Effect.suspend(() => checked(onFailure(cause, current, attempt), "policy onFailure"))
-    return Effect.flatMap(Effect.exit(Effect.interruptible(decided)), (exit) => {
-      if (slot.isAbandoned) return Effect.sync(() => this.finish(slot))
-      if (Exit.isSuccess(exit)) {
-        const decision = exit.value
-        if (Settlements.isSettlement(decision) || Settlements.isDecision(decision)) {
-          return this.apply(slot, decision, cause)
-        }
-      }
-      const mistake = Exit.isFailure(exit) ? exit.cause : Cause.die(noSettlement(exit.value))
-      return this.onFreshFiber(slot, mistake, (slot) =>
-        Effect.flatMap(
-          Effect.andThen(
-            logAbout(current, "The policy onFailure failed itself, and the default policy decides", mistake),
-            Effect.orDie(fallback(cause, current, attempt))
-          ),
-          // Ours is a policy that decides.
-          (decision) => this.apply(slot, decision as Decision, cause)
-        ))
-    })
-  }
-
-  private apply(
-    slot: Slot<R>,
-    decision: Settlement<unknown> | Decision,
-    cause: Cause.Cause<unknown>
-  ): Effect.Effect<void, never, R> {
-    const { current } = slot
-    if (current === undefined) return Effect.void
-    switch (decision._tag) {
-      case "Ack":
-        return this.settle(slot, decision)
-      case "Reject":
-      case "Requeue":
-        return this.refuseOrSkip(
-          current,
-          (mayRefuse) => this.settle(slot, mayRefuse ? decision : Settlements.make("Ack", undefined))
-        )
-      case "TryAgain":
-        return Effect.sync(() => {
-          slot.attempt++
-          // Zero would be no pause at all.
-          slot.pause = Math.max(decision.pause, Number.MIN_VALUE)
-        })
-      case "HandBack":
-        return this.refuseOrSkip(current, (mayRefuse) => {
-          if (!mayRefuse) return this.settle(slot, Settlements.make("Ack", undefined))
-          return Effect.sync(() => {
-            this.hold(current, decision.pause)
-            this.finish(slot)
-          })
-        })
-      case "Stop": {
-        const error = new AmqpError.AmqpConsumerStopped({ queue: current.queue, cause: Cause.squash(cause) })
-        return Effect.sync(() => {
-          this.finish(slot)
-          this.fail(error)
-        })
-      }
-    }
-  }
-
-  /** What a stream delivered can't go back. A policy that wants that goes on after it. */
-  private refuseOrSkip(
-    delivery: Received,
-    use: (mayRefuse: boolean) => Effect.Effect<void, never, R>
-  ): Effect.Effect<void, never, R> {
-    const mayRefuse = Received.mayRefuse(delivery)
-    if (mayRefuse === true) return use(true)
-    return Effect.flatMap(
-      mayRefuse === false ? Effect.succeed(false) : Received.askMayRefuse(delivery),
-      (mayRefuse) =>
-        mayRefuse
-          ? use(true)
-          : Effect.andThen(
-            logAbout(delivery, "A stream's message can't be rejected or requeued, and is skipped", undefined),
-            use(false)
-          )
-    )
-  }
-
-  /** Keeps a message unsettled, and hands it back later. When the consumer stops it goes back with the others. */
-  private hold(delivery: Received, millis: number): void {
-    if (this.isStopping) return this.handBack(delivery)
-    this.fork(Effect.map(this.sleep(millis), () => {
-      const { subscription } = this
-      if (this.isStopping || subscription === undefined) return
-      const { acknowledgements } = subscription.channel
-      this.settleBetween(() => Received.nack(delivery, acknowledgements, true))
-    }))
-  }
-
-  /**
-   * Settles a message that no handler works on. In transaction mode that is done between two messages, with a commit of its own: it must not
-   * become part of what another handler commits or takes back.
-   */
-  settleBetween(settle: () => boolean): void {
-    const { commit } = this
-    if (commit === undefined) return void settle()
-    this.jobs.push(Effect.suspend(() => settle() ? commit : Effect.void))
-    this.flush()
-  }
-
-  private handBack(delivery: Received): void {
-    if (this.isCancelled) this.subscription?.handBack([delivery.deliveryTag])
-  }
-
-  // ---------------------------------------------------------------------------
-  // the stop
-  // ---------------------------------------------------------------------------
-
-  /** Nothing more is begun, and pauses end. */
+  /** No handler starts any longer, and pauses end. */
   private beginStop(): void {
     if (this.isStopping) return
     this.isStopping = true
     this.stopping.openUnsafe()
-    for (const wake of this.idle.splice(0)) wake()
+    for (const resume of this.idle.splice(0)) resume()
   }
 
-  /** Stops in order, within the drain timeout, and tells it. Does not wait for the handler that calls it. */
+  /** Stops in the order that the subscription requires, within the drain timeout. A handler that calls this is not waited for. */
   readonly stop: Effect.Effect<void> = Effect.withFiber((fiber) => {
     const own = fiber.getRef(CurrentSlot)
     const { subscription } = this
     this.beginStop()
-    const rest = this.awaitRest(own)
-    let inOrder = rest
-    if (subscription !== undefined && !this.isOver) {
-      const cancel = Effect.andThen(subscription.cancel, Effect.sync(() => this.handBackRest(subscription)))
+    const others = this.awaitOthers(own)
+    let inOrder = others
+    if (subscription !== undefined && !this.hasEnded) {
+      const cancel = Effect.andThen(subscription.cancel, Effect.sync(() => this.requeueUnhandled(subscription)))
       const { kind, savesAttempts } = subscription.stopOrder
-      if (kind === "Cancel") inOrder = Effect.andThen(cancel, rest)
-      else if (kind === "DrainThenCancel") inOrder = Effect.andThen(rest, cancel)
+      if (kind === "Cancel") inOrder = Effect.andThen(cancel, others)
+      else if (kind === "DrainThenCancel") inOrder = Effect.andThen(others, cancel)
       if (savesAttempts) inOrder = Effect.andThen(inOrder, subscription.awaitHandedBack)
     }
     return Effect.andThen(
       this.drain(own, inOrder, this.options.drainTimeout),
       Effect.sync(() => {
-        this.isOver = true
-        // With what ended it, if something has.
+        this.hasEnded = true
         Deferred.doneUnsafe(this.ended, this.error === undefined ? Effect.void : Effect.fail(this.error))
       })
     )
   })
 
-  /** Waits for it until the time is over, and interrupts the handlers that still run then. */
+  /** Runs `inOrder` for at most the timeout, and interrupts the handlers that are still running then, except its own. */
   private drain(own: object | undefined, inOrder: Effect.Effect<void>, timeout: number): Effect.Effect<void> {
     return Effect.andThen(
       Effect.timeoutOption(Effect.interruptible(inOrder), timeout),
@@ -524,9 +368,9 @@ export class Serving<R> implements Inbox<Received> {
     )
   }
 
-  /** Waits until no slot but this one works on anything. */
-  private awaitRest(own: object | undefined): Effect.Effect<void> {
-    return this.finished.until(() => {
+  /** Waits until no other slot has a message. */
+  private awaitOthers(own: object | undefined): Effect.Effect<void> {
+    return this.slotFinished.until(() => {
       for (const { current, isAbandoned, token } of this.slots) {
         if (token !== own && current !== undefined && !isAbandoned) return false
       }
@@ -534,40 +378,14 @@ export class Serving<R> implements Inbox<Received> {
     })
   }
 
-  /** Gives back everything that no handler works on. */
-  private handBackRest(subscription: Subscription<Received>): void {
-    const working = new Set<number>()
+  /** Requeues every message that no handler is running with. */
+  private requeueUnhandled(subscription: Subscription<Received>): void {
+    const handled = new Set<number>()
     for (const { current, isPausing } of this.slots) {
-      if (current !== undefined && !isPausing) working.add(current.deliveryTag)
+      if (current !== undefined && !isPausing) handled.add(current.deliveryTag)
     }
     this.isCancelled = true
     this.clear()
-    subscription.handBack(subscription.channel.acknowledgements.openTags().filter((tag) => !working.has(tag)))
+    subscription.handBack(subscription.channel.acknowledgements.openTags().filter((tag) => !handled.has(tag)))
   }
 }
-
-// -----------------------------------------------------------------------------
-// mistakes of handlers, and logs
-// -----------------------------------------------------------------------------
-
-const noSettlement = (value: unknown): TypeError =>
-  new TypeError(
-    `The result is ${
-      describe(value)
-    } instead of a settlement. Only AmqpDelivery.ack, reject and requeue are settlements, ` +
-      "and what AmqpDelivery.as makes of them: a value that looks like one, such as one that was parsed from a message, is not."
-  )
-
-const logUnsettled = (delivery: Received) =>
-  logAbout(
-    delivery,
-    "A message was handled, but its channel is gone, so its settlement was not sent. The broker delivers it again",
-    undefined
-  )
-
-/** A logger that dies, such as of an error that can't be printed, must not decide anything. */
-const logAbout = (delivery: Received, text: string, cause: Cause.Cause<unknown> | undefined): Effect.Effect<void> =>
-  Effect.ignoreCause(Effect.annotateLogs(
-    cause === undefined ? Effect.logWarning(text) : Effect.logError(text, cause),
-    annotationsOf(delivery)
-  ))

@@ -1,25 +1,26 @@
 /**
- * In which order a consumer stops, so that those who consume after it see the old order of the messages, and no message is used up that no
- * handler has seen. What brokers do with a cancel differs.
+ * The order in which a consumer stops, so that the next consumer gets the messages in their old order, and no delivery attempt is used up
+ * by a message that no handler has seen. It depends on what the broker does on a cancel.
  *
- * - `Cancel` first: the broker delivers nothing more, what is buffered goes back at once, and the handlers finish meanwhile. For queues
- *   that are described, and have more than one consumer at a time.
- * - `Drain`, and no cancel at all: a single active or an exclusive successor would get its first messages at the cancel, before those that
- *   handlers still work on or that wait here. Closing the channel gives back everything at once, in its old place.
- * - `DrainThenCancel`: RabbitMQ counts what comes back with a closed channel as an attempt, and from 4.3 on not what is handed back by
- *   `basic.nack`. For queues that may have a single active consumer, as far as their name tells.
+ * - `Cancel` first: the broker delivers nothing more, buffered messages are requeued at once, and handlers finish meanwhile. For described
+ *   queues, which may have several consumers at a time.
+ * - `Drain` without a cancel: on a cancel, the next consumer of a queue with an exclusive or single active consumer would get its first
+ *   messages, before those that are buffered here or that handlers work on. Closing the channel requeues all of these in their old place.
+ * - `DrainThenCancel`: RabbitMQ counts a message that is requeued because its channel closed as a delivery attempt. From 4.3 on it does not
+ *   count one that is requeued by `basic.nack`. For queues of which only the name is known, so that they may have a single active
+ *   consumer.
  */
 import { fieldOf } from "../../protocol/fieldTable.ts"
-import type { Session } from "../connection/session.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
 import type { QueueDescription } from "../topology/descriptions.ts"
 
 export interface StopOrder {
   readonly kind: "Cancel" | "Drain" | "DrainThenCancel"
-  /** Whether what is handed back by `basic.nack` is not counted as an attempt, and may be. */
+  /** Whether a `basic.nack` requeues messages without counting an attempt, in this order. */
   readonly savesAttempts: boolean
 }
 
-/** What it depends on. */
+/** The options of a consumer that decide. */
 interface StopOptions {
   readonly queues: ReadonlyArray<string | QueueDescription>
   readonly noAck: boolean
@@ -28,24 +29,24 @@ interface StopOptions {
 }
 
 export const stopOrderOf = (
-  session: Session,
+  serverProperties: FieldTable,
   { exclusive, isTransactional, noAck, queues }: StopOptions
 ): StopOrder => {
-  const countsNoNack = isSince(session, 4, 3)
+  const nackSavesAttempts = isRabbitMQ(serverProperties, 4, 3)
   if (
     noAck || exclusive || isTransactional || queues.some((queue) => typeof queue === "object" && isSingleActive(queue))
   ) {
     return { kind: "Drain", savesAttempts: false }
   }
-  if (queues.every((queue) => typeof queue === "object")) return { kind: "Cancel", savesAttempts: countsNoNack }
-  return { kind: countsNoNack ? "DrainThenCancel" : "Drain", savesAttempts: countsNoNack }
+  if (queues.every((queue) => typeof queue === "object")) return { kind: "Cancel", savesAttempts: nackSavesAttempts }
+  return { kind: nackSavesAttempts ? "DrainThenCancel" : "Drain", savesAttempts: nackSavesAttempts }
 }
 
 const isSingleActive = ({ arguments: table }: QueueDescription): boolean =>
   fieldOf(table, "x-single-active-consumer") === true
 
-/** Whether the broker is RabbitMQ of this version or a later one. */
-const isSince = ({ serverProperties }: Session, major: number, minor: number): boolean => {
+/** Whether the broker is RabbitMQ of this version or later. */
+const isRabbitMQ = (serverProperties: FieldTable, major: number, minor: number): boolean => {
   const product = fieldOf(serverProperties, "product")
   const version = fieldOf(serverProperties, "version")
   const [, first, second] = typeof version === "string" ? /^(\d+)\.(\d+)/.exec(version) ?? [] : []

@@ -1,23 +1,24 @@
 /**
- * Finds out whether a queue is a stream, when it is known by its name only.
+ * Finds out whether a queue is a stream.
  */
 import * as Effect from "effect/Effect"
+import type { AmqpChannelError } from "../../AmqpError.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
-import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { fieldOf } from "../../protocol/fieldTable.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { basicConsume } from "../channel/methods.ts"
-import type { Session } from "../connection/session.ts"
 import { offsetKey } from "../message/streamOffset.ts"
 import type { QueueDescription } from "../topology/descriptions.ts"
+import type { ConsumerHost } from "./consumerHost.ts"
 import { QueueKind } from "./queueKind.ts"
 
 /** The kind of a queue that is consumed with these arguments. */
 export const kindOf = (
-  session: Session,
+  host: ConsumerHost,
   queue: string | QueueDescription,
   name: string,
   table: FieldTable
-): QueueKind => new QueueKind(isKnownStream(queue, table), probe(session, name))
+): QueueKind => new QueueKind(isKnownStream(queue, table), probe(host, name))
 
 const isKnownStream = (queue: string | QueueDescription, table: FieldTable): boolean | undefined => {
   if (typeof queue === "object" && queue.type !== undefined) return queue.type === "stream"
@@ -25,20 +26,22 @@ const isKnownStream = (queue: string | QueueDescription, table: FieldTable): boo
 }
 
 /**
- * Asks the broker, by a request that it refuses in any case, and differently: a consumer without a prefetch, which a stream does not
- * take, that wants to be the only one, which no other queue allows while it has a consumer.
+ * Asks the broker with a request that it refuses in any case: an exclusive consumer without a prefetch. A stream requires a prefetch, and
+ * any other queue refuses an exclusive consumer because it has a consumer already.
  */
-const probe = (session: Session, queue: string): Effect.Effect<boolean | undefined> =>
+const probe = ({ channels }: ConsumerHost, queue: string): Effect.Effect<boolean | undefined> =>
   Effect.scoped(
-    Effect.flatMap(session.channels.scoped, (channel) =>
+    Effect.flatMap(channels.scoped, (channel) =>
       channel.request(basicConsume(queue, channel.consumerTag(), { exclusive: true })))
   ).pipe(Effect.match({
     onSuccess: () =>
       false,
-    onFailure: ({ reason }) => {
-      if (!("replyCode" in reason)) return undefined
-      if (reason.replyCode === ReplyCode.accessRefused) return false
-      const isAboutPrefetch = reason.replyText.includes("prefetch")
-      return reason.replyCode === ReplyCode.preconditionFailed && isAboutPrefetch ? true : undefined
+    onFailure: (error) => {
+      if (isRefusedByStream(error)) return true
+      return "replyCode" in error.reason && error.reason.replyCode === ReplyCode.accessRefused ? false : undefined
     }
   }))
+
+/** Whether a stream refused a consumer that has no prefetch. */
+export const isRefusedByStream = ({ reason }: AmqpChannelError): boolean =>
+  "replyCode" in reason && reason.replyCode === ReplyCode.preconditionFailed && reason.replyText.includes("prefetch")

@@ -1,27 +1,29 @@
 /**
- * The consumers of one or more queues on one channel, and where what they are sent goes: into an inbox, in the batches in which it
- * was read.
+ * The consumers of one or more queues on one channel. Their messages go into one inbox.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import { AmqpChannelError, AmqpConsumerCancelled, NotSupported } from "../../AmqpError.ts"
+import { AmqpConsumerCancelled } from "../../AmqpError.ts"
+import type { AmqpChannelError } from "../../AmqpError.ts"
 import { decodeProperties } from "../../protocol/BasicProperties.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
+import { notSupported } from "../channel/channelErrors.ts"
 import type { ConsumerSink } from "../channel/consumers.ts"
 import { basicCancel, basicConsume, basicQos, passiveQueueDeclare } from "../channel/methods.ts"
-import type { Session } from "../connection/session.ts"
 import { offsetKey } from "../message/streamOffset.ts"
 import * as Validation from "../options/validation.ts"
 import { declareAll } from "../topology/declare.ts"
 import type * as Descriptions from "../topology/descriptions.ts"
-import type { ReadGate } from "../wire/readGate.ts"
+import type { ConsumerHost } from "./consumerHost.ts"
 import { sizeOf } from "./delivery.ts"
 import type { ConsumerSource } from "./delivery.ts"
+import type { Inbox } from "./inbox.ts"
+import { InboxLimit } from "./inboxLimit.ts"
 import { OversizedMessages } from "./oversizedMessages.ts"
 import type { OversizedPolicy } from "./oversizedMessages.ts"
 import type { QueueKind } from "./queueKind.ts"
@@ -29,10 +31,10 @@ import { stopOrderOf } from "./stopOrder.ts"
 import type { StopOrder } from "./stopOrder.ts"
 import { kindOf } from "./streamProbe.ts"
 
-export type SubscriptionError = AmqpChannelError | AmqpConsumerCancelled
+export type { SubscriptionError } from "./inbox.ts"
 
 export interface SubscriptionOptions {
-  /** Those that are described are declared first. */
+  /** Queues that are described are declared first. */
   readonly queues: ReadonlyArray<string | Descriptions.QueueDescription>
   readonly prefetch: number
   readonly noAck: boolean
@@ -40,48 +42,26 @@ export interface SubscriptionOptions {
   readonly consumerTag: string | undefined
   readonly arguments: FieldTable
   readonly onOversized: OversizedPolicy
-  /** Whether what is settled on the channel waits for a commit. */
+  /** Whether the channel is in transaction mode, so that a settlement needs a commit. */
   readonly isTransactional: boolean
 }
 
-/**
- * How many bytes may wait in the inbox of a consumer that the broker sends as much as it has. When they are more, the
- * connection reads nothing until they are taken.
- */
-const maxInboxBytes = 16 * 1024 * 1024
-
 interface ConsumerState extends ConsumerSource {
-  /** Which of the queues it consumes. */
+  /** The index of its queue. */
   readonly index: number
   isOver: boolean
-  /** Whether nothing that it is sent is taken any more: it was cancelled, or another consumer of the subscription was. */
+  /** Whether further deliveries are requeued: the broker has cancelled this consumer, or another one of the subscription. */
   isCancelled: boolean
-  /** Whether the broker knows it. */
+  /** Whether the broker has confirmed its start. */
   isStarted: boolean
-  /** The encoded properties of the last message that it was sent. */
+  /** The encoded properties of the last message that was delivered to it. */
   lastProperties: Uint8Array | undefined
 }
 
-/** Makes what is taken of what arrives. All messages of a consumer come with the same `source`. */
+/** Makes an item of the inbox. `source` is the same object for all messages of a consumer. */
 export type Decode<A> = (content: Content<BasicDeliver>, channel: Channel, source: ConsumerSource) => A
 
-/** Where what has arrived waits to be taken. */
-export interface Inbox<A> {
-  readonly size: number
-  /** Whether nothing more can be offered. */
-  readonly isOver: boolean
-  offer(item: A): void
-  /** The deliveries of a socket read are over. */
-  flush(): void
-  /** Forgets what was offered and not taken, and returns it. */
-  clear(): ReadonlyArray<A>
-  /** Nothing more comes, and why. */
-  fail(error: SubscriptionError | Cause.Done): void
-  /** Settles a message that was not offered, when nothing else is being settled. Absent: at once. */
-  settleBetween?(settle: () => boolean): void
-}
-
-/** An item of an inbox. */
+/** An item of the inbox. */
 interface Item {
   readonly deliveryTag: number
 }
@@ -90,37 +70,38 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   readonly noAck: boolean
   readonly expectsReply = false
   readonly channel: Channel
-  /** How it is to stop. */
   readonly stopOrder: StopOrder
-  /** The names of the queues, also of those that the broker named. */
+  readonly inboxLimit: InboxLimit
+  /** The names of the queues, including those that the broker has named. */
   queues: ReadonlyArray<string> = []
-  private readonly session: Session
+  private readonly host: ConsumerHost
   private readonly options: SubscriptionOptions
   private readonly decode: Decode<A>
   private readonly inbox: Inbox<A>
   private readonly oversized: OversizedMessages
-  /** Those that the channel knows by their tags. */
+  /** The consumers that are registered with the channel. */
   private consumers: ReadonlyArray<ConsumerState> = []
+  /** The kind of each queue. */
   private kinds: ReadonlyArray<QueueKind> = []
-  /** Consumers are started, changed and ended by one fiber at a time. */
+  /** Lets one fiber at a time start, replace and cancel consumers. */
   private readonly changes = Semaphore.makeUnsafe(1)
-  /** For each queue, where its consumer goes on when it is made anew, if it is one of a stream. */
+  /** Where the next consumer of each queue begins, if the queue is a stream and had a consumer before. */
   private offsets: Array<FieldValue | undefined> = []
   private isStopping = false
   /** How often the consumers were started. */
   private generation = 0
+  /** Whether the broker sends messages without a limit. */
   private isUnlimited: boolean
-  private inboxBytes = 0
 
   constructor(
-    session: Session,
+    host: ConsumerHost,
     channel: Channel,
     options: SubscriptionOptions,
     decode: Decode<A>,
     inbox: Inbox<A>,
     oversized: OversizedMessages
   ) {
-    this.session = session
+    this.host = host
     this.channel = channel
     this.options = options
     this.decode = decode
@@ -128,11 +109,8 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
     this.oversized = oversized
     this.noAck = options.noAck
     this.isUnlimited = options.noAck || options.prefetch === 0
-    this.stopOrder = stopOrderOf(session, options)
-  }
-
-  get readGate(): ReadGate {
-    return this.channel.host.readGate
+    this.inboxLimit = new InboxLimit(channel.host.readGate, this)
+    this.stopOrder = stopOrderOf(host.serverProperties, options)
   }
 
   get buffered(): number {
@@ -143,42 +121,28 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
     return `the consumer of ${this.queues.map((queue) => `queue ${JSON.stringify(queue)}`).join(", ")}`
   }
 
-  /** Whether the inbox takes nothing more. */
-  get isOver(): boolean {
-    return this.inbox.isOver
-  }
-
-  /** So many bytes of the inbox were taken. */
+  /** Messages of this many bytes were taken from the inbox. */
   taken(bytes: number): void {
-    if (this.inboxBytes === 0) return
-    const before = this.inboxBytes
-    this.inboxBytes = Math.max(0, before - bytes)
-    if (before > maxInboxBytes && this.inboxBytes <= maxInboxBytes) this.readGate.release(this)
+    this.inboxLimit.remove(bytes)
   }
 
   // ---------------------------------------------------------------------------
-  // what the channel fiber calls
+  // called by the channel fiber
   // ---------------------------------------------------------------------------
 
   deliver(content: Content<BasicDeliver>, consumer: ConsumerState): void {
     if (consumer.isCancelled) {
-      // No handler takes it: the broker ended the consumer of another queue, and this one was cancelled with it.
+      // The broker has cancelled the consumer of another queue, and this one was cancelled for that reason.
       if (!this.noAck) this.channel.handBack(content)
       return
     }
-    // The channel is about to be closed, which gives it back. Otherwise it would come again at once.
-    if (this.inbox.isOver) return
+    // The channel is about to close, which requeues the message. If it were requeued now, it would be delivered again at once.
+    if (this.inbox.hasEnded) return
     consumer.lastProperties = content.properties
     if (consumer.kind.isStream === undefined) consumer.kind.note(content.properties)
     if (content.oversized) return this.oversized.handle(content, this.channel, consumer, this.noAck)
     this.inbox.offer(this.decode(content, this.channel, consumer))
-    if (this.isUnlimited) this.count(sizeOf(content.bodySize, content.properties))
-  }
-
-  private count(bytes: number): void {
-    const before = this.inboxBytes
-    this.inboxBytes += bytes
-    if (before <= maxInboxBytes && this.inboxBytes > maxInboxBytes) this.readGate.close(this)
+    if (this.isUnlimited) this.inboxLimit.add(sizeOf(content.bodySize, content.properties))
   }
 
   flush(): void {
@@ -187,7 +151,7 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
 
   cancelled(consumerTag: string, consumer: ConsumerState): void {
     consumer.isOver = true
-    // Those of the other queues would go on, and nothing takes what they are sent.
+    // The consumers of the other queues would continue, but no fiber takes their messages.
     for (const other of this.consumers) {
       other.isCancelled = true
       if (other !== consumer && other.isStarted) this.channel.cancelConsumer(other.consumerTag)
@@ -198,16 +162,17 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
 
   failed(error: AmqpChannelError): void {
     for (const consumer of this.consumers) consumer.isOver = true
-    // The broker gives unsettled messages to others, but what it regards as settled exists only here.
+    // The broker delivers unsettled messages again, but messages without acknowledgement exist only here.
     if (!this.noAck) this.inbox.clear()
     this.inbox.fail(error)
-    this.readGate.release(this)
+    this.inboxLimit.release()
   }
 
   // ---------------------------------------------------------------------------
-  // what the consumer's fiber calls
+  // called by the fiber of the program
   // ---------------------------------------------------------------------------
 
+  /** Declares described queues and starts the consumers. */
   readonly start: Effect.Effect<void, AmqpChannelError> = Effect.gen({ self: this }, function*() {
     const { arguments: table, isTransactional, prefetch, queues } = this.options
     const names: Array<string> = []
@@ -220,13 +185,13 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
       }
     }
     this.queues = names
-    this.kinds = names.map((name, index) => kindOf(this.session, queues[index], name, table))
+    this.kinds = names.map((name, index) => kindOf(this.host, queues[index], name, table))
     if (isTransactional) yield* this.channel.transactionSelect
     if (!this.noAck) yield* this.channel.request(basicQos(prefetch))
     yield* this.consume
   })
 
-  /** Changes the prefetch. It holds for consumers that are made later, so the consumers are made anew. */
+  /** Changes the prefetch. The broker applies a prefetch to consumers that are started later, so the consumers are replaced. */
   readonly setPrefetch = (prefetch: number): Effect.Effect<void, AmqpChannelError> =>
     Effect.gen({ self: this }, function*() {
       yield* Validation.attempt(() => check({ ...this.options, prefetch }))
@@ -235,15 +200,15 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
 
   private restart(prefetch: number): Effect.Effect<void, AmqpChannelError> {
     return Effect.gen({ self: this }, function*() {
-      // Whoever ended the consumers meanwhile, whether the broker, a cancel or a failure, also ended the inbox.
-      if (this.inbox.isOver || this.isStopping) return
+      // The inbox ends with the consumers, whether the broker, the program or an error has ended them.
+      if (this.inbox.hasEnded || this.isStopping) return
       this.noteOffsets()
       yield* this.stopConsuming
       yield* this.channel.request(basicQos(prefetch))
       this.isUnlimited = this.noAck || prefetch === 0
-      if (!this.inbox.isOver && !this.isStopping) yield* this.consume
+      if (!this.inbox.hasEnded && !this.isStopping) yield* this.consume
     }).pipe(
-      // With some of the consumers or none nothing would come any more, and nobody say so.
+      // Some or all of the consumers are missing, so the subscription must end: otherwise it would wait for messages in vain.
       Effect.tapError((error) =>
         Effect.sync(() => {
           this.failed(error)
@@ -253,15 +218,15 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
     )
   }
 
-  /** Ends the consumers: the broker delivers nothing more. What has arrived is still taken. */
+  /** Cancels the consumers: the broker delivers nothing more. Messages in the inbox can still be taken. */
   readonly cancel: Effect.Effect<void> = Effect.suspend(() => {
     this.isStopping = true
     return this.changes.withPermits(1)(Effect.ignore(this.stopConsuming))
   }).pipe(Effect.ensuring(Effect.sync(() => this.inbox.fail(Cause.Done()))))
 
   /**
-   * Gives back what no handler works on: at once, where the broker gives it to others that way without counting it as an attempt. Closing
-   * the channel gives back everything else.
+   * Requeues messages that no handler has, at once, if a `basic.nack` requeues them without counting an attempt. All others are requeued when
+   * the channel closes.
    */
   handBack(tags: Iterable<number>): void {
     const { acknowledgements, failure } = this.channel
@@ -271,8 +236,8 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   }
 
   /**
-   * Waits until the broker has done what was handed back. RabbitMQ passes it on to the queue, and a channel that is closed behind it
-   * takes it along: then it is counted as an attempt after all. So the queues are asked for something first.
+   * Waits until the queues have requeued what was handed back. A channel of RabbitMQ passes a nack on to the queue. If it closes before the
+   * queue has handled that, the queue counts an attempt. A request to the queue is handled after the nacks.
    */
   readonly awaitHandedBack: Effect.Effect<void> = Effect.suspend(() =>
     Effect.ignore(
@@ -280,10 +245,10 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
     )
   )
 
-  /** What the scope of a consumer without handlers does before it closes the channel. */
+  /** Requeues what was not taken, before the scope of a consumer without a handler closes the channel. */
   readonly leave: Effect.Effect<void> = Effect.suspend(() => {
     const left = this.inbox.clear()
-    this.taken(this.inboxBytes)
+    this.taken(Infinity)
     if (left.length === 0 || this.noAck || !this.stopOrder.savesAttempts) return Effect.void
     const handBack = Effect.sync(() =>
       this.handBack([...left, ...this.inbox.clear()].map(({ deliveryTag }) => deliveryTag))
@@ -292,7 +257,7 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
       Effect.andThen(handBack),
       Effect.andThen(this.awaitHandedBack),
       Effect.interruptible,
-      Effect.timeoutOption(this.session.options.closeTimeout),
+      Effect.timeoutOption(this.host.options.closeTimeout),
       Effect.asVoid
     )
   })
@@ -315,7 +280,7 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
         isStarted: false,
         lastProperties: undefined
       }
-      // Before the request, since deliveries may come in the same read as its reply.
+      // Registered before the request, because deliveries may arrive in the same read as its reply.
       this.consumers = [...this.consumers, consumer]
       this.channel.attach(consumerTag, this, consumer)
       return Effect.map(
@@ -331,24 +296,6 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
     }, { discard: true })
   })
 
-  /** A stream goes on after what was delivered of it. The header is one of other queues' messages too, when they come from one. */
-  private noteOffsets(): void {
-    for (const { index, kind, lastProperties } of this.consumers) {
-      if (kind.isStream === true && lastProperties !== undefined) {
-        this.offsets[index] = offsetAfter(lastProperties) ?? this.offsets[index]
-      }
-    }
-  }
-
-  /** No tag is used twice: RabbitMQ takes acks of a former consumer's deliveries for those of a later one with its tag. */
-  private consumerTag(index: number): string {
-    const { generation } = this
-    const { consumerTag } = this.options
-    if (consumerTag === undefined) return this.channel.consumerTag()
-    const tag = this.queues.length === 1 ? consumerTag : `${consumerTag}-${index + 1}`
-    return generation === 1 ? tag : `${tag}.${generation}`
-  }
-
   private readonly stopConsuming = Effect.suspend(() =>
     Effect.forEach(
       this.consumers,
@@ -360,9 +307,30 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
       { discard: true }
     )
   )
+
+  /**
+   * The next consumer of a stream begins after the last message that was delivered. In other queues the header means nothing: they may hold
+   * copies of a stream's messages.
+   */
+  private noteOffsets(): void {
+    for (const { index, kind, lastProperties } of this.consumers) {
+      if (kind.isStream === true && lastProperties !== undefined) {
+        this.offsets[index] = offsetAfter(lastProperties) ?? this.offsets[index]
+      }
+    }
+  }
+
+  /** No tag is used twice: RabbitMQ would apply acks for deliveries of the old consumer to the new consumer of that tag. */
+  private consumerTag(index: number): string {
+    const { generation } = this
+    const { consumerTag } = this.options
+    if (consumerTag === undefined) return this.channel.consumerTag()
+    const tag = this.queues.length === 1 ? consumerTag : `${consumerTag}-${index + 1}`
+    return generation === 1 ? tag : `${tag}.${generation}`
+  }
 }
 
-/** The offset after that of a message of a stream, unless its properties say none or can't be read. */
+/** The offset after that of a stream's message. `undefined` if the properties have no offset or cannot be decoded. */
 const offsetAfter = (properties: Uint8Array): FieldValue | undefined => {
   let offset: FieldValue | undefined
   try {
@@ -374,39 +342,38 @@ const offsetAfter = (properties: Uint8Array): FieldValue | undefined => {
 }
 
 const check = ({ consumerTag, noAck, prefetch, queues }: SubscriptionOptions): void => {
-  if (queues.length === 0) throw Validation.invalid("queue: there is none")
+  if (queues.length === 0) throw Validation.invalid("queue: must not be an empty array")
   for (const queue of queues) {
     if (typeof queue === "string") Validation.nonEmptyName("queue", queue)
     else if (queue.type === "stream" && (noAck || prefetch === 0)) {
-      throw Validation.invalid("prefetch: a stream is consumed with acknowledgements and a prefetch from 1")
+      throw Validation.invalid("prefetch: must be at least 1 for a stream, which also requires acknowledgements")
     }
   }
   Validation.wholeNumber("prefetch", prefetch, 0, 65535)
   if (consumerTag !== undefined) Validation.nonEmptyName("consumerTag", consumerTag)
 }
 
-/** Starts a consumer on a channel of its own, for as long as the scope lives. */
+/** Starts consumers on a channel of their own, for as long as the scope lives. */
 export const subscribe = <A extends Item>(
-  session: Session,
+  host: ConsumerHost,
   options: SubscriptionOptions,
   decode: Decode<A>,
   inbox: Inbox<A>
 ): Effect.Effect<Subscription<A>, AmqpChannelError, Scope> =>
   Effect.gen(function*() {
     yield* Validation.attempt(() => check(options))
-    if ("x-priority" in options.arguments && !session.supports("consumer_priorities")) {
-      return yield* Effect.fail(
-        new AmqpChannelError({ reason: new NotSupported({ capability: "consumer_priorities" }) })
-      )
+    const priorities = "consumer_priorities"
+    if ("x-priority" in options.arguments && !host.supports(priorities)) {
+      return yield* Effect.fail(notSupported(priorities))
     }
-    const channel = yield* session.channels.scoped
-    const oversized = yield* OversizedMessages.make(session, options.onOversized, (settle) => {
+    const channel = yield* host.channels.scoped
+    const oversized = yield* OversizedMessages.make(host, options.onOversized, (settle) => {
       if (inbox.settleBetween === undefined) settle()
       else inbox.settleBetween(settle)
     })
-    const subscription = new Subscription(session, channel, options, decode, inbox, oversized)
-    // The reader must not wait for a consumer that is gone.
-    yield* Effect.addFinalizer(() => Effect.sync(() => subscription.readGate.release(subscription)))
+    const subscription = new Subscription(host, channel, options, decode, inbox, oversized)
+    // The connection must not wait for an inbox that is no longer used.
+    yield* Effect.addFinalizer(() => Effect.sync(() => subscription.inboxLimit.release()))
     yield* subscription.start
     return subscription
   })

@@ -1,10 +1,11 @@
 /**
- * Handlers that are channel programs, each in a transaction on the channel of its consumer. One runs at a time.
+ * Handlers that are channel programs. Each runs in a transaction on the channel of its consumer, one at a time.
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { AmqpChannelError } from "../../AmqpError.ts"
+import type { AmqpChannelError } from "../../AmqpError.ts"
 import type { Channel, ProgramPublisher } from "../channel/channel.ts"
+import { channelError } from "../channel/channelErrors.ts"
 import { CurrentProgram, isProgram, RunningProgram, runOn, setRunning } from "../channel/program.ts"
 import type { AmqpChannel } from "../channel/program.ts"
 import type { Properties } from "../message/properties.ts"
@@ -12,16 +13,17 @@ import type { Route } from "../message/route.ts"
 import type { Received } from "./delivery.ts"
 import * as Settlements from "./settlement.ts"
 
-/** How messages are handled. `channel` is set before the first one comes. */
+/** How the messages of a consumer are handled. */
 export interface Handling<R> {
   readonly handle: (delivery: Received) => Effect.Effect<unknown, unknown, R>
   /** Runs after each settlement. */
   readonly commit: Effect.Effect<void, AmqpChannelError> | undefined
+  /** Set before the first message is handled. */
   channel?: Channel
 }
 
-/** Notes whether something was published that comes back when no queue takes it. */
-class Publishes implements ProgramPublisher {
+/** Publishes within the transaction, and notes whether a message was mandatory. */
+class TransactionPublisher implements ProgramPublisher {
   readonly hasRoom = true
   readonly awaitRoom = Effect.void
   hasMandatory = false
@@ -40,7 +42,7 @@ export const make = <R>(
       handle: (delivery) => {
         const program = handler(delivery)
         const { channel } = handling
-        // What else it may be is the engine's to name.
+        // The caller refuses what is not an Effect.
         if (!isProgram(program) || channel === undefined) {
           return program as unknown as Effect.Effect<unknown, unknown, R>
         }
@@ -51,29 +53,29 @@ export const make = <R>(
   return handling
 }
 
-/** Takes back what was published. What the program fetched and settled is open again for the broker, and goes back to its queue. */
+/** Drops what was published. Settlements are undone by the broker, so messages that the program fetched and settled are requeued. */
 const rollback = (channel: Channel) =>
   Effect.flatMap(
     channel.request({ _tag: "tx.rollback" }),
-    () => channel.acknowledgements.handBackNoted() ? channel.commit : Effect.void
+    () => channel.acknowledgements.requeueJournal() ? channel.commit : Effect.void
   )
 
-/** Runs a program. What it published is there for the commit that follows its settlement, or taken back. */
+/** Runs a program. What it published is committed with the settlement of its message, or rolled back. */
 const inTransaction = <R>(
   channel: Channel,
   program: AmqpChannel<unknown, unknown, R>
 ): Effect.Effect<unknown, unknown, R> =>
   Effect.suspend(() => {
-    const publishes = new Publishes()
+    const publisher = new TransactionPublisher()
     const running = new RunningProgram("transaction", channel)
     setRunning(running, true)
-    channel.programPublisher = publishes
+    channel.programPublisher = publisher
     channel.lease.clearReturned()
     channel.acknowledgements.beginJournal()
     return runOn(program, channel).pipe(
       Effect.provideService(CurrentProgram, running),
       Effect.tap((settlement) =>
-        publishes.hasMandatory && Settlements.isSettlement(settlement) ? commitMandatory(channel) : Effect.void
+        publisher.hasMandatory && Settlements.isSettlement(settlement) ? commitMandatory(channel) : Effect.void
       ),
       Effect.onExit((exit) => {
         setRunning(running, false)
@@ -83,15 +85,18 @@ const inTransaction = <R>(
           channel.acknowledgements.endJournal()
           return Effect.void
         }
-        // What was published is forgotten. The delivery itself is settled afterwards, by the policy.
+        // The failure policy settles the message itself afterwards.
         return Effect.ignore(rollback(channel))
       })
     )
   })
 
-/** RabbitMQ finds out at the commit that no queue takes a message, when it would be too late to keep the one that was handled. */
+/**
+ * Commits before the message is settled: RabbitMQ returns mandatory messages at the commit, and a message that was settled by the same commit
+ * could not be kept.
+ */
 const commitMandatory = (channel: Channel): Effect.Effect<void, AmqpChannelError> =>
   Effect.flatMap(channel.commit, () => {
     const { firstReturned: returned } = channel.lease
-    return returned === undefined ? Effect.void : Effect.fail(new AmqpChannelError({ reason: returned }))
+    return returned === undefined ? Effect.void : Effect.fail(channelError(returned))
   })

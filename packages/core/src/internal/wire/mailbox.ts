@@ -1,68 +1,64 @@
 /**
- * The inbox of one owner fiber. Many may offer, one fiber takes.
+ * Hands items to the fiber that owns the mailbox.
  *
- * `effect/Queue` wakes its taker on the next turn of the scheduler. Here offers collect without waking anyone until
- * `flush`, which resumes the taker inline with everything: a socket read wakes each channel at most once.
+ * `effect/Queue` resumes its taker on the next turn of the scheduler, once per offer. Here offers collect until `flush` resumes the taker
+ * inline with all of them, so a socket read resumes the fiber of each channel at most once.
  */
 import type { NonEmptyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 
 export class Mailbox<A, E = never> {
   private items: Array<A> = []
-  /** Those who take, in their order. Mostly there is one. */
+  /** The fibers that wait in `takeAll`, in their order. Usually there is at most one. */
   private waiters: Array<(effect: Effect.Effect<NonEmptyArray<A>, E>) => void> = []
   private failure: Effect.Effect<never, E> | undefined
 
-  /** Adds an item; `flush` makes the owner see it. */
+  /** Adds an item. `flush` hands it over. */
   offer(item: A): void {
     if (this.failure === undefined) this.items.push(item)
   }
 
-  /** Hands what was offered to the owner, if it waits. */
+  /** Resumes a waiting fiber with all items. */
   flush(): void {
     if (this.items.length === 0) return
     const resume = this.waiters.shift()
     if (resume !== undefined) resume(Effect.succeed(this.drain()))
   }
 
-  /** Takes back what the owner has taken and leaves to its next take. */
+  /** Puts items that were taken back in front of the others, for the next `takeAll`. */
   putBack(items: ReadonlyArray<A>): void {
     this.items = [...items, ...this.items]
   }
 
-  /** How many items were offered and not taken. */
+  /** How many items were not taken. */
   get size(): number {
     return this.items.length
   }
 
-  /** Whether nothing more can be offered. */
-  get isOver(): boolean {
+  /** Whether further offers are ignored. */
+  get hasEnded(): boolean {
     return this.failure !== undefined
   }
 
-  /** Forgets what was offered and not taken yet, and returns it. */
+  /** Removes and returns the items that were not taken. */
   clear(): ReadonlyArray<A> {
     const { items } = this
     this.items = []
     return items
   }
 
-  /** What was offered before is still taken; after that every take fails. */
+  /** Ends the mailbox: items that were offered can still be taken, and then `takeAll` fails. */
   fail(error: E): void {
-    this.end(Effect.fail(error))
-  }
-
-  /** As `fail`, with a failure that is an Effect already. */
-  end(failure: Effect.Effect<never, E>): void {
     if (this.failure !== undefined) return
+    const failure = Effect.fail(error)
     this.failure = failure
     this.flush()
-    const waiters = this.waiters
+    const { waiters } = this
     this.waiters = []
     for (const resume of waiters) resume(failure)
   }
 
-  /** Everything that was offered, at least one item. */
+  /** Waits for at least one item, and takes all. */
   readonly takeAll: Effect.Effect<NonEmptyArray<A>, E> = Effect.callback((resume) => {
     if (this.items.length > 0) return resume(Effect.succeed(this.drain()))
     if (this.failure !== undefined) return resume(this.failure)
@@ -72,7 +68,7 @@ export class Mailbox<A, E = never> {
     })
   })
 
-  /** To be called when there are some. */
+  /** Requires that there are items. */
   private drain(): NonEmptyArray<A> {
     const items = this.items as NonEmptyArray<A>
     this.items = []
