@@ -1,12 +1,12 @@
 /**
  * One AMQP channel of a session.
  *
- * The channel fiber owns the mailbox and handles what the broker sends, in order. Callers send in single synchronous steps (encode into the
- * outbound buffer, note what is awaited), so their messages cannot interleave; whatever waits is resumed by the channel fiber, or when the
- * channel ends.
+ * The channel fiber owns the mailbox, and handles what the broker sends, in order. Callers send in single synchronous steps, which encode
+ * into the outbound buffer and note what the broker will reply, so their frames cannot interleave. The channel fiber resumes waiting
+ * fibers, and so does the end of the channel.
  *
- * States: `Open` → `Closing` (we sent channel.close) → `Closed`, or straight to `Closed` when the broker or the end of the session closes
- * it. `failure` is set once, on leaving `Open`; only the broker's own reason replaces a close of ours that crossed it.
+ * States: `Open` → `Closing` (channel.close was sent) → `Closed`, or directly to `Closed` if the broker closes the channel or the session
+ * ends. `failure` is set once, on leaving `Open`. Only a close of the broker that crosses ours replaces it.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -34,7 +34,7 @@ import { mayBeOfStream } from "../message/streamOffset.ts"
 import type { Counts } from "../telemetry/counters.ts"
 import { Mailbox } from "../wire/mailbox.ts"
 import { Acknowledgements } from "./acknowledgements.ts"
-import { channelError, closedHere, failureOfStep } from "./channelErrors.ts"
+import { channelError, closedHere, failureOfStep, notSupported } from "./channelErrors.ts"
 import { ConfirmLedger, returnedOf } from "./confirmLedger.ts"
 import type { MandatoryMessage, PublishOwner } from "./confirmLedger.ts"
 import { Consumers } from "./consumers.ts"
@@ -45,13 +45,14 @@ import { basicCancel, channelClose } from "./methods.ts"
 import { RequestQueue, tagOf, unexpected } from "./requestQueue.ts"
 import type { ChannelEvent, RequestHost } from "./requestQueue.ts"
 
-/** What the broker does with publishes: accepts them, confirms them, or waits for a commit. A channel keeps its mode. */
+/** What the broker does with publishes: accepts them, confirms them, or waits for a commit. The mode of a channel does not change. */
 export type ChannelMode = "plain" | "confirm" | "transaction"
 
-/** The publishes of one channel program. */
+/** How a channel program publishes. */
 export interface ProgramPublisher {
-  /** Whether the program may publish now; `awaitRoom` waits for it. */
+  /** Whether the program may publish now. */
   readonly hasRoom: boolean
+  /** Waits until `hasRoom`. */
   readonly awaitRoom: Effect.Effect<void>
   /** Sends a message. Throws an `EncodeError`. */
   publish(channel: Channel, route: Route, properties: Properties, body: Uint8Array): void
@@ -61,11 +62,11 @@ export interface ProgramPublisher {
 export interface ChannelHost extends RequestHost {
   readonly counts: Counts
   readonly maxBodySize: number
-  /** The largest body that is sent, in bytes. */
+  /** The largest body that is published, in bytes. */
   readonly maxPublishSize: number
-  /** The broker's description of itself. */
+  /** How the broker describes itself. */
   readonly serverProperties: FieldTable
-  /** Whether the broker has an extension, such as `consumer_priorities`. */
+  /** Whether the broker supports an extension of AMQP 0-9-1, for example `consumer_priorities`. */
   supports(capability: string): boolean
   /** The close is complete on both sides, so the number is free again. */
   release(channel: Channel): void
@@ -81,12 +82,12 @@ export class Channel {
   readonly assembler: ContentAssembler
   readonly acknowledgements: Acknowledgements
   readonly consumers: Consumers
-  /** What programs have done on it. */
+  /** What programs have done on the channel. */
   readonly lease = new Lease()
-  /** How the program that runs on the channel publishes, if its runner decides that. */
+  /** Publishes for the program that runs on the channel, if the program's runner needs more than `publish`. */
   programPublisher: ProgramPublisher | undefined
   readonly host: ChannelHost
-  /** Done when the channel is `Closed`. */
+  /** Completed when the channel is `Closed`. */
   readonly ended = Deferred.makeUnsafe<void>()
 
   private readonly requests: RequestQueue
@@ -94,9 +95,9 @@ export class Channel {
   private currentFailure: AmqpError.AmqpChannelError | undefined
   private currentMode: ChannelMode = "plain"
   private ledger: ConfirmLedger | undefined
-  /** Whether the broker asked for no more messages (`channel.flow`). RabbitMQ never does. */
+  /** Whether the broker has asked the channel to pause publishing (`channel.flow`), which RabbitMQ never does. */
   private isPaused = false
-  /** A message may be sent again, or nothing can be done on the channel any more. */
+  /** Notified when the pause has ended, and when the channel has closed. */
   private readonly roomChanged = new Signal()
 
   constructor(number: number, host: ChannelHost) {
@@ -122,7 +123,7 @@ export class Channel {
     return this.currentMode
   }
 
-  /** Set while the channel is in confirm mode. */
+  /** Set if the channel is in confirm mode. */
   get confirms(): ConfirmLedger | undefined {
     return this.ledger
   }
@@ -131,19 +132,19 @@ export class Channel {
   // requests
   // ---------------------------------------------------------------------------
 
-  /** Sends a request when the earlier ones have their replies, and waits for its own. */
+  /** Sends a request after the replies to earlier ones, and waits for its own reply. */
   readonly request: <M extends SynchronousMethod>(
     method: M
   ) => Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError>
 
-  /** A request that a broker without the capability does not know. */
+  /** Like `request`, for a method that the broker supports only with this capability. */
   requestWith<M extends SynchronousMethod>(
     capability: string,
     method: M
   ): Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError> {
     return this.host.supports(capability)
       ? this.request(method)
-      : Effect.fail(channelError(new AmqpError.NotSupported({ capability })))
+      : Effect.fail(notSupported(capability))
   }
 
   /** Fetches a message (`basic.get`). */
@@ -166,7 +167,7 @@ export class Channel {
     })
   )
 
-  /** Commits the transaction, uninterruptibly. */
+  /** Commits the transaction. Uninterruptible. */
   readonly commit: Effect.Effect<void, AmqpError.AmqpChannelError> = Effect.suspend(() =>
     Effect.map(Effect.uninterruptible(this.request({ _tag: "tx.commit" })), () => this.lease.committed())
   )
@@ -175,19 +176,19 @@ export class Channel {
   // sending
   // ---------------------------------------------------------------------------
 
-  /** Sends a method that has no reply. Throws an `EncodeError`. */
+  /** Sends a method without waiting for a reply. Throws an `EncodeError`. */
   send(method: Method): void {
     this.acknowledgements.flush()
     this.host.outbound.sendMethod(this.number, method)
   }
 
   /**
-   * Sends a message in one step, so that nothing of this channel can come between its frames. To be called only while `maySend`. In confirm
-   * mode `owner` is called with its outcome. Properties may be encoded already.
+   * Sends a message in one synchronous step, so that its frames stay together. To be called only while `maySend`. In confirm mode, `owner`
+   * gets the outcome. The properties may be encoded already.
    *
-   * Everything that is a user's is read before the first byte is written: reading may run user code (getters, proxies, iterators), which may
-   * do anything with this channel. Throws an `EncodeError`, the failure of a channel that is closed by then, or what that code throws; and
-   * then nothing was sent and no publish number was used.
+   * All user values are read before the first byte is written, because reading them may run user code (getters, proxies, iterators), which
+   * may do anything with this channel. Throws an `EncodeError`, the failure of the channel if that code has closed it, or what the code
+   * throws. Then nothing was sent, and no publish number was used.
    */
   publish(
     route: Route,
@@ -200,7 +201,7 @@ export class Channel {
     if (encoded !== undefined) return this.publishEncoded(route, encoded, 0, body, owner, index)
     const start = draft.provisionalBytes
     try {
-      // What is not encoded is not bytes.
+      // Bytes have a known encoding.
       writeProperties(draft, properties as Properties)
       this.publishEncoded(route, undefined, start, body, owner, index)
     } finally {
@@ -208,7 +209,7 @@ export class Channel {
     }
   }
 
-  /** Publishes a message whose properties are encoded, or drafted since `draftStart`. */
+  /** Publishes a message whose properties are encoded, or are in the draft from `draftStart` on. */
   private publishEncoded(
     route: Route,
     properties: Uint8Array | undefined,
@@ -241,7 +242,7 @@ export class Channel {
     outbound.commitBody(writer, this.number, bytes, this.ledger)
   }
 
-  /** Runs a synchronous step of a program: a value that cannot be encoded is an `InvalidArgument`. */
+  /** Runs a synchronous step of a program. If it throws an `EncodeError`, it fails with an `InvalidArgument`. */
   step<A>(body: () => A): Effect.Effect<A, AmqpError.AmqpChannelError> {
     return Effect.suspend(() => {
       if (this.currentFailure !== undefined) return Effect.fail(this.currentFailure)
@@ -262,7 +263,7 @@ export class Channel {
     return !this.isPaused && this.host.outbound.hasRoom(this.number)
   }
 
-  /** Calls `listener` once, when a message may be sent or nothing can be any more. Returns how to cancel that. */
+  /** Calls `listener` once, when a message may be sent or the channel has closed. Returns a function that cancels this. */
   onceRoom(listener: () => void): () => void {
     const go = (): void => {
       cancel()
@@ -278,11 +279,12 @@ export class Channel {
     return cancel
   }
 
-  /** Whether a program should publish now, or find out that it cannot; `awaitRoom` waits for it. */
+  /** Whether a program should publish now. Also true if the channel has closed, so that the publish fails. */
   get hasRoom(): boolean {
     return this.currentFailure !== undefined || this.maySend
   }
 
+  /** Waits until `hasRoom`. */
   readonly awaitRoom: Effect.Effect<void> = Effect.callback((resume) => {
     if (this.hasRoom) return resume(Effect.void)
     return Effect.sync(this.onceRoom(() => resume(Effect.void)))
@@ -292,12 +294,12 @@ export class Channel {
   // consumers and leases
   // ---------------------------------------------------------------------------
 
-  /** A consumer tag that no consumer of this channel has. */
+  /** A consumer tag that no consumer of this channel has had. */
   consumerTag(): string {
     return this.consumers.newTag()
   }
 
-  /** From now on the deliveries with this tag go to `sink`, with `consumer`. */
+  /** Registers a consumer: its deliveries go to `sink`, together with `consumer`. */
   attach(consumerTag: string, sink: ConsumerSink<undefined>): void
   attach<C>(consumerTag: string, sink: ConsumerSink<C>, consumer: C): void
   attach(consumerTag: string, sink: ConsumerSink, consumer?: unknown): void {
@@ -309,25 +311,25 @@ export class Channel {
   }
 
   /**
-   * Ends a consumer that the broker has started, without waiting for the reply. Deliveries on their way still go to its sink. RabbitMQ 3.10
-   * and 4.0 crash the channel of a client that cancels a consumer before its consume-ok and then closes the channel.
+   * Cancels a consumer without waiting for the reply. Deliveries that are on their way still go to its sink. The broker must have started the
+   * consumer: RabbitMQ 3.10 and 4.0 crash the channel if a consumer is cancelled before its consume-ok and the channel is closed then.
    */
   cancelConsumer(consumerTag: string): void {
     if (this.currentState === "Open") this.send(basicCancel(consumerTag, true))
   }
 
-  /** Has the queue take back a delivery that no consumer here takes. Not one of a stream, which would end the connection. */
+  /** Requeues a delivery that no consumer takes, unless it may be from a stream: that would end the connection. */
   handBack({ method, properties }: Content<BasicDeliver>): void {
     if (!mayBeOfStream(properties)) this.acknowledgements.nack(Number(method.deliveryTag), true)
   }
 
-  /** Whether the broker owes a reply. */
+  /** Whether a fiber waits for something that the broker has to send. */
   get expectsReply(): boolean {
     return !this.requests.isEmpty || (this.ledger?.count ?? 0) > 0 || this.currentState === "Closing" ||
       this.consumers.expectsReply || this.roomChanged.isAwaited
   }
 
-  /** Whether another program may use the channel: nothing of the last one is left on it. */
+  /** Whether another program may use the channel: nothing of the previous program is left on it. */
   get isClean(): boolean {
     return this.currentFailure === undefined && this.lease.isClean && !this.expectsReply && !this.acknowledgements.open
   }
@@ -336,7 +338,7 @@ export class Channel {
   // receiving: the channel fiber
   // ---------------------------------------------------------------------------
 
-  /** The loop of the channel fiber, until the mailbox ends. Fails with what the peer did wrong. */
+  /** The loop of the channel fiber, until the mailbox ends. Fails if the broker violates the protocol. */
   readonly run: Effect.Effect<void, ProtocolError> = Effect.gen({ self: this }, function*() {
     while (true) {
       const events = yield* this.mailbox.takeAll
@@ -353,11 +355,11 @@ export class Channel {
   private handle(event: ChannelEvent): void {
     const tag = tagOf(event)
     if (this.currentState === "Closed") {
-      // The reply to a close of ours that crossed the broker's, or that no fiber waited for any more.
+      // The reply to a close of ours that crossed the broker's.
       if (tag === "channel.close-ok") this.host.release(this)
       return
     }
-    // Nothing that comes before the reply to our close matters any more, except a message that is returned.
+    // What arrives before the reply to our close is ignored, except returned messages.
     if (
       this.currentState === "Closing" && tag !== "channel.close" && tag !== "channel.close-ok" && tag !== "basic.return"
     ) {
@@ -386,7 +388,7 @@ export class Channel {
       case "channel.close":
         return this.closedByServer(event)
       case "channel.close-ok":
-        if (this.currentState !== "Closing") throw unexpected("channel.close-ok without a close")
+        if (this.currentState !== "Closing") throw unexpected("channel.close-ok arrived without a close")
         this.host.release(this)
         return this.end(closedHere)
       default:
@@ -396,13 +398,13 @@ export class Channel {
 
   private handleDelivery(content: Content<BasicDeliver>): void {
     const registered = this.consumers.find(content.method.consumerTag)
-    // A delivery that needs no acknowledgement is not noted. RabbitMQ gives all direct replies the tag 1, whatever came before.
+    // Deliveries without acknowledgement are not recorded: RabbitMQ gives every direct reply the tag 1.
     if (registered?.sink.noAck !== true) this.acknowledgements.delivered(content.method.deliveryTag)
     this.host.counts.consumed++
     if (registered !== undefined) return registered.sink.deliver(content, registered.consumer)
     const consumer = JSON.stringify(content.method.consumerTag)
     this.host.warn(
-      `A message was delivered to the unknown consumer ${consumer} on channel ${this.number}, and is requeued`
+      `A message arrived for the unknown consumer ${consumer} on channel ${this.number}, and is requeued`
     )
     this.handBack(content)
   }
@@ -420,10 +422,10 @@ export class Channel {
       this.host.counts.consumed++
       if (method.noAck) return
       this.acknowledgements.delivered(deliveryTag)
-      // No fiber waits for this message any more, so the queue takes it back.
+      // The fiber that asked for this message was interrupted, so it is requeued.
       if (!isAwaited) this.acknowledgements.nack(Number(deliveryTag), true)
     })
-    // No fiber waits for this consumer any more, so it must not hold messages.
+    // The fiber that started this consumer was interrupted, so it must not hold messages.
     if (!isAwaited && "_tag" in event && event._tag === "basic.consume-ok") {
       this.send(basicCancel(event.consumerTag, true))
     }
@@ -435,23 +437,23 @@ export class Channel {
 
   private closedByServer(close: ChannelClose): void {
     const { outbound } = this.host
-    // Behind a large message that is on its way: no broker reads a method in the middle of one.
+    // This is sent after a large message that is on its way: brokers do not accept a method in the middle of a message.
     outbound.sendMethod(this.number, { _tag: "channel.close-ok" })
     const method = responsibleMethod(close.classId, close.methodId)
-    // If a close of ours crossed this one, its reply comes before the number is free. And behind a large message no other channel may use
-    // the number before the close-ok is written.
+    // If a close of ours crossed this one, the number is free after the reply to ours. Otherwise it is free when the close-ok is written,
+    // which a large message may delay.
     if (this.currentState === "Open") outbound.whenInOrder(this.number, () => this.host.release(this))
     this.end(channelError(AmqpError.replyReason({ ...close, method })))
   }
 
-  /** Sends the close, unless the channel is closed or about to be. The broker's reply ends the channel. */
+  /** Sends channel.close, if the channel is open. The broker's reply ends the channel. */
   beginClose(): void {
     if (this.currentState !== "Open") return
     if (!this.requests.hasSent) {
       this.host.release(this)
       return this.end(closedHere)
     }
-    // Its consumers are not cancelled first: they end with the channel, and what they hold goes back at once, in its old order.
+    // Consumers are not cancelled first: they end with the channel, and their messages are requeued together, in their old order.
     this.acknowledgements.flush()
     this.currentState = "Closing"
     this.host.outbound.sendMethod(this.number, channelClose)
@@ -459,28 +461,28 @@ export class Channel {
     this.host.readGate.replyExpected()
   }
 
-  /** Closes the channel and waits for the broker's reply; several callers share one close. */
+  /** Closes the channel and waits for the broker's reply. Several callers share one close. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     this.beginClose()
     return Deferred.await(this.ended)
   })
 
-  /** Ends the channel at once: the broker closed it, or the session has ended. */
+  /** The channel has closed: by the broker, by a reply to our close, or with its session. */
   end(error: AmqpError.AmqpChannelError): void {
     if (this.currentState === "Closed") return
     this.currentState = "Closed"
-    // The broker's reason is worth more than our own close that crossed it.
+    // The broker's reason replaces our own close that crossed it.
     if (error.reason._tag !== "ChannelClosed") this.currentFailure = error
-    // A broker that has not read the end of a message does not have it, and reads no more of the channel.
+    // The broker does not have a message that was not sent to its end, and ignores the rest.
     if (this.host.outbound.isSending(this.number)) this.ledger?.failLast(new AmqpError.NotSent({ cause: error }))
     this.failAll(error)
     Deferred.doneUnsafe(this.ended, Effect.void)
   }
 
-  /** Everything that waits fails with why nothing more comes. */
+  /** Fails every fiber that waits. */
   private failAll(error: AmqpError.AmqpChannelError): void {
     this.currentFailure ??= error
-    // Fibers that are resumed here find no consumers any more.
+    // Before fibers are resumed, which must find no consumers.
     const sinks = this.consumers.clear()
     this.acknowledgements.close()
     this.requests.fail(error)

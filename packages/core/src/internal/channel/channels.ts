@@ -1,76 +1,80 @@
 /**
- * The channels of a session, by their numbers, and those that are idle.
+ * The channels of a session.
  *
- * A channel program runs on a channel that nobody else has. When it leaves the channel clean, that is kept for the next program
- * of the same mode, which saves two round trips. While all numbers are in use, those that want a channel wait in their order: the
- * first gets the number, or the idle channel, that is free next.
+ * Numbers: each open channel has a number. A closed channel keeps it until both sides have confirmed the close.
+ *
+ * Leases: a channel program runs on a channel that no other fiber uses. If the program leaves the channel clean, it is kept idle, and leased
+ * to the next program of the same mode, which saves the two round trips of opening and closing one. Otherwise it is closed.
+ *
+ * Waiting: while all numbers are in use, fibers wait for one in their order. To make room, an idle channel is closed for each of them. The
+ * first gets the next number that is free, or the next clean channel if it fits.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import * as AmqpError from "../../AmqpError.ts"
+import { TooManyChannels } from "../../AmqpError.ts"
+import type { AmqpChannelError, AmqpConnectionError } from "../../AmqpError.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
 import type { SessionOptions } from "../options/sessionOptions.ts"
 import { Channel } from "./channel.ts"
 import type { ChannelHost, ChannelMode } from "./channel.ts"
-import { lostChannel } from "./channelErrors.ts"
+import { channelError, lostChannel } from "./channelErrors.ts"
 import { ChannelNumbers } from "./channelNumbers.ts"
+import { ChannelWaiters } from "./channelWaiters.ts"
+import type { Grant } from "./channelWaiters.ts"
 
-/** What the channels need of their session, besides what each of them needs. */
+/** What the channels need of their session, in addition to what each channel needs. */
 export interface ChannelsHost extends ChannelHost {
-  /** Why there is no session any more. */
-  readonly failure: AmqpError.AmqpConnectionError | undefined
+  /** Why the session has ended. */
+  readonly failure: AmqpConnectionError | undefined
   readonly options: Pick<SessionOptions, "channelTimeout" | "closeTimeout" | "maxIdleChannels">
-  /** Runs the fiber of a channel, for as long as the session. */
+  /** Runs the loop of a channel until that ends, or the session. */
   readonly fork: (loop: Effect.Effect<void, ProtocolError>) => Effect.Effect<unknown>
 }
 
-/** Makes an Effect as interruptible as whoever called. */
+/** Makes an effect as interruptible as the caller is. */
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-
-/** Something that waits for a channel, and what it was given. */
-interface Waiting {
-  /** Whether an idle channel of this mode will do; a number will always. */
-  readonly leases: ChannelMode | undefined
-  granted: number | Channel | undefined
-  resume: (effect: Effect.Effect<number | Channel, AmqpError.AmqpChannelError>) => void
-}
 
 export class Channels {
   private readonly host: ChannelsHost
-  private readonly waiting = new Set<Waiting>()
+  private numbers = new ChannelNumbers(0)
+  /** The channels that have a number, by that number. */
   private readonly open = new Map<number, Channel>()
   private readonly idle: Record<ChannelMode, Array<Channel>> = { plain: [], confirm: [], transaction: [] }
-  private numbers = new ChannelNumbers(0)
+  private readonly waiters = new ChannelWaiters()
 
   constructor(host: ChannelsHost) {
     this.host = host
   }
 
+  /** Sets how many channels may be open. To be called before the first is opened. 0 means as many as there are numbers. */
+  setLimit(channelMax: number): void {
+    this.numbers = new ChannelNumbers(channelMax)
+  }
+
+  // ---------------------------------------------------------------------------
+  // for the session
+  // ---------------------------------------------------------------------------
+
   get count(): number {
     return this.open.size
   }
 
-  /** The sum of a value of each. */
+  /** The sum of a value of each channel. */
   sum(value: (channel: Channel) => number): number {
     let sum = 0
     for (const channel of this.open.values()) sum += value(channel)
     return sum
   }
 
-  /** Whether the broker owes an answer on one of them. */
+  /** Whether a fiber waits for something that the broker has to send on a channel. */
   get expectsReply(): boolean {
     for (const channel of this.open.values()) if (channel.expectsReply) return true
     return false
   }
 
-  /** How many there may be at once; 0: as many as there are numbers. To be called before the first is opened. */
-  limit(channelMax: number): void {
-    this.numbers = new ChannelNumbers(channelMax)
-  }
-
-  /** The channel with a number, if it is open. Throws a `ProtocolError` for a number that no channel ever had. */
+  /** The channel with a number, unless it has closed. Throws a `ProtocolError` for a number that no channel ever had. */
   find(number: number): Channel | undefined {
     const channel = this.open.get(number)
     if (channel === undefined && !this.numbers.wasUsed(number)) {
@@ -79,12 +83,100 @@ export class Channels {
     return channel
   }
 
-  /** Opens a channel in a mode. Its fiber lives as long as the channel. */
-  private openOne(
+  /** The close of a channel is complete on both sides, so its number is free again. */
+  release(channel: Channel): void {
+    if (this.open.get(channel.number) !== channel) return
+    this.open.delete(channel.number)
+    channel.mailbox.fail("Ended")
+    this.releaseNumber(channel.number)
+  }
+
+  /** The session has ended. */
+  end(cause: AmqpConnectionError): void {
+    const channels = [...this.open.values()]
+    this.open.clear()
+    const error = lostChannel(cause)
+    for (const channel of channels) {
+      channel.end(error)
+      channel.mailbox.fail("Ended")
+    }
+    this.waiters.fail(error)
+  }
+
+  // ---------------------------------------------------------------------------
+  // for programs, publishers and consumers
+  // ---------------------------------------------------------------------------
+
+  /** Opens a channel, and closes it with the scope. */
+  readonly scoped: Effect.Effect<Channel, AmqpChannelError, Scope.Scope> = Effect.uninterruptibleMask(
+    (restore) =>
+      Effect.tap(
+        this.openNext("plain", undefined, restore),
+        (channel) => Effect.addFinalizer(() => this.close(channel))
+      )
+  )
+
+  /**
+   * Leases a channel in a mode: an idle one, or a new one. The caller must be uninterruptible, and return the channel with `giveBack` or
+   * `close`; `restore` is applied to what waits.
+   */
+  lease(mode: ChannelMode, restore: Restore): Effect.Effect<Channel, AmqpChannelError> {
+    return Effect.suspend(() => {
+      const idle = this.idle[mode].pop()
+      if (idle === undefined) return this.openNext(mode, mode, restore)
+      if (idle.isClean) return Effect.succeed(idle)
+      idle.beginClose()
+      return this.lease(mode, restore)
+    })
+  }
+
+  /** Ends a lease. A clean channel is kept for other programs, and any other is closed. */
+  giveBack(channel: Channel): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { mode } = channel
+      const idle = this.idle[mode]
+      channel.programPublisher = undefined
+      channel.acknowledgements.flush()
+      if (!channel.isClean || idle.length >= this.host.options.maxIdleChannels) return this.close(channel)
+      const { first } = this.waiters
+      if (first === undefined) return Effect.sync(() => void idle.push(channel))
+      return first.mode === mode ? Effect.sync(() => this.waiters.grant(first, channel)) : this.close(channel)
+    })
+  }
+
+  /** Closes a channel, within the close timeout. */
+  close(channel: Channel): Effect.Effect<void> {
+    return channel.state === "Closed"
+      ? Effect.void
+      : Effect.asVoid(Effect.timeoutOption(Effect.interruptible(channel.close), this.host.options.closeTimeout))
+  }
+
+  // ---------------------------------------------------------------------------
+  // opening and waiting
+  // ---------------------------------------------------------------------------
+
+  /**
+   * A channel in a mode: a new one, after waiting for its number if necessary. If it waits, an idle channel in the mode `idleMode` is granted
+   * too.
+   */
+  private openNext(
     mode: ChannelMode,
-    restore: Restore,
-    number: number
-  ): Effect.Effect<Channel, AmqpError.AmqpChannelError> {
+    idleMode: ChannelMode | undefined,
+    restore: Restore
+  ): Effect.Effect<Channel, AmqpChannelError> {
+    return Effect.suspend(() => {
+      const number = this.waiters.first === undefined && this.host.failure === undefined
+        ? this.numbers.acquire()
+        : undefined
+      if (number !== undefined) return this.openWith(number, mode, restore)
+      return Effect.flatMap(
+        this.awaitGrant(idleMode, restore),
+        (granted) => typeof granted === "number" ? this.openWith(granted, mode, restore) : Effect.succeed(granted)
+      )
+    })
+  }
+
+  private openWith(number: number, mode: ChannelMode, restore: Restore): Effect.Effect<Channel, AmqpChannelError> {
     return Effect.gen({ self: this }, function*() {
       const { failure } = this.host
       if (failure !== undefined) return yield* Effect.fail(lostChannel(failure))
@@ -99,156 +191,53 @@ export class Channels {
     })
   }
 
-  /** A channel in a mode: another one, or where it may be, an idle one for which this had to wait. */
-  private openNext(
-    mode: ChannelMode,
-    mayBeIdle: boolean,
-    restore: Restore
-  ): Effect.Effect<Channel, AmqpError.AmqpChannelError> {
+  private awaitGrant(idleMode: ChannelMode | undefined, restore: Restore): Effect.Effect<Grant, AmqpChannelError> {
     return Effect.suspend(() => {
-      const { failure } = this.host
+      const { failure, options: { channelTimeout, closeTimeout } } = this.host
       if (failure !== undefined) return Effect.fail(lostChannel(failure))
-      const number = this.acquire()
-      if (number !== undefined) return this.openOne(mode, restore, number)
-      return Effect.flatMap(
-        this.await(mayBeIdle ? mode : undefined, restore),
-        (granted) => typeof granted === "number" ? this.openOne(mode, restore, granted) : Effect.succeed(granted)
-      )
-    })
-  }
-
-  /** A free number, unless others wait for one. */
-  private acquire(): number | undefined {
-    return this.waiting.size === 0 ? this.numbers.acquire() : undefined
-  }
-
-  /** Waits for a number, or for an idle channel of the mode where one will do. */
-  private await(
-    leases: ChannelMode | undefined,
-    restore: Restore
-  ): Effect.Effect<number | Channel, AmqpError.AmqpChannelError> {
-    return Effect.suspend(() => {
-      const { channelTimeout, closeTimeout } = this.host.options
-      const waiting: Waiting = { leases, granted: undefined, resume: () => {} }
-      const granted = Effect.callback<number | Channel, AmqpError.AmqpChannelError>((resume) => {
-        if (waiting.granted !== undefined) return resume(Effect.succeed(waiting.granted))
-        const { failure } = this.host
-        if (failure !== undefined) return resume(Effect.fail(lostChannel(failure)))
-        waiting.resume = resume
-      })
-      this.waiting.add(waiting)
-      // A number that is about to be free is worth waiting for, also for those that don't wait for others.
+      const waiter = this.waiters.add(idleMode)
+      // The number of a channel that is being closed is worth waiting for, even if the channel timeout is short.
       const duration = this.closeIdle() ? Duration.max(channelTimeout, closeTimeout) : channelTimeout
-      return restore(Effect.timeoutOrElse(granted, { duration, orElse: () => Effect.fail(this.tooMany) })).pipe(
-        Effect.onError(() => Effect.suspend(() => this.abandon(waiting)))
+      return restore(Effect.timeoutOrElse(waiter.await, { duration, orElse: () => Effect.fail(this.tooMany) })).pipe(
+        Effect.onError(() =>
+          Effect.suspend(() => {
+            this.waiters.remove(waiter)
+            // The fiber was interrupted at the moment of the grant, so the next one gets it.
+            return waiter.granted === undefined ? Effect.void : this.passOn(waiter.granted)
+          })
+        )
       )
     })
   }
 
-  private get tooMany(): AmqpError.AmqpChannelError {
-    return new AmqpError.AmqpChannelError({ reason: new AmqpError.TooManyChannels({ limit: this.numbers.limit }) })
+  private get tooMany(): AmqpChannelError {
+    return channelError(new TooManyChannels({ limit: this.numbers.limit }))
   }
 
-  private grant(waiting: Waiting, granted: number | Channel): void {
-    this.waiting.delete(waiting)
-    waiting.granted = granted
-    waiting.resume(Effect.succeed(granted))
-  }
-
-  /** What was granted in the very moment in which its fiber stopped waiting goes to the next one. */
-  private abandon(waiting: Waiting): Effect.Effect<void> {
-    const { granted } = waiting
-    this.waiting.delete(waiting)
-    if (granted === undefined) return Effect.void
+  private passOn(granted: Grant): Effect.Effect<void> {
     return typeof granted === "number" ? Effect.sync(() => this.releaseNumber(granted)) : this.giveBack(granted)
   }
 
+  /** Gives a free number to the first fiber that waits, if any. */
   private releaseNumber(number: number): void {
-    const [first] = this.waiting
+    const { first } = this.waiters
     if (first === undefined) this.numbers.release(number)
-    else this.grant(first, number)
+    else this.waiters.grant(first, number)
   }
 
-  /** Closes an idle channel, whose number is free after that. Returns whether there was one. */
+  /** Begins to close an idle channel, whose number is free after that. Returns whether there was one. */
   private closeIdle(): boolean {
     const { confirm, plain, transaction } = this.idle
     for (;;) {
       const idle = plain.pop() ?? confirm.pop() ?? transaction.pop()
       if (idle === undefined) return false
-      // The broker may have closed it meanwhile.
+      // The broker may have closed it in the meantime.
       if (idle.state !== "Open") continue
       idle.beginClose()
       return true
     }
   }
-
-  /** Opens a channel for as long as the scope lives. */
-  readonly scoped: Effect.Effect<Channel, AmqpError.AmqpChannelError, Scope.Scope> = Effect.uninterruptibleMask(
-    (restore) =>
-      Effect.tap(
-        this.openNext("plain", false, restore),
-        (channel) => Effect.addFinalizer(() => this.close(channel))
-      )
-  )
-
-  /**
-   * A channel in a mode, for as long as nobody else has it: an idle one, or another. To be called where nothing is interrupted;
-   * `restore` is for what waits.
-   */
-  lease(mode: ChannelMode, restore: Restore): Effect.Effect<Channel, AmqpError.AmqpChannelError> {
-    return Effect.suspend(() => {
-      const idle = this.idle[mode].pop()
-      if (idle !== undefined) {
-        if (idle.isClean) return Effect.succeed(idle)
-        idle.beginClose()
-        return this.lease(mode, restore)
-      }
-      return this.openNext(mode, true, restore)
-    })
-  }
-
-  /** Takes a channel back: keeps it if it is clean, else closes it. */
-  giveBack(channel: Channel): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const idle = this.idle[channel.mode]
-      channel.programPublisher = undefined
-      channel.acknowledgements.flush()
-      if (!channel.isClean || idle.length >= this.host.options.maxIdleChannels) return this.close(channel)
-      const [first] = this.waiting
-      if (first === undefined) return Effect.sync(() => void idle.push(channel))
-      return first.leases === channel.mode ? Effect.sync(() => this.grant(first, channel)) : this.close(channel)
-    })
-  }
-
-  /** Closes a channel, within the close timeout. */
-  close(channel: Channel): Effect.Effect<void> {
-    return channel.state === "Closed"
-      ? Effect.void
-      : Effect.asVoid(Effect.timeoutOption(Effect.interruptible(channel.close), this.host.options.closeTimeout))
-  }
-
-  /** The number of a channel is free again: the close is complete on both sides. */
-  release(channel: Channel): void {
-    if (this.open.get(channel.number) !== channel) return
-    this.open.delete(channel.number)
-    channel.mailbox.fail("Ended")
-    this.releaseNumber(channel.number)
-  }
-
-  /** The session is over. */
-  end(cause: AmqpError.AmqpConnectionError): void {
-    const channels = [...this.open.values()]
-    this.open.clear()
-    const error = lostChannel(cause)
-    for (const channel of channels) {
-      channel.end(error)
-      channel.mailbox.fail("Ended")
-    }
-    const waiting = [...this.waiting]
-    this.waiting.clear()
-    for (const { resume } of waiting) resume(Effect.fail(error))
-  }
 }
 
-const selectMode = (channel: Channel, mode: ChannelMode): Effect.Effect<unknown, AmqpError.AmqpChannelError> =>
+const selectMode = (channel: Channel, mode: ChannelMode): Effect.Effect<unknown, AmqpChannelError> =>
   mode === "plain" ? Effect.void : mode === "confirm" ? channel.confirmSelect : channel.transactionSelect

@@ -6,25 +6,26 @@ import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 
 /**
- * Where the deliveries of consumers go. One sink may have several consumers; `C` is what it has registered with each of them.
+ * Where the deliveries of consumers go. A sink may have several consumers; `C` is the value that it registers with each of them.
  */
 export interface ConsumerSink<C = unknown> {
   readonly noAck: boolean
-  /** Whether something waits for what is delivered. If so, the connection reads on even while another inbox is full. */
+  /** Whether a fiber waits for a delivery. If so, the connection reads even while the inbox of another consumer is full. */
   readonly expectsReply: boolean
-  /** How many deliveries it holds that no program has taken. */
+  /** How many deliveries it has that the program has not taken. */
   readonly buffered: number
-  /** What it is, for logs. */
+  /** Which consumer it is, for logs. */
   readonly label?: string
   deliver(content: Content<BasicDeliver>, consumer: C): void
-  /** The deliveries of a socket read are complete. */
+  /** All deliveries of a socket read have been delivered. */
   flush(): void
-  /** The broker ended the consumer with this tag. */
+  /** The broker has cancelled the consumer with this tag. */
   cancelled(consumerTag: string, consumer: C): void
+  /** The channel has closed. */
   failed(error: AmqpChannelError): void
 }
 
-/** A consumer and its sink. */
+/** A registered consumer: its sink, and what that has registered with it. */
 export interface Registered {
   readonly sink: ConsumerSink
   readonly consumer: unknown
@@ -33,7 +34,7 @@ export interface Registered {
 export class Consumers {
   private readonly channel: number
   private readonly byTag = new Map<string, Registered>()
-  /** Each sink once. */
+  /** The sinks of all consumers, each once. */
   private sinks: ReadonlyArray<ConsumerSink> = []
   private next = 1
 
@@ -67,14 +68,14 @@ export class Consumers {
     return false
   }
 
-  /** How many deliveries have arrived that no program has taken. */
+  /** How many deliveries have arrived that the program has not taken. */
   get buffered(): number {
     let count = 0
     for (const sink of this.sinks) count += sink.buffered
     return count
   }
 
-  /** The deliveries of a socket read are complete. */
+  /** All deliveries of a socket read have been delivered. */
   flush(): void {
     for (const sink of this.sinks) sink.flush()
   }

@@ -1,19 +1,19 @@
 /**
- * What programs have done on a channel, as far as it decides whether another program can have the channel.
+ * What programs have done on a channel, and whether another program may use it after them.
  */
 import type { Returned } from "../../AmqpError.ts"
 
 export class Lease {
-  /** Whether a message was published that the broker does not confirm, so that only a close tells whether it was accepted. */
+  /** Whether a message was published without confirmation, so that only closing the channel shows whether the broker accepted it. */
   isUnconfirmed = false
   /** The first message that was returned, on a channel that is not in confirm mode. */
   firstReturned: Returned | undefined
-  /** Whether another program would notice that one ran on the channel before. */
+  /** Whether another program would notice that a program ran on the channel before. */
   private isAltered = false
   /** The queues that messages were fetched from, and whether the channel has deleted them since. */
   private readonly fetchedFrom = new Map<string, "present" | "deleted">()
 
-  /** Whether nothing that was done would concern another program. */
+  /** Whether another program may use the channel. */
   get isClean(): boolean {
     return !this.isAltered && !this.isUnconfirmed && this.firstReturned === undefined
   }
@@ -23,7 +23,7 @@ export class Lease {
     this.isUnconfirmed = true
   }
 
-  /** The broker has committed, or rolled back, what was published. */
+  /** The broker has committed or rolled back what was published. */
   committed(): void {
     this.isUnconfirmed = false
   }
@@ -32,7 +32,7 @@ export class Lease {
     this.firstReturned ??= message
   }
 
-  /** What was returned is reported, or concerns a program that has ended. */
+  /** The returned message was reported, or concerns a program that has ended. */
   clearReturned(): void {
     this.firstReturned = undefined
   }
@@ -43,9 +43,9 @@ export class Lease {
   }
 
   /**
-   * A message is to be fetched from a queue. Returns `false` where that would end the connection: when a queue is deleted and declared
-   * with another type, RabbitMQ replies to the next `basic.get` of a channel that has fetched from the old one with 541. For the same
-   * reason no other program gets the channel.
+   * A message is about to be fetched from a queue. Returns `false` if that would end the connection: if a queue is deleted and declared with
+   * another type, RabbitMQ replies with 541 to the next `basic.get` on a channel that has fetched from the old queue. For the same reason
+   * no other program may use the channel.
    */
   fetchesFrom(queue: string): boolean {
     if (this.fetchedFrom.get(queue) === "deleted") return false

@@ -1,5 +1,5 @@
 /**
- * Messages as the frames of a publish.
+ * Encodes messages for publishing.
  */
 import { bytesOf, isUnstable } from "../../protocol/bytes.ts"
 import type { ByteWriter } from "../../protocol/ByteWriter.ts"
@@ -15,12 +15,13 @@ import { EncodeError } from "../../protocol/ProtocolError.ts"
 import type { Route } from "../message/route.ts"
 import { checkFrameSize } from "../wire/frameSize.ts"
 
-/** A header frame without properties, in bytes: class, weight, body size and flags. */
+/** The size of a header frame without properties, in bytes: class, weight, body size and flags. */
 const emptyHeaderSize = frameOverhead + 14
 
 /**
- * Encodes the method and the header of a message, without committing them. `properties` are encoded, or `undefined`: drafted since
- * `draftStart`. Returns the size of the encoded properties in bytes. Throws an `EncodeError`, and then nothing is left in the writer.
+ * Encodes the method frame and the header frame of a message, without committing them. `properties` are encoded already, or are in the draft
+ * from `draftStart` on (`undefined`). Returns the size of the encoded properties in bytes. If it throws an `EncodeError`, it leaves nothing
+ * in the writer.
  */
 export const encodePublish = (
   writer: ByteWriter,
@@ -45,7 +46,7 @@ export const encodePublish = (
   }
 }
 
-/** The bytes of a body as they are sent; those that may become fewer until they are sent are copied. Throws an `EncodeError`. */
+/** The bytes of a body. They are copied if their number may change before they are sent. Throws an `EncodeError`. */
 export const encodeBody = (body: unknown, maxSize: number): Uint8Array => {
   const bytes = bytesOf("The body", body)
   if (bytes.length > maxSize) {

@@ -1,5 +1,5 @@
 /**
- * Methods that several modules send, with everything set that they do not care about.
+ * Methods that several modules send, with defaults for the other fields.
  */
 import { ReplyCode } from "../../protocol/constants.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
@@ -13,7 +13,7 @@ import type {
   QueueDeclare
 } from "../../protocol/methods.generated.ts"
 
-/** Asks for a queue that has to exist. */
+/** Fails if the queue does not exist. */
 export const passiveQueueDeclare = (queue: string): QueueDeclare => ({
   _tag: "queue.declare",
   queue,
@@ -25,7 +25,7 @@ export const passiveQueueDeclare = (queue: string): QueueDeclare => ({
   arguments: {}
 })
 
-/** Asks for an exchange that has to exist. The method has a type, and brokers do not compare it. */
+/** Fails if the exchange does not exist. The method requires a type, which brokers do not compare. */
 export const passiveExchangeDeclare = (exchange: string, type = "direct"): ExchangeDeclare => ({
   _tag: "exchange.declare",
   exchange,
@@ -59,7 +59,7 @@ export const basicConsume = (
   arguments: table
 })
 
-/** The prefetch of the consumers that are started after it. */
+/** Sets the prefetch of consumers that are started later. */
 export const basicQos = (prefetchCount: number): BasicQos => ({
   _tag: "basic.qos",
   prefetchSize: 0,
@@ -67,7 +67,7 @@ export const basicQos = (prefetchCount: number): BasicQos => ({
   global: false
 })
 
-/** Ends a consumer, with a `basic.cancel-ok` in reply unless `noWait`. */
+/** Cancels a consumer. The broker replies with `basic.cancel-ok` unless `noWait` is set. */
 export const basicCancel = (consumerTag: string, noWait = false): BasicCancel => ({
   _tag: "basic.cancel",
   consumerTag,
@@ -76,13 +76,13 @@ export const basicCancel = (consumerTag: string, noWait = false): BasicCancel =>
 
 const goodbye = { replyCode: ReplyCode.success, replyText: "Goodbye", classId: 0, methodId: 0 }
 
-/** A close without a complaint. */
+/** Closes a channel without an error. */
 export const channelClose: ChannelClose = { _tag: "channel.close", ...goodbye }
 
-/** A close without a complaint. */
+/** Closes the connection without an error. */
 export const connectionClose: ConnectionClose = { _tag: "connection.close", ...goodbye }
 
-/** A close for what the broker did wrong. Brokers log the text; it is cut to what fits. */
+/** Closes the connection because of an error of the broker. Brokers log the text, which is cut to the size that the field holds. */
 export const connectionCloseFor = (replyCode: number, text: string): ConnectionClose => ({
   _tag: "connection.close",
   replyCode,

@@ -1,8 +1,9 @@
 /**
- * The requests of a channel: one at a time is with the broker, the others wait for their turn, and each gets its own reply.
+ * The requests of a channel. They are sent one at a time, each after the reply to the one before.
  *
- * A request whose caller was interrupted keeps its place until its reply has come; otherwise that would be taken for the reply to the next
- * one. The next request is also sent when a reply did not come in time, since a broker replies to the requests of a channel in their order.
+ * If the caller of a request is interrupted, the request stays in the queue until its reply arrives. Otherwise that reply would be mistaken
+ * for the reply to the next request. After a timeout, the next request is sent as well: a broker replies to the requests of a channel in
+ * their order.
  */
 import * as Effect from "effect/Effect"
 import * as AmqpError from "../../AmqpError.ts"
@@ -31,14 +32,14 @@ export const tagOf = (event: ChannelEvent): MethodTag => "_tag" in event ? event
 
 type Reply = Effect.Effect<ChannelEvent, AmqpError.AmqpChannelError>
 
-/** `Waiting` for its turn, `Sent`, or `Expired`: the reply did not come in time, and is dropped when it does. */
+/** `Waiting` for its turn, `Sent`, or `Expired`: the request timed out, and its reply will be dropped. */
 type RequestState = "Waiting" | "Sent" | "Expired"
 
 interface Request extends Expiring {
   readonly method: SynchronousMethod
   state: RequestState
   isDone: boolean
-  /** Absent when no fiber waits for the reply any more. */
+  /** Absent when no fiber waits for the reply any longer. */
   resume: ((reply: Reply) => void) | undefined
 }
 
@@ -54,10 +55,10 @@ export class RequestQueue {
   private readonly channel: number
   private readonly host: RequestHost
   private readonly acknowledgements: Acknowledgements
-  /** Why nothing can be requested any more. */
+  /** Set when the channel has closed, so that every further request fails. */
   private failure: AmqpError.AmqpChannelError | undefined
   private requests: Array<Request> = []
-  /** Whether anything was sent, so that the broker knows the channel. */
+  /** Whether a request was sent, so that the broker knows the channel. */
   hasSent = false
 
   constructor(channel: number, host: RequestHost, acknowledgements: Acknowledgements) {
@@ -70,16 +71,16 @@ export class RequestQueue {
     return this.requests.length === 0
   }
 
-  /** Sends a request when the earlier ones have their replies, and waits for its own. */
+  /** Sends a request after the replies to earlier ones, and waits for its own reply. */
   readonly request = <M extends SynchronousMethod>(
     method: M
   ): Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError> =>
-    // `reply` lets only events with a tag of `replyTags[method._tag]` through, and those are what `ReplyOf` names.
+    // `reply` checks that the tag of the reply is one of `replyTags[method._tag]`, which are the tags of `ReplyOf`.
     this.exchange(method) as Effect.Effect<ReplyOf<M>, AmqpError.AmqpChannelError>
 
-  /** `basic.get`: a message with its content, or the reply that the queue is empty. */
+  /** Sends `basic.get`. The reply is a message, or that the queue is empty. */
   get(queue: string, noAck: boolean): Effect.Effect<Content<BasicGetOk> | BasicGetEmpty, AmqpError.AmqpChannelError> {
-    // As in `request`; of the two replies the one with content arrives as a content.
+    // As in `request`. A message arrives as content.
     return this.exchange({ _tag: "basic.get", queue, noAck }) as Effect.Effect<
       Content<BasicGetOk> | BasicGetEmpty,
       AmqpError.AmqpChannelError
@@ -105,27 +106,27 @@ export class RequestQueue {
   }
 
   /**
-   * Resumes the request that a reply is for; the next one has its turn before. Returns whether a fiber waited for the reply. `accept` is
-   * called with the request's method first: if it throws, the request fails with all others when the channel ends. Throws a
-   * `ProtocolError` when it is no reply to the first request.
+   * Sends the next request and resumes the fiber that waits for this reply. Returns whether there was one. `accept` is called first, with the
+   * method of the request: if it throws, the request stays in the queue, and fails with all others when the channel closes. Throws a
+   * `ProtocolError` if the event is not a reply to the first request.
    */
   reply(event: ChannelEvent, tag: MethodTag, accept: (method: SynchronousMethod, isAwaited: boolean) => void): boolean {
     const request = this.requests.at(0)
-    if (request === undefined || request.state === "Waiting") throw unexpected(`${tag} without a request`)
+    if (request === undefined || request.state === "Waiting") throw unexpected(`${tag} arrived without a request`)
     const { method } = request
     const replies: ReadonlyArray<MethodTag> = replyTags[method._tag]
-    if (!replies.includes(tag)) throw unexpected(`${tag} in reply to ${method._tag}`)
+    if (!replies.includes(tag)) throw unexpected(`${tag} arrived in reply to ${method._tag}`)
     accept(method, request.resume !== undefined)
     this.requests.shift()
     request.isDone = true
     this.sendNext()
-    // What was sent may have interrupted the fiber that waited.
+    // Sending may have run code that interrupted the waiting fiber.
     const { resume } = request
     resume?.(Effect.succeed(event))
     return resume !== undefined
   }
 
-  /** Ends every request: no reply comes any more. */
+  /** The channel has closed: fails every request. */
   fail(error: AmqpError.AmqpChannelError): void {
     this.failure = error
     const { requests } = this
@@ -136,7 +137,7 @@ export class RequestQueue {
     }
   }
 
-  /** Sends the first request that waits, unless one before it may still get its reply in time. */
+  /** Sends the first waiting request, unless the reply to an earlier one is pending and has not timed out. */
   private sendNext(): void {
     let index = 0
     while (index < this.requests.length) {
@@ -150,7 +151,7 @@ export class RequestQueue {
         this.requests.splice(index, 1)
         continue
       }
-      // Before it is sent: a peer in this process may reply within the write.
+      // Set before sending, because a peer in this process may reply within the write.
       request.state = "Sent"
       this.host.requestTimeouts.add(request)
       const failure = this.send(request.method)

@@ -261,7 +261,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.outbound.frameMax = frameMax
     this.parser.maxFrameSize = frameMax
     this.parser.maxHeaderSize = this.options.maxHeaderSize
-    this.channels.limit(channelMax)
+    this.channels.setLimit(channelMax)
   }
 
   /** The handshake, in turns with the fibers of the socket. */
