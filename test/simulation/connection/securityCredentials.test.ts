@@ -255,10 +255,10 @@ describe("a secret that expires", () => {
     renewing(tokens(600, unavailable(), unavailable(), Infinity), (peer, _, lines) =>
       Effect.gen(function*() {
         yield* TestClock.adjust("540 seconds")
-        assert.lengthOf(lines.filter((line) => /level=WARN.*token endpoint is down.*expires in 60 s/.test(line)), 1)
+        assert.lengthOf(lines.filter((line) => /level=WARN.*token endpoint is down.*expire in 60 s/.test(line)), 1)
         yield* TestClock.adjust("2999 millis")
         yield* peer.expectNothing
-        assert.lengthOf(lines.filter((line) => line.includes("expires in 59 s")), 1)
+        assert.lengthOf(lines.filter((line) => line.includes("expire in 59 s")), 1)
         yield* TestClock.adjust("1 millis")
         assert.strictEqual(text((yield* peer.expect("connection.update-secret", 0)).newSecret), "token 4")
         assertHides(lines, "token 4")

@@ -1,5 +1,5 @@
 /**
- * Channel 0: the methods of the connection itself, and those that hold a password or token.
+ * Channel 0: sends and receives the methods of the connection, including those that contain a password or token.
  */
 import * as Effect from "effect/Effect"
 import { InvalidArgument } from "../../AmqpError.ts"
@@ -11,10 +11,10 @@ import { EncodeError, ProtocolError } from "../../protocol/ProtocolError.ts"
 import { checkFrameSize } from "../wire/frameSize.ts"
 import { Mailbox } from "../wire/mailbox.ts"
 import type { Outbound } from "../wire/outbound.ts"
-import { connectionError } from "./closeReasons.ts"
+import { connectionError } from "./connectionErrors.ts"
 import { SecretFrames } from "./secretFrames.ts"
 
-/** How many methods may wait to be handled: those of one read, or those that arrive while the handshake is busy. */
+/** How many methods may wait: those of one socket read, or those that arrive while a step of the handshake runs. */
 const maxWaiting = 256
 
 export class ControlChannel {
@@ -30,20 +30,20 @@ export class ControlChannel {
   // receiving
   // ---------------------------------------------------------------------------
 
-  /** Throws a `ProtocolError` for what no peer may send here. */
+  /** Throws a `ProtocolError` for a method that may not be sent on channel 0, or if too many methods wait. */
   receive(method: Method): void {
     if (hasContent(method._tag)) {
       const message = `${method._tag} arrived on channel 0`
       throw new ProtocolError({ replyCode: ReplyCode.channelError, message })
     }
     if (this.mailbox.size >= maxWaiting) {
-      const message = `more than ${maxWaiting} methods arrived on channel 0 that nothing asked for`
+      const message = `more than ${maxWaiting} unexpected methods arrived on channel 0`
       throw new ProtocolError({ replyCode: ReplyCode.resourceError, message })
     }
     this.mailbox.offer(method)
   }
 
-  /** The loop of the fiber of channel 0 once the connection is open. */
+  /** The loop of the fiber of channel 0, when the connection is open. */
   run(handle: (method: Method) => void): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
       while (true) {
@@ -61,12 +61,12 @@ export class ControlChannel {
     this.outbound.commit()
   }
 
-  /** Sends a method, in a frame of this size at most, 0: any. Fails with an `InvalidArgument`. */
+  /** Sends a method in a frame of at most this size; 0 means any size. Fails with an `InvalidArgument` if it does not fit. */
   send(method: Method, frameMax = this.outbound.frameMax): Effect.Effect<void, AmqpConnectionError> {
     return this.attempt(() => this.outbound.sendMethod(0, method, frameMax))
   }
 
-  /** As `send`, for a method that holds a secret and that the broker replies to: `secretReplied`. */
+  /** Like `send`, for a method that contains a secret. `secretReplied` must be called when the broker has replied to it. */
   sendSecret(method: Method, frameMax = this.outbound.frameMax): Effect.Effect<void, AmqpConnectionError> {
     return this.attempt(() => {
       const frame = this.secretFrames.encode(method)
@@ -77,12 +77,12 @@ export class ControlChannel {
     })
   }
 
-  /** The broker has replied to a method that held a secret. */
+  /** The broker has replied to a method that contained a secret. */
   secretReplied(): void {
     this.secretFrames.replied()
   }
 
-  /** Sends the last method of the session: into the socket in this very step, and nothing behind it. */
+  /** Sends the last method of the session. It is written to the socket in this synchronous step, and nothing after it. */
   sendLast(method: Method): void {
     this.outbound.stopBodies()
     this.outbound.sendMethod(0, method)
@@ -102,15 +102,15 @@ export class ControlChannel {
   }
 
   // ---------------------------------------------------------------------------
-  // the end
+  // closing
   // ---------------------------------------------------------------------------
 
-  /** The session has ended: the secrets that were sent are wiped. */
+  /** Overwrites the secrets that were sent, when the session has ended. */
   wipe(): void {
     this.secretFrames.wipe()
   }
 
-  /** Nothing more arrives. */
+  /** The session has ended, so no method arrives any longer. */
   fail(error: AmqpConnectionError): void {
     this.mailbox.fail(error)
   }

@@ -1,5 +1,5 @@
 /**
- * New secrets for an open connection (`connection.update-secret`): when a token is about to expire, or when the program asks for it.
+ * Sends new secrets on an open connection (`connection.update-secret`), before a token expires or when the program asks for it.
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
@@ -15,25 +15,25 @@ import type { Credentials } from "../options/sasl.ts"
 import type { SessionOptions } from "../options/sessionOptions.ts"
 import type { ReadGate } from "../wire/readGate.ts"
 import type { RequestTimeouts } from "../wire/requestTimeouts.ts"
-import { connectionError, updateFailed } from "./closeReasons.ts"
+import { connectionError, updateSecretFailed } from "./connectionErrors.ts"
 import type { ControlChannel } from "./controlChannel.ts"
 
-/** What updating the secret needs of a session. */
+/** What new secrets need of their session. */
 export interface SecretHost {
   readonly options: SessionOptions
   readonly control: ControlChannel
   readonly requestTimeouts: RequestTimeouts
   readonly readGate: ReadGate
   readonly failure: AmqpConnectionError | undefined
-  /** Closes the connection without waiting for the reply. */
-  giveUp(error: AmqpConnectionError): void
+  /** Closes the connection without waiting for the broker's reply. */
+  closeWith(error: AmqpConnectionError): void
 }
 
 type Reply = Deferred.Deferred<void, AmqpConnectionError>
 
 const encoder = new TextEncoder()
 
-/** The updates that the broker has not replied to. It replies in their order. */
+/** The new secrets that the broker has not replied to. It replies in their order. */
 export class SecretUpdates {
   private readonly host: SecretHost
   private readonly waiting: Array<Reply> = []
@@ -55,10 +55,10 @@ export class SecretUpdates {
         return Effect.fail(connectionError(new InvalidArgument({ description: "secret: must be a Redacted" })))
       }
       const reply: Reply = Deferred.makeUnsafe()
-      // If the caller stops waiting, its place in the queue stays: the broker's reply is for it.
+      // An interrupted caller keeps its place in the queue, because the broker replies to it all the same.
       return Effect.andThen(Effect.uninterruptible(this.send(reply, secret, reason)), Deferred.await(reply))
     }).pipe(
-      // A mechanism that does not reveal the password has not warned.
+      // The login has not warned if its mechanism does not reveal the password.
       (update) => Effect.andThen(warnOfExposure(this.host.options.transport), update)
     )
   }
@@ -66,7 +66,7 @@ export class SecretUpdates {
   private send(reply: Reply, secret: Redacted.Redacted<string>, reason: string) {
     return Effect.suspend(() => {
       const { host, waiting } = this
-      // Before it is sent, so that nothing can come between.
+      // Added before sending, so that the order of the queue is the order of sending.
       waiting.push(reply)
       return Effect.tapError(
         host.control.sendSecret({
@@ -87,12 +87,12 @@ export class SecretUpdates {
         return !waiting.includes(reply)
       },
       expire: () => {
-        host.giveUp(updateFailed(`it did not answer within ${Duration.format(host.options.requestTimeout)}`))
+        host.closeWith(updateSecretFailed(`it did not reply within ${Duration.format(host.options.requestTimeout)}`))
       }
     })
   }
 
-  /** The broker has accepted the oldest one. Returns `false` when there is none. */
+  /** The broker has accepted the oldest secret. Returns `false` if there is none. */
   confirm(): boolean {
     const reply = this.waiting.shift()
     if (reply === undefined) return false
@@ -105,7 +105,7 @@ export class SecretUpdates {
   }
 }
 
-/** When credentials expire, in milliseconds since 1970. */
+/** When credentials expire, in milliseconds since 1970. `undefined` if they do not. */
 export const expiryOf = ({ expiresAt }: Credentials): number | undefined =>
   expiresAt === undefined
     ? undefined
@@ -113,7 +113,7 @@ export const expiryOf = ({ expiresAt }: Credentials): number | undefined =>
     ? expiresAt.getTime()
     : DateTime.toEpochMillis(expiresAt)
 
-/** Asks for the credentials, for at most a handshake timeout. */
+/** Runs the credentials effect, for at most the handshake timeout, and checks its result. */
 export const askCredentials = (
   { credentials, handshakeTimeout }: SessionOptions
 ): Effect.Effect<Credentials, CredentialsUnavailable> =>
@@ -127,45 +127,45 @@ export const askCredentials = (
     }),
     Effect.filterOrFail(
       (given) => !Number.isNaN(expiryOf(given)),
-      () => new CredentialsUnavailable({ description: "their expiresAt is not a valid date", isRetryable: false })
+      () => new CredentialsUnavailable({ description: "expiresAt is not a valid date", isRetryable: false })
     ),
     Effect.filterOrFail(
       ({ password }) => Redacted.isRedacted(password) && typeof Redacted.value(password) === "string",
-      () => new CredentialsUnavailable({ description: "their password is not a Redacted string", isRetryable: false })
+      () => new CredentialsUnavailable({ description: "the password is not a Redacted string", isRetryable: false })
     )
   )
 
-/** However short a token lives, nobody is asked for another one more often than this, in milliseconds. */
-const leastPause = 1_000
-/** The longest pause between attempts to get one, in milliseconds. */
-const longestPause = 30_000
-/** How often a wait for an expiry looks at the wall clock, in milliseconds. */
-const longestSleep = 30_000
+/** The minimum time between two runs of the credentials effect, however soon a token expires, in milliseconds. */
+const minPause = 1_000
+/** The maximum time between two attempts to get credentials, in milliseconds. */
+const maxPause = 30_000
+/** The maximum time without a look at the wall clock while waiting for an expiry, in milliseconds. */
+const maxSleep = 30_000
 
 /**
- * How much is left until a point in time of the wall clock, in milliseconds.
+ * The milliseconds until a time of the wall clock.
  *
- * An expiry is of the wall clock by nature, and that may be set meanwhile. A program that computed the expiry from the life of
- * the token is right by the monotonic clock whatever the wall clock says; one that has it from the token itself is right by the
- * wall clock once that is set right. The smaller of both is at most too early, which does no harm.
+ * An expiry is a time of the wall clock, which may be set in the meantime. If the program computed the expiry from the lifetime of the token,
+ * the monotonic clock is right even if the wall clock is wrong. If it read the expiry from the token, the wall clock is right as soon as it
+ * is set correctly. The smaller value is at worst too early, which does no harm.
  */
 const timeUntil = (clock: Clock.Clock, at: number): () => number => {
   const monotonicAt = monotonicMillis(clock) + at - clock.currentTimeMillisUnsafe()
   return () => Math.min(monotonicAt - monotonicMillis(clock), at - clock.currentTimeMillisUnsafe())
 }
 
-/** Waits until it is time to renew what expires then: the margin before, but not in the first half of what is left. */
+/** Waits until credentials should be renewed: the margin before they expire, but not in the first half of the remaining time. */
 const sleepUntilDue = (left: () => number, marginMillis: number): Effect.Effect<void> =>
   Effect.gen(function*() {
     const life = left()
-    const early = life - Math.max(life - marginMillis, life / 2, leastPause)
+    const early = life - Math.max(life - marginMillis, life / 2, minPause)
     for (let rest = life - early; rest > 0; rest = left() - early) {
-      yield* Effect.sleep(sleepMillis(Math.min(rest, longestSleep)))
+      yield* Effect.sleep(sleepMillis(Math.min(rest, maxSleep)))
     }
   })
 
-/** Asks until there is an answer, it is no use, or what there was has expired. */
-const askAgain = Effect.fnUntraced(function*(
+/** Runs the credentials effect until it succeeds, fails permanently, or the current credentials have expired. */
+const retryCredentials = Effect.fnUntraced(function*(
   options: SessionOptions,
   timeLeft: () => number
 ): Effect.fn.Return<Credentials, CredentialsUnavailable> {
@@ -176,19 +176,19 @@ const askAgain = Effect.fnUntraced(function*(
         new CredentialsUnavailable({ description: "the credentials effect died", cause, isRetryable: false })
       )
   )
-  for (let pause = leastPause;; pause = Math.min(pause * 2, longestPause)) {
-    const answer = yield* Effect.result(ask)
-    if (answer._tag === "Success") return answer.success
+  for (let pause = minPause;; pause = Math.min(pause * 2, maxPause)) {
+    const result = yield* Effect.result(ask)
+    if (result._tag === "Success") return result.success
     const left = timeLeft()
-    if (!answer.failure.isRetryable || left <= 0) return yield* Effect.fail(answer.failure)
+    if (!result.failure.isRetryable || left <= 0) return yield* Effect.fail(result.failure)
     yield* Effect.logWarning(
-      `${answer.failure.message}. What the AMQP connection has expires in ${Math.ceil(left / 1000)} s.`
+      `${result.failure.message}. The current credentials of the AMQP connection expire in ${Math.ceil(left / 1000)} s.`
     )
     yield* Effect.sleep(sleepMillis(Math.min(pause, left)))
   }
 })
 
-/** The fiber that renews the secret of a session before it expires, for as long as secrets do. Ends the session when it cannot. */
+/** The loop of the fiber that renews the secret of a session before it expires. If it cannot, it ends the session. */
 export const renewSecret = Effect.fnUntraced(
   function*(host: SecretHost, updates: SecretUpdates, firstExpiry: number) {
     const clock = yield* Clock.Clock
@@ -197,7 +197,7 @@ export const renewSecret = Effect.fnUntraced(
       const left = timeUntil(clock, expiresAt)
       yield* sleepUntilDue(left, Duration.toMillis(host.options.refreshMargin))
       const credentials: Credentials = yield* Effect.mapError(
-        askAgain(host.options, left),
+        retryCredentials(host.options, left),
         connectionError
       )
       yield* updates.update(credentials.password, "the old one expires")
@@ -205,5 +205,5 @@ export const renewSecret = Effect.fnUntraced(
       expiresAt = expiryOf(credentials)
     }
   },
-  (self, host) => Effect.catch(self, (error) => Effect.sync(() => host.giveUp(error)))
+  (self, host) => Effect.catch(self, (error) => Effect.sync(() => host.closeWith(error)))
 )

@@ -1,7 +1,7 @@
 /**
- * Where received frames go: each to the mailbox of its channel, whole messages only.
+ * Puts received methods and complete messages into the mailboxes of their channels.
  *
- * A socket read is decoded completely before any fiber is resumed: `flush` then resumes each owner once.
+ * A socket read is decoded completely before any fiber is resumed. Then `flush` resumes the fiber of each channel once.
  */
 import { ReplyCode } from "../../protocol/constants.ts"
 import type { ContentHeader, FrameHandler } from "../../protocol/FrameParser.ts"
@@ -15,7 +15,7 @@ import type { ControlChannel } from "./controlChannel.ts"
 export class FrameReceiver implements FrameHandler {
   private readonly control: ControlChannel
   private readonly channels: Channels
-  /** The mailboxes that something was offered to since the last flush. */
+  /** The mailboxes that have received something since the last flush. */
   private readonly touched = new Set<{ flush(): void }>()
 
   constructor(control: ControlChannel, channels: Channels) {

@@ -1,5 +1,5 @@
 /**
- * From the protocol header to connection.open-ok (AMQP 0-9-1 specification, section 2.2.4). Each step is bounded in time.
+ * The handshake, from the protocol header to connection.open-ok (AMQP 0-9-1 specification, section 2.2.4). Each step has a timeout.
  */
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -12,29 +12,27 @@ import { warnOfExposure } from "../options/passwordExposure.ts"
 import { chooseMechanism, firstFrameMax } from "../options/sasl.ts"
 import type { Mechanism, MechanismError, Step } from "../options/sasl.ts"
 import type { SessionOptions, Tuning } from "../options/sessionOptions.ts"
-import { connectionError } from "./closeReasons.ts"
-import type { HandshakeProgress } from "./closeReasons.ts"
+import { connectionError, handshakeTimedOut } from "./connectionErrors.ts"
+import type { ConnectionFacts, HandshakeProgress } from "./connectionErrors.ts"
 import type { ControlChannel } from "./controlChannel.ts"
 import { askCredentials, expiryOf } from "./credentialRenewal.ts"
 
 /** What the handshake needs of a session. */
-export interface HandshakeHost {
+export interface HandshakeHost extends ConnectionFacts {
   readonly options: SessionOptions
   readonly control: ControlChannel
-  /** How far it has come, for errors. */
   readonly progress: HandshakeProgress
+  /** Fails when the session has ended. */
   readonly ended: Deferred.Deferred<never, AmqpError.AmqpConnectionError>
-  /** What the handshake fails with when the peer sends nothing. */
-  silent(phase: string): AmqpError.AmqpConnectionError
   /** Replies to the broker's close, and ends the session. */
   closedByServer(close: MethodOf<"connection.close">): void
 }
 
-/** How a session is logged in, and what both sides agreed on. */
+/** The result of a login. */
 export interface Login {
-  /** The name of the SASL mechanism that was chosen. */
+  /** The name of the chosen SASL mechanism. */
   readonly mechanism: string
-  /** When the credentials expire, in milliseconds since 1970, if they do. */
+  /** When the credentials expire, in milliseconds since 1970. `undefined` if they do not. */
   readonly expiresAt: number | undefined
   readonly tuning: Tuning
 }
@@ -43,7 +41,7 @@ type MethodOf<Tag extends Method["_tag"]> = Extract<Method, { readonly _tag: Tag
 
 const fail = (reason: AmqpError.ConnectionErrorReason) => Effect.fail(connectionError(reason))
 
-/** Waits for one method of channel 0, and no other. By default only the one that the phase is named after is right. */
+/** Receives one method on channel 0. It must be one of `tags`, by default only the one that the phase is named after. */
 const expect = <Tag extends Method["_tag"]>(
   host: HandshakeHost,
   phase: Tag,
@@ -55,12 +53,12 @@ const expect = <Tag extends Method["_tag"]>(
   }).pipe(
     Effect.timeoutOrElse({
       duration: host.options.handshakeTimeout,
-      orElse: () => Effect.fail(host.silent(phase))
+      orElse: () => Effect.fail(handshakeTimedOut(host, phase))
     }),
     Effect.flatMap(([method, ...more]) => {
-      // What comes with open-ok in one read is for the session; elsewhere it is wrong, which the next step finds.
+      // Methods that arrive together with open-ok are for the session. In other phases they are wrong, as the next step finds.
       host.control.mailbox.putBack(more)
-      // The tag was compared, so this is the method it names.
+      // The method has the tag.
       if (tags.some((tag) => tag === method._tag)) return Effect.succeed(method as MethodOf<Tag>)
       if (method._tag === "connection.close") {
         host.closedByServer(method)
@@ -74,8 +72,8 @@ const expect = <Tag extends Method["_tag"]>(
 const smaller = (ours: number, theirs: number): number =>
   ours === 0 ? theirs : theirs === 0 ? ours : Math.min(ours, theirs)
 
-/** Runs a step of the mechanism while the session lasts, for at most a handshake timeout. */
-const respond = (
+/** Runs a step of the mechanism, for at most the handshake timeout. Fails if the session ends. */
+const runStep = (
   { ended, options }: HandshakeHost,
   mechanism: string,
   step: Effect.Effect<Step, MechanismError>
@@ -98,8 +96,8 @@ interface Authenticated {
 }
 
 /**
- * The authentication exchange, from connection.start-ok to connection.tune: each connection.secure of the server gets the next step of the
- * mechanism in reply.
+ * Authenticates, from connection.start-ok to connection.tune. The reply to each connection.secure of the broker is the next step of the
+ * mechanism.
  */
 const authenticate = Effect.fnUntraced(function*(
   host: HandshakeHost,
@@ -117,7 +115,7 @@ const authenticate = Effect.fnUntraced(function*(
     }))
   if (mechanism.revealsPassword === true) yield* warnOfExposure(options.transport)
   progress.phase = "the credentials"
-  let step = yield* respond(host, name, Effect.suspend(() => mechanism.start(credentials)))
+  let step = yield* runStep(host, name, Effect.suspend(() => mechanism.start(credentials)))
   const response = Redacted.value(step.response)
   yield* control.sendSecret(
     { _tag: "connection.start-ok", clientProperties, mechanism: name, response, locale },
@@ -129,16 +127,16 @@ const authenticate = Effect.fnUntraced(function*(
     if (method._tag === "connection.tune") return { expiresAt, tune: method }
     const { answer } = step
     if (answer === undefined) {
-      const description = "the broker wants another answer (connection.secure), and there is none"
+      const description = "the broker sent another challenge (connection.secure) after the last step"
       return yield* fail(new AmqpError.MechanismFailed({ mechanism: name, description }))
     }
-    // A copy: the mechanism may keep it, and the bytes that were received are not for that.
-    step = yield* respond(host, name, Effect.suspend(() => answer(method.challenge.slice())))
+    // A copy, because the mechanism may keep the challenge, and the bytes are part of the whole read.
+    step = yield* runStep(host, name, Effect.suspend(() => answer(method.challenge.slice())))
     yield* control.sendSecret({ _tag: "connection.secure-ok", response: Redacted.value(step.response) }, frameMax)
   }
 })
 
-/** Logs in and agrees on the limits, up to connection.tune-ok. */
+/** Logs in and negotiates the limits, up to connection.tune-ok. */
 export const logIn = Effect.fnUntraced(function*(
   host: HandshakeHost
 ): Effect.fn.Return<Login, AmqpError.AmqpConnectionError> {
@@ -146,20 +144,20 @@ export const logIn = Effect.fnUntraced(function*(
   control.sendProtocolHeader()
   const start = yield* expect(host, "connection.start")
   if (start.versionMajor !== 0 || start.versionMinor !== 9) {
-    const description = `the server speaks AMQP ${start.versionMajor}-${start.versionMinor}, not 0-9-1`
+    const description = `the broker speaks AMQP ${start.versionMajor}-${start.versionMinor}, not 0-9-1`
     return yield* fail(new AmqpError.ProtocolViolation({ replyCode: ReplyCode.notImplemented, description }))
   }
   progress.serverProperties = start.serverProperties
   const mechanism = yield* chooseMechanism(options.mechanisms, start.mechanisms)
   const { expiresAt, tune } = yield* authenticate(host, mechanism)
   if (tune.frameMax !== 0 && tune.frameMax < frameMinSize) {
-    const description = `the server asks for a frame-max of ${tune.frameMax} bytes; the minimum is ${frameMinSize}`
+    const description = `the broker asks for a frame-max of ${tune.frameMax} bytes; the minimum is ${frameMinSize}`
     return yield* fail(new AmqpError.ProtocolViolation({ replyCode: ReplyCode.notAllowed, description }))
   }
   const tuning: Tuning = {
     frameMax: smaller(options.frameMax, tune.frameMax),
     channelMax: smaller(options.channelMax, tune.channelMax),
-    // Unlike the limits, 0 from either side means that there are no heartbeats.
+    // Unlike a limit, 0 from either side turns heartbeats off.
     heartbeatSeconds: Math.min(options.heartbeatSeconds, tune.heartbeat)
   }
   yield* control.send({
@@ -171,7 +169,7 @@ export const logIn = Effect.fnUntraced(function*(
   return { mechanism: mechanism.name, expiresAt, tuning }
 })
 
-/** Opens the virtual host, with the limits that were agreed on. */
+/** Opens the virtual host. */
 export const openVirtualHost = (host: HandshakeHost): Effect.Effect<void, AmqpError.AmqpConnectionError> =>
   Effect.andThen(
     host.control.send({ _tag: "connection.open", virtualHost: host.options.virtualHost }),

@@ -1,27 +1,26 @@
 /**
  * Heartbeats in both directions (AMQP 0-9-1 specification, section 4.2.7).
  *
- * One is sent when nothing was written for half an interval. A peer from which nothing arrived for two intervals is dead; any byte counts.
+ * A heartbeat is sent when nothing was written for half an interval. The peer is considered dead when no byte has arrived for two
+ * intervals.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { HeartbeatTimeout } from "../../AmqpError.ts"
 import type { AmqpConnectionError } from "../../AmqpError.ts"
 import { heartbeatFrame } from "../../protocol/frames.ts"
+import { OccasionalLog } from "../common/occasionalLog.ts"
 import { monotonicMillis, sleepMillis } from "../common/time.ts"
 import type { Outbound } from "../wire/outbound.ts"
 import type { ReadGate } from "../wire/readGate.ts"
-import { connectionError } from "./closeReasons.ts"
+import { connectionError } from "./connectionErrors.ts"
 
-/** A timer that fires this late, in milliseconds, shows that this process was blocked, and then the peer may not be to blame. */
-const lateness = 1_000
-
-/** A blocked process is logged at most once in this time, in milliseconds. */
-const logPause = 60_000
+/** A timer that fires this late, in milliseconds, shows that this process was blocked, which may be why nothing was read. */
+const maxLateness = 1_000
 
 export interface HeartbeatHost {
   readonly outbound: Outbound
-  /** While it is closed, nothing is known of the peer. */
+  /** While it is closed, nothing is read, so silence does not mean that the peer is dead. */
   readonly readGate: ReadGate
   readonly failure: AmqpConnectionError | undefined
   /** When the last bytes were read, in milliseconds of the monotonic clock. */
@@ -48,21 +47,18 @@ export const keepAlive = (session: HeartbeatHost, intervalSeconds: number): Effe
     const timeout = intervalSeconds * 2_000
     let now = monotonicMillis(clock)
     let nextBeat = now + half
-    let lastLog = -Infinity
-    // Until then silence is not the peer's fault.
-    let excusedUntil = now
+    const log = new OccasionalLog(clock)
+    // Silence counts from this time on.
+    let silenceStart = now
     let writes = 0
     while (session.failure === undefined) {
-      const wake = Math.min(nextBeat, Math.max(session.lastRead, excusedUntil) + timeout)
+      const wake = Math.min(nextBeat, Math.max(session.lastRead, silenceStart) + timeout)
       yield* Effect.sleep(sleepMillis(wake - now))
       now = monotonicMillis(clock)
       const late = now - wake
-      if (!readGate.isOpen || late > lateness) excusedUntil = now
-      if (late > lateness && now - lastLog >= logPause) {
-        lastLog = now
-        session.warn(blockedFor(late, intervalSeconds))
-      }
-      if (now - Math.max(session.lastRead, excusedUntil) >= timeout) {
+      if (!readGate.isOpen || late > maxLateness) silenceStart = now
+      if (late > maxLateness && log.note() !== undefined) session.warn(blockedFor(late, intervalSeconds))
+      if (now - Math.max(session.lastRead, silenceStart) >= timeout) {
         return session.end(connectionError(new HeartbeatTimeout({ intervalSeconds })))
       }
       if (now < nextBeat) continue
@@ -71,7 +67,7 @@ export const keepAlive = (session: HeartbeatHost, intervalSeconds: number): Effe
         outbound.commit()
         outbound.wake()
       }
-      // After the wake: a heartbeat is no reason to omit the next one.
+      // Read after the wake, so that a heartbeat does not count as a write that makes the next heartbeat unnecessary.
       writes = outbound.writes
       nextBeat = now + half
     }

@@ -1,21 +1,21 @@
 /**
- * Frames that hold a password or token: each in a buffer of its own, which is wiped when the broker has replied to it, or the
- * session has ended.
+ * Frames that contain a password or token. Each has its own buffer, which is overwritten when the broker has replied, or when the session
+ * has ended.
  *
- * The buffer that all other frames are encoded into lives as long as its session, and what was sent stays in it.
+ * All other frames share a buffer that lives as long as the session, and keeps the bytes that were sent.
  */
 import { ByteWriter } from "../../protocol/ByteWriter.ts"
 import { encodeMethodFrameAlone } from "../../protocol/frames.ts"
 import type { Method } from "../../protocol/methods.generated.ts"
 
-/** Most secrets and all first frames fit in, in bytes. */
+/** Enough for most secrets, and for every frame before the tuning, in bytes. */
 const bufferSize = 8192
 
 export class SecretFrames {
-  /** Those that the broker has not replied to. It replies to each, in their order. */
+  /** The frames that the broker has not replied to. It replies in their order. */
   readonly #sent: Array<Uint8Array> = []
 
-  /** A method of channel 0 as a frame. Throws an `EncodeError`. */
+  /** Encodes a method of channel 0. Throws an `EncodeError`. */
   encode(method: Method): Uint8Array {
     const writer = new ByteWriter(bufferSize)
     encodeMethodFrameAlone(writer, 0, method)
@@ -29,12 +29,12 @@ export class SecretFrames {
     this.#sent.push(frame)
   }
 
-  /** The broker has replied to the oldest frame: it has read it, and no socket needs its bytes any more. */
+  /** The broker has replied to the oldest frame, so the socket no longer needs its bytes. */
   replied(): void {
     this.#sent.shift()?.fill(0)
   }
 
-  /** The session has ended: nothing depends on these frames any more. */
+  /** The session has ended, so no frame is needed any longer. */
   wipe(): void {
     for (const frame of this.#sent.splice(0)) frame.fill(0)
   }

@@ -1,8 +1,9 @@
 /**
- * One socket from the dial to its end: the reader, writer, heartbeat and timer fibers, and the channels.
+ * A session: one socket from the dial to its close, with the fibers that read, write, send heartbeats and time out requests, and with the
+ * channels.
  *
- * Everything lives in the scope that `make` is given. A session ends once, with a cause that everything on it fails with; its scope only
- * frees the socket and the fibers. Channels of a session are never used in another one.
+ * The session belongs to the scope in which `make` runs. It ends once, with an error that fails everything on it; its scope only frees the
+ * socket and the fibers. A channel is never used in another session.
  */
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
@@ -30,8 +31,8 @@ import type { Counts, Sampled } from "../telemetry/counters.ts"
 import { Outbound } from "../wire/outbound.ts"
 import { ReadGate } from "../wire/readGate.ts"
 import { RequestTimeouts } from "../wire/requestTimeouts.ts"
-import * as CloseReasons from "./closeReasons.ts"
-import type { ConnectionFacts, HandshakeProgress } from "./closeReasons.ts"
+import * as ConnectionErrors from "./connectionErrors.ts"
+import type { ConnectionFacts, HandshakeProgress } from "./connectionErrors.ts"
 import { ControlChannel } from "./controlChannel.ts"
 import { renewSecret, SecretUpdates } from "./credentialRenewal.ts"
 import { ancestry } from "./fiberAncestry.ts"
@@ -40,10 +41,10 @@ import { logIn, openVirtualHost } from "./handshake.ts"
 import type { Login } from "./handshake.ts"
 import { keepAlive } from "./heartbeat.ts"
 
-/** The largest frame that a server may send before the tuning to a client that wants no limit, in bytes. RabbitMQ's have 600. */
+/** The largest frame that the broker may send before the tuning, if the client sets no limit. In bytes; RabbitMQ sends about 600. */
 const firstReceivedFrameMax = 131072
 
-const closedHere = () => CloseReasons.connectionError(new ConnectionClosed())
+const closedHere = () => ConnectionErrors.connectionError(new ConnectionClosed())
 
 export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   readonly options: SessionOptions
@@ -57,15 +58,15 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   /** Fails when the session has ended. */
   readonly ended = Deferred.makeUnsafe<never, AmqpConnectionError>()
   readonly progress: HandshakeProgress = { phase: "the socket", username: "", serverProperties: {} }
-  /** Why the session has ended. */
+  /** Set when the session has ended. */
   failure: AmqpConnectionError | undefined
   login: Login = {
     mechanism: "",
     expiresAt: undefined,
     tuning: { frameMax: 0, channelMax: 0, heartbeatSeconds: 0 }
   }
-  /** The fiber that made the session, and those that waited for it, for consumers that end their program. */
-  makers: ReturnType<typeof ancestry> = []
+  /** The fiber that made the session, and its ancestors: a consumer can end the program that they belong to. */
+  readonly makers: ReturnType<typeof ancestry>
   hasReceived = false
   /** When the last bytes were read, in milliseconds of the monotonic clock. */
   lastRead = 0
@@ -77,8 +78,15 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   private readonly parser: FrameParser
   private isClosing = false
 
-  constructor(options: SessionOptions, scope: Scope.Scope, clock: Clock.Clock, services: Context.Context<never>) {
+  constructor(
+    options: SessionOptions,
+    scope: Scope.Scope,
+    clock: Clock.Clock,
+    services: Context.Context<never>,
+    makers: ReturnType<typeof ancestry>
+  ) {
     this.options = options
+    this.makers = makers
     this.scope = scope
     this.clock = clock
     this.services = services
@@ -86,7 +94,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.readGate = new ReadGate(this)
     this.requestTimeouts = new RequestTimeouts(Duration.toMillis(options.requestTimeout), clock)
     this.outbound = new Outbound(this.counts, {
-      // Room comes with what the broker sends or reads, and it may read nothing before it has sent.
+      // There may be no room until the broker reads, and it may not read until this side has read.
       roomAwaited: () => this.readGate.replyExpected(),
       bodyDetached: (channel) => this.channels.find(channel)?.end(bodyDetached())
     })
@@ -94,14 +102,14 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.control = new ControlChannel(this.outbound)
     this.secrets = new SecretUpdates(this)
     this.receiver = new FrameReceiver(this.control, this.channels)
-    // Until the tuning a server may send no frame above the size that we are about to ask for.
+    // Before the tuning, the broker may not send frames above the size that the client will ask for.
     this.parser = new FrameParser(this.receiver, {
       maxFrameSize: options.frameMax === 0 ? firstReceivedFrameMax : options.frameMax
     })
   }
 
   // ---------------------------------------------------------------------------
-  // what channels and metrics ask for
+  // for channels and metrics
   // ---------------------------------------------------------------------------
 
   get serverProperties(): FieldTable {
@@ -148,22 +156,22 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     return this.secrets.expectsReply
   }
 
-  /** Whether something waits for what the broker sends. */
+  /** Whether a fiber waits for something that the broker has to send. */
   get expectsReply(): boolean {
     return this.isClosing || this.outbound.isAwaited || this.secrets.expectsReply || this.channels.expectsReply
   }
 
   supports(capability: string): boolean {
-    // A broker without the table is not related to RabbitMQ, and may have an extension without announcing it.
+    // A broker without this table may support an extension without announcing it.
     return this.serverProperties.capabilities === undefined ||
-      CloseReasons.announces(this.serverProperties, capability)
+      ConnectionErrors.announces(this.serverProperties, capability)
   }
 
   release(channel: Channel): void {
     this.channels.release(channel)
   }
 
-  /** For logs: the buffers hold what was sent, and the first of it is a password. */
+  /** For logs, which must not show the buffers: these contain the password. */
   toJSON(): unknown {
     return {
       _id: "Session",
@@ -185,11 +193,11 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   // fibers
   // ---------------------------------------------------------------------------
 
-  /** Runs one of the session's fibers. None may die unnoticed: others wait for what it does. */
+  /** Runs a loop in a fiber of the session. If it fails or dies, the session ends: other fibers depend on it. */
   readonly fork = (loop: Effect.Effect<void, ProtocolError>): Effect.Effect<unknown> =>
     loop.pipe(
       Effect.catch((error) => Effect.sync(() => this.protocolViolated(error))),
-      Effect.catchDefect((defect) => Effect.sync(() => this.end(CloseReasons.clientFailed(defect)))),
+      Effect.catchDefect((defect) => Effect.sync(() => this.end(ConnectionErrors.clientFailed(defect)))),
       Effect.forkIn(this.scope, { startImmediately: true })
     )
 
@@ -201,6 +209,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     Effect.runForkWith(this.services)(Effect.logWarning(message))
   }
 
+  /** The loop of the reader fiber. */
   readonly readFrom = (pull: Effect.Effect<ReadonlyArray<Uint8Array>, Socket.SocketError>): Effect.Effect<void> =>
     Effect.gen({ self: this }, function*() {
       while (this.failure === undefined) {
@@ -209,7 +218,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
       }
     }).pipe(Effect.catch((error) => Effect.sync(() => this.socketEnded(error))))
 
-  /** Decodes a whole read before it resumes any fiber, and writes what they send in one go. */
+  /** Decodes a whole read before it resumes fibers, and writes at once what they have sent. */
   private receive(chunks: ReadonlyArray<Uint8Array>): void {
     this.lastRead = monotonicMillis(this.clock)
     this.hasReceived = true
@@ -226,11 +235,13 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.outbound.wake()
   }
 
+  /** The loop of the writer fiber. */
   readonly writeTo = (writer: Socket.Writer): Effect.Effect<void> =>
     this.outbound.drainTo(writer.writeAll).pipe(
       Effect.catch((error) => Effect.sync(() => this.socketEnded(error)))
     )
 
+  /** The loop of the fiber of channel 0. */
   readonly runControl: Effect.Effect<void> = Effect.suspend(() =>
     this.control.run((method) => this.handleControl(method))
   )
@@ -250,11 +261,14 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
         if (this.secrets.confirm()) return
     }
     this.protocolViolated(
-      new ProtocolError({ replyCode: ReplyCode.commandInvalid, message: `${method._tag} is not expected here` })
+      new ProtocolError({
+        replyCode: ReplyCode.commandInvalid,
+        message: `${method._tag} arrived unexpectedly on channel 0`
+      })
     )
   }
 
-  /** The broker knows the limits, and they hold from here on. */
+  /** Applies the negotiated limits, which the broker knows by then. */
   private loggedIn(login: Login): void {
     const { channelMax, frameMax } = login.tuning
     this.login = login
@@ -264,15 +278,15 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.channels.setLimit(channelMax)
   }
 
-  /** The handshake, in turns with the fibers of the socket. */
-  readonly shakeHands: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() =>
+  /** Logs in and opens the virtual host. The fibers of the socket must be running. */
+  readonly handshake: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() =>
     Effect.flatMap(logIn(this), (login) => {
       this.loggedIn(login)
       return openVirtualHost(this)
     })
   )
 
-  /** Starts what an open connection needs. */
+  /** Starts the other fibers, when the connection is open. */
   readonly start: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
     const { expiresAt, tuning: { heartbeatSeconds } } = this.login
     this.counts.opened++
@@ -284,19 +298,15 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   })
 
   // ---------------------------------------------------------------------------
-  // the end
+  // closing
   // ---------------------------------------------------------------------------
 
-  silent(phase: string): AmqpConnectionError {
-    return CloseReasons.silent(this, phase)
-  }
-
-  /** Closes in order: the protocol's handshake, bounded in time. */
+  /** Closes the connection and waits for the broker's reply, within the close timeout. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     if (this.failure !== undefined) return Effect.void
     this.isClosing = true
     this.readGate.replyExpected()
-    // The broker reads nothing behind the close, and would get large messages without their end.
+    // The broker ignores what follows the close, so large messages must be sent to their end first.
     return this.outbound.awaitBodies.pipe(
       Effect.andThen(this.control.send(connectionClose)),
       Effect.andThen(Deferred.await(this.ended)),
@@ -307,8 +317,8 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     )
   })
 
-  /** Closes without waiting for the reply. */
-  giveUp(error: AmqpConnectionError): void {
+  /** Closes the connection without waiting for the broker's reply. */
+  closeWith(error: AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.control.sendLast(connectionClose)
     this.end(error)
@@ -316,31 +326,31 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
 
   closedByServer(close: ConnectionClose): void {
     this.control.sendLast({ _tag: "connection.close-ok" })
-    this.end(CloseReasons.closedByServer(this, close))
+    this.end(ConnectionErrors.closedByServer(this, close))
   }
 
   private socketEnded(error: Socket.SocketError): void {
-    this.end(this.isClosing ? closedHere() : CloseReasons.socketEnded(this, error))
+    this.end(this.isClosing ? closedHere() : ConnectionErrors.socketLost(this, error))
   }
 
   private protocolViolated(error: unknown): void {
     if (this.failure !== undefined) return
-    const failure = CloseReasons.protocolViolated(error)
-    // A peer that has sent nothing in AMQP yet would not understand a close.
+    const failure = ConnectionErrors.protocolViolated(error)
+    // A peer that has not sent AMQP frames would not understand a close.
     if (error instanceof ProtocolError && this.parser.started) {
       this.control.sendLast(connectionCloseFor(error.replyCode, error.message))
     }
     this.end(failure)
   }
 
-  /** Ends the session and everything on it, with the cause. Once. */
+  /** Ends the session, and fails everything on it. */
   end(error: AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
-    // Before the waiting fibers are resumed, in this very step.
+    // Before waiting fibers are resumed, which happens in this synchronous step.
     this.control.wipe()
     this.counts.sessions.delete(this)
-    // What was read before the end counts: a confirm that was read is a confirm.
+    // What was read before counts, for example confirms.
     this.receiver.flush()
     this.channels.end(error)
     this.control.fail(error)
@@ -350,7 +360,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   }
 }
 
-/** The broker waits for the rest of a message, so its channel cannot be used any more; its number stays taken. */
+/** The broker waits for the rest of a message, so the channel can no longer be used. Its number is not free again. */
 const bodyDetached = () =>
   channelError(
     new InvalidArgument({
@@ -358,28 +368,31 @@ const bodyDetached = () =>
     })
   )
 
-/** Dials, shakes hands and runs a session in the scope. */
+/** Dials, and runs a session in the scope. Succeeds when the connection is open. */
 export const make = Effect.fnUntraced(function*(
   options: SessionOptions
 ): Effect.fn.Return<Session, AmqpConnectionError, Scope.Scope | Socket.Socket> {
   const socket = yield* Socket.Socket
   const scope = yield* Effect.scope
-  const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>())
-  session.makers = yield* Effect.withFiber((fiber) => Effect.succeed(ancestry(fiber)))
+  const makers = yield* Effect.withFiber((fiber) => Effect.succeed(ancestry(fiber)))
+  const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>(), makers)
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),
-      (error) => CloseReasons.unreachable(options.transport, error)
+      (error) => ConnectionErrors.dialFailed(options.transport, error)
     )
     const writer = yield* socket.writer
     yield* session.fork(session.writeTo(writer))
     yield* session.fork(session.readFrom(pull))
-    yield* session.shakeHands
+    yield* session.handshake
   })
   yield* connect.pipe(
     Effect.timeoutOrElse({
       duration: options.connectTimeout,
-      orElse: () => Effect.fail(session.silent(session.progress.phase ?? "connection.open-ok"))
+      orElse: () =>
+        Effect.fail(
+          ConnectionErrors.handshakeTimedOut(session, session.progress.phase ?? "connection.open-ok")
+        )
     })
   )
   yield* session.start

@@ -1,21 +1,21 @@
 /**
- * The sessions behind connections, where nothing that a program can reach leads to them.
+ * The session of each `AmqpConnection`. A program cannot reach the registry, so it cannot reach a session.
  */
 import type { Session } from "./session.ts"
 
-/** The part of a connection that identifies its session. A copy of the connection has it too. */
+/** The part of a connection that identifies its session, and that a copy of the connection has too. */
 interface WithSession {
   readonly updateSecret: object
 }
 
 const sessions = new WeakMap<object, Session>()
 
-/** Makes a session that of a connection. */
+/** Registers the session of a connection. */
 export const register = ({ updateSecret }: WithSession, session: Session): void => {
   sessions.set(updateSecret, session)
 }
 
-/** The session that the channels of a connection are opened in. */
+/** The session of a connection. */
 export const sessionOf = ({ updateSecret }: WithSession): Session => {
   const session = sessions.get(updateSecret)
   if (session !== undefined) return session

@@ -19,7 +19,7 @@ export class Slot<R> {
   fiber: Fiber.Fiber<unknown> | undefined
   /** The message that it handles. */
   current: Received | undefined
-  /** How often the handler was called with the message, including the present call. */
+  /** How often the handler was called with the message, including the current call. */
   attempt = 1
   /** How long to wait before the handler is called again, in milliseconds. */
   pause = 0

@@ -1,8 +1,8 @@
 /**
- * Why a connection was not made, or has ended: from what was seen to the error that everything on it fails with.
+ * Errors of a connection: why it could not be opened, or has ended.
  *
- * Errors name the address of the peer where the transport knows it. During the handshake they name the step, and what to check where the
- * peer sent nothing.
+ * Errors name the address of the peer if the transport knows it. Errors of the handshake name its step, and suggest what to check if the
+ * peer has sent nothing.
  */
 import type * as Socket from "effect/socket/Socket"
 import * as AmqpError from "../../AmqpError.ts"
@@ -20,26 +20,26 @@ import { describeSocketError, silenceHint } from "../wire/socketErrors.ts"
 export const connectionError = (reason: AmqpError.ConnectionErrorReason): AmqpError.AmqpConnectionError =>
   new AmqpError.AmqpConnectionError({ reason })
 
-/** How far a handshake has come. The handshake writes it. */
+/** The state of a handshake, which updates it. */
 export interface HandshakeProgress {
-  /** What the handshake waits for; `undefined` once the connection is open. */
+  /** What the handshake waits for. `undefined` when the connection is open. */
   phase: string | undefined
-  /** The user that logs in, once the mechanism has asked for credentials. */
+  /** The user that logs in. Empty before the mechanism has asked for credentials. */
   username: string
   serverProperties: FieldTable
 }
 
-/** What is known of a connection when it fails. */
+/** What errors depend on. */
 export interface ConnectionFacts {
   readonly options: Pick<SessionOptions, "transport" | "virtualHost" | "clientProperties">
   readonly progress: Readonly<HandshakeProgress>
   /** Whether the peer has sent anything. */
   readonly hasReceived: boolean
-  /** Whether a new secret was sent that the broker has not replied to. */
+  /** Whether the broker has not replied to a new secret. */
   readonly isRenewingSecret: boolean
 }
 
-/** Reply codes with which brokers refuse a virtual host: it is missing, denied to the user, or has reached its connection limit. */
+/** Reply codes with which brokers refuse a virtual host: it does not exist, the user may not use it, or a limit is reached. */
 const virtualHostCodes: ReadonlySet<number> = new Set([
   ReplyCode.invalidPath,
   ReplyCode.accessRefused,
@@ -57,22 +57,22 @@ const peerOf = (transport: Transport) => transport === undefined ? {} : { peer: 
 const hintOf = (transport: Transport, hasReceived: boolean) =>
   hasReceived ? {} : { hint: silenceHint(isEncrypted(transport)) }
 
-/** Whether one side announces that it knows an extension of AMQP 0-9-1. */
+/** Whether the properties of a client or server announce an extension of AMQP 0-9-1. */
 export const announces = ({ capabilities }: FieldTable, capability: string): boolean =>
   isTable(capabilities) && capabilities[capability] === true
 
 /** The broker did not accept a new secret. */
-export const updateFailed = (description: string): AmqpError.AmqpConnectionError =>
+export const updateSecretFailed = (description: string): AmqpError.AmqpConnectionError =>
   connectionError(new AmqpError.UpdateSecretFailed({ description }))
 
-/** There is no socket. */
-export const unreachable = (transport: Transport, cause: Socket.SocketError): AmqpError.AmqpConnectionError =>
+/** The socket could not be opened. */
+export const dialFailed = (transport: Transport, cause: Socket.SocketError): AmqpError.AmqpConnectionError =>
   connectionError(
     new AmqpError.DialFailed({ description: describeSocketError(cause), ...peerOf(transport), cause })
   )
 
-/** The peer did not send what the handshake waits for in time. */
-export const silent = (
+/** The handshake timed out in this phase. */
+export const handshakeTimedOut = (
   { hasReceived, options: { transport } }: ConnectionFacts,
   phase: string
 ): AmqpError.AmqpConnectionError => {
@@ -80,11 +80,11 @@ export const silent = (
   return connectionError(new AmqpError.HandshakeTimeout({ phase, ...peerOf(transport), ...hint }))
 }
 
-/** The socket has ended. */
-export const socketEnded = (facts: ConnectionFacts, cause: Socket.SocketError): AmqpError.AmqpConnectionError => {
+/** The socket closed or failed. */
+export const socketLost = (facts: ConnectionFacts, cause: Socket.SocketError): AmqpError.AmqpConnectionError => {
   const { hasReceived, options: { transport }, progress: { phase, username } } = facts
   if (phase === "connection.tune" && !sendsRefusals(facts)) {
-    // RabbitMQ before 3.2 and other brokers refuse credentials by closing the socket (AMQP 0-9-1 specification, section 4.10.1).
+    // Brokers without that capability, such as RabbitMQ before 3.2, refuse credentials by closing the socket (specification, section 4.10.1).
     const replyText = "the broker closed the socket after the credentials were sent"
     return connectionError(new AmqpError.AuthenticationFailed({ username, replyText }))
   }
@@ -98,18 +98,18 @@ export const socketEnded = (facts: ConnectionFacts, cause: Socket.SocketError): 
   )
 }
 
-/** Whether a broker that refuses the credentials does so by a close: both sides announce that they know it. */
+/** Whether the broker refuses credentials with a connection.close, because both sides announce the capability. */
 const sendsRefusals = ({ options, progress }: ConnectionFacts): boolean =>
   announces(progress.serverProperties, "authentication_failure_close") &&
   announces(options.clientProperties, "authentication_failure_close")
 
-/** The broker closed the connection. During the handshake the step tells more than the reply code: what the broker refused. */
+/** The broker closed the connection. During the handshake, the step tells what the broker refused. */
 export const closedByServer = (facts: ConnectionFacts, close: ConnectionClose): AmqpError.AmqpConnectionError => {
   const { isRenewingSecret, options: { virtualHost }, progress: { phase, username } } = facts
   const reason = AmqpError.replyReason({ ...close, method: responsibleMethod(close.classId, close.methodId) })
   const { method, replyCode, replyText } = reason
   if (method === "connection.update-secret" || (isRenewingSecret && secretCodes.has(replyCode))) {
-    return updateFailed(`${replyCode} ${replyText}`)
+    return updateSecretFailed(`${replyCode} ${replyText}`)
   }
   if (phase === "connection.tune" && replyCode === ReplyCode.accessRefused) {
     return connectionError(new AmqpError.AuthenticationFailed({ username, replyText }))
@@ -120,7 +120,7 @@ export const closedByServer = (facts: ConnectionFacts, close: ConnectionClose): 
   return connectionError(reason)
 }
 
-/** The peer violated the protocol. Throws again what is something else. */
+/** The peer violated the protocol. Throws the error again if it is of another kind. */
 export const protocolViolated = (error: unknown): AmqpError.AmqpConnectionError => {
   if (!(error instanceof ProtocolMismatch || error instanceof ProtocolError)) throw error
   const replyCode = error instanceof ProtocolError ? error.replyCode : ReplyCode.notImplemented
