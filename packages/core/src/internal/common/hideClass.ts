@@ -1,6 +1,6 @@
 /**
- * Keeps a class to this package. From an instance that a program has, it comes to the prototype and from there to the constructor:
- * it could make instances of its own that are given what only those of the package may have, or replace what the class does.
+ * Makes the constructor of a class unreachable from its instances, and freezes its prototype. Otherwise a program that has an instance could
+ * construct others, which would get what only instances of this package may have, or could replace methods.
  */
 export const hideClass = (constructor: { readonly prototype: object }): void => {
   Reflect.deleteProperty(constructor.prototype, "constructor")

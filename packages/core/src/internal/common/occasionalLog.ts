@@ -1,10 +1,10 @@
 /**
- * Things that are worth a line in the log, and not one each time.
+ * Limits how often an event is logged.
  */
 import type * as Clock from "effect/Clock"
 import { monotonicMillis } from "./time.ts"
 
-/** At least so long passes between two lines, in milliseconds. */
+/** The minimum time between two log lines, in milliseconds. */
 const pause = 60_000
 
 export class OccasionalLog {
@@ -16,7 +16,7 @@ export class OccasionalLog {
     this.clock = clock
   }
 
-  /** Notes that it happened. Returns how often it did since the last line, if now is the time for another one. */
+  /** The event happened. Returns the number of events since the last log line if it should be logged now, and otherwise `undefined`. */
   note(): number | undefined {
     this.count++
     const now = monotonicMillis(this.clock)

@@ -1,5 +1,5 @@
 /**
- * Something that happens again and again, and what waits for the next time.
+ * A repeated event that fibers and callbacks can wait for.
  */
 import * as Effect from "effect/Effect"
 
@@ -7,15 +7,15 @@ interface Entry {
   readonly listener: () => void
 }
 
-/** Fibers and callbacks that wait for something to happen; each is called once. */
 export class Signal {
   private waiting = new Set<Entry>()
 
+  /** Whether a listener waits for the next `notify`. */
   get isAwaited(): boolean {
     return this.waiting.size > 0
   }
 
-  /** Calls `listener` once, at the next `notify`. Returns how to cancel that. */
+  /** Calls `listener` once, at the next `notify`. Returns a function that cancels this. */
   once(listener: () => void): () => void {
     const { waiting } = this
     const entry: Entry = { listener }
@@ -25,11 +25,11 @@ export class Signal {
     }
   }
 
-  /** Calls every listener that waits now, in the order in which they began to wait. */
+  /** Calls all waiting listeners in the order in which they began to wait. */
   notify(): void {
     const { waiting } = this
     if (waiting.size === 0) return
-    // What a listener adds waits for the next time; what it cancels is not called.
+    // A listener that is added meanwhile waits for the next call; one that is cancelled meanwhile is not called.
     this.waiting = new Set()
     for (const entry of waiting) {
       waiting.delete(entry)
@@ -37,15 +37,15 @@ export class Signal {
     }
   }
 
-  /** Waits until `condition` holds: looks at once, and again at each `notify`. */
+  /** Waits until `condition` holds. Checks it at once, and at each `notify`. */
   until(condition: () => boolean): Effect.Effect<void> {
     return Effect.callback((resume) => {
       let cancel = (): void => {}
-      const look = (): void => {
+      const check = (): void => {
         if (condition()) resume(Effect.void)
-        else cancel = this.once(look)
+        else cancel = this.once(check)
       }
-      look()
+      check()
       return Effect.sync(() => cancel())
     })
   }

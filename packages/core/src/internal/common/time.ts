@@ -1,21 +1,19 @@
 /**
- * Time for whatever is compared with time: timeouts, heartbeats, pauses.
+ * Monotonic time, for timeouts, heartbeats and pauses.
  *
- * The wall clock (`Date.now`) jumps when the system clock is set, by hours in either direction. The monotonic clock does not:
- * its origin is arbitrary, and only differences of its readings mean something. `Effect.sleep` runs on the platform's timers,
- * which are monotonic too.
+ * The wall clock (`Date.now`) jumps when the system clock is set, possibly by hours. The monotonic clock does not: its origin is arbitrary,
+ * and only the differences of its readings have a meaning. `Effect.sleep` uses the timers of the platform, which are monotonic too.
  */
 import type * as Clock from "effect/Clock"
 
 /** The monotonic time in milliseconds. */
 export const monotonicMillis = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
-/** How long to sleep for this many milliseconds: timers run for whole ones, and a part of one would be a wake-up too early. */
+/** The duration of a sleep of this many milliseconds, rounded up: timers take whole milliseconds, and would fire too early. */
 export const sleepMillis = (millis: number): number => Math.ceil(millis)
 
 /**
- * A reading of the monotonic clock that is shared by everything that happens in one synchronous turn, since a reading costs as
- * much as a tenth of a publish.
+ * Reads the monotonic clock once per synchronous turn. A reading costs a tenth of a publish.
  */
 export class TurnClock {
   private readonly clock: Clock.Clock
@@ -25,7 +23,7 @@ export class TurnClock {
     this.clock = clock
   }
 
-  /** The monotonic time at which the current turn began, or was first asked for, in milliseconds. */
+  /** The monotonic time of the first use in this turn, in milliseconds. */
   get millis(): number {
     if (this.now === undefined) {
       this.now = monotonicMillis(this.clock)

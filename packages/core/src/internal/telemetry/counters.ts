@@ -1,30 +1,30 @@
 /**
  * What connections count, and the metrics that show it.
  *
- * The parts of a session count in plain fields, so a message costs an addition. The metrics read them when somebody takes a
- * snapshot of the registry, and nothing is done for them before.
+ * The parts of a session count in plain fields, so a message costs an addition. The metrics read these fields only when a snapshot of the
+ * registry is taken.
  *
- * Connections with the same attributes in the same registry have their counts in common, and the counts outlive them: a
- * counter goes on where it was when a program connects again.
+ * Connections with the same attributes in the same registry share their counts, which outlive them: a counter continues from its value when
+ * a program connects again.
  */
 import * as Context from "effect/Context"
 import * as Metric from "effect/Metric"
 import type { SessionOptions } from "../options/sessionOptions.ts"
 import { serverAttributes } from "./serverAttributes.ts"
 
-/** What a session knows when it is asked. */
+/** What the gauges read from a session. */
 export interface Sampled {
   readonly channelCount: number
   readonly isBlocked: boolean
   /** Publishes that the broker has not confirmed. */
   readonly unconfirmed: number
-  /** Deliveries that the broker waits to hear about. */
+  /** Deliveries that are not settled. */
   readonly unsettled: number
-  /** Deliveries that no consumer has taken. */
+  /** Deliveries that the program has not taken. */
   readonly buffered: number
 }
 
-/** The counts of all connections with the same attributes. Each field is written by whoever does what it counts. */
+/** The counts of all connections with the same attributes. */
 export class Counts {
   opened = 0
   bytesRead = 0
@@ -32,7 +32,7 @@ export class Counts {
   sent = 0
   confirmed = 0
   nacked = 0
-  /** Publishes that were sent and whose outcome nobody knows. */
+  /** Publishes that were sent, with an unknown outcome. */
   unknown = 0
   returned = 0
   consumed = 0
@@ -84,7 +84,7 @@ const counters: ReadonlyArray<Definition> = [
   },
   {
     name: "amqp.client.bytes.written",
-    description: "Bytes that sockets took",
+    description: "Bytes that sockets accepted",
     attributes: bytes,
     value: ({ bytesWritten }) => bytesWritten
   },
@@ -100,12 +100,12 @@ const counters: ReadonlyArray<Definition> = [
   },
   {
     name: "amqp.client.publishes.unknown",
-    description: "Publishes that were sent and whose confirm did not come",
+    description: "Publishes that were sent and never confirmed",
     value: ({ unknown }) => unknown
   },
   {
     name: "amqp.client.publishes.returned",
-    description: "Mandatory publishes that no queue took",
+    description: "Mandatory publishes that were returned because no queue took them",
     value: ({ returned }) => returned
   },
   {
@@ -115,12 +115,12 @@ const counters: ReadonlyArray<Definition> = [
   },
   {
     name: "amqp.client.deliveries.rejected",
-    description: "Deliveries that were rejected, and not requeued",
+    description: "Deliveries that were rejected without being requeued",
     value: ({ rejected }) => rejected
   },
   {
     name: "amqp.client.deliveries.requeued",
-    description: "Deliveries that were put back into their queue",
+    description: "Deliveries that were requeued",
     value: ({ requeued }) => requeued
   }
 ]
@@ -138,32 +138,32 @@ const gauges: ReadonlyArray<Definition> = [
   },
   {
     name: "amqp.client.channels",
-    description: "Channels that are open, with those that are kept for the next programs",
+    description: "Channels that are open, including idle ones",
     value: (counts) => counts.sum(({ channelCount }) => channelCount)
   },
   {
     name: "amqp.client.publishes.unconfirmed",
-    description: "Publishes that wait for their confirm",
+    description: "Publishes that are not yet confirmed",
     value: (counts) => counts.sum(({ unconfirmed }) => unconfirmed)
   },
   {
     name: "amqp.client.deliveries.unsettled",
-    description: "Deliveries that the broker waits to hear about",
+    description: "Deliveries that are not yet settled",
     value: (counts) => counts.sum(({ unsettled }) => unsettled)
   },
   {
     name: "amqp.client.deliveries.buffered",
-    description: "Deliveries that have arrived and that no consumer has taken",
+    description: "Deliveries that have arrived and that the program has not yet taken",
     value: (counts) => counts.sum(({ buffered }) => buffered)
   }
 ]
 
 const byRegistry = new WeakMap<Metric.MetricRegistry, Map<string, Counts>>()
 
-/** The counts of a connection with these options, for the registry of the context. The first one registers the metrics. */
+/** The counts of a connection with these options, in the registry of the context. Registers the metrics for the first connection. */
 export const countsOf = (options: SessionOptions, context: Context.Context<never>): Counts => {
   const attributes = serverAttributes(options)
-  // The context's own attributes are part of what tells series apart.
+  // The attributes in the context distinguish series as well.
   const key = JSON.stringify([attributes, Context.get(context, Metric.CurrentMetricAttributes)])
   const registry = Context.get(context, Metric.MetricRegistry)
   const known = byRegistry.get(registry) ?? new Map<string, Counts>()

@@ -1,11 +1,11 @@
 /**
- * What metrics and spans say of the broker and of the connection to it, by the names of OpenTelemetry's semantic conventions.
+ * Attributes of metrics and spans that identify the broker and the connection, as named by OpenTelemetry's semantic conventions.
  */
 import type { SessionOptions } from "../options/sessionOptions.ts"
 
 const peerPattern = /^(?:\[(?<address>.+)\]|(?<host>[^:]+)):(?<port>\d+)$/
 
-/** `server.address` and `server.port` where the transport is known, and the connection's name as `messaging.client.id`. */
+/** `server.address` and `server.port` if the transport is known, and the connection's name as `messaging.client.id`. */
 export const serverAttributes = (
   { clientProperties, transport }: Pick<SessionOptions, "clientProperties" | "transport">
 ): Readonly<Record<string, string>> => {

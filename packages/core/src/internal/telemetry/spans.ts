@@ -1,5 +1,5 @@
 /**
- * Spans and durations of what is done with messages, by the names of OpenTelemetry's semantic conventions for messaging.
+ * Records spans and durations of operations on messages, as named by OpenTelemetry's semantic conventions for messaging.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -36,8 +36,8 @@ const settingKeys = Validation.keysOf<SettingOptions>({
   durations: true
 })
 
-/** What records for a publisher, client or server; `undefined` when nothing does. Throws an `InvalidArgument`. */
-export const make = (options: SettingOptions | undefined, session: SessionOptions): Instruments | undefined => {
+/** Makes the recorder of a publisher, client or server. `undefined` if telemetry is off. Throws an `InvalidArgument`. */
+export const make = (options: SettingOptions | undefined, session: SessionOptions): Spans | undefined => {
   if (options === undefined) return undefined
   Validation.knownKeys(options, settingKeys, "AmqpTelemetry options")
   const { relation = "parent" } = options
@@ -46,13 +46,13 @@ export const make = (options: SettingOptions | undefined, session: SessionOption
   }
   const flag = (name: "durations" | "propagation" | "spans") =>
     Validation.flag(`AmqpTelemetry options: ${name}`, options[name], true)
-  return new Instruments(
+  return new Spans(
     { durations: flag("durations"), propagation: flag("propagation"), relation, spans: flag("spans") },
     session
   )
 }
 
-/** Something that is done with messages. */
+/** An operation on messages. */
 export interface Operation {
   /** `messaging.operation.name`, and the first word of the span's name. */
   readonly name: string
@@ -65,7 +65,7 @@ export const process: Operation = { name: "process", type: "process", kind: "con
 export const call: Operation = { name: "call", type: "send", kind: "client" }
 export const serve: Operation = { name: "serve", type: "process", kind: "server" }
 
-/** What a consumer with handlers does, as it is started: a server of requests is one that is called otherwise. */
+/** The operation that a consumer with a handler records. An RPC server is such a consumer, with another operation. */
 export const ServedOperation = Context.Reference<Operation>("@effect-amqp/core/ServedOperation", {
   defaultValue: () => process
 })
@@ -83,20 +83,21 @@ interface Received extends Sent {
 
 type Attributes = Record<string, unknown>
 
-/** What a span says, and where it hangs. */
+/** A span: its attributes, its parent and its links. */
 interface Description extends Pick<Tracer.SpanOptionsNoTrace, "root" | "parent" | "links"> {
-  /** The last words of its name. */
+  /** The second part of its name. */
   readonly target?: string | undefined
   readonly attributes: Attributes
 }
 
-/** In seconds, as the conventions advise. */
+/** In seconds, as the conventions recommend. */
 const boundaries = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 
-export class Instruments {
+export class Spans {
   private readonly settings: Settings
-  /** Those of every metric, and of every span. */
+  /** Attributes of every metric. */
   private readonly common: Metric.Metric.AttributeSet
+  /** Attributes of every span. */
   private readonly spanCommon: Attributes
   private readonly histograms = new Map<string, Metric.Histogram<number>>()
 
@@ -107,7 +108,7 @@ export class Instruments {
     this.spanCommon = port === undefined ? this.common : { ...this.common, "server.port": Number(port) }
   }
 
-  /** Sends a message. What `use` gets is the message to send, which may name the span. */
+  /** Sends a message. `use` gets the message with the trace context of the span. */
   send<A, E, R>(
     operation: Operation,
     message: Sent,
@@ -119,18 +120,18 @@ export class Instruments {
       return {
         target: nameOf(route),
         attributes: { ...destinationOf(route), ...messageAttributes(message) },
-        // A context that the message came with is not ours to replace, and then the span tells which one it is.
+        // If the message has a trace context already, that stays, and the span links to it.
         links: Option.isSome(origin) ? [linkTo(origin.value)] : []
       }
     }
     return this.inSpan(
       operation,
       description,
-      (span) => this.measured(operation, span, use(this.named(message, span)))
+      (span) => this.measured(operation, span, use(this.withContext(message, span)))
     )
   }
 
-  /** Sends many messages as one operation. Each is to be passed through the function that `use` gets. */
+  /** Sends several messages as one operation. `use` gets a function that adds the trace context to a message. */
   sendMany<A, E, R>(
     operation: Operation,
     route: Route | undefined,
@@ -142,9 +143,9 @@ export class Instruments {
       let count = 0
       const prepare = (message: Sent): Sent => {
         count++
-        return this.named(message, span)
+        return this.withContext(message, span)
       }
-      // Before the span ends.
+      // Set before the span ends.
       const counted = Effect.onExit(
         use(prepare),
         () => Effect.sync(() => span?.attribute("messaging.batch.message_count", count))
@@ -154,8 +155,7 @@ export class Instruments {
   }
 
   /**
-   * Handles a message. The span ends with the handler; what `settle` does with the outcome belongs to the span as well, such
-   * as what it logs.
+   * Handles a message. The span ends with the handler, but is also the current span of what `settle` does afterwards, for example of its logs.
    */
   handle<A, E, R, B, E2, R2>(
     operation: Operation,
@@ -182,22 +182,22 @@ export class Instruments {
     })
   }
 
-  /** The message with a header that names the span. */
-  private named(message: Sent, span: Tracer.Span | undefined): Sent {
+  /** The message with the trace context of the span. */
+  private withContext(message: Sent, span: Tracer.Span | undefined): Sent {
     if (span === undefined || !this.settings.propagation) return message
     return { body: message.body, properties: TraceContext.inject(message.properties, span) }
   }
 
-  /** Where the span of a message that is handled hangs. Without a context in the message it begins a trace of its own. */
+  /** The parent or link of the span of a handled message. If the message has no trace context, the span starts a new trace. */
   private originOf(operation: Operation, { headers }: Properties): Pick<Description, "root" | "parent" | "links"> {
     const origin = TraceContext.extract(headers)
     if (Option.isNone(origin)) return { root: true }
-    // Who calls waits for the reply, so a call is one trace.
+    // The caller waits for the reply, so the call and its handling are one trace.
     if (operation.kind === "server" || this.settings.relation === "parent") return { parent: origin.value }
     return { root: true, links: [linkTo(origin.value)] }
   }
 
-  /** The description is asked for when there is a span. */
+  /** Runs `use` within a span, which is described only if spans are recorded. */
   private inSpan<A, E, R>(
     { kind, name, type }: Operation,
     description: () => Description,
@@ -214,7 +214,7 @@ export class Instruments {
     return Effect.useSpan(target === undefined ? name : `${name} ${target}`, { ...options, kind, attributes }, use)
   }
 
-  /** Runs what the operation does, notes how long it takes and what it fails with, and ends its span. */
+  /** Runs an operation, records its duration and its error, and ends its span. */
   private measured<A, E, R>(
     operation: Operation,
     span: Tracer.Span | undefined,
@@ -271,10 +271,10 @@ const linkTo = (span: Tracer.AnySpan): Tracer.SpanLink => ({ span, attributes: {
 // names and attributes
 // -----------------------------------------------------------------------------
 
-/** The names that a broker makes up are of no use to anyone, and each is another. */
+/** Whether the broker generated a name: it means nothing to a reader, and each one is different. */
 const isTemporary = (name: string): boolean => name.startsWith("amq.gen-") || name.startsWith("amq.rabbitmq.reply-to")
 
-/** What the span's name says of where a message went: not the key where there is an exchange, as there may be many. */
+/** The destination in the name of a span. The exchange without the routing key, as there may be many keys. */
 const nameOf = ({ exchange, routingKey }: Route): string | undefined => {
   const name = exchange === "" ? routingKey : exchange
   return name === "" || isTemporary(name) ? undefined : name
@@ -282,7 +282,7 @@ const nameOf = ({ exchange, routingKey }: Route): string | undefined => {
 
 const destinationOf = ({ exchange, routingKey }: Route, queue = ""): Attributes => {
   const isNamed = (name: string) => name !== "" && !isTemporary(name)
-  // A queue is mostly bound by its own name, which says the same once.
+  // A queue is often bound by its own name, which should appear once.
   const names = [exchange, ...new Set([routingKey, queue])].filter(isNamed)
   return {
     "messaging.destination.name": names.length === 0 ? "amq.default" : names.join(":"),
@@ -297,7 +297,7 @@ const messageAttributes = ({ body, properties: { correlationId, messageId } }: S
   ...(correlationId === undefined ? {} : { "messaging.message.conversation_id": correlationId })
 })
 
-/** What can be read of a message: not its properties when the publisher sent malformed ones. */
+/** The message, without its properties if these are malformed. */
 const readable = (message: Received): Sent => {
   try {
     return { body: message.body, properties: message.properties }

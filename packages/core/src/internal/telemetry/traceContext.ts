@@ -1,5 +1,5 @@
 /**
- * The trace that a message belongs to, in its headers (W3C, "Trace Context").
+ * The trace context in the headers of a message (W3C, "Trace Context").
  */
 import * as Context from "effect/Context"
 import * as Headers from "effect/http/Headers"
@@ -11,13 +11,13 @@ import type { FieldTable } from "../../protocol/fieldTable.ts"
 import type { Properties } from "../message/properties.ts"
 import { record } from "../options/validation.ts"
 
-/** The header that names a trace and a span of it. */
+/** The header that identifies a trace and a span of it. */
 const headerName = "traceparent"
 
-/** The properties with a header that names the span. One that is there already stays, and so do those of no real span. */
+/** The properties with a header that identifies the span. They stay as they are if they have the header, or if the span is not propagated. */
 export const inject = (properties: Properties, span: Tracer.AnySpan): Properties => {
   const { headers = {} } = properties
-  // What is not a table is refused when the message is encoded.
+  // Headers that are not a table are refused when the message is encoded.
   if (!isTable(headers) || Context.get(span.annotations, Tracer.DisablePropagation)) return properties
   const given = record("headers", headers)
   return headerName in given ? properties : { ...properties, headers: { ...given, [headerName]: traceparent(span) } }
@@ -26,7 +26,7 @@ export const inject = (properties: Properties, span: Tracer.AnySpan): Properties
 const traceparent = ({ sampled, spanId, traceId }: Tracer.AnySpan): string =>
   `00-${traceId.padStart(32, "0")}-${spanId}-${sampled ? "01" : "00"}`
 
-/** The span that headers name. None when there is none, or none that is valid. */
+/** The span that headers identify. `None` if they have no valid trace context. */
 export const extract = (headers: FieldTable | undefined): Option.Option<Tracer.ExternalSpan> => {
   const value = headers?.[headerName]
   return typeof value === "string"

@@ -1,20 +1,20 @@
 /**
- * Bodies whose buffer was transferred between their publish and their write.
+ * Bodies whose buffer was transferred between the publish and the write.
  *
- * Large bodies are sent by reference, and a transferred buffer has no bytes any more: a frame would announce more bytes than follow, and the
- * broker would take the next frames for the rest of it. Such a message cannot be completed. So its channel cannot be used any more, while
- * all others go on.
+ * Large bodies are sent without a copy, and a transferred buffer is empty. A frame would announce more bytes than follow, and the broker
+ * would read the next frames as the rest of it. Such a message cannot be completed, so its channel can no longer be used. Other channels
+ * are not affected.
  */
 import { concat } from "../../protocol/bytes.ts"
 import { frameHeaderSize, frameOverhead } from "../../protocol/constants.ts"
 
-/** The frames that are complete, and the channels that miss some. */
+/** The complete frames, and the channels whose frames were left out. */
 export interface CompleteFrames {
   readonly bytes: Uint8Array
   readonly incompleteChannels: ReadonlySet<number>
 }
 
-/** Leaves out the frames whose bytes are gone, and what follows them on their channels. `sizes` are those that the chunks had. */
+/** Leaves out the frames whose bytes are missing, and what follows them on their channels. `sizes` are the original sizes of the chunks. */
 export const completeFrames = (chunks: ReadonlyArray<Uint8Array>, sizes: ReadonlyArray<number>): CompleteFrames => {
   const isDetached = chunks.map((chunk, index) => chunk.length !== sizes[index])
   const all = concat(chunks.map((chunk, index) => isDetached[index] ? new Uint8Array(sizes[index]) : chunk))
@@ -27,7 +27,7 @@ export const completeFrames = (chunks: ReadonlyArray<Uint8Array>, sizes: Readonl
   for (let start = 0; start < all.length;) {
     const channel = view.getUint16(start + 1)
     const end = start + view.getUint32(start + 3) + frameOverhead
-    // The payload of a body by reference is a chunk of its own.
+    // The payload of a body that is not copied is a separate chunk.
     while (ends[chunk] <= start + frameHeaderSize && chunk < ends.length - 1) chunk++
     if (isDetached[chunk]) incompleteChannels.add(channel)
     if (!incompleteChannels.has(channel)) kept.push(all.subarray(start, end))

@@ -1,27 +1,27 @@
 /**
- * Large bodies on their way into the socket, in turns.
+ * Large bodies that are sent in pieces, so that other channels and heartbeats do not wait for them.
  *
- * While the body of a channel's message is sent piece by piece, whatever else the channel sends is queued behind it, since nothing of a
- * channel may come between the frames of its message (AMQP 0-9-1 specification, section 4.2.6). Each write takes some frames from the
- * bodies in turn, after everything that other channels and the heartbeat have to send.
+ * Each write contains what other channels and the heartbeat have to send, and then frames of the large bodies in turn. What a channel sends
+ * after its large body is queued behind it, because nothing on that channel may come between the frames of a message (AMQP 0-9-1
+ * specification, section 4.2.6).
  */
 import { ByteWriter } from "../../protocol/ByteWriter.ts"
 import { frameOverhead } from "../../protocol/constants.ts"
 import { encodeBodyFrames } from "../../protocol/frames.ts"
 
-/** How many bytes of large bodies go into one write. A larger body is a large one. */
+/** How many bytes of large bodies one write contains. Bodies above this size are large. */
 export const turnBytes = 256 * 1024
 
-/** The largest frame of a large body, in bytes, whatever the broker accepts: the other channels wait for each frame. */
+/** The largest frame of a large body, in bytes, even if the broker accepts larger ones: other channels wait for each frame. */
 const maxFrameBytes = 128 * 1024
 
-/** Small, since little is sent behind most large messages. */
+/** The initial size of the buffer for what follows a large body, in bytes: usually that is little. */
 const slabBytes = 1024
 
-/** The rest of a body, and what its channel sends behind it. */
+/** A body that is being sent, and what its channel sends after it. */
 class LargeBody {
   readonly behind = new ByteWriter(slabBytes)
-  /** Called when everything is in the writer. */
+  /** Called when the body and what follows it are in the writer. */
   onMoved: (() => void) | undefined
   private readonly channel: number
   private readonly body: Uint8Array
@@ -43,7 +43,7 @@ class LargeBody {
     return this.body.length !== this.size
   }
 
-  /** Moves the next frame into the writer, and what is queued behind the last one with it. Returns whether that was all. */
+  /** Moves the next frame into the writer, and after the last one also what follows. Returns whether that was the last one. */
   moveTo(writer: ByteWriter): boolean {
     const end = Math.min(this.sent + this.pieceSize, this.body.length)
     encodeBodyFrames(writer, this.channel, this.body.subarray(this.sent, end), 0)
@@ -58,33 +58,33 @@ class LargeBody {
 }
 
 export class LargeBodies {
-  /** The one whose turn is next is the first. */
+  /** The bodies, the next to be sent first. */
   private readonly byChannel = new Map<number, LargeBody>()
-  /** Channels with a message that can never be completed: nothing more of them can be sent. */
+  /** The channels with a message that cannot be completed. What they write is dropped. */
   private readonly broken = new Map<number, ByteWriter>()
 
-  /** Whether there is nothing to send. */
+  /** Whether no body is being sent. */
   get isEmpty(): boolean {
     return this.byChannel.size === 0
   }
 
-  /** Whether every channel may write to the output itself. */
+  /** Whether every channel writes directly to the output. */
   get isUnused(): boolean {
     return this.byChannel.size === 0 && this.broken.size === 0
   }
 
-  /** From now on nothing that the channel writes is sent. */
+  /** Drops the body of a channel, and what the channel writes from now on. */
   discard(channel: number): void {
     this.byChannel.delete(channel)
     this.broken.set(channel, new ByteWriter(slabBytes))
   }
 
-  /** Whether a channel has a message that is not completely in a write. */
+  /** Whether the last message of a channel is not completely in the writer. */
   has(channel: number): boolean {
     return this.byChannel.has(channel) || this.broken.has(channel)
   }
 
-  /** Calls `listener` when everything of a channel has left this queue, or at once. */
+  /** Calls `listener` when the body of a channel and what follows it are in the writer; at once if there is no body. */
   whenMoved(channel: number, listener: () => void): void {
     const body = this.byChannel.get(channel)
     if (body === undefined) return listener()
@@ -95,20 +95,20 @@ export class LargeBodies {
     }
   }
 
-  /** Where a channel writes that has a large body here. */
+  /** Where a channel with a large body writes. `undefined`: directly to the output. */
   writerOf(channel: number): ByteWriter | undefined {
     return this.byChannel.get(channel)?.behind ?? this.broken.get(channel)
   }
 
   /**
-   * Adds the body of a message whose other frames are written, of a channel that has none here. It must not change until it has left
-   * through the socket. `onSent` is called when its last frame goes into a write.
+   * Adds the body of a message whose method and header are in the writer. The channel must not have another large body. The bytes must not
+   * change until the socket has accepted them. `onSent` is called when the last frame is in the writer.
    */
   add(channel: number, body: Uint8Array, frameMax: number, onSent?: () => void): void {
     this.byChannel.set(channel, new LargeBody(channel, body, frameMax, onSent))
   }
 
-  /** Moves what goes with this write into the writer. Adds the channels whose body was detached to `detached`. */
+  /** Moves the frames of one write into the writer. Adds the channels whose body was detached to `detached`. */
   moveTo(writer: ByteWriter, detached: Set<number>): void {
     const end = writer.pendingBytes + turnBytes
     for (const [channel, body] of this.byChannel) {
@@ -119,7 +119,7 @@ export class LargeBodies {
       }
       const isComplete = body.moveTo(writer)
       this.byChannel.delete(channel)
-      // Its next turn comes after those of all others, in this write or a later one.
+      // The bodies of all other channels come before its next turn.
       if (!isComplete) this.byChannel.set(channel, body)
     }
   }

@@ -1,8 +1,8 @@
 /**
- * The outbound buffer of a session: everyone encodes into it, only the writer fiber takes out of it.
+ * The outbound buffer of a session. All fibers encode into it, and only the writer fiber takes from it.
  *
- * What is written within one turn leaves in one socket write. The first bytes of a turn schedule the writer on a microtask; a fiber that
- * loops without suspending keeps microtasks waiting, so past a threshold the writer is resumed inline.
+ * What is encoded within one turn is sent in one socket write. The first bytes of a turn schedule the writer as a microtask. A fiber that
+ * loops without suspending delays microtasks, so above a threshold the writer is resumed inline.
  */
 import * as Effect from "effect/Effect"
 import { ByteWriter } from "../../protocol/ByteWriter.ts"
@@ -15,34 +15,34 @@ import { completeFrames } from "./detachedBodies.ts"
 import { checkFrameSize } from "./frameSize.ts"
 import { LargeBodies, turnBytes } from "./largeBodies.ts"
 
-/** A socket write costs about as much as encoding a hundred small messages; past this size more gain nothing. */
+/** Above this size, in bytes, larger writes gain nothing. One socket write costs about as much as encoding 100 small messages. */
 const flushBytes = 32 * 1024
 
-/** Publishers wait while this much is written or on its way into the socket, in bytes. */
+/** Publishers wait while this many bytes are buffered, or written and not yet accepted by the socket. */
 const highWaterBytes = 1024 * 1024
 
-/** Something that holds frames back until the turn ends, such as acknowledgements that can still be merged. */
+/** Holds frames back until the end of the turn, for example acknowledgements that can be merged. */
 export interface Deferred {
   flush(): void
 }
 
-/** What the session does for its outbound buffer. */
+/** What the outbound buffer needs of its session. */
 export interface OutboundHost {
-  /** A publisher began to wait for room: what the broker sends may make some. */
+  /** A publisher has begun to wait for room. */
   roomAwaited(): void
-  /** The bytes of a message were detached before all of it was sent, so the channel cannot be used any more. */
+  /** The buffer of a body was transferred before all of it was sent, so the channel can no longer be used. */
   bodyDetached(channel: number): void
 }
 
 export class Outbound {
   readonly writer = new ByteWriter()
-  /** The largest frame that the broker accepts, in bytes; 0: no limit. The session sets what was negotiated. */
+  /** The largest frame that the broker accepts, in bytes; 0 means no limit. The session sets the negotiated value. */
   frameMax = frameMinSize
-  /** How many writes have been handed to the socket. */
+  /** How many socket writes were started. */
   writes = 0
-  /** Why the broker asks publishers to pause (`connection.blocked`), while it does. */
+  /** The reason of the broker while it blocks the connection (`connection.blocked`). */
   blocked: string | undefined
-  /** Called with the reason when that changes. */
+  /** Called when `blocked` changes, with its new value. */
   readonly blockedListeners = new Set<(reason: string | undefined) => void>()
 
   private readonly counts: Counts
@@ -50,12 +50,13 @@ export class Outbound {
   private blockedBefore = 0
   private blockedSince: number | undefined
   private timedOutWhileBlocked = false
-  private taken = 0
+  /** The bytes of the write that the socket has not yet accepted. */
+  private inWrite = 0
   private isScheduled = false
   private isClosed = false
   private wakeWriter: (() => void) | undefined
   private deferred: Array<Deferred> = []
-  /** What waits for room, and for which channel. */
+  /** The listeners that wait for room, and the channel of each. */
   private readonly waiting = new Map<() => void, number>()
   private readonly largeBodies = new LargeBodies()
   private areBodiesStopped = false
@@ -70,12 +71,12 @@ export class Outbound {
   // encoding
   // ---------------------------------------------------------------------------
 
-  /** Where a channel encodes: behind its own large message while one is on its way. */
+  /** Where a channel encodes: behind its large message while one is being sent. */
   writerOf(channel: number): ByteWriter {
     return this.largeBodies.isUnused ? this.writer : this.largeBodies.writerOf(channel) ?? this.writer
   }
 
-  /** Sends a method that has no content. Throws an `EncodeError`, and then nothing of it is sent. */
+  /** Sends a method without content. If it throws an `EncodeError`, nothing is sent. */
   sendMethod(channel: number, method: Method, frameMax = this.frameMax): void {
     const writer = this.writerOf(channel)
     try {
@@ -88,7 +89,7 @@ export class Outbound {
     this.commit(writer)
   }
 
-  /** Makes what was encoded part of the output. */
+  /** Makes what was encoded part of the output, which is sent at the end of the turn. */
   commit(writer: ByteWriter = this.writer): void {
     writer.commit()
     if (this.writer.pendingBytes >= flushBytes) this.wake()
@@ -96,9 +97,9 @@ export class Outbound {
   }
 
   /**
-   * Sends the body of a message whose method and header a channel has encoded and not yet committed. A large one goes in turns with those
-   * of other channels, and must not change until it has left through the socket; until then the channel has no room for another one.
-   * `confirms` are those that a large message is the last of.
+   * Sends the body of a message whose method and header are encoded and not yet committed. A large body is sent in turns with those of other
+   * channels, and meanwhile the channel has no room for another message. It must not change until the socket has accepted it. `confirms` is
+   * the ledger in which the message is the last one.
    */
   commitBody(
     writer: ByteWriter,
@@ -106,7 +107,7 @@ export class Outbound {
     body: Uint8Array,
     confirms?: { lastIsLeaving(): (() => void) | undefined }
   ): void {
-    // A second large one goes as a whole: what was read for it may have sent the first one.
+    // A second large body is sent as a whole: reading the properties of its message may have sent the first one.
     if (body.length <= turnBytes || this.largeBodies.has(channel)) {
       encodeBodyFrames(writer, channel, body, this.frameMax)
     } else {
@@ -116,7 +117,7 @@ export class Outbound {
     this.commit(writer)
   }
 
-  /** Has `deferred.flush` called once before the next write. */
+  /** Calls `deferred.flush` once, before the next write. */
   defer(deferred: Deferred): void {
     this.deferred.push(deferred)
     this.schedule()
@@ -126,22 +127,22 @@ export class Outbound {
   // large bodies
   // ---------------------------------------------------------------------------
 
-  /** Whether the end of a large message of the channel is still to be sent. */
+  /** Whether a large message of the channel is not yet sent to its end. */
   isSending(channel: number): boolean {
     return this.largeBodies.has(channel)
   }
 
-  /** Calls `listener` when everything that the channel has sent comes before what others send from then on, or at once. */
+  /** Calls `listener` when everything that the channel has sent precedes what other channels send next; at once if it does now. */
   whenInOrder(channel: number, listener: () => void): void {
     this.largeBodies.whenMoved(channel, listener)
   }
 
-  /** Waits until the rest of all large bodies is in a write. */
+  /** Waits until all large bodies are sent to their end. */
   readonly awaitBodies: Effect.Effect<void> = this.bodiesSent.until(() =>
     this.largeBodies.isEmpty || this.areBodiesStopped
   )
 
-  /** Sends nothing more of large bodies. They stay incomplete, which `isSending` tells. */
+  /** Stops sending large bodies. They stay incomplete, and `isSending` stays true for their channels. */
   stopBodies(): void {
     this.areBodiesStopped = true
     this.bodiesSent.notify()
@@ -152,35 +153,35 @@ export class Outbound {
   // ---------------------------------------------------------------------------
 
   /**
-   * Whether a publisher should send now on this channel: not behind a large message of its own, where nothing could be withdrawn any more,
-   * while those of other channels do not count.
+   * Whether a publisher should send now on this channel. It should not while the channel has a large message: what is queued behind that cannot
+   * be withdrawn. Large messages of other channels do not matter.
    */
   hasRoom(channel: number): boolean {
     if (this.isClosed) return true
-    return this.blocked === undefined && this.taken + this.writer.pendingBytes < highWaterBytes &&
+    return this.blocked === undefined && this.inWrite + this.writer.pendingBytes < highWaterBytes &&
       (this.largeBodies.isUnused || !this.largeBodies.has(channel))
   }
 
-  /** Calls `waiter` once, when a publisher may send again on the channel or nothing can be sent any more. Returns how to cancel that. */
-  onceRoom(channel: number, waiter: () => void): () => void {
-    this.waiting.set(waiter, channel)
+  /** Calls `listener` once, when a publisher may send on the channel or the session has ended. Returns a function that cancels this. */
+  onceRoom(channel: number, listener: () => void): () => void {
+    this.waiting.set(listener, channel)
     this.host.roomAwaited()
-    return () => this.waiting.delete(waiter)
+    return () => this.waiting.delete(listener)
   }
 
-  /** Whether something waits for room. */
+  /** Whether a publisher waits for room. */
   get isAwaited(): boolean {
     return this.waiting.size > 0
   }
 
-  /** Resumes what waits for room, as long as there is some. */
-  releaseRoom(): void {
-    // What is resumed fills the buffer again at once, so those behind it go on waiting, in their order.
-    for (const [waiter, channel] of this.waiting) {
-      // Another channel may have room when this one is held up by its own large message.
+  /** Calls listeners in their order while there is room. */
+  private notifyRoom(): void {
+    // A listener may fill the buffer at once, so that the listeners after it have to wait.
+    for (const [listener, channel] of this.waiting) {
+      // Other channels may have room while this one has a large message.
       if (!this.hasRoom(channel)) continue
-      this.waiting.delete(waiter)
-      waiter()
+      this.waiting.delete(listener)
+      listener()
     }
   }
 
@@ -188,34 +189,34 @@ export class Outbound {
   // blocked connections
   // ---------------------------------------------------------------------------
 
-  /** `at` is the monotonic time, in milliseconds. */
+  /** The broker blocks or unblocks (`undefined`) the connection. `at` is the monotonic time in milliseconds. */
   setBlocked(reason: string | undefined, at: number): void {
     this.blockedBefore = this.blockedMillis(at)
     this.blockedSince = reason === undefined ? undefined : at
     this.blocked = reason
     this.timedOutWhileBlocked = false
     for (const listener of this.blockedListeners) listener(reason)
-    this.releaseRoom()
+    this.notifyRoom()
   }
 
-  /** How long the broker has blocked the connection in total, until this monotonic time, in milliseconds. */
+  /** How long the broker has blocked the connection in total, in milliseconds. `now` is the monotonic time in milliseconds. */
   blockedMillis(now: number): number {
     return this.blockedBefore + (this.blockedSince === undefined ? 0 : Math.max(0, now - this.blockedSince))
   }
 
-  /** A request timed out while the broker blocks the connection. Returns what to log, once for each time that it does. */
+  /** A request timed out while the broker blocks the connection. Returns what to log, once for each time it is blocked. */
   noteTimeout(method: string): string | undefined {
     if (this.timedOutWhileBlocked) return undefined
     this.timedOutWhileBlocked = true
-    return `${method} timed out because the broker blocks the connection (${this.blocked}): until that ends it reads nothing ` +
-      "that is sent there, neither requests nor acknowledgements. Publish on a connection of its own to keep others working."
+    return `${method} timed out because the broker blocks the connection (${this.blocked}). Until it unblocks the connection, it reads ` +
+      "neither requests nor acknowledgements from it. Use a separate connection for publishing, so that others keep working."
   }
 
   // ---------------------------------------------------------------------------
   // the writer fiber
   // ---------------------------------------------------------------------------
 
-  /** Starts the write of the turn now instead of when it ends. */
+  /** Starts the write now instead of at the end of the turn. */
   wake(): void {
     const resume = this.wakeWriter
     if (resume === undefined) return
@@ -223,14 +224,14 @@ export class Outbound {
     resume()
   }
 
-  /** Writes nothing more; nothing waits any more. */
+  /** The session has ended: no listener waits for room any longer. */
   close(): void {
     this.isClosed = true
     this.stopBodies()
-    this.releaseRoom()
+    this.notifyRoom()
   }
 
-  /** The writer fiber's loop: `write` succeeds when the socket has taken the bytes. */
+  /** The loop of the writer fiber. `write` succeeds when the socket has accepted the bytes. */
   readonly drainTo = <E>(write: (chunks: readonly [Uint8Array, ...Array<Uint8Array>]) => Effect.Effect<void, E>) =>
     Effect.gen({ self: this }, function*() {
       while (true) {
@@ -241,18 +242,18 @@ export class Outbound {
         }
         this.writes++
         yield* write([first, ...rest])
-        this.counts.bytesWritten += this.taken
-        this.taken = 0
-        this.releaseRoom()
-        // A socket may take everything at once, and then no other fiber would get to write between two turns.
-        if (this.hasTurns) yield* Effect.yieldNow
+        this.counts.bytesWritten += this.inWrite
+        this.inWrite = 0
+        this.notifyRoom()
+        // A socket may accept each write synchronously. Then no other fiber could send between two writes of large bodies.
+        if (this.hasLargeBodies) yield* Effect.yieldNow
         else this.bodiesSent.notify()
       }
     })
 
   // Only the writer fiber waits here.
   private readonly awaitBytes: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.writer.pendingBytes > 0 || this.deferred.length > 0 || this.hasTurns) return resume(Effect.void)
+    if (this.writer.pendingBytes > 0 || this.deferred.length > 0 || this.hasLargeBodies) return resume(Effect.void)
     this.wakeWriter = () => resume(Effect.void)
     return Effect.sync(() => {
       this.wakeWriter = undefined
@@ -262,10 +263,10 @@ export class Outbound {
   private take(): ReadonlyArray<Uint8Array> {
     const deferred = this.deferred
     this.deferred = []
-    for (const one of deferred) one.flush()
+    for (const held of deferred) held.flush()
     const detached = new Set<number>()
-    if (this.hasTurns) this.largeBodies.moveTo(this.writer, detached)
-    this.taken = this.writer.pendingBytes
+    if (this.hasLargeBodies) this.largeBodies.moveTo(this.writer, detached)
+    this.inWrite = this.writer.pendingBytes
     const { chunks, sizes } = this.writer.takeWithSizes()
     if (detached.size === 0 && chunks.every((chunk, index) => chunk.length === sizes[index])) return chunks
     const { bytes, incompleteChannels } = completeFrames(chunks, sizes)
@@ -273,11 +274,11 @@ export class Outbound {
       this.largeBodies.discard(channel)
       this.host.bodyDetached(channel)
     }
-    this.taken = bytes.length
+    this.inWrite = bytes.length
     return bytes.length === 0 ? [] : [bytes]
   }
 
-  private get hasTurns(): boolean {
+  private get hasLargeBodies(): boolean {
     return !this.largeBodies.isEmpty && !this.areBodiesStopped
   }
 

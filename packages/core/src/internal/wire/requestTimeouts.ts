@@ -1,8 +1,8 @@
 /**
  * One timer for all requests of a session.
  *
- * All requests have the same timeout, so they expire in the order in which they were sent and one sleeping fiber is enough: a request costs
- * an array slot instead of a timer and two fibers.
+ * All requests have the same timeout, so they expire in the order in which they were sent, and one sleeping fiber is enough. A request costs
+ * an array entry instead of a timer and two fibers.
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -11,7 +11,7 @@ import { monotonicMillis, sleepMillis } from "../common/time.ts"
 
 /** A request that was sent. */
 export interface Expiring {
-  /** Whether it has its reply, or needs none any more. */
+  /** Whether the request has its reply, or no longer needs one. */
   readonly isDone: boolean
   expire(): void
 }
@@ -28,14 +28,14 @@ export class RequestTimeouts {
     this.clock = clock
   }
 
-  /** Has `request.expire` called after the timeout unless it is done by then. */
+  /** Calls `request.expire` after the timeout, unless the request is done by then. */
   add(request: Expiring): void {
     this.dropDone()
     this.entries.push({ at: monotonicMillis(this.clock) + this.timeoutMillis, request })
     this.added.notify()
   }
 
-  /** The loop of the fiber that owns the timer. */
+  /** The loop of the timer fiber. */
   readonly run: Effect.Effect<never> = Effect.gen({ self: this }, function*() {
     while (true) {
       this.dropDone()

@@ -1,6 +1,6 @@
 /**
- * What a socket's errors say, in the platform's own words where it has some: "connect ECONNREFUSED 127.0.0.1:5672". And what to
- * look at when the peer says nothing, or nothing of AMQP.
+ * Describes socket errors, with the text of the platform if it has one, for example "connect ECONNREFUSED 127.0.0.1:5672". And suggests what
+ * to check when the peer sends nothing.
  */
 import * as Predicate from "effect/Predicate"
 import type * as Socket from "effect/socket/Socket"
@@ -19,7 +19,7 @@ export const describeSocketError = (error: Socket.SocketError): string => {
   }
 }
 
-/** Transports without close codes have the first two; what a WebSocket says beside them is from who closed it. */
+/** Sockets without close codes close with 1000 or 1006. All other codes and reasons come from the peer of a WebSocket. */
 const describeClose = ({ closeReason = "", code, message }: Socket.SocketCloseError): string => {
   if (closeReason === "" && code === 1000) return "the peer closed the socket"
   if (closeReason === "" && code === 1006) return "the socket closed"
@@ -31,12 +31,12 @@ const describeCause = (cause: unknown, otherwise: string): string => {
   if (cause instanceof AggregateError) {
     return cause.errors.map((each) => describeCause(each, otherwise)).join("; ")
   }
-  // A WebSocket fails with an event. That of the `ws` package has a message; those of browsers and Node keep why to themselves.
+  // A WebSocket fails with an event. That of the `ws` package has a message; those of browsers and Node do not state a reason.
   const message = Predicate.hasProperty(cause, "message") ? cause.message : undefined
   return typeof message === "string" && message !== "" ? message : otherwise
 }
 
-/** What to look at when a peer closed or stayed silent before it sent anything. */
+/** What to check if the peer has closed the socket, or the handshake has timed out, before the peer has sent anything. */
 export const silenceHint = (isEncrypted: boolean | undefined): string =>
   isEncrypted === true
     ? "Nothing was received: is this the broker's port for AMQP over TLS?"
