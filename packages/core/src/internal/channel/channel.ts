@@ -123,7 +123,7 @@ export class Channel {
     return this.currentMode
   }
 
-  /** Set if the channel is in confirm mode. */
+  /** The publishes that are not yet confirmed, if the channel is in confirm mode. */
   get confirms(): ConfirmLedger | undefined {
     return this.ledger
   }
@@ -201,7 +201,7 @@ export class Channel {
     if (encoded !== undefined) return this.publishEncoded(route, encoded, 0, body, owner, index)
     const start = draft.provisionalBytes
     try {
-      // Bytes have a known encoding.
+      // Encoded properties were handled above.
       writeProperties(draft, properties as Properties)
       this.publishEncoded(route, undefined, start, body, owner, index)
     } finally {
@@ -319,7 +319,7 @@ export class Channel {
   }
 
   /** Requeues a delivery that no consumer takes, unless it may be from a stream: that would end the connection. */
-  handBack({ method, properties }: Content<BasicDeliver>): void {
+  requeue({ method, properties }: Content<BasicDeliver>): void {
     if (!mayBeOfStream(properties)) this.acknowledgements.nack(Number(method.deliveryTag), true)
   }
 
@@ -406,7 +406,7 @@ export class Channel {
     this.host.warn(
       `A message arrived for the unknown consumer ${consumer} on channel ${this.number}, and is requeued`
     )
-    this.handBack(content)
+    this.requeue(content)
   }
 
   private handleReturn(content: Content<BasicReturn>): void {

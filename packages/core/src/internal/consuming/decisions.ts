@@ -30,7 +30,7 @@ export interface DecisionHost<R> {
   readonly acknowledgements: Acknowledgements | undefined
   /** Runs after each settlement, on channels in transaction mode. */
   readonly commit: Effect.Effect<void> | undefined
-  /** The slot has no message any longer. */
+  /** The slot is done with its message. */
   finish(slot: Slot<R>): void
   /** Runs `next` on the fiber of the slot, or on that of a new slot if the cause has interrupted the fiber. */
   continueAfter(
@@ -118,7 +118,7 @@ export class Decisions<R> {
       case "TryAgain":
         return Effect.sync(() => {
           slot.attempt++
-          // 0 would mean that there is no pause, and thus no other attempt.
+          // With 0 the loop would call the handler again at once, and other fibers could not run in between.
           slot.pause = Math.max(decision.pause, Number.MIN_VALUE)
         })
       case "HandBack":

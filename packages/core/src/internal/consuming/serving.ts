@@ -311,7 +311,7 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
 
   /** After a cancel, messages are requeued one by one. Otherwise closing the channel requeues them all. */
   private requeueIfCancelled(delivery: Received): void {
-    if (this.isCancelled) this.subscription?.handBack([delivery.deliveryTag])
+    if (this.isCancelled) this.subscription?.requeue([delivery.deliveryTag])
   }
 
   /** Waits for a time in milliseconds, or until the consumer stops. */
@@ -343,7 +343,7 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
       const { kind, savesAttempts } = subscription.stopOrder
       if (kind === "Cancel") inOrder = Effect.andThen(cancel, others)
       else if (kind === "DrainThenCancel") inOrder = Effect.andThen(others, cancel)
-      if (savesAttempts) inOrder = Effect.andThen(inOrder, subscription.awaitHandedBack)
+      if (savesAttempts) inOrder = Effect.andThen(inOrder, subscription.awaitRequeued)
     }
     return Effect.andThen(
       this.drain(own, inOrder, this.options.drainTimeout),
@@ -386,6 +386,6 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
     }
     this.isCancelled = true
     this.clear()
-    subscription.handBack(subscription.channel.acknowledgements.openTags().filter((tag) => !handled.has(tag)))
+    subscription.requeue(subscription.channel.acknowledgements.openTags().filter((tag) => !handled.has(tag)))
   }
 }

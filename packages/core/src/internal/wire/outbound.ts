@@ -22,7 +22,7 @@ const flushBytes = 32 * 1024
 const highWaterBytes = 1024 * 1024
 
 /** Holds frames back until the end of the turn, for example acknowledgements that can be merged. */
-export interface Deferred {
+export interface HeldFrames {
   flush(): void
 }
 
@@ -40,7 +40,7 @@ export class Outbound {
   frameMax = frameMinSize
   /** How many socket writes were started. */
   writes = 0
-  /** The reason of the broker while it blocks the connection (`connection.blocked`). */
+  /** Why the broker blocks the connection (`connection.blocked`). `undefined` while it does not. */
   blocked: string | undefined
   /** Called when `blocked` changes, with its new value. */
   readonly blockedListeners = new Set<(reason: string | undefined) => void>()
@@ -55,7 +55,7 @@ export class Outbound {
   private isScheduled = false
   private isClosed = false
   private wakeWriter: (() => void) | undefined
-  private deferred: Array<Deferred> = []
+  private deferred: Array<HeldFrames> = []
   /** The listeners that wait for room, and the channel of each. */
   private readonly waiting = new Map<() => void, number>()
   private readonly largeBodies = new LargeBodies()
@@ -117,9 +117,9 @@ export class Outbound {
     this.commit(writer)
   }
 
-  /** Calls `deferred.flush` once, before the next write. */
-  defer(deferred: Deferred): void {
-    this.deferred.push(deferred)
+  /** Calls `held.flush` once, before the next write. */
+  defer(held: HeldFrames): void {
+    this.deferred.push(held)
     this.schedule()
   }
 
