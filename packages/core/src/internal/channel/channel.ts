@@ -58,7 +58,7 @@ export interface ProgramPublisher {
   publish(channel: Channel, route: Route, properties: Properties, body: Uint8Array): void
 }
 
-/** What a channel needs of its session. */
+/** What a channel needs from its session. */
 export interface ChannelHost extends RequestHost {
   readonly counts: Counts
   readonly maxBodySize: number
@@ -359,7 +359,7 @@ export class Channel {
       if (tag === "channel.close-ok") this.host.release(this)
       return
     }
-    // What arrives before the reply to our close is ignored, except returned messages.
+    // Until the reply to our close arrives, only a close of the broker and returned messages matter.
     if (
       this.currentState === "Closing" && tag !== "channel.close" && tag !== "channel.close-ok" && tag !== "basic.return"
     ) {
@@ -453,7 +453,7 @@ export class Channel {
       this.host.release(this)
       return this.end(closedHere)
     }
-    // Consumers are not cancelled first: they end with the channel, and their messages are requeued together, in their old order.
+    // Consumers are not cancelled first: they end with the channel, and their messages are requeued together, in their original order.
     this.acknowledgements.flush()
     this.currentState = "Closing"
     this.host.outbound.sendMethod(this.number, channelClose)

@@ -29,7 +29,7 @@ export interface HandshakeProgress {
   serverProperties: FieldTable
 }
 
-/** What errors depend on. */
+/** The state of a connection that its errors depend on. */
 export interface ConnectionFacts {
   readonly options: Pick<SessionOptions, "transport" | "virtualHost" | "clientProperties">
   readonly progress: Readonly<HandshakeProgress>

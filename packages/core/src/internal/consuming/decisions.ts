@@ -24,7 +24,7 @@ export interface FailurePolicies<R> {
   readonly fallback: OnFailure<R>
 }
 
-/** What carrying out a decision needs of the consumer that runs the slots. */
+/** What carrying out a decision needs from the consumer that runs the slots. */
 export interface DecisionHost<R> {
   /** Absent before the consumer has begun. */
   readonly acknowledgements: Acknowledgements | undefined
@@ -53,7 +53,7 @@ export class Decisions<R> {
     this.policies = policies
   }
 
-  /** Runs a handler with the message of a slot, and then what it decides. */
+  /** Runs a handler with the message of a slot, and carries out its decision. */
   handle(slot: Slot<R>, handler: Unchecked<R>): Effect.Effect<void, never, R> {
     return Effect.matchCauseEffect(handler, {
       onSuccess: (value) => this.succeeded(slot, value),

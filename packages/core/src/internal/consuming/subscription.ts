@@ -225,8 +225,8 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   }).pipe(Effect.ensuring(Effect.sync(() => this.inbox.fail(Cause.Done()))))
 
   /**
-   * Requeues messages that no handler has, at once, if a `basic.nack` requeues them without counting an attempt. All others are requeued when
-   * the channel closes.
+   * Requeues messages at once, by `basic.nack`. If the channel is in transaction mode or a queue may be a stream, they are requeued when the
+   * channel closes.
    */
   requeue(tags: Iterable<number>): void {
     const { acknowledgements, failure } = this.channel

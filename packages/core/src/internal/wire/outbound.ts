@@ -1,7 +1,7 @@
 /**
  * The outbound buffer of a session. All fibers encode into it, and only the writer fiber takes from it.
  *
- * What is encoded within one turn is sent in one socket write. The first bytes of a turn schedule the writer as a microtask. A fiber that
+ * Everything that is encoded within one turn is sent in one socket write. The first bytes of a turn schedule the writer as a microtask. A fiber that
  * loops without suspending delays microtasks, so above a threshold the writer is resumed inline.
  */
 import * as Effect from "effect/Effect"
@@ -26,7 +26,7 @@ export interface HeldFrames {
   flush(): void
 }
 
-/** What the outbound buffer needs of its session. */
+/** What the outbound buffer needs from its session. */
 export interface OutboundHost {
   /** A publisher has begun to wait for room. */
   roomAwaited(): void
@@ -89,7 +89,7 @@ export class Outbound {
     this.commit(writer)
   }
 
-  /** Makes what was encoded part of the output, which is sent at the end of the turn. */
+  /** Adds the encoded frames to the output, which is sent at the end of the turn. */
   commit(writer: ByteWriter = this.writer): void {
     writer.commit()
     if (this.writer.pendingBytes >= flushBytes) this.wake()
@@ -132,7 +132,7 @@ export class Outbound {
     return this.largeBodies.has(channel)
   }
 
-  /** Calls `listener` when everything that the channel has sent precedes what other channels send next; at once if it does now. */
+  /** Calls `listener` when no large body holds back the frames of the channel, so that they precede all that is sent later. */
   whenInOrder(channel: number, listener: () => void): void {
     this.largeBodies.whenMoved(channel, listener)
   }
@@ -153,8 +153,8 @@ export class Outbound {
   // ---------------------------------------------------------------------------
 
   /**
-   * Whether a publisher should send now on this channel. It should not while the channel has a large message: what is queued behind that cannot
-   * be withdrawn. Large messages of other channels do not matter.
+   * Whether a publisher should send now on this channel. It should not while the channel has a large message: a message behind that
+   * could not be withdrawn. Large messages of other channels do not matter.
    */
   hasRoom(channel: number): boolean {
     if (this.isClosed) return true
@@ -204,7 +204,7 @@ export class Outbound {
     return this.blockedBefore + (this.blockedSince === undefined ? 0 : Math.max(0, now - this.blockedSince))
   }
 
-  /** A request timed out while the broker blocks the connection. Returns what to log, once for each time it is blocked. */
+  /** A request timed out while the broker blocks the connection. Returns what to log, once per block. */
   noteTimeout(method: string): string | undefined {
     if (this.timedOutWhileBlocked) return undefined
     this.timedOutWhileBlocked = true
