@@ -119,8 +119,8 @@ export class Acknowledgements {
   }
 
   /**
-   * Requeues every open delivery, with one method if the broker supports that. For each requeue RabbitMQ takes time in proportion to the
-   * length of the queue, so many single requeues take minutes.
+   * Requeues every open delivery, with one method if the broker supports that. In RabbitMQ a requeue takes time in proportion to the
+   * length of the queue, so requeuing one by one can take minutes.
    */
   requeueAll(): void {
     this.flush()

@@ -58,7 +58,7 @@ export interface ProgramPublisher {
   publish(channel: Channel, route: Route, properties: Properties, body: Uint8Array): void
 }
 
-/** What a channel needs of its session. */
+/** What a channel needs from its session. */
 export interface ChannelHost extends RequestHost {
   readonly counts: Counts
   readonly maxBodySize: number
@@ -123,7 +123,7 @@ export class Channel {
     return this.currentMode
   }
 
-  /** Set if the channel is in confirm mode. */
+  /** The publishes that are not yet confirmed, if the channel is in confirm mode. */
   get confirms(): ConfirmLedger | undefined {
     return this.ledger
   }
@@ -201,7 +201,7 @@ export class Channel {
     if (encoded !== undefined) return this.publishEncoded(route, encoded, 0, body, owner, index)
     const start = draft.provisionalBytes
     try {
-      // Bytes have a known encoding.
+      // Encoded properties were handled above.
       writeProperties(draft, properties as Properties)
       this.publishEncoded(route, undefined, start, body, owner, index)
     } finally {
@@ -319,7 +319,7 @@ export class Channel {
   }
 
   /** Requeues a delivery that no consumer takes, unless it may be from a stream: that would end the connection. */
-  handBack({ method, properties }: Content<BasicDeliver>): void {
+  requeue({ method, properties }: Content<BasicDeliver>): void {
     if (!mayBeOfStream(properties)) this.acknowledgements.nack(Number(method.deliveryTag), true)
   }
 
@@ -359,7 +359,7 @@ export class Channel {
       if (tag === "channel.close-ok") this.host.release(this)
       return
     }
-    // What arrives before the reply to our close is ignored, except returned messages.
+    // Until the reply to our close arrives, only a close of the broker and returned messages matter.
     if (
       this.currentState === "Closing" && tag !== "channel.close" && tag !== "channel.close-ok" && tag !== "basic.return"
     ) {
@@ -406,7 +406,7 @@ export class Channel {
     this.host.warn(
       `A message arrived for the unknown consumer ${consumer} on channel ${this.number}, and is requeued`
     )
-    this.handBack(content)
+    this.requeue(content)
   }
 
   private handleReturn(content: Content<BasicReturn>): void {
@@ -453,7 +453,7 @@ export class Channel {
       this.host.release(this)
       return this.end(closedHere)
     }
-    // Consumers are not cancelled first: they end with the channel, and their messages are requeued together, in their old order.
+    // Consumers are not cancelled first: they end with the channel, and their messages are requeued together, in their original order.
     this.acknowledgements.flush()
     this.currentState = "Closing"
     this.host.outbound.sendMethod(this.number, channelClose)

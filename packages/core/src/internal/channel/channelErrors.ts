@@ -34,8 +34,8 @@ export const bodyTooLarge = (
   )
 
 /**
- * The error of a step that threw: a value that cannot be encoded is an `InvalidArgument`. Throws again what is neither that nor the error of
- * a channel, for example a defect in user code.
+ * The error of a step that threw: a value that cannot be encoded is an `InvalidArgument`. Rethrows other values that are not errors of a
+ * channel, for example defects in user code.
  */
 export const failureOfStep = (thrown: unknown): AmqpError.AmqpChannelError => {
   // User code that ran while a value was read has closed the channel.

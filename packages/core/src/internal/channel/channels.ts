@@ -24,7 +24,7 @@ import { ChannelNumbers } from "./channelNumbers.ts"
 import { ChannelWaiters } from "./channelWaiters.ts"
 import type { Grant } from "./channelWaiters.ts"
 
-/** What the channels need of their session, in addition to what each channel needs. */
+/** What the channels need from their session, in addition to what each channel needs. */
 export interface ChannelsHost extends ChannelHost {
   /** Why the session has ended. */
   readonly failure: AmqpConnectionError | undefined
@@ -118,7 +118,7 @@ export class Channels {
 
   /**
    * Leases a channel in a mode: an idle one, or a new one. The caller must be uninterruptible, and return the channel with `giveBack` or
-   * `close`; `restore` is applied to what waits.
+   * `close`. `restore` makes the waiting steps interruptible.
    */
   lease(mode: ChannelMode, restore: Restore): Effect.Effect<Channel, AmqpChannelError> {
     return Effect.suspend(() => {

@@ -25,7 +25,7 @@ export interface ConsumerSink<C = unknown> {
   failed(error: AmqpChannelError): void
 }
 
-/** A registered consumer: its sink, and what that has registered with it. */
+/** A registered consumer: its sink, and the value that the sink has registered. */
 export interface Registered {
   readonly sink: ConsumerSink
   readonly consumer: unknown

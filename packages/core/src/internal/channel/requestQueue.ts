@@ -43,7 +43,7 @@ interface Request extends Expiring {
   resume: ((reply: Reply) => void) | undefined
 }
 
-/** What the requests of a channel need of its session. */
+/** What the requests of a channel need from its session. */
 export interface RequestHost {
   readonly outbound: Outbound
   readonly readGate: ReadGate

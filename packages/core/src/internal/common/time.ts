@@ -9,7 +9,7 @@ import type * as Clock from "effect/Clock"
 /** The monotonic time in milliseconds. */
 export const monotonicMillis = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
-/** The duration of a sleep of this many milliseconds, rounded up: timers take whole milliseconds, and would fire too early. */
+/** The duration of a sleep of this many milliseconds, rounded up: timers drop fractions, and would fire too early. */
 export const sleepMillis = (millis: number): number => Math.ceil(millis)
 
 /**

@@ -29,7 +29,7 @@ export interface HandshakeProgress {
   serverProperties: FieldTable
 }
 
-/** What errors depend on. */
+/** The state of a connection that its errors depend on. */
 export interface ConnectionFacts {
   readonly options: Pick<SessionOptions, "transport" | "virtualHost" | "clientProperties">
   readonly progress: Readonly<HandshakeProgress>
@@ -84,7 +84,8 @@ export const handshakeTimedOut = (
 export const socketLost = (facts: ConnectionFacts, cause: Socket.SocketError): AmqpError.AmqpConnectionError => {
   const { hasReceived, options: { transport }, progress: { phase, username } } = facts
   if (phase === "connection.tune" && !sendsRefusals(facts)) {
-    // Brokers without that capability, such as RabbitMQ before 3.2, refuse credentials by closing the socket (specification, section 4.10.1).
+    // Without that capability, brokers refuse credentials by closing the socket (AMQP 0-9-1 specification, section 4.10.1). RabbitMQ did so
+    // before 3.2.
     const replyText = "the broker closed the socket after the credentials were sent"
     return connectionError(new AmqpError.AuthenticationFailed({ username, replyText }))
   }
@@ -98,7 +99,7 @@ export const socketLost = (facts: ConnectionFacts, cause: Socket.SocketError): A
   )
 }
 
-/** Whether the broker refuses credentials with a connection.close, because both sides announce the capability. */
+/** Whether both sides announce the capability to refuse credentials with a connection.close. */
 const sendsRefusals = ({ options, progress }: ConnectionFacts): boolean =>
   announces(progress.serverProperties, "authentication_failure_close") &&
   announces(options.clientProperties, "authentication_failure_close")

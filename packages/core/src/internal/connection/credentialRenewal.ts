@@ -18,7 +18,7 @@ import type { RequestTimeouts } from "../wire/requestTimeouts.ts"
 import { connectionError, updateSecretFailed } from "./connectionErrors.ts"
 import type { ControlChannel } from "./controlChannel.ts"
 
-/** What new secrets need of their session. */
+/** What new secrets need from their session. */
 export interface SecretHost {
   readonly options: SessionOptions
   readonly control: ControlChannel

@@ -17,7 +17,7 @@ import type { ConnectionFacts, HandshakeProgress } from "./connectionErrors.ts"
 import type { ControlChannel } from "./controlChannel.ts"
 import { askCredentials, expiryOf } from "./credentialRenewal.ts"
 
-/** What the handshake needs of a session. */
+/** What the handshake needs from a session. */
 export interface HandshakeHost extends ConnectionFacts {
   readonly options: SessionOptions
   readonly control: ControlChannel

@@ -218,7 +218,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
       }
     }).pipe(Effect.catch((error) => Effect.sync(() => this.socketEnded(error))))
 
-  /** Decodes a whole read before it resumes fibers, and writes at once what they have sent. */
+  /** Decodes a whole read before it resumes fibers, and then writes everything that they have sent. */
   private receive(chunks: ReadonlyArray<Uint8Array>): void {
     this.lastRead = monotonicMillis(this.clock)
     this.hasReceived = true
@@ -350,7 +350,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     // Before waiting fibers are resumed, which happens in this synchronous step.
     this.control.wipe()
     this.counts.sessions.delete(this)
-    // What was read before counts, for example confirms.
+    // Delivers what was read before the end, for example confirms.
     this.receiver.flush()
     this.channels.end(error)
     this.control.fail(error)

@@ -1,5 +1,5 @@
 /**
- * What a consumer needs of its connection.
+ * What a consumer needs from its connection.
  */
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import type { Channels } from "../channel/channels.ts"

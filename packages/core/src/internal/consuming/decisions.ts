@@ -25,13 +25,13 @@ export interface FailurePolicies<R> {
   readonly fallback: OnFailure<R>
 }
 
-/** What carrying out a decision needs of the consumer that runs the slots. */
+/** What carrying out a decision needs from the consumer that runs the slots. */
 export interface DecisionHost<R> {
   /** Absent before the consumer has begun. */
   readonly acknowledgements: Acknowledgements | undefined
   /** Runs after each settlement, on channels in transaction mode. */
   readonly commit: Effect.Effect<void> | undefined
-  /** The slot has no message any longer. */
+  /** The slot is done with its message. */
   finish(slot: Slot<R>): void
   /** Runs `next` on the fiber of the slot, or on that of a new slot if the cause has interrupted the fiber. */
   continueAfter(
@@ -54,7 +54,7 @@ export class Decisions<R> {
     this.policies = policies
   }
 
-  /** Runs a handler with the message of a slot, and then what it decides. */
+  /** Runs a handler with the message of a slot, and carries out its decision. */
   handle(slot: Slot<R>, handler: Unchecked<R>): Effect.Effect<void, never, R> {
     return Effect.matchCauseEffect(handler, {
       onSuccess: (value) => this.succeeded(slot, value),
@@ -119,7 +119,7 @@ export class Decisions<R> {
       case "RetryAfter":
         return Effect.sync(() => {
           slot.attempt++
-          // 0 would mean that there is no pause, and thus no other attempt.
+          // With 0 the loop would call the handler again at once, and other fibers could not run in between.
           slot.pause = Math.max(decision.pause, Number.MIN_VALUE)
         })
       case "RequeueAfter":

@@ -4,10 +4,10 @@
 import * as Effect from "effect/Effect"
 import { isProgram } from "../channel/program.ts"
 
-/** An Effect of user code. Its type does not say what it fails or succeeds with, as `any` may be involved. */
+/** An Effect of user code. Its error and its value are unknown, because `any` may be involved. */
 export type Unchecked<R> = Effect.Effect<unknown, unknown, R>
 
-/** The Effect that `what` has returned, or a defect if it returned something else, at which Effect would end the fiber at once. */
+/** The Effect that `what` has returned. Dies if that is not an Effect: running it would end the fiber without finalizers. */
 export const checked = <A, E, R>(returned: Effect.Effect<A, E, R>, what: string): Effect.Effect<A, E, R> => {
   if (Effect.isEffect(returned)) return returned
   const hint = isProgram(returned)

@@ -1,6 +1,6 @@
 /**
- * Limits the bytes in the inbox of a consumer that has no prefetch, to which the broker sends messages as fast as it can: while the inbox
- * is above the limit, the connection does not read.
+ * Limits the bytes in the inbox of a consumer without acknowledgements or without a prefetch, to which the broker sends messages as fast as
+ * it can: while the inbox is above the limit, the connection does not read.
  */
 import type { BufferedMessages, ReadGate } from "../wire/readGate.ts"
 
@@ -31,7 +31,7 @@ export class InboxLimit {
     if (before > maxBytes && this.bytes <= maxBytes) this.release()
   }
 
-  /** The connection does not wait for this inbox any longer. */
+  /** The inbox no longer keeps the connection from reading. */
   release(): void {
     this.readGate.release(this.inbox)
   }

@@ -2,7 +2,7 @@
  * Messages that have arrived and that no handler has taken, oldest first.
  */
 
-/** The array is copied without its taken entries when these are so many, and at least half of it. */
+/** Taken entries are dropped when there are this many, and they are at least half of the array. */
 const maxTaken = 1024
 
 export class MessageBuffer<A> {

@@ -57,13 +57,10 @@ export class OversizedMessages {
 
   handle(content: Content<BasicDeliver>, channel: Channel, source: ConsumerSource, noAck: boolean): void {
     const { maxBodySize: limit } = this.host
-    const log = (outcome: string) =>
-      Effect.logError(
-        `A message of ${content.bodySize} bytes from the queue ${
-          JSON.stringify(source.queue)
-        } is larger than maxBodySize ` +
-          `(${limit} bytes). ${outcome}`
-      )
+    const queue = JSON.stringify(source.queue)
+    const what =
+      `A message of ${content.bodySize} bytes from the queue ${queue} is larger than maxBodySize (${limit} bytes)`
+    const log = (outcome: string) => Effect.logError(`${what}. ${outcome}`)
     const handled = noAck
       ? log("It is lost, because the consumer acknowledges automatically")
       : this.settle(content, channel, source, log)
@@ -108,7 +105,7 @@ const deadLetterQueue = (description: QueueDescription | undefined, routingKey: 
   return typeof key === "string" && key !== "" && key !== description.name ? key : undefined
 }
 
-/** Declares the queue passively. On a channel of its own, because the broker closes that if the queue is missing. */
+/** Declares the queue passively, on a separate channel, because the broker closes that if the queue is missing. */
 const exists = ({ channels }: ConsumerHost, queue: string): Effect.Effect<boolean> =>
   Effect.scoped(
     Effect.flatMap(channels.scoped, (channel) => channel.request(passiveQueueDeclare(queue)))

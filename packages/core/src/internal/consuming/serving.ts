@@ -269,7 +269,7 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
 
   /**
    * The fiber of a slot has ended unexpectedly: it was interrupted while it paused, or it was given a value that is not an Effect, which
-   * ends a fiber at once. Without a new slot nothing would settle its message, or take others.
+   * ends a fiber at once. Without a new slot its message would stay unsettled, and no fiber might take others.
    */
   private fiberEnded(slot: Slot<R>, exit: Exit.Exit<unknown>): void {
     const { current } = slot
@@ -278,7 +278,7 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
       this.retire(slot)
       this.finish(slot)
     } else if (slot.isHandling && this.commit !== undefined) {
-      // The next commit would include what the handler has published. Closing the channel drops that.
+      // The next commit would include messages that the handler has published. Closing the channel drops them.
       this.retire(slot)
       this.finish(slot)
       return this.fail(new AmqpError.AmqpConsumerStopped({ queue: current.queue, cause: Cause.squash(cause) }))
@@ -311,7 +311,7 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
 
   /** After a cancel, messages are requeued one by one. Otherwise closing the channel requeues them all. */
   private requeueIfCancelled(delivery: Received): void {
-    if (this.isCancelled) this.subscription?.handBack([delivery.deliveryTag])
+    if (this.isCancelled) this.subscription?.requeue([delivery.deliveryTag])
   }
 
   /** Waits for a time in milliseconds, or until the consumer stops. */
@@ -343,7 +343,7 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
       const { kind, savesAttempts } = subscription.stopOrder
       if (kind === "Cancel") inOrder = Effect.andThen(cancel, others)
       else if (kind === "DrainThenCancel") inOrder = Effect.andThen(others, cancel)
-      if (savesAttempts) inOrder = Effect.andThen(inOrder, subscription.awaitHandedBack)
+      if (savesAttempts) inOrder = Effect.andThen(inOrder, subscription.awaitRequeued)
     }
     return Effect.andThen(
       this.drain(own, inOrder, this.options.drainTimeout),
@@ -386,6 +386,6 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
     }
     this.isCancelled = true
     this.clear()
-    subscription.handBack(subscription.channel.acknowledgements.openTags().filter((tag) => !handled.has(tag)))
+    subscription.requeue(subscription.channel.acknowledgements.openTags().filter((tag) => !handled.has(tag)))
   }
 }

@@ -1,11 +1,11 @@
 /**
- * The order in which a consumer stops, so that the next consumer gets the messages in their old order, and no delivery attempt is used up
+ * The order in which a consumer stops, so that the next consumer gets the messages in their original order, and no delivery attempt is used up
  * by a message that no handler has seen. It depends on what the broker does on a cancel.
  *
  * - `Cancel` first: the broker delivers nothing more, buffered messages are requeued at once, and handlers finish meanwhile. For described
  *   queues, which may have several consumers at a time.
  * - `Drain` without a cancel: on a cancel, the next consumer of a queue with an exclusive or single active consumer would get its first
- *   messages, before those that are buffered here or that handlers work on. Closing the channel requeues all of these in their old place.
+ *   messages, before those that are buffered here or that handlers work on. Closing the channel requeues all of these in their original places.
  * - `DrainThenCancel`: RabbitMQ counts a message that is requeued because its channel closed as a delivery attempt. From 4.3 on it does not
  *   count one that is requeued by `basic.nack`. For queues of which only the name is known, so that they may have a single active
  *   consumer.

@@ -133,7 +133,7 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   deliver(content: Content<BasicDeliver>, consumer: ConsumerState): void {
     if (consumer.isCancelled) {
       // The broker has cancelled the consumer of another queue, and this one was cancelled for that reason.
-      if (!this.noAck) this.channel.handBack(content)
+      if (!this.noAck) this.channel.requeue(content)
       return
     }
     // The channel is about to close, which requeues the message. If it were requeued now, it would be delivered again at once.
@@ -225,10 +225,10 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   }).pipe(Effect.ensuring(Effect.sync(() => this.inbox.fail(Cause.Done()))))
 
   /**
-   * Requeues messages that no handler has, at once, if a `basic.nack` requeues them without counting an attempt. All others are requeued when
-   * the channel closes.
+   * Requeues messages at once, by `basic.nack`. If the channel is in transaction mode or a queue may be a stream, they are requeued when the
+   * channel closes.
    */
-  handBack(tags: Iterable<number>): void {
+  requeue(tags: Iterable<number>): void {
     const { acknowledgements, failure } = this.channel
     if (this.noAck || failure !== undefined || this.options.isTransactional) return
     if (this.kinds.some(({ isStream }) => isStream !== false)) return
@@ -236,10 +236,10 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   }
 
   /**
-   * Waits until the queues have requeued what was handed back. A channel of RabbitMQ passes a nack on to the queue. If it closes before the
-   * queue has handled that, the queue counts an attempt. A request to the queue is handled after the nacks.
+   * Waits until the queues have handled the nacks of `requeue`. A channel of RabbitMQ passes a nack on to the queue. If the channel closes
+   * before the queue has handled it, the queue counts an attempt. A request to the queue is handled after the nacks.
    */
-  readonly awaitHandedBack: Effect.Effect<void> = Effect.suspend(() =>
+  readonly awaitRequeued: Effect.Effect<void> = Effect.suspend(() =>
     Effect.ignore(
       Effect.forEach(this.queues, (queue) => this.channel.request(passiveQueueDeclare(queue)), { discard: true })
     )
@@ -250,12 +250,12 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
     const left = this.inbox.clear()
     this.taken(Infinity)
     if (left.length === 0 || this.noAck || !this.stopOrder.savesAttempts) return Effect.void
-    const handBack = Effect.sync(() =>
-      this.handBack([...left, ...this.inbox.clear()].map(({ deliveryTag }) => deliveryTag))
+    const requeue = Effect.sync(() =>
+      this.requeue([...left, ...this.inbox.clear()].map(({ deliveryTag }) => deliveryTag))
     )
     return this.cancel.pipe(
-      Effect.andThen(handBack),
-      Effect.andThen(this.awaitHandedBack),
+      Effect.andThen(requeue),
+      Effect.andThen(this.awaitRequeued),
       Effect.interruptible,
       Effect.timeoutOption(this.host.options.closeTimeout),
       Effect.asVoid

@@ -42,7 +42,7 @@ export const make = <R>(
       handle: (delivery) => {
         const program = handler(delivery)
         const { channel } = handling
-        // The caller refuses what is not an Effect.
+        // The caller checks that it is an Effect.
         if (!isProgram(program) || channel === undefined) {
           return program as unknown as Effect.Effect<unknown, unknown, R>
         }
@@ -53,7 +53,7 @@ export const make = <R>(
   return handling
 }
 
-/** Drops what was published. Settlements are undone by the broker, so messages that the program fetched and settled are requeued. */
+/** Rolls back. The broker drops published messages and undoes settlements, so messages that the program fetched are requeued. */
 const rollback = (channel: Channel) =>
   Effect.flatMap(
     channel.request({ _tag: "tx.rollback" }),

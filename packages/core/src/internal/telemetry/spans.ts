@@ -153,7 +153,8 @@ export class Spans {
   }
 
   /**
-   * Handles a message. The span ends with the handler, but is also the current span of what `settle` does afterwards, for example of its logs.
+   * Handles a message. The span ends with the handler. It remains the current span while `settle` carries out the decision, so logs belong to
+   * it.
    */
   handle<A, E, R, B, E2, R2>(
     operation: Operation,

@@ -14,7 +14,7 @@ export interface CompleteFrames {
   readonly incompleteChannels: ReadonlySet<number>
 }
 
-/** Leaves out the frames whose bytes are missing, and what follows them on their channels. `sizes` are the original sizes of the chunks. */
+/** Leaves out frames whose bytes are missing, and the later frames of their channels. `sizes` are the original sizes of the chunks. */
 export const completeFrames = (chunks: ReadonlyArray<Uint8Array>, sizes: ReadonlyArray<number>): CompleteFrames => {
   const isDetached = chunks.map((chunk, index) => chunk.length !== sizes[index])
   const all = concat(chunks.map((chunk, index) => isDetached[index] ? new Uint8Array(sizes[index]) : chunk))

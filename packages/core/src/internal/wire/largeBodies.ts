@@ -1,8 +1,8 @@
 /**
  * Large bodies that are sent in pieces, so that other channels and heartbeats do not wait for them.
  *
- * Each write contains what other channels and the heartbeat have to send, and then frames of the large bodies in turn. What a channel sends
- * after its large body is queued behind it, because nothing on that channel may come between the frames of a message (AMQP 0-9-1
+ * Each write contains the frames of other channels and heartbeats, and then frames of the large bodies in turn. Frames that a channel sends
+ * after its large body are queued behind it, because nothing on that channel may come between the frames of a message (AMQP 0-9-1
  * specification, section 4.2.6).
  */
 import { ByteWriter } from "../../protocol/ByteWriter.ts"
@@ -15,13 +15,13 @@ export const turnBytes = 256 * 1024
 /** The largest frame of a large body, in bytes, even if the broker accepts larger ones: other channels wait for each frame. */
 const maxFrameBytes = 128 * 1024
 
-/** The initial size of the buffer for what follows a large body, in bytes: usually that is little. */
+/** The initial size of the buffer for frames behind a large body, in bytes. Usually there are few. */
 const slabBytes = 1024
 
-/** A body that is being sent, and what its channel sends after it. */
+/** A body that is being sent, and the frames that its channel sends after it. */
 class LargeBody {
   readonly behind = new ByteWriter(slabBytes)
-  /** Called when the body and what follows it are in the writer. */
+  /** Called when the body and the frames behind it are in the writer. */
   onMoved: (() => void) | undefined
   private readonly channel: number
   private readonly body: Uint8Array
@@ -43,7 +43,7 @@ class LargeBody {
     return this.body.length !== this.size
   }
 
-  /** Moves the next frame into the writer, and after the last one also what follows. Returns whether that was the last one. */
+  /** Moves the next frame into the writer. If it is the last one, moves the frames behind the body too, and returns `true`. */
   moveTo(writer: ByteWriter): boolean {
     const end = Math.min(this.sent + this.pieceSize, this.body.length)
     encodeBodyFrames(writer, this.channel, this.body.subarray(this.sent, end), 0)
@@ -60,7 +60,7 @@ class LargeBody {
 export class LargeBodies {
   /** The bodies, the next to be sent first. */
   private readonly byChannel = new Map<number, LargeBody>()
-  /** The channels with a message that cannot be completed. What they write is dropped. */
+  /** The channels with a message that cannot be completed. Their frames are dropped. */
   private readonly broken = new Map<number, ByteWriter>()
 
   /** Whether no body is being sent. */
@@ -73,7 +73,7 @@ export class LargeBodies {
     return this.byChannel.size === 0 && this.broken.size === 0
   }
 
-  /** Drops the body of a channel, and what the channel writes from now on. */
+  /** Drops the body of a channel, and all further frames of the channel. */
   discard(channel: number): void {
     this.byChannel.delete(channel)
     this.broken.set(channel, new ByteWriter(slabBytes))
@@ -84,7 +84,7 @@ export class LargeBodies {
     return this.byChannel.has(channel) || this.broken.has(channel)
   }
 
-  /** Calls `listener` when the body of a channel and what follows it are in the writer; at once if there is no body. */
+  /** Calls `listener` when the body of a channel and the frames behind it are in the writer; at once if there is no body. */
   whenMoved(channel: number, listener: () => void): void {
     const body = this.byChannel.get(channel)
     if (body === undefined) return listener()

@@ -25,7 +25,7 @@ export class Mailbox<A, E = never> {
     if (resume !== undefined) resume(Effect.succeed(this.drain()))
   }
 
-  /** Puts items that were taken back in front of the others, for the next `takeAll`. */
+  /** Returns items to the mailbox, ahead of all others, for the next `takeAll`. */
   putBack(items: ReadonlyArray<A>): void {
     this.items = [...items, ...this.items]
   }

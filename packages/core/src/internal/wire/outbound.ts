@@ -1,7 +1,7 @@
 /**
  * The outbound buffer of a session. All fibers encode into it, and only the writer fiber takes from it.
  *
- * What is encoded within one turn is sent in one socket write. The first bytes of a turn schedule the writer as a microtask. A fiber that
+ * Everything that is encoded within one turn is sent in one socket write. The first bytes of a turn schedule the writer as a microtask. A fiber that
  * loops without suspending delays microtasks, so above a threshold the writer is resumed inline.
  */
 import * as Effect from "effect/Effect"
@@ -22,11 +22,11 @@ const flushBytes = 32 * 1024
 const highWaterBytes = 1024 * 1024
 
 /** Holds frames back until the end of the turn, for example acknowledgements that can be merged. */
-export interface Deferred {
+export interface HeldFrames {
   flush(): void
 }
 
-/** What the outbound buffer needs of its session. */
+/** What the outbound buffer needs from its session. */
 export interface OutboundHost {
   /** A publisher has begun to wait for room. */
   roomAwaited(): void
@@ -40,7 +40,7 @@ export class Outbound {
   frameMax = frameMinSize
   /** How many socket writes were started. */
   writes = 0
-  /** The reason of the broker while it blocks the connection (`connection.blocked`). */
+  /** Why the broker blocks the connection (`connection.blocked`). `undefined` while it does not. */
   blocked: string | undefined
   /** Called when `blocked` changes, with its new value. */
   readonly blockedListeners = new Set<(reason: string | undefined) => void>()
@@ -55,7 +55,7 @@ export class Outbound {
   private isScheduled = false
   private isClosed = false
   private wakeWriter: (() => void) | undefined
-  private deferred: Array<Deferred> = []
+  private deferred: Array<HeldFrames> = []
   /** The listeners that wait for room, and the channel of each. */
   private readonly waiting = new Map<() => void, number>()
   private readonly largeBodies = new LargeBodies()
@@ -89,7 +89,7 @@ export class Outbound {
     this.commit(writer)
   }
 
-  /** Makes what was encoded part of the output, which is sent at the end of the turn. */
+  /** Adds the encoded frames to the output, which is sent at the end of the turn. */
   commit(writer: ByteWriter = this.writer): void {
     writer.commit()
     if (this.writer.pendingBytes >= flushBytes) this.wake()
@@ -117,9 +117,9 @@ export class Outbound {
     this.commit(writer)
   }
 
-  /** Calls `deferred.flush` once, before the next write. */
-  defer(deferred: Deferred): void {
-    this.deferred.push(deferred)
+  /** Calls `held.flush` once, before the next write. */
+  defer(held: HeldFrames): void {
+    this.deferred.push(held)
     this.schedule()
   }
 
@@ -132,7 +132,7 @@ export class Outbound {
     return this.largeBodies.has(channel)
   }
 
-  /** Calls `listener` when everything that the channel has sent precedes what other channels send next; at once if it does now. */
+  /** Calls `listener` when no large body holds back the frames of the channel, so that they precede all that is sent later. */
   whenInOrder(channel: number, listener: () => void): void {
     this.largeBodies.whenMoved(channel, listener)
   }
@@ -153,8 +153,8 @@ export class Outbound {
   // ---------------------------------------------------------------------------
 
   /**
-   * Whether a publisher should send now on this channel. It should not while the channel has a large message: what is queued behind that cannot
-   * be withdrawn. Large messages of other channels do not matter.
+   * Whether a publisher should send now on this channel. It should not while the channel has a large message: a message behind that
+   * could not be withdrawn. Large messages of other channels do not matter.
    */
   hasRoom(channel: number): boolean {
     if (this.isClosed) return true
@@ -204,7 +204,7 @@ export class Outbound {
     return this.blockedBefore + (this.blockedSince === undefined ? 0 : Math.max(0, now - this.blockedSince))
   }
 
-  /** A request timed out while the broker blocks the connection. Returns what to log, once for each time it is blocked. */
+  /** A request timed out while the broker blocks the connection. Returns what to log, once per block. */
   noteTimeout(method: string): string | undefined {
     if (this.timedOutWhileBlocked) return undefined
     this.timedOutWhileBlocked = true

@@ -1,6 +1,5 @@
 /**
- * Describes socket errors, with the text of the platform if it has one, for example "connect ECONNREFUSED 127.0.0.1:5672". And suggests what
- * to check when the peer sends nothing.
+ * Describes socket errors, with the text of the platform if it has one, for example "connect ECONNREFUSED 127.0.0.1:5672".
  */
 import * as Predicate from "effect/Predicate"
 import type * as Socket from "effect/socket/Socket"
@@ -19,7 +18,7 @@ export const describeSocketError = (error: Socket.SocketError): string => {
   }
 }
 
-/** Sockets without close codes close with 1000 or 1006. All other codes and reasons come from the peer of a WebSocket. */
+/** Sockets without close codes close with 1000 or 1006, and without a reason. Others come from the peer of a WebSocket. */
 const describeClose = ({ closeReason = "", code, message }: Socket.SocketCloseError): string => {
   if (closeReason === "" && code === 1000) return "the peer closed the socket"
   if (closeReason === "" && code === 1006) return "the socket closed"
