@@ -145,11 +145,23 @@ describe("what no broker would take is refused when the description is made:", (
     ],
     ["a queue with a name over 255 bytes", () => classic(tooLong), "queue: a name holds at most 255 bytes"],
     ["an exchange with a name over 255 bytes", () => topic(tooLong), "exchange: a name holds at most 255 bytes"],
-    ["a negative time to live", () => classic("q", { messageTtl: -1 }), "messageTtl: must be from 0 to 4294967295"],
-    ["an endless time to live", () => classic("q", { messageTtl: Infinity }), "messageTtl: must be from 0"],
-    ["a time to live that is no time", () => classic("q", { messageTtl: NaN }), "messageTtl: must be from 0"],
-    ["a time to live beyond 32 bits", () => quorum("q", { messageTtl: "50 days" }), "messageTtl: must be from 0"],
-    ["a queue that expires at once", () => classic("q", { expires: 0 }), "expires: must be from 1"],
+    [
+      "a negative time to live",
+      () => classic("q", { messageTtl: -1 }),
+      "messageTtl: must be a duration from 0 to 4294967295"
+    ],
+    ["an endless time to live", () => classic("q", { messageTtl: Infinity }), "messageTtl: must be a duration from 0"],
+    [
+      "a time to live that is no time",
+      () => classic("q", { messageTtl: NaN }),
+      "messageTtl: must be a duration from 0"
+    ],
+    [
+      "a time to live beyond 32 bits",
+      () => quorum("q", { messageTtl: "50 days" }),
+      "messageTtl: must be a duration from 0"
+    ],
+    ["a queue that expires at once", () => classic("q", { expires: 0 }), "expires: must be a duration from 1"],
     ["a length that is no whole number", () => classic("q", { maxLength: 1.5 }), "maxLength: must be a whole number"],
     ["a negative length", () => quorum("q", { maxLength: -1 }), "maxLength: must be a whole number from 0"],
     ["a negative size", () => classic("q", { maxLengthBytes: -1 }), "maxLengthBytes: must be a whole number"],
@@ -167,7 +179,11 @@ describe("what no broker would take is refused when the description is made:", (
     ["a delivery limit that is infinite", () => quorum("q", { deliveryLimit: Infinity }), "deliveryLimit: must be"],
     ["a group of none", () => quorum("q", { initialGroupSize: 0 }), "initialGroupSize: must be a whole number from 1"],
     ["a stream on no node", () => stream("q", { initialGroupSize: 0 }), "initialGroupSize: must be a whole number"],
-    ["a stream that keeps nothing for any time", () => stream("q", { maxAge: 0 }), "maxAge: must be from 1 seconds"],
+    [
+      "a stream that keeps nothing for any time",
+      () => stream("q", { maxAge: 0 }),
+      "maxAge: must be a duration of at least 1 s"
+    ],
     ["a segment without bytes", () => stream("q", { segmentSizeBytes: 0 }), "segmentSizeBytes: must be a whole number"],
     [
       "a dead-letter key without an exchange",
@@ -207,7 +223,7 @@ describe("what no broker would take is refused when the description is made:", (
     [
       "a dead-letter queue and an exchange by its own name",
       () => classic("q", { deadLetterQueue: "dead", arguments: { "x-dead-letter-exchange": "x" } }),
-      "arguments: x-dead-letter-exchange is given by an option too"
+      "arguments: x-dead-letter-exchange is also set by an option"
     ],
     [
       "a dead-letter queue that the broker names",
@@ -241,12 +257,12 @@ describe("what no broker would take is refused when the description is made:", (
     [
       "an argument that an option gives too",
       () => classic("q", { maxLength: 1, arguments: { "x-max-length": 2 } }),
-      "arguments: x-max-length is given by an option too"
+      "arguments: x-max-length is also set by an option"
     ],
     [
       "an argument that says another type",
       () => classic("q", { arguments: { "x-queue-type": "quorum" } }),
-      "arguments: x-queue-type is given"
+      "arguments: x-queue-type is also set"
     ],
     [
       "a binding to the default exchange",
