@@ -133,15 +133,18 @@ describe("the options of consumers", () => {
         const log = AmqpQueue.stream("log")
         const tables = { priority: { "x-priority": 1 }, offset: { "x-stream-offset": "first" } }
         for (const options of [{ priority: 1 }, { arguments: tables.priority }].map((each) => each as object)) {
-          yield* isRefused(AmqpConsumer.serve(log, acking, options), "priority: the consumers of a stream have none")
+          yield* isRefused(AmqpConsumer.serve(log, acking, options), "priority: consumers of a stream have no priority")
           yield* isRefused(
             Stream.runDrain(AmqpConsumer.stream(["q", log], options)),
-            "priority: the consumers of a stream"
+            "priority: consumers of a stream"
           )
         }
         for (const queue of [AmqpQueue.classic("q"), AmqpQueue.quorum("q"), AmqpQueue.serverNamed()]) {
           for (const options of [untyped({ offset: "first" }), untyped({ arguments: tables.offset })]) {
-            yield* isRefused(AmqpConsumer.serve(queue, acking, options), `offset: a ${queue.type} queue has none`)
+            yield* isRefused(
+              AmqpConsumer.serve(queue, acking, options),
+              `offset: only for streams; a ${queue.type} queue`
+            )
           }
         }
         yield* peer.expectNothing
@@ -175,8 +178,8 @@ describe("the options of consumers", () => {
       const [options, text] of [
         [{ autoAck: true, prefetch: 10 }, "there is no \"prefetch\""],
         [{ autoAck: "true" }, "autoAck: must be true or absent"],
-        [Object.create({ autoAck: true }) as object, "autoAck: must be a property of the options themselves"],
-        [new InheritedAutoAck(), "autoAck: must be a property of the options themselves"],
+        [Object.create({ autoAck: true }) as object, "autoAck: must be an own property of the options"],
+        [new InheritedAutoAck(), "autoAck: must be an own property of the options"],
         [{ concurrency: 2 }, "there is no \"concurrency\""]
       ] as const
     ) {
