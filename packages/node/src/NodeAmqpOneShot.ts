@@ -155,12 +155,12 @@ export const get = (
  * @category operations
  * @since 0.1.0
  */
-export const consume = (
+export const consume = <const Q extends AmqpConsumer.Queues>(
   broker: Broker,
-  queues: AmqpConsumer.Queues,
-  options?: AmqpConsumer.Options
+  queues: Q,
+  options?: AmqpConsumer.Options & AmqpConsumer.QueueRestrictions<Q>
 ): Stream.Stream<
-  AmqpDelivery.AmqpDelivery,
+  AmqpConsumer.DeliveryOf<Q>,
   AmqpError.AmqpChannelError | AmqpError.AmqpConsumerCancelled | ConnectError
 > => Stream.provide(AmqpConsumer.stream(queues, options), NodeAmqp.layer(toOptions(broker)))
 
