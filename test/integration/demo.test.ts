@@ -108,8 +108,8 @@ describe("the demo", () => {
     }))
 
   it.live.each([
-    ["without a colon", "amqp//user:secret@127.0.0.1", "it has to begin with amqp:// or amqps://"],
-    ["with an invalid port", "amqp://user:secret@127.0.0.1:56d2", "the port is a number from 1 to 65535"],
+    ["without a colon", "amqp//user:secret@127.0.0.1", "it must begin with amqp:// or amqps://"],
+    ["with an invalid port", "amqp://user:secret@127.0.0.1:56d2", "the port must be a number from 1 to 65535"],
     ["with a # in the password", "amqp://user:secret#secret@127.0.0.1", "%23"],
     ["with a misspelt parameter", "amqp://user:secret@127.0.0.1/?heartbeet=5", "heartbeet"]
   ])("prints what is wrong with a URL %s", ([, url, what]) =>

@@ -11,6 +11,7 @@ import {
   AmqpQueue,
   AmqpRpc
 } from "@effect-amqp/core"
+import { NodeAmqpOneShot } from "@effect-amqp/node"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -149,3 +150,16 @@ typeOf(AmqpConsumer.serve(work, () => Effect.as(connect, AmqpDelivery.ack))).is<
 typeOf(AmqpConsumer.serveTransaction(work, () => AmqpChannel.as(AmqpChannel.fromEffect(connect), AmqpDelivery.ack))).is<
   Effect.Effect<never, AmqpConsumer.ServeError, AmqpConnection.AmqpConnection>
 >()
+
+// -----------------------------------------------------------------------------
+// one-shot consumers
+// -----------------------------------------------------------------------------
+
+const url = "amqp://localhost"
+Stream.runForEach(NodeAmqpOneShot.consume(url, work), (delivery) => delivery.reject())
+Stream.runForEach(NodeAmqpOneShot.consume(url, "orders"), (delivery) => delivery.nack())
+Stream.runForEach(NodeAmqpOneShot.consume(url, AmqpQueue.stream("log")), (delivery) => delivery.ack)
+// @ts-expect-error a stream's message can't be given back
+Stream.runForEach(NodeAmqpOneShot.consume(url, AmqpQueue.stream("log")), (delivery) => delivery.reject())
+// @ts-expect-error and its consumers have no priority
+NodeAmqpOneShot.consume(url, AmqpQueue.stream("log"), { priority: 1 })

@@ -145,11 +145,23 @@ describe("what no broker would accept is refused when the description is created
     ],
     ["a queue with a name over 255 bytes", () => classic(tooLong), "queue: a name holds at most 255 bytes"],
     ["an exchange with a name over 255 bytes", () => topic(tooLong), "exchange: a name holds at most 255 bytes"],
-    ["a negative time to live", () => classic("q", { messageTtl: -1 }), "messageTtl: must be from 0 to 4294967295"],
-    ["an infinite time to live", () => classic("q", { messageTtl: Infinity }), "messageTtl: must be from 0"],
-    ["a time to live that is not a number", () => classic("q", { messageTtl: NaN }), "messageTtl: must be from 0"],
-    ["a time to live beyond 32 bits", () => quorum("q", { messageTtl: "50 days" }), "messageTtl: must be from 0"],
-    ["a queue that expires at once", () => classic("q", { expires: 0 }), "expires: must be from 1"],
+    [
+      "a negative time to live",
+      () => classic("q", { messageTtl: -1 }),
+      "messageTtl: must be a duration from 0 to 4294967295"
+    ],
+    ["an infinite time to live", () => classic("q", { messageTtl: Infinity }), "messageTtl: must be a duration from 0"],
+    [
+      "a time to live that is not a number",
+      () => classic("q", { messageTtl: NaN }),
+      "messageTtl: must be a duration from 0"
+    ],
+    [
+      "a time to live beyond 32 bits",
+      () => quorum("q", { messageTtl: "50 days" }),
+      "messageTtl: must be a duration from 0"
+    ],
+    ["a queue that expires at once", () => classic("q", { expires: 0 }), "expires: must be a duration from 1"],
     [
       "a length that is not a whole number",
       () => classic("q", { maxLength: 1.5 }),
@@ -179,7 +191,11 @@ describe("what no broker would accept is refused when the description is created
       () => stream("q", { initialGroupSize: 0 }),
       "initialGroupSize: must be a whole number"
     ],
-    ["a stream with a maximum age of 0", () => stream("q", { maxAge: 0 }), "maxAge: must be from 1 seconds"],
+    [
+      "a stream with a maximum age of 0",
+      () => stream("q", { maxAge: 0 }),
+      "maxAge: must be a duration of at least 1 s"
+    ],
     [
       "a stream with segments of 0 bytes",
       () => stream("q", { segmentSizeBytes: 0 }),
@@ -223,7 +239,7 @@ describe("what no broker would accept is refused when the description is created
     [
       "a dead-letter queue and an exchange in arguments",
       () => classic("q", { deadLetterQueue: "dead", arguments: { "x-dead-letter-exchange": "x" } }),
-      "arguments: x-dead-letter-exchange is given by an option too"
+      "arguments: x-dead-letter-exchange is also set by an option"
     ],
     [
       "a server-named dead-letter queue",
@@ -257,12 +273,12 @@ describe("what no broker would accept is refused when the description is created
     [
       "an argument that is also given as an option",
       () => classic("q", { maxLength: 1, arguments: { "x-max-length": 2 } }),
-      "arguments: x-max-length is given by an option too"
+      "arguments: x-max-length is also set by an option"
     ],
     [
       "an argument with another queue type",
       () => classic("q", { arguments: { "x-queue-type": "quorum" } }),
-      "arguments: x-queue-type is given"
+      "arguments: x-queue-type is also set"
     ],
     [
       "a binding to the default exchange",

@@ -207,7 +207,7 @@ const refused: ReadonlyArray<
     "keep one (cacertfile, ssl_cacert, cafile)"
   ],
   ["two timeouts that differ", "amqp://broker?timeout=1&connection_timeout=1", "Query", "connection_timeout, timeout"],
-  ["an unknown parameter", "amqp://broker?vhost=v", "Query", "\"vhost\", but auth_mechanism, heartbeat"],
+  ["an unknown parameter", "amqp://broker?vhost=v", "Query", "\"vhost\"; there are auth_mechanism, heartbeat"],
   ["a parameter in capitals", "amqp://broker?Heartbeat=1", "Query", "\"Heartbeat\"; did you mean \"heartbeat\"?"],
   ["a name from Object's prototype", "amqp://broker?toString=1", "Query", "\"toString\""],
   ["TLS parameters without TLS", "amqp://broker?cacertfile=/ca.pem", "Query", "amqps://"],

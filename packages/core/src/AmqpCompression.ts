@@ -59,7 +59,7 @@ export const compress =
       if (!Decoding.isPlain(properties)) {
         return failure(
           "ContentEncoding",
-          `the body is encoded as ${JSON.stringify(properties.contentEncoding)} already`
+          `the body already has the content encoding ${JSON.stringify(properties.contentEncoding)}`
         )
       }
       return Effect.matchEffect(Compression.compress(body, encoding), {

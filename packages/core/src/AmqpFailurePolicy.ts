@@ -1,14 +1,16 @@
 /**
- * What becomes of a message whose handler failed: values for the option `onFailure` of `AmqpConsumer.serve`.
+ * Failure policies: what happens to a message whose handler failed. For the option `onFailure` of `AmqpConsumer.serve`.
  *
- * {@link retryInPlace} calls the handler again after a pause, {@link retry} has the message come back after a delay, {@link deadLetter} and
- * {@link forward} send it somewhere else, {@link reject} leaves it to the broker, {@link stop} ends the consumer. Without a policy it is
- * {@link standard}. None of these drops a message but `reject`, where a queue has no dead-letter exchange, and none goes by `redelivered`,
- * which says that a message was sent before, and not that a handler had it.
+ * {@link retryInPlace} calls the handler again after a pause, {@link retry} redelivers the message after a delay,
+ * {@link deadLetter} and {@link forward} send it elsewhere, {@link reject} leaves it to the broker, {@link stop} stops
+ * the consumer. The default policy is {@link standard}. Only `reject` can drop a message, if its queue has no
+ * dead-letter exchange. No policy depends on `redelivered`, which tells that a message was sent before, but not that a
+ * handler received it.
  *
- * What is dead-lettered, forwarded or comes back after a delay is a copy. It is published mandatory and confirmed, and only then the original
- * is acknowledged. So the message is in some queue at any time. When the copy fails, or the program ends meanwhile, the original is still
- * there. It may come twice, when the broker has taken the copy and its answer was lost; it does not get lost.
+ * A message is dead-lettered, forwarded or delayed as a copy, which is published as mandatory and confirmed before the
+ * original is acknowledged. The message is therefore in a queue at any time: if the copy fails, or the program ends
+ * meanwhile, the original is still there. It may be duplicated if the broker has the copy and its confirm was lost, but
+ * it is never lost.
  *
  * @since 0.1.0
  */
@@ -37,19 +39,22 @@ import { fieldOf } from "./protocol/fieldTable.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * What a policy knows besides the cause and the message.
+ * What a policy gets besides the cause and the message.
  *
  * @category models
  * @since 0.1.0
  */
 export interface FailedAttempt {
-  /** How often the handler was called with this delivery, from 1: once more with each {@link retryAfter}. */
+  /** How often the handler was called with this delivery, from 1; each {@link retryAfter} adds one. */
   readonly attempt: number
-  /** The queue that the message came from, as it was described; `undefined` when the consumer was given its name only. */
+  /** The description of the message's queue; `undefined` if the consumer was only given its name. */
   readonly queue: AmqpQueue.AmqpQueue | undefined
-  /** Whether that is a stream, whose messages can be acknowledged and nothing else. `false` also where it is not known. */
+  /** Whether the queue is a stream, whose messages can only be acknowledged. `false` if this is not known. */
   readonly isStream: boolean
-  /** Publishes by a publisher of the consumer's own, which is opened with the first message. Succeeds when the broker has confirmed. */
+  /**
+   * Publishes with the consumer's own publisher, which is opened for the first message. Succeeds when the broker has
+   * confirmed the message.
+   */
   readonly publish: (
     message: AmqpMessage.AmqpMessage,
     options: AmqpChannel.PublishOptions
@@ -57,8 +62,8 @@ export interface FailedAttempt {
 }
 
 /**
- * What a policy may decide besides a settlement: {@link retryAfter}, {@link requeueAfter} or {@link stopConsumer}. A `pause` is in
- * milliseconds. At run time a value of the same shape is not a decision.
+ * What a policy may decide instead of a settlement: {@link retryAfter}, {@link requeueAfter} or {@link stopConsumer}. A
+ * `pause` is in milliseconds. At run time, a value of the same shape is refused.
  *
  * @category models
  * @since 0.1.0
@@ -69,10 +74,10 @@ export type Decision =
   | { readonly _tag: "StopConsumer" }
 
 /**
- * Says what is to become of a message whose handler failed. On a stream whatever is not an acknowledgement, {@link retryAfter} or
- * {@link stopConsumer} skips the message.
+ * Decides what happens to a message whose handler failed. A message of a stream is skipped unless the decision is an
+ * acknowledgement, {@link retryAfter} or {@link stopConsumer}.
  *
- * **Example** (A policy of one's own, made of others)
+ * **Example** (A custom policy, made of others)
  *
  * ```ts
  * import { AmqpFailurePolicy } from "@effect-amqp/core"
@@ -97,10 +102,12 @@ export interface AmqpFailurePolicy<in E, out R = never> {
 }
 
 /**
- * The handler is called with the same delivery again after a pause, from 0 to 24 days. Meanwhile the message keeps its slot, so with a
- * concurrency of 1 the order is kept. When the consumer stops, the pause ends and the message goes back. Throws an `InvalidArgument`.
+ * Calls the handler again with the same delivery after a pause, from 0 to 24 days. The message keeps its slot
+ * meanwhile, so that a concurrency of 1 keeps the order. When the consumer stops, the pause ends and the message is
+ * requeued. Throws an `InvalidArgument`.
  *
- * Stay below the time in which the broker wants a delivery settled, which is half an hour for RabbitMQ (`consumer_timeout`).
+ * The pause should be shorter than the broker's timeout for acknowledgements, which is half an hour in RabbitMQ
+ * (`consumer_timeout`).
  *
  * @category decisions
  * @since 0.1.0
@@ -109,8 +116,9 @@ export const retryAfter = (pause: Duration.Input): Decision =>
   Settlements.decide({ _tag: "RetryAfter", pause: Validation.timeout("pause", pause) })
 
 /**
- * The message is held without a slot for a pause, from 0 to 24 days, and then handed back to its queue (`basic.nack` with `requeue`).
- * Meanwhile it counts towards the prefetch. When the consumer stops, it goes back with the others. Throws an `InvalidArgument`.
+ * Holds the message without a slot for a pause, from 0 to 24 days, and then requeues it (`basic.nack` with `requeue`).
+ * Meanwhile it counts towards the prefetch. When the consumer stops, the message is requeued at once. Throws an
+ * `InvalidArgument`.
  *
  * @category decisions
  * @since 0.1.0
@@ -119,7 +127,7 @@ export const requeueAfter = (pause: Duration.Input): Decision =>
   Settlements.decide({ _tag: "RequeueAfter", pause: Validation.timeout("pause", pause) })
 
 /**
- * The consumer ends with an `AmqpConsumerStopped`, and the message goes back.
+ * Ends the consumer with an `AmqpConsumerStopped`, and requeues the message.
  *
  * @category decisions
  * @since 0.1.0
@@ -127,57 +135,58 @@ export const requeueAfter = (pause: Duration.Input): Decision =>
 export const stopConsumer: Decision = Settlements.decide({ _tag: "StopConsumer" })
 
 // -----------------------------------------------------------------------------
-// what a copy says of the failure
+// headers of a copy
 // -----------------------------------------------------------------------------
 
 /**
- * The headers that a copy has besides those of the original.
+ * The headers that describe the failure in a copy.
  *
  * **Details**
  *
- * Headers exchanges don't compare what begins with `x-`, so these route nothing.
+ * Headers exchanges ignore headers that begin with `x-`, so that these do not affect routing.
  *
  * @category constants
  * @since 0.1.0
  */
 export const headers = Object.freeze({
-  /** How often handling failed in the queue that `queue` names. */
+  /** How often handling failed in the queue `x-failure-queue`. */
   count: "x-failure-count",
-  /** The queue whose consumer failed last. */
+  /** The queue of the consumer that failed last. */
   queue: "x-failure-queue",
-  /** The exchange of the first publish, by the original publisher. */
+  /** The exchange that the original publisher used. */
   exchange: "x-failure-exchange",
-  /** The routing key of that publish. */
+  /** The routing key that the original publisher used. */
   routingKey: "x-failure-routing-key",
-  /** What the last failure was, as `describe` puts it. */
+  /** The last failure, as formatted by the option `describe`. */
   error: "x-failure-error"
 })
 
 /**
- * What is known of a message's failures.
+ * The known failures of a message.
  *
  * @category models
  * @since 0.1.0
  */
 export interface History {
-  /** How often handling it failed in the queue that it comes from now, and a copy was made. */
+  /** How often handling failed in the message's present queue and led to a copy. */
   readonly count: number
-  /** The exchange that it was first published to; a retry comes through the default exchange. */
+  /** The exchange of the original publish. A retried message arrives through the default exchange. */
   readonly exchange: string
-  /** The routing key that it was first published with; a retry comes with the name of its queue. */
+  /** The routing key of the original publish. A retried message arrives with the name of its queue. */
   readonly routingKey: string
-  /** What the last failure was, in this queue or in another one. */
+  /** The last failure, in this queue or another one. */
   readonly error: string | undefined
 }
 
 /**
- * Reads what the {@link headers} of a message say. Throws a `ProtocolError` for malformed properties, as `delivery.properties` does.
+ * Reads the {@link headers} of a message. Throws a `ProtocolError` for malformed properties, as `delivery.properties`
+ * does.
  *
  * **Details**
  *
- * Only what this module counted counts: neither the broker's `x-death` nor the `x-delivery-count` of quorum queues, which also
- * count messages that were delivered and that nobody had begun with. So a message that ends the process each time is not
- * counted. Against those give a quorum queue a `deliveryLimit`.
+ * Only failures that this module counted are included. The broker's `x-death` and the `x-delivery-count` of quorum
+ * queues are ignored, as they also count messages that no handler received. A message that crashes the process is
+ * therefore not counted; to limit those, give a quorum queue a `deliveryLimit`.
  *
  * @category decoding
  * @since 0.1.0
@@ -189,7 +198,7 @@ export const historyOf = (delivery: AmqpDelivery.ReceivedMessage): History => {
     return typeof value === "string" ? value : undefined
   }
   const count = table[headers.count]
-  // Publishers can write what they like. In another queue the count begins anew.
+  // Publishers can write any value. In another queue the count starts anew.
   const isCount = text(headers.queue) === delivery.queue && typeof count === "number" && Number.isInteger(count) &&
     count > 0
   return {
@@ -205,8 +214,8 @@ export const historyOf = (delivery: AmqpDelivery.ReceivedMessage): History => {
 // -----------------------------------------------------------------------------
 
 /**
- * Logs the failure and rejects the message: the broker dead-letters it, or drops it when its queue has no dead-letter exchange. A message of
- * a stream is skipped.
+ * Logs the failure and rejects the message: the broker dead-letters it, or drops it if its queue has no dead-letter
+ * exchange. A message of a stream is skipped.
  *
  * @category constructors
  * @since 0.1.0
@@ -217,7 +226,8 @@ export const reject: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
     : Effect.as(logFailure(Effect.logError, "is rejected", cause, delivery, failed), AmqpDelivery.reject)
 
 /**
- * Logs the failure and acknowledges the message. In a stream it stays, and the consumer goes on after it; from other queues it is gone.
+ * Logs the failure and acknowledges the message. A stream keeps it, and the consumer continues after it; other queues
+ * delete it.
  *
  * @category constructors
  * @since 0.1.0
@@ -226,7 +236,7 @@ export const skip: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
   Effect.as(
     logFailure(
       Effect.logError,
-      failed.isStream ? "is skipped; it stays in the stream" : "is acknowledged, and thereby dropped",
+      failed.isStream ? "is skipped; it stays in the stream" : "is acknowledged, and so dropped",
       cause,
       delivery,
       failed
@@ -235,42 +245,42 @@ export const skip: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
   )
 
 /**
- * Logs the failure and ends the consumer with an `AmqpConsumerStopped`. The message goes back to its queue.
+ * Logs the failure and ends the consumer with an `AmqpConsumerStopped`. The message is requeued.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const stop: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
-  Effect.as(logFailure(Effect.logError, "ends the consumer", cause, delivery, failed), stopConsumer)
+  Effect.as(logFailure(Effect.logError, "stops the consumer", cause, delivery, failed), stopConsumer)
 
 /**
- * How {@link retryInPlace} tries again.
+ * Options of {@link retryInPlace}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface RetryInPlaceOptions<in E, out R = never> {
   /**
-   * The pauses between two calls of the handler, each from 0 to 24 days: there is one call more than there are pauses. A schedule may be
-   * without end. Default: 100 ms, 400 ms, 1.6 s and 6.4 s, so five calls in 8.5 s.
+   * The pauses between calls of the handler, each from 0 to 24 days: the handler is called once more than there are
+   * pauses. A schedule may be endless. Default: 100 ms, 400 ms, 1.6 s and 6.4 s, that is, five calls in 8.5 s.
    */
   readonly pauses?: ReadonlyArray<Duration.Input> | Schedule.Schedule<unknown> | undefined
-  /** Whether another try may help. Default: not for a cause that contains an `AmqpDecodeError`. */
+  /** Whether another attempt may help. Default: unless the cause contains an `AmqpDecodeError`. */
   readonly while?: ((cause: Cause.Cause<E>) => boolean) | undefined
-  /** What is done after the last try. Default: {@link deadLetter}. */
+  /** The policy after the last attempt. Default: {@link deadLetter}. */
   readonly otherwise?: AmqpFailurePolicy<E, R> | undefined
 }
 
 /**
- * Calls the handler again, after pauses, and then does something else. The message keeps its slot meanwhile, so with a concurrency of 1
- * the order is kept; see {@link retryAfter}. Each failure is logged. Throws an `InvalidArgument`.
+ * Calls the handler again after pauses, and then applies another policy. The message keeps its slot meanwhile, so that
+ * a concurrency of 1 keeps the order; see {@link retryAfter}. Each failure is logged. Throws an `InvalidArgument`.
  *
  * **Details**
  *
- * The tries are counted in this process, for this delivery. When the consumer stops the message goes back to its queue, and the
- * next one begins to count anew.
+ * Attempts are counted per delivery, in this process. When the consumer stops, the message is requeued, and its next
+ * delivery starts counting anew.
  *
- * **Example** (Three tries, and then into a queue of what has failed)
+ * **Example** (Three attempts, then another queue)
  *
  * ```ts
  * import { AmqpFailurePolicy, AmqpQueue } from "@effect-amqp/core"
@@ -297,18 +307,18 @@ export const retryInPlace = <E = unknown, R = never>(
     Effect.suspend(() => isWorthwhile(cause) ? pauseAfter(failed.attempt) : Effect.succeed(undefined)).pipe(
       Effect.flatMap((pause) => {
         if (pause === undefined) return otherwise(cause, delivery, failed)
-        const fate = `is tried again in ${Duration.format(pause)} (try ${failed.attempt}${count} failed)`
+        const fate = `is retried in ${Duration.format(pause)} (attempt ${failed.attempt}${count} failed)`
         return Effect.as(logFailure(Effect.logWarning, fate, cause, delivery, failed), retryAfter(pause))
       })
     )
 }
 
-/** What timers take. */
+/** The limit of timers. */
 const maxPauseMillis = 0x7fffffff
 
 const standardPauses: ReadonlyArray<Duration.Input> = [100, 400, 1600, 6400]
 
-/** A message that can't be read will not be readable later, and a stream takes none back later either. */
+/** Another attempt neither decodes a message that can't be decoded, nor settles a message of a stream otherwise. */
 const mayHeal = (cause: Cause.Cause<unknown>): boolean =>
   !cause.reasons.some((reason) =>
     (reason._tag === "Fail" && reason.error instanceof AmqpDecodeError) ||
@@ -322,34 +332,36 @@ const pauseOfList = (pauses: ReadonlyArray<Duration.Input>): DelayAfter => {
 }
 
 /**
- * How {@link deadLetterWith} gives a message up.
+ * Options of {@link deadLetterWith}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface DeadLetterOptions<in E> {
   /**
-   * How long a message that can't be given up is held before it is handed back to its queue, from 1 ms to 24 days. Default: 1 minute.
+   * How long a message that can't be dead-lettered is held before it is requeued, from 1 ms to 24 days. Default: 1
+   * minute.
    */
   readonly holdFor?: Duration.Input | undefined
-  /** What the header `x-failure-error` says; see {@link CopyOptions}. */
+  /** Formats the header `x-failure-error`; see {@link CopyOptions}. */
   readonly describe?: ((cause: Cause.Cause<E>) => string) | undefined
 }
 
 /**
- * Gives a message up, but only to a place that is known to be there.
+ * Dead-letters the message by publishing a copy, if the target is known.
  *
  * **Details**
  *
- * Where the queue is described with a dead-letter exchange, a copy goes there, with the `deadLetterRoutingKey` or the routing key that the
- * message was first published with, made as {@link retry} makes it. The copy is mandatory and confirmed, and then the original is
- * acknowledged.
+ * If the queue is described with a dead-letter exchange, a copy is published there as {@link retry} makes it, with the
+ * `deadLetterRoutingKey` or the routing key of the original publish. The copy is mandatory and confirmed before the
+ * original is acknowledged.
  *
- * Where no target is known, or it leads back to the same queue, or no queue takes the copy, or the copy fails, the message stays in its queue: it is held unsettled for
- * `holdFor` without a slot, and then handed back, so that it is tried again. While it is held it counts towards the prefetch: a consumer
- * that holds as many as its prefetch gets no others until the first goes back. The log says so each time.
+ * If no target is known, the target leads back to the same queue, no queue takes the copy, or the copy fails, the
+ * message stays in its queue: it is held unsettled for `holdFor` without a slot, and then requeued. Meanwhile it counts
+ * towards the prefetch: a consumer that holds as many messages as its prefetch gets no others until the first is
+ * requeued. This is logged each time.
  *
- * A message of a stream is skipped: it stays in the stream. Throws an `InvalidArgument`.
+ * A message of a stream is skipped and stays in the stream. Throws an `InvalidArgument`.
  *
  * @category constructors
  * @since 0.1.0
@@ -359,10 +371,10 @@ export const deadLetterWith = <E = unknown>(options: DeadLetterOptions<E> = {}):
   const { describe = describeCause, holdFor = Settlements.defaultHoldMillis } = options
   const pause = Validation.timeout("holdFor", holdFor)
   if (pause < 1) {
-    throw Validation.invalid("holdFor: must be at least 1 millisecond, or a message would go round without a pause")
+    throw Validation.invalid("holdFor: must be at least 1 millisecond, or a message would be requeued without a pause")
   }
   const kept = requeueAfter(pause)
-  const stays = `stays in its queue, and is handed back in ${Duration.format(Duration.millis(pause))}`
+  const stays = `stays in its queue, and is requeued in ${Duration.format(Duration.millis(pause))}`
   return (cause, delivery, failed) =>
     Effect.suspend((): Effect.Effect<AmqpDelivery.Settlement | Decision> => {
       if (failed.isStream) return skip(cause, delivery, failed)
@@ -371,7 +383,7 @@ export const deadLetterWith = <E = unknown>(options: DeadLetterOptions<E> = {}):
       const target = deadLetterTarget(delivery, failed)
       if (target === undefined) {
         return keep(
-          "No dead-letter target is known: describe the queue with a deadLetterExchange, or decide with onFailure"
+          "No dead-letter target is known: describe the queue with a deadLetterExchange, or set onFailure"
         )
       }
       const where = `exchange ${JSON.stringify(target.exchange)}, routing key ${JSON.stringify(target.routingKey)}`
@@ -383,7 +395,7 @@ export const deadLetterWith = <E = unknown>(options: DeadLetterOptions<E> = {}):
           return Effect.as(logFailure(Effect.logError, fate, cause, delivery, failed), kept)
         }
       }).pipe(
-        // Not before it is true.
+        // Logged only once it is true.
         Effect.tap((decision) =>
           decision === AmqpDelivery.ack
             ? logFailure(Effect.logError, `is dead-lettered (${where})`, cause, delivery, failed)
@@ -393,7 +405,7 @@ export const deadLetterWith = <E = unknown>(options: DeadLetterOptions<E> = {}):
     })
 }
 
-/** Where messages of a queue go when they are given up, if its description says it. */
+/** The dead-letter target of a queue, if its description has one. */
 const deadLetterTarget = (
   delivery: AmqpDelivery.ReceivedMessage,
   { queue }: FailedAttempt
@@ -403,11 +415,14 @@ const deadLetterTarget = (
   if (typeof exchange !== "string") return undefined
   const key = fieldOf(queue.arguments, "x-dead-letter-routing-key")
   const routingKey = typeof key === "string" ? key : originalRoutingKey(delivery)
-  // Back into the queue that it came from it would fail again, and that without a pause.
+  // Back in the same queue it would fail again, without a pause.
   return exchange === "" && (routingKey === delivery.queue || routingKey === "") ? undefined : { exchange, routingKey }
 }
 
-/** Whether a message that failed in this queue was sent to the target and came back: the next copy would, too, and that without a pause. */
+/**
+ * Whether a message that failed in this queue was sent to the target and came back: the next copy would too, without a
+ * pause.
+ */
 const cameBy = (
   target: { readonly exchange: string; readonly routingKey: string },
   delivery: AmqpDelivery.ReceivedMessage
@@ -420,7 +435,7 @@ const cameBy = (
   }
 }
 
-/** Properties may be malformed, and then nothing of an earlier failure is known. */
+/** If the properties are malformed, no earlier failure is known. */
 const originalRoutingKey = (delivery: AmqpDelivery.ReceivedMessage): string => {
   try {
     return historyOf(delivery).routingKey
@@ -439,8 +454,8 @@ export const deadLetter: AmqpFailurePolicy<unknown> = (cause, delivery, failed) 
   deadLettering(cause, delivery, failed)
 
 /**
- * What `AmqpConsumer.serve` does unless told otherwise: {@link retryInPlace} with its defaults. The handler is called up to five times,
- * and then the message is given up, see {@link deadLetterWith}.
+ * The default policy of `AmqpConsumer.serve`: {@link retryInPlace} with its defaults. The handler is called up to five
+ * times, and then the message is dead-lettered, see {@link deadLetterWith}.
  *
  * @category constructors
  * @since 0.1.0
@@ -449,22 +464,22 @@ export const standard: AmqpFailurePolicy<unknown> = (cause, delivery, failed) =>
   retryingInPlace(cause, delivery, failed)
 
 /**
- * How copies are made, and what is done when one can't be.
+ * Options of policies that publish a copy.
  *
  * @category models
  * @since 0.1.0
  */
 export interface CopyOptions<in E, out R = never> {
   /**
-   * What the header `x-failure-error` says, of which the first 512 characters are sent. Default: the name and the message of the
-   * first error. It can be read by all who may read the queue, so it must not hold secrets.
+   * Formats the header `x-failure-error`, of which the first 512 characters are sent. Anyone who may read the queue can
+   * read it, so it must not contain secrets. Default: the name and the message of the first error.
    */
   readonly describe?: ((cause: Cause.Cause<E>) => string) | undefined
   /**
-   * What becomes of the original when its copy failed: no queue took it (`Returned`), the broker refused it or gave no word within a
-   * minute, or the delay queue could not be declared. Default: it is logged, and a second later the original is handed back, so
-   * that nothing gets lost; a minute later when the copy is not a valid message (`InvalidArgument`), mostly as its headers do not fit a
-   * frame, since the next copy will not be either.
+   * What happens to the original if its copy failed: no queue took it (`Returned`), the broker refused it or did not
+   * confirm it within a minute, or the delay queue could not be declared. Default: the failure is logged and the
+   * original is requeued after a second. If the copy is not a valid message (`InvalidArgument`), usually because its
+   * headers do not fit into a frame, it is requeued after a minute, as the next copy fails too.
    */
   readonly onCopyFailure?:
     | ((
@@ -475,51 +490,52 @@ export interface CopyOptions<in E, out R = never> {
 }
 
 /**
- * How {@link retry} tries again.
+ * Options of {@link retry}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface RetryOptions<in E, out R = never, out R2 = never> extends CopyOptions<E, R> {
   /**
-   * How long the message waits before it is handled again: after its first failure, after its second, and so on, each from 0
-   * to 49 days in whole milliseconds. As many as there are, so many times it is tried again. A schedule may be without end; its
-   * delays are cut to that range. It is asked for a thousand at most: after that the last one is repeated, without end.
+   * The delays after the first failure, the second, and so on, each from 0 to 49 days in whole milliseconds: there are
+   * as many retries as delays. A schedule may be endless; its delays are limited to that range. It is stepped at most a
+   * thousand times, after which its last delay is repeated.
    */
   readonly delays: ReadonlyArray<Duration.Input> | Schedule.Schedule<unknown>
-  /** What is done after the last one. Default: {@link deadLetter}. */
+  /** The policy after the last retry. Default: {@link deadLetter}. */
   readonly otherwise?: AmqpFailurePolicy<E, R2> | undefined
-  /** The queue in which messages of a queue wait for a time. Default: {@link delayQueue}. */
+  /** Describes the queue in which messages of a queue wait for a delay. Default: {@link delayQueue}. */
   readonly delayQueue?:
     | ((queue: string, delay: Duration.Duration) => AmqpQueue.AmqpQueue<"classic" | "quorum">)
     | undefined
 }
 
 /**
- * Has a message handled again after a delay, a number of times.
+ * Redelivers a message after a delay, a number of times.
  *
  * **Details**
  *
- * The copy goes into a delay queue, which is declared each time and dead-letters what it holds back to the queue that the message came
- * from. For a delay of 0 it goes to the end of that queue at once. Meanwhile the consumer handles other messages: the order of the
- * messages is not kept. Where it matters, use {@link retryInPlace}.
+ * A copy is published to a delay queue, which is declared each time, and which dead-letters its messages back to the
+ * original queue. With a delay of 0, the copy is published to the end of the original queue. Meanwhile the consumer
+ * handles other messages, so that the order is not kept. Use {@link retryInPlace} where the order matters.
  *
- * The copy has the body, the properties and the headers of the original, and the {@link headers} of this module. Left out are the
- * `expiration`, as dead letters have none; the `userId`, as brokers take only that of who publishes; the headers `CC` and `BCC`, which would
- * send the copy elsewhere too; and those that the broker writes, such as `x-death`, by which it would drop what seems to it to go
- * round in circles.
+ * The copy has the body, properties and headers of the original, and the {@link headers} of this module, except for:
+ * `expiration`, which dead letters do not have; `userId`, as brokers only accept that of the publisher; the headers
+ * `CC` and `BCC`, which would route the copy to other queues too; and headers that the broker sets, such as `x-death`,
+ * because of which it would drop the copy as part of a cycle.
  *
- * A handler sees the name of the queue as the `routingKey` of a copy, and `""` as its `exchange`; {@link historyOf} knows the original ones.
+ * In a handler, the `routingKey` of a copy is the name of the queue, and its `exchange` is `""`; {@link historyOf}
+ * returns the original ones.
  *
  * **Gotchas**
  *
- * The user of the connection needs the permissions to configure and to read the delay queues, and to write to the default exchange
- * (RabbitMQ, "Access Control"). Each different delay has a queue of its own: a schedule with `Schedule.jittered` makes many. Not for
- * streams: all who read one would see the copy.
+ * The connection's user needs permissions to configure and read the delay queues, and to write to the default exchange
+ * (RabbitMQ, "Access Control"). Each distinct delay has its own queue: a schedule with `Schedule.jittered` creates
+ * many. Not for streams, where all consumers would get the copy: there `otherwise` applies at once.
  *
- * Throws an `InvalidArgument` for delays out of their range.
+ * Throws an `InvalidArgument` for delays out of range.
  *
- * **Example** (Three times, and then into a queue of what has failed)
+ * **Example** (Three retries, then another queue)
  *
  * ```ts
  * import { AmqpConsumer, AmqpDelivery, AmqpFailurePolicy, AmqpPublisher, AmqpQueue } from "@effect-amqp/core"
@@ -554,10 +570,10 @@ export const retry = <E = unknown, R = never, R2 = never>(
   const delayAfter = Schedule.isSchedule(delays) ? delayOfSchedule(delays, maxDelayMillis) : delayOfList(delays)
   return (cause, delivery, failed) =>
     Effect.gen(function*() {
-      // A copy would come to all who read the stream.
+      // All consumers of the stream would get the copy.
       const delay = failed.isStream ? undefined : yield* delayAfter(historyOf(delivery).count + 1)
       if (delay === undefined) return yield* otherwise(cause, delivery, failed)
-      yield* logFailure(Effect.logWarning, `is tried again in ${Duration.format(delay)}`, cause, delivery, failed)
+      yield* logFailure(Effect.logWarning, `is retried in ${Duration.format(delay)}`, cause, delivery, failed)
       const route = Duration.isZero(delay)
         ? Effect.succeed(AmqpQueue.route(delivery.queue))
         : Effect.flatMap(
@@ -576,20 +592,21 @@ export const retry = <E = unknown, R = never, R2 = never>(
  * @since 0.1.0
  */
 export interface Destination {
-  /** The exchange, which has to be there, also when it is described; `""` is the default exchange. */
+  /** The exchange, by name or description; `""` is the default exchange. It has to exist: it is not declared. */
   readonly exchange: string | AmqpExchange
-  /** Default: the routing key that the message was first published with. */
+  /** Default: the routing key of the original publish. */
   readonly routingKey?: string | undefined
 }
 
 /**
- * Sends a message somewhere else, to one place or where the failure says, and logs the failure.
+ * Logs the failure and publishes a copy elsewhere, to a fixed destination or to one that depends on the failure.
  *
  * **Details**
  *
- * The copy is made as {@link retry} makes it. With the header `x-failure-error` it says why it is there, which a dead letter can't.
+ * The copy is made as {@link retry} makes it. Its header `x-failure-error` describes the failure, which a dead letter
+ * lacks.
  *
- * **Example** (By what went wrong)
+ * **Example** (Depending on the failure)
  *
  * ```ts
  * import { AmqpFailurePolicy, AmqpQueue } from "@effect-amqp/core"
@@ -618,7 +635,7 @@ export const forward = <E = unknown, R = never>(
         JSON.stringify(routingKey)
       }`
       const { onCopyFailure = requeueLater } = options
-      // Not before it is true.
+      // Logged only once it is true.
       const log = (fate: string) => logFailure(Effect.logError, fate, cause, delivery, failed)
       return Effect.flatMap(AmqpPublisher, ({ publish }) =>
         settleByCopy<E, R, never>(
@@ -639,29 +656,31 @@ export const forward = <E = unknown, R = never>(
 // delays
 // -----------------------------------------------------------------------------
 
-/** How much longer than its messages an unused delay queue stays, in milliseconds. */
+/** How much longer than its messages an unused delay queue exists, in milliseconds. */
 const leaseMillis = 10 * 60 * 1000
 
-/** What RabbitMQ takes as a time is 32 bits of milliseconds, and the queue is to stay for longer. */
+/** RabbitMQ's limit of durations is 32 bits of milliseconds, and the queue has to exist longer than its messages. */
 const maxDelayMillis = 0xffffffff - leaseMillis
 
 /**
- * The queue in which {@link retry} has messages of a queue wait: `retry.`, the queue's name and the milliseconds of the delay.
+ * The queue in which messages wait for {@link retry}: its name is `retry.`, the queue's name, a dot and the delay in
+ * milliseconds.
  *
  * **Details**
  *
- * A durable classic queue whose messages live for the delay (RabbitMQ, "Time-To-Live and Expiration") and are then dead-lettered to the
- * queue, over the default exchange. All of them wait equally long, so that none has to wait for another. The delay queue expires by
- * itself, ten minutes after its last messages have left at the latest: {@link retry} declares it for each message, which prolongs its stay, and
- * gives a message up that it could not send within a minute.
+ * A durable classic queue whose messages expire after the delay (RabbitMQ, "Time-To-Live and Expiration") and are then
+ * dead-lettered to the original queue, through the default exchange. All its messages wait equally long, so that none
+ * waits for another. It is deleted at the latest ten minutes after its last message has left: each declaration by
+ * {@link retry} restarts that time, and {@link retry} stops trying to publish a message after a minute.
  *
- * Throws an `InvalidArgument` for a name that is too long, and a delay that is not from 1 ms to 49 days.
+ * Throws an `InvalidArgument` for a name that is too long, and for a delay that is not from 1 ms to 49 days.
  *
  * **Gotchas**
  *
- * A classic queue drops what it can't dead-letter, as when the queue it came from was deleted, and a cluster may lose a dead letter on
- * its way. A quorum queue with the strategy `at-least-once` does neither. It must not have `expires`: RabbitMQ prolongs the stay of a
- * classic queue that is declared again, and not that of a quorum queue, which would go with its messages.
+ * A classic queue drops messages that it can't dead-letter, for example because the original queue was deleted, and a
+ * cluster may lose dead letters. A quorum queue with the strategy `at-least-once` does neither. It must not have
+ * `expires`: RabbitMQ restarts the expiry of a classic queue when it is declared again, but not that of a quorum queue,
+ * which would be deleted with its messages.
  *
  * **Example** (Delay queues that are replicated)
  *
@@ -687,7 +706,7 @@ const maxDelayMillis = 0xffffffff - leaseMillis
  */
 export const delayQueue = (queue: string, delay: Duration.Input): AmqpQueue.AmqpQueue<"classic"> => {
   const millis = Validation.millis("delay", delay, 1)
-  // The name of the queue may be the broker's, and no other one may begin like those.
+  // The name of the queue may be generated by the broker, and other names may not begin like those.
   return AmqpQueue.classic(`retry.${queue}.${millis}`, {
     messageTtl: Duration.millis(millis),
     deadLetterExchange: "",
@@ -696,7 +715,7 @@ export const delayQueue = (queue: string, delay: Duration.Input): AmqpQueue.Amqp
   })
 }
 
-/** How long a message waits after so many failures, if it is tried again. */
+/** The delay after so many failures, if there is another retry. */
 type DelayAfter = (failures: number) => Effect.Effect<Duration.Duration | undefined>
 
 const delayOfList = (delays: ReadonlyArray<Duration.Input>): DelayAfter => {
@@ -709,10 +728,10 @@ const delayOfList = (delays: ReadonlyArray<Duration.Input>): DelayAfter => {
   return (failures) => Effect.succeed(checked[failures - 1])
 }
 
-/** The count is whatever the message says, and each step costs time. */
+/** The count comes from the message, and each step takes time. */
 const maxSteps = 1000
 
-/** A schedule keeps no state between messages: it is stepped from its beginning, as if nothing but its delays took time. */
+/** No state is kept between messages: the schedule is stepped from its beginning, as if only its delays took time. */
 const delayOfSchedule = (schedule: Schedule.Schedule<unknown>, maximum: number): DelayAfter => (failures) =>
   Effect.gen(function*() {
     const step = yield* Schedule.toStep(schedule)
@@ -730,13 +749,13 @@ const delayOfSchedule = (schedule: Schedule.Schedule<unknown>, maximum: number):
 // copies
 // -----------------------------------------------------------------------------
 
-/** Well below the time for which a delay queue stays. */
+/** Well below the lifetime of an unused delay queue. */
 const copyTimeout = Duration.minutes(1)
 
-/** All headers together have to fit a frame. */
+/** All headers together have to fit into a frame. */
 const maxErrorLength = 512
 
-/** Publishes the copy, when it is known where to, and settles the original by what became of the copy. */
+/** Publishes the copy once its route is known, and settles the original according to the outcome. */
 const settleByCopy = <E, R, R2>(
   publish: FailedAttempt["publish"],
   route: Effect.Effect<AmqpChannel.PublishOptions, AmqpChannelError, R2>,
@@ -778,7 +797,7 @@ const copyOf = (delivery: AmqpDelivery.ReceivedMessage, error: string): AmqpMess
   })
 }
 
-/** Headers that the broker routes by or writes itself. */
+/** Headers that the broker routes by or sets itself. */
 const isForBroker = (name: string): boolean =>
   /^(?:CC|BCC|x-death|x-(?:first|last)-death-.*|x-delivery-count|x-acquired-count|x-stream-offset)$/.test(name)
 
@@ -797,9 +816,9 @@ const requeueLater = (
 ): Effect.Effect<Decision> => {
   const isInvalid = error._tag === "AmqpPublishError" && error.reason._tag === "NotSent" &&
     error.reason.cause.reason._tag === "InvalidArgument"
-  // At once it would be handled, fail and be copied again as fast as it can.
+  // Without a pause it would be handled, fail and be copied again at full speed.
   const pause = isInvalid ? Settlements.defaultHoldMillis : 1000
-  const fate = `stays in its queue, and is handed back in ${Duration.format(Duration.millis(pause))}`
+  const fate = `stays in its queue, and is requeued in ${Duration.format(Duration.millis(pause))}`
   return Effect.logError(`The copy of a message failed, and the original ${fate}`, error).pipe(
     Effect.annotateLogs(annotationsOf(delivery)),
     Effect.as(requeueAfter(pause))
@@ -817,12 +836,12 @@ const logFailure = (
   const { messageId } = annotations
   const which = messageId === undefined ? "" : ` ${JSON.stringify(messageId)}`
   const text = `The message${which} from the queue ${JSON.stringify(delivery.queue)} was not handled and ${fate}`
-  // An error that can't be printed must not decide what becomes of the message.
+  // An error that can't be printed must not affect the decision.
   return Effect.annotateLogs(log(text, cause), { ...annotations, attempt }).pipe(
-    Effect.catchCause(() => Effect.ignoreCause(log(`${text}, by an error that can't be printed`)))
+    Effect.catchCause(() => Effect.ignoreCause(log(`${text}, because of an error that can't be printed`)))
   )
 }
 
-// Made once, and below what they are made of.
+// Made once, after everything that they use.
 const deadLettering = deadLetterWith()
 const retryingInPlace = retryInPlace()

@@ -1,13 +1,12 @@
 /**
  * Telemetry: spans, trace contexts in messages, and durations.
  *
- * It is off unless {@link layer} turns it on for everything that is made below: publishers, RPC clients, and what
- * `AmqpConsumer.serve` and `AmqpRpc.serve` handle. Spans and metrics have the names and attributes of OpenTelemetry's semantic
- * conventions for messaging, and go to whatever `Tracer` and exporter of metrics the program has, such as those of
- * `effect/observability/Otlp`.
+ * {@link layer} turns it on for everything that is built with it: publishers, RPC clients, and the handlers of
+ * `AmqpConsumer.serve` and `AmqpRpc.serve`. Spans and metrics follow OpenTelemetry's semantic conventions for
+ * messaging, and go to the program's `Tracer` and exporter of metrics, such as those of `effect/observability/Otlp`.
  *
- * What connections count (messages, confirms, bytes and others) costs nothing worth turning off: those metrics are in
- * Effect's registry as soon as there is a connection. `docs/telemetry.md` lists all of them.
+ * The counters of connections (messages, confirms, bytes and others) are always on, as they cost next to nothing.
+ * `docs/telemetry.md` lists all metrics.
  *
  * @since 0.1.0
  */
@@ -20,7 +19,7 @@ import * as AmqpMessage from "./AmqpMessage.ts"
 import * as TraceContext from "./internal/telemetry/traceContext.ts"
 
 /**
- * What is recorded. An unknown option is an `InvalidArgument` of the publisher, client or server that is made with it.
+ * What is recorded. A publisher, client or server that is made with an unknown option fails with an `InvalidArgument`.
  *
  * @category models
  * @since 0.1.0
@@ -29,31 +28,33 @@ export interface Options {
   /** Whether publishes, calls and handlers have spans. Default: `true`. */
   readonly spans?: boolean | undefined
   /**
-   * Whether the messages of publishers and RPC clients get a header `traceparent` that names their span (W3C, "Trace
-   * Context"). A message that has one keeps it. Default: `true`.
+   * Whether messages of publishers and RPC clients get a header `traceparent` that identifies their span (W3C, "Trace
+   * Context"). A message that already has one keeps it. Default: `true`.
    */
   readonly propagation?: boolean | undefined
   /**
-   * How the span of a message that is handled relates to the one that the message names: it is a child of it, in the same
-   * trace, or begins a trace of its own that links to it. A request is always a child of its call. Default: `parent`.
+   * How the span of a handled message relates to the one that the message identifies: as a child in the same trace
+   * (`parent`), or in a new trace with a link to it (`link`). A request is always a child of its call. Default:
+   * `parent`.
    */
   readonly relation?: "parent" | "link" | undefined
   /**
-   * Whether the histograms `messaging.client.operation.duration` and `messaging.process.duration` are kept. Default: `true`.
+   * Whether the histograms `messaging.client.operation.duration` and `messaging.process.duration` are recorded.
+   * Default: `true`.
    */
   readonly durations?: boolean | undefined
 }
 
 /**
- * What is recorded of the publishers, RPC clients and servers that are made where this is provided. Default: `undefined`,
+ * What is recorded for publishers, RPC clients and servers that are made where this is provided. Default: `undefined`,
  * nothing.
  *
  * **Details**
  *
- * It is read once, when a publisher or client is made or a server starts. To turn spans off for a part of what a publisher
- * does, there is `Effect.withTracerEnabled(false)`; its messages have no `traceparent` then.
+ * It is read once, when a publisher or client is made or a server starts. To turn off spans for some publishes use
+ * `Effect.withTracerEnabled(false)`; their messages then have no `traceparent`.
  *
- * **Example** (Traces of their own for the messages of one consumer)
+ * **Example** (Separate traces for the messages of one consumer)
  *
  * ```ts
  * import { AmqpConsumer, AmqpDelivery, AmqpTelemetry } from "@effect-amqp/core"
@@ -108,8 +109,8 @@ export const Telemetry: Context.Reference<Options | undefined> = Context.Referen
 export const layer = (options: Options = {}): Layer.Layer<never> => Layer.succeed(Telemetry, options)
 
 /**
- * The message with a header that names the current span, for messages that channel programs publish. Without a span it is the
- * message itself, and a header `traceparent` that is there stays.
+ * Adds a header that identifies the current span, for messages that channel programs publish. Returns the message
+ * unchanged if there is no current span. An existing header `traceparent` is kept.
  *
  * **Example** (A channel program within a span)
  *
@@ -135,8 +136,8 @@ export const inject = (message: AmqpMessage.AmqpMessage): Effect.Effect<AmqpMess
       : AmqpMessage.make(message.body, TraceContext.inject(message.properties, span.value)))
 
 /**
- * The span that a message names in its header `traceparent`, for deliveries of `AmqpConsumer.stream` and `AmqpQueue.get`. None
- * when it names none that is valid.
+ * The span that a message's header `traceparent` identifies, for deliveries of `AmqpConsumer.stream` and
+ * `AmqpQueue.get`; `None` without a valid one.
  *
  * **Example** (Continuing the trace of each delivery of a stream)
  *
@@ -165,7 +166,7 @@ export const extract = (message: AmqpMessage.Content): Option.Option<Tracer.Exte
   try {
     return TraceContext.extract(message.properties.headers)
   } catch {
-    // Properties that can't be read name nothing.
+    // Properties that can't be read identify no span.
     return Option.none()
   }
 }

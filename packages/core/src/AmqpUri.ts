@@ -1,11 +1,11 @@
 /**
- * AMQP URIs: `amqp[s]://user:password@host:port/virtual-host?parameters`, one text that says where a broker is and how to
- * connect to it.
+ * AMQP URIs: `amqp[s]://user:password@host:port/virtual-host?parameters`, the address of a broker and how to connect to
+ * it.
  *
- * This module reads and writes such texts and does nothing else: it opens no connection and reads no file. It follows
- * RabbitMQ's "URI Specification" and "URI Query Parameters", and also takes the parameter names of rabbitpy. It has a
- * parser of its own because the `URL` of the web platform is not on every platform, accepts malformed percent-encoding,
- * drops tabs and line breaks, and takes the virtual host `..` for a step up in a folder.
+ * This module parses and formats URIs; it opens no connection and reads no file. It follows RabbitMQ's "URI
+ * Specification" and "URI Query Parameters", and also accepts the parameter names of rabbitpy. It does not use the web
+ * platform's `URL`, which is missing on some platforms, accepts malformed percent-encoding, drops tabs and line breaks,
+ * and resolves the virtual host `..` as a path.
  *
  * @since 0.1.0
  */
@@ -22,12 +22,12 @@ import type { ParameterFields } from "./internal/options/uriParameters.ts"
 import * as Validation from "./internal/options/validation.ts"
 
 /**
- * A text that is not an AMQP URI.
+ * A string that is not an AMQP URI.
  *
  * **Details**
  *
- * `part` is the part of the URI to look at, `Uri` when it is no single one. The message says what to write in its place.
- * Neither holds anything of the user name, password, host or of a parameter's value, so both can be logged.
+ * `part` is the part of the URI that is wrong, or `Uri` if it is not a single one. The message tells how to correct it.
+ * Neither contains the user name, password, host, or the value of a parameter, so both can be logged.
  *
  * @category errors
  * @since 0.1.0
@@ -43,7 +43,7 @@ export class AmqpUriError extends Schema.TaggedError<AmqpUriError>()(
     readable(this)
   }
   /**
-   * Always `false`: the text has to be changed first.
+   * Always `false`: the URI has to be corrected first.
    *
    * @since 0.1.0
    */
@@ -57,48 +57,49 @@ export class AmqpUriError extends Schema.TaggedError<AmqpUriError>()(
  *
  * **Details**
  *
- * The paths name files in PEM format. Whoever opens the connection reads them, each time it does.
+ * The files are in PEM format, and are read each time a connection is opened.
  *
  * @category models
  * @since 0.1.0
  */
 export interface TlsParameters {
-  /** `cacertfile`, `ssl_cacert` or `cafile`: the certificates to trust in place of the platform's. */
+  /** `cacertfile`, `ssl_cacert` or `cafile`: the file of trusted certificates, instead of those of the platform. */
   readonly caFile: string | undefined
-  /** `capath`: a folder of such certificates. */
+  /** `capath`: a folder of such files. */
   readonly caPath: string | undefined
-  /** `certfile` or `ssl_cert`: the certificate that the client presents. */
+  /** `certfile` or `ssl_cert`: the file of the client's certificate. */
   readonly certFile: string | undefined
-  /** `keyfile` or `ssl_key`: the key of that certificate. By default it is in the same file. */
+  /** `keyfile` or `ssl_key`: the file of the certificate's key. Default: the same file. */
   readonly keyFile: string | undefined
-  /** `password`: what that key is encrypted with. */
+  /** `password`: the passphrase of the key. */
   readonly passphrase: Redacted.Redacted<string> | undefined
   /**
-   * `verify=verify_none` or `ssl_validation=ignore`: UNSAFE. Takes whatever certificate the server presents, for whatever host,
-   * so that whoever is on the way can pose as the server, and have the password. Default: `false`.
+   * `verify=verify_none` or `ssl_validation=ignore`: UNSAFE. Accepts any certificate for any host, so that anyone on
+   * the network path can pose as the server and read the password. Default: `false`.
    *
-   * `verify_peer`, `required` and `optional` are the default: a server always presents a certificate, so "verify it if there is
-   * one" comes to the same.
+   * `verify_peer`, `required` and `optional` are the default: as a server always presents a certificate, they mean the
+   * same.
    */
   readonly dangerouslyAcceptAnyCertificate: boolean
   /**
-   * `ssl_check_hostname=false`: UNSAFE. Takes a certificate of any host, as long as it is one that is trusted: whoever has one
-   * can pose as the server. Default: `false`. A server of another name is better named by `serverName`.
+   * `ssl_check_hostname=false`: UNSAFE. Accepts a trusted certificate of any host, so that anyone who has one can pose
+   * as the server. If the server has another name, use `serverName` instead. Default: `false`.
    */
   readonly dangerouslyAcceptAnyHostname: boolean
   /**
-   * `server_name_indication`: the name to ask the server for and to verify its certificate against. Default: the host.
-   * `false`, which is `disable` in a URI: asks for no name, and still verifies against the host.
+   * `server_name_indication`: the name to request, and to verify the server's certificate against. `false`, `disable`
+   * in a URI, requests no name, and still verifies against the host. Default: the host.
    */
   readonly serverName: string | false | undefined
 }
 
 /**
- * What an AMQP URI says. Settings that it does not mention are `undefined`.
+ * A parsed AMQP URI. Settings that are absent from the URI are `undefined`.
  *
  * **Details**
  *
- * An immutable value, equal to another with the same content. Printing, inspecting and serializing it mask the password.
+ * Immutable, and equal to another one with the same content. The password is hidden when it is printed, inspected or
+ * serialized.
  *
  * @see {@link parse}
  * @see {@link make}
@@ -109,7 +110,7 @@ export interface TlsParameters {
 export class AmqpUri extends Data.Class<{
   /** A name or an IP address; an IPv6 address without brackets. Default: `localhost`. */
   readonly host: string
-  /** From 1 to 65535. Default: 5672, with TLS 5671. */
+  /** From 1 to 65535. Default: 5672, or 5671 with TLS. */
   readonly port: number
   /** Default: `guest`. */
   readonly username: string
@@ -117,26 +118,26 @@ export class AmqpUri extends Data.Class<{
   readonly password: Redacted.Redacted<string>
   /** Default: `/`. */
   readonly virtualHost: string
-  /** `heartbeat`: whole seconds from 0 to 65535; 0 turns heartbeats off. */
+  /** `heartbeat`: whole seconds from 0 to 65535; 0 disables heartbeats. */
   readonly heartbeat: Duration.Duration | undefined
-  /** `channel_max`: the highest channel number, from 0 to 65535; 0 leaves it to the server. */
+  /** `channel_max`: the highest channel number, from 0 to 65535; 0 leaves it to the broker. */
   readonly channelMax: number | undefined
-  /** `frame_max`: bytes of a frame, from 8192 to 2^32 - 1, or 0 to leave it to the server. */
+  /** `frame_max`: the maximum frame size in bytes, from 8192 to 2^32 - 1, or 0 to leave it to the broker. */
   readonly frameMax: number | undefined
-  /** `connection_timeout` in milliseconds as RabbitMQ has it, or `timeout` in seconds as rabbitpy has it; at least 1. */
+  /** `connection_timeout` in milliseconds, as in RabbitMQ, or `timeout` in seconds, as in rabbitpy; at least 1. */
   readonly connectTimeout: Duration.Duration | undefined
-  /** `locale`: the language of the server's texts, such as `en_US`. */
+  /** `locale`: the language of the broker's texts, such as `en_US`. */
   readonly locale: string | undefined
   /**
-   * `auth_mechanism`, once for each: the SASL mechanisms that may be used, the preferred one first. `plain`, `amqplain`,
-   * `external` and `anonymous` in a URI, in any case.
+   * `auth_mechanism`, repeated for several: the allowed SASL mechanisms, in order of preference. In a URI `plain`,
+   * `amqplain`, `external` and `anonymous`, in any case.
    */
   readonly mechanisms: ReadonlyArray<MechanismName> | undefined
   /** Present for `amqps://`, absent for `amqp://`. */
   readonly tls: TlsParameters | undefined
 }> {
   /**
-   * The URI with `<redacted>` in place of what is secret.
+   * The URI, with `<redacted>` in place of secrets.
    *
    * @since 0.1.0
    */
@@ -146,7 +147,7 @@ export class AmqpUri extends Data.Class<{
 }
 
 /**
- * The parts of a URI for {@link make}. Each means what it means in an {@link AmqpUri} and has the default it has there.
+ * The parts of a URI for {@link make}, with the meanings and defaults of {@link AmqpUri}.
  *
  * @category models
  * @since 0.1.0
@@ -168,15 +169,15 @@ export interface Options {
 }
 
 /**
- * Puts a URI together from its parts, which need no encoding.
+ * Makes a URI from its parts, without encoding.
  *
  * **When to use**
  *
- * Use when host, user and password come from different places.
+ * Use when host, user name and password come from different sources.
  *
  * **Details**
  *
- * Fails with an {@link AmqpUriError} when a part is out of its range, and for an unknown option.
+ * Fails with an {@link AmqpUriError} if a part is out of range, and for an unknown option.
  *
  * **Example** (A broker with TLS)
  *
@@ -197,14 +198,14 @@ export interface Options {
  * @since 0.1.0
  */
 export const make = (options: Options = {}): Result.Result<AmqpUri, AmqpUriError> =>
-  // Through the text, so that there is one place which knows the defaults and ranges.
+  // Through the text, so that defaults and ranges are only in the parser.
   Result.flatMap(
     Result.try({
       try: () => render(checked(options), reveal),
       catch: (thrown) =>
         thrown instanceof AmqpUriError
           ? thrown
-          : invalid("Uri", "a part of it has half a character (a lone surrogate), which UTF-8 cannot express")
+          : invalid("Uri", "a part contains a lone surrogate, which UTF-8 can't express")
     }),
     parse
   )
@@ -235,7 +236,7 @@ const tlsKeys = Validation.keysOf<TlsParameters>({
   serverName: true
 })
 
-/** What the text could not say: unknown options, and values of other types. Throws an `AmqpUriError`. */
+/** Checks what the text can't express: unknown options, and values of other types. Throws an `AmqpUriError`. */
 const checked = (options: Options): Options => {
   check("Uri", () => {
     const { host, password, tls, username, virtualHost } = Validation.knownKeys(options, optionKeys, "AmqpUri options")
@@ -271,11 +272,11 @@ const check = (part: AmqpUriError["part"], body: () => void): void => {
 }
 
 /**
- * The whole URI, with the password.
+ * The complete URI, including the password.
  *
  * **When to use**
  *
- * Use to hand the URI on to a program or library that takes a text. {@link parse} gives the same URI back.
+ * Use to pass the URI to a program or library that takes a string. {@link parse} returns the same URI again.
  *
  * @category converting
  * @since 0.1.0
@@ -283,28 +284,28 @@ const check = (part: AmqpUriError["part"], body: () => void): void => {
 export const toRedacted = (self: AmqpUri): Redacted.Redacted<string> => Redacted.make(render(self, reveal))
 
 /**
- * Reads an AMQP URI.
+ * Parses an AMQP URI.
  *
  * **Details**
  *
  * - The scheme is `amqp` or `amqps`, in any case.
- * - User name, password, host and virtual host are percent-decoded, so a `:`, `/`, `?`, `#` or `@` in one of them is
- *   written `%3A`, `%2F`, `%3F`, `%23`, `%40`, and a `%` as `%25`. `encodeURIComponent` does that. A `+` is a `+`.
- * - Without user name or password each of them is `guest`. `amqp://:@host` gives both and means empty ones: an unset
- *   variable in a template does not become a login as `guest`.
+ * - User name, password, host and virtual host are percent-decoded: in them, `:`, `/`, `?`, `#` and `@` are written
+ *   `%3A`, `%2F`, `%3F`, `%23` and `%40`, and `%` is written `%25`, as `encodeURIComponent` does. A `+` is a `+`.
+ * - A missing user name or password is `guest`. `amqp://:@host` has both, and both are empty: an unset variable in a
+ *   template does not log in as `guest`.
  * - No path, `/` and `/%2F` all mean the virtual host `/`.
- * - An IPv6 address stands in brackets: `amqp://[::1]:5672`.
- * - The parameters are those of {@link AmqpUri} and {@link TlsParameters}. One may be repeated if it says the same, and
- *   `auth_mechanism` to name several.
+ * - An IPv6 address is in brackets: `amqp://[::1]:5672`.
+ * - The parameters are those of {@link AmqpUri} and {@link TlsParameters}. A parameter may be repeated with the same
+ *   value, and `auth_mechanism` with several.
  *
- * Everything else fails with an {@link AmqpUriError}: also a parameter that is not known, so that a typing error in
- * `cacertfile` shows (the message guesses what was meant), and TLS parameters with `amqp://`, so that no one takes such a
- * connection for a secure one.
+ * Everything else fails with an {@link AmqpUriError}. This includes unknown parameters, to catch typing errors in names
+ * such as `cacertfile` (the message suggests the closest name), and TLS parameters with `amqp://`, as they suggest a
+ * secure connection.
  *
  * **Gotchas**
  *
- * RFC 3986 allows a plain `@` after the host; here it has to be `%40`. It is far more often the end of a password that
- * holds a `/`, and then part of the password would be looked up as a host name.
+ * RFC 3986 allows an unencoded `@` after the host; here it has to be `%40`. Usually it belongs to a password with an
+ * unencoded `/`, part of which would otherwise be looked up as a host name.
  *
  * @category parsing
  * @since 0.1.0
@@ -312,7 +313,7 @@ export const toRedacted = (self: AmqpUri): Redacted.Redacted<string> => Redacted
 export const parse = (uri: string | Redacted.Redacted<string>): Result.Result<AmqpUri, AmqpUriError> =>
   Result.gen(function*() {
     const { authority, path, query, secure } = yield* split(typeof uri === "string" ? uri : Redacted.value(uri))
-    // As in the URL of the web platform: the last `@` ends the user info, its first `:` the user name.
+    // As in the web platform's URL: the last `@` ends the user info, its first `:` the user name.
     const at = authority.lastIndexOf("@")
     const { password, username } = yield* parseUserInfo(at < 0 ? undefined : authority.slice(0, at))
     const { host, port } = yield* parseAddress(authority.slice(at + 1))
@@ -355,7 +356,10 @@ const decode = (part: AmqpUriError["part"], text: string): Result.Result<string,
   try {
     return Result.succeed(decodeURIComponent(text))
   } catch {
-    return fail(part, "percent-encoding is % and two hexadecimal digits, of UTF-8; a plain % is %25")
+    return fail(
+      part,
+      "invalid percent-encoding, which is % and two hexadecimal digits of UTF-8; write a plain % as %25"
+    )
   }
 }
 
@@ -368,16 +372,16 @@ interface Split {
 
 const split = (text: string): Result.Result<Split, AmqpUriError> => {
   if (/[\s\p{Cc}]/u.test(text)) {
-    return fail("Uri", "there is white space in it, a line break at the end perhaps; a space is %20")
+    return fail("Uri", "it contains white space, perhaps a line break at the end; write a space as %20")
   }
   const match = /^(amqps?):\/\/([^/?#]*)([^?#]*)\??([^#]*)(#?)/i.exec(text)
-  if (match === null) return fail("Scheme", "it has to begin with amqp:// or amqps://")
+  if (match === null) return fail("Scheme", "it must begin with amqp:// or amqps://")
   const [, scheme = "", authority = "", path = "", query = "", fragment = ""] = match
-  // Before anything else is read: what follows an unencoded character of a password may be the rest of the password.
+  // Checked first: what follows an unencoded character of a password may be the rest of the password.
   if (fragment !== "" || path.includes("@") || query.includes("@")) {
     return fail(
       "Uri",
-      "a / ? or # in the user name or password is %2F, %3F or %23, and an @ or # anywhere after the host %40 or %23"
+      "write / ? and # in the user name or password as %2F, %3F and %23, and @ and # after the host as %40 and %23"
     )
   }
   return Result.succeed({ secure: scheme.toLowerCase() === "amqps", authority, path, query })
@@ -405,17 +409,20 @@ interface Address {
 const parseAddress = (text: string): Result.Result<Address, AmqpUriError> =>
   Result.gen(function*() {
     const [, address, name = "", digits = ""] = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::([^:[\]]*))?$/.exec(text) ??
-      (yield* fail("Host", "it is a name or an IP address, an IPv6 address in brackets as in [::1]:5672"))
+      (yield* fail("Host", "the host must be a name or an IP address, an IPv6 address in brackets as in [::1]:5672"))
     const host = yield* decode("Host", address ?? name)
     if (address !== undefined && !isIpv6(host)) {
-      return yield* fail("Host", "what is in brackets has to be an IPv6 address, such as [::1]")
+      return yield* fail("Host", "brackets must contain an IPv6 address, such as [::1]")
     }
     if (address === undefined && /[\s\p{Cc}/?#@:[\]\\%<>"`^{|}]/u.test(host)) {
-      return yield* fail("Host", "there is a character in it that a host name cannot have")
+      return yield* fail("Host", "the host contains a character that host names can't have")
     }
     const port = digits === "" ? undefined : wholeNumber(1, 65535)(digits)
     if (port === undefined && digits !== "") {
-      return yield* fail("Port", "the port is a number from 1 to 65535; a : or @ in the password is %3A or %40")
+      return yield* fail(
+        "Port",
+        "the port must be a number from 1 to 65535; write : and @ in the password as %3A and %40"
+      )
     }
     return { host: host === "" ? "localhost" : host, port }
   })
@@ -428,7 +435,7 @@ const isIpv6 = (text: string): boolean => {
   const halves = address.split("::")
   const groups = halves.flatMap((half) => half === "" ? [] : half.split(":"))
   const last = groups.at(-1)
-  // The last two groups may be written as an IPv4 address.
+  // The last two groups may be an IPv4 address.
   const hasIpv4 = last !== undefined && isIpv4(last) && !address.endsWith(":")
   const hexadecimal = hasIpv4 ? groups.slice(0, -1) : groups
   const count = hexadecimal.length + (hasIpv4 ? 2 : 0)
@@ -442,7 +449,7 @@ const parseVirtualHost = (path: string): Result.Result<string, AmqpUriError> => 
   return segment.includes("/")
     ? fail(
       "VirtualHost",
-      "a / in the name of the virtual host is %2F; for the virtual host / itself write nothing or %2F"
+      "write / in the name of the virtual host as %2F; for the virtual host / write nothing or %2F"
     )
     : decode("VirtualHost", segment)
 }

@@ -12,7 +12,7 @@
 export * as AmqpChannel from "./AmqpChannel.ts"
 
 /**
- * Compressed bodies: gzip and deflate.
+ * Compression of bodies: gzip and deflate.
  *
  * @since 0.1.0
  */
@@ -26,7 +26,7 @@ export * as AmqpCompression from "./AmqpCompression.ts"
 export * as AmqpConnection from "./AmqpConnection.ts"
 
 /**
- * Consumers: messages of a queue, pushed by the broker.
+ * Consumers: messages that the broker delivers from queues.
  *
  * @since 0.1.0
  */
@@ -54,21 +54,21 @@ export * as AmqpEnvelope from "./AmqpEnvelope.ts"
 export * as AmqpError from "./AmqpError.ts"
 
 /**
- * Operations on exchanges, as steps of channel programs.
+ * Exchanges: descriptions of exchanges, and operations on them as steps of channel programs.
  *
  * @since 0.1.0
  */
 export * as AmqpExchange from "./AmqpExchange.ts"
 
 /**
- * What becomes of messages whose handler failed: tried again after a delay, forwarded or dead-lettered.
+ * Failure policies: what happens to a message whose handler failed.
  *
  * @since 0.1.0
  */
 export * as AmqpFailurePolicy from "./AmqpFailurePolicy.ts"
 
 /**
- * Messages to publish: a body and its properties.
+ * Messages: a body and its properties.
  *
  * @since 0.1.0
  */
@@ -82,18 +82,11 @@ export * as AmqpMessage from "./AmqpMessage.ts"
 export * as AmqpPublisher from "./AmqpPublisher.ts"
 
 /**
- * Operations on queues, as steps of channel programs.
+ * Queues: descriptions of queues, and operations on them as steps of channel programs.
  *
  * @since 0.1.0
  */
 export * as AmqpQueue from "./AmqpQueue.ts"
-
-/**
- * How a connection logs in: credentials, and the SASL mechanisms that present them to the broker.
- *
- * @since 0.1.0
- */
-export * as AmqpSasl from "./AmqpSasl.ts"
 
 /**
  * Request and reply: a client that waits for the reply to its message, and a server that answers.
@@ -101,6 +94,13 @@ export * as AmqpSasl from "./AmqpSasl.ts"
  * @since 0.1.0
  */
 export * as AmqpRpc from "./AmqpRpc.ts"
+
+/**
+ * Logging in: credentials, and the SASL mechanisms that present them to the broker.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpSasl from "./AmqpSasl.ts"
 
 /**
  * Telemetry: spans, trace contexts in messages, and durations.
@@ -117,7 +117,7 @@ export * as AmqpTelemetry from "./AmqpTelemetry.ts"
 export * as AmqpTopology from "./AmqpTopology.ts"
 
 /**
- * AMQP URIs: where a broker is and how to connect to it, as one text.
+ * AMQP URIs: the address of a broker and how to connect to it.
  *
  * @since 0.1.0
  */

@@ -22,14 +22,14 @@ import { addressOf, protectionOf } from "./internal/protection.ts"
 import { tlsOptions, withoutKeys } from "./internal/tlsOptions.ts"
 
 /**
- * Options of `tls.connect`, on top of what an `amqps://` URL says and before it. Not among them is where to connect to,
- * which the URL says.
+ * Options of `tls.connect`, which take precedence over an `amqps://` URL, except for the address, which the URL
+ * determines.
  *
  * **Details**
  *
- * By default a connection takes TLS 1.2 and 1.3, verifies the server's certificate with the authorities that Node.js
- * trusts and against the host, and sends the host as server name unless it is an IP address. The environment variable
- * `NODE_TLS_REJECT_UNAUTHORIZED` changes nothing.
+ * By default, a connection uses TLS 1.2 or 1.3, verifies the server's certificate against the host and the authorities
+ * that Node.js trusts, and sends the host as server name unless it is an IP address. The environment variable
+ * `NODE_TLS_REJECT_UNAUTHORIZED` has no effect.
  *
  * @category models
  * @since 0.1.0
@@ -37,42 +37,42 @@ import { tlsOptions, withoutKeys } from "./internal/tlsOptions.ts"
 export interface TlsOptions
   extends Omit<tls.ConnectionOptions, "host" | "port" | "path" | "socket" | "rejectUnauthorized" | "passphrase">
 {
-  /** What `key` or `pfx` is encrypted with. Default: what the URL says. */
+  /** The passphrase of `key` or `pfx`. Default: that of the URL. */
   readonly passphrase?: string | Redacted.Redacted<string> | undefined
   /**
-   * UNSAFE. Takes whatever certificate the server presents, for whatever host, so that whoever is on the way can pose as the
-   * server, and have the password. In the terms of `tls.connect`, `rejectUnauthorized: false`. Default: what the URL says, where
-   * it is `verify=verify_none`, and else `false`. To trust a certificate of your own, give its authority as `ca`.
+   * UNSAFE. Accepts any certificate for any host, so that anyone on the network path can pose as the server and read
+   * the password (`rejectUnauthorized: false` of `tls.connect`). Default: `true` if the URL has `verify=verify_none`,
+   * otherwise `false`. To trust your own certificate, pass its authority as `ca`.
    */
   readonly dangerouslyAcceptAnyCertificate?: boolean | undefined
 }
 
 /**
- * Where a broker is.
+ * The address of a broker.
  *
  * @category models
  * @since 0.1.0
  */
 export interface SocketOptions {
   /**
-   * `amqp[s]://user:password@host:port/virtual-host?parameters`, see `AmqpUri.parse` for the details. `AmqpUri.make` makes
-   * one of its parts.
+   * `amqp[s]://user:password@host:port/virtual-host?parameters`, see `AmqpUri.parse`. `AmqpUri.make` makes one from its
+   * parts.
    */
   readonly url: string | Redacted.Redacted<string> | AmqpUri.AmqpUri
-  /** Only with an `amqps://` URL. Wins over what that says. */
+  /** Takes precedence over the URL, which has to begin with `amqps://`. */
   readonly tls?: TlsOptions | undefined
 }
 
 /**
- * Where a broker is and how to connect to it. An option that is given wins over what the URL says, and what neither says
- * has the default of `AmqpConnection`.
+ * The address of a broker and how to connect to it. Options take precedence over the URL; what neither sets has the
+ * default of `AmqpConnection`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options extends SocketOptions, AmqpConnection.Options {}
 
-/** The compiler wants each key of the options, and no other. */
+/** The compiler requires each key of the options, and no other. */
 const optionKeys = Object.keys(
   {
     url: true,
@@ -100,7 +100,7 @@ const optionKeys = Object.keys(
   } satisfies Record<keyof Options, true>
 )
 
-/** Refuses options that would be ignored: types don't find a wrong key in what comes from a variable or a spread. */
+/** Refuses unknown options, which types do not find in a variable or a spread. */
 const checkKeys = (options: object): Effect.Effect<void, AmqpConnectionError> => {
   const unknown = Object.keys(options).find((key) => !optionKeys.includes(key))
   return unknown === undefined
@@ -121,10 +121,10 @@ const checkSocketKeys = (options: object): Effect.Effect<void, AmqpUri.AmqpUriEr
 
 const parse = (url: SocketOptions["url"] | undefined): Result.Result<AmqpUri.AmqpUri, AmqpUri.AmqpUriError> => {
   if (url === undefined) {
-    return Result.fail(new AmqpUri.AmqpUriError({ part: "Uri", message: "There is no url among the options" }))
+    return Result.fail(new AmqpUri.AmqpUriError({ part: "Uri", message: "The option url is missing" }))
   }
   if (url instanceof AmqpUri.AmqpUri) return Result.succeed(url)
-  // A copy with other parts, such as `{ ...uri, virtualHost: "orders" }`, is no instance, and was not checked.
+  // A copy with other parts, such as `{ ...uri, virtualHost: "orders" }`, is not an instance, and was not checked.
   return typeof url === "string" || Redacted.isRedacted(url) ? AmqpUri.parse(url) : AmqpUri.make(url)
 }
 
@@ -137,25 +137,25 @@ const parseUrl = ({ tls, url }: SocketOptions): Effect.Effect<AmqpUri.AmqpUri, A
         : Effect.fail(
           new AmqpUri.AmqpUriError({
             part: "Scheme",
-            message: "There are TLS options, but the URL begins with amqp://, which is not encrypted; use amqps://"
+            message: "TLS options need an amqps:// URL, and this one begins with amqp://, which is not encrypted"
           })
         )
   )
 
 /**
- * A socket to the broker of a URI. Each time its reader is acquired it connects anew: resolves the name, and with TLS
- * reads the files of certificates.
+ * A socket to the broker of a URI. Each time its reader is acquired, it makes a new connection: it resolves the name,
+ * and with TLS reads the certificate files.
  *
  * **When to use**
  *
- * Use with `AmqpConnection.make` or `layer` when the URL is known to be right, or is made by `AmqpUri.make`. What the
- * connection may use to warn of an unprotected password is provided by {@link layerSocket} and {@link make} only.
+ * Use with `AmqpConnection.make` or `layer` if the URL is known to be valid, or is made by `AmqpUri.make`. Only {@link
+ * layerSocket} and {@link make} also provide what the connection needs to warn of an unprotected password.
  *
  * **Details**
  *
- * Nothing is sent late to fill a packet (`noDelay` is on). A failure to connect is a `SocketError` with a
- * `SocketOpenError`, whose `cause` is an error with a message for people and with that of Node.js as its own cause. When
- * the connection ends, what was written has a second to leave.
+ * Bytes are sent without delay (`noDelay`). A failure to connect is a `SocketError` with a `SocketOpenError`, whose
+ * `cause` is an error with an explanation, and with Node.js's error as its own cause. When the connection ends, written
+ * bytes have one second to be sent.
  *
  * @category constructors
  * @since 0.1.0
@@ -172,11 +172,11 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
     name,
     Effect.map(tlsOptions(uri, uri.tls), (fromUri) => ({
       connect: () => {
-        // Node.js would show the value in its error.
+        // Node.js would print the value in its error.
         if (passphrase !== undefined && typeof passphrase !== "string" && !Redacted.isRedacted(passphrase)) {
           throw new TypeError("passphrase: must be a string or a Redacted")
         }
-        // A text such as "false" would count as true.
+        // A string such as "false" would count as true.
         if (typeof dangerouslyAcceptAnyCertificate !== "boolean") {
           throw new TypeError("dangerouslyAcceptAnyCertificate: must be true or false")
         }
@@ -187,8 +187,8 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
             ...more,
             passphrase: Redacted.isRedacted(passphrase) ? Redacted.value(passphrase) : passphrase
           }
-        // In any case, as else the environment variable NODE_TLS_REJECT_UNAUTHORIZED could turn it off; and last, as an object
-        // that was made elsewhere may have more than its type says.
+        // Always set, as the environment variable NODE_TLS_REJECT_UNAUTHORIZED could turn verification off otherwise;
+        // and set last, as the options may have more properties than their type.
         return tls.connect({ ...withoutKeys(given), rejectUnauthorized: !dangerouslyAcceptAnyCertificate, host, port })
       },
       readyEvent: "secureConnect"
@@ -197,8 +197,8 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
 }
 
 /**
- * Provides a socket to the broker of a URL, for an `AmqpConnection` layer, and what that should know of it
- * (`AmqpConnection.TransportProtection`). Fails when the URL is not valid.
+ * Provides a socket to the broker of a URL, for an `AmqpConnection` layer, and its
+ * `AmqpConnection.TransportProtection`. Fails if the URL is not valid.
  *
  * @see {@link makeSocket}
  *
@@ -213,19 +213,19 @@ export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, 
     )))
 
 /**
- * Connects to the broker of a URL, for as long as the scope lives.
+ * Connects to the broker of a URL, until the scope closes.
  *
  * **Details**
  *
- * Fails with an `AmqpUriError` when the URL is not valid, and then has not tried to connect; otherwise with the errors of
- * `AmqpConnection.make`, whose reason `ConnectFailed` has the words of Node.js and OpenSSL, and what to do about them. An unknown
+ * Fails with an `AmqpUriError` if the URL is not valid, before it connects; otherwise with the errors of
+ * `AmqpConnection.make`. The reason `ConnectFailed` contains the text of Node.js or OpenSSL, and a hint. An unknown
  * option is an `InvalidArgument`.
  *
- * `connection_timeout` or `timeout` in the URL is the option `connectTimeout`: it bounds not only the connection of TCP,
- * but all steps until the broker has opened the virtual host.
+ * `connection_timeout` and `timeout` in the URL set the option `connectTimeout`: it limits not only the TCP connection,
+ * but all steps until the virtual host is open.
  *
- * A password that goes to another machine without TLS, or to a server that need not prove who it is, is warned about with
- * `Effect.logWarning`, once for each broker, as long as the program logs to the same loggers.
+ * If a password is sent to another machine without TLS, or to a server whose certificate is not verified, a warning is
+ * logged, once per broker and set of loggers.
  *
  * @category constructors
  * @since 0.1.0
@@ -287,7 +287,8 @@ export const layer = (
  *
  * **Details**
  *
- * Credentials of their own are one config: `Config.all({ username: Config.String("USER"), password: Config.Redacted("PASS") })`.
+ * Separate credentials are one config: `Config.all({ username: Config.String("USER"), password: Config.Redacted("PASS")
+ * })`.
  *
  * **Example** (The URL from an environment variable)
  *

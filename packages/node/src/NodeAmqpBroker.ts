@@ -1,8 +1,8 @@
 /**
- * The embedded broker of `@effect-amqp/core/testing` on a TCP port, so that programs in other processes and in other languages can
- * connect to it.
+ * The embedded broker of `@effect-amqp/core/testing` on a TCP port, for programs in other processes and other
+ * languages.
  *
- * It is for tests and demonstrations: nothing is written to a disk, and everything is gone when its scope ends.
+ * It is for tests and demonstrations: nothing is stored on disk, and everything is released with its scope.
  *
  * **Example** (A broker on port 5672 until the program is interrupted)
  *
@@ -32,17 +32,17 @@ import * as SocketServer from "effect/socket/SocketServer"
  * @since 0.1.0
  */
 export interface ListenOptions {
-  /** An address of this machine. Default: `127.0.0.1`, which only programs of this machine reach. */
+  /** An address of this machine. Default: `127.0.0.1`, which only programs on this machine can reach. */
   readonly host?: string | undefined
-  /** From 0 to 65535; 0 stands for any free one. Default: 5672. */
+  /** From 0 to 65535; 0 is any free port. Default: 5672. */
   readonly port?: number | undefined
 }
 
 /**
- * Serves the broker on a port until the scope ends, and answers where.
+ * Serves the broker on a port until the scope closes, and yields the address.
  *
- * Fails with a `SocketServerError` if the address can't be listened to: a port that is in use or is not a port, a host of another machine.
- * An unknown option is a defect, as with `AmqpBroker.Options`.
+ * Fails with a `SocketServerError` if it can't listen: for a port that is in use or out of range, or a host of another
+ * machine. An unknown option is a defect, as with `AmqpBroker.Options`.
  *
  * @category constructors
  * @since 0.1.0
@@ -71,7 +71,7 @@ export const listen = Effect.fnUntraced(function*(
 })
 
 /**
- * A broker on a port. Fails as {@link listen} does.
+ * Provides a broker on a port. Fails as {@link listen} does.
  *
  * @category layers
  * @since 0.1.0
@@ -79,7 +79,7 @@ export const listen = Effect.fnUntraced(function*(
 export const layer = (
   options: ListenOptions & AmqpBroker.Options = {}
 ): Layer.Layer<AmqpBroker.AmqpBroker, SocketServer.SocketServerError> => {
-  // An unknown key is the broker's to refuse.
+  // The broker refuses unknown keys.
   const { host, port, ...brokerOptions } = options
   return Layer.effectDiscard(listen({ host, port })).pipe(Layer.provideMerge(AmqpBroker.layerBroker(brokerOptions)))
 }

@@ -1,10 +1,11 @@
 /**
- * One-shot operations for scripts: each connects to the broker of a URL, does one thing and closes the connection.
+ * One-shot operations for scripts: each connects to the broker of a URL, performs one operation and closes the
+ * connection.
  *
  * **Gotchas**
  *
- * A connection takes half a dozen round trips. A program that does more than one thing makes one connection with
- * `NodeAmqp.layer` and uses it for all of them.
+ * Connecting takes about six round trips. A program that does more than one operation should make one connection with
+ * `NodeAmqp.layer` and use it for all of them.
  *
  * @since 0.1.0
  */
@@ -25,7 +26,7 @@ import * as Stream from "effect/Stream"
 import * as NodeAmqp from "./NodeAmqp.ts"
 
 /**
- * Where the broker is: a URL, or a URL with further options.
+ * A broker: its URL, or options with its URL.
  *
  * @category models
  * @since 0.1.0
@@ -33,7 +34,7 @@ import * as NodeAmqp from "./NodeAmqp.ts"
 export type Broker = NodeAmqp.Options | NodeAmqp.Options["url"]
 
 /**
- * Why no connection was made.
+ * Why no connection could be made.
  *
  * @category models
  * @since 0.1.0
@@ -50,7 +51,7 @@ const connected = (broker: Broker) =>
   Exclude<R, AmqpConnection>
 > => Effect.provide(effect, NodeAmqp.layer(toOptions(broker)))
 
-/** Refuses a name that no entity has before a connection is made. */
+/** Refuses an empty name before a connection is made. */
 const named = <A, E, R>(
   what: string,
   { length }: string,
@@ -65,7 +66,7 @@ const named = <A, E, R>(
 /**
  * Runs a channel program; see `AmqpChannel.run`.
  *
- * **Example** (How many messages wait)
+ * **Example** (How many messages are ready)
  *
  * ```ts
  * import { AmqpQueue } from "@effect-amqp/core"
@@ -90,8 +91,8 @@ export const run = <A, E, R>(
 const publisher = AmqpPublisher.make({ defaults: { mandatory: true } })
 
 /**
- * Publishes a message and waits for the broker's confirm; see `AmqpPublisher`. It is mandatory unless the options say otherwise: it
- * fails with `Returned` when no queue takes it.
+ * Publishes a message and waits for the broker's confirm; see `AmqpPublisher`. By default the message is mandatory: it
+ * fails with `Returned` if no queue takes it.
  *
  * @category operations
  * @since 0.1.0
@@ -106,8 +107,8 @@ export const publish = (
   )
 
 /**
- * Publishes messages and waits until the broker has confirmed all; see `AmqpPublisher`. They are mandatory unless the options say
- * otherwise.
+ * Publishes messages and waits until the broker has confirmed all of them; see `AmqpPublisher`. By default they are
+ * mandatory.
  *
  * @category operations
  * @since 0.1.0
@@ -122,7 +123,7 @@ export const publishAll = (
   )
 
 /**
- * Takes one message out of a queue, if there is one. The broker forgets it as it sends it; see `AmqpQueue.getAutoAck`.
+ * Takes a message out of a queue, if it has one. The broker deletes it as it sends it; see `AmqpQueue.getAutoAck`.
  *
  * @category operations
  * @since 0.1.0
@@ -134,7 +135,7 @@ export const get = (
   named("queue", queue, run(broker, AmqpQueue.getAutoAck(queue)))
 
 /**
- * The deliveries of one queue or several, for as long as the stream runs; see `AmqpConsumer.stream`.
+ * The deliveries of one or several queues, while the stream runs; see `AmqpConsumer.stream`.
  *
  * **Example** (Printing what is published)
  *
@@ -154,20 +155,20 @@ export const get = (
  * @category operations
  * @since 0.1.0
  */
-export const consume = (
+export const consume = <const Q extends AmqpConsumer.Queues>(
   broker: Broker,
-  queues: AmqpConsumer.Queues,
-  options?: AmqpConsumer.Options
+  queues: Q,
+  options?: AmqpConsumer.Options & AmqpConsumer.QueueRestrictions<Q>
 ): Stream.Stream<
-  AmqpDelivery.AmqpDelivery,
+  AmqpConsumer.DeliveryOf<Q>,
   AmqpError.AmqpChannelError | AmqpError.AmqpConsumerCancelled | ConnectError
 > => Stream.provide(AmqpConsumer.stream(queues, options), NodeAmqp.layer(toOptions(broker)))
 
 /**
- * Makes exchanges and queues, with their bindings and all that they refer to, unless they are there; see `AmqpTopology.declare`.
- * Yields what the broker says of the queues.
+ * Declares exchanges and queues, with their bindings and everything that they refer to; see `AmqpTopology.declare`.
+ * Yields what the broker reports about the queues.
  *
- * **Example** (An exchange of each kind)
+ * **Example** (An exchange of each type)
  *
  * ```ts
  * import { AmqpExchange } from "@effect-amqp/core"
@@ -192,7 +193,7 @@ export const declare = (
   Effect.suspend(() => run(broker, AmqpTopology.declare(AmqpTopology.make(...descriptions))))
 
 /**
- * Deletes a queue with its messages, and yields how many there were; see `AmqpQueue.delete`.
+ * Deletes a queue with its messages, and yields their number; see `AmqpQueue.delete`.
  *
  * @category operations
  * @since 0.1.0

@@ -1,4 +1,6 @@
 /**
+ * AMQP 0-9-1 connections on Node.js.
+ *
  * @since 0.1.0
  */
 
@@ -17,7 +19,8 @@ export * as NodeAmqp from "./NodeAmqp.ts"
 export * as NodeAmqpBroker from "./NodeAmqpBroker.ts"
 
 /**
- * One-shot operations for scripts: each connects to the broker of a URL, does one thing and closes the connection.
+ * One-shot operations for scripts: each connects to the broker of a URL, performs one operation and closes the
+ * connection.
  *
  * @since 0.1.0
  */

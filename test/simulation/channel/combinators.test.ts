@@ -52,7 +52,7 @@ describe("AmqpChannel.timeout", () => {
       const duration: Duration.Input = limit as Duration.Input
       assert.throws(
         () => AmqpChannel.timeout(AmqpChannel.succeed(1), duration),
-        /duration: must be a time of 0 ms or more/
+        /duration: must be a duration of at least 0 ms/
       )
     }
   )

@@ -118,16 +118,19 @@ describe("consumer options:", () => {
         for (const options of [{ priority: 1 }, { arguments: tables.priority }].map((each) => each as object)) {
           yield* assertRefused(
             AmqpConsumer.serve(log, acking, options),
-            "priority: the consumers of a stream have none"
+            "priority: consumers of a stream have no priority"
           )
           yield* assertRefused(
             Stream.runDrain(AmqpConsumer.stream(["q", log], options)),
-            "priority: the consumers of a stream"
+            "priority: consumers of a stream"
           )
         }
         for (const queue of [AmqpQueue.classic("q"), AmqpQueue.quorum("q"), AmqpQueue.serverNamed()]) {
           for (const options of [untyped({ offset: "first" }), untyped({ arguments: tables.offset })]) {
-            yield* assertRefused(AmqpConsumer.serve(queue, acking, options), `offset: a ${queue.type} queue has none`)
+            yield* assertRefused(
+              AmqpConsumer.serve(queue, acking, options),
+              `offset: only for streams; a ${queue.type} queue`
+            )
           }
         }
         yield* peer.expectNothing
@@ -161,8 +164,8 @@ describe("consumer options:", () => {
       const [options, text] of [
         [{ autoAck: true, prefetch: 10 }, "there is no \"prefetch\""],
         [{ autoAck: "true" }, "autoAck: must be true or absent"],
-        [Object.create({ autoAck: true }) as object, "autoAck: must be a property of the options themselves"],
-        [new InheritedAutoAck(), "autoAck: must be a property of the options themselves"],
+        [Object.create({ autoAck: true }) as object, "autoAck: must be an own property of the options"],
+        [new InheritedAutoAck(), "autoAck: must be an own property of the options"],
         [{ concurrency: 2 }, "there is no \"concurrency\""]
       ] as const
     ) {

@@ -214,9 +214,9 @@ describe("the default failure policy", () => {
           assert.notInclude(text, "dead-lettered")
           assert.deepInclude(annotations, { queue: "q", messageId: "order-7", attempt: index + 1 })
         }
-        assert.include(logged[0].text, "is tried again in 100ms (try 1 of 5 failed)")
+        assert.include(logged[0].text, "is retried in 100ms (attempt 1 of 5 failed)")
         assert.include(logged[4].text, "stays in its queue")
-        assert.include(logged[4].text, "describe the queue with a deadLetterExchange, or decide with onFailure")
+        assert.include(logged[4].text, "describe the queue with a deadLetterExchange, or set onFailure")
         yield* TestClock.adjust("1 minute")
         yield* peer.expect("basic.nack")
       })

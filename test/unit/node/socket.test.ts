@@ -244,7 +244,7 @@ describe("a socket to a URL with TLS", () => {
   it.live("S1: refuses a certificate of an unknown authority, and says how to trust it", () =>
     Effect.gen(function*() {
       const { port } = yield* serving(server)
-      assert.match(yield* failureOf(`amqps://localhost:${port}`), /authority that is not known here.*cacertfile=/)
+      assert.match(yield* failureOf(`amqps://localhost:${port}`), /unknown authority.*cacertfile=/)
     }))
 
   it.live("S1: refuses an expired certificate", () =>
@@ -381,9 +381,15 @@ describe("a socket to a URL with TLS", () => {
       assert.match(yield* failureOf(`${url}?cacertfile=/missing.pem`), /cacertfile: ENOENT.*'\/missing\.pem'/)
       assert.match(yield* failureOf(`${url}?capath=/missing`), /capath: ENOENT.*'\/missing'/)
       assert.match(yield* failureOf(`${url}?certfile=/missing.pem`), /certfile: ENOENT/)
-      assert.include(yield* failureOf(`${url}?cacertfile=${encodeURIComponent(text)}`), `in '${text}'`)
-      assert.include(yield* failureOf(`${url}?capath=${encodeURIComponent(folder)}`), `in '${folder}'`)
-      assert.include(yield* failureOf(`${url}?certfile=${encodeURIComponent(key)}`), `in '${key}'`)
+      assert.include(
+        yield* failureOf(`${url}?cacertfile=${encodeURIComponent(text)}`),
+        `'${text}' contains no certificate`
+      )
+      assert.include(
+        yield* failureOf(`${url}?capath=${encodeURIComponent(folder)}`),
+        `'${folder}' contains no certificate`
+      )
+      assert.include(yield* failureOf(`${url}?certfile=${encodeURIComponent(key)}`), `'${key}' contains no certificate`)
     }))
 
   it.live("H4: reports that the server does not speak TLS", () =>
@@ -407,7 +413,7 @@ describe("a socket to a URL with TLS", () => {
       const old: tls.TlsOptions = { minVersion: "TLSv1.1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" }
       const { port } = yield* serving(server, old)
       const url = `amqps://localhost:${port}?cacertfile=${yield* caFile}`
-      assert.include(yield* failureOf(url), "no version of TLS in common")
+      assert.include(yield* failureOf(url), "no TLS version in common")
       const taking = socketTo(url, { minVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" })
       assert.strictEqual(yield* Effect.flatMap(taking, echo), "hello")
     }))

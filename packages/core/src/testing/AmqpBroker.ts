@@ -1,11 +1,11 @@
 /**
- * A broker in this process, for tests and demonstrations: it speaks AMQP 0-9-1 as RabbitMQ does, over a network that exists in
- * memory and can be made to fail.
+ * An embedded broker, for tests and demonstrations: it speaks AMQP 0-9-1 as RabbitMQ does, over an in-memory network
+ * that can be made to fail.
  *
- * Nothing of it outlives its scope, and nothing is written to a disk: production runs on RabbitMQ. It keeps time by Effect's
- * `Clock`, so a message's TTL, a queue's expiry and heartbeats obey `TestClock`.
+ * Everything in it is released with its scope, and nothing is stored on disk: use RabbitMQ in production. It uses
+ * Effect's `Clock`, so that `TestClock` controls the TTL of messages, the expiry of queues, and heartbeats.
  *
- * **Example** (A test with a broker of its own)
+ * **Example** (A test with its own broker)
  *
  * ```ts
  * import { AmqpChannel, AmqpMessage, AmqpQueue } from "@effect-amqp/core"
@@ -55,7 +55,7 @@ import { Broker } from "./internal/server/broker.ts"
 import type { ServerConnection, ServerOptions } from "./internal/server/connection.ts"
 
 /**
- * A series of RabbitMQ.
+ * A release series of RabbitMQ.
  *
  * @category models
  * @since 0.1.0
@@ -71,89 +71,90 @@ export type Version = "3.10" | "4.0" | "4.3"
 export interface User {
   readonly password: Redacted.Redacted<string>
   /**
-   * What the user may configure, write and read in which virtual host, as regular expressions that names are searched for
-   * (RabbitMQ, "Access Control"). Default: everything in every virtual host.
+   * The user's permissions by virtual host, as regular expressions that match anywhere in a name (RabbitMQ, "Access
+   * Control"). Default: all permissions in every virtual host.
    */
   readonly permissions?: Readonly<Record<string, Permissions>> | undefined
 }
 
 /**
- * What a user may do to which exchanges and queues of a virtual host. The default exchange is called `amq.default`.
+ * A user's permissions in a virtual host. The default exchange is named `amq.default`.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Permissions {
-  /** Names of what may be declared and deleted. */
+  /** Names of exchanges and queues that the user may declare and delete. */
   readonly configure: RegExp
-  /** Names of exchanges that may be published to and queues that may be bound. */
+  /** Names of exchanges that the user may publish to, and of queues that it may bind. */
   readonly write: RegExp
-  /** Names of queues that may be read and exchanges that may be bound to. */
+  /** Names of queues that the user may read, and of exchanges that it may bind to. */
   readonly read: RegExp
 }
 
 /**
- * What a broker is like.
+ * Options of the broker.
  *
  * **Gotchas**
  *
- * A value out of its range is a mistake in a test, and so a defect: an `InvalidArgument` that names the option.
+ * A value out of range is a mistake in a test, and therefore a defect: an `InvalidArgument` that names the option.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Options {
   /**
-   * Which RabbitMQ it behaves like: a series, of which it is the newest release that is known. What differs is listed in
-   * `docs/testing.md`. Default: `"3.10"`.
+   * The series of RabbitMQ whose behavior it has, in its latest known release. `docs/testing.md` lists the differences.
+   * Default: `"3.10"`.
    */
   readonly version?: Version | undefined
-  /** By name. Default: RabbitMQ's `guest` with the password `guest`. */
+  /** The users, by name. Default: RabbitMQ's `guest` with the password `guest`. */
   readonly users?: Readonly<Record<string, User>> | undefined
-  /** Their names, of at most 255 bytes each. Default: `/`. */
+  /** The names of the virtual hosts, of at most 255 bytes each. Default: `/`. */
   readonly virtualHosts?: ReadonlyArray<string> | undefined
   /** The SASL mechanisms to offer, from `PLAIN` and `AMQPLAIN`. Default: both. */
   readonly mechanisms?: NonEmptyReadonlyArray<"PLAIN" | "AMQPLAIN"> | undefined
-  /** The heartbeat interval to ask for, in whole seconds from 0 (none) to 65535. Default: 60 seconds. */
+  /** The heartbeat interval to propose, in whole seconds from 0 (none) to 65535. Default: 60 seconds. */
   readonly heartbeat?: Duration.Input | undefined
-  /** The largest frame, in bytes: 0 (no limit) or from 4096 to 4294967295. Default: 131072. */
+  /** The maximum frame size, in bytes: 0 (no limit) or from 4096 to 4294967295. Default: 131072. */
   readonly frameMax?: number | undefined
-  /** How many channels a connection may have, from 0 (no limit) to 65535. Default: 2047. */
+  /** The maximum number of channels of a connection, from 0 (no limit) to 65535. Default: 2047. */
   readonly channelMax?: number | undefined
-  /** The largest body that is taken, in bytes from 0. Default: 128 MiB, as in RabbitMQ 3.10, or 16 MiB as in 4.x. */
+  /** The maximum size of a body, in bytes from 0. Default: 128 MiB, as in RabbitMQ 3.10, or 16 MiB, as in 4.x. */
   readonly maxMessageSize?: number | undefined
   /**
-   * How long a client may keep a message unsettled until its channel is closed with 406 (RabbitMQ, "Delivery Acknowledgement
-   * Timeout"), from a millisecond. `Duration.infinity` is without end. Default: 30 minutes, as in RabbitMQ 3.10, which however looks once a minute only.
+   * How long a client may keep a message unsettled before its channel is closed with 406 (RabbitMQ, "Delivery
+   * Acknowledgement Timeout"), from 1 ms; `Duration.infinity` is no limit. Default: 30 minutes, as in RabbitMQ 3.10,
+   * which however checks only once a minute.
    */
   readonly consumerTimeout?: Duration.Input | undefined
-  /** Replaces or adds to what the broker says of itself; a capability of `false` is one that it says it lacks. */
+  /** Replaces or adds server properties. A capability of `false` is one that the broker lacks. */
   readonly serverProperties?: FieldTable | undefined
 }
 
 /**
- * What the network does to a connection, from its first byte on.
+ * What the in-memory network does to a connection, from its first byte on.
  *
  * **Gotchas**
  *
- * A value out of its range is a defect, as with {@link Options}.
+ * A value out of range is a defect, as with {@link Options}.
  *
  * @category models
  * @since 0.1.0
  */
 export interface NetworkOptions {
-  /** How long bytes are under way, in each direction; not infinite. Default: no time at all. */
+  /** The delay of bytes in each direction; finite. Default: 0. */
   readonly latency?: Duration.Input | undefined
-  /** How many bytes the client reads at once at most, from 1. Default: all there are. */
+  /** The maximum number of bytes that the client reads at once, from 1. Default: no limit. */
   readonly readSize?: number | undefined
-  /** The connection is reset when so many bytes of the client arrived, from 0. Default: never. */
+  /** Resets the connection when this many bytes of the client have arrived, from 0. Default: never. */
   readonly cutAfterSent?: number | undefined
-  /** The connection is reset when so many bytes for the client arrived, from 0. Default: never. */
+  /** Resets the connection when this many bytes for the client have arrived, from 0. Default: never. */
   readonly cutAfterReceived?: number | undefined
 }
 
 /**
- * Why the broker closed a channel, or a connection (`channel` 0): because of what its client asked for.
+ * Why the broker closed a channel, or a connection (`channel` 0), because of a client's request.
  *
  * @category models
  * @since 0.1.0
@@ -166,7 +167,7 @@ export interface RefusalInfo {
 }
 
 /**
- * A queue and what is in it.
+ * A queue and its contents.
  *
  * @category models
  * @since 0.1.0
@@ -178,9 +179,9 @@ export interface QueueInfo {
   readonly autoDelete: boolean
   readonly exclusive: boolean
   readonly arguments: FieldTable
-  /** Messages that nobody received, or that came back. */
+  /** The number of ready messages. */
   readonly messagesReady: number
-  /** Messages that were received and not settled. */
+  /** The number of messages that were delivered and not settled. */
   readonly messagesUnacknowledged: number
   readonly consumers: number
 }
@@ -229,42 +230,44 @@ export interface ChannelInfo {
 }
 
 /**
- * A connection of a client, as it was when it was asked for, and what can be done to it.
+ * A client's connection at the time of the call, with operations on it.
  *
  * **Details**
  *
- * What concerns the network needs a connection that was made in memory (`connect`, `makeSocket`); it does
- * nothing to one that is served over another socket. All of it does nothing to a connection that is gone. A number out of its
- * range is a defect.
+ * Operations on the network need an in-memory connection (`connect`, `makeSocket`), and do nothing to one that is
+ * served over another socket. No operation affects a closed connection. A number out of range is a defect.
  *
  * @category models
  * @since 0.1.0
  */
 export interface BrokerConnection {
-  /** Counts the connections of the broker, from 1. */
+  /** The number of the connection, from 1. */
   readonly id: number
-  /** What the client calls it. */
+  /** The name that the client gave it. */
   readonly name: string | undefined
   readonly username: string
-  /** Not there until the client has opened one. */
+  /** `undefined` until the client has opened one. */
   readonly virtualHost: string | undefined
   readonly clientProperties: FieldTable
   readonly channels: ReadonlyArray<ChannelInfo>
-  /** Whether nothing is read of it, as it published while the broker was blocked. */
+  /** Whether the broker has stopped reading from it, because it published while the broker was blocked. */
   readonly blocked: boolean
-  /** Closes it in order, with a reply code such as 320, up to 65535, and a text, of which 255 bytes are sent at most. */
+  /**
+   * Closes the connection (`connection.close`) with a reply code such as 320, up to 65535, and a text, of which at most
+   * 255 bytes are sent.
+   */
   readonly close: (replyCode: number, replyText: string) => Effect.Effect<void>
-  /** Closes one of its channels, in the same way. */
+  /** Closes a channel of the connection (`channel.close`), in the same way. */
   readonly closeChannel: (number: number, replyCode: number, replyText: string) => Effect.Effect<void>
-  /** Ends it without a word: the client finds the connection reset. */
+  /** Resets the connection, without `connection.close`. */
   readonly cut: Effect.Effect<void>
-  /** The network: resets it when so many more bytes have passed, from 0. */
+  /** Resets the connection when this many further bytes have passed, from 0. */
   readonly cutAfter: (direction: Direction, bytes: number) => Effect.Effect<void>
-  /** The network: bytes of this direction are kept back until `resume`. */
+  /** Holds back bytes of this direction until `resume`. */
   readonly stall: (direction: Direction) => Effect.Effect<void>
-  /** The network: ends a stall. */
+  /** Ends a `stall`. */
   readonly resume: (direction: Direction) => Effect.Effect<void>
-  /** Has the broker send these bytes, whatever they mean. */
+  /** Sends these bytes to the client, whatever they mean. */
   readonly sendBytes: (bytes: Uint8Array) => Effect.Effect<void>
 }
 
@@ -277,7 +280,7 @@ export interface BrokerConnection {
 export type Direction = "toClient" | "toBroker"
 
 /**
- * A message that was published.
+ * A published message.
  *
  * @category models
  * @since 0.1.0
@@ -287,8 +290,8 @@ export interface PublishedMessage
 {}
 
 /**
- * What the broker answers to a publish of a channel with confirms that its queues took: `hold` leaves the publisher without an
- * answer, and one that comes later comes after those to later publishes.
+ * How the broker confirms a publish that queues took, on a channel with confirms. With `hold` it does not confirm the
+ * publish. A late confirmation is sent after those of later publishes.
  *
  * @category models
  * @since 0.1.0
@@ -296,7 +299,7 @@ export interface PublishedMessage
 export type Confirmation = "ack" | "nack" | "hold" | LateConfirmation
 
 /**
- * An answer that takes its time, as that of a queue that writes to a slow disk or to other nodes.
+ * A delayed confirmation, as that of a queue on a slow disk or on several nodes.
  *
  * @category models
  * @since 0.1.0
@@ -307,56 +310,58 @@ export interface LateConfirmation {
 }
 
 /**
- * A broker, with what there is to see in it and what can be done to it.
+ * A broker, with operations to inspect and control it.
  *
  * **Details**
  *
- * Where a virtual host can be named, the default is `/`; one that does not exist is empty.
+ * The default virtual host of an operation is `/`; one that does not exist is empty.
  *
  * @category services
  * @since 0.1.0
  */
 export class AmqpBroker extends Context.Service<AmqpBroker, {
-  /** Connects a client; what {@link AmqpConnection.make} says of options and errors holds. */
+  /** Connects a client, with the options and errors of {@link AmqpConnection.make}. */
   readonly connect: (
     options?: AmqpConnection.Options,
     network?: NetworkOptions
   ) => Effect.Effect<AmqpConnection.AmqpConnection["Service"], AmqpConnectionError, Scope.Scope>
-  /** A socket to the broker, for a client that wants to make its connection itself: whenever it is opened it is a new connection. */
+  /**
+   * Makes a socket to the broker, for a client that connects by itself. Each time it is opened, it is a new connection.
+   */
   readonly makeSocket: (network?: NetworkOptions) => Effect.Effect<Socket.Socket>
-  /** Serves a client that is at the other end of a socket, until one of both closes it. */
+  /** Serves the client at the other end of a socket, until either side closes it. */
   readonly serve: (socket: Socket.Socket) => Effect.Effect<void, Socket.SocketError, Scope.Scope>
 
   readonly connections: Effect.Effect<ReadonlyArray<BrokerConnection>>
-  /** What the broker closed channels and connections for, the oldest first: the last 1000. */
+  /** Why the broker closed channels and connections: the last 1000, oldest first. */
   readonly refusals: Effect.Effect<ReadonlyArray<RefusalInfo>>
   readonly exchanges: (virtualHost?: string) => Effect.Effect<ReadonlyArray<ExchangeInfo>>
   readonly queues: (virtualHost?: string) => Effect.Effect<ReadonlyArray<QueueInfo>>
   readonly bindings: (virtualHost?: string) => Effect.Effect<ReadonlyArray<BindingInfo>>
-  /** The messages of a queue that nobody received, the next one first. None for a queue that does not exist. */
+  /** The ready messages of a queue, the next one first; none for a queue that does not exist. */
   readonly messages: (queue: string, virtualHost?: string) => Effect.Effect<ReadonlyArray<AmqpDelivery.ReceivedMessage>>
 
-  /** Adds a user or replaces one. */
+  /** Adds or replaces a user. */
   readonly setUser: (name: string, user: User) => Effect.Effect<void>
   /** Deletes a user and closes its connections. */
   readonly deleteUser: (name: string) => Effect.Effect<void>
   readonly addVirtualHost: (name: string) => Effect.Effect<void>
-  /** Deletes a virtual host with all that is in it, and closes its connections. */
+  /** Deletes a virtual host with its contents, and closes its connections. */
   readonly deleteVirtualHost: (name: string) => Effect.Effect<void>
 
   /**
-   * Says that there is no room for messages (RabbitMQ, "Memory and Disk Alarms"): a connection that has published, or does so,
-   * hears `connection.blocked` and is not read any more.
+   * Raises an alarm (RabbitMQ, "Memory and Disk Alarms"): connections that have published, or do so, receive
+   * `connection.blocked` and are no longer read from.
    */
   readonly block: (reason: string) => Effect.Effect<void>
   readonly unblock: Effect.Effect<void>
-  /** Decides from now on how publishes are confirmed that the queues took. Until then all are acked. */
+  /** Sets how publishes that queues took are confirmed from now on. By default all are acked. */
   readonly confirmWith: (decide: (message: PublishedMessage) => Confirmation) => Effect.Effect<void>
-  /** Has the network refuse connections in memory from now on, or take them again. Those that exist stay. */
+  /** Whether the in-memory network refuses new connections from now on. Existing connections stay open. */
   readonly refuseConnections: (refuse: boolean) => Effect.Effect<void>
 }>()("@effect-amqp/core/testing/AmqpBroker") {}
 
-/** What RabbitMQ says of itself, as far as clients decide by it. */
+/** The properties of RabbitMQ by which clients decide. */
 const serverPropertiesOf = ({ serverVersion }: Rules, given: FieldTable): FieldTable => ({
   product: "effect-amqp embedded broker",
   version: serverVersion,
@@ -454,7 +459,7 @@ const linkOptionsOf = (options: NetworkOptions): LinkOptions => {
 const guest: Readonly<Record<string, User>> = { guest: { password: Redacted.make("guest") } }
 
 /**
- * Makes a broker that ends with the scope, and resets the connections that there are by then.
+ * Makes a broker. When the scope closes, it resets its connections.
  *
  * @category constructors
  * @since 0.1.0
@@ -468,7 +473,7 @@ export const make = Effect.fnUntraced(function*(
   )
   const setUser = (name: string, user: User): void => {
     const { password, permissions } = checkUser(name, user)
-    // A secret of the broker's own, as the caller's may be wiped.
+    // A copy of the secret, as the caller may wipe the given one.
     broker.users.set(name, { name, password: Redacted.make(Redacted.value(password)), permissions })
   }
   for (const [name, user] of Object.entries(options.users ?? guest)) setUser(name, user)
@@ -525,7 +530,7 @@ export const make = Effect.fnUntraced(function*(
 })
 
 /**
- * A broker without any connection.
+ * Provides a broker without a connection.
  *
  * @category layers
  * @since 0.1.0
@@ -533,7 +538,7 @@ export const make = Effect.fnUntraced(function*(
 export const layerBroker = (options?: Options): Layer.Layer<AmqpBroker> => Layer.effect(AmqpBroker, make(options))
 
 /**
- * A broker and a connection to it.
+ * Provides a broker and a connection to it.
  *
  * @category layers
  * @since 0.1.0

@@ -1,5 +1,5 @@
 /**
- * What tests of programs that use AMQP need.
+ * Tools to test programs that use AMQP.
  *
  * @since 0.1.0
  */

@@ -1,8 +1,8 @@
 /**
- * Effect sockets over connections of `node:net` and `node:tls` whose errors explain themselves.
+ * Effect sockets over connections of `node:net` and `node:tls`, with errors that explain themselves.
  *
- * Dials by itself and leaves the rest to `NodeSocket.fromDuplex`: `NodeSocket.makeTls` takes its certificates once and for
- * all connections, and a connection that it or `makeNet` closes stays open for as long as the peer does not read.
+ * Opens connections itself and leaves the rest to `NodeSocket.fromDuplex`: `NodeSocket.makeTls` reads its certificates
+ * only once, and a connection that it or `makeNet` closes stays open while the peer does not read.
  */
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
 import * as Effect from "effect/Effect"
@@ -11,7 +11,7 @@ import * as Socket from "effect/socket/Socket"
 import type * as net from "node:net"
 import { explain, messageOf } from "./explain.ts"
 
-/** How long a connection may take to send its last bytes. A broker that is out of resources does not read them. */
+/** How long a connection may take to send its last bytes, which a broker that is short of resources does not read. */
 const flushMillis = 1_000
 
 const close = (connection: net.Socket, isOpen: boolean): void => {
@@ -28,11 +28,11 @@ const close = (connection: net.Socket, isOpen: boolean): void => {
 const openError = (cause: unknown): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketOpenError({ kind: "Unknown", cause }) })
 
-/** How to make a connection. */
+/** How to open a connection. */
 export interface Dial {
-  /** Begins to connect. Throws when TLS cannot work with its settings. */
+  /** Starts to connect. Throws for TLS settings that do not work. */
   readonly connect: () => net.Socket
-  /** The event that says it is usable. */
+  /** The event upon which the connection is usable. */
   readonly readyEvent: "connect" | "secureConnect"
 }
 
@@ -54,7 +54,7 @@ const open = (name: string, dial: Dial): Effect.Effect<net.Socket, Socket.Socket
       try {
         dialed = dial.connect()
       } catch (thrown) {
-        const problem = `the TLS settings (certfile, keyfile and password among them) do not work: ${messageOf(thrown)}`
+        const problem = `the TLS settings, such as certfile, keyfile and password, are invalid: ${messageOf(thrown)}`
         return fail(new Error(problem, { cause: thrown }))
       }
       connection = dialed
@@ -63,18 +63,18 @@ const open = (name: string, dial: Dial): Effect.Effect<net.Socket, Socket.Socket
         dialed.setNoDelay(true)
         resume(Effect.succeed(dialed))
       })
-      // Never taken off: an error without a listener, however late, ends the process.
+      // Never removed: an error without a listener ends the process, however late it is.
       dialed.on("error", fail)
     })
   })
 
-/** In TLS 1.3 a server refuses the client's certificate after the handshake, and then the first read fails. */
+/** In TLS 1.3 a server refuses the client's certificate after the handshake, so that the first read fails. */
 const explainRead = (name: string) => (error: Socket.SocketError): Socket.SocketError =>
   error.reason._tag === "SocketReadError" && error.reason.cause instanceof Error
     ? new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: explain(name, error.reason.cause) }) })
     : error
 
-/** A socket that asks how to connect each time it does. In an error it goes by `name`. */
+/** A socket that asks how to connect for each connection. Errors call it `name`. */
 export const makeSocket = (name: string, dial: Effect.Effect<Dial, Error>): Effect.Effect<Socket.Socket> =>
   dial.pipe(
     Effect.mapError((cause) => openError(explain(name, cause))),

@@ -1,15 +1,13 @@
-/**
- * Turns what Node.js says about a failed connection into something that tells a person what to do.
- */
+/** Adds explanations and hints to Node.js's errors about failed connections. */
 
-/** What to do about an error, by its code. The first that matches applies. */
+/** Hints by the code of the error. The first match applies. */
 const hints: ReadonlyArray<readonly [code: RegExp, hint: string]> = [
   [/^ECONNREFUSED$/, "nothing listens there; is the broker running, and is this its port?"],
-  [/^ENOTFOUND$/, "the name does not resolve; is it spelled right?"],
-  [/^EAI_AGAIN$/, "the name server does not answer"],
+  [/^ENOTFOUND$/, "the name does not resolve; is it spelled correctly?"],
+  [/^EAI_AGAIN$/, "the name server does not respond"],
   [
     /^(ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)$/,
-    "there is no way to it; is the address right, and does a firewall block it?"
+    "it can't be reached; is the address right, or does a firewall block it?"
   ],
   [
     /^(DEPTH_ZERO_SELF_SIGNED_CERT)$/,
@@ -17,12 +15,12 @@ const hints: ReadonlyArray<readonly [code: RegExp, hint: string]> = [
   ],
   [
     /^(SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_GET_ISSUER_CERT(_LOCALLY)?|UNABLE_TO_VERIFY_LEAF_SIGNATURE)$/,
-    "the server's certificate is from an authority that is not known here; pass that one's certificate as cacertfile=..."
+    "the server's certificate is from an unknown authority; pass the authority's certificate as cacertfile=..."
   ],
   [
-    // A port without TLS answers the greeting of TLS by hanging up.
+    // A port without TLS closes the connection on TLS's greeting.
     /^ECONNRESET during the TLS handshake$/,
-    "the peer hung up during the TLS handshake; does this port speak TLS? use amqp:// or the port for TLS, by default 5671"
+    "the peer closed the connection during the TLS handshake; does this port speak TLS? use amqp:// or the port for TLS, by default 5671"
   ],
   [/^CERT_HAS_EXPIRED$/, "the server needs a new certificate"],
   [/^CERT_NOT_YET_VALID$/, "is the clock of this machine right?"],
@@ -44,7 +42,7 @@ const hints: ReadonlyArray<readonly [code: RegExp, hint: string]> = [
   ],
   [
     /^ERR_SSL_(.*ALERT_PROTOCOL_VERSION|UNSUPPORTED_PROTOCOL|NO_PROTOCOLS_AVAILABLE)$/,
-    "server and client have no version of TLS in common; by default this client takes 1.2 and 1.3"
+    "server and client have no TLS version in common; by default this client uses 1.2 and 1.3"
   ]
 ]
 
@@ -55,20 +53,20 @@ const property = (error: Error, name: string): string | undefined => {
 
 const describe = (error: Error): string => {
   const code = property(error, "code")
-  // Around OpenSSL's reason, its messages hold addresses of memory and lines of its source.
+  // OpenSSL's messages contain memory addresses and source lines around the reason.
   const reason = code?.startsWith("ERR_SSL_") === true ? property(error, "reason") : undefined
   if (reason !== undefined) return reason
-  // A name with several addresses fails with an error for each, and no message of its own.
+  // A name with several addresses fails with an error for each, and without a message.
   if (error instanceof AggregateError && error.message === "") return error.errors.map(messageOf).join(", ")
   return error.message === "" ? code ?? error.name : error.message
 }
 
-/** The message of whatever was thrown. */
+/** The message of any thrown value. */
 export const messageOf = (thrown: unknown): string => thrown instanceof Error ? describe(thrown) : String(thrown)
 
 /**
- * An error with the same cause whose message says what failed, why, and what to do about it. `step` is what was under way, where
- * the same code means something else then.
+ * An error with the given cause, whose message tells what failed, why, and what to do. `step` is what was in progress,
+ * if it changes the meaning of the code.
  */
 export const explain = (what: string, cause: Error, step?: "the TLS handshake"): Error => {
   const ownCode = property(cause, "code")

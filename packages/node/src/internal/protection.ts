@@ -1,11 +1,9 @@
-/**
- * What a URI says about who can read what goes to its broker.
- */
+/** How well the connection of a URI is protected. */
 import type { TransportProtection } from "@effect-amqp/core/AmqpConnection"
 import type { AmqpUri } from "@effect-amqp/core/AmqpUri"
 import * as net from "node:net"
 
-/** Host and port, as people write them. */
+/** Host and port, for logs and errors. */
 export const addressOf = ({ host, port }: AmqpUri): string => `${host.includes(":") ? `[${host}]` : host}:${port}`
 
 const loopback = new net.BlockList()
@@ -20,7 +18,7 @@ export const isLoopback = (host: string): boolean => {
     : loopback.check(host, family === 4 ? "ipv4" : "ipv6")
 }
 
-/** How well a connection to the broker of this URI keeps a password. */
+/** How well a connection to the broker of this URI protects a password. */
 export const protectionOf = (
   uri: AmqpUri,
   acceptsAnyCertificate = uri.tls?.dangerouslyAcceptAnyCertificate === true

@@ -1,6 +1,4 @@
-/**
- * What an `amqps://` URI asks for, in the terms of `node:tls`.
- */
+/** The settings of an `amqps://` URI, as options of `node:tls`. */
 import type { AmqpUri, TlsParameters } from "@effect-amqp/core/AmqpUri"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -22,12 +20,12 @@ const hasCertificate = (pem: string): boolean => /-----BEGIN (X509 |TRUSTED )?CE
 const readPem = (parameter: string, file: string): Effect.Effect<string, Error> =>
   attempt(parameter, () => fs.readFile(file, "utf8"))
 
-// OpenSSL skips what is no certificate without a word, and then trusts no one.
+// OpenSSL silently skips anything else, and then trusts no authority.
 const readCertificates = (parameter: string, file: string): Effect.Effect<string, Error> =>
   Effect.flatMap(readPem(parameter, file), (pem) =>
     hasCertificate(pem)
       ? Effect.succeed(pem)
-      : Effect.fail(new Error(`${parameter}: there is no certificate in PEM format in '${file}'`)))
+      : Effect.fail(new Error(`${parameter}: '${file}' contains no certificate in PEM format`)))
 
 const readFolder = (parameter: string, folder: string): Effect.Effect<ReadonlyArray<string>, Error> =>
   Effect.gen(function*() {
@@ -38,7 +36,7 @@ const readFolder = (parameter: string, folder: string): Effect.Effect<ReadonlyAr
     )
     const certificates = (yield* Effect.forEach(files, (file) => readPem(parameter, file))).filter(hasCertificate)
     if (certificates.length === 0) {
-      return yield* Effect.fail(new Error(`${parameter}: there is no certificate in PEM format in '${folder}'`))
+      return yield* Effect.fail(new Error(`${parameter}: '${folder}' contains no certificate in PEM format`))
     }
     return certificates
   })
@@ -61,14 +59,14 @@ const readIdentity = (
   })
 
 /**
- * Reads the files that the URI names, so it is to be called for each connection: certificates are renewed while programs
- * run. Fails with an error whose message names the parameter.
+ * Reads the files of the URI. To be called for each connection, as certificates are renewed while programs run. Fails
+ * with an error whose message names the parameter.
  */
 export const tlsOptions = (uri: AmqpUri, parameters: TlsParameters): Effect.Effect<ConnectionOptions, Error> =>
   Effect.gen(function*() {
     const trusted = yield* readTrusted(parameters)
     const identity = yield* readIdentity(parameters)
-    // RFC 6066 allows no IP address as a server name; Node.js verifies against the host then.
+    // RFC 6066 does not allow an IP address as a server name; Node.js then verifies against the host.
     const host = net.isIP(uri.host) === 0 ? uri.host : ""
     return {
       minVersion: "TLSv1.2",
@@ -80,8 +78,8 @@ export const tlsOptions = (uri: AmqpUri, parameters: TlsParameters): Effect.Effe
   })
 
 /**
- * The same options with the keys and their passphrase in a secure context, which shows nothing of them: a TLS socket keeps the
- * options that it is made with as a property.
+ * The same options with the keys and their passphrase in a secure context, which does not reveal them: a TLS socket
+ * keeps its options as a property.
  */
 export const withoutKeys = (options: ConnectionOptions): ConnectionOptions => {
   const { cert: _cert, key: _key, passphrase: _passphrase, pfx: _pfx, ...others } = options

@@ -1,8 +1,8 @@
 /**
  * Channel programs: how they are made and run.
  *
- * A program is a function from a channel to an Effect. Only the runners have channels, and they use each with one program at
- * a time, so no program can reach a channel of another fiber.
+ * A program is a function from a channel to an Effect. Only the runners have channels, and use each for one program at
+ * a time, so that no program can reach the channel of another fiber.
  */
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -16,19 +16,18 @@ import type { Channel } from "./channel.ts"
 /** The brand of programs. */
 export const TypeId = "~@effect-amqp/core/AmqpChannel"
 
-/** What runs a program. */
+/** The functions that run a program. */
 export type Runner = "run" | "confirmed" | "transaction"
 
-// Set by the class, which alone reads its private field. As a method it could be reached from a context.
+// Set by the class, the only reader of its private field. A method could be called through a fiber's context.
 let readChannel: (program: RunningProgram) => Channel
 
 /**
- * A program that runs, as the fibers that run it know it. They have it in their context, where everyone can read it, so it keeps its
- * channel to itself.
+ * A running program. Its fibers have it in their context, where any code can read it, so that its channel is private.
  */
 export class RunningProgram {
   readonly runner: Runner
-  /** `false` before it begins and once it has ended: fibers that it forked may know it for longer. */
+  /** `false` before it starts and after it has ended: forked fibers may keep it for longer. */
   isRunning = false
   readonly #channel: Channel
   constructor(runner: RunningProgram["runner"], channel: Channel) {
@@ -46,29 +45,31 @@ hideClass(RunningProgram)
 export const channelOf = (program: RunningProgram): Channel => readChannel(program)
 
 /**
- * The program that runs on the current fiber, for what must not look as if it were part of it: settling deliveries of other channels,
- * publishers, other runners.
+ * The program of the current fiber, for operations that are not part of it but might seem so: settling deliveries of
+ * other channels, publishers, other runners.
  */
 export const CurrentProgram = Context.Reference<RunningProgram | undefined>("@effect-amqp/core/CurrentProgram", {
   defaultValue: () => undefined
 })
 
-/** How many programs run in which something else could look as if it were a part of them. A publish looks at this alone. */
+/**
+ * The number of running programs for which other operations might seem to be a part. It is all that a publish reads.
+ */
 let outerPrograms = 0
 
-/** To be called when a program begins and ends to run. */
+/** To be called when a program starts and ends. */
 export const setRunning = (program: RunningProgram, isRunning: boolean): void => {
   if (program.isRunning === isRunning) return
   program.isRunning = isRunning
   if (program.runner !== "run") outerPrograms += isRunning ? 1 : -1
 }
 
-/** Of each connection, what was warned about: once is enough to find the line of code. */
+/** The warnings that were logged, by connection: one is enough to find the line of code. */
 const warned = new WeakMap<object, Set<string>>()
 
 /**
- * Logs that what a fiber does within a program, with a publisher or another runner, is not part of it, where it could look as if
- * it were: in a transaction everything, in `confirmed` what another runner publishes without confirms.
+ * Logs a warning if a publisher or another runner is used within a program and might seem to be part of it: in a
+ * transaction always, in `confirmed` for another runner that publishes without confirms.
  */
 export const warnOfOutsider = (inner: string): void => {
   if (outerPrograms === 0) return
@@ -87,7 +88,7 @@ export const warnOfOutsider = (inner: string): void => {
 const outsiderText = (runner: Runner, inner: string): string | undefined => {
   if (runner === "transaction") {
     return `${inner} was called inside AmqpChannel.transaction and is not part of the transaction: it uses another channel, ` +
-      "and happens even if the transaction is rolled back. Use the operations of the program instead, such as " +
+      "and takes effect even if the transaction is rolled back. Use the operations of the program instead, such as " +
       "AmqpChannel.publish and AmqpQueue.get. This is logged once."
   }
   if (runner === "confirmed" && inner === "AmqpChannel.run") {
@@ -100,7 +101,7 @@ const outsiderText = (runner: Runner, inner: string): string | undefined => {
 type Run<A, E, R> = (channel: Channel) => Effect.Effect<A, E, R>
 
 class Program<A, E, R> extends Pipeable.Class {
-  // A property could be replaced by one that keeps the channel.
+  // A property could be replaced by one that leaks the channel.
   readonly #run: Run<A, E, R>
   constructor(run: Run<A, E, R>) {
     super()
@@ -130,14 +131,17 @@ class Program<A, E, R> extends Pipeable.Class {
   }
 }
 
-// A program of one's own would be handed the channel.
+// The constructor would allow a program that is passed the channel.
 hideClass(Program)
 
 const noResult = Symbol("no result")
 
-/** What `yield*` of a program iterates: it yields itself once, to the runner, and returns what that resumes it with. */
+/**
+ * The iterator of a program's `yield*`: it yields itself once, to the runner, and returns the value that the runner
+ * sets.
+ */
 class Steps<A, E, R> {
-  // Nothing but the runner of the generator sets the result.
+  // Only the runner of the generator sets the result.
   #result: A | typeof noResult = noResult
   readonly #program: Program<A, E, R>
   private isYielded = false
@@ -179,29 +183,29 @@ const withoutStar =
 
 /** Makes a program. */
 export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A, E, R> =>
-  // The interface's type-level properties have no runtime counterpart of that type.
+  // The interface has properties that exist only as types.
   new Program(run) as unknown as AmqpChannel<A, E, R>
 
 /** Whether a value is a program. */
 export const isProgram = (value: unknown): value is Program<unknown, unknown, unknown> =>
   typeof value === "object" && value !== null && Program.has(value)
 
-/** Runs a program, or an Effect as it is, on a channel. */
+/** Runs a program on a channel, or an Effect as it is. */
 export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> => {
-  // A `Program` is what `make` disguised; everything else of type `Step` is an Effect.
+  // A `Program` is what `make` returned; any other `Step` is an Effect.
   const effect = (isProgram(step) ? Program.run(step, channel) : step) as Effect.Effect<A, E, R>
   return Effect.isEffect(effect) ? effect : notAStep
 }
 
-/** Effect ends a fiber that is given something else without running its finalizers, and so would never close the channel. */
+/** For any other value, Effect would end the fiber without running its finalizers, and never close the channel. */
 const notAStep: Effect.Effect<never> = Effect.suspend(() =>
   Effect.die(new TypeError("A step of a channel program is neither a channel program nor an Effect"))
 )
 
-/** The generators that a run has begun. */
+/** The generators that a run has started. */
 const begun = new WeakSet<object>()
 
-/** Drives a generator whose steps are programs and Effects. Dies for a misuse that would take steps of another run. */
+/** Drives a generator whose steps are programs and Effects. Dies for misuses that would take steps of another run. */
 export const gen =
   <A>(body: () => Iterator<Step, A, never>) => (channel: Channel): Effect.Effect<A, unknown, unknown> =>
     Effect.gen(() => {
@@ -223,6 +227,6 @@ export const gen =
         if (isProgram(result.value)) throw new Error(withoutStar)
         return { done: false, value: Effect.isEffect(result.value) ? result.value : notAStep }
       }
-      // `next` is all that Effect.gen calls.
+      // Effect.gen only calls `next`.
       return { next } as unknown as Generator<Effect.Effect<unknown, unknown, unknown>, A, never>
     })

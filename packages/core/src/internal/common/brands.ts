@@ -1,6 +1,6 @@
 /**
- * The brands of descriptions. A description is known by its brand: other objects may have the same properties, and another copy of
- * the package in the same process has other classes.
+ * The brands of descriptions, by which they are recognized: other objects may have the same properties, and another
+ * copy of the package in the process has other classes.
  */
 import * as Predicate from "effect/Predicate"
 import type { AmqpExchange } from "../../AmqpExchange.ts"
@@ -14,8 +14,8 @@ export const isExchange = (value: unknown): value is AmqpExchange => Predicate.h
 
 export const isQueue = (value: unknown): value is AmqpQueue => Predicate.hasProperty(value, QueueTypeId)
 
-/** For errors: what an exchange can be given as. */
+/** What an exchange can be given as, for errors. */
 export const exchangeDescription = "a description made by AmqpExchange.direct, fanout, topic, headers or make"
 
-/** For errors: what a queue can be given as. */
+/** What a queue can be given as, for errors. */
 export const queueDescription = "a description made by AmqpQueue.classic, quorum, stream or serverNamed"

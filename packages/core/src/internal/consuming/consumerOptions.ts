@@ -1,6 +1,4 @@
-/**
- * The options of consumers, as users give them, made into those of a subscription. Throws an `InvalidArgument`.
- */
+/** Checks the options of consumers, and resolves them to those of a subscription. Throws an `InvalidArgument`. */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import type * as AmqpConsumer from "../../AmqpConsumer.ts"
@@ -11,7 +9,7 @@ import * as Validation from "../options/validation.ts"
 import { queueName } from "../topology/descriptions.ts"
 import type { SubscriptionOptions } from "./subscription.ts"
 
-/** The options of all consumers: with automatic acknowledgements they are fewer. */
+/** The options of all consumers. With automatic acknowledgements fewer are allowed. */
 export type ConsumerOptions = Omit<AmqpConsumer.Options, "autoAck"> & { readonly autoAck?: boolean | undefined }
 
 type ServeOptions = Omit<AmqpConsumer.ServeOptions<never>, "onFailure">
@@ -19,19 +17,19 @@ type ServeOptions = Omit<AmqpConsumer.ServeOptions<never>, "onFailure">
 const commonKeys = ["exclusive", "priority", "consumerTag", "arguments"] as const
 const keys = [...commonKeys, "prefetch", "offset", "onOversized"] as const
 
-/** How many messages are sent ahead to a consumer that handles so many at once: enough that no slot waits for the network. */
+/** The prefetch for this concurrency: enough that no slot waits for the network. */
 const prefetchFor = (concurrency: number): number =>
   concurrency === Infinity ? defaultPrefetch : Math.min(2 * concurrency, 65535)
 
 const defaultPrefetch = 100
 
-/** Of consumers whose deliveries are settled by the program, or not at all. */
+/** For consumers whose deliveries are settled by the program, or not at all. */
 export const resolve = (queues: AmqpConsumer.Queues, options: ConsumerOptions): SubscriptionOptions => {
   const { autoAck } = objectOf(options)
-  // What comes from JavaScript or a cast must not decide it by chance.
+  // Values from JavaScript or a cast must not decide this by accident.
   if (autoAck !== undefined && typeof autoAck !== "boolean") throw Validation.invalid("autoAck: must be true or absent")
   if (autoAck === true && !Object.hasOwn(options, "autoAck")) {
-    throw Validation.invalid("autoAck: must be a property of the options themselves, and not an inherited one")
+    throw Validation.invalid("autoAck: must be an own property of the options, and not an inherited one")
   }
   Validation.knownKeys(
     options,
@@ -48,20 +46,20 @@ export interface ResolvedServing {
   readonly drainTimeout: number
 }
 
-/** Of consumers with handlers, which always acknowledge. `moreKeys`: those that the caller knows. */
+/** For consumers with handlers, which always acknowledge. `moreKeys` are those that the caller handles. */
 export const resolveServing = (
   queues: AmqpConsumer.Queues,
   options: ServeOptions,
   moreKeys: ReadonlyArray<string>,
   isTransactional: boolean
 ): ResolvedServing => {
-  // What comes from JavaScript or a cast may be anything.
+  // JavaScript or a cast may pass anything.
   const autoAck: unknown = objectOf(options).autoAck
   if (autoAck !== undefined && autoAck !== false) {
-    throw Validation.invalid("autoAck: a consumer with a handler acknowledges by what the handler returns")
+    throw Validation.invalid("autoAck: not for a consumer with a handler, whose result settles each message")
   }
   const known = [...keys, "autoAck", "drainTimeout", ...(isTransactional ? [] : ["concurrency"]), ...moreKeys]
-  // The keys of the caller's options are not this type's.
+  // The caller's options have keys beyond this type.
   const all: object = options
   const given = all as Readonly<Record<string, unknown>>
   Validation.knownKeys(given, known, "options of a consumer with a handler")
@@ -84,7 +82,7 @@ const make = (
   const { consumerTag, exclusive = false, offset, onOversized = "deadLetter", prefetch = prefetchDefault, priority } =
     options
   if (typeof exclusive !== "boolean") throw Validation.invalid("exclusive: must be true or false")
-  // `isArray` does not narrow a readonly array away.
+  // `isArray` does not narrow away a readonly array.
   const list: ReadonlyArray<string | AmqpQueue> = Array.isArray(queues)
     ? queues
     : [queues as string | AmqpQueue]
@@ -108,7 +106,7 @@ const make = (
   }
 }
 
-/** What comes from JavaScript may be `null`, or something without keys. */
+/** JavaScript may pass `null`, or a value without keys. */
 export const objectOf = <O extends object>(options: O): O => {
   const value: unknown = options
   if (typeof value === "object" && value !== null && !Array.isArray(value)) return options
@@ -116,27 +114,27 @@ export const objectOf = <O extends object>(options: O): O => {
 }
 
 /**
- * What RabbitMQ ends the whole connection for (541), and what queues of a described type don't take. Other arguments, such as those
- * of plugins, are the broker's to judge.
+ * Refuses arguments for which RabbitMQ closes the whole connection (541), and arguments that the described type of
+ * queue does not support. Others, such as those of plugins, are left to the broker.
  */
 const checkArguments = (table: FieldTable, queue: string | AmqpQueue): void => {
   const { "x-credit": credit, "x-priority": priority, "x-stream-offset": offset } = table as Record<string, FieldValue>
   if (credit !== undefined) {
-    throw Validation.invalid("arguments: x-credit is for brokers among themselves; use the option prefetch")
+    throw Validation.invalid("arguments: x-credit is only for brokers; use the option prefetch")
   }
   if (offset !== undefined && !isOffset(offset)) {
     throw Validation.invalid(
-      "arguments: x-stream-offset must be \"first\", \"last\" or \"next\", a whole number from 0, a time, or how long ago, such as \"1h\"; " +
-        "the option offset has a type for each"
+      "arguments: x-stream-offset must be \"first\", \"last\" or \"next\", a whole number from 0, a time, or an interval such as \"1h\"; " +
+        "use the option offset, which is typed"
     )
   }
   const type = typeof queue === "string" ? undefined : queue.type
   if (priority !== undefined && type === "stream") {
-    throw Validation.invalid("priority: the consumers of a stream have none: each reads all of it")
+    throw Validation.invalid("priority: consumers of a stream have no priority, as each reads all of it")
   }
   if (offset !== undefined && type !== undefined && type !== "stream") {
     throw Validation.invalid(
-      `offset: a ${type} queue has none, and is consumed from its beginning; only streams have one`
+      `offset: only for streams; a ${type} queue is consumed from its beginning`
     )
   }
 }

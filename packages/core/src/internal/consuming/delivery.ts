@@ -1,8 +1,8 @@
 /**
- * Messages that were received, as objects for users.
+ * Received messages, as objects for users.
  *
- * What the interface names is there as properties of the object itself, so that a delivery can be taken apart and spread as any
- * other object. The channel that it came on is held where nothing reaches it.
+ * The members of the interfaces are own properties, so that a delivery can be destructured and spread like any other
+ * object. Its channel is not reachable from it.
  */
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -20,16 +20,19 @@ import * as Validation from "../options/validation.ts"
 import type { QueueDescription } from "../topology/descriptions.ts"
 import type { QueueKind } from "./queueKind.ts"
 
-/** Where messages come from: one object for all those of a consumer. */
+/** The origin of messages: one object for all messages of a consumer. */
 export interface Source {
   readonly queue: string
   readonly consumerTag: string | undefined
-  /** The properties that were decoded last: consecutive messages mostly have the same, and the parser hands over the same bytes. */
+  /**
+   * The properties that were decoded last. Consecutive messages mostly have the same, for which the parser returns the
+   * same bytes.
+   */
   decodedBytes?: Uint8Array
   decoded?: ReceivedProperties
-  /** Whether the broker ended the consumer, and has taken back what was not settled. */
+  /** Whether the broker has cancelled the consumer, and requeued its unsettled messages. */
   readonly isOver?: boolean
-  /** Absent: it is not a stream. */
+  /** Absent: the queue is not a stream. */
   readonly kind?: QueueKind
   readonly description?: QueueDescription | undefined
 }
@@ -39,42 +42,42 @@ export interface ConsumerSource extends Source {
   readonly consumerTag: string
   readonly isOver: boolean
   readonly kind: QueueKind
-  /** `undefined`: the queue is known by its name only. */
+  /** `undefined`: only the name of the queue is known. */
   readonly description: QueueDescription | undefined
 }
 
-/** What a message takes, roughly, besides its body and its properties. */
+/** The approximate size of a message without body and properties, in bytes. */
 const overhead = 256
 
-/** What a message takes while it is held, roughly, in bytes. */
+/** The approximate size of a message in memory, in bytes. */
 export const sizeOf = (bodySize: number, properties: Uint8Array): number => bodySize + properties.length + overhead
 
 const decoder = new TextDecoder()
 
-// `Object.defineProperty` takes twice as long, for every message.
+// `Object.defineProperty` takes twice as long, for each message.
 const defineGetter: (this: object, name: string, get: () => unknown) => void = Reflect.get(
   Object.prototype,
   "__defineGetter__"
 )
 
-/** Properties that can't be changed, as they may be those of the next message too. */
+/** Makes properties immutable, as the next message may have the same. */
 const frozen = (properties: ReceivedProperties): ReceivedProperties => {
   const { headers } = properties
   if (headers !== undefined) freeze(headers)
   return Object.freeze(properties)
 }
 
-/** Freezes a table or an array with those in it. */
+/** Freezes a table or an array, with all nested ones. */
 const freeze = (table: object): void => {
   for (const name in table) {
     const value: unknown = Reflect.get(table, name)
-    // A view can't be frozen, and a Date would not be.
+    // A view can't be frozen, and freezing a Date has no effect.
     if (typeof value === "object" && value !== null && !ArrayBuffer.isView(value)) freeze(value)
   }
   Object.freeze(table)
 }
 
-/** A message with nothing to settle. */
+/** A message without methods to settle it. */
 export class Received {
   readonly body: Uint8Array
   declare readonly text: string
@@ -112,12 +115,12 @@ export class Received {
     return source.decoded = properties
   }
 
-  /** What it takes while it is held, roughly, in bytes. */
+  /** The approximate size in memory, in bytes. */
   static sizeOf(received: Received): number {
     return sizeOf(received.body.length, received.#encodedProperties)
   }
 
-  /** Whether it may be rejected or requeued. `undefined`: only the broker knows, see `askMayRefuse`. */
+  /** Whether the message may be rejected or requeued. `undefined`: only the broker knows, see `askMayRefuse`. */
   static mayRefuse(received: Received): boolean | undefined {
     const { kind } = received.#source
     return kind === undefined || kind.mayRefuse(received.#encodedProperties)
@@ -131,7 +134,7 @@ export class Received {
     return received.#source
   }
 
-  /** Whether nothing that is said of it means anything to the broker any more. */
+  /** Whether settling the message no longer has an effect. */
   static isOver(received: Received): boolean {
     return received.#source.isOver === true
   }
@@ -161,7 +164,7 @@ export class Received {
   }
 }
 
-// One function for all deliveries: those with a function each would be of a shape each.
+// Shared by all deliveries: with a function each, every delivery would have its own shape.
 const getText = function(this: Received): string {
   return decoder.decode(this.body)
 }
@@ -170,7 +173,7 @@ const getProperties = function(this: Received): ReceivedProperties {
   return Received.decodeProperties(this)
 }
 
-/** What logs say of a message: where it comes from, and its id if it has one that can be read. */
+/** The annotations of logs about a message: where it comes from, and its id, if it can be read. */
 export const annotationsOf = (
   received: Pick<Received, "queue" | "exchange" | "routingKey" | "properties">
 ): Record<string, unknown> => {
@@ -179,12 +182,15 @@ export const annotationsOf = (
   try {
     messageId = received.properties.messageId
   } catch {
-    // They are malformed, which reading them reports.
+    // Malformed properties are reported when they are read.
   }
   return { queue, ...(messageId === undefined ? {} : { messageId }), exchange, routingKey }
 }
 
-/** Why a delivery can't be settled here, as a defect: a program that runs on another channel would seem to take it along. */
+/**
+ * A defect if the delivery can't be settled here: the settlement would seem to be part of a program that runs on
+ * another channel.
+ */
 const foreign = (
   fiber: Fiber.Fiber<unknown, unknown>,
   acknowledgements: Acknowledgements
@@ -195,7 +201,7 @@ const foreign = (
   }
   return Effect.die(
     new TypeError(
-      `A delivery of another channel can't be settled within AmqpChannel.${program.runner}: it would not be part of it. ` +
+      `A delivery of another channel can't be settled within AmqpChannel.${program.runner}: it would not be part of that program. ` +
         "Settle it before or after the program, or have it handled by AmqpConsumer.serveTransaction or AmqpQueue.get, " +
         "whose handlers may be programs on the channel of the delivery."
     )
@@ -205,16 +211,16 @@ const foreign = (
 const streamRefusal = Effect.suspend(() =>
   Effect.die(
     new TypeError(
-      "A stream's message can't be rejected or requeued: it stays in the stream anyway. Acknowledge it to go on after it."
+      "A stream's message can't be rejected or requeued: it stays in the stream. Acknowledge it to continue after it."
     )
   )
 )
 
-// One for all: an object for each acknowledgement is spared.
+// Shared, to avoid an object for each acknowledgement.
 const yes = Effect.succeed(true)
 const no = Effect.succeed(false)
 
-/** A message that the broker waits to hear about. Of a stream it is no more than a way to say that the next one may come. */
+/** A message that has to be settled. For a stream, an acknowledgement only lets the broker send the next one. */
 export class Delivery extends Received {
   readonly ack: Effect.Effect<boolean>
   readonly nack: (options?: RequeueOptions) => Effect.Effect<boolean>
@@ -254,7 +260,7 @@ const refusing = (
     )
   })
 
-/** A wrong key would settle the message the other way. */
+/** A misspelled key would settle the message in the other way. */
 const unknownOption = (options: RequeueOptions | undefined): Effect.Effect<never> | undefined => {
   if (options === undefined) return undefined
   try {

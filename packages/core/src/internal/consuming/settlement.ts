@@ -1,14 +1,14 @@
 /**
- * What handlers and failure policies decide. Only what is made here counts: a value that looks the same, such as one that was parsed
- * from the body of a message, does not.
+ * Settlements and decisions of handlers and failure policies. Only values that are made here are valid, and not those
+ * of the same shape, which may come from the body of a message.
  */
 import type { Settlement, SettlementTag } from "../../AmqpDelivery.ts"
 import type { Decision } from "../../AmqpFailurePolicy.ts"
 
-/** How long a message that can't be handled now is held before it goes back into its queue: so long that there is no hot loop. */
+/** How long a message that can't be handled now is held before it is requeued: long enough to avoid a busy loop. */
 export const defaultHoldMillis = 60_000
 
-/** All that were made. */
+/** All values made here. */
 const settlements = new WeakSet<object>()
 const decisions = new WeakSet<object>()
 
@@ -32,12 +32,12 @@ export const isSettlement = (value: unknown): value is Settlement<unknown> =>
 export const isDecision = (value: unknown): value is Decision =>
   typeof value === "object" && value !== null && decisions.has(value)
 
-/** A handler wants to reject or requeue what a stream delivered. */
+/** A handler rejects or requeues a message of a stream. */
 export class StreamSettlement extends TypeError {
   constructor(tag: string) {
     super(
-      `A stream's message can't be ${tag === "Reject" ? "rejected" : "requeued"}: it stays in the stream anyway. ` +
-        "Return AmqpDelivery.ack to go on after it, and decide with onFailure what happens when a handler fails."
+      `A stream's message can't be ${tag === "Reject" ? "rejected" : "requeued"}: it stays in the stream. ` +
+        "Return AmqpDelivery.ack to continue after it; onFailure decides what happens when a handler fails."
     )
     this.name = "StreamSettlement"
   }

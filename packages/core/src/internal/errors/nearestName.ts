@@ -1,8 +1,6 @@
-/**
- * Which name was meant by one that is not known.
- */
+/** Finds the known name that a misspelled one is meant to be. */
 
-/** How many letters to insert, delete or replace to make one text of the other (Levenshtein). */
+/** The number of inserted, deleted and replaced characters between two texts (Levenshtein). */
 const distance = (one: string, other: string): number => {
   let row = Array.from({ length: other.length + 1 }, (_, index) => index)
   for (const [done, letter] of Array.from(one).entries()) {
@@ -15,7 +13,10 @@ const distance = (one: string, other: string): number => {
   return row[other.length]
 }
 
-/** The known name that is nearest, if the other one is a typing error of it: up to two letters, and at most each third. */
+/**
+ * The most similar known name, if the other one is likely a typing error of it: at most two characters differ, and at
+ * most every third.
+ */
 export const nearestName = (name: string, known: Iterable<string>): string | undefined => {
   let nearest: string | undefined
   let least = Math.min(2, Math.floor(name.length / 3)) + 1

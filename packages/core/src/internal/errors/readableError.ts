@@ -1,15 +1,16 @@
 /**
- * How the errors of this package look in logs: as text for people, and as one flat record for machines.
+ * How errors of this package appear in logs: as text for people, and as a flat record for machines.
  *
- * An error holds its reason, and that a cause, and so on. Printed as an object, what matters is too deep to be shown. So the record
- * has no objects in it: the message says it all in words, and beside it stand the tags and the fields of the innermost cause.
+ * An error holds its reason, which holds a cause, and so on: printed as an object, the relevant part is nested too
+ * deeply to be shown. The record therefore has no objects: it has the complete message, the tags, and the fields of the
+ * innermost cause.
  */
 import { NodeInspectSymbol } from "effect/Inspectable"
 import * as Predicate from "effect/Predicate"
 
 type Field = string | number | boolean
 
-/** What errors of this package have in common. */
+/** Common to all errors of this package. */
 interface Readable extends Error {
   readonly _tag: string
 }
@@ -19,10 +20,10 @@ const isReadable = (value: unknown): value is Readable =>
 
 const isOwn = (error: Error): boolean => Predicate.hasProperty(error, "toJSON") && error.toJSON === methods.toJSON
 
-/** What an error wraps. */
+/** The error that an error wraps. */
 const inner = (error: Error): unknown => Predicate.hasProperty(error, "reason") ? error.reason : error.cause
 
-/** The fields of an error that are no objects, or objects of such fields. */
+/** The primitive fields of an error, including those of nested objects. */
 const fieldsOf = (error: object): Array<readonly [string, Field]> =>
   Object.entries(error).flatMap(([key, value]: [string, unknown]): Array<readonly [string, Field]> => {
     if (key === "_tag" || key === "reason" || key === "cause" || key === "message" || key === "stack") return []
@@ -33,7 +34,7 @@ const fieldsOf = (error: object): Array<readonly [string, Field]> =>
     return typeof value === "object" && value !== null ? fieldsOf(value) : []
   })
 
-/** A flat record of an error. */
+/** An error as a flat record. */
 export const toRecord = (error: Readable): Record<string, Field> => {
   const record: Record<string, Field> = { _tag: error._tag, message: error.message }
   let current: unknown = error
@@ -41,7 +42,7 @@ export const toRecord = (error: Readable): Record<string, Field> => {
   for (let depth = 0; current instanceof Error && depth < 10; depth++) {
     last = current
     if (depth === 1) record.reason = tagOf(current)
-    // The outer fields say which message or queue it is about, and the inner ones why. What other errors hold is not known.
+    // Outer fields identify the message or queue, inner ones the cause. The fields of other errors are not known.
     if (isOwn(current)) { for (const [key, value] of fieldsOf(current)) record[key] ??= value }
     current = inner(current)
   }
@@ -69,7 +70,7 @@ const methods = {
   }
 }
 
-/** Has the errors of a class, and of those that extend it, look so. */
+/** Makes the errors of a class, and of its subclasses, appear this way. */
 export const readable = (errors: { readonly prototype: object }): void => {
   for (const key of ["toJSON", NodeInspectSymbol] as const) {
     Object.defineProperty(errors.prototype, key, { value: methods[key], configurable: true, writable: true })

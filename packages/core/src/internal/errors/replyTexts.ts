@@ -1,14 +1,14 @@
 /**
- * What the texts of brokers say beyond their reply codes. RabbitMQ uses one code for things that pass and for things that do
- * not, told apart by the text alone; this is the one place that reads it. The texts are those of RabbitMQ 3.8 to 4.3
- * (`rabbit_channel`, `rabbit_reader`, `rabbit_amqqueue` and the types of queues); `docs/errors.md` shows them to users.
+ * Interprets the reply texts of brokers. RabbitMQ uses some codes for both temporary and permanent conditions, which
+ * only the text distinguishes; this is the only place that reads it. The texts are those of RabbitMQ 3.8 to 4.3
+ * (`rabbit_channel`, `rabbit_reader`, `rabbit_amqqueue` and the types of queues); `docs/errors.md` documents them.
  *
- * Patterns are anchored where names of users stand in the text, as a queue may be called "in exclusive use".
+ * Patterns are anchored where a text contains names, as a queue may be called "in exclusive use".
  */
 import { ReplyCode } from "../../protocol/constants.ts"
 import { methodName } from "../../protocol/methods.generated.ts"
 
-/** The codes whose cause lies with the broker or with other clients, and can pass. */
+/** Codes of temporary conditions, caused by the broker or by other clients. */
 const passingCodes: ReadonlySet<number> = new Set([
   ReplyCode.noConsumers,
   ReplyCode.connectionForced,
@@ -16,28 +16,28 @@ const passingCodes: ReadonlySet<number> = new Set([
   ReplyCode.resourceError
 ])
 
-/** The texts that say something else than their code. The first that matches counts. */
+/** Texts that override their code. The first match applies. */
 const exceptions: ReadonlyArray<readonly [replyCode: number, text: RegExp, passes: boolean]> = [
   // Another consumer has the queue exclusively, until it ends.
   [ReplyCode.accessRefused, / in exclusive use$/, true],
-  // The queue is there, and its process or node is not.
+  // The queue exists, but its process or node is down.
   [ReplyCode.notFound, / process is stopped by supervisor$/, true],
   [ReplyCode.notFound, /^NOT_FOUND - home node '.*' is down or inaccessible$/s, true],
   [ReplyCode.notFound, /^NOT_FOUND - failed to perform operation on .* due to timeout$/s, true],
   [ReplyCode.notFound, /^NOT_FOUND - failed to perform operation on .* may be stopping or being demoted$/s, true],
-  // What a kind of queue never allows.
+  // Never allowed for this type of queue.
   [ReplyCode.resourceLocked, / queues? with single active consumer$/, false],
   [ReplyCode.resourceLocked, /^RESOURCE_LOCKED - Cannot delete protected /, false],
-  // The consumer was too slow once; its messages are requeued.
+  // The consumer was too slow once; its messages were requeued.
   [ReplyCode.preconditionFailed, /^PRECONDITION_FAILED - delivery acknowledgement on channel \d+ timed out/, true],
-  // Some queues did not take what was published in the transaction, as with a nack.
+  // Some queues did not accept the transaction's publishes, as with a nack.
   [ReplyCode.preconditionFailed, /^PRECONDITION_FAILED - partial tx completion$/, true],
   [ReplyCode.preconditionFailed, / does not have a running replica on the local node$/, true],
-  // A limit that others reach and leave again.
+  // Other clients reach the limit, and close connections again.
   [ReplyCode.notAllowed, / connection limit \(\d+\) is reached$/, true],
   [ReplyCode.notAllowed, /: connection limit cannot be queried, timeout$/, true],
   [ReplyCode.notAllowed, /^NOT_ALLOWED - number of channels opened .* has reached the /s, true],
-  // The broker is short of a majority, or something within it is about to be started again.
+  // The broker lacks a majority, or is about to restart something.
   [ReplyCode.internalError, / vhost '.*' is down$/s, true],
   [
     ReplyCode.internalError,
@@ -47,7 +47,7 @@ const exceptions: ReadonlyArray<readonly [replyCode: number, text: RegExp, passe
   [ReplyCode.internalError, /^INTERNAL_ERROR - timed out consuming from /, true]
 ]
 
-/** Whether what a broker said may be otherwise when the same thing is asked again, without any change. */
+/** Whether the same request may succeed later. */
 export const mayPass = (replyCode: number, replyText: string): boolean => {
   for (const [code, text, passes] of exceptions) {
     if (code === replyCode && text.test(replyText)) return passes
@@ -55,7 +55,7 @@ export const mayPass = (replyCode: number, replyText: string): boolean => {
   return passingCodes.has(replyCode)
 }
 
-/** The method that a close holds responsible: empty when it names none, as both numbers are 0 then. */
+/** The method that caused a close; empty if both numbers are 0. */
 export const responsibleMethod = (classId: number, methodId: number): string =>
   classId === 0 && methodId === 0 ? "" : methodId === 0 ? `class ${classId}` : methodName(classId, methodId)
 
@@ -71,19 +71,22 @@ export interface InFlight {
   readonly bodySize: number
 }
 
-/** Says whether a close is about this publish. */
+/** Whether a close may be about this publish. */
 export type IsBlamed = (publish: InFlight) => boolean
 
-/** RabbitMQ cuts long texts, and ends them with three dots. */
+/** RabbitMQ truncates long texts, and appends three dots. */
 const cut = /\.\.\.$/
 
-/** Whether a text begins so, as far as it goes. */
+/** Whether a text begins with another one, as far as it was not truncated. */
 const beginsWith = (text: string, beginning: string): boolean =>
   text.startsWith(beginning) || (text.length > 200 && cut.test(text) && beginning.startsWith(text.replace(cut, "")))
 
 const exchangeName = (exchange: string): string => exchange === "" ? "amq.default" : exchange
 
-/** Texts that name the exchange, the routing key, or the size of the message. Before 4.0 "access to", since then "write access to". */
+/**
+ * Texts that contain the exchange, the routing key, or the size of the message. Before 4.0 "access to", from then on
+ * "write access to".
+ */
 const blames: ReadonlyArray<readonly [replyCode: number, beginnings: (publish: InFlight) => ReadonlyArray<string>]> = [
   [ReplyCode.notFound, ({ exchange }) => [`NOT_FOUND - no exchange '${exchange}' in vhost '`]],
   [
@@ -111,7 +114,7 @@ const blames: ReadonlyArray<readonly [replyCode: number, beginnings: (publish: I
   ]
 ]
 
-/** Which of the publishes in flight a close may be about, by its text. `undefined` when it does not tell. */
+/** Which of the publishes in flight a close may be about, according to its text; `undefined` if that does not tell. */
 export const blamedBy = (replyCode: number, replyText: string, publishes: Iterable<InFlight>): IsBlamed | undefined => {
   for (const [code, beginnings] of blames) {
     if (code !== replyCode) continue

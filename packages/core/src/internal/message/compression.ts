@@ -1,17 +1,17 @@
 /**
- * Bodies through the compression streams of the platform (WHATWG, "Compression Standard"). They are asynchronous everywhere, and know
- * the content encodings by the same names.
+ * Compresses bodies with the streams of the platform (WHATWG, "Compression Standard"), which are asynchronous
+ * everywhere and have the same names for the content encodings.
  */
 import * as Effect from "effect/Effect"
 import type { ContentEncoding } from "../../AmqpCompression.ts"
 
-/** Why there are no bytes: the platform can't, the stream refused its input, or its output is larger than the limit. */
+/** Why it failed: the platform lacks the encoding, the stream refused its input, or the output exceeds the limit. */
 export type Failure = "unsupported" | "failed" | "tooLarge"
 
 export const compress = (body: Uint8Array, encoding: ContentEncoding): Effect.Effect<Uint8Array, Failure> =>
   through(() => new CompressionStream(encoding), body, Infinity)
 
-/** Fails with `tooLarge` as soon as more than `maxSize` bytes come out. A limit that is no number lets none pass. */
+/** Fails with `tooLarge` as soon as the output exceeds `maxSize` bytes. NaN allows no output. */
 export const decompress = (
   body: Uint8Array,
   encoding: ContentEncoding,
@@ -19,11 +19,11 @@ export const decompress = (
 ): Effect.Effect<Uint8Array, Failure> =>
   through(() => new DecompressionStream(encoding), body, Number.isNaN(maxSize) ? 0 : maxSize)
 
-// Some platforms, as Deno, inflate what they are given at once, however large it gets. So they are given no more at once than can
-// become what is left of the limit, or a mebibyte: in smaller pieces a large body would take long.
+// Some platforms, such as Deno, inflate a piece entirely, however large it gets. A piece is therefore at most what can
+// become the rest of the limit, or a mebibyte: smaller pieces would make large bodies slow.
 const largestPiece = 16_384
 const smallestPiece = 1024
-/** The most that deflate makes of a byte (zlib, "Technical Details"). */
+/** The highest compression ratio of deflate (zlib, "Technical Details"). */
 const highestRatio = 1032
 
 const through = (
@@ -36,7 +36,7 @@ const through = (
     try {
       stream = open()
     } catch {
-      // The platform has no such class, or the class knows no such format.
+      // The platform has no such class, or the class does not support the format.
       return resume(Effect.fail("unsupported"))
     }
     const writer = stream.writable.getWriter()
@@ -47,7 +47,7 @@ const through = (
     const write = async (): Promise<void> => {
       let offset = 0
       while (offset < input.length) {
-        // What the piece before became has been read, so the rest of the limit is for this one.
+        // The output of the previous piece has been read, so that the rest of the limit is for this one.
         const piece = Math.min(largestPiece, Math.max(smallestPiece, Math.floor((maxSize - size) / highestRatio)))
         await writer.write(input.subarray(offset, offset + piece))
         offset += piece
@@ -83,7 +83,7 @@ const through = (
 
 class TooLarge extends Error {}
 
-/** Each promise of a stream that failed is rejected; the first one is told. */
+/** All promises of a failed stream are rejected; only the first is reported. */
 const ignore = (): void => {}
 
 const concat = (pieces: ReadonlyArray<Uint8Array>, size: number): Uint8Array => {

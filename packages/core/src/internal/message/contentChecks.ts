@@ -1,6 +1,4 @@
-/**
- * From the bytes of a received message to what its properties say that they are. What throws here throws an `AmqpDecodeError`.
- */
+/** Checks that a received message is what its properties describe. The functions throw an `AmqpDecodeError`. */
 import * as Effect from "effect/Effect"
 import type { ContentEncoding } from "../../AmqpCompression.ts"
 import { AmqpDecodeError } from "../../AmqpError.ts"
@@ -13,7 +11,7 @@ type Problem = AmqpDecodeError["problem"]
 export const failure = (problem: Problem, part: AmqpDecodeError["part"], description: string): AmqpDecodeError =>
   new AmqpDecodeError({ problem, part, description })
 
-/** What `body` answers, or the failure for the `AmqpDecodeError` that it throws. */
+/** The effect that `body` returns, or a failure with the `AmqpDecodeError` that it throws. */
 export const attempt = <A, E, R>(body: () => Effect.Effect<A, E, R>): Effect.Effect<A, E | AmqpDecodeError, R> =>
   Effect.suspend<A, E | AmqpDecodeError, R>(() => {
     try {
@@ -39,7 +37,7 @@ export const propertiesOf = (message: Content): Properties => {
 
 const jsonType = /^(?:(?:application|text)\/json|[^;\s/]+\/[^;\s/]+\+json)\s*(?:;|$)/i
 const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i
-/** Some publishers, as Python's kombu, name the charset as the encoding. */
+/** Some publishers, such as Python's kombu, send the charset as the encoding. */
 const plainEncodings: ReadonlySet<string> = new Set(["", "identity", "utf-8", "utf8", "us-ascii", "ascii"])
 
 export const checkIsJson = ({ contentType }: Properties): void => {
@@ -58,13 +56,13 @@ export const parseJson = (body: Uint8Array): unknown => {
   try {
     text = utf8.decode(body)
   } catch {
-    throw failure("Text", "body", `the body of ${body.length} bytes is no UTF-8`)
+    throw failure("Text", "body", `the body of ${body.length} bytes is not valid UTF-8`)
   }
   try {
     return JSON.parse(text)
   } catch {
-    // The engine's own words quote the text.
-    const description = body.length === 0 ? "the body is empty" : `the body of ${body.length} bytes is no JSON`
+    // The engine's message would quote the text.
+    const description = body.length === 0 ? "the body is empty" : `the body of ${body.length} bytes is not valid JSON`
     throw failure("Json", "body", description)
   }
 }
@@ -78,7 +76,11 @@ export const isPlain = ({ contentEncoding }: Properties): boolean =>
 
 export const checkIsPlain = (properties: Properties): void => {
   if (isPlain(properties)) return
-  throw failure("ContentEncoding", "properties", `the body is encoded as ${JSON.stringify(properties.contentEncoding)}`)
+  throw failure(
+    "ContentEncoding",
+    "properties",
+    `the body has the content encoding ${JSON.stringify(properties.contentEncoding)}`
+  )
 }
 
 /** `x-gzip` is another name of `gzip` (RFC 9110, section 8.4.1.3). */
@@ -88,13 +90,15 @@ const compressions: ReadonlyMap<string, ContentEncoding> = new Map([
   ["deflate", "deflate"]
 ])
 
-/** How the body is compressed; `undefined` when it is not. */
+/** The compression of the body, `undefined` if it has none. */
 export const compressionOf = (properties: Properties): ContentEncoding | undefined => {
   if (isPlain(properties)) return undefined
   const { contentEncoding = "" } = properties
   const compression = compressions.get(contentEncoding.toLowerCase())
   if (compression !== undefined) return compression
-  const description = `the body is encoded as ${JSON.stringify(contentEncoding)}, which is neither gzip nor deflate`
+  const description = `the body has the content encoding ${
+    JSON.stringify(contentEncoding)
+  }, which is neither gzip nor deflate`
   throw failure("ContentEncoding", "properties", description)
 }
 
@@ -112,7 +116,11 @@ export const decompress = (
           `the body of ${body.length} bytes decompresses to more than ${maxDecompressedSize}`
         )
       case "failed":
-        return failure("Compression", "body", `the body of ${body.length} bytes is no ${compression}, or not just that`)
+        return failure(
+          "Compression",
+          "body",
+          `the body of ${body.length} bytes is not valid ${compression}, or is followed by other bytes`
+        )
       case "unsupported":
         return failure("ContentEncoding", "properties", `this platform can't decompress ${compression}`)
     }

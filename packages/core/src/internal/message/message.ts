@@ -1,6 +1,4 @@
-/**
- * Messages to publish, as objects that people can read in logs.
- */
+/** Messages to publish, as objects that are readable in logs. */
 import { NodeInspectSymbol } from "effect/Inspectable"
 import type { Properties } from "../../AmqpMessage.ts"
 import * as Rendering from "./pretty.ts"

@@ -1,7 +1,8 @@
 /**
- * Messages as people and logs read them: what is set, cut where it is long, without the content of a `Redacted`.
+ * Formats messages for people and logs: properties that are set, truncated where they are long, without the content of
+ * a `Redacted`.
  *
- * Nothing here throws: it runs where a message is logged because something is wrong with it.
+ * Nothing here throws, as it runs when a faulty message is logged.
  */
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -10,11 +11,11 @@ import { isRedacted } from "effect/Redacted"
 import type { PrettyOptions, Properties, Renderable } from "../../AmqpMessage.ts"
 import { EncodedTable, maxTableDepth, TypedField } from "../../protocol/fieldTable.ts"
 
-/** Bytes of a body. */
+/** In bytes. */
 const defaultMaxBodySize = 1024
-/** UTF-16 units of a text in a property or header; bytes of a header an eighth of that. */
+/** In UTF-16 units, for strings in properties and headers; binary values show an eighth of that, in bytes. */
 const maxTextLength = 512
-/** Entries of a table or array. */
+/** For tables and arrays. */
 const maxEntries = 64
 
 // -----------------------------------------------------------------------------
@@ -39,7 +40,7 @@ export const toJson = (tag: string, message: Renderable): unknown => {
   }
 }
 
-/** The properties that are set; for malformed ones what is wrong with them. */
+/** The properties that are set, or what is wrong with malformed ones. */
 const propertiesOf = (message: Renderable): Json => {
   let properties: Properties
   try {
@@ -51,7 +52,7 @@ const propertiesOf = (message: Renderable): Json => {
   for (const [name, value] of Object.entries(properties)) {
     if (value === undefined) continue
     const shown = json(value, 0)
-    // How the headers were encoded says nothing to people, and mostly there is nothing else in it.
+    // The encoding of the headers is of no interest to people, and is mostly the only entry.
     if (name !== "raw" || !isEmpty(shown)) define(set, name, shown)
   }
   return set
@@ -99,7 +100,7 @@ const jsonObject = (value: object, depth: number): Json => {
     : prototype === null || Object.getPrototypeOf(prototype) === null
     ? Object.entries(value)
     : undefined
-  // What has no business here may say too much.
+  // Unexpected objects may contain secrets.
   if (entries === undefined) return isRedacted(value) ? "<redacted>" : "[object]"
   const record: Record<string, Json> = {}
   for (const [key, item] of entries.slice(0, maxEntries)) {
@@ -122,7 +123,7 @@ const define = (record: Record<string, Json>, key: string, value: Json): void =>
 // as text
 // -----------------------------------------------------------------------------
 
-/** The message as lines. */
+/** The message in several lines. */
 export const pretty = (tag: string, message: Renderable, options: PrettyOptions = {}): string => {
   const { deliveryTag, exchange, redelivered, routingKey } = message
   let title = deliveryTag === undefined ? tag : `${tag} ${deliveryTag}`
@@ -164,20 +165,23 @@ interface Rendered {
   readonly rest: number
 }
 
-/** A body that is text as that, else as hexadecimal digits. */
+/** A text body as text, others as hexadecimal digits. */
 const renderBody = (body: Uint8Array, maxBodySize: number): Rendered => {
   const maximum = Math.max(0, Math.floor(maxBodySize))
   return text(body, maximum) ?? hex(body, Math.floor(maximum / 8))
 }
 
-/** What a terminal or the reader of a log might take for something else: controls, and what turns the direction of text. */
+/**
+ * Characters that affect a terminal or mislead the reader of a log: control characters, and those that change the
+ * direction of text.
+ */
 const unprintable = /(?![\t\n\r])\p{Cc}|[\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/u
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 const text = (body: Uint8Array, maximum: number): Rendered | undefined => {
   let end = Math.min(maximum, body.length)
-  // Not through a character, which has at most three bytes after its first.
+  // Does not cut a character, which has at most three bytes after its first.
   for (let back = 0; back < 3 && end < body.length && (body[end] & 0xc0) === 0x80; back++) end--
   try {
     const shown = decoder.decode(body.subarray(0, end))
@@ -195,7 +199,7 @@ const hex = (bytes: Uint8Array, maximum: number): Rendered => {
 
 const quote = (value: string): string => escape(JSON.stringify(value))
 
-/** JSON leaves some of what is not printable as it is. */
+/** JSON leaves some unprintable characters unescaped. */
 const escape = (value: string): string =>
   value.replaceAll(
     /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]/g,

@@ -1,6 +1,4 @@
-/**
- * How the properties of messages become those of the wire and back.
- */
+/** Encodes and decodes the properties of messages. */
 import type * as DateTime from "effect/DateTime"
 import { isDateTime, toEpochMillis } from "effect/DateTime"
 import * as Duration from "effect/Duration"
@@ -17,15 +15,15 @@ import { EncodeError } from "../../protocol/ProtocolError.ts"
 // encoding
 // -----------------------------------------------------------------------------
 
-/** The bytes of properties that can't change, such as those that every message of a schema has. */
+/** The encodings of immutable properties, such as those that all messages of a schema share. */
 const encodings = new WeakMap<Properties, Uint8Array>()
 
-/** The bytes of properties that can't change and were encoded before. */
+/** The encoding of immutable properties that were encoded before. */
 export const knownEncoding = (properties: Properties): Uint8Array | undefined => encodings.get(properties)
 
 /**
- * Writes properties as they go over the wire. The writer is a draft, since reading them may run a user's code. Throws an
- * `EncodeError` for what can't be sent, and whatever that code throws.
+ * Encodes properties. The writer is a draft, as reading properties may run the user's code. Throws an `EncodeError` for
+ * values that can't be sent, and whatever that code throws.
  */
 export const writeProperties = (writer: ByteWriter, properties: Properties): void => {
   const known = encodings.get(properties)
@@ -35,7 +33,7 @@ export const writeProperties = (writer: ByteWriter, properties: Properties): voi
   if (isConstant(properties)) encodings.set(properties, writer.bytesSince(start))
 }
 
-/** The bytes of properties, to be compared. */
+/** The encoded properties, for comparisons. */
 export const encodedProperties = (properties: Properties): Uint8Array => {
   const start = draft.provisionalBytes
   try {
@@ -46,7 +44,7 @@ export const encodedProperties = (properties: Properties): Uint8Array => {
   }
 }
 
-/** Whether nothing of the properties can change. */
+/** Whether the properties are immutable. */
 const isConstant = (properties: Properties): boolean =>
   Object.isFrozen(properties) &&
   Object.values(Object.getOwnPropertyDescriptors(properties)).every((property) =>
@@ -103,7 +101,7 @@ const names: ReadonlySet<string> = new Set(
   )
 )
 
-// Types end where JavaScript and `any` begin, and a number taken for a text would be sent as an empty one.
+// JavaScript and `any` bypass the types, and a number would be sent as an empty string.
 const text = (name: string, value: string | undefined): string | undefined => {
   if (value === undefined || typeof value === "string") return value
   throw new EncodeError({ message: `${name}: must be a string` })
@@ -130,10 +128,10 @@ const mode = (value: NonNullable<Properties["deliveryMode"]>): number => {
   }
 }
 
-/** RabbitMQ takes 32 bits. */
+/** RabbitMQ accepts 32 bits. */
 const maxExpiration = 0xffffffff
 
-/** Durations that came in other digits than theirs, as `"007"`, with these digits. */
+/** The original digits of received durations that are written differently, such as `"007"`. */
 const digitsOf = new WeakMap<Duration.Duration, string>()
 
 const encodeExpiration = (input: Duration.Input): string => {
@@ -149,7 +147,7 @@ const encodeExpiration = (input: Duration.Input): string => {
   return String(millis)
 }
 
-/** NaN for what is no duration. */
+/** NaN for anything but a duration. */
 const toMillis = (input: Duration.Input): number => {
   // `Duration` takes NaN for 0.
   if (typeof input === "number") return input
@@ -173,10 +171,10 @@ const encodeTimestamp = (value: Date | DateTime.DateTime): number => {
 // decoding
 // -----------------------------------------------------------------------------
 
-/** The last second that a `Date` can hold. */
+/** The last second that a `Date` can represent. */
 const maxDateSeconds = 8_640_000_000_000
 
-/** Properties as they came over the wire. Throws a `ProtocolError` for bytes that are none. */
+/** Decodes properties. Throws a `ProtocolError` for malformed bytes. */
 export const decodeProperties = (bytes: Uint8Array): ReceivedProperties => {
   const wire = BasicProperties.decodeProperties(bytes)
   const { clusterId, deliveryMode, expiration, timestamp } = wire
@@ -217,7 +215,7 @@ export const decodeProperties = (bytes: Uint8Array): ReceivedProperties => {
 const decodeExpiration = (digits: string): Duration.Duration | undefined => {
   if (!/^\d+$/.test(digits)) return undefined
   const millis = Number(digits)
-  // More than RabbitMQ takes would not be sent again.
+  // A longer duration than RabbitMQ accepts could not be sent again.
   if (millis > maxExpiration) return undefined
   const duration = Duration.millis(millis)
   if (String(millis) !== digits) digitsOf.set(duration, digits)

@@ -1,21 +1,19 @@
-/**
- * Where messages go: an exchange and a routing key, checked.
- */
+/** Routes of messages: an exchange and a routing key, checked. */
 import type { PublishOptions } from "../../AmqpChannel.ts"
 import { InvalidArgument } from "../../AmqpError.ts"
 import { EncodeError } from "../../protocol/ProtocolError.ts"
 import { exchangeDescription, isExchange } from "../common/brands.ts"
 
-/** Where a message goes, and whether the broker returns it when no queue takes it. */
+/** Where a message is published to, and whether the broker returns it if no queue takes it. */
 export interface Route {
   readonly exchange: string
   readonly routingKey: string
   readonly mandatory?: boolean | undefined
 }
 
-/** Where a message goes, by names. Throws an `EncodeError` for options that are not those of a publish. */
+/** The checked route, with the exchange by name. Throws an `EncodeError` for invalid options of a publish. */
 export const routeOf = (options: PublishOptions): Route => {
-  // As many comparisons as there are keys: this is done for each message.
+  // One comparison per key, as this runs for each message.
   for (const key in options) {
     if (key !== "exchange" && key !== "routingKey" && key !== "mandatory") throw unknownRouteKey(key)
   }
@@ -29,11 +27,11 @@ export const routeOf = (options: PublishOptions): Route => {
   if (mandatory !== undefined && typeof mandatory !== "boolean") {
     throw new EncodeError({ message: "mandatory: must be true or false" })
   }
-  // What was checked is what is sent, whatever the caller's object becomes meanwhile.
+  // A copy of the checked values, as the caller's object may change.
   return { exchange: typeof exchange === "string" ? exchange : exchange.name, routingKey, mandatory }
 }
 
-/** As {@link routeOf}, or nothing: the publish reports what is wrong. */
+/** Like {@link routeOf}, or `undefined`: the publish reports the error. */
 export const routeIfValid = (options: PublishOptions): Route | undefined => {
   try {
     return routeOf(options)

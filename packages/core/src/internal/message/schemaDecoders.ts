@@ -1,6 +1,4 @@
-/**
- * What schemas make of received messages: of their bodies, and of all their parts.
- */
+/** Decodes received messages with schemas: their bodies, or all their parts. */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as SchemaIssue from "effect/SchemaIssue"
@@ -22,7 +20,7 @@ export const ofBody = <S extends Schema.Constraint>(schema: S, options: DecodeOp
   return (message) => Decoding.attempt(() => withBody(message, options, decodeBody))
 }
 
-/** The schema of an envelope sees what is there, as an object of properties, headers and, if it has one, the JSON of the body. */
+/** The schema of an envelope decodes an object of properties, headers and, if it includes the body, its JSON. */
 export const ofParts = <S extends Schema.Constraint>(
   { hasBody, schema }: { readonly hasBody: boolean; readonly schema: S },
   options: DecodeOptions
@@ -43,7 +41,7 @@ export const ofParts = <S extends Schema.Constraint>(
     })
 }
 
-/** Has the body decoded that the properties say is JSON, decompressed if that is wanted and needed. */
+/** Checks that the properties describe JSON, decompresses the body if requested and needed, and decodes it. */
 const withBody = <A, R>(
   message: Content,
   options: DecodeOptions,
@@ -63,7 +61,7 @@ const withBody = <A, R>(
   return decode(message.body)
 }
 
-/** To a schema, a key that is `undefined` is not one that is absent. */
+/** To a schema, a key that is `undefined` is not absent. */
 const present = (properties: object): object =>
   Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined))
 
@@ -73,7 +71,7 @@ const parts: ReadonlySet<PropertyKey> = new Set<Part>(["properties", "headers", 
 
 const isPart = (key: PropertyKey): key is Part => parts.has(key)
 
-/** The part that an issue is about, if it is about one. */
+/** The part that an issue is about, if it is only one. */
 const partOf = (issue: SchemaIssue.Issue): Part | undefined => {
   switch (issue._tag) {
     case "Pointer":

@@ -1,6 +1,4 @@
-/**
- * The id and the time of messages that have none.
- */
+/** Adds an id and a timestamp to messages without them. */
 import type * as Clock from "effect/Clock"
 import type * as Random from "effect/Random"
 import type { AmqpMessage, StampOptions } from "../../AmqpMessage.ts"
@@ -8,7 +6,7 @@ import * as Validation from "../options/validation.ts"
 import { Message } from "./message.ts"
 import { uuidV7 } from "./uuid.ts"
 
-/** Throws an `InvalidArgument` for options that are unknown or neither true nor false. */
+/** Throws an `InvalidArgument` for unknown options, and for values other than true and false. */
 export const check = (options: StampOptions | undefined): void => {
   if (options === undefined) return
   const { messageId, timestamp } = Validation.knownKeys(options, ["messageId", "timestamp"], "stamp")
@@ -16,7 +14,7 @@ export const check = (options: StampOptions | undefined): void => {
   Validation.flag("stamp: timestamp", timestamp)
 }
 
-/** The message with what it lacks, or the same message when it lacks nothing. */
+/** The message with its missing properties, or the same message if it lacks none. */
 export const stamp = (
   message: AmqpMessage,
   options: StampOptions,

@@ -1,10 +1,10 @@
 /**
- * UUIDs of version 7 (RFC 9562, section 5.7), from a clock and random numbers that the caller brings: Effect's own generators
- * draw from a secure source, which a seed can't control.
+ * UUIDs of version 7 (RFC 9562, section 5.7), from the caller's clock and random numbers. Effect's own generators use a
+ * secure source, which a seed can't control.
  */
 import type { Random } from "effect/Random"
 
-/** The milliseconds in 48 bits, then 74 random bits between the version and the variant. */
+/** 48 bits of milliseconds, then 74 random bits between the version and the variant. */
 export const uuidV7 = (millis: number, random: Random): string => {
   const time = hex(Math.max(0, Math.floor(millis)), 12)
   const bits = (count: number): number => Math.floor(random.nextDoubleUnsafe() * 2 ** count)

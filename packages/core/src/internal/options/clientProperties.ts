@@ -1,9 +1,10 @@
-/**
- * What the broker is told about this client in connection.start-ok.
- */
+/** The client properties that connection.start-ok sends. */
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 
-/** What this client can do beyond AMQP 0-9-1, by RabbitMQ's names; a broker leaves out what a client does not know. */
+/**
+ * This client's capabilities beyond AMQP 0-9-1, by RabbitMQ's names. Brokers do not use what a client does not
+ * announce.
+ */
 const capabilities: FieldTable = {
   publisher_confirms: true,
   exchange_exchange_bindings: true,

@@ -1,11 +1,9 @@
-/**
- * What a connection knows of the transport under it, and what it says about passwords that go over a weak one.
- */
+/** Warnings about passwords that are sent over an unprotected transport. */
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import type { TransportProtection } from "../../AmqpConnection.ts"
 
-/** Whether the bytes are encrypted, where that is known. */
+/** Whether the transport is encrypted, if known. */
 export const isEncrypted = (transport: TransportProtection | undefined): boolean | undefined =>
   transport?.isEncrypted ??
     (transport === undefined || transport.level === "Local" ? undefined : transport.level !== "None")
@@ -18,13 +16,13 @@ const dangers = {
     "can pose as the broker and read it. Trust the broker's certificate authority instead of any certificate."
 } as const
 
-/** Of so many brokers at most it is remembered that they were warned about. Programs mostly have one, and some a new port each time. */
+/** For how many brokers a warning is remembered. Programs mostly have one, and some use a new port each time. */
 const maxRemembered = 100
 
-/** What was warned about, by the loggers that were told: a connection is made again and again. */
+/** The warnings that were logged, by loggers, as connections are made again and again. */
 const warned = new WeakMap<object, Set<string>>()
 
-/** Whether the loggers were told this before. */
+/** Whether the warning was already logged to the loggers. */
 const isRepeated = (loggers: object, warning: string): boolean => {
   const known = warned.get(loggers) ?? new Set()
   warned.set(loggers, known)
@@ -34,7 +32,7 @@ const isRepeated = (loggers: object, warning: string): boolean => {
   return false
 }
 
-/** Warns when a password is about to go over a transport that does not protect it, once for each peer. */
+/** Warns before a password is sent over an unprotected transport, once for each peer. */
 export const warnOfExposure = (transport: TransportProtection | undefined): Effect.Effect<void> => {
   if (transport === undefined) return Effect.void
   const { level, peer } = transport

@@ -1,6 +1,4 @@
-/**
- * What a session is made with, and what it agrees on with the broker.
- */
+/** The options of a session, and the values that it negotiates with the broker. */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
@@ -10,11 +8,11 @@ import type { Credentials, Mechanism } from "../../AmqpSasl.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 
 export interface SessionOptions {
-  /** Asked for each session, and again before what it answers expires. */
+  /** Run for each session, and again before the credentials expire. */
   readonly credentials: Effect.Effect<Credentials, CredentialsUnavailable>
-  /** In the order of preference. */
+  /** In order of preference. */
   readonly mechanisms: NonEmptyReadonlyArray<Mechanism>
-  /** How long before the expiry new credentials are asked for. */
+  /** How long before their expiry credentials are renewed. */
   readonly refreshMargin: Duration.Duration
   readonly transport: TransportProtection | undefined
   readonly virtualHost: string
@@ -22,7 +20,7 @@ export interface SessionOptions {
   readonly clientProperties: FieldTable
   readonly heartbeatSeconds: number
   readonly frameMax: number
-  /** The largest frame that is sent before the tuning; absent: as the server's version says. */
+  /** The maximum size of frames before the negotiation. Default: depends on the server's version. */
   readonly initialFrameMax: number | undefined
   readonly channelMax: number
   readonly maxHeaderSize: number
@@ -37,7 +35,7 @@ export interface SessionOptions {
   readonly channelTimeout: Duration.Duration
 }
 
-/** What both sides agreed on. `frameMax` in bytes, 0: no limit; `channelMax` 0: no limit; `heartbeatSeconds` 0: none. */
+/** The negotiated limits. `frameMax` in bytes, 0: no limit; `channelMax` 0: no limit; `heartbeatSeconds` 0: none. */
 export interface Tuning {
   readonly frameMax: number
   readonly channelMax: number

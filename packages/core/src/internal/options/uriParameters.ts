@@ -1,8 +1,8 @@
 /**
- * The query parameters of an AMQP URI: what each is called, what it may be, and what it sets. Names and units are those
- * of RabbitMQ's "URI Query Parameters" and of rabbitpy, several of which may set the same field.
+ * The query parameters of an AMQP URI: their names, their values, and the fields that they set. Names and units are
+ * those of RabbitMQ's "URI Query Parameters" and of rabbitpy; several may set the same field.
  *
- * Texts in, fields or a description of the problem out. A description never holds a value.
+ * Descriptions of problems never contain a value.
  */
 import * as Duration from "effect/Duration"
 import * as Equal from "effect/Equal"
@@ -10,7 +10,7 @@ import * as Redacted from "effect/Redacted"
 import type { MechanismName } from "../../AmqpSasl.ts"
 import { nearestName } from "../errors/nearestName.ts"
 
-/** What the parameters of a query can set. What a query does not mention is absent. */
+/** The fields that parameters can set, absent if no parameter does. */
 export interface ParameterFields {
   readonly heartbeat?: Duration.Duration | undefined
   readonly channelMax?: number | undefined
@@ -34,7 +34,7 @@ interface Parameter {
   readonly field: keyof ParameterFields
   readonly expects: string
   readonly isTls: boolean
-  /** Sets the field. Answers what is wrong when it can't. */
+  /** Sets the field, or returns what is wrong with the value. */
   readonly set: (fields: MutableFields, text: string) => "Malformed" | "Contradictory" | undefined
 }
 
@@ -62,7 +62,7 @@ const tlsParameter = <K extends keyof ParameterFields>(
   read: (text: string) => ParameterFields[K]
 ): Parameter => parameter(field, expects, read, true)
 
-/** Reads decimal digits; `undefined` for anything else and for a number out of the range. */
+/** Parses decimal digits; `undefined` for anything else and for a number out of range. */
 export const wholeNumber = (minimum: number, maximum: number) => (text: string): number | undefined => {
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN
   return value >= minimum && value <= maximum ? value : undefined
@@ -86,7 +86,7 @@ const readFrameMax = (text: string): number | undefined => text === "0" ? 0 : wh
 
 const readServerName = (text: string): string | false | undefined => text === "disable" ? false : nonEmpty(text)
 
-// The longest that a timer of JavaScript can run.
+// The longest duration of a JavaScript timer.
 const maxMillis = 2 ** 31 - 1
 const maxSeconds = Math.floor(maxMillis / 1000)
 
@@ -102,7 +102,7 @@ const mechanismNames: Readonly<Record<string, MechanismName>> = {
   anonymous: "ANONYMOUS"
 }
 
-/** The one parameter that is repeated to say more: each adds a mechanism. */
+/** The only parameter that may be repeated with other values: each adds a mechanism. */
 const authMechanism: Parameter = {
   field: "mechanisms",
   expects: "plain, amqplain, external or anonymous",
@@ -154,32 +154,32 @@ const parameters: ReadonlyMap<string, Parameter> = new Map([
 const namesWhere = (predicate: (parameter: Parameter) => boolean): string =>
   [...parameters].filter(([, parameter]) => predicate(parameter)).map(([name]) => name).join(", ")
 
-/** Answers what is wrong with a parameter, or nothing when it was set. */
+/** Sets a parameter, or returns what is wrong with it. */
 const setParameter = (fields: MutableFields, name: string, value: string, secure: boolean): string | undefined => {
   const parameter = parameters.get(name)
   if (parameter === undefined) {
     const shown = name.slice(0, 40)
     const similar = nearestName(shown, parameters.keys())
     if (similar !== undefined) return `there is no parameter ${JSON.stringify(shown)}; did you mean "${similar}"?`
-    return `there is no parameter ${JSON.stringify(shown)}, but ` +
+    return `there is no parameter ${JSON.stringify(shown)}; there are ` +
       `${namesWhere(({ isTls }) => !isTls)}, and with amqps:// ${namesWhere(({ isTls }) => isTls)}`
   }
   if (parameter.isTls && !secure) {
-    return `"${name}" is about TLS and goes with amqps://, not with amqp://, which is not encrypted`
+    return `"${name}" is a TLS parameter, and needs amqps:// instead of amqp://, which is not encrypted`
   }
   switch (parameter.set(fields, value)) {
     case "Malformed":
-      return `"${name}" has to be ${parameter.expects}`
+      return `"${name}" must be ${parameter.expects}`
     case "Contradictory": {
       const names = namesWhere(({ field }) => field === parameter.field)
-      return `"${name}" contradicts what comes before it; keep one (${names})`
+      return `"${name}" contradicts an earlier parameter; keep one (${names})`
     }
     case undefined:
       return undefined
   }
 }
 
-/** Reads the decoded names and values of a query. Answers the fields, or as a text the first problem. */
+/** Reads the decoded names and values of a query. Returns the fields, or the first problem as a string. */
 export const readParameters = (
   pairs: ReadonlyArray<readonly [name: string, value: string]>,
   secure: boolean
@@ -190,7 +190,7 @@ export const readParameters = (
     if (problem !== undefined) return problem
   }
   if (fields.certFile === undefined && (fields.keyFile !== undefined || fields.passphrase !== undefined)) {
-    return "\"keyfile\" and \"password\" belong to a \"certfile\", and there is none"
+    return "\"keyfile\" and \"password\" need a \"certfile\""
   }
   return fields
 }

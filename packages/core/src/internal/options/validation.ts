@@ -1,6 +1,4 @@
-/**
- * Checks of what users pass, before anything is sent. Each throws an `InvalidArgument` that names the argument.
- */
+/** Checks of arguments before anything is sent. Each throws an `InvalidArgument` that names the argument. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { AmqpChannelError, InvalidArgument } from "../../AmqpError.ts"
@@ -10,12 +8,12 @@ import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
 export const invalid = (description: string): InvalidArgument => new InvalidArgument({ description })
 
 /**
- * Options whose keys are all known. Types don't find a wrong one in options that come from a variable or a spread, and it would
- * be ignored silently.
+ * Options without unknown keys. Types do not find those in options from a variable or a spread, and they would be
+ * ignored silently.
  */
 export const knownKeys = <O extends object>(options: O, keys: ReadonlyArray<keyof O & string>, what = "options"): O => {
   const given: unknown = options
-  // What comes from JavaScript may be anything.
+  // JavaScript may pass anything.
   if (typeof given !== "object" || given === null) throw invalid(`${what}: must be an object`)
   for (const key in options) {
     const known: ReadonlyArray<string> = keys
@@ -25,27 +23,27 @@ export const knownKeys = <O extends object>(options: O, keys: ReadonlyArray<keyo
   return options
 }
 
-/** The keys that a type of options has. The compiler wants each of them, and no other. */
+/** The keys of a type of options. The compiler requires each of them, and no other. */
 export const keysOf = <O extends object>(
   keys: { readonly [K in keyof O & string]-?: true }
 ): ReadonlyArray<keyof O & string> =>
-  // An object of that type, written as a literal, has these keys.
+  // An object literal of that type has exactly these keys.
   Object.keys(keys) as Array<keyof O & string>
 
 const encoder = new TextEncoder()
 
-/** Yes or no. A text such as `"false"` would count as yes in one place and as no in another. */
+/** A boolean. A string such as `"false"` would count as true in one place and as false in another. */
 export const flag = (what: string, value: boolean | undefined, byDefault = false): boolean => {
   if (value === undefined || typeof value === "boolean") return value ?? byDefault
   throw invalid(`${what}: must be true or false`)
 }
 
-/** A function, where there is one. */
+/** A function, if given. */
 export const callable = (what: string, value: unknown): void => {
   if (value !== undefined && typeof value !== "function") throw invalid(`${what}: must be a function`)
 }
 
-/** A name of an entity: at most 255 bytes of UTF-8. */
+/** The name of an entity: at most 255 bytes of UTF-8. */
 export const name = (what: string, value: string): string => {
   if (typeof value !== "string") throw invalid(`${what}: must be a string`)
   if (value.length > 63 && encoder.encode(value).length > 255) {
@@ -84,7 +82,7 @@ const durationKeys: ReadonlySet<string> = new Set([
   "nanoseconds"
 ])
 
-/** The milliseconds of what may be a duration, NaN where it is not: `Duration` takes NaN and unknown units for zero. */
+/** The duration in milliseconds, NaN if it is not a duration: `Duration` takes NaN and unknown units for zero. */
 const millisOf = (input: Duration.Input): number => {
   if (typeof input === "object" && input !== null && !Duration.isDuration(input)) {
     const isTuple = Array.isArray(input)
@@ -101,13 +99,13 @@ const millisOf = (input: Duration.Input): number => {
   }
 }
 
-/** A size that is not to be exceeded: a number from 0, or `Infinity` for no limit. Absent is right. */
+/** A maximum size, if given: a number from 0, or `Infinity` for no limit. */
 export const limit = (what: string, value: unknown): void => {
   if (value === undefined || (typeof value === "number" && value >= 0)) return
   throw invalid(`${what}: must be a number from 0, or Infinity`)
 }
 
-/** A time from a minimum in milliseconds, that may be infinite unless `isFinite` says otherwise. */
+/** A duration from a minimum in milliseconds. It may be infinite unless `isFinite` is set. */
 export const duration = (
   what: string,
   input: Duration.Input,
@@ -119,11 +117,11 @@ export const duration = (
   throw invalid(
     `${what}: must be a ${
       isFinite ? "finite " : ""
-    }time of ${minimum} ms or more, such as "5 seconds" or 5000 (milliseconds)`
+    }duration of at least ${minimum} ms, such as "5 seconds" or 5000 (milliseconds)`
   )
 }
 
-/** One of some texts. Types don't check what comes from JavaScript or a cast. */
+/** One of several strings. Types do not check values from JavaScript or a cast. */
 export const oneOf = <A extends string>(what: string, value: A, values: ReadonlyArray<A>): A => {
   if (!values.includes(value)) {
     throw invalid(`${what}: must be ${values.map((one) => JSON.stringify(one)).join(" or ")}`)
@@ -131,43 +129,45 @@ export const oneOf = <A extends string>(what: string, value: A, values: Readonly
   return value
 }
 
-/** What RabbitMQ takes as a time to live: 32 bits of milliseconds. */
+/** RabbitMQ's limit of durations: 32 bits of milliseconds. */
 const maxMillis = 0xffffffff
 
-/** A time in whole milliseconds; parts of one are rounded up, so that a short time does not become none. */
+/** A duration in whole milliseconds, rounded up, so that a short one does not become 0. */
 export const millis = (what: string, input: Duration.Input, minimum: number): number => {
   const value = Math.ceil(millisOf(input))
   if (!(value >= minimum && value <= maxMillis)) {
-    throw invalid(`${what}: must be from ${minimum} to ${maxMillis} milliseconds`)
+    throw invalid(`${what}: must be a duration from ${minimum} to ${maxMillis} milliseconds`)
   }
   return value
 }
 
-/** What timers of the platform take: 31 bits of milliseconds, 24 days. */
+/** The limit of the platform's timers: 31 bits of milliseconds, 24 days. */
 const maxTimerMillis = 0x7fffffff
 
-/** How long something may take or is to wait here, in milliseconds, from 0; where it may, also without end. */
+/** A local timeout or pause in milliseconds, from 0, and `Infinity` if allowed. */
 export const timeout = (what: string, input: Duration.Input, mayBeInfinite = false): number => {
   const value = millisOf(input)
   const isInRange = value >= 0 && (value <= maxTimerMillis || (mayBeInfinite && value === Infinity))
-  if (!isInRange) throw invalid(`${what}: must be a time from 0 to ${maxTimerMillis} milliseconds`)
+  if (!isInRange) throw invalid(`${what}: must be a duration from 0 to ${maxTimerMillis} milliseconds`)
   return value
 }
 
-/** A time in whole seconds, rounded up. */
+/** A duration in whole seconds, rounded up. */
 export const seconds = (what: string, input: Duration.Input, minimum: number): number => {
   const value = Math.ceil(millisOf(input) / 1000)
-  if (!(value >= minimum && Number.isSafeInteger(value))) throw invalid(`${what}: must be from ${minimum} seconds`)
+  if (!(value >= minimum && Number.isSafeInteger(value))) {
+    throw invalid(`${what}: must be a duration of at least ${minimum} s`)
+  }
   return value
 }
 
-/** A table as a plain object, which a `Map` passes for without types. */
+/** A table as a plain object. Without types, a `Map` may be passed for one. */
 export const record = (what: string, table: FieldTable): FieldTable => {
   if (!isTable(table)) throw invalid(`${what}: must be a plain object`)
   return table instanceof Map ? Object.fromEntries(table) : table
 }
 
-/** Adds the arguments that options stand for to those that were given by name. What is `undefined` is left out. */
+/** Adds the arguments of options to those given by name, except for `undefined`. */
 export const extend = (
   table: FieldTable,
   fromOptions: Readonly<Record<string, FieldValue | undefined>>
@@ -175,13 +175,13 @@ export const extend = (
   const extended: Record<string, FieldValue | undefined> = { ...record("arguments", table) }
   for (const [key, value] of Object.entries(fromOptions)) {
     if (value === undefined) continue
-    if (Object.hasOwn(extended, key)) throw invalid(`arguments: ${key} is given by an option too`)
+    if (Object.hasOwn(extended, key)) throw invalid(`arguments: ${key} is also set by an option`)
     extended[key] = value
   }
   return extended
 }
 
-/** What `body` returns, or the `InvalidArgument` that it throws as a failure. */
+/** Succeeds with what `body` returns, or fails with the `InvalidArgument` that it throws. */
 export const check = <A>(body: () => A): Effect.Effect<A, InvalidArgument> =>
   Effect.suspend(() => {
     try {
@@ -192,6 +192,6 @@ export const check = <A>(body: () => A): Effect.Effect<A, InvalidArgument> =>
     }
   })
 
-/** As {@link check}, for operations on channels. */
+/** Like {@link check}, for operations on channels. */
 export const attempt = <A>(body: () => A): Effect.Effect<A, AmqpChannelError> =>
   Effect.mapError(check(body), (reason) => new AmqpChannelError({ reason }))

@@ -1,6 +1,5 @@
 /**
- * Declares exchanges, queues and bindings on a channel, as their descriptions say. Declaring one declares what it refers to first, each
- * once.
+ * Declares exchanges, queues and bindings on a channel. What a description refers to is declared before it, each once.
  */
 import * as Effect from "effect/Effect"
 import type { AmqpChannelError } from "../../AmqpError.ts"
@@ -49,7 +48,7 @@ const declareQueue = (channel: Channel, queue: AmqpQueue) =>
     })
   )
 
-/** A name alone says nothing of the type, which is then the virtual host's default. */
+/** Declares a durable queue of the virtual host's default type, as a name alone does not tell the type. */
 export const declareNamed = (channel: Channel, name: string): Effect.Effect<QueueDeclareOk, AmqpChannelError> =>
   Effect.andThen(
     attempt(() => checkDeclaredName(nonEmptyName("queue", name))),
@@ -65,7 +64,7 @@ export const declareNamed = (channel: Channel, name: string): Effect.Effect<Queu
     })
   )
 
-/** Refuses what this version of the broker would misunderstand, or end the whole connection for. */
+/** Refuses arguments that this version of the broker would misunderstand, or close the connection for. */
 const checkForServer = ({ host }: Channel, { arguments: table, name }: AmqpQueue): void => {
   checkDeclaredName(name)
   const argument = (name: string) => table instanceof Map ? table.get(name) : table[name]
@@ -73,7 +72,7 @@ const checkForServer = ({ host }: Channel, { arguments: table, name }: AmqpQueue
   if (typeof product !== "string" || typeof version !== "string") return
   if (!/^(?:RabbitMQ|effect-amqp)/.test(product)) return
   const isOld = /^[0-3]\./.test(version)
-  // No limit is what a queue of an older one has without the argument.
+  // On older versions a queue without the argument has no limit.
   if (isOld && Number(argument("x-delivery-limit")) < 0) {
     throw invalid(
       `deliveryLimit: RabbitMQ ${version} would take "unlimited" for 0; leave the option out for no limit`
@@ -84,7 +83,7 @@ const checkForServer = ({ host }: Channel, { arguments: table, name }: AmqpQueue
   }
 }
 
-/** A queue that RabbitMQ makes for replies has such a name. From 4.0 on its declaration ends the whole connection (541). */
+/** Refuses the names of RabbitMQ's reply queues: from 4.0 on, declaring one closes the connection (541). */
 export const checkDeclaredName = (name: string): void => {
   if (name.startsWith("amq.rabbitmq.reply-to.")) {
     throw invalid(`queue: ${JSON.stringify(name)} is for direct replies: it can be published to, but not declared`)
@@ -102,8 +101,8 @@ export const bindQueue = (channel: Channel, queue: string, binding: BindingDescr
   })
 
 /**
- * Declares exchanges, then their bindings, then queues with theirs, all with what they refer to. Answers what the broker says of each of
- * `queues`, in their order.
+ * Declares exchanges, then their bindings, then queues with theirs, including everything that they refer to. Yields the
+ * broker's replies for `queues`, in their order.
  */
 export const declareAll = (
   channel: Channel,

@@ -1,7 +1,8 @@
 /**
- * What exchanges, queues and bindings are to be like, as immutable data.
+ * Descriptions of exchanges, queues and bindings, as immutable data.
  *
- * One description may refer to others: a binding to its exchange, a queue to its dead-letter exchange or its dead-letter queue.
+ * A description may refer to others: a binding to its exchange, a queue to its dead-letter exchange or dead-letter
+ * queue.
  */
 import * as Equal from "effect/Equal"
 import { format } from "effect/Formatter"
@@ -19,7 +20,7 @@ import {
 } from "../common/brands.ts"
 import { invalid } from "../options/validation.ts"
 
-/** What consumers know of a queue that was described. */
+/** The description of a queue, as consumers know it. */
 export type QueueDescription = AmqpQueue
 
 // -----------------------------------------------------------------------------
@@ -27,8 +28,8 @@ export type QueueDescription = AmqpQueue
 // -----------------------------------------------------------------------------
 
 /**
- * Makes frozen values with a brand, which is a property of each value, so that a copy by spread has it too. Loggers show the `name`
- * in its place.
+ * Makes frozen values with a brand. It is a property of the value, so that a copy by spread has it too; loggers print
+ * the `name` instead.
  */
 export const branded = <TypeId extends string>(name: string, typeId: TypeId) => {
   const toJSON = function(this: object): object {
@@ -52,7 +53,7 @@ export const branded = <TypeId extends string>(name: string, typeId: TypeId) => 
   }
 }
 
-/** The value's own, so that a copy by spread has it too. It takes what it is called on, which each copy is. */
+/** A property of each value, so that a copy by spread has it too; it uses the value that it is called on. */
 const { pipe } = Pipeable.Prototype // oxlint-disable-line typescript/unbound-method
 
 const brandExchange = branded("AmqpExchange", ExchangeTypeId)
@@ -69,15 +70,18 @@ export const describeQueue = <Fields extends Omit<AmqpQueue, typeof QueueTypeId 
 // reading them
 // -----------------------------------------------------------------------------
 
-/** The name of an exchange. Throws an `InvalidArgument` for what is neither a name nor a description. */
+/** The name of an exchange. Throws an `InvalidArgument` for anything but a name or a description. */
 export const exchangeName = (exchange: string | AmqpExchange, what = "exchange"): string => {
   if (typeof exchange === "string") return exchange
-  // A copy may have been given another name.
+  // A copy may have another name.
   if (isExchange(exchange) && typeof exchange.name === "string") return exchange.name
   throw invalid(`${what}: must be a name or ${exchangeDescription}`)
 }
 
-/** The name of a queue, empty for one that the broker names. Throws an `InvalidArgument` for what is neither a name nor a description. */
+/**
+ * The name of a queue, empty for a server-named one. Throws an `InvalidArgument` for anything but a name or a
+ * description.
+ */
 export const queueName = (queue: string | AmqpQueue, what = "queue"): string => {
   if (typeof queue === "string") return queue
   if (isQueue(queue) && typeof queue.name === "string") return queue.name
@@ -85,8 +89,8 @@ export const queueName = (queue: string | AmqpQueue, what = "queue"): string => 
 }
 
 /**
- * The name of a queue for an operation on it. To an empty one brokers say that they mean the last queue of the channel. Throws an
- * `InvalidArgument`.
+ * The name of a queue, for an operation on it. Brokers would take an empty name for the last queue of the channel.
+ * Throws an `InvalidArgument`.
  */
 export const checkedQueueName = (queue: string | AmqpQueue, what = "queue"): string => {
   const name = queueName(queue, what)
@@ -102,8 +106,8 @@ const refersTo = ({ bindings, references }: AmqpExchange | AmqpQueue): ReadonlyA
 ]
 
 /**
- * Exchanges and queues with all they refer to, each once and after what it refers to. Throws an `InvalidArgument` for two of one name
- * that differ.
+ * Exchanges and queues with everything that they refer to, each once and after what it refers to. Throws an
+ * `InvalidArgument` for two descriptions with the same name that differ.
  */
 export const collect = (
   exchanges: Iterable<AmqpExchange>,
@@ -123,10 +127,10 @@ export const collect = (
   }
   const addQueue = (queue: AmqpQueue): void => {
     const name = queueName(queue)
-    // Of queues that the broker names, each is another one.
+    // Each server-named queue is a separate one.
     const found = name === "" ? undefined : seenQueues.get(name)
     if (found !== undefined) return expectEqual("queue", found, queue)
-    // Before what it refers to, which may refer back to it.
+    // Before its references, which may refer back to it.
     seenQueues.set(name, queue)
     refersTo(queue).forEach(add)
     foundQueues.push(queue)

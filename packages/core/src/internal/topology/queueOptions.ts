@@ -1,6 +1,4 @@
-/**
- * The options of queues: which type takes which, and the arguments that they stand for.
- */
+/** The options of queues: which are allowed for which type, and the arguments that they set. */
 import type { AmqpExchange } from "../../AmqpExchange.ts"
 import type { AmqpQueue, MessageQueueOptions } from "../../AmqpQueue.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
@@ -33,7 +31,7 @@ const optionKeys: Readonly<Record<Kind, ReadonlyArray<string>>> = {
   stream: [...clusterKeys, "maxLengthBytes", "maxAge", "segmentSizeBytes", "arguments"]
 }
 
-/** Refuses options that the type of queue does not have, which types miss in options from a variable or a spread. */
+/** Refuses options that the type of queue does not have, which types do not find in a variable or a spread. */
 export const checkKeys = (kind: Kind, options: object): void => {
   if (typeof options !== "object" || options === null) {
     throw Validation.invalid(`options of a ${kind} queue: must be an object`)
@@ -41,7 +39,7 @@ export const checkKeys = (kind: Kind, options: object): void => {
   const known = optionKeys[kind]
   for (const [key, value] of Object.entries(options)) {
     if (known.includes(key) || value === undefined) continue
-    // Server-named queues are classic ones, and what they miss of those is fixed.
+    // Server-named queues are classic ones with some options fixed.
     const others = (["classic", "quorum", "stream"] as const).filter((other) => optionKeys[other].includes(key))
     const nearest = nearestName(key.slice(0, 40), known)
     const hint = others.length > 0
@@ -70,7 +68,7 @@ export const messageQueueArguments = (options: MessageQueueOptions): Record<stri
   }
 }
 
-/** Where dead letters go, by names. */
+/** The dead-letter target, by names. */
 const deadLettersOf = (
   { arguments: table, deadLetterExchange, deadLetterQueue, deadLetterRoutingKey }: MessageQueueOptions
 ): { readonly exchange?: string | undefined; readonly routingKey?: string | undefined } => {
@@ -98,7 +96,7 @@ const deadLettersOf = (
   }
 }
 
-/** What a queue with these options needs to be there. */
+/** The exchanges and queues that a queue with these options needs. */
 export const referencesOf = (
   { deadLetterExchange, deadLetterQueue }: MessageQueueOptions
 ): ReadonlyArray<AmqpExchange | AmqpQueue> => [
@@ -106,7 +104,7 @@ export const referencesOf = (
   ...[deadLetterQueue].filter(isQueue)
 ]
 
-/** -1 stands for no limit. */
+/** -1 is no limit. */
 export const deliveryLimit = (limit: number | "unlimited"): number =>
   limit === "unlimited" ? -1 : Validation.wholeNumber("deliveryLimit", limit, 0)
 
@@ -114,8 +112,8 @@ const argument = (table: FieldTable | undefined, name: string): FieldValue | und
   table instanceof Map ? table.get(name) : table?.[name]
 
 /**
- * Arguments by their own names which RabbitMQ answers by ending the whole connection (541) when they are not well-formed. For all
- * others it closes the channel.
+ * Checks arguments for which RabbitMQ closes the whole connection (541) if they are malformed. For all others it closes
+ * the channel.
  */
 export const checkArguments = (table: FieldTable | undefined): void => {
   const maxAge = argument(table, "x-max-age")
