@@ -25,7 +25,7 @@ import * as TestClock from "effect/testing/TestClock"
 // the program: a worker that bills orders
 // -----------------------------------------------------------------------------
 
-/** Who takes the money. */
+/** The billing service. */
 class Billing extends Context.Service<Billing, {
   readonly bill: (order: string) => Effect.Effect<void, Error>
 }>()("Billing") {}
@@ -42,7 +42,7 @@ const orders = AmqpQueue.classic("orders", {
 
 const topology = AmqpTopology.make(exchange, failed, orders)
 
-/** Places an order; succeeds when the broker has it in a queue. */
+/** Places an order; succeeds when the order is in a queue. */
 const place = Effect.fnUntraced(function*(order: string) {
   const publisher = yield* AmqpPublisher.AmqpPublisher
   yield* publisher.publish(AmqpMessage.text(order, { deliveryMode: "persistent" }), {
@@ -52,7 +52,7 @@ const place = Effect.fnUntraced(function*(order: string) {
   })
 })
 
-/** Bills what is placed, for as long as it is built. */
+/** Bills the orders that are placed, for as long as the layer is built. */
 const worker = AmqpConsumer.layerServe(orders, ({ text }) =>
   Effect.gen(function*() {
     const billing = yield* Billing
@@ -60,12 +60,12 @@ const worker = AmqpConsumer.layerServe(orders, ({ text }) =>
     return AmqpDelivery.ack
   }))
 
-/** What the worker and whoever places orders need. */
+/** The layer for the worker and for placing orders. */
 const layer = AmqpPublisher.layer().pipe(
   Layer.provideMerge(AmqpTopology.layer(topology))
 )
 
-/** How many orders nobody could bill. */
+/** The number of orders that could not be billed. */
 const countFailed = AmqpChannel.run(
   AmqpChannel.map(AmqpQueue.declarePassive(failed), ({ messageCount }) => messageCount)
 )
@@ -95,7 +95,7 @@ it.effect("bills an order once", () =>
     assert.deepStrictEqual(yield* broker.messages("orders"), [])
   }).pipe(Effect.provide(TestLive)))
 
-it.effect("tries an order five times, and puts it aside then", () =>
+it.effect("dead-letters an order after five attempts", () =>
   Effect.gen(function*() {
     const attempts = yield* Ref.make(0)
     const BillingTest = Layer.succeed(Billing, {
@@ -114,7 +114,7 @@ it.effect("tries an order five times, and puts it aside then", () =>
     assert.strictEqual(dead.properties.headers?.["x-failure-error"], "Error: no money")
   }).pipe(Effect.provide(TestLive)))
 
-it.effect("gives an order up that nobody takes for an hour", () =>
+it.effect("dead-letters an order that is not consumed for an hour", () =>
   Effect.gen(function*() {
     const broker = yield* AmqpBroker.AmqpBroker
     yield* place("one coffee")
@@ -124,7 +124,7 @@ it.effect("gives an order up that nobody takes for an hour", () =>
     assert.lengthOf(yield* broker.messages("orders.failed"), 1)
   }).pipe(Effect.provide(TestLive)))
 
-it.effect("says that an order may be lost when the connection is", () =>
+it.effect("reports an unknown outcome when the connection is lost", () =>
   Effect.gen(function*() {
     const broker = yield* AmqpBroker.AmqpBroker
     const [connection] = yield* broker.connections

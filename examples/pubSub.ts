@@ -49,7 +49,7 @@ const subscribe = Effect.fn("subscribe")(function*(name: string, pattern: string
         Effect.andThen(
           item._tag === "Report"
             ? Console.log(`${name}: ${delivery.routingKey}, "${item.headline}" of ${item.at.toISOString()}`)
-            : Console.log(`${name}: heard that there were ${item.reports} reports`),
+            : Console.log(`${name}: received the end after ${item.reports} reports`),
           delivery.ack
         ))
     ),

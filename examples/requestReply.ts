@@ -49,7 +49,7 @@ const server = AmqpRpc.serve(
       Effect.catchTag("AmqpDecodeError", ({ description }) =>
         Effect.succeed<typeof Reply.Type>({ _tag: "Refusal", why: description })),
       Effect.tap((reply) =>
-        Console.log(`server: answers ${request.text} with a ${reply._tag}`)
+        Console.log(`server: replies to ${request.text} with a ${reply._tag}`)
       ),
       Effect.flatMap((reply) => replyMessage(reply))
     ),
@@ -77,11 +77,11 @@ const client = Effect.gen(function*() {
   yield* Effect.all([product(6, 7), product(1.5, 4), product(1e200, 1e200)], { concurrency: "unbounded" })
 
   const reply = yield* ask(AmqpMessage.text("six by seven"))
-  yield* Console.log(`client: a question in words is answered with a ${reply._tag}`)
+  yield* Console.log(`client: a request that is not a question gets a ${reply._tag}`)
 
   // Requests are mandatory, so an unroutable one fails at once.
-  yield* ask(AmqpMessage.json({ left: 1, right: 1 }), "example.rpc.nobody").pipe(
-    Effect.catchReason("AmqpPublishError", "Returned", () => Console.log("client: nobody serves example.rpc.nobody"))
+  yield* ask(AmqpMessage.json({ left: 1, right: 1 }), "example.rpc.missing").pipe(
+    Effect.catchReason("AmqpPublishError", "Returned", () => Console.log("client: no server for example.rpc.missing"))
   )
 })
 

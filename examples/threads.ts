@@ -77,7 +77,7 @@ const main = Effect.gen(function*() {
   // Two concurrent fibers. If one fails, the other is interrupted and closes its channel too.
   const [elapsed, [received]] = yield* Effect.timed(Effect.all([consumer, publisher], { concurrency: 2 }))
   yield* AmqpChannel.run(cleanUp)
-  yield* Console.log(`main: ${received} messages went through in ${Math.round(Duration.toMillis(elapsed))} ms`)
+  yield* Console.log(`main: ${received} messages in ${Math.round(Duration.toMillis(elapsed))} ms`)
 })
 
 /** Prints which broker is used, once it is connected. */
@@ -97,7 +97,7 @@ const AmqpLive = Layer.unwrap(Effect.gen(function*() {
     ).pipe(
       Layer.catchTag("AmqpConnectionError", (error) =>
         error.reason._tag === "ConnectFailed"
-          ? using("an embedded broker, as there is none at 127.0.0.1:5672", AmqpBroker.layer())
+          ? using("an embedded broker, because none runs at 127.0.0.1:5672", AmqpBroker.layer())
           : Layer.effect(AmqpConnection.AmqpConnection, Effect.fail(error)))
     )
 }))

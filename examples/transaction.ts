@@ -86,7 +86,7 @@ const main = Effect.gen(function*() {
 
   yield* Console.log("A transaction that fails:")
   yield* AmqpChannel.transaction(moveAll).pipe(
-    Effect.catchTag("Unreadable", ({ text }) => Console.log(`  rolled back, because nobody can read ${text}`))
+    Effect.catchTag("Unreadable", ({ text }) => Console.log(`  rolled back, because it is unreadable: ${text}`))
   )
   yield* report
 })

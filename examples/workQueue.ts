@@ -78,7 +78,7 @@ const worker = (name: string, progress: Progress) =>
         Effect.as(AmqpDelivery.ack),
         Effect.catchTag("JobFailed", ({ id }) =>
           redelivered
-            ? Console.log(`${name}: gives job ${id} up`).pipe(
+            ? Console.log(`${name}: gives up job ${id}`).pipe(
               Effect.andThen(Queue.offer(progress.settled, id)),
               Effect.as(AmqpDelivery.reject)
             )
@@ -105,7 +105,7 @@ const produce = Effect.fn("produce")(function*({ lastBegun, settled }: Progress)
 
   yield* publish(yield* jobMessage({ id: JOB_COUNT + 1, millis: 200 }), route)
   yield* Deferred.await(lastBegun)
-  yield* Console.log(`main: stops the workers, one of which is at job ${JOB_COUNT + 1}`)
+  yield* Console.log(`main: stops the workers, while one handles job ${JOB_COUNT + 1}`)
 })
 
 // -----------------------------------------------------------------------------
