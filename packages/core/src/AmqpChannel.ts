@@ -31,6 +31,8 @@ import { routeOf } from "./internal/message/route.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { ProgramConfirms } from "./internal/publishing/programConfirms.ts"
 
+const TypeId = Program.TypeId
+
 /**
  * A conversation on one channel that yields an `A`, may fail with `E` and needs the services `R`. It is not an
  * `Effect`: run it with {@link run}, {@link confirmed} or {@link transaction}.
@@ -39,7 +41,7 @@ import { ProgramConfirms } from "./internal/publishing/programConfirms.ts"
  * @since 0.1.0
  */
 export interface AmqpChannel<out A, out E = never, out R = never> extends Pipeable.Pipeable, Inspectable.Inspectable {
-  readonly [Program.TypeId]: {
+  readonly [TypeId]: {
     readonly _A: Types.Covariant<A>
     readonly _E: Types.Covariant<E>
     readonly _R: Types.Covariant<R>
