@@ -9,6 +9,7 @@ import type * as Fiber from "effect/Fiber"
 import { NodeInspectSymbol } from "effect/Inspectable"
 import type { RequeueOptions } from "../../AmqpDelivery.ts"
 import type { ReceivedProperties } from "../../AmqpMessage.ts"
+import type { AmqpQueue } from "../../AmqpQueue.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { BasicDeliver, BasicGetOk } from "../../protocol/methods.generated.ts"
 import type { Acknowledgements } from "../channel/acknowledgements.ts"
@@ -17,7 +18,6 @@ import { hideClass } from "../common/hideClass.ts"
 import * as Rendering from "../message/pretty.ts"
 import { decodeProperties } from "../message/properties.ts"
 import * as Validation from "../options/validation.ts"
-import type { QueueDescription } from "../topology/descriptions.ts"
 import type { QueueKind } from "./queueKind.ts"
 
 /** The origin of messages: one object for all messages of a consumer. */
@@ -34,7 +34,7 @@ export interface Source {
   readonly isOver?: boolean
   /** Absent: the queue is not a stream. */
   readonly kind?: QueueKind
-  readonly description?: QueueDescription | undefined
+  readonly description?: AmqpQueue | undefined
 }
 
 /** A consumer, as its deliveries know it. */
@@ -43,7 +43,7 @@ export interface ConsumerSource extends Source {
   readonly isOver: boolean
   readonly kind: QueueKind
   /** `undefined`: only the name of the queue is known. */
-  readonly description: QueueDescription | undefined
+  readonly description: AmqpQueue | undefined
 }
 
 /** The approximate size of a message without body and properties, in bytes. */

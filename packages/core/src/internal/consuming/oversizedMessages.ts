@@ -4,17 +4,18 @@
  */
 import * as Effect from "effect/Effect"
 import type { Scope } from "effect/Scope"
+import type { Options } from "../../AmqpConsumer.ts"
+import type { AmqpQueue } from "../../AmqpQueue.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import { fieldOf } from "../../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
 import { passiveQueueDeclare } from "../channel/methods.ts"
-import type { QueueDescription } from "../topology/descriptions.ts"
 import type { ConsumerHost } from "./consumerHost.ts"
 import type { ConsumerSource } from "./delivery.ts"
 import { defaultHoldMillis } from "./settlement.ts"
 
-export type OversizedPolicy = "deadLetter" | "keep" | "reject"
+export type OversizedPolicy = NonNullable<Options["onOversized"]>
 
 /** Settles a message at a time when no other is being settled; see `Inbox`. */
 export type SettleBetween = (settle: () => boolean) => void
@@ -99,7 +100,7 @@ export class OversizedMessages {
 }
 
 /** The queue that a queue dead-letters to, if its description names one that is reached through the default exchange. */
-const deadLetterQueue = (description: QueueDescription | undefined, routingKey: string): string | undefined => {
+const deadLetterQueue = (description: AmqpQueue | undefined, routingKey: string): string | undefined => {
   if (description === undefined || fieldOf(description.arguments, "x-dead-letter-exchange") !== "") return undefined
   const key = fieldOf(description.arguments, "x-dead-letter-routing-key") ?? routingKey
   return typeof key === "string" && key !== "" && key !== description.name ? key : undefined

@@ -10,9 +10,9 @@
  *   count one that is requeued by `basic.nack`. For queues of which only the name is known, so that they may have a single active
  *   consumer.
  */
+import type { AmqpQueue } from "../../AmqpQueue.ts"
 import { fieldOf } from "../../protocol/fieldTable.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
-import type { QueueDescription } from "../topology/descriptions.ts"
 
 export interface StopOrder {
   readonly kind: "Cancel" | "Drain" | "DrainThenCancel"
@@ -22,7 +22,7 @@ export interface StopOrder {
 
 /** The options of a consumer that decide. */
 interface StopOptions {
-  readonly queues: ReadonlyArray<string | QueueDescription>
+  readonly queues: ReadonlyArray<string | AmqpQueue>
   readonly noAck: boolean
   readonly exclusive: boolean
   readonly isTransactional: boolean
@@ -42,8 +42,7 @@ export const stopOrderOf = (
   return { kind: nackSavesAttempts ? "DrainThenCancel" : "Drain", savesAttempts: nackSavesAttempts }
 }
 
-const isSingleActive = ({ arguments: table }: QueueDescription): boolean =>
-  fieldOf(table, "x-single-active-consumer") === true
+const isSingleActive = ({ arguments: table }: AmqpQueue): boolean => fieldOf(table, "x-single-active-consumer") === true
 
 /** Whether the broker is RabbitMQ of this version or later. */
 const isRabbitMQ = (serverProperties: FieldTable, major: number, minor: number): boolean => {

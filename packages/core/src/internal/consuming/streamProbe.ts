@@ -3,24 +3,24 @@
  */
 import * as Effect from "effect/Effect"
 import type { AmqpChannelError } from "../../AmqpError.ts"
+import type { AmqpQueue } from "../../AmqpQueue.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import { fieldOf } from "../../protocol/fieldTable.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { basicConsume } from "../channel/methods.ts"
 import { offsetKey } from "../message/streamOffset.ts"
-import type { QueueDescription } from "../topology/descriptions.ts"
 import type { ConsumerHost } from "./consumerHost.ts"
 import { QueueKind } from "./queueKind.ts"
 
 /** The kind of a queue that is consumed with these arguments. */
 export const kindOf = (
   host: ConsumerHost,
-  queue: string | QueueDescription,
+  queue: string | AmqpQueue,
   name: string,
   table: FieldTable
 ): QueueKind => new QueueKind(isKnownStream(queue, table), probe(host, name))
 
-const isKnownStream = (queue: string | QueueDescription, table: FieldTable): boolean | undefined => {
+const isKnownStream = (queue: string | AmqpQueue, table: FieldTable): boolean | undefined => {
   if (typeof queue === "object" && queue.type !== undefined) return queue.type === "stream"
   return fieldOf(table, offsetKey) === undefined ? undefined : true
 }

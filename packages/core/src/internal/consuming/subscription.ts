@@ -7,6 +7,7 @@ import type { Scope } from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { AmqpConsumerCancelled } from "../../AmqpError.ts"
 import type { AmqpChannelError } from "../../AmqpError.ts"
+import type { AmqpQueue } from "../../AmqpQueue.ts"
 import { decodeProperties } from "../../protocol/BasicProperties.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
 import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
@@ -18,7 +19,6 @@ import { basicCancel, basicConsume, basicQos, passiveQueueDeclare } from "../cha
 import { offsetKey } from "../message/streamOffset.ts"
 import * as Validation from "../options/validation.ts"
 import { declareAll } from "../topology/declare.ts"
-import type * as Descriptions from "../topology/descriptions.ts"
 import type { ConsumerHost } from "./consumerHost.ts"
 import { sizeOf } from "./delivery.ts"
 import type { ConsumerSource } from "./delivery.ts"
@@ -35,7 +35,7 @@ export type { SubscriptionError } from "./inbox.ts"
 
 export interface SubscriptionOptions {
   /** Queues that are described are declared first. */
-  readonly queues: ReadonlyArray<string | Descriptions.QueueDescription>
+  readonly queues: ReadonlyArray<string | AmqpQueue>
   readonly prefetch: number
   readonly noAck: boolean
   readonly exclusive: boolean

@@ -20,9 +20,6 @@ import {
 } from "../common/brands.ts"
 import { invalid } from "../options/validation.ts"
 
-/** The description of a queue, as consumers know it. */
-export type QueueDescription = AmqpQueue
-
 // -----------------------------------------------------------------------------
 // making them
 // -----------------------------------------------------------------------------
