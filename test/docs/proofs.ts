@@ -1289,7 +1289,7 @@ export const proofs: References = {
       "simulation/testing/inspection.test.ts": [
         "shows messages in their order and as they were sent"
       ],
-      "integration/rabbitpy.test.ts": [
+      "integration/testing/exchangeReplies.test.ts": [
         "an exchange"
       ],
       "integration/testing/wireFrames.test.ts": [
