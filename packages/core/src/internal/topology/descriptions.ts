@@ -20,7 +20,7 @@ import {
 } from "../common/brands.ts"
 import { invalid } from "../options/validation.ts"
 
-/** The description of a queue, as consumers know it. */
+/** The description of a queue for consumers. */
 export type QueueDescription = AmqpQueue
 
 // -----------------------------------------------------------------------------
