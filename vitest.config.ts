@@ -5,8 +5,8 @@ import { defineConfig } from "vitest/config"
 const source = (path: string): string => fileURLToPath(new URL(path, import.meta.url))
 
 export default defineConfig({
-  // Tests run on the sources, so that a run sees an edit at once and a stack trace names the line that was written.
-  // `test/package` is the exception: it installs what would be published.
+  // Tests run on the sources, so that a run includes every edit and stack traces have the original lines.
+  // `test/package` is the exception: it installs the packages as published.
   resolve: {
     alias: [
       { find: /^@effect-amqp\/core\/testing$/, replacement: source("./packages/core/src/testing/index.ts") },
@@ -15,12 +15,12 @@ export default defineConfig({
     ]
   },
   test: {
-    // Most integration tests wait most of the time, so two files run at once also on a machine with two processors.
+    // Integration tests wait most of the time, so two files run at once even on a machine with two processors.
     maxWorkers: Math.max(2, os.availableParallelism() - 1),
-    // The slowest wait for `rabbitmqctl`, which takes seconds for a word on a machine that has other things to do.
+    // The slowest tests wait for `rabbitmqctl`, which takes seconds on a busy machine.
     testTimeout: 60_000,
     hookTimeout: 60_000,
-    // A private broker is given time to end in order.
+    // A private broker needs time to stop cleanly.
     teardownTimeout: 30_000,
     reporters: ["default", "./test/support/brokerReporter.ts"],
     projects: [
@@ -33,7 +33,7 @@ export default defineConfig({
         }
       },
       {
-        // Only these tests need RabbitMQ, so only a run that has some of them looks for one.
+        // Only these tests need RabbitMQ, so only a run that includes some looks for a broker.
         extends: true,
         test: {
           name: "integration",
@@ -43,7 +43,7 @@ export default defineConfig({
         }
       },
       {
-        // The same tests on the embedded broker; each file has one for itself.
+        // The same tests on the embedded broker; each file has its own.
         extends: true,
         test: {
           name: "embedded",

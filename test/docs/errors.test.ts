@@ -84,8 +84,8 @@ const reasons: Record<Exclude<Tag, AmqpError.ReplyReason["_tag"]>, ReadonlyArray
 const answersOf = (cell: string): ReadonlyArray<boolean> =>
   cell === "yes" ? [true] : cell === "no" ? [false] : [true, false]
 
-describe("the table of what may be tried again", () => {
-  it("has each reason of the client, and says of each what it says itself", () => {
+describe("the table of retryable errors", () => {
+  it("has each reason of the client, with its isRetryable", () => {
     const rows = rowsOf("What the client reports")
     assert.sameMembers(rows.map(([reason]) => reason), Object.keys(reasons))
     for (const [reason, retryable] of rows) {
@@ -115,7 +115,7 @@ describe("the table of what may be tried again", () => {
   })
 })
 
-describe("a name that says what a text would say", () => {
+describe("a name that contains a reply text", () => {
   for (
     const [replyCode, replyText] of [
       [403, "ACCESS_REFUSED - read access to queue ' in exclusive use' in vhost '/' refused for user 'u'"],

@@ -75,7 +75,9 @@ const silence = [unit, "H1: gives up on a silent server"] as const
 
 describe("the proofs", () => {
   it("list the tests that passed under the feature or the fault that they prove, sorted", () => {
-    const proofs = proven(reportOf(silence, [unit, "fails in time (H1)"], ["unit/a.test.ts", "E1, H1: is told"], ipv6))
+    const proofs = proven(
+      reportOf(silence, [unit, "fails in time (H1)"], ["unit/a.test.ts", "E1, H1: is notified"], ipv6)
+    )
     assert.deepStrictEqual(proofs.features, [
       "## Connection",
       "### IPv6",
@@ -86,7 +88,7 @@ describe("the proofs", () => {
       "## H. Handshake",
       "### H1: Silence.",
       "- `unit/a.test.ts`",
-      "  - a client › E1, H1: is told",
+      "  - a client › E1, H1: is notified",
       "- `unit/uri.test.ts`",
       "  - a client › H1: gives up on a silent server",
       "  - a client › fails in time (H1)"
@@ -94,7 +96,7 @@ describe("the proofs", () => {
   })
 
   it("are the same for the same results in another order", () => {
-    const results = [ipv6, silence, [unit, "fails in time (H1)"], ["unit/a.test.ts", "H1: is told"]] as const
+    const results = [ipv6, silence, [unit, "fails in time (H1)"], ["unit/a.test.ts", "H1: is notified"]] as const
     assert.deepStrictEqual(proven(reportOf(...results)), proven(reportOf(...results.toReversed())))
   })
 
@@ -111,14 +113,14 @@ describe("the proofs", () => {
     })
   })
 
-  it("miss the tests of a feature without a reference and of a fault that no test names", () => {
+  it("report a feature without a reference and a fault that no test names", () => {
     assert.deepStrictEqual(proven(reportOf(), []).problems, [
       "docs/features.md: \"IPv6\" has no test that passed",
       "docs/faults.md: \"H1: Silence.\" has no test that passed"
     ])
   })
 
-  it("miss the test of each reference, also where others passed", () => {
+  it("report each reference without a test, even if other tests passed", () => {
     const report = reportOf(ipv6, silence, ["unit/other.test.ts", "takes IPv4"])
     assert.deepStrictEqual(proven(report, ["takes IPv6", "takes IPv4"]).problems, [
       `test/docs/proofs.ts: ${unit} has no test "takes IPv4"`
@@ -133,9 +135,9 @@ describe("the proofs", () => {
     ])
   })
 
-  it("refuse the id of a fault that does not exist, also in a test that was skipped", () => {
-    assert.deepStrictEqual(proven(reportOf(ipv6, silence, [unit, "H1, H99: is told", "skipped"])).problems, [
-      `docs/faults.md: no fault H99, which "H1, H99: is told" in ${unit} names`
+  it("refuse the id of a fault that does not exist, even in a skipped test", () => {
+    assert.deepStrictEqual(proven(reportOf(ipv6, silence, [unit, "H1, H99: is notified", "skipped"])).problems, [
+      `docs/faults.md: no fault H99, which "H1, H99: is notified" in ${unit} names`
     ])
   })
 
@@ -171,12 +173,12 @@ describe("the proofs", () => {
     assert.lengthOf(proven(reportOf(...hosts(10), ipv6), undefined, source).features, 3 + 11)
   })
 
-  it("show the names of tests as they are", () => {
+  it("show test names unchanged", () => {
     const { faults } = proven(reportOf([unit, "H1: frame_max, _a_ *b* `c` <d> [e]"]))
     assert.strictEqual(faults.at(-1), "  - a client › H1: frame_max, \\_a\\_ \\*b\\* \\`c\\` \\<d> \\[e]")
   })
 
-  it("tell on which brokers a test passed", () => {
+  it("show the brokers on which a test passed", () => {
     const report = reportOf(
       [integration, "H1: everywhere", "passed", rabbitMQ],
       [integration, "H1: everywhere", "passed", embedded],
@@ -209,14 +211,14 @@ describe("the proofs", () => {
     assert.deepStrictEqual(faults, [])
   })
 
-  it("refuse a report that does not tell the brokers of integration tests", () => {
+  it("refuse a report without the brokers of integration tests", () => {
     assert.throws(
-      () => proven(reportOf([integration, "H1: is told"])),
+      () => proven(reportOf([integration, "H1: is notified"])),
       "--reporter=./scripts/proofs/brokersInReport.ts"
     )
   })
 
-  it("are out of date when a page lacks a line or has one too much", () => {
+  it("are out of date when a page has a missing or an extra line", () => {
     const pages = { "a.md": "- one\n- two\n", "b.md": "- one\n", "c.md": "- one\n" }
     const committed = new Map([["a.md", "- one\n- three\n"], ["b.md", "- one\n"]])
     assert.deepStrictEqual(outdated(pages, (page) => committed.get(page)), [
@@ -267,7 +269,7 @@ describe("scripts/proofs.ts --check", () => {
     assert.strictEqual(read(featuresPage), before)
   })
 
-  it("fails in a line when there is no report", async () => {
+  it("fails with one line when there is no report", async () => {
     const { exitCode, stderr } = await check("")
     assert.strictEqual(exitCode, 1)
     assert.match(stderr, /^npm run proofs: .*JSON.*\n$/)
@@ -275,7 +277,7 @@ describe("scripts/proofs.ts --check", () => {
 })
 
 describe.each(["docs/features.md", "docs/faults.md"])("%s", (document) => {
-  it("has tables for people: no cell above 90 characters, and none empty", () => {
+  it("has readable tables: no cell is empty or above 90 characters", () => {
     const lines = read(document).split("\n").filter((line) => line.startsWith("|"))
     const cells = lines.flatMap((line) => line.slice(1, -1).split("|").map((cell) => cell.trim()))
     assert.isAbove(cells.length, 300)
@@ -292,7 +294,7 @@ describe.each(["docs/features.md", "docs/faults.md"])("%s", (document) => {
 describe("the failures of rabbitpy", () => {
   const section = "Failures of rabbitpy 3.0.2"
 
-  it("are features from 1 to 15, each with tests that have its number in their names", () => {
+  it("are features 1 to 15, each with tests that have its number in their names", () => {
     const failures = rowsOf(read("docs/features.md")).filter((row) => row.section === section)
     assert.deepStrictEqual(
       failures.map(({ cells: [failure] }) => Number.parseInt(failure, 10)),

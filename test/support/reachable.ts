@@ -78,14 +78,14 @@ export const walk = (
 }
 
 /** The paths to all reachable values that are wanted. */
-export const waysTo = (
+export const pathsTo = (
   roots: Readonly<Record<string, unknown>>,
   isWanted: (value: unknown) => boolean
 ): ReadonlyArray<string> => {
-  const ways: Array<string> = []
+  const paths: Array<string> = []
   walk(roots, (value, path) => {
-    if (isWanted(value)) ways.push(path)
+    if (isWanted(value)) paths.push(path)
     return false
   })
-  return ways
+  return paths
 }

@@ -13,7 +13,7 @@ import * as Option from "effect/Option"
 import { format, inspect } from "node:util"
 import * as v8 from "node:v8"
 import { buffers } from "./heap.ts"
-import { walk, waysTo } from "./reachable.ts"
+import { pathsTo, walk } from "./reachable.ts"
 
 /** A predicate for texts that show the secret, also as printed bytes. */
 const showing = (secret: string): (text: string) => boolean => {
@@ -105,7 +105,7 @@ export const assertUnreachable = (
   values: Readonly<Record<string, unknown>>,
   ...secrets: ReadonlyArray<string>
 ): void => {
-  assert.deepStrictEqual(waysTo(values, (reached) => secrets.some((secret) => holds(reached, secret))), [])
+  assert.deepStrictEqual(pathsTo(values, (reached) => secrets.some((secret) => holds(reached, secret))), [])
 }
 
 /** Asserts that no printer shows a secret in a value, as text or as bytes, and that none can be reached from it. */

@@ -674,7 +674,7 @@ const lazyPublisher = Effect.gen(function*() {
  */
 export interface LayerServeOptions<in E, out R = never, out R2 = never> extends ServeOptions<E, R> {
   /**
-   * Called when the consumer ends after it has started, as a layer that was built can't fail any more. Default: the
+   * Called when the consumer ends after it has started, as a layer that has been built can no longer fail. Default: the
    * error is logged at level `Fatal`, and the program that the layer was built for is interrupted and fails with the
    * error, see {@link layerServe}. The same happens if `onEnd` fails, which is logged.
    */

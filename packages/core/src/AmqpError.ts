@@ -35,7 +35,7 @@ export * from "./AmqpReplyError.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * The connection of the channel ended; `cause` tells why. A pending operation may or may not have taken effect.
+ * The connection of the channel ended; `cause` has the reason. A pending operation may or may not have taken effect.
  *
  * @category errors
  * @since 0.1.0
@@ -284,7 +284,7 @@ const described = (
 export type PublishErrorReason = Nacked | Returned | OutcomeUnknown | NotSent
 
 /**
- * A confirmed publish failed. `reason` tells whether the broker may have the message.
+ * A confirmed publish failed. `reason` shows whether the broker may have the message.
  *
  * @category errors
  * @since 0.1.0
@@ -354,7 +354,7 @@ export class AmqpPublishAllError extends Schema.TaggedError<AmqpPublishAllError>
 // -----------------------------------------------------------------------------
 
 /**
- * The broker cancelled the consumer (`basic.cancel`; RabbitMQ, "Consumer Cancel Notification"). It does not say why:
+ * The broker cancelled the consumer (`basic.cancel`; RabbitMQ, "Consumer Cancel Notification"). It does not give a reason:
  * the queue may have been deleted, its node may be down, or, from RabbitMQ 4.3 on, a message may not have been settled
  * in time ("Delivery Acknowledgement Timeout"). The broker has requeued unsettled messages, so that settling them
  * succeeds with `false`.
@@ -372,7 +372,7 @@ export class AmqpConsumerCancelled extends Schema.TaggedError<AmqpConsumerCancel
   override get message(): string {
     return `The broker cancelled the consumer of the queue ${
       JSON.stringify(this.queue)
-    }. It does not say why: the queue may ` +
+    }. It gives no reason: the queue may ` +
       "have been deleted or be unavailable, or a message may not have been settled within the broker's consumer timeout"
   }
   /** Whether consuming again may succeed. */
@@ -458,7 +458,7 @@ export class AmqpMoveError extends Schema.TaggedError<AmqpMoveError>()("AmqpMove
 // -----------------------------------------------------------------------------
 
 /**
- * A message could not be decoded. `problem` tells why:
+ * A message could not be decoded. `problem` is the reason:
  *
  * - `ContentType`, `ContentEncoding`: the properties describe something else.
  * - `Properties`: the properties are malformed.
@@ -466,9 +466,9 @@ export class AmqpMoveError extends Schema.TaggedError<AmqpMoveError>()("AmqpMove
  * - `Size`: the decompressed body is larger than the limit.
  * - `Text`: the body is not valid UTF-8.
  * - `Json`: the body is not valid JSON.
- * - `Schema`: the value does not match the schema; `description` tells where.
+ * - `Schema`: the value does not match the schema; `description` shows where.
  *
- * `part` tells which part of the message is affected: `message` if a schema covers several.
+ * `part` is the affected part of the message: `message` if a schema covers several.
  *
  * **Details**
  *
@@ -508,7 +508,7 @@ export class AmqpDecodeError extends Schema.TaggedError<AmqpDecodeError>()("Amqp
 // -----------------------------------------------------------------------------
 
 /**
- * A message can't be compressed. `problem` tells why:
+ * A message can't be compressed. `problem` is the reason:
  *
  * - `ContentEncoding`: the body already has a content encoding.
  * - `Platform`: the platform lacks the compression.

@@ -4,7 +4,7 @@
  * {@link retryInPlace} calls the handler again after a pause, {@link retry} redelivers the message after a delay,
  * {@link deadLetter} and {@link forward} send it elsewhere, {@link reject} leaves it to the broker, {@link stop} stops
  * the consumer. The default policy is {@link standard}. Only `reject` can drop a message, if its queue has no
- * dead-letter exchange. No policy depends on `redelivered`, which tells that a message was sent before, but not that a
+ * dead-letter exchange. No policy depends on `redelivered`, which means that a message was sent before, but not that a
  * handler received it.
  *
  * A message is dead-lettered, forwarded or delayed as a copy, which is published as mandatory and confirmed before the

@@ -382,7 +382,7 @@ export interface DecodeOptions extends DecompressOptions {
   readonly checkContentType?: boolean | undefined
   /**
    * Whether a body with the content encoding `gzip` or `deflate` is decompressed. Any other encoding, or several, then
-   * fails even if the content type is not checked. A body without an encoding is read as it is. Default: `false`.
+   * fails even if the content type is not checked. A body without an encoding is read unchanged. Default: `false`.
    */
   readonly decompress?: boolean | undefined
 }
@@ -394,7 +394,7 @@ export interface DecodeOptions extends DecompressOptions {
  * **Details**
  *
  * Throws an `InvalidArgument` for unknown options and values out of range. The Effect fails with an `AmqpDecodeError`,
- * whose `problem` and `part` tell what is wrong; it never dies because of what a publisher sent. For a handler of
+ * whose `problem` and `part` show what is wrong; it never dies because of what a publisher sent. For a handler of
  * deliveries see `AmqpDelivery.handleDecoded`.
  *
  * **Example** (Reading an order)

@@ -73,7 +73,7 @@ export interface Options {
    * When `publish` tries the same message again after an error that `isRetryable`. After an `OutcomeUnknown` this may duplicate the
    * message. If the last attempt fails and an earlier one had an unknown outcome, the publish fails with `OutcomeUnknown`.
    *
-   * The retries stop when the connection is lost, since this publisher can't publish any more. They pause for at least 50 ms when the
+   * The retries stop when the connection is lost, since this publisher can no longer publish. They pause for at least 50 ms when the
    * message was not sent or was refused (`Nacked`). Default: no retries.
    */
   readonly retry?: Schedule.Schedule<unknown, AmqpPublishError> | undefined
@@ -113,7 +113,7 @@ export class AmqpPublisher extends Context.Service<AmqpPublisher, {
    * so that other channels get their turn; the next message of this publisher waits for the last piece. An interruption before the
    * message is sent withdraws it.
    *
-   * The reason of the `AmqpPublishError` tells whether the broker has the message: not with `Nacked`, `Returned` or `NotSent`, possibly
+   * The reason of the `AmqpPublishError` shows whether the broker has the message: not with `Nacked`, `Returned` or `NotSent`, possibly
    * with `OutcomeUnknown`.
    *
    * Confirmed does not mean routed: a message that no queue takes is dropped, and the publish succeeds, unless it is `mandatory`.

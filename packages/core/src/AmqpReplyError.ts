@@ -21,7 +21,7 @@ import { ReplyCode } from "./protocol/constants.ts"
  *
  * **Details**
  *
- * `isRetryable` tells whether the same operation may succeed if it is repeated unchanged. By code:
+ * `isRetryable` shows whether the same operation may succeed if it is repeated unchanged. By code:
  *
  * - `true`: 313 `NoConsumers`, 320 `ConnectionForced`, 405 `ResourceLocked`, 506 `ResourceError`. The cause lies with
  *   the broker or with other clients, and can pass.

@@ -19,7 +19,7 @@ import * as AmqpMessage from "./AmqpMessage.ts"
 import * as TraceContext from "./internal/telemetry/traceContext.ts"
 
 /**
- * What is recorded. A publisher, client or server that is made with an unknown option fails with an `InvalidArgument`.
+ * The telemetry that is recorded. A publisher, client or server that is made with an unknown option fails with an `InvalidArgument`.
  *
  * @category models
  * @since 0.1.0
@@ -46,7 +46,7 @@ export interface Options {
 }
 
 /**
- * What is recorded for publishers, RPC clients and servers that are made where this is provided. Default: `undefined`,
+ * The telemetry for publishers, RPC clients and servers that are made where this is provided. Default: `undefined`,
  * nothing.
  *
  * **Details**

@@ -26,7 +26,7 @@ import * as Validation from "./internal/options/validation.ts"
  *
  * **Details**
  *
- * `part` is the part of the URI that is wrong, or `Uri` if it is not a single one. The message tells how to correct it.
+ * `part` is the part of the URI that is wrong, or `Uri` if it is not a single one. The message explains how to correct it.
  * Neither contains the user name, password, host, or the value of a parameter, so both can be logged.
  *
  * @category errors

@@ -14,7 +14,7 @@ import * as Result from "effect/Result"
 import { uniqueName } from "../../support/broker.ts"
 import { administration, isAdministrable } from "../../support/brokerUnderTest.ts"
 import { everything, internals } from "../../support/everything.ts"
-import { waysTo } from "../../support/reachable.ts"
+import { pathsTo } from "../../support/reachable.ts"
 import { assertHides, assertUnprinted, assertUnreachable, assertWiped, logged } from "../../support/secrets.ts"
 
 /** A new secret for each test, made at run time since the source of a test is in memory too. Has reserved characters of a URL. */
@@ -76,7 +76,7 @@ describe.runIf(isAdministrable)("a program that is connected over TCP", () => {
           // All fibers print the same, so one is enough.
           if (!Fiber.isFiber(part) || part === all.fiber) assertUnprinted(part, password, wrong)
         }
-        assert.deepStrictEqual(waysTo(parts, (value) => internals.some((internal) => value instanceof internal)), [])
+        assert.deepStrictEqual(pathsTo(parts, (value) => internals.some((internal) => value instanceof internal)), [])
       }).pipe(Effect.scoped, Effect.provide(connecting))
     }).pipe(Effect.scoped)
   }, 180_000)

@@ -11,7 +11,7 @@ import * as Redacted from "effect/Redacted"
 import * as References from "effect/References"
 import { everything, internals } from "../../support/everything.ts"
 import { instancesOf } from "../../support/heap.ts"
-import { waysTo } from "../../support/reachable.ts"
+import { pathsTo } from "../../support/reachable.ts"
 import { connect, connectionClose, fork, reasonOf, script } from "../../support/scriptedPeer.ts"
 import { assertHides, assertUnprinted, assertUnreachable, assertWiped, logged } from "../../support/secrets.ts"
 
@@ -101,8 +101,8 @@ describe("a program with a connection", () => {
       const isInternal = (value: unknown): boolean => internals.some((internal) => value instanceof internal)
       // They exist, so the search could find them.
       assert.isNotEmpty(instancesOf(Object).filter(isInternal))
-      assert.deepStrictEqual(waysTo(parts, isInternal), [])
-      assert.deepStrictEqual(waysTo(parts, (value) => internals.some((internal) => value === internal)), [])
+      assert.deepStrictEqual(pathsTo(parts, isInternal), [])
+      assert.deepStrictEqual(pathsTo(parts, (value) => internals.some((internal) => value === internal)), [])
     }).pipe(
       Effect.scoped,
       Effect.provide(AmqpBroker.layer())

@@ -19,9 +19,9 @@ import * as Exit from "effect/Exit"
 import * as References from "effect/References"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { CorrectBroker, messagesPerConsumer } from "../../support/correctBroker.ts"
 import { faults, fuzzOptions, withFaults } from "../../support/fuzzing.ts"
 import type { Faults } from "../../support/fuzzing.ts"
-import { HonestBroker, messagesPerConsumer } from "../../support/honestBroker.ts"
 import { dial, fork, methodBytes, script, start, toQueue } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
 import { concat, integer, oneOf } from "../../unit/protocol/support.ts"
@@ -111,7 +111,7 @@ const longAfter = "10 minutes"
 const conversation = (faultyTurn: number, faults: Faults, readSize = Infinity) =>
   script((peer) =>
     Effect.gen(function*() {
-      const broker = new HonestBroker()
+      const broker = new CorrectBroker()
       let turns = 0
       const send = (frames: ReadonlyArray<Uint8Array>) =>
         peer.push(turns++ === faultyTurn ? withFaults(frames, faults) : concat(frames))

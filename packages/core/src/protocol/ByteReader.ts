@@ -2,7 +2,7 @@
  * Reads AMQP's primitive values from a range of bytes.
  *
  * Every read is checked against the end of the range, lengths before anything is allocated for them. Byte values are
- * views into the bytes read: they live as long as they are held, and keep the whole chunk alive for that long.
+ * views into the bytes read: each keeps its whole chunk alive while it is referenced.
  *
  * @since 0.1.0
  */
@@ -51,8 +51,8 @@ const fromAscii = (bytes: Uint8Array, start: number, end: number): string => {
  *
  * **Details**
  *
- * A read past the end throws a {@link ProtocolError} with code 502. One reader is reset and used over and over, since the
- * short strings it saw last are cached: consumer tags, exchanges, routing keys and header names repeat.
+ * A read past the end throws a {@link ProtocolError} with code 502. Reuse one reader by resetting it: it caches the
+ * last short strings that it read, as consumer tags, exchanges, routing keys and header names repeat.
  *
  * @category models
  * @since 0.1.0
@@ -85,7 +85,7 @@ export class ByteReader {
     return this.position
   }
 
-  /** Narrows the range to the next `length` bytes and answers the end to `leave` it with. */
+  /** Narrows the range to the next `length` bytes and returns the end to pass to `leave`. */
   enter(length: number): number {
     this.need(length)
     const outer = this.end
@@ -121,7 +121,7 @@ export class ByteReader {
   longLong(): number | bigint {
     const high = this.int32() >>> 0
     const low = this.int32() >>> 0
-    // Nearly always, and in integer arithmetic.
+    // The common case, in integer arithmetic.
     if (high === 0) return low
     return high < 0x200000 ? high * 4294967296 + low : BigInt(high) << 32n | BigInt(low)
   }
@@ -144,7 +144,7 @@ export class ByteReader {
     return bytes[position] << 24 | bytes[position + 1] << 16 | bytes[position + 2] << 8 | bytes[position + 3]
   }
 
-  /** Eight bytes, from -2^63 to 2^63 - 1: a number when it is a safe integer, else a bigint. */
+  /** Eight bytes, from -2^63 to 2^63 - 1: a number if it is a safe integer, otherwise a bigint. */
   int64(): number | bigint {
     const high = this.int32()
     const low = this.int32() >>> 0
@@ -165,8 +165,8 @@ export class ByteReader {
   }
 
   /**
-   * Text of at most 255 bytes, after its length in one byte. Bytes that are no UTF-8 become surrogates that stand for them (see
-   * `utf8.ts`): a peer's odd consumer tag or routing key must not cost the connection, and is passed on as it came.
+   * Text of at most 255 bytes, after its length in one byte. Invalid UTF-8 is represented by surrogates (see
+   * `utf8.ts`): an odd consumer tag or routing key of a peer must not end the connection, and is passed on unchanged.
    */
   shortString(): string {
     const length = this.octet()
@@ -177,7 +177,7 @@ export class ByteReader {
     const end = start + length
     this.position = end
     if (length > cacheLimit) return decodeUtf8(this.view(start, end))
-    // A sample of the bytes will do: names differ in their length, their first or their last characters.
+    // A sample of the bytes is enough: names differ in their length, their first or their last characters.
     let hash = Math.imul(length, 31) + bytes[start]
     hash = Math.imul(hash, 31) + bytes[start + (length >> 1)]
     hash = Math.imul(hash, 31) + bytes[end - 1]
@@ -202,12 +202,12 @@ export class ByteReader {
     return this.take(this.long())
   }
 
-  /** Text after its length in four bytes. Bytes that are no UTF-8 become U+FFFD. */
+  /** Text after its length in four bytes. Invalid UTF-8 is replaced with U+FFFD. */
   longText(): string {
     return this.text(false)
   }
 
-  /** Text after its length in four bytes, or a view of the bytes when they are no UTF-8. */
+  /** Text after its length in four bytes, or a view of the bytes if they are not UTF-8. */
   longTextOrBytes(): string | Uint8Array {
     const position = this.position
     try {
@@ -253,7 +253,7 @@ export class ByteReader {
       : decoder.decode(this.view(start, end))
   }
 
-  /** Always a plain `Uint8Array`, also when the bytes are of a subclass whose views behave differently. */
+  /** Always a plain `Uint8Array`, even if the bytes are of a subclass whose views behave differently. */
   private view(start: number, end: number): Uint8Array {
     return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, end - start)
   }

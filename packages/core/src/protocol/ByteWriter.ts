@@ -1,9 +1,9 @@
 /**
  * Appends AMQP's primitive values to a growing output.
  *
- * Bytes go into a slab that is carved up front to back and never rewound below what was handed out, so whoever got a
- * chunk from `take` may hold it as long as they like. What was written since the last `commit` is provisional: `rollback`
- * forgets it, so that an {@link EncodeError} in the middle of a message leaves nothing of that message behind.
+ * Bytes go into a slab that is carved up front to back and never rewound below what was handed out, so chunks
+ * from `take` stay valid. Bytes written since the last `commit` are provisional: `rollback`
+ * discards them, so that an {@link EncodeError} in the middle of a message leaves nothing of that message behind.
  *
  * @since 0.1.0
  */
@@ -21,7 +21,7 @@ const scratchBytes = new Uint8Array(scratch.buffer)
 const loopLimit = 64
 
 const outOfRange = (name: string, value: unknown, range: string): never => {
-  // Types end where `any` begins, and what an object shows itself as may be anything, or throw.
+  // Untyped callers may pass anything, and converting an object to a string may run its code or throw.
   const shown = typeof value === "number" || typeof value === "bigint"
     ? String(value)
     : `a value of type ${typeof value}`
@@ -31,7 +31,7 @@ const outOfRange = (name: string, value: unknown, range: string): never => {
 /** The longest short string, in bytes. */
 const shortLimit = 255
 
-/** Beyond this size a slab that was truncated to nothing is given up. */
+/** A slab beyond this size is released once it is truncated to nothing. */
 const keptSlab = 1024 * 1024
 
 /**
@@ -54,11 +54,11 @@ export class ByteWriter {
   /** Everything before was handed out or is in `chunks`. */
   private start = 0
   private chunks: Array<Uint8Array> = []
-  /** How large each chunk was when it came: the buffer of a reference may be transferred. */
+  /** The size of each chunk when it was written: the buffer of a reference may be transferred. */
   private sizes: Array<number> = []
   private chunkBytes = 0
 
-  /** `slabSize` is in bytes; the first slab is allocated with the first value. */
+  /** `slabSize` is in bytes; the first slab is allocated when the first value is written. */
   constructor(slabSize: number = 65536) {
     this.slabSize = slabSize
   }
@@ -156,14 +156,14 @@ export class ByteWriter {
   }
 
   /**
-   * As `shortString`, for what may be any bytes: the surrogates that `ByteReader` reads for what is no UTF-8 are written as these
-   * bytes, and any other lone surrogate as U+FFFD.
+   * Like `shortString`, for text that may stand for any bytes: the surrogates that `ByteReader` returns for invalid UTF-8 are written as
+   * the original bytes, and any other lone surrogate as U+FFFD.
    */
   shortText(value: string, name: string = "short string"): void {
     if (!this.shortAscii(value, name)) this.shortUtf8(value, name, true)
   }
 
-  /** Text as UTF-8, or bytes as they are, after their length in four bytes. */
+  /** Text as UTF-8, or bytes unchanged, after their length in four bytes. */
   longString(value: string | Uint8Array): void {
     if (typeof value !== "string") {
       this.int32(value.length)
@@ -200,7 +200,7 @@ export class ByteWriter {
     this.position += written
   }
 
-  /** Copies bytes as they are, without a length. */
+  /** Copies bytes, without a length. */
   bytes(value: Uint8Array, start: number = 0, end: number = value.length): void {
     const length = end - start
     if (this.position + length > this.slab.length) this.grow(length)
@@ -214,8 +214,8 @@ export class ByteWriter {
   }
 
   /**
-   * Leaves `size` bytes to be filled in by `patchShort` or `patchLong` and answers where. The answer holds until the next
-   * `commit`, `rollback` or `take`, also when a slab is replaced meanwhile.
+   * Reserves `size` bytes for `patchShort` or `patchLong` and returns their position, which is valid until the next
+   * `commit`, `rollback` or `take`, even if a slab is replaced meanwhile.
    */
   reserve(size: number): number {
     if (this.position + size > this.slab.length) this.grow(size)
@@ -247,12 +247,12 @@ export class ByteWriter {
     this.committed = this.position
   }
 
-  /** Forgets everything written since the last `commit`. */
+  /** Discards everything written since the last `commit`. */
   rollback(): void {
     this.position = this.committed
   }
 
-  /** Forgets everything written since `provisionalBytes` was `size`. */
+  /** Discards everything written since `provisionalBytes` was `size`. */
   truncate(size: number): void {
     this.position = this.committed + size
     if (this.position > this.start || this.slab.length <= keptSlab) return
@@ -271,11 +271,11 @@ export class ByteWriter {
   }
 
   /**
-   * Makes `bytes` the next part of the output without copying them; they must not change until they left the socket.
+   * Makes `bytes` the next part of the output without copying them; they must not change until the socket has sent them.
    *
    * **Gotchas**
    *
-   * Cannot be rolled back, and so is valid only directly after a `commit`; throws an `Error` elsewhere.
+   * Cannot be rolled back, and so is valid only directly after a `commit`; otherwise throws an `Error`.
    */
   appendReference(bytes: Uint8Array): void {
     if (this.position !== this.committed) throw new Error("ByteWriter.appendReference needs a commit before it")
@@ -293,12 +293,12 @@ export class ByteWriter {
     return this.position - this.committed
   }
 
-  /** Hands out the committed bytes in order and forgets them. What is provisional stays. */
+  /** Returns the committed bytes in order and removes them. Provisional bytes stay. */
   take(): Array<Uint8Array> {
     return this.takeWithSizes().chunks
   }
 
-  /** As `take`, with the size that each chunk had when it was written: less is left of one whose buffer was transferred. */
+  /** Like `take`, with the original size of each chunk: one whose buffer was transferred is now shorter. */
   takeWithSizes(): { readonly chunks: Array<Uint8Array>; readonly sizes: ReadonlyArray<number> } {
     this.cut()
     const { chunks, sizes } = this
@@ -308,7 +308,7 @@ export class ByteWriter {
     return { chunks, sizes }
   }
 
-  /** Four bytes of which the caller knows the value to be right; only its low 32 bits count. */
+  /** Four bytes, unchecked; only the low 32 bits count. */
   private int32(value: number): void {
     if (this.position + 4 > this.slab.length) this.grow(4)
     const { position, slab } = this
@@ -319,7 +319,7 @@ export class ByteWriter {
     this.position = position + 4
   }
 
-  /** Writes a short string, and answers whether it was nothing but ASCII; if not, nothing is written. */
+  /** Writes a short string if it is all ASCII, and returns whether it was. */
   private shortAscii(value: string, name: string): boolean {
     if (typeof value !== "string") throw new EncodeError({ message: `${name}: must be a string` })
     const length = value.length

@@ -1,5 +1,5 @@
 /**
- * Puts method, header and body frames of one channel together to a content (section 4.2.6 of the specification).
+ * Assembles content from the method, header and body frames of one channel (section 4.2.6 of the specification).
  *
  * @since 0.1.0
  */
@@ -22,7 +22,7 @@ export type ContentMethod = BasicDeliver | BasicReturn | BasicGetOk
  * **Details**
  *
  * `properties` are encoded, for `decodeProperties`. `bodySize` is what the header announced, in bytes. A body larger than
- * the assembler's limit is `oversized`: it was read and dropped, and `body` is empty. A body that came in one frame is a
+ * the assembler's limit is `oversized`: it was read and dropped, and `body` is empty. A body that arrived in one frame is a
  * view into the chunk that was received.
  *
  * @category models
@@ -62,23 +62,23 @@ export class ContentAssembler<M extends AnyContentMethod = ContentMethod> {
   private received = 0
   private buffer: Uint8Array = empty
 
-  /** `maxBodySize` is in bytes; a larger body is dropped as it comes. */
+  /** `maxBodySize` is in bytes; a larger body is dropped as it arrives. */
   constructor(maxBodySize: number) {
     this.maxBodySize = maxBodySize
   }
 
-  /** Whether no content is under way. */
+  /** Whether no content is being received. */
   get idle(): boolean {
     return this.method === undefined
   }
 
-  /** Begins a content. */
+  /** Starts a content. */
   start(method: M): void {
     if (this.method !== undefined) throw unexpected(`${method._tag} arrived within the content of ${this.method._tag}`)
     this.method = method
   }
 
-  /** Takes the content header, and answers the content if its body is empty. */
+  /** Adds the content header, and returns the content if its body is empty. */
   header(header: ContentHeader): Content<M> | undefined {
     const method = this.method
     if (method === undefined || this.properties !== undefined) throw unexpected("a content header arrived out of order")
@@ -92,7 +92,7 @@ export class ContentAssembler<M extends AnyContentMethod = ContentMethod> {
     return undefined
   }
 
-  /** Takes the payload of a body frame, and answers the content if it is complete with that. */
+  /** Adds the payload of a body frame, and returns the content if it is complete. */
   body(payload: Uint8Array): Content<M> | undefined {
     const { bodySize, method, properties } = this
     if (method === undefined || properties === undefined) throw unexpected("a content body arrived out of order")

@@ -1,8 +1,8 @@
 /**
- * Cuts the bytes of a socket into frames, however the socket chunked them.
+ * Splits the bytes of a socket into frames, regardless of chunk boundaries.
  *
- * A frame that lies whole in a chunk is read where it lies: what a handler gets are views into the chunk. Only a frame that
- * straddles chunks is assembled, in a buffer of its own that grows with what arrives and not with what is announced.
+ * A frame that is complete within a chunk is read in place: the handler gets views into the chunk. Only a frame that
+ * spans chunks is copied, to its own buffer, which grows with the bytes that arrive and not with the announced size.
  *
  * @since 0.1.0
  */
@@ -13,7 +13,7 @@ import type { Method } from "./methods.generated.ts"
 import { ProtocolError, ProtocolMismatch } from "./ProtocolError.ts"
 
 /**
- * What a content header says. `bodySize` is in bytes; `properties` are the encoded properties for `decodeProperties`.
+ * A content header. `bodySize` is in bytes; `properties` are the encoded properties for `decodeProperties`.
  *
  * @category models
  * @since 0.1.0
@@ -24,11 +24,11 @@ export interface ContentHeader {
 }
 
 /**
- * What a {@link FrameParser} calls, in the order of the frames. What it throws stops the parser for good.
+ * Called by a {@link FrameParser} for each frame, in order. An exception stops the parser for good.
  *
  * **Gotchas**
  *
- * Byte values are shared with the chunk that was pushed, and properties with other headers: nobody may write to them.
+ * Byte values are shared with the chunk that was pushed, and properties with other headers: do not write to them.
  *
  * @category models
  * @since 0.1.0
@@ -42,7 +42,7 @@ export interface FrameHandler {
 
 const empty = new Uint8Array(0)
 
-/** `A`: no frame type, but the first byte of a protocol header. */
+/** `A`: not a frame type, but the first byte of a protocol header. */
 const letterA = 65
 
 const protocolHeaderSize = 8
@@ -50,7 +50,7 @@ const protocolHeaderSize = 8
 /** Class, weight and body size, before the properties. */
 const contentHeaderSize = 12
 
-/** The ids of a class and a method: a method frame has no less. */
+/** The ids of a class and a method: the minimum payload of a method frame. */
 const minMethodPayload = 4
 
 /** A content header has at least one word of property flags. */
@@ -63,10 +63,10 @@ const frameError = (message: string): ProtocolError => new ProtocolError({ reply
  *
  * **Details**
  *
- * `push` throws a {@link ProtocolError} for what AMQP does not allow, a {@link ProtocolMismatch} when the first bytes are a
+ * `push` throws a {@link ProtocolError} for bytes that AMQP does not allow, a {@link ProtocolMismatch} when the first bytes are a
  * protocol header, and whatever the handler throws. After that, every `push` throws the same.
  *
- * A size above `maxFrameSize` is refused when the frame's header is there, before anything is kept of the frame.
+ * A size above `maxFrameSize` is refused when the frame's header arrives, before any of the frame is buffered.
  *
  * @category models
  * @since 0.1.0
@@ -75,21 +75,21 @@ export class FrameParser {
   /** The largest frame that is accepted, in bytes with its 8 bytes of overhead; 0 sets no limit. May change at any time. */
   maxFrameSize: number
   /**
-   * The largest content header frame that is accepted, where that is more than `maxFrameSize`, in bytes with its overhead. RabbitMQ
-   * sends a header in one frame, also when the headers that it added (`x-death`) have made it larger than the negotiated frame-max.
+   * The largest content header frame that is accepted, if more than `maxFrameSize`, in bytes with its overhead. RabbitMQ
+   * sends a header in one frame, even if the headers that it added (`x-death`) made it larger than the negotiated frame-max.
    */
   maxHeaderSize = 0
 
   private readonly handler: FrameHandler
   private readonly reader = new ByteReader()
-  /** The beginning of a frame of which the end has yet to come. */
+  /** The beginning of an incomplete frame. */
   private partial: Uint8Array = empty
   private partialLength = 0
-  /** Whether a frame came yet: before, unknown bytes are probably another protocol. */
+  /** Whether a frame has arrived: before that, unknown bytes are probably another protocol. */
   started = false
   private failed = false
   private failure: unknown = undefined
-  /** The last properties, since those of consecutive messages are mostly the same bytes. They keep one chunk alive. */
+  /** The last properties, since consecutive messages usually have the same bytes. They keep one chunk alive. */
   private lastProperties: Uint8Array = empty
 
   constructor(handler: FrameHandler, options: { readonly maxFrameSize: number }) {
@@ -97,7 +97,7 @@ export class FrameParser {
     this.maxFrameSize = options.maxFrameSize
   }
 
-  /** Calls the handler for each frame that is complete with this chunk. The chunk belongs to the parser from now on. */
+  /** Calls the handler for each frame that is complete with this chunk. The parser takes ownership of the chunk. */
   push(chunk: Uint8Array): void {
     if (this.failed) throw this.failure
     try {
@@ -111,7 +111,7 @@ export class FrameParser {
     }
   }
 
-  /** Handles the frames that lie whole in `bytes`, and keeps what is left. */
+  /** Handles the complete frames in `bytes`, and keeps the rest. */
   private parse(bytes: Uint8Array, from: number): void {
     const end = bytes.length
     let position = from
@@ -124,7 +124,7 @@ export class FrameParser {
     if (position < end) this.keep(bytes, position, end)
   }
 
-  /** Continues the partial frame with a chunk, and answers how many bytes of the chunk that took. */
+  /** Continues the partial frame with a chunk, and returns how many bytes of the chunk it used. */
   private complete(chunk: Uint8Array): number {
     let used = 0
     if (this.partialLength < frameHeaderSize) {
@@ -144,7 +144,7 @@ export class FrameParser {
     return end
   }
 
-  /** Appends to the partial frame. `size` is how large it will be, as far as that is known. */
+  /** Appends to the partial frame. `size` is its final size, if known. */
   private keep(bytes: Uint8Array, start: number, end: number, size: number = Infinity): void {
     const length = this.partialLength + end - start
     if (length > this.partial.length) {
@@ -172,7 +172,7 @@ export class FrameParser {
       throw frameError(`a frame of ${size} bytes exceeds the limit of ${limit}`)
     }
     if (type === FrameType.heartbeat) {
-      // Judged here, so that a payload is not waited for.
+      // Checked here, to fail without waiting for a payload.
       if (payload !== 0) throw frameError("a heartbeat frame has a payload")
       if (bytes[position + 1] !== 0 || bytes[position + 2] !== 0) throw frameError("a heartbeat frame is on a channel")
     }
@@ -220,7 +220,7 @@ export class FrameParser {
     return { bodySize, properties: this.readProperties(bytes, start + contentHeaderSize, end) }
   }
 
-  /** Answers the last properties again when these are the same bytes, which spares a view per message. */
+  /** Returns the last properties again if the bytes are the same, which saves a view per message. */
   private readProperties(bytes: Uint8Array, start: number, end: number): Uint8Array {
     const length = end - start
     const last = this.lastProperties
@@ -232,7 +232,7 @@ export class FrameParser {
     return this.lastProperties = view(bytes, start, end)
   }
 
-  /** The size of what is no frame: that of a protocol header, or an error that says what it looks like. */
+  /** The size of a protocol header. Throws an error for other bytes, with the protocol that they look like. */
   private foreignSize(bytes: Uint8Array, position: number): number {
     const type = bytes[position]
     if (this.started) throw frameError(`there is no frame type ${type}`)
@@ -242,7 +242,7 @@ export class FrameParser {
     }
     // A record of an alert or a handshake of any TLS version.
     if ((type === 0x15 || type === 0x16) && bytes[position + 1] === 0x03) {
-      throw frameError("this looks like TLS: the port wants a TLS connection (amqps)")
+      throw frameError("this looks like TLS: the port expects TLS (amqps)")
     }
     throw frameError(`there is no frame type ${type}: this does not look like AMQP`)
   }
@@ -267,6 +267,6 @@ const mismatch = (bytes: Uint8Array, start: number): ProtocolMismatch =>
     revision: bytes[start + 7]
   })
 
-/** Always a plain `Uint8Array`, also when the chunk is of a subclass whose views behave differently. */
+/** Always a plain `Uint8Array`, even if the chunk is of a subclass whose views behave differently. */
 const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
   new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)

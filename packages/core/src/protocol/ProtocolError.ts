@@ -1,5 +1,5 @@
 /**
- * The errors of the protocol layer: what a peer may send wrongly, what a caller may pass wrongly, and a peer that speaks
+ * The errors of the protocol layer: invalid bytes from a peer, invalid values from a caller, and a peer that speaks
  * another version. Messages describe sizes, numbers and names; they never quote payload bytes.
  *
  * @since 0.1.0
@@ -23,7 +23,7 @@ export class ProtocolError extends Data.TaggedError("ProtocolError")<{
 }> {}
 
 /**
- * The server answered the protocol header with a protocol header of its own: it speaks another version of AMQP and is
+ * The server replied to the protocol header with its own: it speaks another version of AMQP and is
  * about to close the socket (section 4.2.2 of the specification).
  *
  * **Details**
@@ -45,7 +45,7 @@ export class ProtocolMismatch extends Data.TaggedError("ProtocolMismatch")<{
 
 /**
  * A local value has no AMQP 0-9-1 encoding: a short string over 255 bytes, a number out of its range, a table value
- * without a field type. Thrown by everything that encodes, before any byte became part of the output.
+ * without a field type. Thrown by everything that encodes, before any byte is added to the output.
  *
  * @category errors
  * @since 0.1.0

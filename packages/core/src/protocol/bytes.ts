@@ -1,5 +1,5 @@
 /**
- * Bytes that users pass, which may be anything that looks like bytes.
+ * Checks bytes that users pass: they may be any object that looks like bytes.
  *
  * @since 0.1.0
  */
@@ -9,10 +9,10 @@ const empty = new Uint8Array(0)
 const prototype = Uint8Array.prototype
 const typedArray: object = Object.getPrototypeOf(prototype)
 
-/** A getter of the language itself: it runs no code of a subclass. */
+/** The built-in getter: it runs no code of a subclass. */
 const intrinsic = (owner: object, name: string | symbol): (this: unknown) => unknown => {
   const get: unknown = Reflect.get(Object.getOwnPropertyDescriptor(owner, name) ?? {}, "get")
-  // A platform may not have it.
+  // Some platforms lack it.
   return typeof get === "function" ? (get as () => unknown) : () => undefined
 }
 
@@ -24,8 +24,8 @@ const isResizable = intrinsic(ArrayBuffer.prototype, "resizable")
 const at: typeof prototype.at = Reflect.get(prototype, "at")
 
 /**
- * The bytes of a `Uint8Array` or a subclass such as Node's `Buffer`, as a view whose length and content no code of the user's
- * decides. Throws an {@link EncodeError} for anything else, and for a view whose buffer was transferred or has become too small.
+ * The bytes of a `Uint8Array` or a subclass such as Node's `Buffer`, as a view whose length and content do not
+ * depend on user code. Throws an {@link EncodeError} for anything else, and for a view whose buffer was transferred or has become too small.
  *
  * @category encoding
  * @since 0.1.0
@@ -34,7 +34,7 @@ export const bytesOf = (name: string, value: unknown): Uint8Array => {
   if (!ArrayBuffer.isView(value) || kindOf.call(value) !== "Uint8Array") {
     throw new EncodeError({ message: `${name}: must be a Uint8Array, not ${kindName(value)}` })
   }
-  // It is one, whatever its class: its slots say so.
+  // Its internal slots show that it is a `Uint8Array`, whatever its class.
   const bytes = value as Uint8Array
   if (Object.getPrototypeOf(bytes) === prototype && !Object.hasOwn(bytes, "length")) {
     if (bytes.length > 0) return bytes
@@ -48,7 +48,7 @@ export const bytesOf = (name: string, value: unknown): Uint8Array => {
 }
 
 /**
- * Whether bytes can't be read any more: their buffer was transferred, or has become too small for them. They have the length 0.
+ * Whether bytes can no longer be read: their buffer was transferred, or has become too small for them. Their length is 0.
  *
  * @category guards
  * @since 0.1.0
@@ -63,7 +63,7 @@ export const isDetached = (bytes: Uint8Array): boolean => {
 }
 
 /**
- * Whether the bytes may become fewer, or change on another thread: of a buffer that can be resized or is shared.
+ * Whether the buffer of the bytes is resizable or shared: they may become fewer, or change on another thread.
  *
  * @category guards
  * @since 0.1.0
@@ -78,7 +78,7 @@ export const isUnstable = (bytes: Uint8Array): boolean => {
 }
 
 /**
- * Bytes one after the other.
+ * Concatenates bytes.
  *
  * @category combinators
  * @since 0.1.0
@@ -94,7 +94,7 @@ export const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array<ArrayBuffer
 }
 
 const viewOf = (bytes: Uint8Array): Uint8Array =>
-  // What the getters return is of these types.
+  // The getters return these types.
   new Uint8Array(bufferOf.call(bytes) as ArrayBuffer, offsetOf.call(bytes) as number, lengthOf.call(bytes) as number)
 
 const kindName = (value: unknown): string => {

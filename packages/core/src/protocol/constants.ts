@@ -1,5 +1,5 @@
 /**
- * The numbers of AMQP 0-9-1 that frames and closes are made of.
+ * The numbers of AMQP 0-9-1 in frames and closes.
  *
  * @since 0.1.0
  */
@@ -53,7 +53,7 @@ export const frameMinSize = 4096
 export const basicClassId = 60
 
 /**
- * What a client sends first: `AMQP`, protocol id 0, version 0-9-1.
+ * The first bytes of a client: `AMQP`, protocol id 0, version 0-9-1.
  *
  * @category constants
  * @since 0.1.0

@@ -14,19 +14,19 @@ import { ProtocolError } from "./ProtocolError.ts"
 const maxDateSeconds = 8_640_000_000_000
 
 /**
- * Whether all that was read of the innermost table or array would be encoded to the same bytes again. Every call of
- * `decodeTable` begins anew, and none is begun within another.
+ * Whether encoding what was read of the innermost table or array gives the same bytes. Every call of
+ * `decodeTable` resets it, and calls do not nest.
  */
 let isExact = true
 
 /**
- * Reads a field table. Throws a {@link ProtocolError} with code 502 for an unknown type letter, a length beyond what is
- * left, and nesting deeper than {@link maxTableDepth}.
+ * Reads a field table. Throws a {@link ProtocolError} with code 502 for an unknown type letter, a length beyond the
+ * remaining bytes, and nesting deeper than {@link maxTableDepth}.
  *
  * **Details**
  *
  * The table is a plain object; `__proto__` is an ordinary key in it. Of equal keys the last one counts. A table whose values don't
- * tell how they were encoded, such as a 64-bit 5, is linked to its bytes, which `encodeTable` uses; so is one within another.
+ * show how they were encoded, such as a 64-bit 5, is linked to its bytes, which `encodeTable` uses; so are nested tables.
  *
  * @category decoding
  * @since 0.1.0
@@ -48,7 +48,7 @@ const readTable = (reader: ByteReader, depth: number): FieldTable => {
     const key = reader.shortString()
     const value = readValue(reader, depth)
     count++
-    // An object has such a key at a place of its own.
+    // An object moves integer keys to the front.
     if (startsWithDigit(key)) isExact = false
     if (key === "__proto__") {
       // Assigning this key would set the prototype.
@@ -57,7 +57,7 @@ const readTable = (reader: ByteReader, depth: number): FieldTable => {
       table[key] = value
     }
   }
-  // Fewer keys than entries: one came twice.
+  // Fewer keys than entries: one is repeated.
   if (isExact && Object.keys(table).length === count) {
     isExact = isOuterExact
   } else {
@@ -187,7 +187,7 @@ const checkDepth = (depth: number): void => {
 // one level of a table
 // -----------------------------------------------------------------------------
 
-/** A value as it was encoded: from `start` (its type) to `end`. Of a table or an array there is no `value`. */
+/** A value as it was encoded: from `start` (its type) to `end`. A table or an array has no `value`. */
 export interface Item {
   readonly type: number
   readonly start: number
@@ -201,7 +201,7 @@ export interface Entry extends Item {
   readonly keyStart: number
 }
 
-// Only used in calls that run to their end before the next one begins.
+// Shared by all calls: they do not overlap.
 const reader = new ByteReader()
 
 /** The entries of a table that was decoded before. */

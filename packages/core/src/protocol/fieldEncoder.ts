@@ -1,8 +1,8 @@
 /**
  * Writes field tables.
  *
- * Reading the values of users may run their code: getters, proxies, iterators, subclasses of dates. So a table is never written
- * into an output that others write to, but into a draft (see `draft.ts`).
+ * Reading user values may run user code: getters, proxies, iterators, subclasses of dates. So a table is never written
+ * to a shared output, but to a draft (see `draft.ts`).
  *
  * @since 0.1.0
  */
@@ -20,19 +20,19 @@ import { EncodeError } from "./ProtocolError.ts"
 type Table = FieldTable | ReadonlyMap<string, FieldValue | undefined>
 
 /**
- * Writes a field table with its length. Throws an {@link EncodeError} for what has no field type, for numbers that are not
+ * Writes a field table with its length. Throws an {@link EncodeError} for values without a field type, for numbers that are not
  * finite, for an `undefined` in an array, and for nesting (or a cycle) deeper than {@link maxTableDepth}.
  *
  * **Details**
  *
- * A table that `decodeTable` returned is written as the bytes it came from, as far as its values are still the same: in their order,
- * with their types. `encoded` says so of a table that is a copy of one.
+ * A table that `decodeTable` returned is written as the original bytes where its values are unchanged: in the same order,
+ * with the same types. For a copy of such a table, pass `encoded`.
  *
  * @category encoding
  * @since 0.1.0
  */
 export const encodeTable = (writer: ByteWriter, table: Table, encoded?: EncodedTable): void => {
-  // Of anything else, a `Set` or a date for example, an empty table would be sent.
+  // Anything else, such as a `Set` or a date, would be sent as an empty table.
   if (!isTable(table)) throw new EncodeError({ message: "a field table must be a plain object" })
   writeTable(writer, table, 1, EncodedTable.entriesOf(encoded))
 }
@@ -111,7 +111,7 @@ const writeNumber = (writer: ByteWriter, key: string, value: number): void => {
   writer.signedLongLong(value)
 }
 
-/** RabbitMQ answers 541 to NaN and infinities, and closes the whole connection. */
+/** RabbitMQ closes the whole connection on NaN and infinities, with 541. */
 const checkFinite = (key: string, value: number, rounded: number = value): void => {
   if (Number.isFinite(rounded)) return
   const what = Number.isFinite(value) ? `${value} is too large for a float` : `${value} is not a finite number`
@@ -172,7 +172,7 @@ const writeTyped = (writer: ByteWriter, key: string, field: TypedField): void =>
     writer.octet(letter.l)
     return writer.signedLongLong(value, name)
   }
-  if (typeof value !== "number") throw new EncodeError({ message: `${name}: ${type} takes a number, not a bigint` })
+  if (typeof value !== "number") throw new EncodeError({ message: `${name}: ${type} must be a number, not a bigint` })
   switch (type) {
     case "int8":
       writer.octet(letter.b)
@@ -210,7 +210,7 @@ const writeTyped = (writer: ByteWriter, key: string, field: TypedField): void =>
 }
 
 /**
- * Whether a value is made of keys and values only; by its prototype's prototype, as it may be of another realm.
+ * Whether a value is a plain object; checks its prototype's prototype, as it may be of another realm.
  *
  * @category guards
  * @since 0.1.0
@@ -232,9 +232,9 @@ const tooDeep = (): EncodeError =>
 // tables that were decoded
 // -----------------------------------------------------------------------------
 
-/** Writes the entries of a table in the order and with the types that they came with, and those that were added after them. */
+/** Writes the entries of a table in their original order and with their original types, then those that were added. */
 const writeChanged = (writer: ByteWriter, table: Table, depth: number, origin: Uint8Array): void => {
-  // Read once, as reading may run a user's code.
+  // Read once, as reading may run user code.
   const values = new Map<string, FieldValue | undefined>(table instanceof Map ? table : Object.entries(table))
   const entries = entriesIn(origin)
   const counting = new Map(entries.map((entry) => [entry.key, entry]))
@@ -245,7 +245,7 @@ const writeChanged = (writer: ByteWriter, table: Table, depth: number, origin: U
     if (value === undefined) continue
     const last = counting.get(key)
     if (entry !== last) {
-      // Of equal keys the last one counts. Those before it stay for as long as that one does.
+      // Of equal keys the last one counts. The earlier ones are kept as long as the last one is.
       if (last !== undefined && fits(value, last)) writer.bytes(origin, keyStart, end)
       continue
     }
@@ -266,7 +266,7 @@ const writeChangedItems = (
   origin: Uint8Array
 ): void => {
   const known = itemsIn(origin)
-  // Where items were added or taken away in the middle, those before it are counted from the start and those after it from the end.
+  // If items were added or removed in the middle, those before are counted from the start and those after from the end.
   const shift = known.length - items.length
   for (let index = 0; index < items.length; index++) {
     const value = items[index]
@@ -276,7 +276,7 @@ const writeChangedItems = (
   }
 }
 
-/** Writes a value in place of one that was decoded: as that one was, if it is the same. */
+/** Writes a value in place of a decoded one: with the decoded bytes if it is unchanged. */
 const writeItem = (
   writer: ByteWriter,
   key: string,
@@ -287,7 +287,7 @@ const writeItem = (
 ): void => {
   if (!fits(value, item)) return writeValue(writer, key, value, depth)
   if (typeof value === "number") checkFinite(key, value)
-  // The entries of a table and the items of an array come after a type and a length.
+  // The entries of a table and the items of an array follow a type and a length.
   const inner = origin.subarray(item.start + 5, item.end)
   if (item.type === letter.A) return writeArray(writer, key, value as ReadonlyArray<FieldValue>, depth + 1, inner)
   if (item.type !== letter.F) return writer.bytes(origin, item.start, item.end)
@@ -295,7 +295,7 @@ const writeItem = (
   writeTable(writer, value as Table, depth + 1, inner)
 }
 
-/** Whether a value is the one that was decoded, or a table or array where there was one. */
+/** Whether a value is the decoded one, or a table or array in place of one. */
 const fits = (value: FieldValue, { type, value: decoded }: Item): boolean => {
   if (type === letter.A) return Array.isArray(value)
   if (typeof value !== "object" || value === null) return type !== letter.F && Object.is(value, decoded)

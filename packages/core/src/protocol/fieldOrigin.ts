@@ -1,9 +1,9 @@
 /**
- * Where decoded field tables remember the bytes that they were read from.
+ * The bytes that decoded field tables were read from.
  *
- * JavaScript has one type of number where AMQP has a dozen, and an object has each key once: a table that was decoded to plain
- * values and encoded again may have become other bytes. So a table whose values don't tell how they were encoded keeps a hidden
- * link to its bytes. The encoder copies from there what still has the value that was decoded, and encodes the rest.
+ * JavaScript has one type of number where AMQP has a dozen, and an object has each key once: decoding a table to plain
+ * values and encoding it again may change its bytes. So a table whose values don't show how they were encoded keeps a hidden
+ * link to its bytes. The encoder copies the bytes of unchanged values, and encodes the rest.
  *
  * The link is a private field of the table: nothing enumerates, prints or copies it. That costs less than a nanosecond for a table,
  * where an entry in a `WeakMap` costs 190.
@@ -12,8 +12,8 @@
  */
 import type { FieldTable, FieldValue } from "./fieldValue.ts"
 
-/** Has a subclass add its fields to any object. */
-// oxlint-disable-next-line typescript/no-extraneous-class -- What it returns is all that it is for.
+/** Lets a subclass add its fields to any object. */
+// oxlint-disable-next-line typescript/no-extraneous-class -- Only its return value is used.
 class Extension {
   constructor(object: object) {
     return object
@@ -37,7 +37,7 @@ class Origin extends Extension {
     return #bytes in object ? object.#bytes.subarray(object.#start, object.#end) : undefined
   }
 
-  /** Gives an object the origin of another. */
+  /** Copies the origin of one object to another. */
   static copy(from: object, to: object): void {
     if (#bytes in from) setOrigin(to, from.#bytes, from.#start, from.#end)
   }
@@ -47,19 +47,19 @@ class Origin extends Extension {
   }
 }
 
-/** What was read as text (`S`) and is no UTF-8. */
+/** Text (`S`) that is not UTF-8. */
 const texts = new WeakSet<Uint8Array>()
 
-/** The bytes of the entries of a decoded table or array, where encoding its values would make others of them. */
+/** The bytes of the entries of a decoded table or array, if encoding its values would change them. */
 export const originOf = (value: object): Uint8Array | undefined => Origin.of(value)
 
-/** Notes which bytes a table or array was decoded from. To be called once for each. */
+/** Records the bytes that a table or array was decoded from. Call once for each. */
 export const setOrigin = (value: object, bytes: Uint8Array, start: number, end: number): void => {
-  // The constructor answers `value`.
+  // The constructor returns `value`.
   void new Origin(value, bytes, start, end)
 }
 
-/** Bytes that are encoded as text again. */
+/** Bytes that are encoded as text. */
 export const markAsText = (bytes: Uint8Array): Uint8Array => {
   texts.add(bytes)
   return bytes
@@ -80,7 +80,7 @@ export class EncodedTable {
     Origin.copy(table, this)
   }
 
-  /** How a decoded table was encoded, where its values don't tell. */
+  /** How a decoded table was encoded, if its values don't show it. */
   static of(table: FieldTable): EncodedTable | undefined {
     return Origin.has(table) ? new EncodedTable(table) : undefined
   }

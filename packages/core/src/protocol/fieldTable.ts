@@ -1,5 +1,5 @@
 /**
- * Field tables: what they hold, and how they are read and written.
+ * Field tables: their values, decoding and encoding.
  *
  * @since 0.1.0
  */
@@ -11,6 +11,6 @@ export { changeTable, EncodedTable } from "./fieldOrigin.ts"
 export { maxTableDepth, TypedField } from "./fieldValue.ts"
 export type { FieldTable, FieldType, FieldValue } from "./fieldValue.ts"
 
-/** The entry of a table with this name, and nothing that the table inherits. */
+/** The table's own entry with this name, never an inherited one. */
 export const fieldOf = (table: FieldTable, name: string): FieldValue | undefined =>
   Object.hasOwn(table, name) ? table[name] : undefined

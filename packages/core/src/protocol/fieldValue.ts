@@ -1,5 +1,5 @@
 /**
- * What field tables hold: the self-describing values of headers and arguments (section 4.2.5.5 of the specification, with the
+ * The values of field tables: the self-describing values of headers and arguments (section 4.2.5.5 of the specification, with the
  * type letters as RabbitMQ reads them, https://www.rabbitmq.com/amqp-0-9-1-errata#section_3).
  *
  * @since 0.1.0
@@ -9,7 +9,7 @@ import type * as DateTime from "effect/DateTime"
 
 /**
  * How deep tables and arrays may be nested, the outermost table included. A limit of this client: a peer must not be able to exhaust
- * the stack. RabbitMQ has none, and 20,000 levels in the arguments of a binding crash a whole node (3.10).
+ * the stack. RabbitMQ has no limit, and 20,000 levels in the arguments of a binding crash a whole node (3.10).
  *
  * @category constants
  * @since 0.1.0
@@ -36,14 +36,14 @@ export type FieldType =
   | "timestamp"
 
 /**
- * A number with the field type it is to have on the wire, for brokers and peers that insist on one. Ranges are checked
+ * A number with an explicit field type on the wire, for brokers and peers that insist on one. Ranges are checked
  * when it is encoded.
  *
  * **Details**
  *
- * Decoding yields a `TypedField` where a plain value can't hold what came: for decimals, for timestamps beyond what a `Date` holds,
+ * Decoding yields a `TypedField` where a plain value is not enough: for decimals, for timestamps beyond what a `Date` holds,
  * and for floats and doubles that are integers beyond 2^53 - 1, which are too inexact for a plain number. Other numbers are plain, and
- * are still sent on with the type that they came with.
+ * are still forwarded with their original type.
  *
  * @category models
  * @since 0.1.0
@@ -101,20 +101,20 @@ export class TypedField extends Data.TaggedClass("TypedField")<{
 }
 
 /**
- * What a field table can hold.
+ * The values that a field table can hold.
  *
  * **Details**
  *
  * Encoded as: an integer as the smallest of `b s I l` (beyond 2^53 - 1 as a bigint), another number as `d`, text as `S`,
  * a boolean as `t`, `null` as `V`, bytes as `x`, a `Date` or `DateTime` as `T` (whole seconds, from 1970 on), an array as `A`, a plain
- * object or `Map` as `F`, and a {@link TypedField} as what it says. NaN and infinities are refused, as RabbitMQ answers 541 to them and
- * closes the whole connection.
+ * object or `Map` as `F`, and a {@link TypedField} as its type. NaN and infinities are refused, as RabbitMQ closes the whole
+ * connection on them, with 541.
  *
- * Decoded to the same, where 64-bit integers are numbers when safe and bigints otherwise, `S` that is not UTF-8 is bytes (which are sent
- * on as `S`), `T` is a `Date`, and `D` a {@link TypedField}, as are the values that it names. Bytes are a view into what was received.
+ * Decoded to the same, where 64-bit integers are numbers when safe and bigints otherwise, `S` that is not UTF-8 is bytes (forwarded
+ * as `S`), `T` is a `Date`, and `D` a {@link TypedField}, as are the values that it names. Bytes are a view into the received chunk.
  *
- * A table that was received remembers the bytes of its entries where their values don't tell them. Entries that still have their
- * value are sent on as these bytes: with their types, in their order, and as often as a key came.
+ * A table that was received keeps the bytes of its entries if their values don't determine them. Unchanged entries
+ * are forwarded as these bytes: with their types, in their order, and with repeated keys.
  *
  * @category models
  * @since 0.1.0

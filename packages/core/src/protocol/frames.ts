@@ -1,9 +1,8 @@
 /**
  * Writes frames (section 4.2.3 of the specification) into a {@link ByteWriter}.
  *
- * Nothing here commits, so that a message whose properties fail to encode leaves no method frame behind: write method,
- * header and body, then commit, or roll back on an error. {@link encodeBodyFrames} is the exception it has to be, and
- * says when.
+ * These functions do not commit, so that a message whose properties fail to encode leaves no method frame behind: write
+ * method, header and body, then commit, or roll back on an error. The exception is {@link encodeBodyFrames}.
  *
  * @since 0.1.0
  */
@@ -16,18 +15,18 @@ import { encodeMethod } from "./methods.generated.ts"
 import type { Method } from "./methods.generated.ts"
 
 /**
- * From this size on, in bytes, a piece of a body is handed over by reference and not copied.
+ * From this size on, in bytes, a piece of a body is passed by reference and not copied.
  *
  * @category constants
  * @since 0.1.0
  */
 export const referenceSize = 16384
 
-/** What a frame's size field can say. */
+/** The maximum of a frame's size field. */
 const maxPayload = 0xffffffff
 
 /**
- * The one heartbeat frame there is: 8, channel 0, no payload.
+ * The only heartbeat frame: type 8, channel 0, no payload.
  *
  * @category constants
  * @since 0.1.0
@@ -39,7 +38,7 @@ export const heartbeatFrame: Uint8Array = Uint8Array.of(FrameType.heartbeat, 0, 
  *
  * **Gotchas**
  *
- * The frame is as large as its arguments. A caller that must keep to a `frame-max` compares what was written.
+ * The size of the frame is not limited. A caller with a `frame-max` compares it with the written size.
  *
  * @category encoding
  * @since 0.1.0
@@ -52,8 +51,8 @@ export const encodeMethodFrame = (writer: ByteWriter, channel: number, method: M
 }
 
 /**
- * As {@link encodeMethodFrame}, for a writer that nothing else writes to: tables are written to it at once, so that their bytes are in no
- * other buffer.
+ * Like {@link encodeMethodFrame}, for a writer that nothing else writes to: tables are written to it directly, so that no other buffer
+ * has their bytes.
  *
  * @category encoding
  * @since 0.1.0
@@ -67,7 +66,7 @@ export const encodeMethodFrameAlone = (writer: ByteWriter, channel: number, meth
   writer.octet(frameEnd)
 }
 
-/** A method with a table, which may be a user's: nothing is written before all of it was read. */
+/** A method with a table, possibly a user's: it is read completely before anything is written. */
 const encodeDraftedMethod = (writer: ByteWriter, channel: number, method: Method): void => {
   const start = draft.provisionalBytes
   try {
@@ -121,8 +120,8 @@ export const encodeDraftedHeaderFrame = (
 }
 
 /**
- * Writes a content header frame with properties that are encoded already, as a parser hands them over or
- * `encodeProperties` wrote them.
+ * Writes a content header frame with properties that are already encoded, by a peer or by
+ * `encodeProperties`.
  *
  * @category encoding
  * @since 0.1.0
@@ -145,8 +144,8 @@ export const encodeRawHeaderFrame = (
  *
  * **Gotchas**
  *
- * Pieces of 16 KiB or more are not copied: they must not change until they left the socket. Each of them commits what was
- * written before it, so write the body last, when nothing can fail any more. The caller's own `commit` adds the rest.
+ * Pieces of 16 KiB or more are not copied: they must not change until the socket has sent them. Each of them commits what was
+ * written before it, so write the body last, when nothing else can fail. The caller's own `commit` adds the rest.
  *
  * @category encoding
  * @since 0.1.0

@@ -1,10 +1,10 @@
 /**
- * Text whose bytes may be no UTF-8.
+ * Text whose bytes may not be UTF-8.
  *
- * A short string is UTF-8 by the specification and any bytes in the field: correlation ids are hashes, reply addresses are
- * another protocol's. A byte that is no part of a valid sequence becomes a lone surrogate, U+DC80 to U+DCFF for 0x80 to 0xFF, as
- * Python's `surrogateescape` has it (PEP 383). No valid text contains one. So the text shows as far as it is text, can be passed on,
- * compared and used as a key like any other, and is encoded to the bytes that it came from.
+ * A short string is UTF-8 by the specification, but any bytes in practice: correlation ids are hashes, reply addresses
+ * belong to another protocol. A byte that is not part of a valid sequence becomes a lone surrogate, U+DC80 to U+DCFF for 0x80 to 0xFF, as in
+ * Python's `surrogateescape` (PEP 383). No valid text contains one. So the valid parts are readable, the text can be passed on,
+ * compared and used as a key like any other, and it is encoded to the original bytes.
  *
  * @since 0.1.0
  */
@@ -17,7 +17,7 @@ const strict = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true })
 /** From a byte to the surrogate that stands for it. */
 const escape = 0xdc00
 
-/** Reads bytes as UTF-8, with a surrogate for each byte that is none. */
+/** Reads bytes as UTF-8, with a surrogate for each invalid byte. */
 export const decodeUtf8 = (bytes: Uint8Array): string => {
   try {
     return strict.decode(bytes)
@@ -41,7 +41,7 @@ const decodeEscaped = (bytes: Uint8Array): string => {
   return text + strict.decode(bytes.subarray(valid))
 }
 
-/** How many bytes the character at `position` takes; 0 if there is none (Unicode, table 3-7, "Well-Formed UTF-8"). */
+/** The size in bytes of the character at `position`; 0 if it is invalid (Unicode, table 3-7, "Well-Formed UTF-8"). */
 const sequenceLength = (bytes: Uint8Array, position: number): number => {
   const first = bytes[position]
   if (first < 0x80) return 1
@@ -50,7 +50,7 @@ const sequenceLength = (bytes: Uint8Array, position: number): number => {
   const second = bytes[position + 1]
   const least = first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80
   const most = first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf
-  // What is beyond the end is `undefined`, and in no range.
+  // Beyond the end a byte is `undefined`, and in no range.
   if (!(second >= least && second <= most)) return 0
   for (let index = 2; index < length; index++) {
     const next = bytes[position + index]
@@ -59,7 +59,7 @@ const sequenceLength = (bytes: Uint8Array, position: number): number => {
   return length
 }
 
-// Of characters, not of UTF-16 units: what is half of a pair does not match.
+// By character, not by UTF-16 unit: half of a pair does not match.
 const loneSurrogate = /\p{Surrogate}/u
 const escapedByte = /[\uDC80-\uDCFF]/u
 

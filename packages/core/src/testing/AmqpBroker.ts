@@ -326,7 +326,7 @@ export class AmqpBroker extends Context.Service<AmqpBroker, {
     network?: NetworkOptions
   ) => Effect.Effect<AmqpConnection.AmqpConnection["Service"], AmqpConnectionError, Scope.Scope>
   /**
-   * Makes a socket to the broker, for a client that connects by itself. Each time it is opened, it is a new connection.
+   * Makes a socket to the broker, for a client that makes its own connection. Each time it is opened, it is a new connection.
    */
   readonly makeSocket: (network?: NetworkOptions) => Effect.Effect<Socket.Socket>
   /** Serves the client at the other end of a socket, until either side closes it. */

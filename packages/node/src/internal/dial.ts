@@ -1,7 +1,7 @@
 /**
- * Effect sockets over connections of `node:net` and `node:tls`, with errors that explain themselves.
+ * Effect sockets over connections of `node:net` and `node:tls`, with explained errors.
  *
- * Opens connections itself and leaves the rest to `NodeSocket.fromDuplex`: `NodeSocket.makeTls` reads its certificates
+ * Opens the connections, and leaves the rest to `NodeSocket.fromDuplex`: `NodeSocket.makeTls` reads its certificates
  * only once, and a connection that it or `makeNet` closes stays open while the peer does not read.
  */
 import * as NodeSocket from "@effect/platform-node/NodeSocket"
@@ -63,7 +63,7 @@ const open = (name: string, dial: Dial): Effect.Effect<net.Socket, Socket.Socket
         dialed.setNoDelay(true)
         resume(Effect.succeed(dialed))
       })
-      // Never removed: an error without a listener ends the process, however late it is.
+      // Never removed: an error without a listener ends the process, even a late one.
       dialed.on("error", fail)
     })
   })

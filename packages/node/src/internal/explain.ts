@@ -65,7 +65,7 @@ const describe = (error: Error): string => {
 export const messageOf = (thrown: unknown): string => thrown instanceof Error ? describe(thrown) : String(thrown)
 
 /**
- * An error with the given cause, whose message tells what failed, why, and what to do. `step` is what was in progress,
+ * An error with the given cause, whose message says what failed, why, and what to do. `step` is what was in progress,
  * if it changes the meaning of the code.
  */
 export const explain = (what: string, cause: Error, step?: "the TLS handshake"): Error => {

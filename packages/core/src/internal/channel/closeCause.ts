@@ -31,7 +31,7 @@ export const lostWithChannel = (error: AmqpChannelError, isCertain: boolean): Am
 }
 
 /**
- * Finds the cause in the text of the close. If the text does not tell, every publish is a candidate. These are retryable only if the
+ * Finds the cause in the text of the close. If the text does not name it, every publish is a candidate. These are retryable only if the
  * sender then sends one message at a time (`sendsSeparately`), so that another close shows which one it was.
  */
 export const findCause = (

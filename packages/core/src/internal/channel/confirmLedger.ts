@@ -20,7 +20,7 @@ import type { CloseCause } from "./closeCause.ts"
 
 type Route = Pick<InFlight, "exchange" | "routingKey">
 
-/** What became of a publish: acknowledged, refused or returned by the broker, not sent, or unknown because of an error. */
+/** The outcome of a publish: acknowledged, refused or returned by the broker, not sent, or unknown because of an error. */
 export type Outcome = "Acked" | "Nacked" | Returned | NotSent | AmqpChannelError
 
 /** Takes the outcome of its publishes; `index` is the one that was passed to `add`. */

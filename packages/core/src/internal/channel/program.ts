@@ -190,7 +190,7 @@ export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A,
 export const isProgram = (value: unknown): value is Program<unknown, unknown, unknown> =>
   typeof value === "object" && value !== null && Program.has(value)
 
-/** Runs a program on a channel, or an Effect as it is. */
+/** Runs a program on a channel, or an Effect unchanged. */
 export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> => {
   // A `Program` is what `make` returned; any other `Step` is an Effect.
   const effect = (isProgram(step) ? Program.run(step, channel) : step) as Effect.Effect<A, E, R>

@@ -104,7 +104,7 @@ const sendsRefusals = ({ options, progress }: ConnectionFacts): boolean =>
   announces(progress.serverProperties, "authentication_failure_close") &&
   announces(options.clientProperties, "authentication_failure_close")
 
-/** The broker closed the connection. During the handshake, the step tells what the broker refused. */
+/** The broker closed the connection. During the handshake, the step shows what the broker refused. */
 export const closedByServer = (facts: ConnectionFacts, close: ConnectionClose): AmqpError.AmqpConnectionError => {
   const { isRenewingSecret, options: { virtualHost }, progress: { phase, username } } = facts
   const reason = AmqpError.replyReason({ ...close, method: responsibleMethod(close.classId, close.methodId) })

@@ -31,16 +31,16 @@ export interface Source {
   decodedBytes?: Uint8Array
   decoded?: ReceivedProperties
   /** Whether the broker has cancelled the consumer, and requeued its unsettled messages. */
-  readonly isOver?: boolean
+  readonly hasEnded?: boolean
   /** Absent: the queue is not a stream. */
   readonly kind?: QueueKind
   readonly description?: AmqpQueue | undefined
 }
 
-/** A consumer, as its deliveries know it. */
+/** What deliveries need from their consumer. */
 export interface ConsumerSource extends Source {
   readonly consumerTag: string
-  readonly isOver: boolean
+  readonly hasEnded: boolean
   readonly kind: QueueKind
   /** `undefined`: only the name of the queue is known. */
   readonly description: AmqpQueue | undefined
@@ -135,20 +135,20 @@ export class Received {
   }
 
   /** Whether settling the message no longer has an effect. */
-  static isOver(received: Received): boolean {
-    return received.#source.isOver === true
+  static hasEnded(received: Received): boolean {
+    return received.#source.hasEnded === true
   }
 
   static ack(received: Received, acknowledgements: Acknowledgements): boolean {
-    return !Received.isOver(received) && acknowledgements.ack(received.deliveryTag)
+    return !Received.hasEnded(received) && acknowledgements.ack(received.deliveryTag)
   }
 
   static nack(received: Received, acknowledgements: Acknowledgements, requeue: boolean): boolean {
-    return !Received.isOver(received) && acknowledgements.nack(received.deliveryTag, requeue)
+    return !Received.hasEnded(received) && acknowledgements.nack(received.deliveryTag, requeue)
   }
 
   static reject(received: Received, acknowledgements: Acknowledgements, requeue: boolean): boolean {
-    return !Received.isOver(received) && acknowledgements.reject(received.deliveryTag, requeue)
+    return !Received.hasEnded(received) && acknowledgements.reject(received.deliveryTag, requeue)
   }
 
   toString(): string {

@@ -33,7 +33,7 @@ export class QueueKind {
     this.hasOffsetHeader = this.mayRefuse(properties) === undefined
   }
 
-  /** Like `mayRefuse`, but asks the broker if necessary. `false` if the broker's reply does not tell. */
+  /** Like `mayRefuse`, but asks the broker if necessary. `false` if the broker's reply does not show it. */
   readonly ask: Effect.Effect<boolean> = Effect.suspend(() => {
     if (this.isStream !== undefined) return Effect.succeed(!this.isStream)
     return Effect.map(this.probe, (isStream) => {

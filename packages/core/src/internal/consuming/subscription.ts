@@ -49,7 +49,7 @@ export interface SubscriptionOptions {
 interface ConsumerState extends ConsumerSource {
   /** The index of its queue. */
   readonly index: number
-  isOver: boolean
+  hasEnded: boolean
   /** Whether further deliveries are requeued: the broker has cancelled this consumer, or another one of the subscription. */
   isCancelled: boolean
   /** Whether the broker has confirmed its start. */
@@ -150,7 +150,7 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   }
 
   cancelled(consumerTag: string, consumer: ConsumerState): void {
-    consumer.isOver = true
+    consumer.hasEnded = true
     // The consumers of the other queues would continue, but no fiber takes their messages.
     for (const other of this.consumers) {
       other.isCancelled = true
@@ -161,7 +161,7 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   }
 
   failed(error: AmqpChannelError): void {
-    for (const consumer of this.consumers) consumer.isOver = true
+    for (const consumer of this.consumers) consumer.hasEnded = true
     // The broker delivers unsettled messages again, but messages without acknowledgement exist only here.
     if (!this.noAck) this.inbox.clear()
     this.inbox.fail(error)
@@ -275,7 +275,7 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
         consumerTag,
         description: typeof described === "string" ? undefined : described,
         kind: this.kinds[index],
-        isOver: false,
+        hasEnded: false,
         isCancelled: false,
         isStarted: false,
         lastProperties: undefined

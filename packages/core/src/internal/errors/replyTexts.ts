@@ -77,7 +77,7 @@ export type IsBlamed = (publish: InFlight) => boolean
 /** RabbitMQ truncates long texts, and appends three dots. */
 const cut = /\.\.\.$/
 
-/** Whether a text begins with another one, as far as it was not truncated. */
+/** Whether a text begins with another one, or with its start if truncated. */
 const beginsWith = (text: string, beginning: string): boolean =>
   text.startsWith(beginning) || (text.length > 200 && cut.test(text) && beginning.startsWith(text.replace(cut, "")))
 
@@ -114,7 +114,7 @@ const blames: ReadonlyArray<readonly [replyCode: number, beginnings: (publish: I
   ]
 ]
 
-/** Which of the publishes in flight a close may be about, according to its text; `undefined` if that does not tell. */
+/** Which of the publishes in flight a close may be about, according to its text; `undefined` if that is unclear. */
 export const blamedBy = (replyCode: number, replyText: string, publishes: Iterable<InFlight>): IsBlamed | undefined => {
   for (const [code, beginnings] of blames) {
     if (code !== replyCode) continue

@@ -6,8 +6,8 @@ import { fieldOf } from "../../protocol/fieldTable.ts"
 export const offsetKey = "x-stream-offset"
 
 /**
- * Whether a message has the header that streams set. Malformed properties are not from a stream, which encodes them
- * anew.
+ * Whether a message has the header that streams set. Malformed properties are not from a stream, which encodes
+ * them again.
  */
 export const mayBeOfStream = (properties: Uint8Array): boolean => {
   try {

@@ -198,7 +198,7 @@ export class Mover {
   // ---------------------------------------------------------------------------
 
   deliver(source: Source, content: Content<BasicDeliver>): void {
-    // A stream, which a name does not tell, would be copied and stay as it is.
+    // A name may be that of a stream, which would be copied and not emptied.
     if (this.received++ === 0) this.mayBeStream = hasHeader(content.properties, offsetKey)
     this.receivedBytes += content.bodySize
     // Messages that were published to the queue after the move began stay there.

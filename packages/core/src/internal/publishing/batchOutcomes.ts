@@ -1,5 +1,5 @@
 /**
- * What became of the messages of a batch, by their index.
+ * The outcomes of the messages of a batch, by index.
  */
 import * as Effect from "effect/Effect"
 import { AmqpPublishAllError } from "../../AmqpError.ts"

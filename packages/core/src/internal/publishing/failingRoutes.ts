@@ -52,7 +52,7 @@ export class FailingRoutes {
     }
   }
 
-  /** Nothing is in flight any more. `isOpen`: whether the channel is still open. */
+  /** Called when nothing is in flight. `isOpen`: whether the channel is still open. */
   settled(isOpen: boolean): void {
     const { current } = this
     this.reset()

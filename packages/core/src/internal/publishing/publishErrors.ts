@@ -10,7 +10,7 @@ import type { Outcome } from "../channel/confirmLedger.ts"
 /** Which message an error is about. */
 export type PublishTarget = NonNullable<AmqpError.AmqpPublishError["target"]>
 
-/** The target of a message, also if the target is what is invalid. */
+/** The target of a message, even if the target itself is invalid. */
 export const targetOf = (
   { exchange, routingKey }: { readonly exchange: unknown; readonly routingKey: unknown },
   { messageId }: Properties

@@ -1,8 +1,8 @@
 /**
  * The confirmed publishes of one publisher, in the order in which its callers made them.
  *
- * A message is sent in the synchronous step that submits its job if there is room. Otherwise the job waits, and is sent by what makes
- * room: a confirm, the socket, a new channel. No fiber runs here.
+ * A message is sent in the synchronous step that submits its job if there is room. Otherwise the job waits, and is sent by the event that
+ * makes room: a confirm, the socket, a new channel. No fiber runs here.
  */
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"

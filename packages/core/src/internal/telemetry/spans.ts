@@ -19,7 +19,7 @@ import * as Validation from "../options/validation.ts"
 import { serverAttributes } from "./serverAttributes.ts"
 import * as TraceContext from "./traceContext.ts"
 
-/** What is recorded, with all defaults. */
+/** The telemetry options, with all defaults. */
 export interface Settings {
   readonly spans: boolean
   readonly durations: boolean

@@ -14,7 +14,7 @@ import { record } from "../options/validation.ts"
 /** The header that identifies a trace and a span of it. */
 const headerName = "traceparent"
 
-/** The properties with a header that identifies the span. They stay as they are if they have the header, or if the span is not propagated. */
+/** The properties with a header that identifies the span. They are unchanged if they have the header, or if the span is not propagated. */
 export const inject = (properties: Properties, span: Tracer.AnySpan): Properties => {
   const { headers = {} } = properties
   // Headers that are not a table are refused when the message is encoded.

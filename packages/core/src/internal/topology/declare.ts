@@ -48,7 +48,7 @@ const declareQueue = (channel: Channel, queue: AmqpQueue) =>
     })
   )
 
-/** Declares a durable queue of the virtual host's default type, as a name alone does not tell the type. */
+/** Declares a durable queue of the virtual host's default type, as a name alone does not show the type. */
 export const declareNamed = (channel: Channel, name: string): Effect.Effect<QueueDeclareOk, AmqpChannelError> =>
   Effect.andThen(
     attempt(() => checkDeclaredName(nonEmptyName("queue", name))),

@@ -110,7 +110,7 @@ class ServerChannel {
   }
 }
 
-export class HonestBroker {
+export class CorrectBroker {
   private readonly channels = new Map<number, ServerChannel>()
 
   /** The broker's reply to a method of the client, which may be empty. */
