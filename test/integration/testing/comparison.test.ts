@@ -169,6 +169,20 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     publish("@q0"),
     publish("@q0", { body: "m2" })
   ]],
+  ["a message that a consumer of a full quorum queue gets back", [
+    declare("@q0", { "x-queue-type": "quorum", "x-max-length": 0 }),
+    request("basic.consume", { queue: "@q0", consumerTag: "t0" }),
+    publish("@q0"),
+    settle("basic.reject", true)
+  ]],
+  ["a quorum queue that is full of messages that came back", [
+    declare("@q0", { "x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish" }),
+    publish("@q0"),
+    get,
+    publish("@q0"),
+    settle("basic.nack", true),
+    publish("@q0")
+  ]],
   ["a connection that ends with messages for its own consumers", [
     declare("@q0"),
     publish("@q0"),

@@ -10,6 +10,7 @@ export class ClassicQueue extends MessageQueue {
   readonly type = "classic"
   protected readonly countsFailures: boolean
   protected readonly expiresWhenFetched = true
+  protected readonly dropsBeforeDelivery = true
   private readonly maxPriority: number
 
   constructor(definition: QueueDefinition, host: QueueHost) {

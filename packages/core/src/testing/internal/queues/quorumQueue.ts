@@ -14,6 +14,7 @@ export class QuorumQueue extends MessageQueue {
   readonly type = "quorum"
   protected readonly countsFailures: boolean
   protected readonly expiresWhenFetched = false
+  protected readonly dropsBeforeDelivery = false
   /** `Infinity`: none. */
   private readonly deliveryLimit: number
   /** Whether what a client requeues goes behind all other messages. */
@@ -46,13 +47,6 @@ export class QuorumQueue extends MessageQueue {
     return { messageCount: this.messageCount, consumerCount: this.holderCount }
   }
 
-  /** It refuses only after it took a message too many. */
-  override publish(message: Message): boolean {
-    const isTaken = super.publish(message)
-    if (this.limits.isExceeded(this.load)) this.isBlocked = true
-    return isTaken
-  }
-
   override get(noAck: boolean): Entry | undefined {
     if (this.arguments["x-single-active-consumer"] !== true) return super.get(noAck)
     throw new Refusal(
@@ -82,6 +76,13 @@ export class QuorumQueue extends MessageQueue {
   protected isFull(): boolean {
     if (this.isBlocked && this.limits.isLeft(this.load)) this.isBlocked = false
     return this.isBlocked
+  }
+
+  /** It refuses messages only once it holds one too many. */
+  protected override enforceLimits(): void {
+    if (this.isDeliveryPending) return
+    super.enforceLimits()
+    if (this.limits.isExceeded(this.load)) this.isBlocked = true
   }
 
   protected priorityOf(priority: number | undefined): number {
