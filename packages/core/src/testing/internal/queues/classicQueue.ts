@@ -11,6 +11,7 @@ export class ClassicQueue extends MessageQueue {
   protected readonly countsFailures: boolean
   protected readonly expiresWhenFetched = true
   protected readonly dropsBeforeDelivery = true
+  protected readonly dropsLastFirst = false
   private readonly maxPriority: number
 
   constructor(definition: QueueDefinition, host: QueueHost) {

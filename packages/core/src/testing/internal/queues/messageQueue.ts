@@ -107,6 +107,8 @@ export abstract class MessageQueue implements Queue {
   /** Whether messages that are too old are dropped at once behind one that is fetched and not yet settled. */
   protected abstract readonly expiresWhenFetched: boolean
 
+  /** Whether the dead letters of messages that are dropped at once come in the reverse order. */
+  protected abstract readonly dropsLastFirst: boolean
   /** Whether the limits are enforced before a message that was put back is delivered again, or after that. */
   protected abstract readonly dropsBeforeDelivery: boolean
 
@@ -325,7 +327,7 @@ export abstract class MessageQueue implements Queue {
   }
 
   /** Drops messages that are too many or too old. */
-  private tidy(): void {
+  protected tidy(): void {
     this.enforceLimits()
     this.dropExpired()
     this.watch()
@@ -334,11 +336,14 @@ export abstract class MessageQueue implements Queue {
   /** Drops the messages at the head that exceed the limits, if that is the overflow behaviour. */
   protected enforceLimits(): void {
     if (this.limits.overflow !== "drop-head") return
+    const dropped: Array<StoredEntry> = []
     while (this.limits.isExceeded(this.ready)) {
       const entry = this.ready.shift()
       if (entry === undefined) break
-      this.bury(entry.published, "maxlen", entry.failures)
+      dropped.push(entry)
     }
+    if (this.dropsLastFirst) dropped.reverse()
+    for (const entry of dropped) this.bury(entry.published, "maxlen", entry.failures)
   }
 
   protected isExpired({ expiry }: StoredEntry): boolean {

@@ -15,6 +15,7 @@ export class QuorumQueue extends MessageQueue {
   protected readonly countsFailures: boolean
   protected readonly expiresWhenFetched = false
   protected readonly dropsBeforeDelivery = false
+  protected readonly dropsLastFirst: boolean
   /** `Infinity`: none. */
   private readonly deliveryLimit: number
   /** Whether what a client requeues goes behind all other messages. */
@@ -32,6 +33,7 @@ export class QuorumQueue extends MessageQueue {
     })
     super(definition, host, limits, "arrival")
     this.countsFailures = rules.countsFailures !== "no queue"
+    this.dropsLastFirst = rules.quorumDropsLastFirst
     const limit = definition.arguments["x-delivery-limit"] === undefined
       ? rules.defaultDeliveryLimit
       : integerOf(definition.arguments, "x-delivery-limit") ?? Infinity
@@ -57,7 +59,10 @@ export class QuorumQueue extends MessageQueue {
 
   /** RabbitMQ delivers it again only when all is done that the client has asked for until then. */
   override requeue(entries: ReadonlyArray<Entry>, failed = false): void {
-    this.putBack(entries, failed, false)
+    for (const some of this.byReceiver(entries)) {
+      this.putBack(some, failed, false)
+      if (this.consumerCount === 0) this.tidy()
+    }
     this.deliverLater()
   }
 
@@ -156,6 +161,19 @@ export class QuorumQueue extends MessageQueue {
     return letters === undefined
       ? ready
       : { length: ready.length + letters.length, bytes: ready.bytes + letters.bytes }
+  }
+
+  /** RabbitMQ puts back together what one consumer had, unless it goes to the end. Each `basic.get` is a consumer in that. */
+  private byReceiver(entries: ReadonlyArray<Entry>): Iterable<ReadonlyArray<Entry>> {
+    if (this.requeuesAtEnd) return entries.map((entry) => [entry])
+    const groups = new Map<unknown, Array<Entry>>()
+    for (const entry of entries) {
+      const receiver = this.held.get(entry)?.consumer ?? entry
+      const others = groups.get(receiver)
+      if (others === undefined) groups.set(receiver, [entry])
+      else others.push(entry)
+    }
+    return groups.values()
   }
 
   /** Everybody who may have a message: also who was cancelled, and each `basic.get`, as long as something is not settled. */
