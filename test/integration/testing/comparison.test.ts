@@ -41,7 +41,7 @@ const publish = (routingKey: string, values: Partial<Publish> = {}): Operation =
 
 const get = request("basic.get", { queue: "@q0" })
 
-const settle = (method: Settle["method"], requeue: boolean): Operation => ({
+const settle = (method: Settle["method"], requeue: boolean): Settle => ({
   _tag: "Settle",
   channel: "confirm",
   method,
@@ -169,6 +169,38 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     publish("@q0"),
     publish("@q0", { body: "m2" })
   ]],
+  ["a message that a consumer of a full quorum queue gets back", [
+    declare("@q0", { "x-queue-type": "quorum", "x-max-length": 0 }),
+    request("basic.consume", { queue: "@q0", consumerTag: "t0" }),
+    publish("@q0"),
+    settle("basic.reject", true)
+  ]],
+  ["a quorum queue that is full of messages that came back", [
+    declare("@q0", { "x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish" }),
+    publish("@q0"),
+    get,
+    publish("@q0"),
+    settle("basic.nack", true),
+    publish("@q0")
+  ]],
+  ...(["classic", "quorum"] as const).map((type): readonly [string, ReadonlyArray<Operation>] => [
+    `messages of two consumers that are settled together, in a ${type} queue that drops them`,
+    [
+      declare("@q1"),
+      declare("@q0", {
+        "x-queue-type": type,
+        "x-max-length": 1,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "@q1"
+      }),
+      request("basic.consume", { queue: "@q0", consumerTag: "t0" }),
+      request("basic.consume", { queue: "@q0", consumerTag: "t1" }),
+      ...["m1", "m2", "m3", "m4"].map((body) => publish("@q0", { body })),
+      request("basic.cancel", { consumerTag: "t0" }),
+      request("basic.cancel", { consumerTag: "t1" }),
+      { ...settle("basic.nack", true), target: "all", multiple: true }
+    ]
+  ]),
   ["a connection that closes with messages for its own consumers", [
     declare("@q0"),
     publish("@q0"),

@@ -228,6 +228,34 @@ describe("a full queue", () => {
     assert.deepStrictEqual(texts(queue.messages), ["a"])
   })
 
+  it.each(["requeue", "release"] as const)(
+    "of type quorum with reject-publish refuses messages when a %s has made it full",
+    (how) => {
+      const queue = new TestHost().queue("quorum", { "x-overflow": "reject-publish", "x-max-length": 1 })
+      publish(queue, "a")
+      const a = getOne(queue)
+      publish(queue, "b")
+      queue[how]([a])
+      assert.isFalse(queue.publish(message("c")))
+    }
+  )
+
+  it.each(["requeue", "release"] as const)(
+    "of type quorum delivers what a %s puts back before it drops messages",
+    (how) => {
+      const host = new TestHost("3.10", { steps: true })
+      const queue = host.queue("quorum", { ...toDlx, "x-max-length": 0 })
+      const consumer = consume(queue, { prefetch: 1 })
+      publish(queue, "a")
+      const [a] = consumer.unsettled.splice(0)
+      queue[how]([a])
+      publish(queue, "b")
+      host.endStep()
+      assert.deepStrictEqual(texts(consumer.received), ["a", "a'"])
+      assert.deepStrictEqual(reasons(host.deadLetters), ["b maxlen"])
+    }
+  )
+
   it("of type quorum with reject-publish-dlx drops from the head, as it does not support that", () => {
     const host = new TestHost()
     const queue = host.queue("quorum", { ...toDlx, "x-overflow": "reject-publish-dlx", "x-max-length": 1 })

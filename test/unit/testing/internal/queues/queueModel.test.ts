@@ -41,6 +41,8 @@ interface ModelMessage {
 class Model {
   ready: Array<ModelMessage> = []
   held = new Map<string, ModelMessage>()
+  /** Who has each of them: the consumer, or something of its own for each `basic.get`. */
+  private readonly receivers = new Map<string, object>()
   readonly dropped: Array<string> = []
   private places = 0
   private readonly type: QueueType
@@ -56,15 +58,25 @@ class Model {
     this.tidy(now)
   }
 
-  take(now: number): ModelMessage | undefined {
+  take(now: number, receiver: object = {}): ModelMessage | undefined {
     this.expire(now)
     const taken = this.ready.shift()
-    if (taken !== undefined) this.held.set(taken.text, taken)
+    if (taken !== undefined) {
+      this.held.set(taken.text, taken)
+      this.receivers.set(taken.text, receiver)
+    }
     this.expire(now)
     return taken
   }
 
   putBack(texts: ReadonlyArray<string>, released: boolean, now: number): void {
+    if (this.type === "classic" || released) return this.putBackTogether(texts, released, now)
+    for (const receiver of new Set(texts.map((text) => this.receivers.get(text)))) {
+      this.putBackTogether(texts.filter((text) => this.receivers.get(text) === receiver), released, now)
+    }
+  }
+
+  private putBackTogether(texts: ReadonlyArray<string>, released: boolean, now: number): void {
     for (const text of texts) {
       const held = this.held.get(text)
       if (held === undefined) continue
@@ -83,17 +95,16 @@ class Model {
   }
 
   expire(now: number): void {
-    while (this.ready.length > 0 && this.ready[0].expiry <= now) this.drop()
+    for (let [first] = this.ready; first !== undefined && first.expiry <= now; [first] = this.ready) {
+      this.ready.shift()
+      this.dropped.push(first.text)
+    }
   }
 
   private tidy(now: number): void {
-    while (this.ready.length > this.limits.length) this.drop()
+    const dropped = this.ready.splice(0, Math.max(0, this.ready.length - this.limits.length)).map(({ text }) => text)
+    this.dropped.push(...(this.type === "quorum" ? dropped.toReversed() : dropped))
     this.expire(now)
-  }
-
-  private drop(): void {
-    const dropped = this.ready.shift()
-    if (dropped !== undefined) this.dropped.push(dropped.text)
   }
 
   private add(item: ModelMessage): void {
@@ -145,9 +156,8 @@ describe("a queue under arbitrary operations", () => {
         const expectDeliveries = () => {
           if (consumer === undefined) return
           const expected: Array<string> = []
-          for (let next = model.take(timers.now()); next !== undefined; next = model.take(timers.now())) {
-            expected.push(next.text)
-          }
+          const take = () => model.take(timers.now(), consumer)
+          for (let next = take(); next !== undefined; next = take()) expected.push(next.text)
           const received = consumer.received.splice(0)
           assert.deepStrictEqual(received.map(({ message }) => textOf(message)), expected)
           held.push(...received)

@@ -205,6 +205,40 @@ describe("a quorum queue", () => {
     )
   })
 
+  describe("that drops several messages from its head at once", () => {
+    const limited = (version: Version): readonly [TestHost, Queue] => {
+      const host = new TestHost(version)
+      const table = { "x-dead-letter-exchange": "dlx", "x-max-length": 1, "x-delivery-limit": 9 }
+      return [host, host.queue("quorum", table)]
+    }
+
+    const letters = (host: TestHost): string => host.deadLetters.map(textOf).join(" ")
+
+    it.each(byVersion({ "3.10": "c b a", "4.0": "c b a", "4.3": "a b c" }))(
+      "of %s dead-letters the last one first, or in order",
+      (version, order) => {
+        for (const settle of ["requeue", "release"] as const) {
+          const [host, queue] = limited(version)
+          const consumer = consume(queue)
+          publish(queue, "a", "b", "c", "d")
+          queue.cancel(consumer)
+          queue[settle](consumer.unsettled)
+          assert.strictEqual(letters(host), order)
+        }
+      }
+    )
+
+    it.each(versions)("of %s dead-letters in order what each basic.get gives back", (version) => {
+      const [host, queue] = limited(version)
+      const got = ["a", "b", "c", "d"].map((text) => {
+        publish(queue, text)
+        return getOne(queue)
+      })
+      queue.requeue(got)
+      assert.strictEqual(letters(host), "a b c")
+    })
+  })
+
   it("counts everybody who may have a message as a consumer when it is declared", () => {
     for (const version of versions) {
       const queue = quorum(version)

@@ -42,6 +42,15 @@ type Mode =
 const accessGranted = (channel: number): Uint8Array =>
   Uint8Array.of(FrameType.method, channel >> 8, channel & 255, 0, 0, 0, 6, 0, 30, 0, 11, 0, 1, frameEnd)
 
+/** RabbitMQ settles by queue, then what came by `basic.get`, and then by consumer, each in the order of their names. */
+const inOrder = (received: ReadonlyArray<Received>): ReadonlyArray<Received> =>
+  received.toSorted((one, other) =>
+    compare(one.queue.name, other.queue.name) || compare(one.consumer?.tag ?? "", other.consumer?.tag ?? "") ||
+    one.deliveryTag - other.deliveryTag
+  )
+
+const compare = (one: string, other: string): number => one < other ? -1 : one > other ? 1 : 0
+
 const emptyTransaction = (): Transaction => ({ publishes: [], settlements: [] })
 
 export class ServerChannel implements DeliveringChannel, ReplyReceiver {
@@ -418,7 +427,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     const byQueue = new Map<Queue, Array<Entry>>()
     let delivered = 0
     // Before the queues hear of it: they deliver to whoever has room by then.
-    for (const { consumer, deliveryTag, entry, queue } of received) {
+    for (const { consumer, deliveryTag, entry, queue } of settlement === "acknowledge" ? received : inOrder(received)) {
       if (consumer !== undefined && !consumer.overdue.delete(deliveryTag)) {
         consumer.unacknowledged--
         delivered++

@@ -54,6 +54,8 @@ export interface Rules {
   readonly quorumPriorities: 1 | 2 | 32
   /** What `x-max-length-bytes` of a quorum queue counts. */
   readonly quorumLimitCounts: "bodies" | "properties and bodies"
+  /** Whether the dead letters of messages that a quorum queue drops at once from its head come in the reverse order. */
+  readonly quorumDropsLastFirst: boolean
   /** Whether a message behind one that was put back may expire in a quorum queue. */
   readonly expiresBehindReturned: boolean
 
@@ -87,6 +89,7 @@ const rabbit310: Rules = {
   requeuesAtEnd: true,
   quorumPriorities: 1,
   quorumLimitCounts: "bodies",
+  quorumDropsLastFirst: true,
   expiresBehindReturned: false,
   limitsChannels: true,
   overdueConsumers: "the channel is closed",
@@ -124,6 +127,7 @@ const rabbit43: Rules = {
   requeuesAtEnd: false,
   quorumPriorities: 32,
   quorumLimitCounts: "properties and bodies",
+  quorumDropsLastFirst: false,
   expiresBehindReturned: true,
   limitsChannels: false,
   overdueConsumers: "consumers of quorum queues are cancelled",

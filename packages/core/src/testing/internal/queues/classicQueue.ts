@@ -10,6 +10,8 @@ export class ClassicQueue extends MessageQueue {
   readonly type = "classic"
   protected readonly countsFailures: boolean
   protected readonly expiresWhenFetched = true
+  protected readonly dropsBeforeDelivery = true
+  protected readonly dropsLastFirst = false
   private readonly maxPriority: number
 
   constructor(definition: QueueDefinition, host: QueueHost) {

@@ -107,6 +107,11 @@ export abstract class MessageQueue implements Queue {
   /** Whether messages that are too old are dropped at once behind one that is fetched and not yet settled. */
   protected abstract readonly expiresWhenFetched: boolean
 
+  /** Whether the dead letters of messages that are dropped at once come in the reverse order. */
+  protected abstract readonly dropsLastFirst: boolean
+  /** Whether the limits are enforced before a message that was put back is delivered again, or after that. */
+  protected abstract readonly dropsBeforeDelivery: boolean
+
   get messageCount(): number {
     return this.ready.length
   }
@@ -195,7 +200,12 @@ export abstract class MessageQueue implements Queue {
       this.hand(consumer, entry)
       this.dropExpired()
     }
-    this.watch()
+    this.tidy()
+  }
+
+  /** Whether messages are to be delivered at the end of the step. */
+  protected get isDeliveryPending(): boolean {
+    return this.delivery.isRequested
   }
 
   /** Delivers at the end of the step. */
@@ -308,7 +318,7 @@ export abstract class MessageQueue implements Queue {
   protected putBack(entries: ReadonlyArray<Entry>, failed: boolean, released: boolean): void {
     const spent = this.unhold(entries).filter((entry) => !this.takeBack(entry, failed, released))
     for (const entry of spent) this.bury(entry.published, "delivery_limit", this.failuresAtLimit(entry, failed))
-    this.tidy()
+    if (this.dropsBeforeDelivery) this.tidy()
   }
 
   /** How often a message has failed that was put back too often. */
@@ -316,17 +326,24 @@ export abstract class MessageQueue implements Queue {
     return failures
   }
 
-  /** After messages were added: drops what is too much and what is too old. */
-  private tidy(): void {
-    if (this.limits.overflow === "drop-head") {
-      while (this.limits.isExceeded(this.ready)) {
-        const entry = this.ready.shift()
-        if (entry === undefined) break
-        this.bury(entry.published, "maxlen", entry.failures)
-      }
-    }
+  /** Drops messages that are too many or too old. */
+  protected tidy(): void {
+    this.enforceLimits()
     this.dropExpired()
     this.watch()
+  }
+
+  /** Drops the messages at the head that exceed the limits, if that is the overflow behaviour. */
+  protected enforceLimits(): void {
+    if (this.limits.overflow !== "drop-head") return
+    const dropped: Array<StoredEntry> = []
+    while (this.limits.isExceeded(this.ready)) {
+      const entry = this.ready.shift()
+      if (entry === undefined) break
+      dropped.push(entry)
+    }
+    if (this.dropsLastFirst) dropped.reverse()
+    for (const entry of dropped) this.bury(entry.published, "maxlen", entry.failures)
   }
 
   protected isExpired({ expiry }: StoredEntry): boolean {

@@ -14,6 +14,8 @@ export class QuorumQueue extends MessageQueue {
   readonly type = "quorum"
   protected readonly countsFailures: boolean
   protected readonly expiresWhenFetched = false
+  protected readonly dropsBeforeDelivery = false
+  protected readonly dropsLastFirst: boolean
   /** `Infinity`: none. */
   private readonly deliveryLimit: number
   /** Whether what a client requeues goes behind all other messages. */
@@ -31,6 +33,7 @@ export class QuorumQueue extends MessageQueue {
     })
     super(definition, host, limits, "arrival")
     this.countsFailures = rules.countsFailures !== "no queue"
+    this.dropsLastFirst = rules.quorumDropsLastFirst
     const limit = definition.arguments["x-delivery-limit"] === undefined
       ? rules.defaultDeliveryLimit
       : integerOf(definition.arguments, "x-delivery-limit") ?? Infinity
@@ -46,13 +49,6 @@ export class QuorumQueue extends MessageQueue {
     return { messageCount: this.messageCount, consumerCount: this.holderCount }
   }
 
-  /** It refuses only after it took a message too many. */
-  override publish(message: Message): boolean {
-    const isTaken = super.publish(message)
-    if (this.limits.isExceeded(this.load)) this.isBlocked = true
-    return isTaken
-  }
-
   override get(noAck: boolean): Entry | undefined {
     if (this.arguments["x-single-active-consumer"] !== true) return super.get(noAck)
     throw new Refusal(
@@ -63,7 +59,10 @@ export class QuorumQueue extends MessageQueue {
 
   /** RabbitMQ delivers it again only when all is done that the client has asked for until then. */
   override requeue(entries: ReadonlyArray<Entry>, failed = false): void {
-    this.putBack(entries, failed, false)
+    for (const some of this.byReceiver(entries)) {
+      this.putBack(some, failed, false)
+      if (this.consumerCount === 0) this.tidy()
+    }
     this.deliverLater()
   }
 
@@ -82,6 +81,13 @@ export class QuorumQueue extends MessageQueue {
   protected isFull(): boolean {
     if (this.isBlocked && this.limits.isLeft(this.load)) this.isBlocked = false
     return this.isBlocked
+  }
+
+  /** It refuses messages only once it holds one too many. */
+  protected override enforceLimits(): void {
+    if (this.isDeliveryPending) return
+    super.enforceLimits()
+    if (this.limits.isExceeded(this.load)) this.isBlocked = true
   }
 
   protected priorityOf(priority: number | undefined): number {
@@ -155,6 +161,19 @@ export class QuorumQueue extends MessageQueue {
     return letters === undefined
       ? ready
       : { length: ready.length + letters.length, bytes: ready.bytes + letters.bytes }
+  }
+
+  /** RabbitMQ puts back together what one consumer had, unless it goes to the end. Each `basic.get` is a consumer in that. */
+  private byReceiver(entries: ReadonlyArray<Entry>): Iterable<ReadonlyArray<Entry>> {
+    if (this.requeuesAtEnd) return entries.map((entry) => [entry])
+    const groups = new Map<unknown, Array<Entry>>()
+    for (const entry of entries) {
+      const receiver = this.held.get(entry)?.consumer ?? entry
+      const others = groups.get(receiver)
+      if (others === undefined) groups.set(receiver, [entry])
+      else others.push(entry)
+    }
+    return groups.values()
   }
 
   /** Everybody who may have a message: also who was cancelled, and each `basic.get`, as long as something is not settled. */
