@@ -445,6 +445,26 @@ describe("a large message", () => {
       })
     ))
 
+  it.effect("does not delay a close when its buffer is transferred meanwhile", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const connection = yield* Scope.provide(connect(peer, { client: { closeTimeout: "5 seconds" } }), scope)
+        const publisher = yield* Effect.provideService(openPublisher(peer), AmqpConnection, connection)
+        const body = new Uint8Array(8 * 1024 * 1024)
+        yield* peer.stall
+        const fiber = yield* fork(publisher.publish(AmqpMessage.make(body), toQueue))
+        yield* rest
+        const closing = yield* fork(Scope.close(scope, Exit.void))
+        yield* rest
+        structuredClone(body.buffer, { transfer: [body.buffer] })
+        yield* peer.unstall
+        yield* peer.answer(0, "connection.close", { _tag: "connection.close-ok" })
+        yield* resultOf(closing)
+        yield* reasonOf(fiber, "NotSent")
+      })
+    ))
+
   it.effect("does not delay a close when the connection is lost meanwhile", () =>
     closable((peer, close) =>
       Effect.gen(function*() {
