@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import {
   ack,
   assertWaits,
@@ -15,6 +16,7 @@ import {
   openPublisher,
   publishText,
   reasonOf,
+  rest,
   resultOf,
   toQueue
 } from "../../support/scriptedPeer.ts"
@@ -24,6 +26,29 @@ const texts = (...texts: ReadonlyArray<string>) => texts.map((text) => AmqpMessa
 const unencodable = AmqpMessage.text("unencodable", { type: "x".repeat(256) })
 
 describe("publishAll", () => {
+  it.effect("fails if its messages close the publisher as they are taken", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const publisher = yield* Scope.provide(openPublisher(peer), scope)
+        const messages = function*() {
+          yield AmqpMessage.text("first")
+          Effect.runFork(Scope.close(scope, Exit.void))
+          yield AmqpMessage.text("second")
+          yield AmqpMessage.text("third")
+        }
+        const batch = yield* fork(publisher.publishAll(messages(), toQueue))
+        yield* rest
+        yield* peer.takeTags
+        yield* peer.send(1, ack(1, true))
+        yield* rest
+        yield* peer.send(1, ack(2, true))
+        yield* peer.closeChannel(1)
+        const { failures } = yield* failureOf(batch)
+        assert.strictEqual(failures.at(-1)?.error.reason._tag, "NotSent")
+      })
+    ))
+
   it.effect("P10: waits for all confirms", () =>
     connected((peer) =>
       Effect.gen(function*() {

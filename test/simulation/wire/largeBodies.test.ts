@@ -3,6 +3,8 @@ import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { passiveQueueDeclare } from "@effect-amqp/core/internal/channel/methods"
+import { sessionOf } from "@effect-amqp/core/internal/connection/sessionRegistry"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -179,6 +181,39 @@ describe("a large message", () => {
         yield* peer.unstall
         const tags = yield* peer.takeTags
         assert.deepStrictEqual(tags.slice(0, 2), ["basic.publish", "channel.close-ok"])
+      })
+    ))
+
+  it.effect("is followed by nothing that is sent as it fails, when the broker closes its channel meanwhile", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const session = sessionOf(yield* AmqpConnection)
+        const opening = yield* fork(session.channels.lease("confirm", (effect) => effect))
+        yield* peer.openChannel(1)
+        yield* peer.answer(1, "confirm.select", { _tag: "confirm.select-ok" })
+        const channel = yield* resultOf(opening)
+        const fetching = yield* fork(channel.get("q", false))
+        yield* peer.expect("basic.get", 1)
+        yield* peer.push(getOkBytes(1, "m"))
+        yield* resultOf(fetching)
+        let failure: unknown
+        const settled = () => {
+          channel.acknowledgements.nack(1, true)
+          Effect.runFork(Effect.catch(channel.request(passiveQueueDeclare("q")), (error) =>
+            Effect.sync(() => {
+              failure = error.reason._tag
+            })))
+        }
+        yield* peer.stall
+        const { body, properties } = megabytes(3)
+        channel.publish({ exchange: "", routingKey: "q" }, properties, body, { settled })
+        yield* rest
+        yield* peer.takeOneWrite
+        yield* peer.send(1, channelClose(406, "PRECONDITION_FAILED"))
+        yield* rest
+        assert.strictEqual(failure, "PreconditionFailed")
+        yield* peer.unstall
+        assert.deepStrictEqual(yield* peer.takeTags, ["basic.publish", "channel.close-ok"])
       })
     ))
 
@@ -407,6 +442,26 @@ describe("a large message", () => {
         yield* TestClock.adjust("1 millis")
         yield* resultOf(closing)
         assert.isFalse(peer.isOpen)
+      })
+    ))
+
+  it.effect("does not delay a close when its buffer is transferred meanwhile", () =>
+    script((peer) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const connection = yield* Scope.provide(connect(peer, { client: { closeTimeout: "5 seconds" } }), scope)
+        const publisher = yield* Effect.provideService(openPublisher(peer), AmqpConnection, connection)
+        const body = new Uint8Array(8 * 1024 * 1024)
+        yield* peer.stall
+        const fiber = yield* fork(publisher.publish(AmqpMessage.make(body), toQueue))
+        yield* rest
+        const closing = yield* fork(Scope.close(scope, Exit.void))
+        yield* rest
+        structuredClone(body.buffer, { transfer: [body.buffer] })
+        yield* peer.unstall
+        yield* peer.answer(0, "connection.close", { _tag: "connection.close-ok" })
+        yield* resultOf(closing)
+        yield* reasonOf(fiber, "NotSent")
       })
     ))
 

@@ -50,6 +50,38 @@ describe("a paused reader", () => {
         yield* peer.expectPublish("copy", 1)
       }), large))
 
+  it.effect("reads connection.unblocked for a publish that begins to wait when that has already arrived", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer, 1)
+        const consumer = Stream.runForEach(AmqpConsumer.stream("q", { autoAck: true }), () => Effect.never)
+        const { consumerTag } = yield* openConsumer(peer, consumer, 2, false)
+        yield* peer.send(0, { _tag: "connection.blocked", reason: "low on memory" })
+        yield* rest
+        yield* flood(peer, 2, consumerTag, 1, 40)
+        yield* peer.send(0, { _tag: "connection.unblocked" })
+        yield* rest
+        assert.isAbove(peer.bytesUnread, 0)
+        yield* fork(publisher.publish(AmqpMessage.text("late"), toQueue))
+        yield* peer.expectPublish("late", 1)
+      }), large))
+
+  it.effect("reads nothing between the frames of a publish", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer, 1)
+        const consumer = Stream.runForEach(AmqpConsumer.stream("q", { autoAck: true }), () => Effect.never)
+        const { consumerTag } = yield* openConsumer(peer, consumer, 2, false)
+        yield* flood(peer, 2, consumerTag, 1, 40)
+        yield* peer.send(1, { _tag: "channel.flow", active: true })
+        yield* rest
+        assert.isAbove(peer.bytesUnread, 0)
+        peer.frames.length = 0
+        yield* fork(publisher.publish(AmqpMessage.text("m"), toQueue))
+        yield* rest
+        assert.deepStrictEqual(peer.frames.map(({ type }) => type), ["method", "header", "body", "method"])
+      }), large))
+
   it.effect("resumes when the consumer that it paused for is stopped", () =>
     connected((peer) =>
       Effect.gen(function*() {

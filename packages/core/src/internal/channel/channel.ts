@@ -106,7 +106,7 @@ export class Channel {
     this.assembler = new ContentAssembler(host.maxBodySize)
     this.acknowledgements = new Acknowledgements(host.outbound, number, host.supports("basic.nack"), host.counts)
     this.consumers = new Consumers(number)
-    this.requests = new RequestQueue(number, host, this.acknowledgements)
+    this.requests = new RequestQueue(number, host, this.acknowledgements, () => this.currentFailure)
     this.request = this.requests.request
   }
 
@@ -473,6 +473,8 @@ export class Channel {
     this.currentState = "Closed"
     // The broker's reason replaces our own close that crossed it.
     if (error.reason._tag !== "ChannelClosed") this.currentFailure = error
+    // The owner of the message below may run any code, which must not settle deliveries on a closed channel.
+    this.acknowledgements.close()
     // The broker does not have a message that was not sent to its end, and ignores the rest.
     if (this.host.outbound.isSending(this.number)) this.ledger?.failLast(new AmqpError.NotSent({ cause: error }))
     this.failAll(error)

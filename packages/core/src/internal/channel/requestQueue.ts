@@ -55,16 +55,22 @@ export class RequestQueue {
   private readonly channel: number
   private readonly host: RequestHost
   private readonly acknowledgements: Acknowledgements
-  /** Set when the channel has closed, so that every further request fails. */
-  private failure: AmqpError.AmqpChannelError | undefined
+  /** Why the channel is not open, so that every request fails. */
+  private readonly failure: () => AmqpError.AmqpChannelError | undefined
   private requests: Array<Request> = []
   /** Whether a request was sent, so that the broker knows the channel. */
   hasSent = false
 
-  constructor(channel: number, host: RequestHost, acknowledgements: Acknowledgements) {
+  constructor(
+    channel: number,
+    host: RequestHost,
+    acknowledgements: Acknowledgements,
+    failure: () => AmqpError.AmqpChannelError | undefined
+  ) {
     this.channel = channel
     this.host = host
     this.acknowledgements = acknowledgements
+    this.failure = failure
   }
 
   get isEmpty(): boolean {
@@ -89,7 +95,8 @@ export class RequestQueue {
 
   private exchange(method: SynchronousMethod): Reply {
     return Effect.callback((resume) => {
-      if (this.failure !== undefined) return resume(Effect.fail(this.failure))
+      const failure = this.failure()
+      if (failure !== undefined) return resume(Effect.fail(failure))
       const request: Request = {
         method,
         state: "Waiting",
@@ -126,9 +133,8 @@ export class RequestQueue {
     return resume !== undefined
   }
 
-  /** The channel has closed: fails every request. */
+  /** The channel has closed: fails every request that waits. */
   fail(error: AmqpError.AmqpChannelError): void {
-    this.failure = error
     const { requests } = this
     this.requests = []
     for (const request of requests) {

@@ -57,10 +57,15 @@ export class PublishQueue implements PublishSender {
 
   /** Sends the messages of a job, now or when it is their turn. */
   submit(job: PublishJob): void {
-    if (this.failure !== undefined) return job.refuse(this.failure)
-    if (this.limits.failWhenBlocked && this.outbound.blocked !== undefined) return job.refuse(this.waitError())
+    const { refusal } = this
+    if (refusal !== undefined) return job.refuse(refusal)
     const target = this.waiting.size === 0 ? this.openTarget() : undefined
-    if (target !== undefined && this.send(job, target) === "Done") return
+    if (target !== undefined) {
+      if (this.send(job, target) === "Done") return
+      // The queue may have closed within that step, and this job did not wait yet.
+      const { refusal } = this
+      if (refusal !== undefined) return job.refuse(refusal)
+    }
     this.wait(job)
     this.added.notify()
     this.pumpWhenRoom()
@@ -191,6 +196,12 @@ export class PublishQueue implements PublishSender {
       // The job had its turn for some of its messages: the other jobs have theirs before it has another.
       return this.wait(job)
     }
+  }
+
+  /** Why no job may wait. */
+  private get refusal(): AmqpError.AmqpChannelError | undefined {
+    if (this.failure !== undefined) return this.failure
+    return this.limits.failWhenBlocked && this.outbound.blocked !== undefined ? this.waitError() : undefined
   }
 
   private wait(job: PublishJob): void {

@@ -237,6 +237,8 @@ export class Outbound {
       while (true) {
         const [first, ...rest] = this.take()
         if (first === undefined) {
+          // The last large body may have been detached.
+          if (!this.hasLargeBodies) this.bodiesSent.notify()
           yield* this.awaitBytes
           continue
         }

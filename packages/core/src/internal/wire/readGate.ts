@@ -47,7 +47,11 @@ export class ReadGate {
     return this.full.size === 0 || this.host.expectsReply
   }
 
-  readonly awaitOpen: Effect.Effect<void> = this.changed.until(() => this.isOpen)
+  /**
+   * Waits until the gate is open. The reader continues on the next turn: what opens the gate may be in the middle of a step, for example
+   * between the frames of a message, and must not run handlers of what has arrived.
+   */
+  readonly awaitOpen: Effect.Effect<void> = Effect.andThen(this.changed.until(() => this.isOpen), Effect.yieldNow)
 
   /** The inbox is full: until it is released, the connection reads only while a reply is expected. */
   close(inbox: BufferedMessages): void {
