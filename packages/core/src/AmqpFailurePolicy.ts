@@ -199,10 +199,8 @@ export const historyOf = (delivery: AmqpDelivery.ReceivedMessage): History => {
   }
   const count = table[headers.count]
   // Publishers can write any value. In another queue the count starts anew.
-  const isCount = text(headers.queue) === delivery.queue && typeof count === "number" && Number.isInteger(count) &&
-    count > 0
   return {
-    count: isCount ? count : 0,
+    count: text(headers.queue) === delivery.queue && Validation.isWholeNumber(count, 1) ? count : 0,
     exchange: text(headers.exchange) ?? delivery.exchange,
     routingKey: text(headers.routingKey) ?? delivery.routingKey,
     error: text(headers.error)

@@ -146,7 +146,7 @@ const isOffset = (value: FieldValue): boolean => {
     case "string":
       return /^(?:first|last|next|[1-9]\d*[YMDhms])$/.test(value)
     case "number":
-      return Number.isInteger(value) && value >= 0
+      return Validation.isWholeNumber(value, 0)
     case "bigint":
       return value >= 0n
     case "object":

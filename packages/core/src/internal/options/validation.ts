@@ -57,6 +57,10 @@ export const nonEmptyName = (what: string, value: string): string => {
   return name(what, value)
 }
 
+/** Whether a value is a whole number of at least `minimum`. */
+export const isWholeNumber = (value: unknown, minimum: number): value is number =>
+  typeof value === "number" && Number.isInteger(value) && value >= minimum
+
 /** A whole number from `minimum` to `maximum`. */
 export const wholeNumber = (
   what: string,
@@ -64,7 +68,7 @@ export const wholeNumber = (
   minimum: number,
   maximum = Number.MAX_SAFE_INTEGER
 ): number => {
-  if (!Number.isInteger(value) || value < minimum || value > maximum) {
+  if (!isWholeNumber(value, minimum) || value > maximum) {
     const range = maximum === Number.MAX_SAFE_INTEGER ? `from ${minimum}` : `from ${minimum} to ${maximum}`
     throw invalid(`${what}: must be a whole number ${range}`)
   }
