@@ -1,6 +1,6 @@
 /** Two connections to a broker that make calls, with names that each conversation has for itself. */
 import type { AmqpBroker } from "@effect-amqp/core/testing"
-import { versions } from "@effect-amqp/core/testing/internal/common/rules"
+import { versions } from "@effect-amqp/core/testing/internal/common/versionRules"
 import { deleteExchange, deleteQueue } from "./calls.ts"
 import type { Step } from "./calls.ts"
 import { RawConnection } from "./rawConnection.ts"

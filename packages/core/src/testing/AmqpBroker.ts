@@ -46,16 +46,19 @@ import { frameMinSize } from "../protocol/constants.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
 import type { Confirmation } from "./internal/channel/confirms.ts"
 import type { RefusalInfo } from "./internal/common/refusal.ts"
-import { rulesOf, versions } from "./internal/common/rules.ts"
-import type { Rules, Version } from "./internal/common/rules.ts"
 import * as Timers from "./internal/common/timers.ts"
+import { rulesOf, versions } from "./internal/common/versionRules.ts"
+import type { Version, VersionRules } from "./internal/common/versionRules.ts"
 import { bindingsOf, connectionOf, exchangesOf, messagesOf, queuesOf, received } from "./internal/inspection.ts"
 import type { BindingInfo, BrokerConnection, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
-import { MemoryLink, memorySocket, refusedError } from "./internal/network/memoryLink.ts"
+import { MemoryLink } from "./internal/network/memoryLink.ts"
 import type { LinkOptions } from "./internal/network/memoryLink.ts"
+import { memorySocket } from "./internal/network/memorySocket.ts"
+import { refusedError } from "./internal/network/socketErrors.ts"
 import { serve } from "./internal/network/socketTransport.ts"
 import { Broker } from "./internal/server/broker.ts"
-import type { ServerConnection, ServerOptions } from "./internal/server/connection.ts"
+import type { ServerConnection } from "./internal/server/connection.ts"
+import type { ServerOptions } from "./internal/server/connectionHost.ts"
 
 /**
  * A user of the broker.
@@ -149,9 +152,9 @@ export interface NetworkOptions {
 
 export type { Confirmation, LateConfirmation } from "./internal/channel/confirms.ts"
 export type { RefusalInfo } from "./internal/common/refusal.ts"
-export type { Version } from "./internal/common/rules.ts"
+export type { Version } from "./internal/common/versionRules.ts"
 export type { BindingInfo, BrokerConnection, ChannelInfo, ExchangeInfo, QueueInfo } from "./internal/inspection.ts"
-export type { Direction } from "./internal/network/memoryLink.ts"
+export type { Direction } from "./internal/network/pipe.ts"
 
 /**
  * A message that was published.
@@ -214,7 +217,7 @@ export class AmqpBroker extends Context.Service<AmqpBroker, {
 }>()("@effect-amqp/core/testing/AmqpBroker") {}
 
 /** What RabbitMQ says of itself, as far as clients decide by it. */
-const serverPropertiesOf = ({ serverVersion }: Rules, given: FieldTable): FieldTable => ({
+const serverPropertiesOf = ({ serverVersion }: VersionRules, given: FieldTable): FieldTable => ({
   product: "effect-amqp embedded broker",
   version: serverVersion,
   platform: "Effect",

@@ -1,18 +1,19 @@
-/** What people see who look inside: facts as they are when asked for. */
+/** What tests see of a broker: snapshots of its state. */
 import type * as Effect from "effect/Effect"
 import type * as AmqpDelivery from "../../AmqpDelivery.ts"
 import { Received } from "../../internal/consuming/delivery.ts"
 import * as Validation from "../../internal/options/validation.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { encodedProperties } from "./common/message.ts"
-import type { Direction, MemoryLink } from "./network/memoryLink.ts"
+import type { MemoryLink } from "./network/memoryLink.ts"
+import type { Direction } from "./network/pipe.ts"
 import type { Entry } from "./queues/queue.ts"
 import { Exchange } from "./routing/exchange.ts"
 import type { VirtualHost } from "./routing/virtualHost.ts"
 import type { ServerConnection } from "./server/connection.ts"
 
 /**
- * A queue and what is in it.
+ * A queue and its message counts.
  *
  * @category models
  * @since 0.1.0
@@ -24,9 +25,9 @@ export interface QueueInfo {
   readonly autoDelete: boolean
   readonly exclusive: boolean
   readonly arguments: FieldTable
-  /** Messages that nobody received, or that came back. */
+  /** Messages that were not delivered, or were put back. */
   readonly messagesReady: number
-  /** Messages that were received and not settled. */
+  /** Messages that were delivered and are not settled. */
   readonly messagesUnacknowledged: number
   readonly consumers: number
 }
@@ -75,42 +76,41 @@ export interface ChannelInfo {
 }
 
 /**
- * A connection of a client, as it was when it was asked for, and what can be done to it.
+ * A snapshot of a client's connection, and what can be done to it.
  *
  * **Details**
  *
- * What concerns the network needs a connection that was made in memory (`connect`, `makeSocket`); it does
- * nothing to one that is served over another socket. All of it does nothing to a connection that is gone. A number out of its
- * range is a defect.
+ * `cutAfter`, `stall` and `resume` act on the network, and only on a connection in memory (`connect`, `makeSocket`): they do nothing to one
+ * that is served over another socket. Nothing here has an effect on a connection that has ended. A number out of its range is a defect.
  *
  * @category models
  * @since 0.1.0
  */
 export interface BrokerConnection {
-  /** Counts the connections of the broker, from 1. */
+  /** Its number among all connections of the broker, from 1. */
   readonly id: number
-  /** What the client calls it. */
+  /** The `connection_name` of its client properties. */
   readonly name: string | undefined
   readonly username: string
-  /** Not there until the client has opened one. */
+  /** `undefined` until the client has opened one. */
   readonly virtualHost: string | undefined
   readonly clientProperties: FieldTable
   readonly channels: ReadonlyArray<ChannelInfo>
-  /** Whether nothing is read of it, as it published while the broker was blocked. */
+  /** Whether nothing is read from it, because it published while the broker was blocked. */
   readonly blocked: boolean
-  /** Closes it in order, with a reply code such as 320, up to 65535, and a text, of which 255 bytes are sent at most. */
+  /** Closes it with `connection.close`: with a reply code up to 65535, such as 320, and a text, of which at most 255 bytes are sent. */
   readonly close: (replyCode: number, replyText: string) => Effect.Effect<void>
-  /** Closes one of its channels, in the same way. */
+  /** Closes one of its channels in the same way. */
   readonly closeChannel: (number: number, replyCode: number, replyText: string) => Effect.Effect<void>
-  /** Ends it without a word: the client finds the connection reset. */
+  /** Resets it without a close. */
   readonly cut: Effect.Effect<void>
-  /** The network: resets it when so many more bytes have passed, from 0. */
+  /** Resets it after this many more bytes, from 0. */
   readonly cutAfter: (direction: Direction, bytes: number) => Effect.Effect<void>
-  /** The network: bytes of this direction are kept back until `resume`. */
+  /** Holds back the bytes of this direction until `resume`. */
   readonly stall: (direction: Direction) => Effect.Effect<void>
-  /** The network: ends a stall. */
+  /** Ends a stall. */
   readonly resume: (direction: Direction) => Effect.Effect<void>
-  /** Has the broker send these bytes, whatever they mean. */
+  /** Has the broker send these bytes, which may be invalid. */
   readonly sendBytes: (bytes: Uint8Array) => Effect.Effect<void>
 }
 
@@ -156,7 +156,7 @@ export const messagesOf = (
   return []
 }
 
-/** A message as a client would receive it. */
+/** A message as a client receives it. */
 export const received = (
   { message, redelivered }: Entry,
   queue: string
@@ -182,7 +182,7 @@ export const connectionOf = (
     id: connection.id,
     name: typeof name === "string" ? name : undefined,
     username: connection.username,
-    virtualHost: connection.homeName,
+    virtualHost: connection.virtualHostName,
     clientProperties,
     channels: [...connection.channels.values()].map((channel) => ({
       number: channel.number,

@@ -1,8 +1,8 @@
 /** Dead letters of a quorum queue that keeps them until they have arrived. */
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import { addressed } from "@effect-amqp/core/testing/internal/common/messageHeaders"
-import { rulesOf } from "@effect-amqp/core/testing/internal/common/rules"
-import type { Version } from "@effect-amqp/core/testing/internal/common/rules"
+import { rulesOf } from "@effect-amqp/core/testing/internal/common/versionRules"
+import type { Version } from "@effect-amqp/core/testing/internal/common/versionRules"
 import type { Owner, Queue } from "@effect-amqp/core/testing/internal/queues/queue"
 import { VirtualHost } from "@effect-amqp/core/testing/internal/routing/virtualHost"
 import { assert, describe, it } from "@effect/vitest"
