@@ -73,6 +73,8 @@ const request = (session: Session, { arguments: values, channel, method }: Reque
     const replies = [`${method}-ok`, ...(method === "basic.get" ? ["basic.get-empty"] : [])]
     return {
       isQuick,
+      // A channel that waits for queues to confirm a commit refuses everything else with a 504.
+      withoutFlow: method === "tx.commit",
       isReply: hasReply ? ({ method }) => replies.includes(method.name) : undefined,
       done: (arrivals) => {
         if (arrivals.some(({ method }) => method.name.endsWith(".close"))) return

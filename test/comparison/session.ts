@@ -51,7 +51,7 @@ export interface Awaited {
   readonly isReply?: ((arrival: Arrival) => boolean) | undefined
   /** Any other condition. */
   readonly isDone?: () => boolean
-  /** Set if the operation closes the channel, which replies to nothing after it. */
+  /** Set if the channel does not reply to anything else before or after the operation is done. */
   readonly withoutFlow?: boolean
   /** Set if the operation has no effect but its reply. */
   readonly isQuick?: boolean

@@ -1,7 +1,7 @@
 /**
  * The broker that the tests of a file run against: RabbitMQ, or an embedded broker of that file alone.
  */
-import { versions } from "@effect-amqp/core/testing/internal/common/rules"
+import { versions } from "@effect-amqp/core/testing/internal/common/versionRules"
 import { afterAll, inject } from "vitest"
 import type { Administration } from "./administration.ts"
 import { startEmbeddedBroker } from "./embeddedBroker.ts"

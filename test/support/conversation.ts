@@ -1,6 +1,6 @@
 /** Calls on two connections to a broker, with unique names in each conversation. */
 import type { AmqpBroker } from "@effect-amqp/core/testing"
-import { versions } from "@effect-amqp/core/testing/internal/common/rules"
+import { versions } from "@effect-amqp/core/testing/internal/common/versionRules"
 import { deleteExchange, deleteQueue } from "./calls.ts"
 import type { Step } from "./calls.ts"
 import { RawConnection } from "./rawConnection.ts"

@@ -44,15 +44,18 @@ import { isTable } from "../internal/options/clientProperties.ts"
 import * as Validation from "../internal/options/validation.ts"
 import { frameMinSize } from "../protocol/constants.ts"
 import type { FieldTable } from "../protocol/fieldTable.ts"
-import { rulesOf, versions } from "./internal/common/rules.ts"
-import type { Rules } from "./internal/common/rules.ts"
 import * as Timers from "./internal/common/timers.ts"
+import { rulesOf, versions } from "./internal/common/versionRules.ts"
+import type { VersionRules } from "./internal/common/versionRules.ts"
 import { bindingsOf, connectionOf, exchangesOf, messagesOf, queuesOf, received } from "./internal/inspection.ts"
-import { MemoryLink, memorySocket, refusedError } from "./internal/network/memoryLink.ts"
+import { MemoryLink } from "./internal/network/memoryLink.ts"
 import type { LinkOptions } from "./internal/network/memoryLink.ts"
+import { memorySocket } from "./internal/network/memorySocket.ts"
+import { refusedError } from "./internal/network/socketErrors.ts"
 import { serve } from "./internal/network/socketTransport.ts"
 import { Broker } from "./internal/server/broker.ts"
-import type { ServerConnection, ServerOptions } from "./internal/server/connection.ts"
+import type { ServerConnection } from "./internal/server/connection.ts"
+import type { ServerOptions } from "./internal/server/connectionHost.ts"
 
 /**
  * A release series of RabbitMQ.
@@ -362,7 +365,7 @@ export class AmqpBroker extends Context.Service<AmqpBroker, {
 }>()("@effect-amqp/core/testing/AmqpBroker") {}
 
 /** The properties of RabbitMQ by which clients decide. */
-const serverPropertiesOf = ({ serverVersion }: Rules, given: FieldTable): FieldTable => ({
+const serverPropertiesOf = ({ serverVersion }: VersionRules, given: FieldTable): FieldTable => ({
   product: "effect-amqp embedded broker",
   version: serverVersion,
   platform: "Effect",

@@ -1,4 +1,4 @@
-/** What people see who look inside: facts as they are when asked for. */
+/** What tests see of a broker: snapshots of its state. */
 import type * as Effect from "effect/Effect"
 import type * as AmqpDelivery from "../../AmqpDelivery.ts"
 import { Received } from "../../internal/consuming/delivery.ts"
@@ -53,7 +53,7 @@ export const messagesOf = (
   return []
 }
 
-/** A message as a client would receive it. */
+/** A message as a client receives it. */
 export const received = (
   { message, redelivered }: Entry,
   queue: string
@@ -79,7 +79,7 @@ export const connectionOf = (
     id: connection.id,
     name: typeof name === "string" ? name : undefined,
     username: connection.username,
-    virtualHost: connection.homeName,
+    virtualHost: connection.virtualHostName,
     clientProperties,
     channels: [...connection.channels.values()].map((channel) => ({
       number: channel.number,

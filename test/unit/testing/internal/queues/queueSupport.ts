@@ -4,19 +4,19 @@ import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import type { Version } from "@effect-amqp/core/testing/AmqpBroker"
 import type { Message } from "@effect-amqp/core/testing/internal/common/message"
 import { Refusal } from "@effect-amqp/core/testing/internal/common/refusal"
-import { rulesOf } from "@effect-amqp/core/testing/internal/common/rules"
-import type { Rules } from "@effect-amqp/core/testing/internal/common/rules"
 import type { Timers } from "@effect-amqp/core/testing/internal/common/timers"
+import { rulesOf } from "@effect-amqp/core/testing/internal/common/versionRules"
+import type { VersionRules } from "@effect-amqp/core/testing/internal/common/versionRules"
+import { makeQueue } from "@effect-amqp/core/testing/internal/queues/makeQueue"
 import type {
   Consumer,
+  DeadLetterOutcome,
   Entry,
-  Posting,
   Queue,
   QueueDefinition,
   QueueHost,
   QueueType
 } from "@effect-amqp/core/testing/internal/queues/queue"
-import { makeQueue } from "@effect-amqp/core/testing/internal/queues/queues"
 import { assert } from "@effect/vitest"
 
 /** Time that stands still until it is turned. */
@@ -57,7 +57,7 @@ export class TestHost implements QueueHost {
   readonly deadLetters: Array<Message> = []
   readonly unused: Array<string> = []
 
-  readonly rules: Rules
+  readonly rules: VersionRules
   /** What is done at the end of the step, if it doesn't end at once. */
   readonly deferred: Array<() => void> | undefined
 
@@ -66,7 +66,7 @@ export class TestHost implements QueueHost {
     this.deferred = steps ? [] : undefined
   }
 
-  deadLetter(message: Message): Posting {
+  deadLetter(message: Message): DeadLetterOutcome {
     this.deadLetters.push(message)
     return "arrived"
   }

@@ -6,7 +6,7 @@ import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import type { Method } from "@effect-amqp/core/protocol/methods.generated"
 import { addressed } from "@effect-amqp/core/testing/internal/common/messageHeaders"
-import { rulesOf } from "@effect-amqp/core/testing/internal/common/rules"
+import { rulesOf } from "@effect-amqp/core/testing/internal/common/versionRules"
 import type { Owner, Queue } from "@effect-amqp/core/testing/internal/queues/queue"
 import { VirtualHost } from "@effect-amqp/core/testing/internal/routing/virtualHost"
 import { assert, describe, it } from "@effect/vitest"

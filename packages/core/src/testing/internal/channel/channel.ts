@@ -1,84 +1,59 @@
-/** A channel from the broker's side: its consumers, what it delivered, and its mode. */
+/** A channel as the broker sees it: handles the methods of its client. */
 import { frameEnd, FrameType } from "../../../protocol/constants.ts"
 import type * as Methods from "../../../protocol/methods.generated.ts"
 import { readProperties } from "../common/message.ts"
 import type { Message } from "../common/message.ts"
 import { addressed } from "../common/messageHeaders.ts"
 import { Refusal } from "../common/refusal.ts"
-import { integerArgument } from "../queues/consumerArguments.ts"
 import type { Entry, Queue } from "../queues/queue.ts"
 import type { VirtualHost } from "../routing/virtualHost.ts"
-import { ChannelConsumer } from "./channelConsumer.ts"
-import type { DeliveringChannel } from "./channelConsumer.ts"
+import type { ChannelConsumer } from "./channelConsumer.ts"
+import { ChannelConsumers } from "./channelConsumers.ts"
+import type { ConsumingChannel } from "./channelConsumers.ts"
 import type { ReceivedContent } from "./channelFrames.ts"
-import { unless } from "./channelHost.ts"
+import { unlessNoWait } from "./channelHost.ts"
 import type { ChannelHost } from "./channelHost.ts"
 import { Confirms } from "./confirms.ts"
+import { reclaimOverdue, timedOut } from "./consumerTimeout.ts"
+import { Deliveries } from "./deliveries.ts"
+import type { Settlement } from "./deliveries.ts"
 import { replyQueue } from "./directReplies.ts"
-import type { ReplyReceiver } from "./directReplies.ts"
-import { GlobalPrefetch } from "./globalPrefetch.ts"
-import { checkProperties } from "./messageChecks.ts"
-import { takeBack, timeoutOf, tooLate } from "./overdueDeliveries.ts"
+import { checkProperties } from "./propertyChecks.ts"
 import { isTopologyMethod, TopologyMethods } from "./topologyMethods.ts"
-import { Unacknowledged } from "./unacknowledged.ts"
 import type { Received } from "./unacknowledged.ts"
-
-type Settlement = "acknowledge" | "requeue" | "reject" | "release"
 
 /** What is done when the transaction is committed. */
 interface Transaction {
   readonly publishes: Array<{ readonly method: Methods.BasicPublish; readonly message: Message }>
-  readonly settlements: Array<
-    { readonly settlement: Settlement; readonly received: ReadonlyArray<Received>; readonly failed: boolean }
-  >
+  readonly settlements: Array<Settlement>
 }
+
+const emptyTransaction = (): Transaction => ({ publishes: [], settlements: [] })
 
 type Mode =
   | { readonly _tag: "Plain" }
   | { readonly _tag: "Confirm"; readonly confirms: Confirms }
   | { readonly _tag: "Transaction"; transaction: Transaction }
 
-/** `access.request-ok` with ticket 1. The client's own codec does not know the class. */
+/** `access.request-ok` with ticket 1, whose class this client's codec does not know. */
 const accessGranted = (channel: number): Uint8Array =>
   Uint8Array.of(FrameType.method, channel >> 8, channel & 255, 0, 0, 0, 6, 0, 30, 0, 11, 0, 1, frameEnd)
 
-/** RabbitMQ settles by queue, then what came by `basic.get`, and then by consumer, each in the order of their names. */
-const inOrder = (received: ReadonlyArray<Received>): ReadonlyArray<Received> =>
-  received.toSorted((one, other) =>
-    compare(one.queue.name, other.queue.name) || compare(one.consumer?.tag ?? "", other.consumer?.tag ?? "") ||
-    one.deliveryTag - other.deliveryTag
-  )
-
-const compare = (one: string, other: string): number => one < other ? -1 : one > other ? 1 : 0
-
-const emptyTransaction = (): Transaction => ({ publishes: [], settlements: [] })
-
-export class ServerChannel implements DeliveringChannel, ReplyReceiver {
+export class ServerChannel implements ConsumingChannel {
   readonly number: number
   private readonly host: ChannelHost
-  private readonly consumers = new Map<string, ChannelConsumer>()
-  private readonly unacknowledged: Unacknowledged
-  private mode: Mode = { _tag: "Plain" }
-  private lastDeliveryTag = 0
-  private lastConsumerNumber = 0
-  /** Of each consumer that is made from now on. */
-  private prefetch = 0
-  private readonly globalPrefetch = new GlobalPrefetch()
-  private resumptions = 0
   private readonly topology: TopologyMethods
-  /** The consumer of direct replies, and the address of it. */
-  private replies: { readonly consumerTag: string; readonly address: string } | undefined
-  private ended = false
+  private readonly consumers: ChannelConsumers
+  private readonly deliveries: Deliveries
+  private mode: Mode = { _tag: "Plain" }
+  private hasEnded = false
 
   constructor(number: number, host: ChannelHost) {
     this.number = number
     this.host = host
     this.topology = new TopologyMethods(host)
-    this.unacknowledged = new Unacknowledged({
-      timers: host.timers,
-      timeoutOf: (received) => timeoutOf(received, host.virtualHost.rules, host.consumerTimeoutMillis),
-      onMissed: (overdue) => this.onOverdue(overdue)
-    })
+    this.consumers = new ChannelConsumers(this, host)
+    this.deliveries = new Deliveries(host, (overdue) => this.onOverdue(overdue))
   }
 
   get virtualHost(): VirtualHost {
@@ -90,7 +65,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   }
 
   get unacknowledgedCount(): number {
-    return this.unacknowledged.size
+    return this.deliveries.unacknowledged.size
   }
 
   get modeName(): Mode["_tag"] {
@@ -98,53 +73,54 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   }
 
   // ---------------------------------------------------------------------------
-  // what the client sends
+  // methods
   // ---------------------------------------------------------------------------
 
-  /** Takes a method, and its content if it has one. */
+  /** Handles a method, with its content if it carries one. */
   onMethod(method: Methods.Method, content: ReceivedContent | undefined): void {
     if (method._tag === "basic.publish" && content !== undefined) return this.onPublish(method, content)
-    const answer = this.answer(method)
-    if (answer !== undefined) this.send(answer)
+    const reply = this.handle(method)
+    if (reply !== undefined) this.send(reply)
   }
 
-  /** Grants the access of AMQP 0-8's `access.request`, as RabbitMQ does, which checks permissions elsewhere. */
+  /** Grants AMQP 0-8's `access.request`, as RabbitMQ does: permissions are checked elsewhere. */
   grantAccess(): void {
-    if (this.mode._tag === "Confirm") this.mode.confirms.flush()
+    this.flushConfirms()
     this.host.sendBytes(accessGranted(this.number))
   }
 
-  /** Does what a method asks for, and answers what to say, if it wants to be answered. */
-  private answer(method: Methods.Method): Methods.ServerMethod | undefined {
-    if (isTopologyMethod(method)) return this.topology.answer(method)
+  /** Handles a method and returns the reply, if there is one. */
+  private handle(method: Methods.Method): Methods.ServerMethod | undefined {
+    if (isTopologyMethod(method)) return this.topology.handle(method)
+    const { unacknowledged } = this.deliveries
     switch (method._tag) {
       case "basic.qos":
         return this.qos(method)
       case "basic.consume":
-        return this.consume(method)
+        this.consumers.add(this.topology.named(method), this.deliveries.globalPrefetch.isActive)
+        return
       case "basic.cancel":
-        this.cancel(method.consumerTag)
-        return unless(method.noWait, { _tag: "basic.cancel-ok", consumerTag: method.consumerTag })
+        this.consumers.cancel(method.consumerTag)
+        return unlessNoWait(method.noWait, { _tag: "basic.cancel-ok", consumerTag: method.consumerTag })
       case "basic.get":
-        return this.get(method)
-      case "basic.ack":
-        return this.settle("acknowledge", this.unacknowledged.take(method.deliveryTag, method.multiple))
-      case "basic.nack":
-        return this.settle(
-          method.requeue ? "requeue" : "reject",
-          this.unacknowledged.take(method.deliveryTag, method.multiple)
-        )
-      case "basic.reject":
-        return this.settle(
-          method.requeue ? "requeue" : "reject",
-          this.unacknowledged.take(method.deliveryTag, false),
-          true
-        )
+        return this.get(this.topology.named(method))
+      case "basic.ack": {
+        const received = unacknowledged.take(method.deliveryTag, method.multiple)
+        return this.settle({ kind: "acknowledge", received, failed: false })
+      }
+      case "basic.nack": {
+        const received = unacknowledged.take(method.deliveryTag, method.multiple)
+        return this.settle({ kind: method.requeue ? "requeue" : "reject", received, failed: false })
+      }
+      case "basic.reject": {
+        const received = unacknowledged.take(method.deliveryTag, false)
+        return this.settle({ kind: method.requeue ? "requeue" : "reject", received, failed: true })
+      }
       case "basic.recover":
       case "basic.recover-async":
         if (!method.requeue) throw new Refusal("notImplemented", "requeue=false")
-        this.settleNow("requeue", this.unacknowledged.takeAll())
-        return unless(method._tag === "basic.recover-async", { _tag: "basic.recover-ok" })
+        this.settleNow({ kind: "requeue", received: unacknowledged.takeAll(), failed: false })
+        return unlessNoWait(method._tag === "basic.recover-async", { _tag: "basic.recover-ok" })
       case "confirm.select":
         if (this.mode._tag === "Transaction") {
           throw new Refusal("preconditionFailed", "cannot switch from tx to confirm mode")
@@ -152,7 +128,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
         if (this.mode._tag === "Plain") {
           this.mode = { _tag: "Confirm", confirms: new Confirms(this.confirm, this.host.timers) }
         }
-        return unless(method.noWait, { _tag: "confirm.select-ok" })
+        return unlessNoWait(method.noWait, { _tag: "confirm.select-ok" })
       case "tx.select":
         if (this.mode._tag === "Confirm") {
           throw new Refusal("preconditionFailed", "cannot switch from confirm to tx mode")
@@ -163,7 +139,7 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
         this.commit(this.endTransaction())
         return { _tag: "tx.commit-ok" }
       case "tx.rollback":
-        for (const { received } of this.endTransaction().settlements) this.unacknowledged.restore(received)
+        this.rollBack(this.endTransaction())
         return { _tag: "tx.rollback-ok" }
       case "channel.flow":
         if (!method.active) throw new Refusal("notImplemented", "active=false")
@@ -194,27 +170,27 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
     else this.publish(method, message)
   }
 
-  /** What RabbitMQ checks of a message, and its reply address filled in. */
+  /** Checks the properties, and replaces those that the broker acts on. */
   private checked(message: Message): Message {
-    this.virtualHost.checkPublish(message.exchange)
     const { replyTo } = message.properties
-    const replies = replyTo === replyQueue ? this.replies : undefined
-    if (replyTo === replyQueue && replies === undefined) {
+    const address = replyTo === replyQueue ? this.consumers.replyAddress : replyTo
+    if (replyTo === replyQueue && address === undefined) {
       throw new Refusal("preconditionFailed", "fast reply consumer does not exist")
     }
     checkProperties(message.properties, this.host.username, this.virtualHost.rules)
-    if (replies === undefined) return addressed(message)
-    return addressed({ ...message, properties: { ...message.properties, replyTo: replies.address } })
+    if (address === replyTo) return addressed(message)
+    return addressed({ ...message, properties: { ...message.properties, replyTo: address } })
   }
 
-  private publish(method: Methods.BasicPublish, message: Message): void {
+  /** Routes a message, and returns whether no queue refused it. */
+  private publish(method: Methods.BasicPublish, message: Message): boolean {
     const { host, mode } = this
     const isReply = message.exchange === "" && message.routingKey.startsWith(replyQueue)
     const { accepted, routed } = isReply && host.directReplies.deliver(this.virtualHost, message)
       ? { accepted: true, routed: true }
       : this.virtualHost.publish(message)
-    // RabbitMQ waits for no queue, and so confirms an unroutable message alone and at once.
-    if (!routed && mode._tag === "Confirm") mode.confirms.flush()
+    // RabbitMQ confirms an unroutable message at once and on its own, because it waits for no queue.
+    if (!routed) this.flushConfirms()
     if (!routed && method.mandatory) {
       host.sendContent(this.number, {
         _tag: "basic.return",
@@ -224,25 +200,31 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
         routingKey: message.routingKey
       }, message)
     }
-    if (mode._tag !== "Confirm") return
+    if (mode._tag !== "Confirm") return accepted
     mode.confirms.add(accepted ? host.confirmation(message) : "nack")
     if (routed) host.defer(mode.confirms)
     else mode.confirms.flush()
+    return accepted
   }
 
   private readonly confirm = (_tag: "basic.ack" | "basic.nack", deliveryTag: number, multiple: boolean): void => {
-    if (this.ended) return
+    if (this.hasEnded) return
     this.host.send(
       this.number,
-      // `requeue` has no meaning here; RabbitMQ leaves it at the method's default.
+      // `requeue` is meaningless here; RabbitMQ leaves it at the default of the method.
       _tag === "basic.ack" ? { _tag, deliveryTag, multiple } : { _tag, deliveryTag, multiple, requeue: true }
     )
+  }
+
+  private flushConfirms(): void {
+    if (this.mode._tag === "Confirm") this.mode.confirms.flush()
   }
 
   // ---------------------------------------------------------------------------
   // transactions
   // ---------------------------------------------------------------------------
 
+  /** Returns the current transaction and begins another one. */
   private endTransaction(): Transaction {
     const { mode } = this
     if (mode._tag !== "Transaction") throw new Refusal("preconditionFailed", "channel is not transactional")
@@ -253,106 +235,38 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
 
   private commit({ publishes, settlements }: Transaction): void {
     for (const { message, method } of publishes) this.publish(method, message)
-    for (const { failed, received, settlement } of settlements) this.settleNow(settlement, received, failed)
+    for (const settlement of settlements) this.settleNow(settlement)
+  }
+
+  private rollBack({ settlements }: Transaction): void {
+    for (const { received } of settlements) this.deliveries.unacknowledged.restore(received)
   }
 
   // ---------------------------------------------------------------------------
   // consuming
   // ---------------------------------------------------------------------------
 
-  private qos(given: Methods.BasicQos): Methods.BasicQosOk {
-    const method = { ...given, global: given.global && this.virtualHost.rules.limitsChannels }
+  private qos(method: Methods.BasicQos): Methods.BasicQosOk {
     if (method.prefetchSize !== 0) {
       throw new Refusal("notImplemented", `prefetch_size!=0 (${method.prefetchSize})`)
     }
-    // A limit of consumers ends that of the channel, as in RabbitMQ.
-    this.globalPrefetch.set(method.global ? method.prefetchCount : 0, this.unacknowledged.size)
-    if (!method.global) this.prefetch = method.prefetchCount
+    const limitsChannel = method.global && this.virtualHost.rules.limitsChannels
+    // As in RabbitMQ, a limit for consumers ends that of the channel.
+    this.deliveries.globalPrefetch.set(limitsChannel ? method.prefetchCount : 0, this.unacknowledgedCount)
+    if (!limitsChannel) this.consumers.prefetch = method.prefetchCount
     this.resume()
     return { _tag: "basic.qos-ok" }
   }
 
-  private consume(method: Methods.BasicConsume): undefined {
-    const named = this.topology.naming(method)
-    // Before anything else. The consumer of replies is not among those that RabbitMQ looks at.
-    if (this.consumers.has(method.consumerTag)) {
-      throw new Refusal("notAllowed", `attempt to reuse consumer tag '${method.consumerTag}'`)
-    }
-    const consumerTag = method.consumerTag === ""
-      ? `amq.ctag-${this.number}.${++this.lastConsumerNumber}`
-      : method.consumerTag
-    if (method.queue === replyQueue) return this.consumeReplies({ ...method, consumerTag })
-    this.host.authorize("read", "queue", named.queue)
-    const queue = this.virtualHost.queue(named.queue, this.host)
-    const consumer = new ChannelConsumer(this, queue, {
-      tag: consumerTag,
-      noAck: method.noAck,
-      exclusive: method.exclusive,
-      priority: integerArgument(method.arguments, "x-priority") ?? 0,
-      prefetch: this.prefetch,
-      globalPrefetch: this.globalPrefetch.isActive,
-      timeoutMillis: integerArgument(method.arguments, "x-consumer-timeout"),
-      arguments: method.arguments
-    })
-    this.consumers.set(consumerTag, consumer)
-    // Before the first delivery, which the queue may make at once; taken back if it refuses the consumer.
-    this.starting = { consumer, announce: method.noWait ? undefined : { _tag: "basic.consume-ok", consumerTag } }
-    try {
-      queue.consume(consumer)
-    } catch (error) {
-      this.consumers.delete(consumerTag)
-      this.starting = undefined
-      throw error
-    }
-    this.announce()
-  }
-
-  /** A consumer whose consume-ok has to be sent before anything else of it. */
-  private starting:
-    | { readonly consumer: ChannelConsumer; readonly announce: Methods.BasicConsumeOk | undefined }
-    | undefined
-
-  private announce(): void {
-    const announce = this.starting?.announce
-    this.starting = undefined
-    if (announce !== undefined) this.send(announce)
-  }
-
-  private consumeReplies(method: Methods.BasicConsume): undefined {
-    if (!method.noAck) throw new Refusal("preconditionFailed", "reply consumer cannot acknowledge")
-    if (this.replies !== undefined) throw new Refusal("preconditionFailed", "reply consumer already set")
-    this.replies = { consumerTag: method.consumerTag, address: this.host.directReplies.register(this) }
-    if (!method.noWait) this.send({ _tag: "basic.consume-ok", consumerTag: method.consumerTag })
-  }
-
-  private cancel(consumerTag: string): void {
-    if (this.replies?.consumerTag === consumerTag) return this.endReplies()
-    const consumer = this.consumers.get(consumerTag)
-    if (consumer === undefined) return
-    this.consumers.delete(consumerTag)
-    consumer.queue.cancel(consumer)
-  }
-
-  private endReplies(): void {
-    if (this.replies === undefined) return
-    this.host.directReplies.remove(this.replies.address)
-    this.replies = undefined
-  }
-
   private get(method: Methods.BasicGet): Methods.BasicGetEmpty | undefined {
-    const named = this.topology.naming(method)
-    this.host.authorize("read", "queue", named.queue)
-    const queue = this.virtualHost.queue(named.queue, this.host)
+    this.host.authorize("read", "queue", method.queue)
+    const queue = this.virtualHost.queue(method.queue, this.host)
     const entry = queue.get(method.noAck)
     if (entry === undefined) return { _tag: "basic.get-empty" }
     const { exchange, routingKey } = entry.message
-    const deliveryTag = ++this.lastDeliveryTag
-    if (!method.noAck) {
-      this.unacknowledged.add({ deliveryTag, queue, entry, consumer: undefined, at: this.host.timers.now() })
-    }
     this.host.sendContent(this.number, {
       _tag: "basic.get-ok",
-      deliveryTag,
+      deliveryTag: this.deliveries.fetch(queue, entry, method.noAck),
       redelivered: entry.redelivered,
       exchange,
       routingKey,
@@ -361,26 +275,20 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   }
 
   get mayDeliver(): boolean {
-    return !this.ended && !this.host.isCongested
+    return !this.hasEnded && !this.host.isCongested
   }
 
   get hasCredit(): boolean {
-    return !this.globalPrefetch.isReached
+    return !this.deliveries.globalPrefetch.isReached
   }
 
   deliver(consumer: ChannelConsumer, queue: Queue, entry: Entry): void {
-    if (this.starting?.consumer === consumer) this.announce()
+    this.consumers.sendConsumeOk(consumer)
     const { exchange, routingKey } = entry.message
-    const deliveryTag = ++this.lastDeliveryTag
-    if (!consumer.noAck) {
-      consumer.unacknowledged++
-      if (queue.type === "classic") this.globalPrefetch.delivered()
-      this.unacknowledged.add({ deliveryTag, queue, entry, consumer, at: this.host.timers.now() })
-    }
     this.host.sendContent(this.number, {
       _tag: "basic.deliver",
       consumerTag: consumer.tag,
-      deliveryTag,
+      deliveryTag: this.deliveries.deliver(queue, entry, consumer),
       redelivered: entry.redelivered,
       exchange,
       routingKey
@@ -388,11 +296,12 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   }
 
   deliverReply(message: Message): void {
-    if (this.replies === undefined) return
-    // RabbitMQ gives every reply the same delivery tag: there is nothing to acknowledge.
+    const { replyConsumerTag } = this.consumers
+    if (replyConsumerTag === undefined) return
+    // RabbitMQ gives every reply the same delivery tag, because none can be acknowledged.
     this.host.sendContent(this.number, {
       _tag: "basic.deliver",
-      consumerTag: this.replies.consumerTag,
+      consumerTag: replyConsumerTag,
       deliveryTag: 1,
       redelivered: false,
       exchange: message.exchange,
@@ -401,89 +310,60 @@ export class ServerChannel implements DeliveringChannel, ReplyReceiver {
   }
 
   consumerCancelled(consumer: ChannelConsumer): void {
-    if (this.consumers.get(consumer.tag) !== consumer) return
-    this.consumers.delete(consumer.tag)
-    if (this.host.notifiesCancel) this.send({ _tag: "basic.cancel", consumerTag: consumer.tag, noWait: true })
+    this.consumers.queueDeleted(consumer)
   }
 
-  /** Delivers what waited for room. Each time another queue begins, or the first would have all of a limit that they share. */
+  /** Delivers what waits for room. */
   resume(): void {
-    const queues = [...new Set([...this.consumers.values()].map(({ queue }) => queue))]
-    const first = this.resumptions++ % Math.max(1, queues.length)
-    for (const queue of [...queues.slice(first), ...queues.slice(0, first)]) queue.deliver()
+    this.consumers.resume()
   }
 
   // ---------------------------------------------------------------------------
   // settling
   // ---------------------------------------------------------------------------
 
-  /** `failed`: by `basic.reject`, which RabbitMQ 4.3 takes for a failure. */
-  private settle(settlement: Settlement, received: ReadonlyArray<Received>, failed = false): undefined {
-    if (this.mode._tag === "Transaction") this.mode.transaction.settlements.push({ settlement, received, failed })
-    else this.settleNow(settlement, received, failed)
+  private settle(settlement: Settlement): undefined {
+    if (this.mode._tag === "Transaction") this.mode.transaction.settlements.push(settlement)
+    else this.settleNow(settlement)
   }
 
-  private settleNow(settlement: Settlement, received: ReadonlyArray<Received>, failed = false): void {
-    const byQueue = new Map<Queue, Array<Entry>>()
-    let delivered = 0
-    // Before the queues hear of it: they deliver to whoever has room by then.
-    for (const { consumer, deliveryTag, entry, queue } of settlement === "acknowledge" ? received : inOrder(received)) {
-      if (consumer !== undefined && !consumer.overdue.delete(deliveryTag)) {
-        consumer.unacknowledged--
-        delivered++
-      }
-      const entries = byQueue.get(queue)
-      if (entries === undefined) byQueue.set(queue, [entry])
-      else entries.push(entry)
-    }
-    this.globalPrefetch.settled(delivered)
-    this.virtualHost.serveAllQueues(() => {
-      for (const [queue, entries] of byQueue) queue[settlement](entries, failed)
-    })
-    if (this.globalPrefetch.isActive) this.resume()
-    else for (const queue of byQueue.keys()) queue.deliver()
+  private settleNow(settlement: Settlement): void {
+    const queues = this.deliveries.settle(settlement)
+    if (this.deliveries.globalPrefetch.isActive) this.resume()
+    else for (const queue of queues) queue.deliver()
   }
 
-  /** The client keeps messages for too long. */
+  /** The client has kept messages for longer than the consumer timeout. */
   private onOverdue(overdue: ReadonlyArray<Received>): void {
-    const { consumerTimeoutMillis, notifiesCancel } = this.host
     const timeoutMillis = this.virtualHost.rules.overdueConsumers === "the channel is closed"
-      ? consumerTimeoutMillis
-      : takeBack(overdue, (consumer) => {
-        if (!notifiesCancel || this.consumers.get(consumer.tag) !== consumer) return false
-        this.send({ _tag: "basic.cancel", consumerTag: consumer.tag, noWait: true })
-        return true
-      })
-    if (timeoutMillis !== undefined) this.host.refuse(tooLate(this.number, timeoutMillis), this.number)
+      ? this.host.consumerTimeoutMillis
+      : reclaimOverdue(overdue, (consumer) => this.consumers.has(consumer) && this.consumers.notifyCancelled(consumer))
+    if (timeoutMillis !== undefined) this.host.refuse(timedOut(this.number, timeoutMillis), this.number)
   }
 
   // ---------------------------------------------------------------------------
-  // the end
+  // sending and closing
   // ---------------------------------------------------------------------------
 
-  /** Whatever is said on the channel comes after the confirms that are due. */
-  private send(method: Methods.ServerMethod): void {
-    if (this.mode._tag === "Confirm") this.mode.confirms.flush()
+  /** Sends a method after the confirms that are due. */
+  send(method: Methods.ServerMethod): void {
+    this.flushConfirms()
     this.host.send(this.number, method)
   }
 
-  /** Delivers nothing more. All channels of a connection stop before the first of them ends and puts its messages back. */
+  /** Ends all deliveries. All channels of a connection stop before the first one ends and puts its messages back. */
   stop(): void {
-    if (this.mode._tag === "Confirm") this.mode.confirms.flush()
-    this.ended = true
+    this.flushConfirms()
+    this.hasEnded = true
   }
 
-  /** Ends what the channel has: its consumers first, so that none is given what is put back. */
+  /** Removes the consumers and puts the messages back, in this order, so that none of the consumers gets them. */
   end(): void {
     this.stop()
-    this.endReplies()
-    const consumers = [...this.consumers.values()]
-    this.consumers.clear()
-    for (const consumer of consumers) consumer.queue.cancel(consumer)
-    if (this.mode._tag === "Transaction") {
-      for (const { received } of this.endTransaction().settlements) this.unacknowledged.restore(received)
-    }
-    this.unacknowledged.end()
-    this.settleNow("release", this.unacknowledged.takeAll())
+    this.consumers.removeAll()
+    const { unacknowledged } = this.deliveries
+    if (this.mode._tag === "Transaction") this.rollBack(this.endTransaction())
+    unacknowledged.stop()
+    this.settleNow({ kind: "release", received: unacknowledged.takeAll(), failed: false })
   }
 }

@@ -1,50 +1,49 @@
-/** A consumer of a channel, as a queue sees it. */
+/** A consumer of a channel, as its queue sees it. */
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
 import type { Consumer, Entry, Queue } from "../queues/queue.ts"
 
-/** What a consumer asks of its channel. */
+/** What a consumer needs of its channel. */
 export interface DeliveringChannel {
-  /** Whether the channel's own limits allow a delivery. */
+  /** Whether the channel is open and its connection is not congested. */
   readonly mayDeliver: boolean
   /**
-   * Whether its own prefetch limit allows one more. What needs no acknowledgement isn't counted, and yet waits for the limit.
-   * Quorum queues and streams know nothing of the limit: those that had a consumer before it was set go on.
+   * Whether the channel's prefetch limit allows one more delivery. Deliveries without acknowledgement are not counted, and yet wait for the
+   * limit. Quorum queues and streams ignore it, if they have a consumer from before it was set.
    */
   readonly hasCredit: boolean
   deliver(consumer: ChannelConsumer, queue: Queue, entry: Entry): void
   consumerCancelled(consumer: ChannelConsumer): void
 }
 
+export type ConsumerOptions = Pick<
+  ChannelConsumer,
+  "tag" | "number" | "noAck" | "exclusive" | "priority" | "prefetch" | "globalPrefetch" | "arguments" | "timeoutMillis"
+>
+
 export class ChannelConsumer implements Consumer {
   readonly tag: string
+  /** Counts the consumers of its channel. */
+  readonly number: number
   readonly noAck: boolean
   readonly exclusive: boolean
   readonly priority: number
-  /** How many deliveries it may have unacknowledged, 0: any number. */
   readonly prefetch: number
-  /** Whether its whole channel has a limit, too. */
   readonly globalPrefetch: boolean
   readonly arguments: FieldTable
-  /** How long it may keep a message unsettled, if it says so. */
+  /** Its `x-consumer-timeout`, in milliseconds. */
   readonly timeoutMillis: number | undefined
   readonly queue: Queue
-  /** How many deliveries it has unacknowledged. */
+  /** The number of its unacknowledged deliveries. */
   unacknowledged = 0
-  /** The tags of deliveries that its queue has taken back, because it kept them for too long. It gets no more until it settles them. */
+  /** The tags of deliveries that exceeded the consumer timeout and went back to the queue. It gets no more until it has settled them. */
   readonly overdue = new Set<number>()
   private readonly channel: DeliveringChannel
 
-  constructor(
-    channel: DeliveringChannel,
-    queue: Queue,
-    options: Pick<
-      ChannelConsumer,
-      "tag" | "noAck" | "exclusive" | "priority" | "prefetch" | "globalPrefetch" | "arguments" | "timeoutMillis"
-    >
-  ) {
+  constructor(channel: DeliveringChannel, queue: Queue, options: ConsumerOptions) {
     this.channel = channel
     this.queue = queue
     this.tag = options.tag
+    this.number = options.number
     this.noAck = options.noAck
     this.exclusive = options.exclusive
     this.priority = options.priority

@@ -1,15 +1,14 @@
-/** Puts the frames of a channel together to methods with their contents, and refuses one that is not the next, as RabbitMQ does. */
+/** Assembles the frames of a channel to methods with their contents, and refuses unexpected frames as RabbitMQ does. */
 import { basicClassId } from "../../../protocol/constants.ts"
 import type { Method } from "../../../protocol/methods.generated.ts"
-import { joined, view } from "../common/frameReader.ts"
-import { hasContent } from "../common/methodReader.ts"
+import { joined, noBytes, view } from "../common/bytes.ts"
 import { Refusal } from "../common/refusal.ts"
 
-/** What follows a method that carries a content. `body` is a copy, and empty if the content is larger than is kept. */
+/** The content of a method. `body` is a copy, and empty if the content is too large to be kept. */
 export interface ReceivedContent {
   /** Encoded. */
   readonly properties: Uint8Array
-  /** What the header announced, in bytes. */
+  /** The size that the content header announced, in bytes. */
   readonly bodySize: number
   readonly body: Uint8Array
 }
@@ -19,21 +18,19 @@ interface Header {
   readonly bodySize: number
 }
 
-const empty = new Uint8Array(0)
-
-/** Class, weight and body size, before the properties. */
+/** The size of class, weight and body size, which come before the properties. */
 export const contentHeaderSize = 12
 
 export class ChannelFrames {
   private readonly maxBodySize: number
   private readonly onMethod: (method: Method, content: ReceivedContent | undefined) => void
-  /** The method whose content is under way. */
+  /** The method whose content is being received. */
   pending: Method | undefined
   private header: Header | undefined
   private pieces: Array<Uint8Array> = []
   private missing = 0
 
-  /** Bodies larger than `maxBodySize`, in bytes, are read and dropped. */
+  /** Bodies of more than `maxBodySize` bytes are read and dropped. */
   constructor(maxBodySize: number, onMethod: (method: Method, content: ReceivedContent | undefined) => void) {
     this.maxBodySize = maxBodySize
     this.onMethod = onMethod
@@ -45,7 +42,7 @@ export class ChannelFrames {
     else this.onMethod(method, undefined)
   }
 
-  /** Throws unless a method may come now. */
+  /** Throws a `Refusal` unless the next frame may be a method. */
   expectMethod(): void {
     if (this.pending !== undefined) throw this.unexpected()
   }
@@ -53,7 +50,7 @@ export class ChannelFrames {
   contentHeader(payload: Uint8Array): void {
     const classId = payload[0] << 8 | payload[1]
     const weight = payload[2] << 8 | payload[3]
-    // RabbitMQ takes a header with a weight for something else.
+    // RabbitMQ does not recognize a header whose weight is not 0.
     if (this.pending === undefined || this.header !== undefined || weight !== 0) throw this.unexpected()
     if (classId !== basicClassId) {
       throw new Refusal(
@@ -64,7 +61,7 @@ export class ChannelFrames {
     const bodySize = longAt(payload, 4) * 4_294_967_296 + longAt(payload, 8)
     this.header = { properties: view(payload, contentHeaderSize, payload.length), bodySize }
     this.missing = bodySize
-    if (bodySize === 0) this.complete(this.pending, this.header, empty)
+    if (bodySize === 0) this.complete(this.pending, this.header, noBytes)
   }
 
   body(payload: Uint8Array): void {
@@ -73,14 +70,14 @@ export class ChannelFrames {
     this.missing -= payload.length
     const isKept = header.bodySize <= this.maxBodySize
     if (this.missing === 0) {
-      // A view would keep everything alive that was received with it.
-      if (!isKept) this.complete(pending, header, empty)
+      // A copy, because a view would keep everything in memory that was received with it.
+      if (!isKept) this.complete(pending, header, noBytes)
       else if (this.pieces.length === 0) this.complete(pending, header, payload.slice())
-      else this.complete(pending, header, joined([...this.pieces, payload], header.bodySize))
+      else this.complete(pending, header, joined([...this.pieces, payload]))
     } else if (this.missing > 0) {
       if (isKept) this.pieces.push(payload)
     } else {
-      // A body that is longer than announced never ends: RabbitMQ waits for its missing bytes to be none.
+      // As in RabbitMQ, a body that is longer than announced never ends.
       this.pieces = []
     }
   }
@@ -104,6 +101,10 @@ export class ChannelFrames {
     )
   }
 }
+
+/** Whether a method carries a content, in either direction. */
+export const hasContent = ({ _tag }: Method): boolean =>
+  _tag === "basic.publish" || _tag === "basic.return" || _tag === "basic.deliver" || _tag === "basic.get-ok"
 
 const longAt = (bytes: Uint8Array, at: number): number =>
   (bytes[at] << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3]) >>> 0

@@ -1,4 +1,4 @@
-/** The publisher confirms of a channel: what is due within a step is merged to as few acks as can be. */
+/** The publisher confirms of a channel. Those that are due in a step are merged into as few acks as possible. */
 import * as Duration from "effect/Duration"
 import type { Confirmation } from "../../AmqpBroker.ts"
 import type { Timers } from "../common/timers.ts"
@@ -10,10 +10,10 @@ export class Confirms {
   private readonly timers: Timers
   /** The number of the last publish. */
   private published = 0
-  /** What is due is what lies between. */
+  /** The number of the last publish that was confirmed or skipped. Those after it are due. */
   private settled = 0
-  /** Whether a publish was ever left without an answer in its turn: a multiple ack would answer it. */
-  private holds = false
+  /** Whether a publish was ever skipped. From then on an ack with `multiple` would confirm it. */
+  private hasSkipped = false
 
   constructor(send: Send, timers: Timers) {
     this.send = send
@@ -27,20 +27,21 @@ export class Confirms {
     }
     this.flush()
     this.settled = ++this.published
-    // RabbitMQ sets `multiple` also for a single nack, if everything before it has been settled.
-    if (confirmation === "nack") return this.send("basic.nack", this.settled, !this.holds)
-    this.holds = true
+    // RabbitMQ sets `multiple` also for a single nack, if everything before it has been confirmed.
+    if (confirmation === "nack") return this.send("basic.nack", this.settled, !this.hasSkipped)
+    this.hasSkipped = true
     if (confirmation === "hold") return
     const { settled } = this
     const tag = confirmation.confirmation === "ack" ? "basic.ack" : "basic.nack"
     this.timers.schedule(Duration.toMillis(confirmation.after), () => this.send(tag, settled, false))
   }
 
+  /** Sends the acks that are due. */
   flush(): void {
     const { published, settled } = this
     if (published === settled) return
     this.settled = published
-    if (!this.holds) return this.send("basic.ack", published, published - settled > 1)
+    if (!this.hasSkipped) return this.send("basic.ack", published, published - settled > 1)
     for (let tag = settled + 1; tag <= published; tag++) this.send("basic.ack", tag, false)
   }
 }

@@ -1,8 +1,8 @@
-/** Direct reply-to: the pseudo-queue to which a server answers without declaring one (RabbitMQ, "Direct Reply-to"). */
+/** Direct reply-to: the pseudo-queue for replies that are sent to a channel without a queue (RabbitMQ, "Direct Reply-to"). */
 import type { Message } from "../common/message.ts"
 import type { VirtualHost } from "../routing/virtualHost.ts"
 
-/** What a client consumes from and names as `reply-to`; the broker replaces it by an address of the channel. */
+/** Clients consume from it and set it as `reply-to`, which the broker replaces with the address of their channel. */
 export const replyQueue = "amq.rabbitmq.reply-to"
 
 export interface ReplyReceiver {
@@ -14,7 +14,7 @@ export class DirectReplies {
   private readonly receivers = new Map<string, ReplyReceiver>()
   private lastNumber = 0
 
-  /** Makes an address for a channel. */
+  /** Returns the address of a new receiver. */
   register(receiver: ReplyReceiver): string {
     const address = `${replyQueue}.g1h.${++this.lastNumber}`
     this.receivers.set(address, receiver)
@@ -25,12 +25,12 @@ export class DirectReplies {
     this.receivers.delete(address)
   }
 
-  /** Whether somebody of the virtual host waits for replies at the address. */
+  /** Whether the address belongs to a receiver in this virtual host. */
   has(virtualHost: VirtualHost, address: string): boolean {
     return this.receivers.get(address)?.virtualHost === virtualHost
   }
 
-  /** Hands over a reply, and says whether somebody was there to take it. */
+  /** Delivers a reply to the receiver whose address is the routing key, and returns whether there is one. */
   deliver(virtualHost: VirtualHost, message: Message): boolean {
     const receiver = this.receivers.get(message.routingKey)
     if (receiver === undefined || receiver.virtualHost !== virtualHost) return false

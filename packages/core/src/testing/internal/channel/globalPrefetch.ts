@@ -1,31 +1,31 @@
-/** The limit of `basic.qos` with `global`, which the consumers of a channel share, counted as RabbitMQ counts. */
+/** The limit of `basic.qos` with `global`, which the consumers of a channel share, counted as RabbitMQ counts it. */
 export class GlobalPrefetch {
   private limit = 0
-  private volume = 0
+  private count = 0
 
   get isActive(): boolean {
     return this.limit > 0
   }
 
-  /** Whether no more may be delivered that is to be acknowledged, nor anything else. */
+  /** Whether nothing may be delivered, not even without acknowledgement. */
   get isReached(): boolean {
-    return this.limit > 0 && this.volume >= this.limit
+    return this.limit > 0 && this.count >= this.limit
   }
 
-  /** With the number of messages that the channel has unacknowledged, also those of `basic.get`: a new limit counts them. */
+  /** `unacknowledged`: the number of unacknowledged messages on the channel, including those from `basic.get`, which a new limit counts. */
   set(limit: number, unacknowledged: number): void {
-    if (this.limit === 0) this.volume = unacknowledged
+    if (this.limit === 0) this.count = unacknowledged
     this.limit = limit
-    if (limit === 0) this.volume = 0
+    if (limit === 0) this.count = 0
   }
 
-  /** A consumer got a message that is to be acknowledged. One that `basic.get` gets is not counted. */
+  /** A consumer received a message that has to be acknowledged. A message that `basic.get` fetches does not count. */
   delivered(): void {
-    if (this.limit > 0) this.volume++
+    if (this.limit > 0) this.count++
   }
 
-  /** So many messages of consumers were settled. Those of `basic.get` stay counted for as long as the limit is there. */
+  /** Messages of consumers were settled. Those from `basic.get` stay counted as long as the limit applies. */
   settled(count: number): void {
-    if (this.volume > 0) this.volume -= count
+    if (this.count > 0) this.count -= count
   }
 }

@@ -1,4 +1,5 @@
-/** What a channel delivered and the client has not settled, by delivery tag. */
+/** The deliveries of a channel that the client has not settled, by delivery tag. */
+import { MovableTimer } from "../common/movableTimer.ts"
 import { Refusal } from "../common/refusal.ts"
 import type { Timers } from "../common/timers.ts"
 import type { Entry, Queue } from "../queues/queue.ts"
@@ -8,34 +9,31 @@ export interface Received {
   readonly deliveryTag: number
   readonly queue: Queue
   readonly entry: Entry
-  /** `undefined`: it came by `basic.get`. */
+  /** `undefined`: it was fetched by `basic.get`. */
   readonly consumer: ChannelConsumer | undefined
-  /** When, in milliseconds of the timers. */
-  readonly at: number
+  /** When it was delivered, in milliseconds since 1970. */
+  readonly time: number
 }
 
-/** How long the client may keep a message unsettled (RabbitMQ, "Delivery Acknowledgement Timeout"). */
-export interface Deadline {
+export interface UnacknowledgedOptions {
   readonly timers: Timers
-  /** In milliseconds; `Infinity`: as long as it likes. */
+  /** How long the client may keep a message, in milliseconds; infinite for no limit. */
   readonly timeoutOf: (received: Received) => number
-  /** Called once with each message that is kept for longer. */
-  readonly onMissed: (overdue: ReadonlyArray<Received>) => void
+  /** Called once with each message that the client keeps for longer. */
+  readonly onOverdue: (overdue: ReadonlyArray<Received>) => void
 }
 
 export class Unacknowledged {
+  private readonly options: UnacknowledgedOptions
+  private readonly timer: MovableTimer
   /** In the order of the delivery tags. */
   private entries = new Map<number, Received>()
-  private readonly deadline: Deadline
-  /** What was kept for too long. */
-  private missed: ReadonlySet<Received> = new Set()
-  /** Ends the timer, of which there is one as long as there may be something to wait for. */
-  private stopTimer: (() => void) | undefined
-  /** When the timer ends. */
-  private armed = Infinity
+  /** Those that `onOverdue` was called with. */
+  private reported: ReadonlySet<Received> = new Set()
 
-  constructor(deadline: Deadline) {
-    this.deadline = deadline
+  constructor(options: UnacknowledgedOptions) {
+    this.options = options
+    this.timer = new MovableTimer(options.timers, () => this.reportOverdue())
   }
 
   get size(): number {
@@ -44,10 +42,10 @@ export class Unacknowledged {
 
   add(received: Received): void {
     this.entries.set(received.deliveryTag, received)
-    this.watch(this.dueOf(received))
+    this.timer.moveForwardTo(this.dueOf(received))
   }
 
-  /** Takes out what a delivery tag names, `multiple`: with all before it; tag 0 names all there is. */
+  /** Removes the delivery with this tag; `multiple`: and all before it, or all deliveries for tag 0. */
   take(deliveryTag: number | bigint, multiple: boolean): ReadonlyArray<Received> {
     if (multiple && Number(deliveryTag) === 0) return this.takeAll()
     const last = this.entries.get(Number(deliveryTag))
@@ -71,43 +69,33 @@ export class Unacknowledged {
     return taken
   }
 
-  /** The channel is no more. */
-  end(): void {
-    this.stopTimer?.()
-  }
-
   /** Undoes `take`. */
   restore(received: ReadonlyArray<Received>): void {
     const all = [...received, ...this.entries.values()].toSorted((one, other) => one.deliveryTag - other.deliveryTag)
     this.entries = new Map(all.map((each) => [each.deliveryTag, each]))
   }
 
+  /** Stops the timer: the channel was closed. */
+  stop(): void {
+    this.timer.clear()
+  }
+
   private dueOf(received: Received): number {
-    return received.at + this.deadline.timeoutOf(received)
+    return received.time + this.options.timeoutOf(received)
   }
 
-  private watch(due: number): void {
-    if (due >= this.armed) return
-    this.stopTimer?.()
-    this.armed = due
-    const { timers } = this.deadline
-    this.stopTimer = timers.schedule(due - timers.now(), () => this.ring())
-  }
-
-  private ring(): void {
-    this.armed = Infinity
-    this.stopTimer = undefined
-    const { onMissed, timers } = this.deadline
-    const { missed } = this
+  private reportOverdue(): void {
+    const { onOverdue, timers } = this.options
+    const { reported } = this
     const overdue: Array<Received> = []
     const all = [...this.entries.values()]
     for (const received of all) {
-      if (missed.has(received)) continue
+      if (reported.has(received)) continue
       const due = this.dueOf(received)
       if (due <= timers.now()) overdue.push(received)
-      else this.watch(due)
+      else this.timer.moveForwardTo(due)
     }
-    this.missed = new Set([...all.filter((received) => missed.has(received)), ...overdue])
-    if (overdue.length > 0) onMissed(overdue)
+    this.reported = new Set([...all.filter((received) => reported.has(received)), ...overdue])
+    if (overdue.length > 0) onOverdue(overdue)
   }
 }

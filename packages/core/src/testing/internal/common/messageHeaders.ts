@@ -1,4 +1,4 @@
-/** Messages with other headers: the broker's own. */
+/** Changes to the headers of a message, and the routing keys in them. */
 import { changeTable } from "../../../protocol/fieldTable.ts"
 import type { FieldValue } from "../../../protocol/fieldTable.ts"
 import type { Message } from "./message.ts"
@@ -12,7 +12,7 @@ export const withHeaders = (
   properties: { ...message.properties, headers: changeTable(message.properties.headers, changes) }
 })
 
-/** The message with the keys that its headers `CC` and `BCC` add, and without the latter (RabbitMQ, "Sender-selected Distribution"). */
+/** The message with the routing keys of its headers `CC` and `BCC`, and without `BCC` (RabbitMQ, "Sender-selected Distribution"). */
 export const addressed = (message: Message): Message => {
   const { headers } = message.properties
   if (headers === undefined || (headers["CC"] === undefined && headers["BCC"] === undefined)) return message
@@ -21,6 +21,6 @@ export const addressed = (message: Message): Message => {
   return { ...(headers["BCC"] === undefined ? message : withHeaders(message, { BCC: undefined })), copies, blindCopies }
 }
 
-/** The texts in a list. */
+/** The strings in a list; none if it is not a list. */
 export const texts = (value: FieldValue | undefined): ReadonlyArray<string> =>
   Array.isArray(value) ? value.filter((each): each is string => typeof each === "string") : []

@@ -1,7 +1,7 @@
-/** What the broker refuses, as RabbitMQ does: a reply code and a text that begins with the code's name. */
+/** Refused requests, as RabbitMQ refuses them: a reply code, and a text that begins with the name of the code. */
 import { ReplyCode, replyName } from "../../../protocol/constants.ts"
 
-/** Soft errors (section 1.3 of the specification) close the channel; any other code closes the connection. */
+/** Soft errors (section 1.3 of the specification) close the channel; all other codes close the connection. */
 const channelCodes: ReadonlySet<number> = new Set([
   ReplyCode.contentTooLarge,
   ReplyCode.noConsumers,
@@ -11,7 +11,7 @@ const channelCodes: ReadonlySet<number> = new Set([
   ReplyCode.preconditionFailed
 ])
 
-/** Thrown by whatever handles a method; who dispatched the method closes its channel or its connection. */
+/** Thrown while a method is handled; its dispatcher closes the channel or the connection. */
 export class Refusal extends Error {
   override readonly name = "Refusal"
   readonly replyCode: number
@@ -26,11 +26,11 @@ export class Refusal extends Error {
     this.replyText = replyText
   }
 
-  /** Whether the connection is closed for it, and not only the channel. */
+  /** Whether it closes the connection rather than the channel. */
   get closesConnection(): boolean {
     return !channelCodes.has(this.replyCode)
   }
 }
 
-/** What RabbitMQ says when it fails over a request: a connection error without an explanation. */
+/** The refusal that stands for a crash in RabbitMQ: a connection error without an explanation. */
 export const crash = (): Refusal => new Refusal("internalError")

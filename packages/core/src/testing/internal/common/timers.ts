@@ -1,4 +1,4 @@
-/** Time by Effect's Clock, for code that runs in single steps. */
+/** Effect's Clock for code that runs synchronously. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
@@ -7,7 +7,7 @@ import type * as Scope from "effect/Scope"
 export interface Timers {
   /** Milliseconds since 1970-01-01T00:00:00Z. */
   readonly now: () => number
-  /** Runs the action after so many milliseconds, unless the function that it answers is called before. */
+  /** Runs the action after this time, unless the returned function is called before. */
   readonly schedule: (milliseconds: number, action: () => void) => () => void
 }
 

@@ -1,14 +1,15 @@
-/** Who may log in, and what they may do. */
+/** Users and their permissions. */
 import type * as Redacted from "effect/Redacted"
 import { Refusal } from "./refusal.ts"
+import type { ResourceKind } from "./resource.ts"
 
-/** RabbitMQ's `set_permissions` (RabbitMQ, "Access Control"). */
+/** The permissions of RabbitMQ's `set_permissions` (RabbitMQ, "Access Control"). */
 export type Permission = "configure" | "write" | "read"
 
 export interface User {
   readonly name: string
   readonly password: Redacted.Redacted<string>
-  /** By virtual host, each of which refuses a user without any; `undefined`: everything everywhere. */
+  /** By virtual host: one that is missing refuses the user. `undefined`: everything in every virtual host. */
   readonly permissions: Readonly<Record<string, Readonly<Record<Permission, RegExp>>>> | undefined
 }
 
@@ -16,12 +17,12 @@ export interface User {
 export const mayOpen = (user: User, virtualHost: string): boolean =>
   user.permissions === undefined || Object.hasOwn(user.permissions, virtualHost)
 
-/** Throws what RabbitMQ says if the user lacks the permission. */
+/** Throws a `Refusal` if the user lacks the permission. */
 export const authorize = (
   user: User,
   virtualHost: string,
   permission: Permission,
-  kind: "exchange" | "queue",
+  kind: ResourceKind,
   name: string
 ): void => {
   if (user.permissions === undefined) return

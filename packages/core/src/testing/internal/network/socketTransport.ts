@@ -1,31 +1,30 @@
-/** A connection of a client over any Socket: the server's end of it. */
+/** The broker's end of a connection over any Socket. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Queue from "effect/Queue"
 import * as Socket from "effect/socket/Socket"
-import type { ServerConnection, Transport } from "../server/connection.ts"
+import type { ServerConnection } from "../server/connection.ts"
+import { windowBytes } from "../server/transport.ts"
+import type { Transport } from "../server/transport.ts"
 
-/** So much waits for the client before nothing more is delivered to it, in bytes. */
-const windowBytes = 1024 * 1024
+/** How many bytes may wait for the client before nothing more is read from it: it does not read the replies to its requests. */
+const maxPendingBytes = 8 * windowBytes
 
-/** So much waits for the client before nothing more is read of it, as it doesn't read the answers, in bytes. */
-const answersBytes = 8 * windowBytes
-
-/** Speaks to the client at the other end of the socket until one of both closes it. */
+/** Serves the client at the other end of the socket until either side closes it. */
 export const serve = Effect.fnUntraced(function*(
   socket: Socket.Socket,
   step: <A>(action: () => A) => A,
   connect: (transport: Transport) => ServerConnection
 ) {
   const outgoing = yield* Queue.unbounded<Uint8Array | "close">()
-  const severed = yield* Deferred.make<void>()
+  const cut = yield* Deferred.make<void>()
   const mayRead = Latch.makeUnsafe(true)
   let pendingBytes = 0
   let congested = false
   let paused = false
-  const decideToRead = (): void =>
-    void (paused || pendingBytes >= answersBytes ? mayRead.closeUnsafe() : mayRead.openUnsafe())
+  const updateReading = (): void =>
+    void (paused || pendingBytes >= maxPendingBytes ? mayRead.closeUnsafe() : mayRead.openUnsafe())
   const pull = yield* Socket.readerBytes(socket)
   const writer = yield* socket.writer
   const connection = step(() =>
@@ -35,24 +34,24 @@ export const serve = Effect.fnUntraced(function*(
           pendingBytes += bytes.length
           Queue.offerUnsafe(outgoing, bytes)
         }
-        decideToRead()
+        updateReading()
       },
       isCongested: (bytesToCome) => congested = pendingBytes + bytesToCome >= windowBytes,
       pauseReading: () => {
         paused = true
-        decideToRead()
+        updateReading()
       },
       resumeReading: () => {
         paused = false
-        decideToRead()
+        updateReading()
       },
       close: () => Queue.offerUnsafe(outgoing, "close"),
-      cut: () => Deferred.doneUnsafe(severed, Effect.void)
+      cut: () => Deferred.doneUnsafe(cut, Effect.void)
     })
   )
   const read = Effect.gen(function*() {
     while (true) {
-      // Asked for also while nothing may be read, so that it is noticed when the client is gone.
+      // Pulls even while nothing may be read, to notice when the client disconnects.
       const chunks = yield* pull
       yield* mayRead.await
       for (const bytes of chunks) step(() => connection.receive(bytes))
@@ -65,7 +64,7 @@ export const serve = Effect.fnUntraced(function*(
       const [first, ...rest] = chunks
       if (first !== undefined) yield* writer.writeAll([first, ...rest])
       for (const { length } of chunks) pendingBytes -= length
-      decideToRead()
+      updateReading()
       if (congested && pendingBytes < windowBytes) {
         congested = false
         step(() => connection.drained())
@@ -73,8 +72,8 @@ export const serve = Effect.fnUntraced(function*(
       if (chunks.length < taken.length) return
     }
   })
-  yield* Effect.raceAllFirst([read, write, Deferred.await(severed)]).pipe(
-    // However the socket ends, the connection does; why makes no difference to a broker.
+  yield* Effect.raceAllFirst([read, write, Deferred.await(cut)]).pipe(
+    // The connection ends with the socket, whatever the reason.
     Effect.ignore,
     Effect.ensuring(Effect.sync(() => step(() => connection.lost())))
   )

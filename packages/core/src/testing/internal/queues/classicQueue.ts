@@ -1,28 +1,30 @@
 /** A classic queue (https://www.rabbitmq.com/docs/classic-queues). */
 import { Refusal } from "../common/refusal.ts"
-import { Limits } from "./limits.ts"
+import { integerOf } from "./argumentValues.ts"
+import { LengthLimits } from "./lengthLimits.ts"
 import { MessageQueue } from "./messageQueue.ts"
 import type { StoredEntry } from "./messageQueue.ts"
 import type { Consumer, QueueDefinition, QueueHost } from "./queue.ts"
-import { integerOf } from "./queueArguments.ts"
 
 export class ClassicQueue extends MessageQueue {
   readonly type = "classic"
-  protected readonly countsFailures: boolean
-  protected readonly expiresWhenFetched = true
-  protected readonly dropsBeforeDelivery = true
-  protected readonly dropsLastFirst = false
   private readonly maxPriority: number
 
   constructor(definition: QueueDefinition, host: QueueHost) {
-    const limits = new Limits(definition.arguments, {
-      counted: "bodies",
-      overflows: ["drop-head", "reject-publish", "reject-publish-dlx"]
+    super(definition, host, {
+      limits: new LengthLimits(definition.arguments, {
+        counted: "bodies",
+        overflows: ["drop-head", "reject-publish", "reject-publish-dlx"]
+      }),
+      succession: "priority",
+      countsFailures: host.rules.countsFailures === "all queues",
+      expiresBehindGet: true,
+      dropsBeforeDelivery: true,
+      dropsLastFirst: false,
+      atLeastOnce: undefined
     })
-    super(definition, host, limits, "priority")
-    this.countsFailures = host.rules.countsFailures === "all queues"
     const maxPriority = integerOf(definition.arguments, "x-max-priority")
-    this.maxPriority = maxPriority === undefined ? 0 : Math.max(maxPriority, host.rules.leastMaxPriority)
+    this.maxPriority = maxPriority === undefined ? 0 : Math.max(maxPriority, host.rules.minMaxPriority)
   }
 
   protected checkConsumer(consumer: Consumer): void {

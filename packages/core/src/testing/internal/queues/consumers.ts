@@ -1,11 +1,11 @@
-/** Whose turn it is among the consumers of a queue. */
+/** The consumers of a queue, in the order in which they are served. */
 import type { Consumer } from "./queue.ts"
 
-/** Who becomes the active one when the single active consumer leaves. */
+/** Which consumer follows when the single active consumer leaves: by priority, or the one that came first. */
 export type Succession = "priority" | "arrival"
 
 export class Consumers {
-  /** In the order of their turns: by priority, and among equals who waited longest. */
+  /** In the order of their turns: by priority, and within a priority the one that has waited longest. */
   private line: Array<Consumer> = []
   private readonly succession: Succession | undefined
   private activeOne: Consumer | undefined
@@ -34,7 +34,7 @@ export class Consumers {
     if (this.succession !== undefined) this.activeOne ??= consumer
   }
 
-  /** Answers whether it was there. */
+  /** Returns whether the consumer was there. */
   remove(consumer: Consumer): boolean {
     const index = this.line.indexOf(consumer)
     if (index === -1) return false
@@ -43,14 +43,14 @@ export class Consumers {
     return true
   }
 
-  /** Has the single active consumer wait behind the others, if there are some. */
+  /** Moves the single active consumer behind the others, if there are any. */
   stepBack(consumer: Consumer): void {
     if (this.activeOne !== consumer || this.line.length === 1) return
     this.line = [...this.line.filter((other) => other !== consumer), consumer]
     this.activeOne = this.line[0]
   }
 
-  /** Removes and answers all. */
+  /** Removes and returns all consumers. */
   clear(): ReadonlyArray<Consumer> {
     const all = this.line
     this.line = []
@@ -58,7 +58,7 @@ export class Consumers {
     return all
   }
 
-  /** The consumer that gets the next message, for which it is then the last of its priority to get another. */
+  /** The consumer that gets the next message. It moves behind the others of its priority. */
   next(): Consumer | undefined {
     if (this.succession !== undefined) return this.activeOne?.isReady === true ? this.activeOne : undefined
     const index = this.line.findIndex((consumer) => consumer.isReady)
@@ -71,7 +71,7 @@ export class Consumers {
     return consumer
   }
 
-  /** The place behind all that have at least its priority. */
+  /** The position behind all consumers of at least its priority. */
   private endOfTurns({ priority }: Consumer): number {
     if (this.succession === "arrival") return this.line.length
     const index = this.line.findIndex((other) => other.priority < priority)

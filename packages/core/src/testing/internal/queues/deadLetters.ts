@@ -1,12 +1,10 @@
-/**
- * What a message says of how it was dropped, and when dropping it goes in circles: https://www.rabbitmq.com/docs/dlx#effects.
- */
+/** Dead letters: the headers that report how a message was dropped, and cycles (https://www.rabbitmq.com/docs/dlx#effects). */
 import { changeTable, TypedField } from "../../../protocol/fieldTable.ts"
 import type { FieldTable, FieldValue } from "../../../protocol/fieldTable.ts"
-import { isInteger, termAt } from "../common/fieldTerms.ts"
 import type { Message } from "../common/message.ts"
 import { texts, withHeaders } from "../common/messageHeaders.ts"
-import type { Rules } from "../common/rules.ts"
+import type { VersionRules } from "../common/versionRules.ts"
+import { isInteger, wireValueAt } from "../common/wireValues.ts"
 
 export type DeathReason = "rejected" | "expired" | "maxlen" | "delivery_limit"
 
@@ -18,23 +16,23 @@ export interface Death {
   readonly time: number
   /** `x-dead-letter-exchange` */
   readonly exchange: string
-  /** `x-dead-letter-routing-key`, in place of the message's own. */
+  /** `x-dead-letter-routing-key`, which replaces the message's own. */
   readonly routingKey: string | undefined
 }
 
 /**
- * The message as it is published to the dead-letter exchange. `undefined` for one that RabbitMQ 3.10 loses: its queue fails over an
- * `x-death` that is no list of tables, or has a count that is no number.
+ * The message as it is published to the dead-letter exchange. `undefined` if RabbitMQ 3.10 loses it, because its queue crashes on an
+ * `x-death` header that is not a list of tables or whose count is not a number.
  */
-export const deadLetter = (message: Message, death: Death, rules: Rules): Message | undefined => {
-  const { deaths, headers } = (rules.deaths === "noted" ? noted : withinHeader)(message, death)
+export const deadLetter = (message: Message, death: Death, rules: VersionRules): Message | undefined => {
+  const { deaths, headers } = (rules.deaths === "recorded" ? withRecordedDeath : withDeathInHeader)(message, death)
   if (deaths === undefined) return undefined
-  // The keys of `CC` and `BCC` are routed by as well, unless another key is in their place.
+  // The letter is also routed by the keys in `CC` and `BCC`, unless the queue replaces its routing key.
   const removed = death.routingKey !== undefined && rules.deaths === "header" ? { CC: undefined } : {}
   const letter = withHeaders(message, { ...headers, ...removed })
   return {
     ...letter,
-    ...(rules.deaths === "noted" ? { deaths } : {}),
+    ...(rules.deaths === "recorded" ? { deaths } : {}),
     ...(death.routingKey === undefined ? {} : { copies: [], blindCopies: [] }),
     exchange: death.exchange,
     routingKey: death.routingKey ?? message.routingKey,
@@ -44,19 +42,19 @@ export const deadLetter = (message: Message, death: Death, rules: Rules): Messag
 }
 
 /**
- * A dead letter that is published once more, because it could not be. RabbitMQ 3.10 reads from its header then who gets it besides, and
- * so forgets those who got it blindly.
+ * A dead letter as it is published again, after it did not arrive. RabbitMQ 3.10 reads the additional routing keys from its headers then,
+ * where `BCC` is missing.
  */
-export const again = (letter: Message, rules: Rules): Message =>
-  rules.deaths === "noted" || letter.blindCopies === undefined ? letter : {
+export const republished = (letter: Message, rules: VersionRules): Message =>
+  rules.deaths === "recorded" || letter.blindCopies === undefined ? letter : {
     ...letter,
     copies: without(letter.copies ?? [], letter.blindCopies),
     blindCopies: []
   }
 
 /**
- * Whether a queue must not get a dead letter: it was dropped from there before, and nobody rejected it since. Such a message
- * would go round for ever.
+ * Whether a dead letter would return to a queue that dropped it before, without having been rejected since. Such a message would cycle
+ * for ever, so the queue does not get it.
  */
 export const closesCycle = (message: Message, queue: string): boolean => {
   const deaths = message.deaths ?? tablesIn(message.properties.headers?.["x-death"]) ?? []
@@ -64,29 +62,30 @@ export const closesCycle = (message: Message, queue: string): boolean => {
   return before !== -1 && deaths.slice(0, before + 1).every((death) => death["reason"] !== "rejected")
 }
 
-/** What comes of a death: all deaths, and the headers that tell them. */
-interface Deaths {
+interface ReportedDeaths {
+  /** All deaths, the last one first. */
   readonly deaths: ReadonlyArray<FieldTable> | undefined
+  /** The headers that report them. */
   readonly headers: Readonly<Record<string, FieldValue | undefined>>
 }
 
-const first = ({ exchange, queue, reason }: FieldTable): FieldTable => ({
+const firstDeath = ({ exchange, queue, reason }: FieldTable): FieldTable => ({
   "x-first-death-exchange": exchange,
   "x-first-death-queue": queue,
   "x-first-death-reason": reason
 })
 
-const last = ({ exchange, queue, reason }: FieldTable): FieldTable => ({
+const lastDeath = ({ exchange, queue, reason }: FieldTable): FieldTable => ({
   "x-last-death-exchange": exchange,
   "x-last-death-queue": queue,
   "x-last-death-reason": reason
 })
 
 // -----------------------------------------------------------------------------
-// RabbitMQ 4.x: the broker knows the deaths
+// RabbitMQ 4.x: the broker records the deaths
 // -----------------------------------------------------------------------------
 
-const noted = (message: Message, death: Death): Deaths => {
+const withRecordedDeath = (message: Message, death: Death): ReportedDeaths => {
   const event = eventOf(
     message,
     death,
@@ -99,21 +98,25 @@ const noted = (message: Message, death: Death): Deaths => {
   const deaths = [latest, ...former.filter((each) => each !== same)]
   return {
     deaths,
-    headers: { "x-death": deaths, ...(message.deaths === undefined ? first(event) : {}), ...last(event) }
+    headers: {
+      "x-death": deaths,
+      ...(message.deaths === undefined ? firstDeath(event) : {}),
+      ...lastDeath(event)
+    }
   }
 }
 
 // -----------------------------------------------------------------------------
-// RabbitMQ 3.10: the header tells the deaths, whoever wrote it
+// RabbitMQ 3.10: the header reports the deaths, also if a client wrote it
 // -----------------------------------------------------------------------------
 
-const withinHeader = (message: Message, death: Death): Deaths => {
+const withDeathInHeader = (message: Message, death: Death): ReportedDeaths => {
   const { headers = {} } = message.properties
   const event = eventOf(message, death, [message.routingKey, ...texts(headers["CC"])])
   const former = headers["x-death"]
   const fresh = { count: TypedField.int64(1), ...event }
-  if (former === undefined) return { deaths: [fresh], headers: { "x-death": [fresh], ...first(event) } }
-  // Something else than a list is what some client has made of one, and is dropped.
+  if (former === undefined) return { deaths: [fresh], headers: { "x-death": [fresh], ...firstDeath(event) } }
+  // A client may have written something other than a list, which is replaced.
   if (!Array.isArray(former)) return { deaths: [fresh], headers: { "x-death": [fresh] } }
   const tables = tablesIn(former)
   if (tables === undefined) return { deaths: undefined, headers: {} }
@@ -128,8 +131,8 @@ const isDeath = (death: FieldTable, queue: FieldValue | undefined, reason: Field
   death["queue"] === queue && death["reason"] === reason
 
 /**
- * One table for each queue and reason: the first of them, with a count of all if it has none. The order is the other way round then, but
- * for a single table.
+ * One table for each queue and reason: the first of them, with the number of them if it has no count. This reverses the order, as in
+ * RabbitMQ.
  */
 const groupedByDeath = (tables: ReadonlyArray<FieldTable>): ReadonlyArray<FieldTable> => {
   if (tables.length < 2) return tables
@@ -143,7 +146,7 @@ const groupedByDeath = (tables: ReadonlyArray<FieldTable>): ReadonlyArray<FieldT
   return groups
 }
 
-/** The death with one more in its count, or `undefined` if that is no whole number. */
+/** The death with its count increased, or `undefined` if the count is not a whole number. */
 const increased = (death: FieldTable): FieldTable | undefined => {
   if (!hasCount(death)) return { count: TypedField.int64(1), ...death }
   const count = countOf(death)
@@ -153,7 +156,7 @@ const increased = (death: FieldTable): FieldTable | undefined => {
 const sorted = (table: FieldTable): FieldTable =>
   Object.fromEntries(Object.entries(table).toSorted(([one], [other]) => one < other ? -1 : 1))
 
-/** To RabbitMQ a count that is `void` is none. */
+/** RabbitMQ treats a count of the type `void` as missing. */
 const hasCount = ({ count }: FieldTable): boolean => count !== undefined && count !== null
 
 // -----------------------------------------------------------------------------
@@ -174,11 +177,11 @@ const eventOf = (
 })
 
 const countOf = (death: FieldTable): number | undefined => {
-  const term = termAt(death, "count")
-  return term !== undefined && (isInteger(term) || term.type === "timestamp") ? Number(term.value) : undefined
+  const count = wireValueAt(death, "count")
+  return count !== undefined && (isInteger(count) || count.type === "timestamp") ? Number(count.value) : undefined
 }
 
-/** The list without the first of each of these. */
+/** The list without the first occurrence of each of these. */
 const without = (all: ReadonlyArray<string>, some: ReadonlyArray<string>): ReadonlyArray<string> => {
   const left = [...all]
   for (const each of some) {
@@ -188,7 +191,7 @@ const without = (all: ReadonlyArray<string>, some: ReadonlyArray<string>): Reado
   return left
 }
 
-/** The tables of a list, or `undefined` if something else is in it. */
+/** The items of a list of tables; `undefined` for anything else. */
 const tablesIn = (header: FieldValue | undefined): ReadonlyArray<FieldTable> | undefined =>
   Array.isArray(header) && header.every(isTable) ? header : undefined
 

@@ -1,9 +1,9 @@
-/** A delivery at the end of the step, however often it is asked for until then. */
+/** A delivery at the end of the step, once however often it is requested. */
 export class DeferredDelivery {
   private readonly host: { defer(action: () => void): void }
   private readonly deliver: () => void
-  /** Whether there will be one: no other is to go before it. */
-  isRequested = false
+  /** Whether it is going to happen. Until then the queue delivers nothing. */
+  isPending = false
 
   constructor(host: { defer(action: () => void): void }, deliver: () => void) {
     this.host = host
@@ -11,10 +11,10 @@ export class DeferredDelivery {
   }
 
   request(): void {
-    if (this.isRequested) return
-    this.isRequested = true
+    if (this.isPending) return
+    this.isPending = true
     this.host.defer(() => {
-      this.isRequested = false
+      this.isPending = false
       this.deliver()
     })
   }

@@ -1,39 +1,56 @@
-/**
- * A queue whose messages go to one consumer each and are gone when they are settled: what classic queues and quorum queues
- * have in common.
- */
+/** What classic queues and quorum queues have in common: each message goes to one consumer, and is gone when it is settled. */
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
-import { Alarm } from "../common/alarm.ts"
 import type { Message } from "../common/message.ts"
-import type { Rules } from "../common/rules.ts"
+import { MovableTimer } from "../common/movableTimer.ts"
+import { resource } from "../common/resource.ts"
+import type { Resource } from "../common/resource.ts"
+import type { VersionRules } from "../common/versionRules.ts"
+import type { AtLeastOnceDeadLetters } from "./atLeastOnceDeadLetters.ts"
 import { checkConsumerArguments } from "./consumerArguments.ts"
 import { Consumers } from "./consumers.ts"
 import type { Succession } from "./consumers.ts"
-import { deadLetter } from "./deadLetters.ts"
-import type { DeathReason } from "./deadLetters.ts"
+import { DeadLettering } from "./deadLettering.ts"
 import { DeferredDelivery } from "./deferredDelivery.ts"
-import type { Limits } from "./limits.ts"
+import type { LengthLimits } from "./lengthLimits.ts"
+import { MessageTtl } from "./messageTtl.ts"
 import type { Consumer, Entry, Owner, Queue, QueueDefinition, QueueHost } from "./queue.ts"
-import { integerOf, textOf } from "./queueArguments.ts"
+import { QueueExpiry } from "./queueExpiry.ts"
 import { ReadyMessages } from "./readyMessages.ts"
 import type { Placed } from "./readyMessages.ts"
 
 export interface StoredEntry extends Entry, Placed {
   /** The message as it was published. */
   readonly published: Message
-  /** When it is too old, in milliseconds since 1970; infinite for never. */
+  /** When it expires, in milliseconds since 1970; infinite for never. */
   readonly expiry: number
   /** How often it was put back. */
   readonly returns: number
-  /** How often it failed, here and where it was dead-lettered from, as far as that is counted. */
+  /** How often it failed, here and in the queues that dead-lettered it, where that is counted. */
   readonly failures: number
 }
 
-/** What somebody has. */
-interface Held {
+/** An entry that was delivered and is not settled. */
+interface Unacknowledged {
   readonly entry: StoredEntry
   /** `undefined`: it was fetched by `basic.get`. */
   readonly consumer: Consumer | undefined
+}
+
+/** How classic queues and quorum queues differ, besides the methods that they override. */
+export interface MessageQueueOptions {
+  readonly limits: LengthLimits
+  /** Which consumer follows a single active consumer. */
+  readonly succession: Succession
+  /** Whether it counts failures and passes them on with dead letters. */
+  readonly countsFailures: boolean
+  /** Whether messages expire at once behind one that `basic.get` takes and that is not settled yet. */
+  readonly expiresBehindGet: boolean
+  /** Whether the limits are enforced before or after a message that was put back is delivered again. */
+  readonly dropsBeforeDelivery: boolean
+  /** Whether messages that are dropped from the head at the same time are dead-lettered in reverse order. */
+  readonly dropsLastFirst: boolean
+  /** Sends the dead letters if none may be lost. */
+  readonly atLeastOnce: AtLeastOnceDeadLetters | undefined
 }
 
 export abstract class MessageQueue implements Queue {
@@ -44,29 +61,28 @@ export abstract class MessageQueue implements Queue {
   readonly owner: Owner | undefined
   readonly arguments: FieldTable
 
+  protected readonly host: QueueHost
+  protected readonly rules: VersionRules
+  protected readonly resource: Resource
+  protected readonly limits: LengthLimits
+  protected readonly countsFailures: boolean
   protected readonly ready = new ReadyMessages<StoredEntry>()
   protected readonly consumers: Consumers
-  protected readonly limits: Limits
-  /** As RabbitMQ's texts have it. */
-  protected readonly resource: string
-  protected readonly host: QueueHost
-  protected readonly rules: Rules
-  /** What was received and not settled. */
-  protected readonly held = new Map<Entry, Held>()
+  protected readonly unacknowledged = new Map<Entry, Unacknowledged>()
+  protected readonly ttl: MessageTtl
+  private readonly options: MessageQueueOptions
   private readonly delivery: DeferredDelivery
-  private readonly timeToLive: number
-  protected readonly deadLetterExchange: string | undefined
-  private readonly deadLetterRoutingKey: string | undefined
-  private readonly unusedFor: number
-  private readonly messageAlarm: Alarm
-  private readonly unusedAlarm: Alarm
+  private readonly deadLettering: DeadLettering
+  private readonly expiryTimer: MovableTimer
+  private readonly queueExpiry: QueueExpiry
   private nextPlace = 0
   private isDeleted = false
-  /** Whether a consumer is being called. What it makes ready is delivered after that, not within: a stack is finite. */
+  /** Whether a consumer is being called. What it makes ready is delivered after that, because nested deliveries would exhaust the stack. */
   private isDelivering = false
 
-  constructor(definition: QueueDefinition, host: QueueHost, limits: Limits, succession: Succession) {
+  constructor(definition: QueueDefinition, host: QueueHost, options: MessageQueueOptions) {
     const table = definition.arguments
+    const { timers } = host
     this.name = definition.name
     this.durable = definition.durable
     this.autoDelete = definition.autoDelete
@@ -74,50 +90,44 @@ export abstract class MessageQueue implements Queue {
     this.arguments = table
     this.host = host
     this.rules = host.rules
+    this.options = options
+    this.limits = options.limits
+    this.countsFailures = options.countsFailures
+    this.resource = resource("queue", definition.name, host.virtualHost)
+    this.consumers = new Consumers(table["x-single-active-consumer"] === true ? options.succession : undefined)
+    this.ttl = new MessageTtl(table, timers)
     this.delivery = new DeferredDelivery(host, () => {
       if (!this.isDeleted) this.deliver()
     })
-    this.resource = `queue '${definition.name}' in vhost '${host.virtualHost}'`
-    this.consumers = new Consumers(table["x-single-active-consumer"] === true ? succession : undefined)
-    this.limits = limits
-    this.timeToLive = integerOf(table, "x-message-ttl") ?? Infinity
-    this.deadLetterExchange = textOf(table, "x-dead-letter-exchange")
-    this.deadLetterRoutingKey = textOf(table, "x-dead-letter-routing-key")
-    this.unusedFor = integerOf(table, "x-expires") ?? Infinity
-    this.messageAlarm = new Alarm(host.timers, () => this.deliver())
-    this.unusedAlarm = new Alarm(host.timers, () => host.onUnused(this))
+    this.deadLettering = new DeadLettering(definition, host, {
+      passesFailures: options.countsFailures,
+      atLeastOnce: options.atLeastOnce
+    })
+    this.expiryTimer = new MovableTimer(timers, () => this.deliver())
+    this.queueExpiry = new QueueExpiry(table, timers, () => host.onUnused(this))
     this.touch()
   }
 
-  /** Throws a `Refusal` for a consumer that a queue of this type cannot have. */
+  /** Throws a `Refusal` if a queue of this type can't have the consumer. */
   protected abstract checkConsumer(consumer: Consumer): void
-  /** Whether a message of this size is more than it takes, if it is to refuse that. */
+  /** Whether a message of this size is refused, in a queue that refuses messages when it is full. */
   protected abstract isFull(size: number): boolean
-  /** The place of a message among those that are ready: the higher is delivered first. */
+  /** The priority of a message among those that are ready. */
   protected abstract priorityOf(priority: number | undefined): number
   /**
-   * Puts an entry among the ready ones again; `released`: as its channel is closed. Answers `false` instead if that was done too
-   * often.
+   * Puts an entry back among those that are ready. `released`: because its channel was closed. Returns `false`, and does not put it back,
+   * if it was put back too often.
    */
   protected abstract takeBack(entry: StoredEntry, failed: boolean, released: boolean): boolean
-  /** How often a message has failed that a client drops. */
+  /** The failures of a message that a client drops. */
   protected abstract failuresWhenDropped(entry: StoredEntry, failed: boolean): number
-  /** Whether this type of queue counts failures. */
-  protected abstract readonly countsFailures: boolean
-  /** Whether messages that are too old are dropped at once behind one that is fetched and not yet settled. */
-  protected abstract readonly expiresWhenFetched: boolean
-
-  /** Whether the dead letters of messages that are dropped at once come in the reverse order. */
-  protected abstract readonly dropsLastFirst: boolean
-  /** Whether the limits are enforced before a message that was put back is delivered again, or after that. */
-  protected abstract readonly dropsBeforeDelivery: boolean
 
   get messageCount(): number {
     return this.ready.length
   }
 
   get unacknowledgedCount(): number {
-    return this.held.size
+    return this.unacknowledged.size
   }
 
   get consumerCount(): number {
@@ -138,7 +148,7 @@ export abstract class MessageQueue implements Queue {
     const { overflow } = this.limits
     const size = this.limits.sizeOf(message)
     if (overflow !== "drop-head" && this.isFull(size)) {
-      if (overflow === "reject-publish-dlx") this.bury(message, "maxlen", message.failures ?? 0)
+      if (overflow === "reject-publish-dlx") this.deadLettering.drop(message, "maxlen", message.failures ?? 0)
       return false
     }
     const entry: StoredEntry = {
@@ -148,14 +158,14 @@ export abstract class MessageQueue implements Queue {
       priority: this.priorityOf(priority),
       place: this.placeAtEnd(),
       size,
-      expiry: this.expiryOf(expiration),
+      expiry: this.ttl.expiryOf(expiration),
       returns: 0,
       failures: message.failures ?? 0
     }
     const consumer = this.ready.length === 0 ? this.consumerFor(entry) : undefined
     if (consumer === undefined) {
       this.ready.push(this.presented(entry))
-      this.tidy()
+      this.dropExcess()
     } else {
       this.hand(consumer, this.presentedAtOnce(entry))
       this.deliver()
@@ -168,18 +178,18 @@ export abstract class MessageQueue implements Queue {
     this.dropExpired()
     const entry = this.ready.shift()
     if (entry === undefined) return undefined
-    const received = this.inspected(entry)
-    if (!noAck) this.held.set(received, { entry: received, consumer: undefined })
-    if (noAck || this.expiresWhenFetched) this.dropExpired()
-    this.watch()
+    const received = this.presentedToGet(entry)
+    if (!noAck) this.unacknowledged.set(received, { entry: received, consumer: undefined })
+    if (noAck || this.options.expiresBehindGet) this.dropExpired()
+    this.setExpiryTimer()
     return received
   }
 
   consume(consumer: Consumer): void {
-    checkConsumerArguments(this.rules.queueArguments, this.type, this.resource, consumer.arguments)
+    checkConsumerArguments(this.rules.version, this.type, this.resource, consumer.arguments)
     this.checkConsumer(consumer)
     this.consumers.add(consumer)
-    this.unusedAlarm.clear()
+    this.queueExpiry.stop()
     this.deliver()
   }
 
@@ -191,7 +201,7 @@ export abstract class MessageQueue implements Queue {
   }
 
   deliver(): void {
-    if (this.isDelivering || this.delivery.isRequested) return
+    if (this.isDelivering || this.isDeliveryPending) return
     this.dropExpired()
     while (this.ready.length > 0) {
       const consumer = this.consumers.next()
@@ -200,12 +210,7 @@ export abstract class MessageQueue implements Queue {
       this.hand(consumer, entry)
       this.dropExpired()
     }
-    this.tidy()
-  }
-
-  /** Whether messages are to be delivered at the end of the step. */
-  protected get isDeliveryPending(): boolean {
-    return this.delivery.isRequested
+    this.dropExcess()
   }
 
   /** Delivers at the end of the step. */
@@ -213,13 +218,16 @@ export abstract class MessageQueue implements Queue {
     this.delivery.request()
   }
 
+  protected get isDeliveryPending(): boolean {
+    return this.delivery.isPending
+  }
+
   touch(): void {
-    if (this.unusedFor === Infinity || this.isDeleted || this.consumers.length > 0) return
-    this.unusedAlarm.set(this.host.timers.now() + this.unusedFor)
+    if (!this.isDeleted && this.consumers.length === 0) this.queueExpiry.start()
   }
 
   acknowledge(entries: ReadonlyArray<Entry>): void {
-    for (const entry of entries) this.held.delete(entry)
+    for (const entry of entries) this.unacknowledged.delete(entry)
   }
 
   requeue(entries: ReadonlyArray<Entry>, failed = false): void {
@@ -233,21 +241,22 @@ export abstract class MessageQueue implements Queue {
   }
 
   reject(entries: ReadonlyArray<Entry>, failed = false): void {
-    for (const entry of this.unhold(entries)) {
-      this.bury(entry.published, "rejected", this.failuresWhenDropped(entry, failed))
+    for (const entry of this.takeUnacknowledged(entries)) {
+      this.deadLettering.drop(entry.published, "rejected", this.failuresWhenDropped(entry, failed))
     }
   }
 
-  takeFrom(consumer: Consumer, entries: ReadonlyArray<Entry>): void {
+  reclaim(consumer: Consumer, entries: ReadonlyArray<Entry>): void {
     this.putBack(entries, false, false)
-    if ([...this.held.values()].every((held) => held.consumer !== consumer)) this.consumers.stepBack(consumer)
+    const keepsOthers = [...this.unacknowledged.values()].some((each) => each.consumer === consumer)
+    if (!keepsOthers) this.consumers.stepBack(consumer)
     this.deliverLater()
   }
 
   purge(): number {
     const count = this.ready.length
     this.ready.clear()
-    this.watch()
+    this.setExpiryTimer()
     return count
   }
 
@@ -255,25 +264,25 @@ export abstract class MessageQueue implements Queue {
     const { messageCount } = this
     this.isDeleted = true
     this.ready.clear()
-    this.held.clear()
-    this.messageAlarm.clear()
-    this.unusedAlarm.clear()
+    this.unacknowledged.clear()
+    this.expiryTimer.clear()
+    this.queueExpiry.stop()
     for (const consumer of this.consumers.clear()) this.host.defer(() => consumer.cancelled())
     return messageCount
   }
 
-  /** The entry with what is said of it before anybody has received it. */
+  /** An entry as it is first delivered: with the headers and the `redelivered` flag that the queue adds. */
   protected presented(entry: StoredEntry): StoredEntry {
     return entry
   }
 
-  /** The same of an entry that goes to a consumer without having been in the queue. */
+  /** The same for an entry that is handed to a consumer at once. */
   protected presentedAtOnce(entry: StoredEntry): StoredEntry {
     return this.presented(entry)
   }
 
-  /** What `basic.get` answers. */
-  protected inspected(entry: StoredEntry): StoredEntry {
+  /** The same for an entry that `basic.get` returns. */
+  protected presentedToGet(entry: StoredEntry): StoredEntry {
     return entry
   }
 
@@ -281,20 +290,17 @@ export abstract class MessageQueue implements Queue {
     return this.nextPlace++
   }
 
-  /** The lower of the queue's and the message's time to live counts. */
-  private expiryOf(expiration: string | undefined): number {
-    const millis = Math.min(this.timeToLive, expiration === undefined ? Infinity : Number(expiration))
-    return millis === Infinity ? Infinity : this.host.timers.now() + millis
-  }
-
-  /** Who gets a message that would stand first. One that is not to wait at all is not to wait for a consumer's call to end. */
+  /**
+   * The consumer that gets a message at once, in an empty queue. While a consumer is being called a message has to wait, unless it would
+   * expire by that.
+   */
   private consumerFor(entry: StoredEntry): Consumer | undefined {
-    const canWait = !this.isExpired(entry)
+    const canWait = !this.ttl.isExpired(entry)
     return this.isDelivering && canWait ? undefined : this.consumers.next()
   }
 
   private hand(consumer: Consumer, entry: StoredEntry): void {
-    if (!consumer.noAck) this.held.set(entry, { entry, consumer })
+    if (!consumer.noAck) this.unacknowledged.set(entry, { entry, consumer })
     const outer = this.isDelivering
     this.isDelivering = true
     try {
@@ -304,33 +310,32 @@ export abstract class MessageQueue implements Queue {
     }
   }
 
-  private unhold(entries: ReadonlyArray<Entry>): Array<StoredEntry> {
-    const found: Array<StoredEntry> = []
-    for (const entry of entries) {
-      const held = this.held.get(entry)
-      if (held === undefined) continue
-      this.held.delete(entry)
-      found.push(held.entry)
-    }
-    return found
+  private takeUnacknowledged(entries: ReadonlyArray<Entry>): ReadonlyArray<StoredEntry> {
+    return entries.flatMap((entry) => {
+      const found = this.unacknowledged.get(entry)
+      this.unacknowledged.delete(entry)
+      return found === undefined ? [] : [found.entry]
+    })
   }
 
   protected putBack(entries: ReadonlyArray<Entry>, failed: boolean, released: boolean): void {
-    const spent = this.unhold(entries).filter((entry) => !this.takeBack(entry, failed, released))
-    for (const entry of spent) this.bury(entry.published, "delivery_limit", this.failuresAtLimit(entry, failed))
-    if (this.dropsBeforeDelivery) this.tidy()
+    const spent = this.takeUnacknowledged(entries).filter((entry) => !this.takeBack(entry, failed, released))
+    for (const entry of spent) {
+      this.deadLettering.drop(entry.published, "delivery_limit", this.failuresAtLimit(entry, failed))
+    }
+    if (this.options.dropsBeforeDelivery) this.dropExcess()
   }
 
-  /** How often a message has failed that was put back too often. */
+  /** The failures of a message that was put back too often. */
   protected failuresAtLimit({ failures }: StoredEntry, _failed: boolean): number {
     return failures
   }
 
-  /** Drops messages that are too many or too old. */
-  protected tidy(): void {
+  /** Drops messages that are too many or have expired. */
+  protected dropExcess(): void {
     this.enforceLimits()
     this.dropExpired()
-    this.watch()
+    this.setExpiryTimer()
   }
 
   /** Drops the messages at the head that exceed the limits, if that is the overflow behaviour. */
@@ -342,47 +347,28 @@ export abstract class MessageQueue implements Queue {
       if (entry === undefined) break
       dropped.push(entry)
     }
-    if (this.dropsLastFirst) dropped.reverse()
-    for (const entry of dropped) this.bury(entry.published, "maxlen", entry.failures)
+    if (this.options.dropsLastFirst) dropped.reverse()
+    for (const { failures, published } of dropped) this.deadLettering.drop(published, "maxlen", failures)
   }
 
-  protected isExpired({ expiry }: StoredEntry): boolean {
-    return expiry !== Infinity && expiry <= this.host.timers.now()
-  }
-
-  /** Only what stands first expires: a message behind it may be older than it may be, as in RabbitMQ. */
+  /** As in RabbitMQ, only the first message expires: one behind it may be overdue. */
   protected dropExpired(): void {
-    for (let entry = this.ready.first; entry !== undefined && this.isExpired(entry); entry = this.ready.first) {
+    for (let entry = this.ready.first; entry !== undefined && this.ttl.isExpired(entry); entry = this.ready.first) {
       this.ready.shift()
       this.expire(entry)
     }
   }
 
   protected expire({ failures, published }: StoredEntry): void {
-    this.bury(published, "expired", failures)
+    this.deadLettering.drop(published, "expired", failures)
   }
 
-  /** When the next message may have to be dropped. */
+  /** When the next message may expire. */
   protected get nextExpiry(): number {
     return this.ready.first?.expiry ?? Infinity
   }
 
-  private watch(): void {
-    this.messageAlarm.set(this.nextExpiry)
-  }
-
-  private bury(message: Message, reason: DeathReason, failures: number): void {
-    const exchange = this.deadLetterExchange
-    if (exchange === undefined) return
-    const time = this.host.timers.now()
-    const death = { reason, queue: this.name, time, exchange, routingKey: this.deadLetterRoutingKey }
-    const letter = deadLetter(message, death, this.rules)
-    if (letter === undefined) return
-    this.post(this.countsFailures ? { ...letter, failures } : letter)
-  }
-
-  /** Sends a dead letter to where it belongs. */
-  protected post(letter: Message): void {
-    this.host.afterAllQueues(() => this.host.deadLetter(letter))
+  private setExpiryTimer(): void {
+    this.expiryTimer.moveTo(this.nextExpiry)
   }
 }

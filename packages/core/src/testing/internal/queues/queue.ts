@@ -1,34 +1,34 @@
-/** What a channel and a virtual host know of a queue, whatever its type, and what a queue knows of them. */
+/** What channels and virtual hosts know of a queue of any type, and what a queue knows of them. */
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
 import type { Message } from "../common/message.ts"
-import type { Rules } from "../common/rules.ts"
 import type { Timers } from "../common/timers.ts"
+import type { VersionRules } from "../common/versionRules.ts"
 
-/** A message in one queue. It is never changed: a message that is put back becomes another entry. */
+/** A message in one queue. It is immutable: putting a message back makes another entry. */
 export interface Entry {
-  /** The message with what its queue says of it in headers: `x-delivery-count`, `x-stream-offset`. */
+  /** The message, with the headers that its queue adds: `x-delivery-count`, `x-stream-offset`. */
   readonly message: Message
-  /** Whether a consumer or a `basic.get` had it before and did not settle it. */
+  /** Whether it was delivered before and put back. */
   readonly redelivered: boolean
 }
 
-/** Whoever receives from a queue by `basic.consume`. */
+/** A consumer, made by `basic.consume`. */
 export interface Consumer {
   readonly tag: string
   readonly noAck: boolean
   readonly exclusive: boolean
-  /** `x-priority`: the higher is served first. */
+  /** `x-priority`: consumers with a higher one are served first. */
   readonly priority: number
   /** The arguments of `basic.consume`. */
   readonly arguments: FieldTable
-  /** How many unsettled messages `basic.qos` lets it have, 0 for any number. Streams insist on a limit. */
+  /** Its limit of unacknowledged messages from `basic.qos`; 0 for none. Streams require one. */
   readonly prefetch: number
-  /** Whether `basic.qos` with `global` limits its whole channel. Quorum queues and streams refuse that. */
+  /** Whether `basic.qos` with `global` limits its channel. Quorum queues and streams refuse that. */
   readonly globalPrefetch: boolean
-  /** Whether it takes another message now: its prefetch, its channel and its connection allow it. */
+  /** Whether its prefetch, its channel and its connection allow another delivery now. */
   readonly isReady: boolean
   deliver(queue: Queue, entry: Entry): void
-  /** The queue is gone: the consumer is no longer the queue's, and is told by `basic.cancel`. */
+  /** The queue was deleted. The consumer no longer belongs to it, and is notified by `basic.cancel`. */
   cancelled(): void
 }
 
@@ -39,7 +39,7 @@ export interface Owner {
 
 export type QueueType = "classic" | "quorum" | "stream"
 
-/** What a queue is declared as. The virtual host has checked that its type allows these arguments. */
+/** The declaration of a queue, whose arguments the virtual host has checked. */
 export interface QueueDefinition {
   readonly name: string
   readonly type: QueueType
@@ -50,72 +50,70 @@ export interface QueueDefinition {
   readonly arguments: FieldTable
 }
 
-/** What came of a dead letter: all queues have it, some refused it, or it belongs to none. */
-export type Posting = "arrived" | "refused" | "no queue"
+/** The outcome of routing a dead letter: all queues took it, some refused it, or there was none for it. */
+export type DeadLetterOutcome = "arrived" | "refused" | "no queue"
 
-/** What a queue needs of the virtual host that it is in. */
+/** What a queue needs of its virtual host. */
 export interface QueueHost {
   readonly virtualHost: string
   readonly timers: Timers
-  readonly rules: Rules
+  readonly rules: VersionRules
   /**
-   * Publishes a dead letter to the exchange and with the routing key that it has, but to no queue that closes a cycle and to none of
-   * those in `taken`, to which it adds the queues that took it.
+   * Publishes a dead letter to its exchange with its routing key, except to queues that would close a cycle and to those in `taken`.
+   * Adds the queues that took it to `taken`.
    */
-  deadLetter(message: Message, taken?: Set<Queue>): Posting
-  /** Runs an action now or, during a publish or a settlement that concerns several queues, when all of them have been served. */
+  deadLetter(message: Message, taken?: Set<Queue>): DeadLetterOutcome
+  /** Runs an action now or, during a publish or a settlement that concerns several queues, after all of them were served. */
   afterAllQueues(action: () => void): void
-  /** Does something at the end of the step, when all is done that the client has asked for so far. */
+  /** Runs an action at the end of the step, after everything that the client has requested so far. */
   defer(action: () => void): void
-  /** It lost its last consumer and is `auto-delete`, or nobody used it for `x-expires`: to be deleted, with its bindings. */
+  /** The queue is to be deleted: it is `auto-delete` and lost its last consumer, or was unused for `x-expires`. */
   onUnused(queue: Queue): void
 }
 
 /**
  * A queue.
  *
- * Each of its methods leaves it in order before it calls a consumer or the host, so that those may call it again.
+ * Its methods leave it in a consistent state before they call a consumer or the host, which may call it again.
  */
 export interface Queue extends QueueDefinition {
-  /** Messages that nobody received; in a stream, all messages. */
+  /** The number of ready messages, or of all messages in a stream. */
   readonly messageCount: number
-  /** What `queue.declare-ok` says of the messages and consumers, which may be something else. */
+  /** The counts in `queue.declare-ok`, which differ from the others in some types of queues. */
   readonly declared: { readonly messageCount: number; readonly consumerCount: number }
-  /** Messages that were received and not settled. */
   readonly unacknowledgedCount: number
   readonly consumerCount: number
-  /** The messages that `messageCount` counts, in their order, for people who look inside. */
+  /** The messages that `messageCount` counts, in order. For inspection. */
   readonly messages: ReadonlyArray<Entry>
 
-  /** Takes a message, and says whether it did: not if it is full and its overflow is `reject-publish`. */
+  /** Returns whether it took the message: a full queue with the overflow `reject-publish` does not. */
   publish(message: Message): boolean
-  /** Receives the next message. With `noAck` it is settled by that. Throws a `Refusal` if there is no `get` from it. */
+  /** Returns the next message, which is settled already if `noAck` is set. Throws a `Refusal` if the queue does not support it. */
   get(noAck: boolean): Entry | undefined
-  /** Adds a consumer and delivers what it takes. Throws a `Refusal` for a consumer that it cannot have. */
+  /** Adds a consumer and delivers to it. Throws a `Refusal` if the queue can't have this consumer. */
   consume(consumer: Consumer): void
-  /** Removes a consumer. Whoever follows it is served at the end of the step. */
+  /** Removes a consumer. Its successor is served at the end of the step. */
   cancel(consumer: Consumer): void
-  /** Delivers to consumers that became ready. */
+  /** Delivers to consumers that have become ready. */
   deliver(): void
-  /** It was declared again, also passively, and so begins to wait for `x-expires` anew. */
+  /** Restarts `x-expires`: the queue was used or declared again. */
   touch(): void
 
   acknowledge(entries: ReadonlyArray<Entry>): void
-  /** Puts back what a client asks to, marked as redelivered. `failed`: by `basic.reject`, and not by `basic.nack` or `basic.recover`. */
+  /** Puts back messages at the client's request, marked as redelivered. `failed`: by `basic.reject`, not `basic.nack` or `basic.recover`. */
   requeue(entries: ReadonlyArray<Entry>, failed?: boolean): void
   /**
-   * Puts back what a channel had that is closed, in the order that it had it in, marked as redelivered. It is delivered at the end of
-   * the step, when all that comes back with it is in its place.
+   * Puts back the messages of a closed channel, in their order there, marked as redelivered. They are delivered at the end of the step,
+   * so that the messages of other channels that close with it are back in their places.
    */
   release(entries: ReadonlyArray<Entry>): void
-  /** Drops what was received, or sends it to the dead-letter exchange. `failed`: by `basic.reject`, and not by `basic.nack`. */
+  /** Drops or dead-letters messages at the client's request. `failed`: by `basic.reject`, not `basic.nack`. */
   reject(entries: ReadonlyArray<Entry>, failed?: boolean): void
+  /** Takes back messages that a consumer kept for longer than the consumer timeout. */
+  reclaim(consumer: Consumer, entries: ReadonlyArray<Entry>): void
 
-  /** Takes back what a consumer kept for too long, to whom it gives nothing more for now. */
-  takeFrom(consumer: Consumer, entries: ReadonlyArray<Entry>): void
-
-  /** Drops what nobody received, and answers how many that were. */
+  /** Drops the ready messages and returns their number. */
   purge(): number
-  /** Drops everything, ends the timers, and cancels the consumers at the end of the step. Answers what `queue.delete-ok` counts. */
+  /** Drops everything, stops the timers, cancels the consumers at the end of the step, and returns the count in `queue.delete-ok`. */
   delete(): number
 }

@@ -1,52 +1,56 @@
-/** A quorum queue of one node (https://www.rabbitmq.com/docs/quorum-queues), as clients see it. */
+/** A quorum queue as its clients see it, on a single node (https://www.rabbitmq.com/docs/quorum-queues). */
 import { TypedField } from "../../../protocol/fieldTable.ts"
-import type { Message } from "../common/message.ts"
 import { withHeaders } from "../common/messageHeaders.ts"
 import { Refusal } from "../common/refusal.ts"
-import { Limits } from "./limits.ts"
+import { integerOf } from "./argumentValues.ts"
+import { AtLeastOnceDeadLetters } from "./atLeastOnceDeadLetters.ts"
+import { LengthLimits } from "./lengthLimits.ts"
+import type { Load } from "./lengthLimits.ts"
 import { MessageQueue } from "./messageQueue.ts"
 import type { StoredEntry } from "./messageQueue.ts"
 import type { Consumer, Entry, QueueDefinition, QueueHost } from "./queue.ts"
-import { integerOf } from "./queueArguments.ts"
-import { ReliableLetters } from "./reliableLetters.ts"
 
 export class QuorumQueue extends MessageQueue {
   readonly type = "quorum"
-  protected readonly countsFailures: boolean
-  protected readonly expiresWhenFetched = false
-  protected readonly dropsBeforeDelivery = false
-  protected readonly dropsLastFirst: boolean
-  /** `Infinity`: none. */
+  /** Infinite for none. */
   private readonly deliveryLimit: number
-  /** Whether what a client requeues goes behind all other messages. */
+  /** Whether messages that a client requeues go behind all others. */
   private readonly requeuesAtEnd: boolean
-  /** Whether it refuses messages: it held more than it may, and has not yet got rid of enough. */
+  /** Whether messages are refused: the queue exceeded its limits, and does not accept messages again yet. */
   private isBlocked = false
-  /** Dead letters that it keeps until they have arrived, if it is to do so. */
-  private readonly letters: ReliableLetters | undefined
+  /** The dead letters that it keeps, if it loses none. */
+  private readonly atLeastOnce: AtLeastOnceDeadLetters | undefined
 
   constructor(definition: QueueDefinition, host: QueueHost) {
     const { rules } = host
-    const limits = new Limits(definition.arguments, {
+    const table = definition.arguments
+    const limits = new LengthLimits(table, {
       counted: rules.quorumLimitCounts,
       overflows: ["drop-head", "reject-publish"]
     })
-    super(definition, host, limits, "arrival")
-    this.countsFailures = rules.countsFailures !== "no queue"
-    this.dropsLastFirst = rules.quorumDropsLastFirst
-    const limit = definition.arguments["x-delivery-limit"] === undefined
+    const losesNone = table["x-dead-letter-strategy"] === "at-least-once" && limits.overflow === "reject-publish" &&
+      table["x-dead-letter-exchange"] !== undefined
+    const atLeastOnce = losesNone ? new AtLeastOnceDeadLetters(host, limits) : undefined
+    super(definition, host, {
+      limits,
+      succession: "arrival",
+      countsFailures: rules.countsFailures !== "no queue",
+      expiresBehindGet: false,
+      dropsBeforeDelivery: false,
+      dropsLastFirst: rules.quorumDropsLastFirst,
+      atLeastOnce
+    })
+    this.atLeastOnce = atLeastOnce
+    const limit = table["x-delivery-limit"] === undefined
       ? rules.defaultDeliveryLimit
-      : integerOf(definition.arguments, "x-delivery-limit") ?? Infinity
+      : integerOf(table, "x-delivery-limit") ?? Infinity
     this.deliveryLimit = limit < 0 && rules.negativeDeliveryLimitIsNone ? Infinity : limit
     this.requeuesAtEnd = rules.requeuesAtEnd && this.deliveryLimit === Infinity
     this.ready.alternates = rules.quorumPriorities === 2
-    const isReliable = definition.arguments["x-dead-letter-strategy"] === "at-least-once" &&
-      this.limits.overflow === "reject-publish" && this.deadLetterExchange !== undefined
-    this.letters = isReliable ? new ReliableLetters(host, (letter) => this.limits.sizeOf(letter)) : undefined
   }
 
   override get declared(): { readonly messageCount: number; readonly consumerCount: number } {
-    return { messageCount: this.messageCount, consumerCount: this.holderCount }
+    return { messageCount: this.messageCount, consumerCount: this.receiverCount }
   }
 
   override get(noAck: boolean): Entry | undefined {
@@ -57,17 +61,17 @@ export class QuorumQueue extends MessageQueue {
     )
   }
 
-  /** RabbitMQ delivers it again only when all is done that the client has asked for until then. */
+  /** RabbitMQ delivers the messages again only after everything that the client has requested so far. */
   override requeue(entries: ReadonlyArray<Entry>, failed = false): void {
     for (const some of this.byReceiver(entries)) {
       this.putBack(some, failed, false)
-      if (this.consumerCount === 0) this.tidy()
+      if (this.consumerCount === 0) this.dropExcess()
     }
     this.deliverLater()
   }
 
   override delete(): number {
-    this.letters?.clear()
+    this.atLeastOnce?.clear()
     return super.delete()
   }
 
@@ -79,11 +83,11 @@ export class QuorumQueue extends MessageQueue {
   }
 
   protected isFull(): boolean {
-    if (this.isBlocked && this.limits.isLeft(this.load)) this.isBlocked = false
+    if (this.isBlocked && this.limits.acceptsAgain(this.load)) this.isBlocked = false
     return this.isBlocked
   }
 
-  /** It refuses messages only once it holds one too many. */
+  /** With `reject-publish`, messages are refused only once there is one too many. */
   protected override enforceLimits(): void {
     if (this.isDeliveryPending) return
     super.enforceLimits()
@@ -105,7 +109,7 @@ export class QuorumQueue extends MessageQueue {
     return entry.failures === 0 ? entry : this.withCounts(entry)
   }
 
-  /** What comes back goes before all that was never delivered, in the order in which it came back. */
+  /** Messages that come back go before all those that were never delivered, in the order in which they come back. */
   protected takeBack(entry: StoredEntry, failed: boolean, released: boolean): boolean {
     const returned = { ...entry, redelivered: true, place: this.placeAtEnd(), returns: entry.returns + 1 }
     returned.failures += this.isFailure(failed, released) ? 1 : 0
@@ -117,8 +121,8 @@ export class QuorumQueue extends MessageQueue {
     return true
   }
 
-  /** Unlike a consumer, `basic.get` also hears that a message was never put back, from RabbitMQ 3.10. */
-  protected override inspected(entry: StoredEntry): StoredEntry {
+  /** RabbitMQ 3.10 adds the delivery count to what `basic.get` returns even if it is 0, but not for consumers. */
+  protected override presentedToGet(entry: StoredEntry): StoredEntry {
     return this.rules.deliveryHeaders === "deliveries, also 0" ? this.withCounts(entry) : entry
   }
 
@@ -133,7 +137,7 @@ export class QuorumQueue extends MessageQueue {
   protected override dropExpired(): void {
     super.dropExpired()
     if (!this.rules.expiresBehindReturned) return
-    for (let entry = this.ready.firstPushed; entry !== undefined && this.isExpired(entry);) {
+    for (let entry = this.ready.firstPushed; entry !== undefined && this.ttl.isExpired(entry);) {
       this.ready.shiftPushed()
       this.expire(entry)
       entry = this.ready.firstPushed
@@ -145,44 +149,43 @@ export class QuorumQueue extends MessageQueue {
     return Math.min(super.nextExpiry, this.ready.firstPushed?.expiry ?? Infinity)
   }
 
-  protected override post(letter: Message): void {
-    if (this.letters === undefined) super.post(letter)
-    else this.letters.add(letter)
-  }
-
-  /** What a client requeues has failed only as RabbitMQ 4.3 has it, and what a closed channel had as 4.0 has it, too. */
+  /** The return of a message is a failure if its channel was closed or, in RabbitMQ 4.3, if it was rejected. */
   private isFailure(failed: boolean, released: boolean): boolean {
     return released || (failed && this.rules.deliveryLimitCounts === "failures")
   }
 
-  /** All that it holds but what somebody has. */
-  private get load(): { readonly length: number; readonly bytes: number } {
-    const { letters, ready } = this
-    return letters === undefined
+  /** The ready messages and the dead letters that have not arrived. */
+  private get load(): Load {
+    const { atLeastOnce, ready } = this
+    return atLeastOnce === undefined
       ? ready
-      : { length: ready.length + letters.length, bytes: ready.bytes + letters.bytes }
+      : { length: ready.length + atLeastOnce.length, bytes: ready.bytes + atLeastOnce.bytes }
   }
 
-  /** RabbitMQ puts back together what one consumer had, unless it goes to the end. Each `basic.get` is a consumer in that. */
+  /** Counts the active consumers, and all others and each `basic.get` that have not settled their messages. */
+  private get receiverCount(): number {
+    const receivers = new Set<unknown>(this.consumers.active)
+    for (const [entry, { consumer }] of this.unacknowledged) receivers.add(consumer ?? entry)
+    return receivers.size
+  }
+
+  /**
+   * The groups of messages that RabbitMQ puts back at the same time: those of each consumer, where each `basic.get` is one, or each message
+   * alone if it goes to the end.
+   */
   private byReceiver(entries: ReadonlyArray<Entry>): Iterable<ReadonlyArray<Entry>> {
     if (this.requeuesAtEnd) return entries.map((entry) => [entry])
     const groups = new Map<unknown, Array<Entry>>()
     for (const entry of entries) {
-      const receiver = this.held.get(entry)?.consumer ?? entry
-      const others = groups.get(receiver)
-      if (others === undefined) groups.set(receiver, [entry])
-      else others.push(entry)
+      const receiver = this.unacknowledged.get(entry)?.consumer ?? entry
+      const group = groups.get(receiver)
+      if (group === undefined) groups.set(receiver, [entry])
+      else group.push(entry)
     }
     return groups.values()
   }
 
-  /** Everybody who may have a message: also who was cancelled, and each `basic.get`, as long as something is not settled. */
-  private get holderCount(): number {
-    const holders = new Set<unknown>(this.consumers.active)
-    for (const [entry, { consumer }] of this.held) holders.add(consumer ?? entry)
-    return holders.size
-  }
-
+  /** Adds the headers that count deliveries. */
   private withCounts(entry: StoredEntry): StoredEntry {
     const { failures, published, returns } = entry
     const deliveries = returns > 0 ? returns : failures

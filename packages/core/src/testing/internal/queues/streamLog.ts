@@ -1,14 +1,14 @@
-/** The messages of a stream by offset, and how many of them it keeps. */
+/** The messages of a stream by offset, and its retention. */
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
 import type { Message } from "../common/message.ts"
-import { integerOf, intervalOf, textOf } from "./queueArguments.ts"
+import { integerOf, intervalOf, textOf } from "./argumentValues.ts"
 
-/** Retention drops whole segments, the oldest first, and only when a new one begins, as RabbitMQ does. */
+/** As in RabbitMQ, retention drops whole segments, the oldest first, and only when a new one begins. */
 interface Segment {
   /** The offset of its first message. */
   readonly start: number
   bytes: number
-  /** When its last message came. */
+  /** When its last message was appended. */
   newest: number
 }
 
@@ -35,18 +35,18 @@ export class StreamLog {
     return this.items.length
   }
 
-  /** How many of the messages are older than a time, in milliseconds since 1970. */
+  /** The number of messages that were appended before a time, in milliseconds since 1970. */
   lengthAt(time: number): number {
     const index = this.items.findLastIndex((item) => item.time < time)
     return index + 1
   }
 
-  /** The first offset that is kept. */
+  /** The offset of the first message that is kept. */
   get start(): number {
     return this.next - this.items.length
   }
 
-  /** The offset of the message that comes next. */
+  /** The offset of the message that is appended next. */
   get end(): number {
     return this.next
   }
@@ -68,7 +68,7 @@ export class StreamLog {
     return this.items[offset - this.start]?.message
   }
 
-  /** The offset of the first message since a time, in milliseconds since 1970, or of the next one. */
+  /** The offset of the first message since a time, in milliseconds since 1970; `end` if there is none. */
   since(time: number): number {
     const index = this.items.findIndex((item) => item.time >= time)
     return index === -1 ? this.next : this.start + index

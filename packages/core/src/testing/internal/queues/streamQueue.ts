@@ -1,19 +1,21 @@
-/** A stream (https://www.rabbitmq.com/docs/streams), as clients of AMQP 0-9-1 see it, with one message in each chunk. */
+/** A stream as AMQP 0-9-1 clients see it, with one message in each chunk (https://www.rabbitmq.com/docs/streams). */
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
 import { TypedField } from "../../../protocol/fieldTable.ts"
-import { isInteger, termAt, textIn } from "../common/fieldTerms.ts"
 import type { Message } from "../common/message.ts"
 import { withHeaders } from "../common/messageHeaders.ts"
 import { crash, Refusal } from "../common/refusal.ts"
+import { resource } from "../common/resource.ts"
+import type { Resource } from "../common/resource.ts"
+import { isInteger, textIn, wireValueAt } from "../common/wireValues.ts"
+import { intervalOf } from "./argumentValues.ts"
 import { checkConsumerArguments, invalidStreamOffset } from "./consumerArguments.ts"
 import type { Consumer, Entry, Owner, Queue, QueueDefinition, QueueHost } from "./queue.ts"
-import { intervalOf } from "./queueArguments.ts"
 import { StreamLog } from "./streamLog.ts"
 
-/** How long the number of messages that `queue.declare-ok` says stays what it was, in milliseconds. */
+/** How often the number of messages in `queue.declare-ok` is updated, in milliseconds. */
 const countMillis = 5000
 
-/** A consumer and the offset of what it gets next. */
+/** A consumer and the offset of its next message. */
 interface Reader {
   readonly consumer: Consumer
   offset: number
@@ -28,13 +30,12 @@ export class StreamQueue implements Queue {
   readonly arguments: FieldTable
 
   private readonly host: QueueHost
-  /** As RabbitMQ's texts have it. */
-  private readonly resource: string
+  private readonly resource: Resource
   private readonly log: StreamLog
   private readonly created: number
-  private readonly held = new Set<Entry>()
+  private readonly unacknowledged = new Set<Entry>()
   private readers: ReadonlyArray<Reader> = []
-  /** Whether a consumer is being called. What it makes ready is delivered after that, not within: a stack is finite. */
+  /** Whether a consumer is being called. What it makes ready is delivered after that, because nested deliveries would exhaust the stack. */
   private isDelivering = false
 
   constructor(definition: QueueDefinition, host: QueueHost) {
@@ -44,7 +45,7 @@ export class StreamQueue implements Queue {
     this.owner = definition.owner
     this.arguments = definition.arguments
     this.host = host
-    this.resource = `queue '${definition.name}' in vhost '${host.virtualHost}'`
+    this.resource = resource("queue", definition.name, host.virtualHost)
     this.log = new StreamLog(definition.arguments)
     this.created = host.timers.now()
   }
@@ -54,7 +55,7 @@ export class StreamQueue implements Queue {
   }
 
   get unacknowledgedCount(): number {
-    return this.held.size
+    return this.unacknowledged.size
   }
 
   get consumerCount(): number {
@@ -65,7 +66,7 @@ export class StreamQueue implements Queue {
     return this.log.toArray().map((message) => ({ message, redelivered: false }))
   }
 
-  /** RabbitMQ counts no consumers here, and counts messages only now and then. */
+  /** RabbitMQ counts no consumers here, and counts the messages at intervals. */
   get declared(): { readonly messageCount: number; readonly consumerCount: number } {
     const { host, log } = this
     const age = host.timers.now() - this.created
@@ -86,7 +87,7 @@ export class StreamQueue implements Queue {
 
   consume(consumer: Consumer): void {
     const { rules } = this.host
-    checkConsumerArguments(rules.queueArguments, this.type, this.resource, consumer.arguments)
+    checkConsumerArguments(rules.version, this.type, this.resource, consumer.arguments)
     if (consumer.prefetch === 0) {
       const named = rules.namesStreams ? `stream ${this.resource}` : `'${this.resource}'`
       throw new Refusal("preconditionFailed", `consumer prefetch count is not set for ${named}`)
@@ -110,7 +111,7 @@ export class StreamQueue implements Queue {
     if (this.isDelivering) return
     this.isDelivering = true
     try {
-      // Who is served may add and remove readers: each round is of those that were there when it began.
+      // A consumer that is served may add and remove readers, so each round serves those of its beginning.
       for (let served = true; served;) {
         served = false
         for (const reader of this.readers) served = this.serve(reader) || served
@@ -120,18 +121,18 @@ export class StreamQueue implements Queue {
     }
   }
 
-  /** Streams know no `x-expires`. */
+  /** Streams do not have `x-expires`. */
   touch(): void {}
 
   acknowledge(entries: ReadonlyArray<Entry>): void {
-    for (const entry of entries) this.held.delete(entry)
+    for (const entry of entries) this.unacknowledged.delete(entry)
   }
 
   requeue(_entries: ReadonlyArray<Entry>): void {
     throw this.unsupported("basic.nack and basic.reject")
   }
 
-  /** The messages are in the stream as before. */
+  /** The messages are still in the stream. */
   release(entries: ReadonlyArray<Entry>): void {
     this.acknowledge(entries)
   }
@@ -140,7 +141,7 @@ export class StreamQueue implements Queue {
     throw this.unsupported("basic.nack and basic.reject")
   }
 
-  takeFrom(_consumer: Consumer, entries: ReadonlyArray<Entry>): void {
+  reclaim(_consumer: Consumer, entries: ReadonlyArray<Entry>): void {
     this.acknowledge(entries)
   }
 
@@ -151,13 +152,13 @@ export class StreamQueue implements Queue {
   delete(): number {
     const readers = this.readers
     this.readers = []
-    this.held.clear()
+    this.unacknowledged.clear()
     this.log.clear()
     for (const { consumer } of readers) this.host.defer(() => consumer.cancelled())
     return 0
   }
 
-  /** Gives a reader its next message, if there is one and it takes it. */
+  /** Delivers the next message of a reader, if there is one and its consumer is ready. */
   private serve(reader: Reader): boolean {
     const { consumer } = reader
     if (!consumer.isReady || !this.readers.includes(reader)) return false
@@ -166,25 +167,25 @@ export class StreamQueue implements Queue {
     if (message === undefined) return false
     const entry: Entry = { message, redelivered: false }
     reader.offset = offset + 1
-    this.held.add(entry)
+    this.unacknowledged.add(entry)
     consumer.deliver(this, entry)
     return true
   }
 
-  /** The offset to begin at. One beyond the end is waited for. */
+  /** The first offset of a new reader, which may be beyond the end. */
   private startOf(table: FieldTable): number {
     const { log } = this
-    const term = termAt(table, "x-stream-offset")
-    const text = textIn(term)
-    if (term === undefined || text === "next") return log.end
+    const offset = wireValueAt(table, "x-stream-offset")
+    const text = textIn(offset)
+    if (offset === undefined || text === "next") return log.end
     if (text === "first") return log.start
     if (text === "last") return Math.max(log.start, log.end - 1)
-    if (isInteger(term)) return Number(term.value)
-    if (term.type === "timestamp") return log.since(Number(term.value) * 1000)
-    // RabbitMQ fails over what is no text, and up to 4.0 over text without a number.
-    if (text === undefined || (!/^\d/.test(text) && this.host.rules.failsOverIntervals)) throw crash()
+    if (isInteger(offset)) return Number(offset.value)
+    if (offset.type === "timestamp") return log.since(Number(offset.value) * 1000)
+    // RabbitMQ crashes on anything but text, and up to 4.0 on text without a number.
+    if (text === undefined || (!/^\d/.test(text) && this.host.rules.crashesOnIntervals)) throw crash()
     const interval = intervalOf(text)
-    if (interval === undefined) throw invalidStreamOffset(this.resource, term)
+    if (interval === undefined) throw invalidStreamOffset(this.resource, offset)
     return log.since(this.host.timers.now() - interval)
   }
 
@@ -193,7 +194,7 @@ export class StreamQueue implements Queue {
   }
 }
 
-/** RabbitMQ 4.x makes what it is not told to keep transient, though a stream keeps all. */
+/** RabbitMQ 4.x marks messages without a delivery mode as transient, although a stream persists all of them. */
 const withDeliveryMode = (message: Message): Message =>
   message.properties.deliveryMode === undefined
     ? { ...message, properties: { ...message.properties, deliveryMode: 1 } }

@@ -1,14 +1,14 @@
-/** An exchange and the bindings from it: where a message goes next. */
+/** An exchange and the bindings whose source it is. */
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
-import { identityOf } from "../common/fieldTerms.ts"
-import type { Rules } from "../common/rules.ts"
+import type { VersionRules } from "../common/versionRules.ts"
+import { identityOf } from "../common/wireValueComparison.ts"
 import type { Queue } from "../queues/queue.ts"
-import { makeRouter } from "./routers.ts"
-import type { ExchangeType, Router } from "./routers.ts"
+import { makeRouter } from "./exchangeTypes.ts"
+import type { ExchangeType, Router } from "./exchangeTypes.ts"
 
 export type Destination = Exchange | Queue
 
-/** A binding is one and the same as long as all of this is. */
+/** A binding, which is identified by all of its properties. */
 export interface Binding {
   readonly source: Exchange
   readonly destination: Destination
@@ -32,11 +32,11 @@ export class Exchange implements ExchangeDefinition {
   readonly autoDelete: boolean
   readonly internal: boolean
   readonly arguments: FieldTable
-  /** By what makes each one and the same, in the order in which they were made. */
+  /** By identity, in the order in which they were made. */
   private readonly all = new Map<string, Binding>()
   private readonly router: Router<Destination>
 
-  constructor(definition: ExchangeDefinition, rules: Rules) {
+  constructor(definition: ExchangeDefinition, rules: VersionRules) {
     this.name = definition.name
     this.type = definition.type
     this.durable = definition.durable
@@ -46,7 +46,7 @@ export class Exchange implements ExchangeDefinition {
     this.router = makeRouter(definition.type, rules)
   }
 
-  /** The exchange that gets what this one has no binding for. */
+  /** The exchange that gets the messages that match no binding. */
   get alternate(): string | undefined {
     const alternate = this.arguments["alternate-exchange"]
     return typeof alternate === "string" ? alternate : undefined
@@ -72,12 +72,12 @@ export class Exchange implements ExchangeDefinition {
     return this.all.has(bindingKey(destination, routingKey, table))
   }
 
-  /** Says whether there was such a binding. */
+  /** Returns whether there was such a binding. */
   unbind(destination: Destination, routingKey: string, table: FieldTable): boolean {
     return this.remove(bindingKey(destination, routingKey, table))
   }
 
-  /** Removes all bindings to a destination, and says whether there were some. */
+  /** Removes all bindings to a destination, and returns whether there were any. */
   unbindAll(destination: Destination): boolean {
     let found = false
     for (const [key, binding] of this.all) {
@@ -86,7 +86,7 @@ export class Exchange implements ExchangeDefinition {
     return found
   }
 
-  /** Where a message with these routing keys and headers goes next, each place once. */
+  /** The destinations of a message with these routing keys and headers. */
   route(routingKeys: ReadonlyArray<string>, headers: FieldTable): ReadonlySet<Destination> {
     const found = new Set<Destination>()
     this.router.find(routingKeys, headers, found)

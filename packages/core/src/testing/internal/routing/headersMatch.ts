@@ -1,25 +1,27 @@
-/** The bindings of headers exchanges: which headers a message needs. */
+/** The bindings of headers exchanges: which headers a message must have. */
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
-import { isSame, show, termAt, termsOf, textIn } from "../common/fieldTerms.ts"
-import type { Term } from "../common/fieldTerms.ts"
 import { Refusal } from "../common/refusal.ts"
-import type { Rules } from "../common/rules.ts"
+import type { VersionRules } from "../common/versionRules.ts"
+import { isSame } from "../common/wireValueComparison.ts"
+import { textIn, wireValueAt, wireValues } from "../common/wireValues.ts"
+import type { WireValue } from "../common/wireValues.ts"
+import { show } from "../common/wireValueTexts.ts"
 
 const modes = ["all", "any", "all-with-x", "any-with-x"] as const
 
 type Mode = typeof modes[number]
 
-/** Throws what RabbitMQ says of a binding's `x-match` that it does not know. */
+/** Throws a `Refusal` if the `x-match` of a binding is unknown. */
 export const checkMatch = (table: FieldTable): void => void modeOf(table)
 
 const modeOf = (table: FieldTable): Mode => {
-  const term = termAt(table, "x-match")
-  if (term === undefined) return "all"
-  const text = textIn(term)
+  const value = wireValueAt(table, "x-match")
+  if (value === undefined) return "all"
+  const text = textIn(value)
   if (text === undefined) {
     throw new Refusal(
       "preconditionFailed",
-      `Invalid x-match field type ${term.type} (value ${show(term)}); expected longstr`
+      `Invalid x-match field type ${value.type} (value ${show(value)}); expected longstr`
     )
   }
   const mode = modes.find((mode) => mode === text)
@@ -30,37 +32,38 @@ const modeOf = (table: FieldTable): Mode => {
   )
 }
 
-/** The headers of a message, whose types are read only if a binding asks. */
+/** The headers of a message. Their types are determined only if a binding needs them. */
 export class Headers {
   private readonly table: FieldTable
-  private terms: ReadonlyMap<string, Term> | undefined
+  private values: ReadonlyMap<string, WireValue> | undefined
 
   constructor(table: FieldTable) {
     this.table = table
   }
 
-  get(name: string): Term | undefined {
-    this.terms ??= termsOf(this.table)
-    return this.terms.get(name)
+  get(name: string): WireValue | undefined {
+    this.values ??= wireValues(this.table)
+    return this.values.get(name)
   }
 }
 
-/** Makes a function that says whether a message with these headers matches a binding with these arguments. */
-export const headersMatcher = (table: FieldTable, rules: Rules): (headers: Headers) => boolean => {
+/** Makes a function that returns whether a message with these headers matches a binding with these arguments. */
+export const headersMatcher = (table: FieldTable, rules: VersionRules): (headers: Headers) => boolean => {
   const mode = modeOf(table)
   const withX = mode.endsWith("-with-x")
-  const wanted = [...termsOf(table)].filter(([name]) => name !== "x-match" && (withX || !name.startsWith("x-")))
-  const isThere = (headers: Headers, name: string, wanted: Term): boolean => {
+  const wanted = [...wireValues(table)].filter(([name]) => name !== "x-match" && (withX || !name.startsWith("x-")))
+  const numbers = rules.comparesHeaderTypes ? "exact" : "by value"
+  const hasHeader = (headers: Headers, name: string, wanted: WireValue): boolean => {
     const header = headers.get(name)
     if (header === undefined) return false
-    // A binding without a value asks for the header alone.
-    return wanted.type === "void" || isSame(wanted, compared(header, rules), !rules.comparesHeaderTypes)
+    // For a void value it is enough that the header exists.
+    return wanted.type === "void" || isSame(wanted, compared(header, rules), numbers)
   }
   return mode.startsWith("all")
-    ? (headers) => wanted.every(([name, term]) => isThere(headers, name, term))
-    : (headers) => wanted.some(([name, term]) => isThere(headers, name, term))
+    ? (headers) => wanted.every(([name, value]) => hasHeader(headers, name, value))
+    : (headers) => wanted.some(([name, value]) => hasHeader(headers, name, value))
 }
 
-/** A header as RabbitMQ compares it: since 4.0 a time is a number of milliseconds, which no time in a binding is. */
-const compared = (header: Term, { comparesHeaderTypes }: Rules): Term =>
+/** A header as RabbitMQ compares it: since 4.0 a timestamp in a message counts milliseconds, and one in a binding counts seconds. */
+const compared = (header: WireValue, { comparesHeaderTypes }: VersionRules): WireValue =>
   comparesHeaderTypes && header.type === "timestamp" ? { type: "timestamp", value: header.value * 1000n } : header

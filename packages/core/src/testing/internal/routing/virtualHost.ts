@@ -1,5 +1,4 @@
-/** A virtual host: its exchanges, queues and bindings, and the way of a message through them. */
-import type { FieldTable } from "../../../protocol/fieldTable.ts"
+/** A virtual host: its exchanges, queues and bindings, and the methods that change them. */
 import type {
   ExchangeBind,
   ExchangeDeclare,
@@ -11,29 +10,25 @@ import type {
   QueuePurge,
   QueueUnbind
 } from "../../../protocol/methods.generated.ts"
-import { assertEqual, assertEqualArguments, checkExchangeArgument } from "../common/equivalence.ts"
-import type { Named } from "../common/equivalence.ts"
-import { termsOf } from "../common/fieldTerms.ts"
+import { assertEqual, assertEqualArguments } from "../common/declarationEquivalence.ts"
+import { checkExchangeArgument } from "../common/exchangeArgument.ts"
 import type { Message } from "../common/message.ts"
 import { Refusal } from "../common/refusal.ts"
-import type { Rules } from "../common/rules.ts"
+import { resource } from "../common/resource.ts"
+import type { Resource, ResourceKind } from "../common/resource.ts"
 import type { Timers } from "../common/timers.ts"
-import { closesCycle } from "../queues/deadLetters.ts"
-import type { Owner, Posting, Queue } from "../queues/queue.ts"
+import type { VersionRules } from "../common/versionRules.ts"
+import { wireValues } from "../common/wireValues.ts"
+import { makeQueue } from "../queues/makeQueue.ts"
+import type { Owner, Queue, QueueHost } from "../queues/queue.ts"
 import { assertEqualQueueArguments, checkDeclaration, checkServerNamed } from "../queues/queueDeclaration.ts"
-import { makeQueue } from "../queues/queues.ts"
 import { Exchange } from "./exchange.ts"
 import type { Binding, Destination } from "./exchange.ts"
+import { exchangeTypes } from "./exchangeTypes.ts"
 import { checkMatch } from "./headersMatch.ts"
-import { exchangeTypes } from "./routers.ts"
-
-/** What came of a publish. */
-export interface Routing {
-  /** Whether some queue was to have it. */
-  readonly routed: boolean
-  /** Whether all of them took it. */
-  readonly accepted: boolean
-}
+import { MessageRouting } from "./messageRouting.ts"
+import type { PublishOutcome } from "./messageRouting.ts"
+import { refuseDefaultExchange, refuseReservedName, stripped } from "./names.ts"
 
 const predeclared = [
   ["", "direct"],
@@ -47,21 +42,26 @@ const predeclared = [
 
 export class VirtualHost {
   readonly name: string
-  readonly rules: Rules
-  private readonly timers: Timers
-  private readonly defer: (action: () => void) => void
+  readonly rules: VersionRules
   private readonly exchangesByName = new Map<string, Exchange>()
   private readonly queuesByName = new Map<string, Queue>()
+  private readonly routing = new MessageRouting(this.exchangesByName, this.queuesByName)
+  private readonly queueHost: QueueHost
   private lastGenerated = 0
-  /** What waits until all queues of a publish or a settlement have been served; `undefined` if there is none. */
-  private waiting: Array<() => void> | undefined
 
-  /** `defer` does something at the end of the step. */
-  constructor(name: string, timers: Timers, rules: Rules, defer: (action: () => void) => void) {
+  /** `defer` runs an action at the end of the step. */
+  constructor(name: string, timers: Timers, rules: VersionRules, defer: (action: () => void) => void) {
     this.name = name
-    this.timers = timers
     this.rules = rules
-    this.defer = defer
+    this.queueHost = {
+      virtualHost: name,
+      timers,
+      rules,
+      defer,
+      afterAllQueues: (action) => this.routing.afterAllQueues(action),
+      deadLetter: (message, taken) => this.routing.deadLetter(message, taken),
+      onUnused: (queue) => this.dropQueue(queue)
+    }
     for (const [exchange, type] of predeclared) {
       const internal = exchange === "amq.rabbitmq.trace"
       this.exchangesByName.set(
@@ -79,7 +79,7 @@ export class VirtualHost {
     return [...this.queuesByName.values()]
   }
 
-  /** Those to the default exchange, which every queue has by its name, are not among them. */
+  /** Does not include the implicit bindings of the default exchange to every queue by its name. */
   get bindings(): ReadonlyArray<Binding> {
     return this.exchanges.flatMap(({ bindings }) => bindings)
   }
@@ -92,7 +92,7 @@ export class VirtualHost {
     const { autoDelete, durable, internal, passive, type } = method
     const name = stripped(method.exchange)
     if (passive) {
-      this.refuseDefault(name)
+      refuseDefaultExchange(name)
       return void this.exchange(name)
     }
     const known = exchangeTypes.find((known) => known === type)
@@ -103,36 +103,41 @@ export class VirtualHost {
         `unknown exchange type '${type}'`
       )
     }
-    this.refuseDefault(name)
-    const what = this.named("exchange", name)
+    refuseDefaultExchange(name)
+    const declared = this.resource("exchange", name)
     const current = this.exchangesByName.get(name)
     if (current === undefined) {
-      this.refuseReserved("exchange", name)
-      checkExchangeArgument(what, "alternate-exchange", method.arguments)
+      refuseReservedName("exchange", name)
+      checkExchangeArgument(declared, "alternate-exchange", method.arguments)
       this.exchangesByName.set(name, new Exchange({ ...method, name, type: known }, this.rules))
       return
     }
-    assertEqual(what, "type", type, current.type)
-    assertEqual(what, "durable", durable, current.durable)
-    assertEqual(what, "auto_delete", autoDelete, current.autoDelete)
-    assertEqual(what, "internal", internal, current.internal)
-    assertEqualArguments(what, ["alternate-exchange"], termsOf(method.arguments), termsOf(current.arguments))
+    assertEqual(declared, "type", type, current.type)
+    assertEqual(declared, "durable", durable, current.durable)
+    assertEqual(declared, "auto_delete", autoDelete, current.autoDelete)
+    assertEqual(declared, "internal", internal, current.internal)
+    assertEqualArguments(
+      declared,
+      ["alternate-exchange"],
+      wireValues(method.arguments),
+      wireValues(current.arguments)
+    )
   }
 
   deleteExchange(method: ExchangeDelete): void {
     const name = stripped(method.exchange)
-    this.refuseDefault(name)
-    const what = this.named("exchange", name)
-    if (name.startsWith("amq.")) throw new Refusal("accessRefused", `deletion of system ${what} not allowed`)
+    refuseDefaultExchange(name)
+    const deleted = this.resource("exchange", name)
+    if (name.startsWith("amq.")) throw new Refusal("accessRefused", `deletion of system ${deleted} not allowed`)
     const exchange = this.exchangesByName.get(name)
     if (exchange === undefined) return
-    if (method.ifUnused && exchange.isBound) throw new Refusal("preconditionFailed", `${what} in use`)
+    if (method.ifUnused && exchange.isBound) throw new Refusal("preconditionFailed", `${deleted} in use`)
     this.dropExchange(exchange)
   }
 
   bindExchange(method: ExchangeBind): void {
-    this.refuseDefault(stripped(method.destination))
-    this.refuseDefault(stripped(method.source))
+    refuseDefaultExchange(stripped(method.destination))
+    refuseDefaultExchange(stripped(method.source))
     const source = this.exchange(stripped(method.source))
     const destination = this.exchange(stripped(method.destination))
     if (source.type === "headers") checkMatch(method.arguments)
@@ -140,8 +145,8 @@ export class VirtualHost {
   }
 
   unbindExchange(method: ExchangeUnbind): void {
-    this.refuseDefault(stripped(method.destination))
-    this.refuseDefault(stripped(method.source))
+    refuseDefaultExchange(stripped(method.destination))
+    refuseDefaultExchange(stripped(method.source))
     const source = this.exchangesByName.get(stripped(method.source))
     const destination = this.exchangesByName.get(stripped(method.destination))
     if (source !== undefined && destination !== undefined) this.unbind(source, destination, method)
@@ -158,37 +163,29 @@ export class VirtualHost {
       queue.touch()
       return queue
     }
-    // To RabbitMQ a queue that goes with its connection is not durable, whatever is said.
+    // RabbitMQ declares exclusive queues as not durable.
     const method = { ...declaration, durable: declaration.durable && !declaration.exclusive }
     if (given === "") checkServerNamed(method.arguments)
-    else this.refuseReserved("queue", given)
+    else refuseReservedName("queue", given)
     const name = given === "" ? this.generateName() : given
-    const what = this.named("queue", name)
+    const declared = this.resource("queue", name)
     const current = this.queuesByName.get(name)
     if (current !== undefined) {
-      this.refuseOthers(current, owner, method.exclusive)
-      assertEqual(what, "durable", method.durable, current.durable)
-      assertEqual(what, "auto_delete", method.autoDelete, current.autoDelete)
-      assertEqualQueueArguments(this.rules, what, current.type, method.arguments, current.arguments)
+      this.assertAccess(current, owner, method.exclusive)
+      assertEqual(declared, "durable", method.durable, current.durable)
+      assertEqual(declared, "auto_delete", method.autoDelete, current.autoDelete)
+      assertEqualQueueArguments(this.rules, declared, current.type, method.arguments, current.arguments)
       current.touch()
       return current
     }
     const queue = makeQueue({
       name,
-      type: checkDeclaration(this.rules, what, method),
+      type: checkDeclaration(this.rules, declared, method),
       durable: method.durable,
       autoDelete: method.autoDelete,
       owner: method.exclusive ? owner : undefined,
       arguments: method.arguments
-    }, {
-      virtualHost: this.name,
-      timers: this.timers,
-      rules: this.rules,
-      defer: this.defer,
-      afterAllQueues: (action) => this.waiting === undefined ? action() : void this.waiting.push(action),
-      deadLetter: (message, taken) => this.deadLetter(message, taken),
-      onUnused: (queue) => this.dropQueue(queue)
-    })
+    }, this.queueHost)
     this.queuesByName.set(name, queue)
     return queue
   }
@@ -197,18 +194,18 @@ export class VirtualHost {
     const name = stripped(method.queue)
     if (!this.queuesByName.has(name)) return 0
     const queue = this.queue(name, owner)
-    const what = this.named("queue", name)
+    const deleted = this.resource("queue", name)
     if (queue.type === "quorum" && (method.ifUnused || method.ifEmpty)) {
       const flag = method.ifUnused ? "if-unused" : "if-empty"
       throw new Refusal(
         "notImplemented",
-        `cannot delete ${what}. queue.delete operations with ${flag} flag set are not supported by quorum queues`
+        `cannot delete ${deleted}. queue.delete operations with ${flag} flag set are not supported by quorum queues`
       )
     }
-    // RabbitMQ deletes a stream whatever the flags are.
+    // RabbitMQ ignores the flags for streams.
     if (queue.type === "classic") {
-      if (method.ifUnused && queue.consumerCount > 0) throw new Refusal("preconditionFailed", `${what} in use`)
-      if (method.ifEmpty && queue.messageCount > 0) throw new Refusal("preconditionFailed", `${what} not empty`)
+      if (method.ifUnused && queue.consumerCount > 0) throw new Refusal("preconditionFailed", `${deleted} in use`)
+      if (method.ifEmpty && queue.messageCount > 0) throw new Refusal("preconditionFailed", `${deleted} not empty`)
     }
     return this.dropQueue(queue)
   }
@@ -219,34 +216,34 @@ export class VirtualHost {
 
   bindQueue(method: QueueBind, owner: Owner): void {
     const name = stripped(method.exchange)
-    this.refuseDefault(name)
+    refuseDefaultExchange(name)
     const source = this.exchange(name)
-    const queue = this.knownQueue(stripped(method.queue))
+    const queue = this.existingQueue(stripped(method.queue))
     if (source.type === "headers") checkMatch(method.arguments)
-    this.refuseOthers(queue, owner, queue.owner !== undefined)
+    this.assertAccess(queue, owner, queue.owner !== undefined)
     source.bind(queue, method.routingKey, method.arguments)
   }
 
   unbindQueue(method: QueueUnbind, owner: Owner): void {
     const name = stripped(method.exchange)
-    this.refuseDefault(name)
+    refuseDefaultExchange(name)
     const source = this.exchangesByName.get(name)
     const queue = this.queuesByName.get(stripped(method.queue))
     if (source === undefined || queue === undefined) return
-    // What is not bound is not missed, whoever asks.
+    // Unbinding what is not bound succeeds, also for a queue that is exclusive to another connection.
     if (!source.isBoundTo(queue, method.routingKey, method.arguments)) return
-    this.refuseOthers(queue, owner, queue.owner !== undefined)
+    this.assertAccess(queue, owner, queue.owner !== undefined)
     this.unbind(source, queue, method)
   }
 
-  /** The queue of that name, for this connection. */
+  /** The queue with this name, if the connection may use it. */
   queue(name: string, owner: Owner): Queue {
-    const queue = this.knownQueue(name)
-    this.refuseOthers(queue, owner, queue.owner !== undefined)
+    const queue = this.existingQueue(name)
+    this.assertAccess(queue, owner, queue.owner !== undefined)
     return queue
   }
 
-  /** Deletes the queues that are exclusive to a connection. */
+  /** Deletes the queues that are exclusive to a closed connection. */
   ownerClosed(owner: Owner): void {
     for (const queue of this.queues) if (queue.owner === owner) this.dropQueue(queue)
   }
@@ -261,100 +258,35 @@ export class VirtualHost {
   // messages
   // ---------------------------------------------------------------------------
 
-  /** Throws unless clients may publish to the exchange. */
+  /** Throws a `Refusal` unless clients may publish to the exchange. */
   checkPublish(exchange: string): void {
     if (this.exchange(exchange).internal) {
-      throw new Refusal("accessRefused", `cannot publish to internal ${this.named("exchange", exchange)}`)
+      throw new Refusal("accessRefused", `cannot publish to internal ${this.resource("exchange", exchange)}`)
     }
   }
 
-  /** Gives a message to the queues that its exchange knows. */
-  publish(message: Message): Routing {
-    const queues = this.route(this.exchange(message.exchange), message)
-    let accepted = true
-    this.serveAllQueues(() => {
-      for (const queue of queues) accepted = queue.publish(message) && accepted
-    })
-    return { routed: queues.length > 0, accepted }
+  publish(message: Message): PublishOutcome {
+    return this.routing.publish(this.exchange(message.exchange), message)
   }
 
-  /**
-   * Runs an action that concerns several queues, and routes the dead letters of it afterwards. In RabbitMQ each queue is a process, and a
-   * dead letter of the first queue reaches the second one after the publish that caused it.
-   */
+  /** Runs an action that concerns several queues, and routes the dead letters that it causes afterwards. */
   serveAllQueues(action: () => void): void {
-    if (this.waiting !== undefined) return action()
-    const waiting: Array<() => void> = []
-    this.waiting = waiting
-    try {
-      action()
-    } finally {
-      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) next()
-      this.waiting = undefined
-    }
-  }
-
-  private deadLetter(message: Message, taken: Set<Queue> = new Set()): Posting {
-    const exchange = this.exchangesByName.get(message.exchange)
-    const queues = exchange === undefined
-      ? []
-      : this.route(exchange, message).filter((queue) => !closesCycle(message, queue.name))
-    if (queues.length === 0) return "no queue"
-    let arrived = true
-    this.serveAllQueues(() => {
-      for (const queue of queues) {
-        if (taken.has(queue)) continue
-        if (queue.publish(message)) taken.add(queue)
-        else arrived = false
-      }
-    })
-    return arrived ? "arrived" : "refused"
-  }
-
-  /** The queues that get a message, each once, whatever ways lead to it. */
-  private route(exchange: Exchange, message: Message): ReadonlyArray<Queue> {
-    const keys = routingKeysOf(message)
-    if (exchange.name !== "") return this.follow(exchange, keys, message.properties.headers ?? {})
-    const [only] = keys
-    if (only !== undefined && keys.length === 1) {
-      const queue = this.queuesByName.get(only)
-      return queue === undefined ? [] : [queue]
-    }
-    return [...new Set(keys)].flatMap((key) => this.queuesByName.get(key) ?? [])
-  }
-
-  /** The queues that bindings and alternate exchanges lead to. */
-  private follow(from: Exchange, keys: ReadonlyArray<string>, headers: FieldTable): ReadonlyArray<Queue> {
-    const queues = new Set<Queue>()
-    // Iterating goes on to what is added meanwhile, so each exchange has its turn once, also in a circle of them.
-    const exchanges = new Set([from])
-    for (const exchange of exchanges) {
-      const destinations = exchange.route(keys, headers)
-      for (const destination of destinations) {
-        if (destination instanceof Exchange) exchanges.add(destination)
-        else queues.add(destination)
-      }
-      if (destinations.size > 0 || exchange.alternate === undefined) continue
-      // The default exchange has no bindings and leads nowhere from here, as in RabbitMQ.
-      const alternate = this.exchangesByName.get(exchange.alternate)
-      if (alternate !== undefined) exchanges.add(alternate)
-    }
-    return [...queues]
+    this.routing.serveAllQueues(action)
   }
 
   // ---------------------------------------------------------------------------
-  // bindings
+  // internals
   // ---------------------------------------------------------------------------
 
   private exchange(name: string): Exchange {
     const exchange = this.exchangesByName.get(name)
-    if (exchange === undefined) throw new Refusal("notFound", `no ${this.named("exchange", name)}`)
+    if (exchange === undefined) throw new Refusal("notFound", `no ${this.resource("exchange", name)}`)
     return exchange
   }
 
-  private knownQueue(name: string): Queue {
+  private existingQueue(name: string): Queue {
     const queue = this.queuesByName.get(name)
-    if (queue === undefined) throw new Refusal("notFound", `no ${this.named("queue", name)}`)
+    if (queue === undefined) throw new Refusal("notFound", `no ${this.resource("queue", name)}`)
     return queue
   }
 
@@ -362,7 +294,7 @@ export class VirtualHost {
     if (source.unbind(destination, method.routingKey, method.arguments)) this.dropIfUnused(source)
   }
 
-  /** Answers how many messages it had. */
+  /** Returns the number of messages in it. */
   private dropQueue(queue: Queue): number {
     if (this.queuesByName.get(queue.name) !== queue) return 0
     this.queuesByName.delete(queue.name)
@@ -372,7 +304,7 @@ export class VirtualHost {
 
   private dropExchange(exchange: Exchange): void {
     this.exchangesByName.delete(exchange.name)
-    // The exchanges that it was bound to are those that may be unused now, and not the other ends of its own bindings.
+    // Its sources may be unused now and go with it, but not the destinations of its own bindings.
     this.unbindEverywhere(exchange)
   }
 
@@ -384,44 +316,23 @@ export class VirtualHost {
     if (exchange.autoDelete && !exchange.isBound) this.dropExchange(exchange)
   }
 
-  // ---------------------------------------------------------------------------
-  // names
-  // ---------------------------------------------------------------------------
-
-  private named(kind: "exchange" | "queue", name: string): Named {
-    return `${kind} '${name}' in vhost '${this.name}'`
+  private resource(kind: ResourceKind, name: string): Resource {
+    return resource(kind, name, this.name)
   }
 
   private generateName(): string {
     return `amq.gen-${++this.lastGenerated}`
   }
 
-  private refuseDefault(exchange: string): void {
-    if (exchange === "") throw new Refusal("accessRefused", "operation not permitted on the default exchange")
-  }
-
-  private refuseReserved(kind: "exchange" | "queue", name: string): void {
-    if (name.startsWith("amq.")) {
-      throw new Refusal("accessRefused", `${kind} name '${name}' contains reserved prefix 'amq.*'`)
-    }
-  }
-
-  /** An exclusive queue is for its own connection, and what is declared as exclusive must be that. */
-  private refuseOthers(queue: Queue, owner: Owner, exclusive: boolean): void {
+  /** Throws a `Refusal` if the queue is exclusive to another connection, or if its exclusiveness is not as declared. */
+  private assertAccess(queue: Queue, owner: Owner, exclusive: boolean): void {
     if (queue.owner === (exclusive ? owner : undefined)) return
     throw new Refusal(
       "resourceLocked",
       `cannot obtain exclusive access to locked ${
-        this.named("queue", queue.name)
+        this.resource("queue", queue.name)
       }. It could be originally declared on ` +
         "another connection or the exclusive property value does not match that of the original declaration."
     )
   }
 }
-
-/** RabbitMQ drops line ends from the names in methods that change something. */
-const stripped = (name: string): string => name.replaceAll(/[\r\n]/g, "")
-
-/** All keys that a message is routed by. */
-const routingKeysOf = ({ copies, routingKey }: Message): ReadonlyArray<string> =>
-  copies === undefined ? [routingKey] : [routingKey, ...copies]

@@ -1,4 +1,4 @@
-/** All that a broker consists of, changed in single steps. */
+/** The state of a broker, which changes in synchronous steps. */
 import type { Confirmation, RefusalInfo } from "../../AmqpBroker.ts"
 import { DirectReplies } from "../channel/directReplies.ts"
 import type { Message } from "../common/message.ts"
@@ -7,11 +7,13 @@ import type { Timers } from "../common/timers.ts"
 import type { User } from "../common/users.ts"
 import { VirtualHost } from "../routing/virtualHost.ts"
 import { ServerConnection } from "./connection.ts"
-import type { ConnectionHost, ServerOptions, Transport } from "./connection.ts"
+import type { ConnectionHost, ServerOptions } from "./connectionHost.ts"
+import type { Transport } from "./transport.ts"
 
+/** How many refusals are remembered. */
 const maxRefusals = 1000
 
-export class Broker implements ConnectionHost {
+export class Broker implements ConnectionHost<ServerConnection> {
   readonly timers: Timers
   readonly directReplies = new DirectReplies()
   readonly options: ServerOptions
@@ -19,16 +21,16 @@ export class Broker implements ConnectionHost {
   readonly virtualHosts = new Map<string, VirtualHost>()
   readonly connections = new Set<ServerConnection>()
   blockedReason: string | undefined
-  /** Decides what is answered to a publish that the queues took. */
+  /** Decides how a publish is confirmed that all queues took. */
   confirmation: (message: Message) => Confirmation = () => "ack"
 
-  /** What was refused last. */
+  /** The latest refusals, the oldest first. */
   refusals: ReadonlyArray<RefusalInfo> = []
 
   private lastId = 0
   private depth = 0
   private readonly touched = new Set<ServerConnection>()
-  /** What is done at the end of the step. */
+  /** Actions for the end of the step. */
   private deferred: Array<() => void> = []
 
   constructor(options: ServerOptions, timers: Timers) {
@@ -40,10 +42,10 @@ export class Broker implements ConnectionHost {
   }
 
   /**
-   * Does something that may have words for clients, which leave when it is done.
+   * Runs an action that may send something to clients, and flushes their connections afterwards.
    *
-   * Whoever is told something in a step may do something in turn, such as a writer that is released. That is a step within the step,
-   * whose words the outer one sends too: so nobody finds a half-done change, and no depth of answers exhausts the stack.
+   * An action may cause another step, for example when it releases a writer. That is part of the outer step, which flushes for both: no
+   * client sees a change that is half done, and long chains of replies do not exhaust the stack.
    */
   step<A>(action: () => A): A {
     this.depth++
@@ -56,7 +58,7 @@ export class Broker implements ConnectionHost {
     }
   }
 
-  /** Does something at the end of the step. */
+  /** Runs an action at the end of the step. */
   private readonly defer = (action: () => void): void => {
     this.deferred.push(action)
   }
@@ -90,7 +92,7 @@ export class Broker implements ConnectionHost {
     const virtualHost = this.virtualHosts.get(name)
     if (virtualHost === undefined) return
     this.virtualHosts.delete(name)
-    this.closeConnections((connection) => connection.homeName === name, `vhost '${name}' is deleted`)
+    this.closeConnections((connection) => connection.virtualHostName === name, `vhost '${name}' is deleted`)
     virtualHost.delete()
   }
 
@@ -123,7 +125,7 @@ export class Broker implements ConnectionHost {
 
   private flush(): void {
     this.runDeferred()
-    // The first of a set again and again: a flush may touch others, and itself.
+    // Takes the first one each time, because a flush may touch other connections and the same one again.
     for (let [connection] = this.touched; connection !== undefined; [connection] = this.touched) {
       this.touched.delete(connection)
       connection.flush()
@@ -131,7 +133,7 @@ export class Broker implements ConnectionHost {
     }
   }
 
-  /** Does now what was to be done at the end of the step; that may defer more. */
+  /** Runs the actions for the end of the step, which may defer others. */
   runDeferred(): void {
     for (let action = this.deferred.shift(); action !== undefined; action = this.deferred.shift()) action()
   }

@@ -1,128 +1,67 @@
-/** A connection from the broker's side: its handshake, its channels and its end. */
+/** A connection as the broker sees it: from the first byte to the close of the socket. */
 import { frameMinSize, FrameType, protocolHeader } from "../../../protocol/constants.ts"
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
 import { heartbeatFrame } from "../../../protocol/frames.ts"
 import type * as Methods from "../../../protocol/methods.generated.ts"
-import type { Confirmation, RefusalInfo } from "../../AmqpBroker.ts"
+import type { Confirmation } from "../../AmqpBroker.ts"
 import type { ServerChannel } from "../channel/channel.ts"
 import { contentHeaderSize } from "../channel/channelFrames.ts"
 import type { DirectReplies } from "../channel/directReplies.ts"
-import { describeFrame, describeProblem } from "../common/erlangTerms.ts"
-import { FrameReader } from "../common/frameReader.ts"
+import { noBytes } from "../common/bytes.ts"
 import type { Message } from "../common/message.ts"
-import { idsOf, MethodReader, noMethod } from "../common/methodReader.ts"
-import type { MethodIds } from "../common/methodReader.ts"
 import { Refusal } from "../common/refusal.ts"
-import type { Rules } from "../common/rules.ts"
+import type { ResourceKind } from "../common/resource.ts"
 import type { Timers } from "../common/timers.ts"
-import { authorize, mayOpen } from "../common/users.ts"
+import { authorize } from "../common/users.ts"
 import type { Permission, User } from "../common/users.ts"
 import type { VirtualHost } from "../routing/virtualHost.ts"
-import { ConnectionChannels, internalError, malformedText } from "./connectionChannels.ts"
-import type { ChannelsHost, CloseReason } from "./connectionChannels.ts"
-import { checkTune, isWrongLogin, logIn, versionOf } from "./handshake.ts"
+import { internalError } from "./closeReasons.ts"
+import type { CloseReason } from "./closeReasons.ts"
+import { ConnectionChannels } from "./connectionChannels.ts"
+import type { ChannelsHost } from "./connectionChannels.ts"
+import type { ConnectionHost, ServerOptions } from "./connectionHost.ts"
+import { ConnectionMethods } from "./connectionMethods.ts"
+import type { ControlledConnection, Phase } from "./connectionMethods.ts"
+import { describeFrame, describeProblem } from "./frameErrorTexts.ts"
+import { FrameReader } from "./frameReader.ts"
+import { isWrongLogin, versionOf } from "./handshake.ts"
 import { Heartbeats } from "./heartbeats.ts"
-import { Outgoing } from "./outgoing.ts"
-
-/** The bytes' way to the client. */
-export interface Transport {
-  /** Takes bytes for the client, whether it reads or not. */
-  send(chunks: ReadonlyArray<Uint8Array>): void
-  /** Whether much of what was sent has not been read, with so many bytes more to come. Whoever is told so is told `drained` later. */
-  isCongested(bytesToCome: number): boolean
-  /** Reads nothing of the client until `resumeReading`. */
-  pauseReading(): void
-  resumeReading(): void
-  /** Closes the way once everything that was sent is read. */
-  close(): void
-  /** Ends it at once and without a word. */
-  cut(): void
-}
-
-/** What a broker tells its clients, and lets them do. */
-export interface ServerOptions {
-  /** What differs between versions of RabbitMQ. */
-  readonly rules: Rules
-  readonly serverProperties: FieldTable
-  readonly mechanisms: ReadonlyArray<string>
-  readonly channelMax: number
-  /** In bytes; 0 sets no limit. */
-  readonly frameMax: number
-  readonly heartbeatSeconds: number
-  /** The largest body, in bytes. */
-  readonly maxMessageSize: number
-  /** How long a client may keep a message unsettled. */
-  readonly consumerTimeoutMillis: number
-}
-
-/** What a connection needs of its broker. */
-export interface ConnectionHost {
-  runDeferred(): void
-  readonly timers: Timers
-  readonly directReplies: DirectReplies
-  readonly options: ServerOptions
-  /** Why publishers are to be held up, while they are. */
-  readonly blockedReason: string | undefined
-  user(name: string): User | undefined
-  virtualHost(name: string): VirtualHost | undefined
-  confirmation(message: Message): Confirmation
-  /** Has the connection flushed when the step ends. */
-  touch(connection: ServerConnection): void
-  ended(connection: ServerConnection): void
-  refused(refusal: RefusalInfo): void
-}
-
-/** Where a connection is, in RabbitMQ's words where its texts have them. */
-type Phase =
-  | "header"
-  | "starting"
-  | "tuning"
-  | "opening"
-  | "running"
-  /** A close or its answer is sent: the client is to answer it, or to close the socket. */
-  | "closed"
-  /** Nothing is understood any more, and soon the socket is closed. */
-  | "deaf"
-  | "gone"
+import { noMethod } from "./methodReader.ts"
+import type { MethodIds } from "./methodReader.ts"
+import { Outgoing, shortText } from "./outgoing.ts"
+import { PublisherBlock } from "./publisherBlock.ts"
+import type { Transport } from "./transport.ts"
 
 /** How long the handshake may take, in milliseconds. */
 const handshakeTimeout = 10_000
 
-/** How long after an error of the handshake or of framing the socket is closed: RabbitMQ's way to slow attackers down. */
+/** The delay before the socket is closed after an error of the handshake or of framing. RabbitMQ slows attackers down in this way. */
 const silentCloseDelay = 3000
 
-/** How long a closed connection waits for the client, in milliseconds, if the heartbeat's interval is not shorter. */
+/** How long a closed connection waits for the client, in milliseconds, unless the heartbeat interval is shorter. */
 const closeTimeout = 30_000
 
-const nothing = new Uint8Array(0)
-
-export class ServerConnection implements ChannelsHost {
+export class ServerConnection implements ChannelsHost, ControlledConnection {
   readonly isOwner = true
   readonly id: number
-  phase: Phase = "header"
-  clientProperties: FieldTable = {}
-
-  private readonly host: ConnectionHost
   readonly transport: Transport
+  phase: Phase = "header"
+
+  private readonly host: ConnectionHost<ServerConnection>
   private readonly outgoing: Outgoing
   private readonly reader: FrameReader
-  private readonly methods = new MethodReader()
-  private header: Uint8Array = nothing
-  private user: User | undefined
-  private home: VirtualHost | undefined
+  private readonly methods: ConnectionMethods
   private readonly channelSet: ConnectionChannels
-  /** Who flushes when the step ends. */
-  private deferred = new Set<{ flush(): void }>()
-  /** Whether it published ever: RabbitMQ holds up nobody who only consumes. */
-  private hasPublished = false
-  /** Whether nothing is read of the client, because it publishes what there is no room for. */
-  isBlocked = false
+  private readonly publisherBlock: PublisherBlock
+  private header: Uint8Array = noBytes
   private heartbeats: Heartbeats | undefined
+  /** What is flushed when the step ends. */
+  private deferred = new Set<{ flush(): void }>()
   /** How long a closed connection waits for the client. */
-  private patienceMillis = silentCloseDelay
+  private closeMillis = silentCloseDelay
   private stopTimer: () => void = () => {}
 
-  constructor(id: number, host: ConnectionHost, transport: Transport) {
+  constructor(id: number, host: ConnectionHost<ServerConnection>, transport: Transport) {
     this.id = id
     this.host = host
     this.transport = transport
@@ -130,10 +69,23 @@ export class ServerConnection implements ChannelsHost {
       this.heartbeats?.sent()
       host.touch(this)
     })
-    this.channelSet = new ConnectionChannels(host.options.channelMax, this)
     this.reader = new FrameReader(frameMinSize, {
       onFrame: (type, channel, payload) => this.onFrame(type, channel, payload),
       onUnreadable: (type, payload, problem) => this.onUnreadable(type, payload, problem)
+    })
+    this.methods = new ConnectionMethods(this)
+    this.channelSet = new ConnectionChannels(host.options.channelMax, this)
+    this.publisherBlock = new PublisherBlock({
+      pauseReading: () => {
+        this.heartbeats?.pauseWatching()
+        transport.pauseReading()
+      },
+      resumeReading: () => {
+        this.heartbeats?.resumeWatching()
+        transport.resumeReading()
+      },
+      sendBlocked: (reason) => this.notifyBlocked({ _tag: "connection.blocked", reason: shortText(reason) }),
+      sendUnblocked: () => this.notifyBlocked({ _tag: "connection.unblocked" })
     })
     this.endAfter(handshakeTimeout)
   }
@@ -142,7 +94,7 @@ export class ServerConnection implements ChannelsHost {
   // bytes
   // ---------------------------------------------------------------------------
 
-  /** Takes what the client sent. The bytes belong to the connection from now on. */
+  /** Takes bytes from the client, which belong to the connection from now on. */
   receive(bytes: Uint8Array): void {
     this.heartbeats?.received()
     if (this.phase === "gone" || this.phase === "deaf") return
@@ -150,7 +102,7 @@ export class ServerConnection implements ChannelsHost {
     if (rest.length > 0) this.reader.push(rest)
   }
 
-  /** The way to the client is no more. */
+  /** The network connection has ended. */
   lost(): void {
     if (this.phase === "gone") return
     this.phase = "gone"
@@ -161,38 +113,38 @@ export class ServerConnection implements ChannelsHost {
     this.host.ended(this)
   }
 
-  /** The client has read what was sent. */
+  /** The client has read most of what was sent. */
   drained(): void {
     for (const channel of this.channels.values()) channel.resume()
   }
 
-  /** Ends a step: what was encoded in it leaves. */
+  /** Ends a step: sends what was encoded in it. */
   flush(): void {
     const { deferred } = this
     this.deferred = new Set()
     for (const each of deferred) each.flush()
-    const said = this.outgoing.take()
-    if (said.length > 0) this.transport.send(said)
+    const chunks = this.outgoing.take()
+    if (chunks.length > 0) this.transport.send(chunks)
     if (this.phase === "gone") this.transport.close()
   }
 
   private readHeader(bytes: Uint8Array): Uint8Array {
     const missing = protocolHeader.length - this.header.length
     this.header = Uint8Array.of(...this.header, ...bytes.subarray(0, missing))
-    if (this.header.length < protocolHeader.length) return nothing
+    if (this.header.length < protocolHeader.length) return noBytes
     const version = versionOf(this.header)
     if (version === undefined) {
       this.outgoing.bytes(protocolHeader)
       this.end()
-      return nothing
+      return noBytes
     }
     this.phase = "starting"
     this.send(0, {
       _tag: "connection.start",
       versionMajor: version.major,
       versionMinor: version.minor,
-      serverProperties: this.host.options.serverProperties,
-      mechanisms: this.host.options.mechanisms.join(" "),
+      serverProperties: this.options.serverProperties,
+      mechanisms: this.options.mechanisms.join(" "),
       locales: "en_US"
     })
     return bytes.subarray(missing)
@@ -205,14 +157,14 @@ export class ServerConnection implements ChannelsHost {
   private onFrame(type: number, channel: number, payload: Uint8Array): void {
     if (this.phase === "gone" || this.phase === "deaf") return
     if (this.phase === "closed") {
-      if (channel === 0 && type === FrameType.method && payload.length >= 4) this.onMethodAfterClose(payload)
+      if (channel === 0 && type === FrameType.method && payload.length >= 4) this.methods.onMethodAfterClose(payload)
       return
     }
     if (channel !== 0 && this.phase !== "running") return this.unexpectedFrame(type, payload)
     switch (type) {
       case FrameType.method:
         if (payload.length < 4) break
-        return channel === 0 ? this.onControl(payload) : this.channelSet.onMethod(channel, payload)
+        return channel === 0 ? this.methods.onMethod(payload) : this.channelSet.onMethod(channel, payload)
       case FrameType.header:
         if (payload.length < contentHeaderSize) break
         if (channel === 0) return this.unexpectedFrame(type, payload)
@@ -232,94 +184,39 @@ export class ServerConnection implements ChannelsHost {
     this.fail(new Refusal("unexpectedFrame", describeFrame(type, payload)), noMethod)
   }
 
-  /** What comes after it can't be told apart. */
+  /** Nothing is read after such a frame, because it is unknown where the next one begins. */
   private onUnreadable(type: number, payload: Uint8Array, problem: ReadonlyArray<string | number>): void {
     if (this.phase !== "closed") {
       this.fail(new Refusal("frameError", describeProblem(type, payload, problem)), noMethod)
     }
-    this.fallSilent()
+    this.stopReading()
   }
 
   // ---------------------------------------------------------------------------
-  // channel 0
+  // what the methods of channel 0 need
   // ---------------------------------------------------------------------------
 
-  private onControl(payload: Uint8Array): void {
-    const read = this.methods.read(payload)
-    const ids = idsOf(payload)
-    switch (read) {
-      case "unknown":
-        return this.end()
-      case "malformed":
-      case "malformed table":
-        return this.fail(internalError, noMethod)
-      case "malformed text":
-        return this.fail(malformedText(), ids)
-      case "access.request":
-      case "unimplemented":
-        return this.fail(this.unexpectedMethod(), ids)
-    }
-    try {
-      this.onControlMethod(read)
-    } catch (error) {
-      if (!(error instanceof Refusal)) throw error
-      this.fail(error, ids)
-    }
+  get options(): ServerOptions {
+    return this.host.options
   }
 
-  private onControlMethod(method: Methods.Method): void {
-    switch (this.phase) {
-      case "starting":
-        if (method._tag === "connection.start-ok") return this.login(method)
-        break
-      case "tuning":
-        if (method._tag === "connection.tune-ok") return this.tune(method)
-        break
-      case "opening":
-        if (method._tag === "connection.open") return this.open(method.virtualHost)
-        break
-      case "running":
-        if (method._tag === "connection.close") return this.sayClosed()
-        if (method._tag === "connection.update-secret") {
-          method.newSecret.fill(0)
-          return this.send(0, { _tag: "connection.update-secret-ok" })
-        }
-    }
-    throw this.unexpectedMethod()
+  userNamed(name: string): User | undefined {
+    return this.host.user(name)
   }
 
-  private unexpectedMethod(): Refusal {
-    return new Refusal("channelError", `unexpected method in connection state ${this.phase}`)
+  virtualHostNamed(name: string): VirtualHost | undefined {
+    return this.host.virtualHost(name)
   }
 
-  /** Of a closed connection, the client may say so as often as it likes. */
-  private onMethodAfterClose(payload: Uint8Array): void {
-    const read = this.methods.read(payload)
-    if (read === "unknown") this.end()
-    if (typeof read === "string") return
-    if (read._tag === "connection.close-ok") this.end()
-    else if (read._tag === "connection.close") this.send(0, { _tag: "connection.close-ok" })
-  }
-
-  private login(method: Methods.ConnectionStartOk): void {
-    this.clientProperties = method.clientProperties
-    const { channelMax, frameMax, heartbeatSeconds, mechanisms } = this.host.options
-    this.user = logIn(method, mechanisms, (name) => this.host.user(name))
-    this.phase = "tuning"
-    this.send(0, { _tag: "connection.tune", channelMax, frameMax, heartbeat: heartbeatSeconds })
-  }
-
-  private tune(method: Methods.ConnectionTuneOk): void {
-    checkTune(method, this.host.options)
+  tuned(method: Methods.ConnectionTuneOk): void {
     this.outgoing.frameMax = method.frameMax
     this.channelSet.maximum = method.channelMax
     this.reader.frameMax = method.frameMax
-    this.phase = "opening"
     const intervalMillis = method.heartbeat * 1000
-    this.patienceMillis = intervalMillis > 0 && intervalMillis < closeTimeout ? intervalMillis : closeTimeout
+    this.closeMillis = intervalMillis > 0 && intervalMillis < closeTimeout ? intervalMillis : closeTimeout
     if (intervalMillis === 0) return
     this.heartbeats = new Heartbeats({
-      timers: this.host.timers,
+      timers: this.timers,
       intervalMillis,
       sendHeartbeat: () => this.outgoing.bytes(heartbeatFrame),
       onSilence: () => {
@@ -328,72 +225,117 @@ export class ServerConnection implements ChannelsHost {
     })
   }
 
-  private open(name: string): void {
-    const home = this.host.virtualHost(name)
-    if (home === undefined) throw new Refusal("notAllowed", `vhost ${name} not found`)
-    if (this.user === undefined || !mayOpen(this.user, name)) {
-      throw new Refusal("notAllowed", `access to vhost '${name}' refused for user '${this.username}'`)
-    }
-    this.home = home
-    this.phase = "running"
+  opened(): void {
     this.stopTimer()
-    this.send(0, { _tag: "connection.open-ok" })
+  }
+
+  /** RabbitMQ leaves it to the client to close the socket. */
+  confirmClose(): void {
+    this.endChannels()
+    this.phase = "closed"
+    this.send(0, { _tag: "connection.close-ok" })
+    this.endAfter(this.closeMillis)
   }
 
   // ---------------------------------------------------------------------------
-  // what people cause
+  // what a test may do
   // ---------------------------------------------------------------------------
 
-  /** Holds up a client that published, until it is unblocked: nothing of it is read any more. */
+  get clientProperties(): FieldTable {
+    return this.methods.clientProperties
+  }
+
+  get virtualHostName(): string | undefined {
+    return this.methods.virtualHost?.name
+  }
+
+  get isBlocked(): boolean {
+    return this.publisherBlock.isActive
+  }
+
+  /** Blocks a client that has published, until `unblock`. */
   block(reason: string): void {
-    if (!this.hasPublished || this.phase !== "running" || this.isBlocked) return
-    this.isBlocked = true
-    this.heartbeats?.pauseWatching()
-    this.transport.pauseReading()
-    if (this.supports("connection.blocked")) this.send(0, { _tag: "connection.blocked", reason: short(reason) })
+    if (this.phase === "running") this.publisherBlock.block(reason)
   }
 
   unblock(): void {
-    if (!this.isBlocked) return
-    if (this.supports("connection.blocked")) this.send(0, { _tag: "connection.unblocked" })
-    this.readOn()
+    this.publisherBlock.unblock()
   }
 
-  private readOn(): void {
-    if (!this.isBlocked) return
-    this.isBlocked = false
-    this.heartbeats?.resumeWatching()
-    this.transport.resumeReading()
-  }
-
-  /** Bytes of anything. */
+  /** Sends any bytes. */
   sendBytes(bytes: Uint8Array): void {
     this.outgoing.bytes(bytes)
   }
 
-  /** Closes a channel with a code of the caller's. */
   closeChannel(number: number, reason: CloseReason): void {
     this.channelSet.close(number, reason, noMethod)
   }
 
-  /** Closes the connection, and waits for the client to say that it heard. */
+  /** Closes the connection, and waits for the client's close-ok. */
   close({ replyCode, replyText }: CloseReason, ids: MethodIds = noMethod): void {
     if (this.hasClosed) return
     this.endChannels()
     this.phase = "closed"
-    this.send(0, { _tag: "connection.close", replyCode, replyText: short(replyText), ...ids })
-    this.endAfter(this.patienceMillis)
-    // The answer has to be read.
-    this.readOn()
+    this.send(0, { _tag: "connection.close", replyCode, replyText: shortText(replyText), ...ids })
+    this.endAfter(this.closeMillis)
+    // The close-ok has to be read.
+    this.publisherBlock.lift()
   }
 
   // ---------------------------------------------------------------------------
   // what channels need
   // ---------------------------------------------------------------------------
 
-  /** The open ones. */
+  /** Those that are open. */
   get channels(): ReadonlyMap<number, ServerChannel> {
     return this.channelSet.open
+  }
+
+  get username(): string {
+    return this.methods.user?.name ?? ""
+  }
+
+  get virtualHost(): VirtualHost {
+    // Set before the first channel is opened.
+    return this.methods.virtualHost!
+  }
+
+  get isCongested(): boolean {
+    // What was encoded in this step counts too. Otherwise one step could deliver everything there is.
+    return this.transport.isCongested(this.outgoing.pendingBytes)
+  }
+
+  get notifiesCancel(): boolean {
+    return this.methods.supports("consumer_cancel_notify")
+  }
+
+  get directReplies(): DirectReplies {
+    return this.host.directReplies
+  }
+
+  get maxMessageSize(): number {
+    return this.options.maxMessageSize
+  }
+
+  get consumerTimeoutMillis(): number {
+    return this.options.consumerTimeoutMillis
+  }
+
+  get timers(): Timers {
+    return this.host.timers
+  }
+
+  confirmation(message: Message): Confirmation {
+    return this.host.confirmation(message)
+  }
+
+  authorize(permission: Permission, kind: ResourceKind, name: string): void {
+    const { user } = this.methods
+    if (user !== undefined) authorize(user, this.virtualHost.name, permission, kind, name)
+  }
+
+  published(): void {
+    this.publisherBlock.published(this.phase === "running" ? this.host.blockedReason : undefined)
   }
 
   refuse(refusal: Refusal, number: number): void {
@@ -408,63 +350,6 @@ export class ServerConnection implements ChannelsHost {
     this.host.runDeferred()
   }
 
-  sendChannelClose(number: number, { replyCode, replyText }: CloseReason, ids: MethodIds): void {
-    this.send(number, { _tag: "channel.close", replyCode, replyText: short(replyText), ...ids })
-  }
-
-  published(): void {
-    if (this.hasPublished) return
-    this.hasPublished = true
-    // Takes effect after this message: it comes within the bytes that are read already.
-    if (this.host.blockedReason !== undefined) this.block(this.host.blockedReason)
-  }
-
-  get username(): string {
-    return this.user?.name ?? ""
-  }
-
-  get virtualHost(): VirtualHost {
-    // Channels open only when the connection is.
-    return this.home!
-  }
-
-  get homeName(): string | undefined {
-    return this.home?.name
-  }
-
-  get isCongested(): boolean {
-    // What this step has already said counts too, or one step could say all that there is.
-    return this.transport.isCongested(this.outgoing.pendingBytes)
-  }
-
-  get notifiesCancel(): boolean {
-    return this.supports("consumer_cancel_notify")
-  }
-
-  get directReplies(): DirectReplies {
-    return this.host.directReplies
-  }
-
-  get maxMessageSize(): number {
-    return this.host.options.maxMessageSize
-  }
-
-  get consumerTimeoutMillis(): number {
-    return this.host.options.consumerTimeoutMillis
-  }
-
-  get timers(): Timers {
-    return this.host.timers
-  }
-
-  confirmation(message: Message): Confirmation {
-    return this.host.confirmation(message)
-  }
-
-  authorize(permission: Permission, kind: "exchange" | "queue", name: string): void {
-    if (this.user !== undefined) authorize(this.user, this.virtualHost.name, permission, kind, name)
-  }
-
   defer(deferred: { flush(): void }): void {
     this.deferred.add(deferred)
     this.host.touch(this)
@@ -472,6 +357,10 @@ export class ServerConnection implements ChannelsHost {
 
   send(channel: number, method: Methods.ServerMethod): void {
     this.outgoing.method(channel, method)
+  }
+
+  sendChannelClose(number: number, { replyCode, replyText }: CloseReason, ids: MethodIds): void {
+    this.send(number, { _tag: "channel.close", replyCode, replyText: shortText(replyText), ...ids })
   }
 
   sendContent(
@@ -482,58 +371,49 @@ export class ServerConnection implements ChannelsHost {
     this.outgoing.content(channel, method, message)
   }
 
-  private supports(capability: string): boolean {
-    const { capabilities } = this.clientProperties
-    return typeof capabilities === "object" && capabilities !== null && Reflect.get(capabilities, capability) === true
+  private notifyBlocked(method: Methods.ConnectionBlocked | Methods.ConnectionUnblocked): void {
+    if (this.methods.supports("connection.blocked")) this.send(0, method)
   }
 
   // ---------------------------------------------------------------------------
-  // the end
+  // closing
   // ---------------------------------------------------------------------------
 
   private get hasClosed(): boolean {
     return this.phase === "closed" || this.phase === "deaf" || this.phase === "gone"
   }
 
-  /** Closes the connection for an error of the client's. In most of the handshake, the client is not told. */
+  /** Closes the connection for an error of the client, which is not notified in most of the handshake. */
   fail(reason: CloseReason, ids: MethodIds): void {
     if (this.hasClosed) return
     const { replyCode, replyText } = reason
     this.host.refused({ connection: this.id, channel: 0, replyCode, replyText })
     if (this.phase === "running" || this.phase === "opening" && reason !== internalError) this.close(reason, ids)
     else if (this.phase === "starting" && reason instanceof Refusal && isWrongLogin(reason)) this.refuseLogin(reason)
-    else this.fallSilent()
+    else this.stopReading()
   }
 
   private refuseLogin(reason: Refusal): void {
-    // Who doesn't say that it understands a close is left with a closed socket, as all were before RabbitMQ 3.2.
-    if (this.supports("authentication_failure_close")) return this.close(reason)
+    // A client without this capability finds the socket closed, as all clients did before RabbitMQ 3.2.
+    if (this.methods.supports("authentication_failure_close")) return this.close(reason)
     this.phase = "closed"
-    this.endAfter(this.patienceMillis)
+    this.endAfter(this.closeMillis)
   }
 
-  /** Understands nothing more, and closes the socket after a while. */
-  private fallSilent(): void {
+  /** Reads nothing more, and closes the socket after a while. */
+  private stopReading(): void {
     this.phase = "deaf"
     this.endAfter(silentCloseDelay)
   }
 
-  /** Answers the client's close. RabbitMQ leaves it to the client to close the socket. */
-  private sayClosed(): void {
-    this.endChannels()
-    this.phase = "closed"
-    this.send(0, { _tag: "connection.close-ok" })
-    this.endAfter(this.patienceMillis)
-  }
-
   private endChannels(): void {
     this.channelSet.endAll()
-    this.home?.ownerClosed(this)
+    this.methods.virtualHost?.ownerClosed(this)
   }
 
   private endAfter(milliseconds: number): void {
     this.stopTimer()
-    this.stopTimer = this.host.timers.schedule(milliseconds, () => this.end())
+    this.stopTimer = this.timers.schedule(milliseconds, () => this.end())
   }
 
   /** Closes the socket. */
@@ -542,12 +422,4 @@ export class ServerConnection implements ChannelsHost {
     this.lost()
     this.host.touch(this)
   }
-}
-
-/** A text of the broker is a short string; RabbitMQ cuts what is longer, too. */
-const short = (text: string): string => {
-  const encoded = new TextEncoder().encode(text)
-  return encoded.length <= 255
-    ? text
-    : new TextDecoder().decode(encoded.subarray(0, 252)).replace(/\uFFFD$/u, "") + "..."
 }

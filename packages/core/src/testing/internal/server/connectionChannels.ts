@@ -1,5 +1,4 @@
-/** The channels of a connection: those that are open, those that are closing, and what arrives for them. */
-import { ReplyCode } from "../../../protocol/constants.ts"
+/** The channels of a connection, open and closing, and the frames that arrive for them. */
 import { methodIds } from "../../../protocol/methods.generated.ts"
 import type * as Methods from "../../../protocol/methods.generated.ts"
 import { ProtocolError } from "../../../protocol/ProtocolError.ts"
@@ -7,35 +6,25 @@ import { ServerChannel } from "../channel/channel.ts"
 import { ChannelFrames } from "../channel/channelFrames.ts"
 import type { ReceivedContent } from "../channel/channelFrames.ts"
 import type { ChannelHost } from "../channel/channelHost.ts"
-import { numbers } from "../common/erlangTerms.ts"
-import { idsOf, MethodReader, noMethod } from "../common/methodReader.ts"
-import type { MethodIds } from "../common/methodReader.ts"
 import { Refusal } from "../common/refusal.ts"
-
-/** What a close says, of a channel or of the connection. */
-export interface CloseReason {
-  readonly replyCode: number
-  readonly replyText: string
-}
-
-/** What RabbitMQ says when something in it breaks. */
-export const internalError: CloseReason = { replyCode: ReplyCode.internalError, replyText: "INTERNAL_ERROR" }
-
-/** A short string of a method is not UTF-8. */
-export const malformedText = (): Refusal => new Refusal("frameError", "Malformed UTF-8 in shortstr")
+import { internalError, malformedText } from "./closeReasons.ts"
+import type { CloseReason } from "./closeReasons.ts"
+import { printNumbers } from "./frameErrorTexts.ts"
+import { idsOf, MethodReader, noMethod } from "./methodReader.ts"
+import type { MethodIds } from "./methodReader.ts"
 
 /** What the channels need of their connection. */
 export interface ChannelsHost extends ChannelHost {
-  /** Closes the connection for an error of the client's. */
+  /** Closes the connection for an error of the client. */
   fail(reason: CloseReason, ids: MethodIds): void
-  /** Closes the socket, without a word. */
+  /** Closes the socket without a close. */
   end(): void
-  /** A channel is closed for an error of the client's. */
+  /** A channel was closed for an error of the client. */
   channelRefused(number: number, reason: CloseReason): void
-  /** Has queues deliver now what they would at the end of the step. */
+  /** Has queues deliver now what they deferred to the end of the step. */
   deliverDeferred(): void
   sendChannelClose(number: number, reason: CloseReason, ids: MethodIds): void
-  /** The client published. */
+  /** The client has published. */
   published(): void
 }
 
@@ -45,9 +34,9 @@ export class ConnectionChannels {
   maximum: number
   private readonly host: ChannelsHost
   private readonly methods = new MethodReader()
-  /** The frames of all channels: of those that are open, of those that are closing, and of those that are not opened yet. */
+  /** The frames of all channels: open, closing, and not opened yet. */
   private readonly frames = new Map<number, ChannelFrames>()
-  /** Those that the broker closed, for as long as the client has not answered. */
+  /** Those that the broker closed and whose close-ok has not arrived. */
   private readonly closing = new Set<number>()
 
   constructor(maximum: number, host: ChannelsHost) {
@@ -55,7 +44,7 @@ export class ConnectionChannels {
     this.host = host
   }
 
-  /** Takes the payload of a method frame, which has at least the ids of a method. */
+  /** Handles the payload of a method frame, which contains at least the ids of a method. */
   onMethod(number: number, payload: Uint8Array): void {
     const read = this.methods.read(payload)
     switch (read) {
@@ -63,7 +52,7 @@ export class ConnectionChannels {
       case "malformed table":
         return this.host.end()
       case "malformed": {
-        const refusal = new Refusal("frameError", `cannot decode ${numbers(payload.subarray(4))}`)
+        const refusal = new Refusal("frameError", `cannot decode ${printNumbers(payload.subarray(4))}`)
         return this.host.fail(refusal, idsOf(payload))
       }
       case "malformed text":
@@ -80,7 +69,7 @@ export class ConnectionChannels {
     if (typeof read !== "string" && read._tag === "basic.publish") this.host.published()
   }
 
-  /** Takes the payload of a content header, which has at least `contentHeaderSize` bytes. */
+  /** Handles the payload of a content header, which has at least `contentHeaderSize` bytes. */
   onContentHeader(number: number, payload: Uint8Array): void {
     const frames = this.framesOf(number)
     try {
@@ -99,7 +88,7 @@ export class ConnectionChannels {
     }
   }
 
-  /** Closes a channel, and waits for the client to answer. */
+  /** Closes a channel, and waits for the client's close-ok. */
   close(number: number, reason: CloseReason, ids: MethodIds): void {
     const channel = this.open.get(number)
     if (channel === undefined) return
@@ -109,20 +98,20 @@ export class ConnectionChannels {
     this.host.sendChannelClose(number, reason, ids)
   }
 
-  /** Closes what an error of a channel concerns: the channel or the connection. */
+  /** Closes the channel or the connection for an error on the channel. */
   refuse(error: unknown, number: number, ids: MethodIds): void {
-    // Of what a channel reads, only properties can be malformed. RabbitMQ's channel breaks when it decodes them.
+    // Only properties can be malformed here. RabbitMQ's channel crashes when it decodes them.
     if (error instanceof ProtocolError) return this.endBeforeOthers(number, internalError, noMethod)
     if (!(error instanceof Refusal)) throw error
     if (error.closesConnection) {
-      // A channel of RabbitMQ that fails gives neither an explanation nor the method.
+      // A channel that crashes in RabbitMQ gives neither an explanation nor the method.
       return this.endBeforeOthers(number, error, error.replyText === internalError.replyText ? noMethod : ids)
     }
     this.host.channelRefused(number, error)
     this.close(number, error, ids)
   }
 
-  /** Ends all channels. None of them is given what another one puts back. */
+  /** Ends all channels. None of them gets what another one puts back. */
   endAll(): void {
     const channels = [...this.open.values()]
     this.open.clear()
@@ -130,7 +119,7 @@ export class ConnectionChannels {
     for (const channel of channels) channel.end()
   }
 
-  /** The channel that caused an error of the connection ends before the others do, which may get what it had. */
+  /** The channel that caused a connection error ends first, and the others may get its messages. */
   private endBeforeOthers(number: number, reason: CloseReason, ids: MethodIds): void {
     const channel = this.open.get(number)
     this.open.delete(number)
@@ -152,14 +141,14 @@ export class ConnectionChannels {
     else this.refuse(new Refusal("commandInvalid", "unimplemented method"), number, ids)
   }
 
-  /** A frame is not the next one of its channel. */
+  /** A channel received an unexpected frame. */
   private refuseFrame(error: unknown, frames: ChannelFrames | undefined): void {
     if (!(error instanceof Refusal)) throw error
     const pending = frames?.pending
     this.host.fail(error, pending === undefined ? noMethod : methodIds[pending._tag])
   }
 
-  /** A channel begins with its first frame, whatever that is, and only then is expected to be opened. */
+  /** As in RabbitMQ, a channel begins with its first frame, before it is checked whether that opens the channel. */
   private framesOf(number: number): ChannelFrames | undefined {
     return this.frames.get(number) ?? this.begin(number)
   }
@@ -210,7 +199,7 @@ export class ConnectionChannels {
     this.host.send(number, { _tag: "channel.open-ok" })
   }
 
-  /** The channel, if it is open. If it never was, the connection is closed. */
+  /** The channel if it is open. If it is neither open nor closing, the connection is closed. */
   private expectOpen(number: number, ids: MethodIds): ServerChannel | undefined {
     const channel = this.open.get(number)
     if (channel === undefined && !this.closing.has(number)) {

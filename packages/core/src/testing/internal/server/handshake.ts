@@ -1,39 +1,39 @@
-/** What RabbitMQ accepts in the handshake of a connection, and what it refuses. */
+/** What RabbitMQ accepts and refuses in the handshake of a connection. */
 import * as Redacted from "effect/Redacted"
 import { frameMinSize, ReplyCode } from "../../../protocol/constants.ts"
 import type { ConnectionStartOk, ConnectionTuneOk } from "../../../protocol/methods.generated.ts"
 import { Refusal } from "../common/refusal.ts"
 import type { User } from "../common/users.ts"
-import { mechanisms } from "./login.ts"
+import { mechanisms } from "./saslMechanisms.ts"
 
-/** The version that `connection.start` says for a protocol header. */
-export interface Version {
+/** The version in `connection.start`. */
+export interface ProtocolVersion {
   readonly major: number
   readonly minor: number
 }
 
-/** The last four bytes of the headers that RabbitMQ greets: those of 0-9-1, of 0-9, and the two of 0-8. */
-const versions: ReadonlyMap<string, Version> = new Map([
+/** By the last four bytes of the protocol headers that RabbitMQ accepts: of 0-9-1, of 0-9, and two of 0-8. */
+const versions: ReadonlyMap<string, ProtocolVersion> = new Map([
   ["0 0 9 1", { major: 0, minor: 9 }],
   ["1 1 0 9", { major: 0, minor: 9 }],
   ["1 1 8 0", { major: 8, minor: 0 }],
   ["1 1 9 1", { major: 8, minor: 0 }]
 ])
 
-/** The version of a protocol header of eight bytes; `undefined`: it is of none that the broker speaks. */
-export const versionOf = (header: Uint8Array): Version | undefined =>
+/** The version of a protocol header of eight bytes; `undefined` if the broker does not accept it. */
+export const versionOf = (header: Uint8Array): ProtocolVersion | undefined =>
   new TextDecoder().decode(header.subarray(0, 4)) === "AMQP"
     ? versions.get(header.subarray(4).join(" "))
     : undefined
 
-/** A login with a wrong name or password, of which a client is told if it says that it understands. */
-export const wrongLogin = (mechanism: string): Refusal =>
+/** Refuses a wrong name or password. Only this error of a login is reported to the client, if it supports that. */
+const wrongLogin = (mechanism: string): Refusal =>
   new Refusal(
     "accessRefused",
     `Login was refused using authentication mechanism ${mechanism}. For details see the broker logfile.`
   )
 
-/** The user of a login; throws a `Refusal`. */
+/** The user who logs in. Throws a `Refusal` if the login fails. */
 export const logIn = (
   { mechanism, response }: ConnectionStartOk,
   offered: ReadonlyArray<string>,
@@ -42,7 +42,7 @@ export const logIn = (
   const read = offered.includes(mechanism) ? mechanisms.get(mechanism) : undefined
   if (read === undefined) throw new Refusal("commandInvalid", `unknown authentication mechanism '${mechanism}'`)
   const login = read(response)
-  // A view of what was received, which the reader may hold for as long as nothing else comes.
+  // The response is a view of the received bytes, which stay in memory until others arrive.
   response.fill(0)
   if (login === undefined) throw new Refusal("syntaxError", `response to ${mechanism} invalid`)
   const user = userNamed(login.username)
@@ -50,10 +50,10 @@ export const logIn = (
   return user
 }
 
-/** Whether a refusal is that of `wrongLogin`. */
+/** Whether a login was refused for a wrong name or password. */
 export const isWrongLogin = ({ replyCode }: Refusal): boolean => replyCode === ReplyCode.accessRefused
 
-/** Throws a `Refusal` unless the client keeps within what the server asked for; 0 stands for no limit. */
+/** Throws a `Refusal` unless the client stays within the server's limits; 0 stands for no limit. */
 export const checkTune = (
   { channelMax, frameMax }: ConnectionTuneOk,
   limits: { readonly channelMax: number; readonly frameMax: number }

@@ -1,4 +1,4 @@
-/** The heartbeats of a connection, both ways (RabbitMQ, "Detecting Dead TCP Connections with Heartbeats"), timed as RabbitMQ's. */
+/** The heartbeats of a connection in both directions, timed as in RabbitMQ ("Detecting Dead TCP Connections with Heartbeats"). */
 import type { Timers } from "../common/timers.ts"
 
 export interface HeartbeatOptions {
@@ -6,19 +6,19 @@ export interface HeartbeatOptions {
   /** The negotiated interval, in milliseconds. */
   readonly intervalMillis: number
   readonly sendHeartbeat: () => void
-  /** Called once, when the client has been silent for two whole intervals. */
+  /** Called once, when nothing was received for two whole intervals. */
   readonly onSilence: () => void
 }
 
 export class Heartbeats {
   private readonly options: HeartbeatOptions
-  /** Whether the first look was taken, which finds nothing sent whatever was. */
-  private hasLooked = false
-  /** Whether something was sent since the last look. */
+  /** Whether the first check was made. It does not count what was sent before. */
+  private hasChecked = false
+  /** Whether something was sent since the last check. */
   private hasSent = false
-  /** Whether something was received since the last look. The first look always finds something. */
+  /** Whether something was received since the last check. The first check always finds something. */
   private hasReceived = true
-  private silentLooks = 0
+  private silentChecks = 0
   private stopSending: () => void = () => {}
   private stopWatching: () => void = () => {}
 
@@ -28,24 +28,24 @@ export class Heartbeats {
     this.watch()
   }
 
-  /** Something was sent. */
+  /** Bytes were sent. */
   sent(): void {
-    if (this.hasLooked) this.hasSent = true
+    if (this.hasChecked) this.hasSent = true
   }
 
-  /** Something was received. */
+  /** Bytes were received. */
   received(): void {
     this.hasReceived = true
   }
 
-  /** Expects nothing of the client, while nothing is read of it. */
+  /** Expects nothing from the client, because nothing is read from it. */
   pauseWatching(): void {
     this.stopWatching()
   }
 
   resumeWatching(): void {
     this.hasReceived = true
-    this.silentLooks = 0
+    this.silentChecks = 0
     this.watch()
   }
 
@@ -54,24 +54,24 @@ export class Heartbeats {
     this.stopWatching()
   }
 
-  /** Each half interval in which nothing else was sent. */
+  /** Sends a heartbeat after each half interval in which nothing else was sent. */
   private send(): void {
     const { intervalMillis, sendHeartbeat, timers } = this.options
     this.stopSending = timers.schedule(intervalMillis / 2, () => {
       if (!this.hasSent) sendHeartbeat()
-      this.hasLooked = true
+      this.hasChecked = true
       this.hasSent = false
       this.send()
     })
   }
 
-  /** Each interval: the second in which nothing was received ends the connection. */
+  /** Checks each interval. The second one in a row in which nothing was received ends the connection. */
   private watch(): void {
     const { intervalMillis, onSilence, timers } = this.options
     this.stopWatching = timers.schedule(intervalMillis, () => {
-      this.silentLooks = this.hasReceived ? 0 : this.silentLooks + 1
+      this.silentChecks = this.hasReceived ? 0 : this.silentChecks + 1
       this.hasReceived = false
-      if (this.silentLooks < 2) this.watch()
+      if (this.silentChecks < 2) this.watch()
       else onSilence()
     })
   }

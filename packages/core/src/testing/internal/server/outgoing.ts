@@ -1,4 +1,4 @@
-/** What the broker says on a connection, until the step ends in which it says it. */
+/** Encodes what the broker sends on a connection, and holds it until the step ends. */
 import { ByteWriter } from "../../../protocol/ByteWriter.ts"
 import {
   encodeBodyFrames,
@@ -11,10 +11,10 @@ import { encodingOf } from "../common/message.ts"
 import type { Message } from "../common/message.ts"
 
 export class Outgoing {
-  /** The largest frame, in bytes; 0: any. */
+  /** The limit of a frame, in bytes; 0 sets none. */
   frameMax: number
   private readonly writer = new ByteWriter()
-  /** Called when there is something to take. */
+  /** Called when there are bytes to take. */
   private readonly onBytes: () => void
 
   constructor(frameMax: number, onBytes: () => void) {
@@ -22,7 +22,7 @@ export class Outgoing {
     this.onBytes = onBytes
   }
 
-  /** How many bytes there are to take. */
+  /** The number of bytes to take. */
   get pendingBytes(): number {
     return this.writer.pendingBytes
   }
@@ -47,7 +47,7 @@ export class Outgoing {
     this.commit()
   }
 
-  /** All that was said since the last call. */
+  /** Everything that was encoded since the last call. */
   take(): ReadonlyArray<Uint8Array> {
     return this.writer.take()
   }
@@ -56,4 +56,12 @@ export class Outgoing {
     this.writer.commit()
     this.onBytes()
   }
+}
+
+/** Shortens a text to the 255 bytes of a short string, as RabbitMQ does. */
+export const shortText = (text: string): string => {
+  const encoded = new TextEncoder().encode(text)
+  return encoded.length <= 255
+    ? text
+    : new TextDecoder().decode(encoded.subarray(0, 252)).replace(/\uFFFD$/u, "") + "..."
 }

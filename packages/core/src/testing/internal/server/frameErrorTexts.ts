@@ -1,4 +1,4 @@
-/** Terms as Erlang prints them in RabbitMQ's reply texts. */
+/** Reply texts of frame errors, which quote the frame as Erlang prints it. */
 
 const text = new TextDecoder("utf-8", { ignoreBOM: true })
 
@@ -14,20 +14,20 @@ const escapes: ReadonlyMap<number, string> = new Map([
   [92, "\\\\"]
 ])
 
-/** A character of Latin-1 that is not a control character, or one with an escape of its own. */
+/** Whether Erlang prints a byte as text: a Latin-1 character that is not a control character or has an escape. */
 const isPrintable = (byte: number): boolean => byte >= 32 && byte < 127 || byte >= 160 || escapes.has(byte)
 
 const encoder = new TextEncoder()
 
-/** `~w`: always as numbers. */
-export const numbers = (bytes: Uint8Array): string => `<<${bytes.join(",")}>>`
+/** `~w`: bytes as numbers. */
+export const printNumbers = (bytes: Uint8Array): string => `<<${bytes.join(",")}>>`
 
-/** Where Erlang begins another line, in characters: the last number of a binary may stand a little further out, a tuple less. */
+/** The columns at which Erlang breaks a line: for the numbers of a binary, for the last of them, and for a tuple. */
 const lineLength = 79
 const lastLineLength = 81
 const tupleLineLength = 78
 
-/** As numbers, in lines that begin below the first number. `column`: where the binary begins. */
+/** Bytes as numbers, in lines that begin below the first number. `column`: where the binary begins. */
 const numbersInLines = (bytes: Uint8Array, column: number): string => {
   const indentation = column + 2
   let line = indentation
@@ -46,11 +46,11 @@ const numbersInLines = (bytes: Uint8Array, column: number): string => {
 }
 
 /**
- * `~p`: as text where that is possible. `column`: how many characters the line has already. Bytes that are not UTF-8 become U+FFFD,
- * since a reply text is UTF-8 here.
+ * `~p`: bytes as text where that is possible. `column`: the length of the line so far. Invalid UTF-8 is replaced with U+FFFD, because a
+ * reply text is UTF-8 here.
  */
-const printed = (bytes: Uint8Array, column: number): string => {
-  if (bytes.length === 0) return numbers(bytes)
+const print = (bytes: Uint8Array, column: number): string => {
+  if (bytes.length === 0) return printNumbers(bytes)
   if (!bytes.every(isPrintable)) return numbersInLines(bytes, column)
   const escaped = Array.from(bytes).flatMap((byte) => {
     const escape = escapes.get(byte)
@@ -59,7 +59,7 @@ const printed = (bytes: Uint8Array, column: number): string => {
   return `<<"${text.decode(Uint8Array.from(escaped))}">>`
 }
 
-/** `~p` of a tuple, which begins a line for its last element if it is too long. `before`: what is printed before it. */
+/** `~p` of a tuple. The last element goes on its own line if the tuple is too long. `before`: the text before the tuple. */
 const tuple = (elements: ReadonlyArray<string | number>, before: string): string => {
   const column = before.length - before.lastIndexOf("\n") - 1
   const inOneLine = `{${elements.join(",")}}`
@@ -67,17 +67,17 @@ const tuple = (elements: ReadonlyArray<string | number>, before: string): string
   return `{${elements.slice(0, -1).join(",")},\n${" ".repeat(column + 1)}${elements.at(-1)}}`
 }
 
-/** How many bytes of a payload are quoted. */
+/** The number of bytes of a payload that are quoted. */
 const quotedBytes = 16
 
-/** A frame as the texts of 501 and 505 begin: its type, and what its payload begins with. */
+/** The type of a frame and the beginning of its payload, as in the reply texts of 501 and 505. */
 export const describeFrame = (type: number, payload: Uint8Array): string => {
   const isWhole = payload.length <= quotedBytes
   const before = `type ${type}, ${isWhole ? "all" : "first 16"} octets = `
-  return before + printed(isWhole ? payload : payload.subarray(0, quotedBytes), before.length)
+  return before + print(isWhole ? payload : payload.subarray(0, quotedBytes), before.length)
 }
 
-/** A frame that can't be read, and why: a tuple. */
+/** An unreadable frame with the reason, a tuple of RabbitMQ's. */
 export const describeProblem = (type: number, payload: Uint8Array, problem: ReadonlyArray<string | number>): string => {
   const before = `${describeFrame(type, payload)}: `
   return before + tuple(problem, before)

@@ -1,4 +1,4 @@
-/** The SASL mechanisms that the broker offers: who the client says it is. */
+/** The SASL mechanisms that the broker offers. */
 import { ByteReader } from "../../../protocol/ByteReader.ts"
 import { decodeTable } from "../../../protocol/fieldTable.ts"
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
@@ -11,10 +11,10 @@ export interface Login {
 
 const text = new TextDecoder()
 
-/** By the names that `connection.start` offers; `undefined`: the response says nothing that can be understood. */
+/** By their names in `connection.start`. They return `undefined` for a malformed response. */
 export const mechanisms: ReadonlyMap<string, (response: Uint8Array) => Login | undefined> = new Map([
   ["PLAIN", (response: Uint8Array) => {
-    // RFC 4616: an authorization identity, which RabbitMQ wants to be empty, the user and the password.
+    // RFC 4616: an authorization identity, which RabbitMQ requires to be empty, the user and the password.
     const [identity, username, password, ...rest] = text.decode(response).split("\0")
     return identity === "" && password !== undefined && rest.length === 0 ? { username, password } : undefined
   }],

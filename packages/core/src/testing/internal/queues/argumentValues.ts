@@ -1,4 +1,4 @@
-/** The values of a queue's arguments, of which the virtual host has checked the types. */
+/** Reads arguments whose types were checked when the queue or the consumer was declared. */
 import { TypedField } from "../../../protocol/fieldTable.ts"
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
 

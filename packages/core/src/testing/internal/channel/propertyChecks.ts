@@ -1,15 +1,15 @@
-/** What RabbitMQ refuses of a message whose exchange may be published to. */
+/** RabbitMQ's checks of the properties of a published message. */
 import type { BasicProperties } from "../../../protocol/BasicProperties.ts"
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
-import { termAt } from "../common/fieldTerms.ts"
 import { Refusal } from "../common/refusal.ts"
-import type { Rules } from "../common/rules.ts"
+import type { VersionRules } from "../common/versionRules.ts"
+import { wireValueAt } from "../common/wireValues.ts"
 
 /** Ten years, in milliseconds. */
 const maxExpiration = 315_360_000_000
 
-/** Throws for what RabbitMQ refuses of a user, in its order. */
-export const checkProperties = (properties: BasicProperties, username: string, rules: Rules): void => {
+/** Throws a `Refusal` for the first property that is wrong, in the order of RabbitMQ. */
+export const checkProperties = (properties: BasicProperties, username: string, rules: VersionRules): void => {
   const { deliveryMode, expiration, headers, userId } = properties
   if (rules.checksUserFirst) checkUser(userId, username)
   if (expiration !== undefined) checkExpiration(expiration)
@@ -43,14 +43,14 @@ const checkExpiration = (text: string): void => {
   if (value > maxExpiration) fail(`{value_too_large,${value}}`)
 }
 
-/** The headers of sender-selected distribution are lists of routing keys. */
+/** The headers for sender-selected distribution must be lists. */
 const checkCopies = (headers: FieldTable): void => {
   for (const name of ["CC", "BCC"]) {
-    const term = termAt(headers, name)
-    if (term === undefined || term.type === "array") continue
+    const value = wireValueAt(headers, name)
+    if (value === undefined || value.type === "array") continue
     throw new Refusal(
       "preconditionFailed",
-      `invalid message: {unacceptable_type_in_header,"${name}",${term.type}}`
+      `invalid message: {unacceptable_type_in_header,"${name}",${value.type}}`
     )
   }
 }

@@ -1,12 +1,12 @@
-/** One thing to do at one time, which may change often: moving it later costs no timer. */
+/** A timer for one action whose time changes often: moving it to a later time sets no new timer. */
 import type { Timers } from "./timers.ts"
 
-export class Alarm {
+export class MovableTimer {
   private readonly timers: Timers
   private readonly action: () => void
-  /** When the action is due; infinite for never. */
+  /** When the action is due; infinite while it is not. */
   private due = Infinity
-  /** When the timer ends, if there is one: never after `due`. */
+  /** When the underlying timer fires, if one is set: never after `due`. */
   private armed = Infinity
   private disarm: (() => void) | undefined
 
@@ -15,12 +15,17 @@ export class Alarm {
     this.action = action
   }
 
-  /** Sets the time, in milliseconds since 1970. The time before is forgotten. */
-  set(due: number): void {
+  /** Sets the time of the action in milliseconds since 1970, replacing the previous one. Infinity cancels it. */
+  moveTo(due: number): void {
     this.due = due
     if (due >= this.armed) return
     this.disarm?.()
     this.arm()
+  }
+
+  /** Sets the time of the action unless it is due before. */
+  moveForwardTo(due: number): void {
+    if (due < this.due) this.moveTo(due)
   }
 
   clear(): void {
@@ -32,10 +37,10 @@ export class Alarm {
 
   private arm(): void {
     this.armed = this.due
-    this.disarm = this.timers.schedule(Math.max(0, this.due - this.timers.now()), () => this.ring())
+    this.disarm = this.timers.schedule(Math.max(0, this.due - this.timers.now()), () => this.fire())
   }
 
-  private ring(): void {
+  private fire(): void {
     this.armed = Infinity
     this.disarm = undefined
     if (this.due === Infinity) return

@@ -1,23 +1,19 @@
-/** Cuts the bytes of a client into frames, right or wrong, with RabbitMQ's idea of what is too large. */
+/** Splits the bytes from a client into frames, with RabbitMQ's limit of their size. */
 import { frameEnd, frameHeaderSize, frameOverhead } from "../../../protocol/constants.ts"
+import { joined, noBytes, view } from "../common/bytes.ts"
 
 export interface FrameReaderHandler {
   /** A frame of any type. The payload is a view into what was received. */
   onFrame(type: number, channel: number, payload: Uint8Array): void
-  /** A frame that ends the reading: where the next one begins is unknown. `problem` is a tuple of RabbitMQ's. */
+  /** A frame after which nothing is read, because it is unknown where the next one begins. `problem` is a tuple of RabbitMQ's. */
   onUnreadable(type: number, payload: Uint8Array, problem: ReadonlyArray<string | number>): void
 }
 
-const empty = new Uint8Array(0)
-
-/**
- * The broker reads more than the client does, which refuses what it does not know: RabbitMQ takes a frame of any type for one, and
- * goes on after it.
- */
+/** Unlike the client's own parser it accepts frames of unknown types, as RabbitMQ does. */
 export class FrameReader {
   /**
-   * The negotiated `frame-max`, in bytes; 0 sets no limit. As RabbitMQ does, it is compared with the payload alone, because many
-   * clients forget the eight bytes around it.
+   * The negotiated `frame-max`, in bytes; 0 sets no limit. As in RabbitMQ, it limits the payload alone, because many clients do not
+   * count the eight bytes around it.
    */
   frameMax: number
   private readonly handler: FrameReaderHandler
@@ -25,9 +21,10 @@ export class FrameReader {
   private readonly incoming: Array<Uint8Array> = []
   private isReading = false
   private isStopped = false
-  /** The beginning of a frame, and how many bytes it takes until there is more to do with it. */
+  /** The beginning of an incomplete frame. */
   private held: Array<Uint8Array> = []
   private heldBytes = 0
+  /** The number of bytes that are needed to read on. */
   private needed = 0
 
   constructor(frameMax: number, handler: FrameReaderHandler) {
@@ -35,7 +32,7 @@ export class FrameReader {
     this.handler = handler
   }
 
-  /** Calls the handler for each frame that is complete with this chunk. The chunk belongs to the reader from now on. */
+  /** Calls the handler for each frame that this chunk completes. The chunk belongs to the reader from now on. */
   push(chunk: Uint8Array): void {
     this.incoming.push(chunk)
     if (this.isReading) return
@@ -47,7 +44,7 @@ export class FrameReader {
     }
   }
 
-  /** Reads nothing more, not even what was pushed. */
+  /** Reads nothing more, not even chunks that were pushed before. */
   stop(): void {
     this.isStopped = true
     this.held = []
@@ -59,7 +56,7 @@ export class FrameReader {
     this.held.push(chunk)
     this.heldBytes += chunk.length
     if (this.heldBytes < this.needed) return
-    const bytes = joined(this.held, this.heldBytes)
+    const bytes = joined(this.held)
     let position = 0
     this.needed = frameHeaderSize
     while (bytes.length - position >= frameHeaderSize) {
@@ -69,7 +66,7 @@ export class FrameReader {
         bytes[position + 6]) >>> 0
       if (this.frameMax !== 0 && size > this.frameMax) {
         this.stop()
-        return this.handler.onUnreadable(type, empty, ["frame_too_large", size, this.frameMax - frameOverhead])
+        return this.handler.onUnreadable(type, noBytes, ["frame_too_large", size, this.frameMax - frameOverhead])
       }
       const next = position + size + frameOverhead
       if (next > bytes.length) {
@@ -89,20 +86,4 @@ export class FrameReader {
     this.held = position < bytes.length ? [bytes.subarray(position)] : []
     this.heldBytes = bytes.length - position
   }
-}
-
-/** A part of the bytes, as a plain `Uint8Array` and several times faster than `subarray`. */
-export const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
-  new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start)
-
-/** All chunks as one. */
-export const joined = (chunks: ReadonlyArray<Uint8Array>, length: number): Uint8Array => {
-  if (chunks.length === 1) return chunks[0]
-  const bytes = new Uint8Array(length)
-  let position = 0
-  for (const chunk of chunks) {
-    bytes.set(chunk, position)
-    position += chunk.length
-  }
-  return bytes
 }

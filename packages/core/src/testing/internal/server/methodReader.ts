@@ -1,11 +1,12 @@
-/** Reads the payload of a client's method frame, and tells the ways in which it may be malformed apart as RabbitMQ does. */
+/** Reads the payloads of method frames, and distinguishes the ways in which they can be malformed as RabbitMQ does. */
 import { ByteReader } from "../../../protocol/ByteReader.ts"
 import { ReplyCode } from "../../../protocol/constants.ts"
 import { decodeMethod } from "../../../protocol/methods.generated.ts"
 import type { Method } from "../../../protocol/methods.generated.ts"
 import { ProtocolError } from "../../../protocol/ProtocolError.ts"
+import { hasContent } from "../channel/channelFrames.ts"
 
-/** The class and the method that a close names; zeros for none. */
+/** The class and the method that caused a close; zeros if none did. */
 export interface MethodIds {
   readonly classId: number
   readonly methodId: number
@@ -13,22 +14,22 @@ export interface MethodIds {
 
 export const noMethod: MethodIds = { classId: 0, methodId: 0 }
 
-/** What a method frame is found to be that is no method of this client's codec. */
+/** What a method frame contains instead of a method that this client's codec knows. */
 export type Unreadable =
-  /** The server grants it to AMQP 0-8, where it comes from. */
+  /** A method of AMQP 0-8 that the server grants. */
   | "access.request"
-  /** RabbitMQ knows it, and this broker does not. */
+  /** A method that RabbitMQ knows and this broker does not implement. */
   | "unimplemented"
-  /** RabbitMQ's process for the connection dies of it. */
+  /** RabbitMQ's process for the connection crashes on it. */
   | "unknown"
-  /** Its arguments end too early or too late. */
+  /** Its arguments are too short or too long. */
   | "malformed"
-  /** A value within a table is of an unknown type, or ends too late. RabbitMQ's process dies of that on a channel. */
+  /** A value within a table has an unknown type or is too long. RabbitMQ's process for a channel crashes on that. */
   | "malformed table"
   /** A short string is not UTF-8. */
   | "malformed text"
 
-/** Methods of RabbitMQ's that this client has no need to know, by class and method: AMQP 0-8's, and early AMQP 1.0's credits. */
+/** RabbitMQ's methods that this client does not need, by class and method: those of AMQP 0-8, and credit as in AMQP 1.0. */
 const otherMethods: ReadonlyMap<number, "access.request" | "unimplemented"> = new Map(
   [
     [0x001e000a, "access.request"],
@@ -45,16 +46,16 @@ export const idsOf = (payload: Uint8Array): MethodIds => ({
   methodId: payload[2] << 8 | payload[3]
 })
 
-/** Reads the payload of a method frame, which has at least the four bytes of the ids. */
 export class MethodReader {
   private readonly reader = new ArgumentReader()
 
+  /** Reads a payload that contains at least the four bytes of the ids. */
   read(payload: Uint8Array): Method | Unreadable {
     const { reader } = this
     reader.reset(payload)
     try {
       const method = decodeMethod(reader)
-      // The routing key of a message is bytes to RabbitMQ, and its exchange is looked up and not found.
+      // RabbitMQ does not decode the routing key of a publish, and replies to a malformed exchange name with 404.
       return reader.hasMalformedText && !hasContent(method) ? "malformed text" : method
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error
@@ -72,21 +73,17 @@ const otherMethod = (payload: Uint8Array): Unreadable => {
   return isWhole ? name : "malformed"
 }
 
-/** Whether a content comes after a method, in whichever direction it belongs. */
-export const hasContent = ({ _tag }: Method): boolean =>
-  _tag === "basic.publish" || _tag === "basic.return" || _tag === "basic.deliver" || _tag === "basic.get-ok"
-
 const strictText = new TextDecoder("utf-8", { fatal: true })
 
-/** Notices what the client's own reader is lenient about. */
+/** Detects what the client's own reader tolerates. */
 class ArgumentReader extends ByteReader {
   hasMalformedText = false
   private payload: Uint8Array = new Uint8Array(0)
   private depth = 0
-  /** Where the outermost table ends. */
+  /** The end of the outermost table. */
   private tableEnd = 0
 
-  /** Whether it reads within a table that is as long as it should be: it is the last argument of each method of a channel. */
+  /** Whether it is reading a table that ends with the payload. In the methods of a channel, tables are the last argument. */
   get isInLastTable(): boolean {
     return this.depth > 0 && this.tableEnd === this.payload.length
   }
@@ -110,7 +107,7 @@ class ArgumentReader extends ByteReader {
     this.depth--
   }
 
-  /** Names within tables may be any bytes. */
+  /** Names within tables may be invalid UTF-8. */
   override shortString(): string {
     const start = this.payload.length - this.remaining + 1
     const text = super.shortString()

@@ -1,4 +1,4 @@
-/** Makes a queue of the type that it is declared with. */
+/** Makes a queue of the declared type. */
 import { ClassicQueue } from "./classicQueue.ts"
 import type { Queue, QueueDefinition, QueueHost } from "./queue.ts"
 import { QuorumQueue } from "./quorumQueue.ts"

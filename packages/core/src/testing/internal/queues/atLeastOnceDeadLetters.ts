@@ -1,49 +1,49 @@
 /**
- * Dead letters of a quorum queue that loses none (`x-dead-letter-strategy: at-least-once`, RabbitMQ, "At-Least-Once Dead Lettering"):
- * it keeps each until all queues have it that it belongs to, and until there is such a queue.
+ * Dead letters of a quorum queue with `x-dead-letter-strategy: at-least-once` (RabbitMQ, "At-Least-Once Dead Lettering"): the queue keeps
+ * each of them until it has arrived in all queues that it is routed to, and until there is such a queue.
  */
-import { Alarm } from "../common/alarm.ts"
 import type { Message } from "../common/message.ts"
-import { again } from "./deadLetters.ts"
+import { MovableTimer } from "../common/movableTimer.ts"
+import { republished } from "./deadLetters.ts"
+import type { LengthLimits, Load } from "./lengthLimits.ts"
 import type { Queue, QueueHost } from "./queue.ts"
 
-/** How many letters are tried at a time: those behind them wait. */
+/** How many letters are tried at a time. Those behind them wait. */
 const prefetch = 32
 
-/** How long until those are tried again that did not arrive, in milliseconds. */
+/** The interval between two attempts, in milliseconds. */
 const retryMillis = 180_000
 
 interface Letter {
   message: Message
-  /** The queues that have it. */
+  /** The queues that it has arrived in. */
   readonly taken: Set<Queue>
-  /** When some queue was to have it last, in milliseconds since 1970. */
+  /** When it was last routed to a queue, in milliseconds since 1970. */
   tried: number | undefined
 }
 
-export class ReliableLetters {
+export class AtLeastOnceDeadLetters implements Load {
   private readonly host: QueueHost
-  private readonly sizeOf: (letter: Message) => number
-  private readonly retry: Alarm
-  /** The first ones are those that were tried. */
+  private readonly limits: LengthLimits
+  private readonly retry: MovableTimer
+  /** The letters that are being tried, which come before the untried ones. */
   private letters: ReadonlyArray<Letter> = []
   private untried: Array<Message> = []
   private isTrying = false
 
-  constructor(host: QueueHost, sizeOf: (letter: Message) => number) {
+  constructor(host: QueueHost, limits: LengthLimits) {
     this.host = host
-    this.sizeOf = sizeOf
-    this.retry = new Alarm(host.timers, () => this.tryAgain())
+    this.limits = limits
+    this.retry = new MovableTimer(host.timers, () => this.tryAgain())
   }
 
   get length(): number {
     return this.letters.length + this.untried.length
   }
 
-  /** What they count for `x-max-length-bytes`. */
   get bytes(): number {
-    const sum = (total: number, letter: Message): number => total + this.sizeOf(letter)
-    return this.letters.map(({ message }) => message).concat(this.untried).reduce(sum, 0)
+    return this.letters.map(({ message }) => message).concat(this.untried)
+      .reduce((sum, message) => sum + this.limits.sizeOf(message), 0)
   }
 
   add(letter: Message): void {
@@ -57,7 +57,7 @@ export class ReliableLetters {
     this.retry.clear()
   }
 
-  /** A letter that arrives may be what another one in turn is dropped for. */
+  /** The arrival of a letter may make a queue drop another one, which is added meanwhile. */
   private tryNext(): void {
     if (this.isTrying) return
     this.isTrying = true
@@ -67,7 +67,7 @@ export class ReliableLetters {
         if (message === undefined) break
         const letter: Letter = { message, taken: new Set(), tried: undefined }
         if (this.hasArrived(letter)) continue
-        if (this.letters.length === 0) this.wait()
+        if (this.letters.length === 0) this.scheduleRetry()
         this.letters = [...this.letters, letter]
       }
     } finally {
@@ -80,11 +80,11 @@ export class ReliableLetters {
     const isDue = ({ tried }: Letter): boolean => tried === undefined || tried + retryMillis <= now
     const arrived = new Set(this.letters.filter((letter) => {
       if (!isDue(letter)) return false
-      letter.message = again(letter.message, this.host.rules)
+      letter.message = republished(letter.message, this.host.rules)
       return this.hasArrived(letter)
     }))
     this.letters = this.letters.filter((letter) => !arrived.has(letter))
-    if (this.letters.length > 0) this.wait()
+    if (this.letters.length > 0) this.scheduleRetry()
     this.tryNext()
   }
 
@@ -94,7 +94,7 @@ export class ReliableLetters {
     return outcome === "arrived" || (outcome === "no queue" && letter.taken.size > 0)
   }
 
-  private wait(): void {
-    this.retry.set(this.host.timers.now() + retryMillis)
+  private scheduleRetry(): void {
+    this.retry.moveTo(this.host.timers.now() + retryMillis)
   }
 }

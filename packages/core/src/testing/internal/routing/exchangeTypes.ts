@@ -1,6 +1,6 @@
-/** How exchanges of each type find the bindings that a message matches. */
+/** The types of exchanges: how each finds the bindings that match a message. */
 import type { FieldTable } from "../../../protocol/fieldTable.ts"
-import type { Rules } from "../common/rules.ts"
+import type { VersionRules } from "../common/versionRules.ts"
 import { Headers, headersMatcher } from "./headersMatch.ts"
 import { matchesTopic, wordsOf } from "./topicPattern.ts"
 
@@ -8,18 +8,18 @@ export const exchangeTypes = ["direct", "fanout", "topic", "headers"] as const
 
 export type ExchangeType = typeof exchangeTypes[number]
 
-/** What a router reads of a binding. */
+/** The parts of a binding that a router reads. */
 interface Route<Destination> {
   readonly destination: Destination
   readonly routingKey: string
   readonly arguments: FieldTable
 }
 
-/** The bindings of an exchange, each of them added once. */
+/** The bindings of an exchange. Each is added once. */
 export interface Router<Destination> {
   add(binding: Route<Destination>): void
   remove(binding: Route<Destination>): void
-  /** Adds the destinations of a message with these routing keys and headers. */
+  /** Adds the destinations of a message with these routing keys and headers to `found`. */
   find(routingKeys: ReadonlyArray<string>, headers: FieldTable, found: Set<Destination>): void
 }
 
@@ -84,9 +84,9 @@ class TopicRouter<Destination> implements Router<Destination> {
 
 class HeadersRouter<Destination> implements Router<Destination> {
   private readonly matchers = new Map<Route<Destination>, (headers: Headers) => boolean>()
-  private readonly rules: Rules
+  private readonly rules: VersionRules
 
-  constructor(rules: Rules) {
+  constructor(rules: VersionRules) {
     this.rules = rules
   }
 
@@ -104,7 +104,7 @@ class HeadersRouter<Destination> implements Router<Destination> {
   }
 }
 
-export const makeRouter = <Destination>(type: ExchangeType, rules: Rules): Router<Destination> => {
+export const makeRouter = <Destination>(type: ExchangeType, rules: VersionRules): Router<Destination> => {
   switch (type) {
     case "direct":
       return new DirectRouter()
