@@ -1,4 +1,4 @@
-/** The two brokers of a comparison: one at a URL, and an embedded one on a port of this machine. */
+/** The brokers of a comparison: one at a URL, and an embedded one on a local port. */
 import { AmqpBroker } from "@effect-amqp/core/testing"
 import * as NodeAmqpBroker from "@effect-amqp/node/NodeAmqpBroker"
 import * as Context from "effect/Context"
@@ -8,17 +8,17 @@ import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { Brokers } from "./compare.ts"
-import { Stranger } from "./stranger.ts"
-import type { Endpoint } from "./stranger.ts"
+import { WireClient } from "./wireClient.ts"
+import type { Endpoint } from "./wireClient.ts"
 
 export class NoBroker extends Data.TaggedError("NoBroker")<{ readonly message: string }> {}
 
-/** Both brokers, and what a report calls them. */
+/** Both brokers, with their names in a report. */
 export interface NamedBrokers extends Brokers {
   readonly names: { readonly reference: string; readonly embedded: string }
 }
 
-/** Returns `undefined` if it is not a URL of AMQP over TCP. */
+/** Returns `undefined` unless it is a URL for AMQP over TCP. */
 export const endpointOf = (url: string): Endpoint | undefined => {
   if (!URL.canParse(url)) return undefined
   const { hostname, password, pathname, port, protocol, username } = new URL(url)
@@ -32,17 +32,17 @@ export const endpointOf = (url: string): Endpoint | undefined => {
   }
 }
 
-/** How long the broker at the URL may take to open a connection. */
+/** The timeout for opening a connection to the broker at the URL. */
 const openMillis = 10_000
 
-/** Connects once, and answers what the broker says that it is. */
+/** Connects once, and returns the product and version of the broker. */
 const productOf = (endpoint: Endpoint): Effect.Effect<string, NoBroker> =>
   Effect.suspend(() => {
-    let stranger: Stranger | undefined
+    let client: WireClient | undefined
     return Effect.callback<string, NoBroker>((resume) => {
       const fail = (why: string): void =>
         resume(new NoBroker({ message: `No broker at ${endpoint.host}:${endpoint.port} to compare with: ${why}` }))
-      stranger = new Stranger("main", endpoint, {
+      client = new WireClient("main", endpoint, {
         onArrival: ({ method }) =>
           fail(`it sent ${method.name} ${method.text("replyCode")} ${method.text("replyText")}`),
         onEnd: (how) => fail(how),
@@ -53,11 +53,11 @@ const productOf = (endpoint: Endpoint): Effect.Effect<string, NoBroker> =>
         duration: openMillis,
         orElse: () => new NoBroker({ message: `The broker did not open a connection within ${openMillis} ms` })
       }),
-      Effect.ensuring(Effect.sync(() => stranger?.cut()))
+      Effect.ensuring(Effect.sync(() => client?.cut()))
     )
   })
 
-/** An embedded broker that listens on a port of this machine until the scope closes. */
+/** An embedded broker on a local port, until the scope closes. */
 export interface EmbeddedBroker {
   readonly endpoint: Endpoint
   readonly broker: AmqpBroker.AmqpBroker["Service"]
@@ -80,7 +80,7 @@ export const startEmbedded = Effect.fnUntraced(function*(
   }
 })
 
-/** Connects to the broker at the URL, and starts an embedded one of its version to compare it with. */
+/** Connects to the broker at the URL, and starts an embedded one of the same version. */
 export const startBrokers = Effect.fnUntraced(function*(
   url: string
 ): Effect.fn.Return<NamedBrokers, NoBroker, Scope.Scope> {
@@ -94,7 +94,7 @@ export const startBrokers = Effect.fnUntraced(function*(
   return { reference, embedded: endpoint, names: { reference: product, embedded: `The embedded broker as ${version}` } }
 })
 
-/** The version of the embedded broker that is nearest to a product such as `RabbitMQ 4.0.5`. */
+/** The version of the embedded broker that is closest to a product such as `RabbitMQ 4.0.5`. */
 export const versionOf = (product: string): AmqpBroker.Version => {
   const [, major = "0", minor = "0"] = /(\d+)\.(\d+)/.exec(product) ?? []
   if (Number(major) < 4) return "3.10"

@@ -1,11 +1,11 @@
-/** The same plan on both brokers, and whether they did the same. */
+/** Runs the same plan on both brokers, and compares what they send. */
 import * as Effect from "effect/Effect"
 import type { Plan } from "./operations.ts"
 import { runPlan } from "./run.ts"
 import type { Step, Trace } from "./run.ts"
-import type { Endpoint } from "./stranger.ts"
+import type { Endpoint } from "./wireClient.ts"
 
-/** The broker that is right, and the one that is to be like it. */
+/** RabbitMQ, and the embedded broker that is compared with it. */
 export interface Brokers {
   readonly reference: Endpoint
   readonly embedded: Endpoint
@@ -17,27 +17,27 @@ export interface Difference {
   readonly embedded: Trace
 }
 
-/** `timing`: they differed once, and did the same when they were given more time. */
+/** `Timing`: they differed once, and were equal with more time. */
 export type Comparison = { readonly _tag: "Same" | "Timing" } | ({ readonly _tag: "Different" } & Difference)
 
-/** For how long nothing may come before the next operation, at first and when a run is repeated. */
+/** How long nothing must arrive before the next operation, in the first run and in repetitions. */
 const quietMillis = 8
 
 const patientMillis = 30
 
-/** How often a run that differs is done again before that is reported. */
+/** How often a run with a difference is repeated before the difference is reported. */
 const repetitions = 4
 
 let runs = 0
 
-/** No other run on the broker, of this process or another, has the same names. */
+/** Makes the names of a run unique among all runs and processes. */
 const nextPrefix = (): string => `compare-${crypto.randomUUID().slice(0, 8)}-${++runs}-`
 
 export const stepText = ({ lines }: Step): string => lines.join("\n")
 
 const textOf = (trace: Trace): string => trace.map(stepText).join("\n\n")
 
-/** The first step that is not the same in both, from 0 on. */
+/** The index of the first step that differs. */
 export const firstDifference = (a: Trace, b: Trace): number | undefined => {
   for (let index = 0; index < Math.max(a.length, b.length); index++) {
     if (a[index] === undefined || b[index] === undefined || stepText(a[index]) !== stepText(b[index])) return index
@@ -45,7 +45,7 @@ export const firstDifference = (a: Trace, b: Trace): number | undefined => {
   return undefined
 }
 
-/** One run on each. */
+/** Runs the plan once on each broker. */
 export const runBoth = (
   plan: Plan,
   { embedded, reference }: Brokers,
@@ -62,7 +62,7 @@ export const runBoth = (
 
 const isSame = ({ embedded, reference }: Difference): boolean => firstDifference(reference, embedded) === undefined
 
-/** What kind of a difference it is: the methods, codes and texts that only one of the brokers sent, without names and contents. */
+/** The kind of a difference: the methods, codes and texts that only one broker sent, without names and contents. */
 export const kindOf = ({ embedded, reference }: Difference): string => {
   const index = firstDifference(reference, embedded)
   if (index === undefined) return "none"
@@ -71,19 +71,19 @@ export const kindOf = ({ embedded, reference }: Difference): string => {
     const line = lines.find((line) => !others.includes(line))
     if (line === undefined) return "nothing"
     const sent = line.slice(line.indexOf(": ") + 2)
-    // The codes are followed by texts, which begin with the name of the code.
+    // A close is identified by its text, which begins with the name of the code.
     return sent.includes(".close ") ? sent.replaceAll(/'[^']*'|\d+/g, "…") : sent.split(" ")[0]
   }
   return `${only(linesOf(reference), linesOf(embedded))} / ${only(linesOf(embedded), linesOf(reference))}`
 }
 
-/** Whether the brokers differ in a way of this kind. Looks once, so chance can be the reason. */
+/** Whether the brokers differ in this way. Runs the plan only once, so that timing may be the reason. */
 export const differsLike = (kind: string, plan: Plan, brokers: Brokers): Effect.Effect<boolean> =>
   Effect.map(runBoth(plan, brokers, quietMillis), (difference) => kindOf(difference) === kind)
 
 /**
- * Runs the plan on both. Where chance decides, each broker may do this or that: they differ only if none of some runs of the one
- * was like any of the other.
+ * Compares the brokers on a plan. Each of them may behave in several ways if the order is random: they differ only if no run on one was
+ * equal to any run on the other.
  */
 export const comparePlan = (plan: Plan, brokers: Brokers): Effect.Effect<Comparison> =>
   Effect.gen(function*() {

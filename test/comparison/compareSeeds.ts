@@ -1,4 +1,4 @@
-/** Compares the brokers seed by seed, and makes what differs small enough to be understood. */
+/** Compares the brokers on many seeds, and reduces differences to short plans. */
 import * as Effect from "effect/Effect"
 import { comparePlan, differsLike, kindOf } from "./compare.ts"
 import type { Brokers, Difference } from "./compare.ts"
@@ -7,16 +7,16 @@ import { makePlan } from "./plan.ts"
 import { shrink } from "./shrink.ts"
 import { simplerOperations } from "./simplify.ts"
 
-/** No more runs are started once this many kinds of differences were found. */
+/** No further runs are started after this many kinds of differences. */
 export const maxKinds = 10
 
-/** How much is done to make a plan smaller. */
+/** The limits for reducing a plan. */
 const shrinkAttempts = 400
 
 const shrinkMillis = 60_000
 
 export interface Options {
-  /** The first seed. */
+  /** The first of the seeds. */
   readonly seed: number
   readonly runs: number
   readonly steps: number
@@ -28,20 +28,20 @@ export interface Options {
 /** A difference in its smallest form. */
 export interface Found {
   readonly difference: Difference
-  /** How many operations the plan of its seed has. */
+  /** The number of operations in the plan of its seed. */
   readonly planned: number
-  /** Other seeds with a difference of the same kind, which were not made smaller. */
+  /** Other seeds with a difference of the same kind. */
   readonly alsoSeeds: ReadonlyArray<number>
 }
 
 export interface Summary {
   readonly compared: number
   readonly differences: number
-  /** How many differed at first, and did the same with more time. */
+  /** How many differed at first, and were equal with more time. */
   readonly timing: number
 }
 
-/** Each difference is passed on in its smallest form as soon as that is found. */
+/** Compares the seeds, and calls `onDifference` with each kind of difference in its smallest form. */
 export const compareSeeds = (brokers: Brokers, options: Options): Effect.Effect<Summary> =>
   Effect.gen(function*() {
     let compared = 0
@@ -62,7 +62,7 @@ export const compareSeeds = (brokers: Brokers, options: Options): Effect.Effect<
         }
         if (options.onProgress !== undefined) yield* options.onProgress(compared, differences)
       }), { concurrency: options.concurrency, discard: true })
-    // After the others, so that these runs have the brokers for themselves.
+    // Afterwards, because these runs should not compete with others.
     yield* Effect.forEach(byKind.values(), (differences) =>
       Effect.gen(function*() {
         const [first, ...others] = differences.toSorted((a, b) => a.plan.seed - b.plan.seed)
@@ -75,12 +75,12 @@ export const compareSeeds = (brokers: Brokers, options: Options): Effect.Effect<
     return { compared, differences, timing }
   })
 
-/** The difference in the shortest plan that still has one. */
+/** The difference in the shortest plan that still has it. */
 export const smallestDifference = (difference: Difference, brokers: Brokers): Effect.Effect<Difference> =>
   Effect.gen(function*() {
     const { plan } = difference
     const planOf = (operations: ReadonlyArray<Operation>): Plan => ({ ...plan, operations })
-    // Otherwise one difference would turn into another on the way.
+    // Otherwise reducing the plan could turn one difference into another.
     const kind = kindOf(difference)
     const deadline = performance.now() + shrinkMillis
     const operations = yield* shrink(plan.operations, {
@@ -91,6 +91,6 @@ export const smallestDifference = (difference: Difference, brokers: Brokers): Ef
       concurrency: 4
     })
     const comparison = yield* comparePlan(planOf(operations), brokers)
-    // What comes and goes is shown as it was found.
+    // A difference that is not reproduced is shown as it was found.
     return comparison._tag === "Different" ? comparison : difference
   })

@@ -1,17 +1,17 @@
 /**
- * Values of field tables whose types are visible: how a plan writes them, what they are on the wire, and how an answer shows them.
+ * Values of field tables with visible types: as a plan writes them, on the wire, and as a reply shows them.
  *
- * A codec of its own, because the one under test must not judge itself, and because amqplib's forgets the widths of numbers.
+ * This is a separate codec, because the one under test must not judge itself, and because that of amqplib loses the widths of numbers.
  */
 
-/** A value with its type as RabbitMQ's letter, for what a plain value does not say. */
+/** A value with RabbitMQ's letter for its type, if a plain value does not determine it. */
 export interface Typed {
   readonly type: "b" | "B" | "s" | "u" | "i" | "l" | "f" | "d" | "T" | "D" | "S" | "x"
-  /** Bytes (`S`, `x`) are in hexadecimal; of a decimal (`D`) this is the digits, with two places. */
+  /** Bytes (`S`, `x`) are in hexadecimal. A decimal (`D`) is given by its digits, of which two are decimal places. */
   readonly value: number | string
 }
 
-/** A string is an `S`, a whole number an `I`, another number a `d`, `null` a `V`, an array an `A`, an object an `F`. */
+/** A string is an `S`, an integer an `I`, another number a `d`, `null` a `V`, an array an `A`, an object an `F`. */
 export type Field = string | number | boolean | null | Typed | ReadonlyArray<Field> | Fields
 
 export interface Fields {
@@ -35,7 +35,7 @@ const sized = (bytes: Buffer): Buffer => {
   return Buffer.concat([size, bytes])
 }
 
-/** Up to 255 bytes; anything longer is a mistake in the plan. */
+/** At most 255 bytes; more are an error in the plan. */
 export const encodeShortString = (bytes: Buffer): Buffer => {
   if (bytes.length > 255) throw new RangeError(`a short string of ${bytes.length} bytes`)
   return Buffer.concat([Buffer.of(bytes.length), bytes])
@@ -107,13 +107,13 @@ export const encodeFields = (fields: Fields): Buffer =>
 // decoding
 // -----------------------------------------------------------------------------
 
-/** Bytes as text: quoted if they are UTF-8, in hexadecimal if not. */
+/** Bytes as text: quoted if they are valid UTF-8, otherwise in hexadecimal. */
 export const showBytes = (bytes: Buffer): string => {
   const text = bytes.toString()
   return Buffer.from(text).equals(bytes) ? JSON.stringify(text) : `0x${bytes.toString("hex")}`
 }
 
-/** Reads a buffer from its beginning to its end. */
+/** Reads a buffer from start to end. */
 export class Reader {
   private readonly bytes: Buffer
   private offset = 0
@@ -127,7 +127,7 @@ export class Reader {
   }
 
   take(size: number): Buffer {
-    if (this.offset + size > this.bytes.length) throw new RangeError("the broker sent a value that is cut off")
+    if (this.offset + size > this.bytes.length) throw new RangeError("the broker sent a truncated value")
     this.offset += size
     return this.bytes.subarray(this.offset - size, this.offset)
   }
@@ -148,7 +148,7 @@ export class Reader {
     return this.take(this.unsigned(4))
   }
 
-  /** A table as text: `{name=type:value …}`, by name, because a table has no order. */
+  /** A table as text: `{name=type:value …}`, sorted by name, because a table has no order. */
   table(): string {
     const reader = new Reader(this.longString())
     const entries: Array<string> = []
@@ -207,6 +207,6 @@ export class Reader {
 
 const nearlyNowSeconds = 3600
 
-/** The time that a broker writes into a message is never twice the same; any other comes from the plan. */
+/** The current time differs in every run, and is shown as `now`. Other times come from the plan. */
 const showTime = (seconds: bigint): string =>
   Math.abs(Number(seconds) - Date.now() / 1000) < nearlyNowSeconds ? "now" : String(seconds)

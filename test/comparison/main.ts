@@ -26,23 +26,23 @@ const integerFlag = (flag: string, minimum: number) =>
 
 const flags = {
   runs: integerFlag("runs", 1).pipe(
-    Flag.withDescription("How many seeds to run (default: 300); a single one is shown with all answers"),
+    Flag.withDescription("How many seeds to run (default: 300); a single one is shown with all replies"),
     Flag.withDefault(300)
   ),
   seed: integerFlag("seed", 0).pipe(
-    Flag.withDescription("The first of the seeds, which are whole numbers (default: 1)"),
+    Flag.withDescription("The first seed, an integer (default: 1)"),
     Flag.withDefault(1)
   ),
   steps: integerFlag("steps", 1).pipe(
-    Flag.withDescription(`Operations of each run (default: ${defaultSteps})`),
+    Flag.withDescription(`The number of operations in each run (default: ${defaultSteps})`),
     Flag.withDefault(defaultSteps)
   ),
   concurrency: integerFlag("concurrency", 1).pipe(
-    Flag.withDescription("Runs at once (default: 12)"),
+    Flag.withDescription("The number of concurrent runs (default: 12)"),
     Flag.withDefault(12)
   ),
   url: Flag.String("url").pipe(
-    Flag.withDescription("The broker to compare with (default: AMQP_URL, or else RabbitMQ on this machine)"),
+    Flag.withDescription("The broker to compare with (default: AMQP_URL, otherwise RabbitMQ on this machine)"),
     Flag.withDefault(process.env["AMQP_URL"] || "amqp://guest:guest@127.0.0.1:5672")
   )
 }
@@ -74,7 +74,7 @@ const compare = Command.make(
           `      again: npm run compare -- --runs 1 --seed ${difference.plan.seed} --steps ${steps}\n`
         ].join("\n"))
     })
-    yield* Console.log(`${compared} runs: ${differences} differ, ${timing} differed once and not again`)
+    yield* Console.log(`${compared} runs: ${differences} differ, ${timing} differed only once`)
     if (differences > 0) {
       const ended = compared < runs ? `; ended after ${maxKinds} kinds of differences` : ""
       return yield* new BrokersDiffer({ message: `The brokers differ in ${differences} runs${ended}.` })

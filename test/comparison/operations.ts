@@ -1,14 +1,14 @@
-/** What a plan consists of. All of it is data that JSON can hold, and an `@` stands for what makes the names of a run its own. */
+/** The operations of a plan. They can be represented as JSON, and an `@` stands for the prefix that makes the names of a run unique. */
 import type { Fields } from "./fields.ts"
 import type { Arguments, Bytes } from "./wire.ts"
 
-/** The channels of a run. Each is opened when it is used, and again after it was closed. */
+/** The channels of a run. Each is opened when it is used, and reopened after it was closed. */
 export const channels = {
   confirm: { connection: "main", number: 1, confirms: true },
   plain: { connection: "main", number: 2, confirms: false },
-  /** The one whose operations are often part of a transaction. */
+  /** A channel whose operations are often part of a transaction. */
   tx: { connection: "main", number: 3, confirms: false },
-  /** The one that has a global prefetch. Its consumers are all on one queue: which of two gets a free place is up to chance. */
+  /** A channel with a global prefetch. All its consumers are on one queue, because RabbitMQ picks one of several queues at random. */
   global: { connection: "main", number: 4, confirms: false },
   other: { connection: "other", number: 1, confirms: true }
 } as const
@@ -20,7 +20,7 @@ export type ConnectionName = "main" | "other"
 // The keys of the record are its channels.
 export const channelNames = Object.keys(channels) as ReadonlyArray<ChannelName>
 
-/** A method with its arguments, for which the broker has an answer or closes the channel or the connection. */
+/** A method with its arguments, to which the broker replies or for which it closes the channel or the connection. */
 export interface Request {
   readonly _tag: "Request"
   readonly channel: ChannelName
@@ -39,7 +39,7 @@ export interface Publish {
   readonly body: string
 }
 
-/** Which delivery is settled: one of those that are open, counted from the oldest on and around; all; a wrong one. */
+/** Which delivery is settled: an unsettled one by its index (modulo their number), all of them, or a wrong one. */
 export type Target = number | "all" | "unknown" | "settledLast"
 
 export interface Settle {
@@ -56,7 +56,7 @@ export interface CloseChannel {
   readonly channel: ChannelName
 }
 
-/** In order, or without a word. */
+/** With a close, or by cutting the connection. */
 export interface CloseConnection {
   readonly _tag: "CloseConnection"
   readonly connection: ConnectionName
@@ -71,24 +71,24 @@ export interface Plan {
   readonly operations: ReadonlyArray<Operation>
 }
 
-/** Every queue and exchange that a plan may declare. */
+/** The queues and exchanges that a plan may declare. */
 export const queues = ["@q0", "@q1", "@q2", "@q3"] as const
 
 export const exchanges = ["@e0", "@e1", "@e2"] as const
 
-/** Names of queues that are declared by mistake: each is a valid name. */
+/** Valid names of queues that are declared by mistake. */
 export const strayQueues = ["@none", `@${"x".repeat(200)}`] as const
 
 /** An exchange that is declared by mistake. */
 export const strayExchange = "@none"
 
-/** Stands for the queue that the broker named in the last delivery with a direct reply-to. */
+/** Stands for the reply address in the last delivery with a direct reply-to. */
 export const replyQueue = "$reply"
 
-/** An operation in a line. */
+/** Describes an operation in one line. */
 export const describeOperation = (operation: Operation): string => shortened(describe(operation))
 
-/** What only has to be long is shown in short. */
+/** Abbreviates long repetitions. */
 const shortened = (text: string): string => text.replaceAll(/(.)\1{20,}/g, "$1…$1")
 
 const describe = (operation: Operation): string => {
@@ -117,12 +117,12 @@ const describe = (operation: Operation): string => {
   }
 }
 
-/** Whether time decides what comes of a plan: messages or queues that expire while it runs. */
+/** Whether messages or queues expire during the run. */
 export const hasShortTimes = (plan: Plan): boolean => {
   const text = JSON.stringify(plan.operations)
   return /"(x-message-ttl|x-expires)":(1|\{"type":"\w","value":1\})\b|"expiration":"1"/.test(text)
 }
 
-/** Whether a plan has queues that are replicated, whose answers take longer. */
+/** Whether a plan has replicated queues, which reply later. */
 export const hasReplicatedQueues = (plan: Plan): boolean =>
   /"x-queue-type":"(quorum|stream)"/.test(JSON.stringify(plan.operations))

@@ -1,8 +1,8 @@
 /**
- * The plan of a run: a sequence of operations that follows from its seed alone.
+ * The plan of a run: a sequence of operations that is determined by its seed.
  *
- * A plan has a theme, so that it comes to something: operations drawn from all there are mostly refuse each other. What chance
- * decides in RabbitMQ itself is left out: nothing here depends on which of two queues is first.
+ * A plan has a theme, because operations that are drawn from all possible ones mostly fail. Operations whose outcome is random in RabbitMQ are
+ * left out: nothing here depends on which of two queues is served first.
  */
 import { Dice } from "./dice.ts"
 import type { Field, Fields, Typed } from "./fields.ts"
@@ -11,9 +11,9 @@ import type { ChannelName, Operation, Plan, Publish, Request, Settle, Target } f
 import type { Arguments } from "./wire.ts"
 
 const themes = {
-  /** Everything, without an order. */
+  /** All operations in any order. */
   mixed: 26,
-  /** Exchanges, queues and bindings first, then messages. */
+  /** First exchanges, queues and bindings, then messages. */
   flow: 36,
   /** Wrong types, values and names. */
   wrong: 16,
@@ -25,7 +25,7 @@ const themes = {
 
 type Theme = keyof typeof themes
 
-/** How many operations a plan has unless it is said. */
+/** The default number of operations. */
 export const defaultSteps = 25
 
 const tags = ["t0", "t1", "t2", "t3"] as const
@@ -34,7 +34,7 @@ const keys = ["a", "a.b", "a.b.c", "b", "", "a.*", "#", "*.b", "a.#"] as const
 
 const exchangeTypes = ["direct", "fanout", "topic", "headers"] as const
 
-/** Some operations of the first part of a plan, and how often each comes. */
+/** The operations in the first part of a plan, and their weights. */
 const beginning = {
   declareQueue: 8,
   declareExchange: 6,
@@ -90,7 +90,7 @@ class Planner {
   private readonly theme: Theme
   private readonly operations: Array<Operation> = []
   private messages = 0
-  /** Of the channels on which a delivery may be open. */
+  /** The channels that may have an unsettled delivery. */
   private readonly receiving: Array<ChannelName> = []
 
   constructor(dice: Dice, theme: Theme) {
@@ -248,7 +248,7 @@ class Planner {
     return this.request(this.channel(), "queue.bind", {
       queue: this.queue(),
       exchange,
-      // Whoever else uses the broker must not send its messages here.
+      // Other users of the broker must not send messages here.
       routingKey: exchange.startsWith("amq.") ? "@a" : this.key(),
       ...(dice.chance(40) ? { arguments: this.bindingArguments() } : {}),
       ...this.nowait()
@@ -267,10 +267,10 @@ class Planner {
     })
   }
 
-  /** Takes back what a request did, and so needs its arguments. */
+  /** Undoes a request, with the same arguments. */
   private opposite(request: Request, method: string): Request {
     const { nowait: isUnanswered, ...values } = request.arguments
-    // An unbind of a queue is always answered.
+    // Unbinding a queue always has a reply.
     const nowait = isUnanswered === true && method !== "queue.unbind" ? { nowait: true } : {}
     return { _tag: "Request", channel: this.channel(), method, arguments: { ...values, ...nowait } }
   }
@@ -350,7 +350,7 @@ class Planner {
     }
   }
 
-  /** What is hardly ever asked for. */
+  /** An unusual request. */
   private odd(): Request {
     const channel = this.channel()
     switch (this.dice.between(0, 6)) {
@@ -387,7 +387,7 @@ class Planner {
     return this.dice.weighted({ confirm: 9, plain: 4, tx: 1.5, global: 2.5, other: 2.5 })
   }
 
-  /** Mostly a channel that has something to settle. */
+  /** In most cases a channel that may have an unsettled delivery. */
   private receiver(): ChannelName {
     return this.receiving.length > 0 && this.dice.chance(85)
       ? this.receiving[this.dice.between(0, this.receiving.length - 1)]
@@ -410,7 +410,7 @@ class Planner {
     return this.dice.chance(80) ? this.dice.oneOf(...keys) : this.dice.oneOf(...queues)
   }
 
-  /** Asks for no answer now and then. */
+  /** Sets `no-wait` in some cases. */
   private nowait(): { readonly nowait?: true } {
     return this.dice.chance(5) ? { nowait: true } : {}
   }
@@ -423,7 +423,7 @@ class Planner {
     return this.isWrong ? 45 : this.theme === "mixed" ? 8 : 0
   }
 
-  /** One of the numbers in one of the types for whole numbers, or what is not such a number. */
+  /** One of the numbers with a random integer type, or something that is not an integer. */
   private number(...numbers: ReadonlyArray<number>): Field {
     const { dice } = this
     if (dice.chance(this.oddness)) {
@@ -557,7 +557,7 @@ class Planner {
     const { dice } = this
     const odd = (): boolean => dice.chance(this.oddness)
     const headers = this.headers()
-    // A message that overtakes others and expires at once is a documented limit of the embedded broker.
+    // The embedded broker differs for a message that overtakes others and expires at once, as documented.
     const priority = dice.chance(15) ? dice.oneOf(0, 1, 2, 3, 5, 255) : undefined
     return {
       ...(dice.chance(5) ? { contentType: "text/plain" } : {}),
@@ -608,11 +608,11 @@ class Planner {
     if (dice.chance(4)) fields["x-death"] = this.deaths()
     if (dice.chance(1.5)) fields["x-delivery-count"] = this.value()
     if (dice.chance(1)) fields["x-first-death-reason"] = "expired"
-    // Headers that are there and empty are something else than none.
+    // Empty headers differ from missing ones.
     return Object.keys(fields).length > 0 || dice.chance(4) ? fields : undefined
   }
 
-  /** What a message that was dead-lettered elsewhere brings with it. */
+  /** The `x-death` header of a message that was dead-lettered elsewhere. */
   private deaths(): Field {
     const { dice } = this
     if (dice.chance(15)) return dice.oneOf<Field>("x", [1], [])
@@ -628,7 +628,7 @@ class Planner {
   }
 }
 
-/** The plan of a seed. */
+/** Makes the plan of a seed. */
 export const makePlan = (seed: number, steps: number = defaultSteps): Plan => {
   const dice = new Dice(seed)
   const theme = dice.weighted(themes)

@@ -1,4 +1,4 @@
-/** What a person reads of a difference. */
+/** Reports of differences. */
 import { firstDifference, stepText } from "./compare.ts"
 import type { Difference } from "./compare.ts"
 import { describeOperation } from "./operations.ts"
@@ -6,7 +6,7 @@ import { describeOperation } from "./operations.ts"
 const indented = (lines: ReadonlyArray<string>, by: string): string =>
   (lines.length === 0 ? ["nothing"] : lines).map((line) => `${by}${line}`).join("\n")
 
-/** The operations up to the first difference, and both answers there. */
+/** The operations up to the first difference, and both replies there. */
 export const describeDifference = (
   { embedded, plan, reference }: Difference,
   names: { readonly reference: string; readonly embedded: string }
@@ -27,7 +27,7 @@ export const describeDifference = (
   ].join("\n")
 }
 
-/** Every operation with its answer; with both answers where they are not the same. */
+/** Every operation with its reply, and both replies where they differ. */
 export const describeRun = (
   { embedded, plan, reference }: Difference,
   names: { readonly reference: string; readonly embedded: string }
@@ -36,7 +36,7 @@ export const describeRun = (
     const operation = plan.operations[index]
     const title = operation === undefined ? step.title : describeOperation(operation)
     const other = embedded[index]
-    const answers = other !== undefined && stepText(step) === stepText(other)
+    const replies = other !== undefined && stepText(step) === stepText(other)
       ? [indented(step.lines, "        ")]
       : [
         `      ${names.reference}:`,
@@ -44,5 +44,5 @@ export const describeRun = (
         `      ${names.embedded}:`,
         indented(other?.lines ?? [], "        ")
       ]
-    return [`${String(index + 1).padStart(4)}. ${title}`, ...answers].join("\n")
+    return [`${String(index + 1).padStart(4)}. ${title}`, ...replies].join("\n")
   }).join("\n")

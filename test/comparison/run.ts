@@ -1,14 +1,14 @@
-/** Performs a plan on a broker, and records what came of it. */
+/** Performs a plan on a broker, and records what the broker sends. */
 import * as Effect from "effect/Effect"
 import { channels, exchanges, queues, replyQueue, strayExchange, strayQueues } from "./operations.ts"
 import type { ChannelName, Operation, Plan, Publish, Request, Settle } from "./operations.ts"
 import { Session } from "./session.ts"
 import type { ChannelState, OpenDelivery, RunOptions } from "./session.ts"
-import type { Endpoint } from "./stranger.ts"
 import { encodeContent, encodeMethod } from "./wire.ts"
 import type { Arguments } from "./wire.ts"
+import type { Endpoint } from "./wireClient.ts"
 
-/** What a broker sent after an operation, or what is left when all of them are done. */
+/** What a broker sent after an operation, or what is left after all operations. */
 export interface Step {
   readonly title: string
   readonly lines: ReadonlyArray<string>
@@ -18,10 +18,10 @@ export type Trace = ReadonlyArray<Step>
 
 type Lines = Effect.Effect<ReadonlyArray<string>>
 
-/** How many messages of a queue are compared when the plan is done. */
+/** How many messages of a queue are compared after the plan. */
 const shownMessages = 40
 
-/** Performs the plan. Whatever happens, everything that it declared is deleted at the end. */
+/** Performs the plan. In all cases, everything that it declared is deleted at the end. */
 export const runPlan = (plan: Plan, endpoint: Endpoint, options: RunOptions): Effect.Effect<Trace> =>
   Effect.acquireUseRelease(
     Effect.sync(() => new Session(plan, endpoint, options)),
@@ -61,7 +61,7 @@ const perform = (session: Session, operation: Operation): Lines => {
 
 const request = (session: Session, { arguments: values, channel, method }: Request, isQuick = false): Lines => {
   const hasReply = values["nowait"] !== true && method !== "basic.recover-async"
-  return session.onChannel(channel, (state, stranger) => {
+  return session.onChannel(channel, (state, client) => {
     const { open } = state
     if (method === "basic.recover" || method === "basic.recover-async") state.open = []
     const tag = values["consumerTag"]
@@ -69,7 +69,7 @@ const request = (session: Session, { arguments: values, channel, method }: Reque
       if (values["noAck"] === true) state.consumersWithoutAck.add(tag)
       else state.consumersWithoutAck.delete(tag)
     }
-    stranger.send(encodeMethod(channels[channel].number, method, session.named(values)))
+    client.send(encodeMethod(channels[channel].number, method, session.named(values)))
     const replies = [`${method}-ok`, ...(method === "basic.get" ? ["basic.get-empty"] : [])]
     return {
       isQuick,
@@ -107,9 +107,9 @@ const changeMode = (state: ChannelState, method: string, open: ReadonlyArray<Ope
 const publish = (session: Session, operation: Publish): Lines => {
   const { body, channel, exchange, immediate, mandatory, properties, routingKey } = operation
   const { number } = channels[channel]
-  return session.onChannel(channel, (state, stranger) => {
+  return session.onChannel(channel, (state, client) => {
     const sequence = ++state.published
-    stranger.send(Buffer.concat([
+    client.send(Buffer.concat([
       encodeMethod(number, "basic.publish", {
         ...session.named({ exchange, routingKey, mandatory, immediate }),
         ...(routingKey === replyQueue ? { routingKey: session.replyTo } : {})
@@ -123,7 +123,7 @@ const publish = (session: Session, operation: Publish): Lines => {
 const settle = (session: Session, operation: Settle): Lines => {
   const { channel, method, requeue } = operation
   const multiple = operation.multiple && method !== "basic.reject"
-  return session.onChannel(channel, (state, stranger) => {
+  return session.onChannel(channel, (state, client) => {
     const tag = chosenTag(state, operation, multiple)
     if (tag === undefined) return "there is nothing to settle"
     const isSettled = (delivery: OpenDelivery): boolean =>
@@ -133,7 +133,7 @@ const settle = (session: Session, operation: Settle): Lines => {
     }
     state.open = state.open.filter((delivery) => !isSettled(delivery))
     state.lastSettled = tag
-    stranger.send(encodeMethod(channels[channel].number, method, {
+    client.send(encodeMethod(channels[channel].number, method, {
       deliveryTag: tag,
       ...(method === "basic.reject" ? {} : { multiple }),
       ...(method === "basic.ack" ? {} : { requeue })
@@ -166,16 +166,16 @@ const chosenTag = (state: ChannelState, { target }: Settle, multiple: boolean): 
 }
 
 const closeChannel = (session: Session, channel: ChannelName): Lines =>
-  session.onChannel(channel, (_, stranger) => {
-    stranger.send(encodeMethod(channels[channel].number, "channel.close", { replyCode: 200 }))
-    return { isDone: () => !stranger.isChannelOpen(channel), withoutFlow: true }
+  session.onChannel(channel, (_, client) => {
+    client.send(encodeMethod(channels[channel].number, "channel.close", { replyCode: 200 }))
+    return { isDone: () => !client.isChannelOpen(channel), withoutFlow: true }
   })
 
 // -----------------------------------------------------------------------------
 // what is left
 // -----------------------------------------------------------------------------
 
-/** Closes the connections and looks at what they leave behind, which empties the queues. */
+/** Closes the connections and reads what they leave behind, which empties the queues. */
 const remains = (session: Session): Effect.Effect<Trace> =>
   Effect.gen(function*() {
     const steps: Array<Step> = []
@@ -200,11 +200,11 @@ const contents = (session: Session, queue: string): Lines =>
     const lines = [...(yield* ask(session, "queue.declare", { queue, passive: true }))]
     if (!lines.some((line) => line.includes("queue.declare-ok"))) return lines
     for (let shown = 0; shown < shownMessages; shown++) {
-      const answer = yield* ask(session, "basic.get", { queue, noAck: true })
-      lines.push(...answer)
-      // A stream has no basic.get.
-      if (answer.some((line) => line.includes("NOT_IMPLEMENTED"))) lines.push(...(yield* readStream(session, queue)))
-      if (!answer.some((line) => line.includes("basic.get-ok"))) break
+      const reply = yield* ask(session, "basic.get", { queue, noAck: true })
+      lines.push(...reply)
+      // Streams do not support basic.get.
+      if (reply.some((line) => line.includes("NOT_IMPLEMENTED"))) lines.push(...(yield* readStream(session, queue)))
+      if (!reply.some((line) => line.includes("basic.get-ok"))) break
     }
     return lines
   })

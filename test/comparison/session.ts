@@ -2,10 +2,10 @@
 import * as Effect from "effect/Effect"
 import { channels, hasReplicatedQueues, hasShortTimes } from "./operations.ts"
 import type { ChannelName, ConnectionName, Plan } from "./operations.ts"
-import { Stranger } from "./stranger.ts"
-import type { Arrival, Endpoint } from "./stranger.ts"
 import { encodeMethod } from "./wire.ts"
 import type { Arguments } from "./wire.ts"
+import { WireClient } from "./wireClient.ts"
+import type { Arrival, Endpoint } from "./wireClient.ts"
 
 export interface RunOptions {
   /** Makes the names of this run unique. */
@@ -64,7 +64,7 @@ export class Session {
   private readonly prefix: string
   private readonly quietMillis: number
   private readonly expiryMillis: number
-  private readonly connections = new Map<ConnectionName, Stranger>()
+  private readonly connections = new Map<ConnectionName, WireClient>()
   private readonly states = new Map<ChannelName, ChannelState>()
   private arrivals: Array<{ readonly connection: ConnectionName; readonly arrival: Arrival }> = []
   private ends: Array<string> = []
@@ -91,30 +91,30 @@ export class Session {
    */
   onChannel(
     channel: ChannelName,
-    send: (state: ChannelState, stranger: Stranger) => Awaited | string
+    send: (state: ChannelState, client: WireClient) => Awaited | string
   ): Effect.Effect<ReadonlyArray<string>> {
     return Effect.gen({ self: this }, function*() {
       const { connection } = channels[channel]
-      const stranger = yield* this.connected(connection)
-      const state = yield* this.opened(stranger, channel)
-      if (!stranger.isChannelOpen(channel)) return ["the channel can't be opened", ...(yield* this.settled())]
-      const awaited = send(state, stranger)
+      const client = yield* this.connected(connection)
+      const state = yield* this.opened(client, channel)
+      if (!client.isChannelOpen(channel)) return ["the channel can't be opened", ...(yield* this.settled())]
+      const awaited = send(state, client)
       if (typeof awaited === "string") return [awaited]
-      if (awaited.withoutFlow !== true) this.sendFlow(stranger, channel, state)
+      if (awaited.withoutFlow !== true) this.sendFlow(client, channel, state)
       const { isDone = () => true, isReply } = awaited
       const hasReply = (): boolean =>
         isReply === undefined ||
         this.arrivals.some(({ arrival }) => arrival.channel === channel && isReply(arrival))
       const isComplete = yield* this.until(() =>
-        !stranger.isChannelOpen(channel) || (state.flows === 0 && hasReply() && isDone())
+        !client.isChannelOpen(channel) || (state.flows === 0 && hasReply() && isDone())
       )
       const arrivals = this.arrivals
-      const lines = awaited.isQuick === true && stranger.isOpen
+      const lines = awaited.isQuick === true && client.isOpen
         ? this.takeLines()
-        : yield* this.settled(stranger.isOpen ? this.expiryMillis : 2 * this.quietMillis)
+        : yield* this.settled(client.isOpen ? this.expiryMillis : 2 * this.quietMillis)
       awaited.done?.(arrivals.map(({ arrival }) => arrival))
-      if (!stranger.isOpen) this.drop(connection)
-      else if (!stranger.isChannelOpen(channel)) this.states.delete(channel)
+      if (!client.isOpen) this.drop(connection)
+      else if (!client.isChannelOpen(channel)) this.states.delete(channel)
       return isComplete ? lines : [...lines, `no reply within ${replyMillis} ms`]
     })
   }
@@ -122,31 +122,31 @@ export class Session {
   /** Closes a connection, or ends it without a close. */
   close(connection: ConnectionName, how: "close" | "cut"): Effect.Effect<ReadonlyArray<string>> {
     return Effect.gen({ self: this }, function*() {
-      const stranger = this.connections.get(connection)
-      if (stranger === undefined || !stranger.isOpen) return ["the connection is not open"]
+      const client = this.connections.get(connection)
+      if (client === undefined || !client.isOpen) return ["the connection is not open"]
       if (how === "cut") {
         this.drop(connection)
         return yield* this.settled(4 * this.quietMillis)
       }
-      stranger.send(encodeMethod(0, "connection.close", { replyCode: 200 }))
-      const isClosed = yield* this.until(() => !stranger.isOpen)
+      client.send(encodeMethod(0, "connection.close", { replyCode: 200 }))
+      const isClosed = yield* this.until(() => !client.isOpen)
       const lines = yield* this.settled(2 * this.quietMillis)
       this.drop(connection)
       return isClosed ? lines : [...lines, `no reply within ${replyMillis} ms`]
     })
   }
 
-  private sendFlow(stranger: Stranger, channel: ChannelName, state: ChannelState): void {
+  private sendFlow(client: WireClient, channel: ChannelName, state: ChannelState): void {
     state.flows++
-    stranger.send(encodeMethod(channels[channel].number, "channel.flow", { active: true }))
+    client.send(encodeMethod(channels[channel].number, "channel.flow", { active: true }))
   }
 
-  private connected(name: ConnectionName): Effect.Effect<Stranger> {
+  private connected(name: ConnectionName): Effect.Effect<WireClient> {
     return Effect.gen({ self: this }, function*() {
       const existing = this.connections.get(name)
       if (existing !== undefined && existing.isOpen) return existing
       this.drop(name)
-      const stranger = new Stranger(name, this.endpoint, {
+      const client = new WireClient(name, this.endpoint, {
         onOpen: () => this.wake(),
         onArrival: (arrival) => this.arrive(name, arrival),
         onEnd: (how) => {
@@ -154,24 +154,24 @@ export class Session {
           this.wake()
         }
       })
-      this.connections.set(name, stranger)
-      yield* this.until(() => stranger.isOpen || stranger.hasEnded)
-      return stranger
+      this.connections.set(name, client)
+      yield* this.until(() => client.isOpen || client.hasEnded)
+      return client
     })
   }
 
-  private opened(stranger: Stranger, channel: ChannelName): Effect.Effect<ChannelState> {
+  private opened(client: WireClient, channel: ChannelName): Effect.Effect<ChannelState> {
     return Effect.gen({ self: this }, function*() {
       const existing = this.states.get(channel)
-      if (existing !== undefined && stranger.isChannelOpen(channel)) return existing
+      if (existing !== undefined && client.isChannelOpen(channel)) return existing
       const state = new ChannelState()
       this.states.set(channel, state)
       const { confirms, number } = channels[channel]
-      stranger.send(encodeMethod(number, "channel.open"))
-      if (confirms) stranger.send(encodeMethod(number, "confirm.select"))
+      client.send(encodeMethod(number, "channel.open"))
+      if (confirms) client.send(encodeMethod(number, "confirm.select"))
       state.confirms = confirms
-      this.sendFlow(stranger, channel, state)
-      yield* this.until(() => state.flows === 0 || !stranger.isOpen)
+      this.sendFlow(client, channel, state)
+      yield* this.until(() => state.flows === 0 || !client.isOpen)
       // The plan did not ask for these replies.
       this.arrivals = this.arrivals.filter(({ arrival }) =>
         arrival.channel !== channel || !["channel.open-ok", "confirm.select-ok"].includes(arrival.method.name)
@@ -301,10 +301,10 @@ export class Session {
   }
 
   // ---------------------------------------------------------------------------
-  // the end
+  // closing
   // ---------------------------------------------------------------------------
 
-  /** Deletes the queues and exchanges, as far as the broker replies, and closes the connections. */
+  /** Deletes the queues and exchanges, if the broker still replies, and closes the connections. */
   deleteAll(names: {
     readonly queues: ReadonlyArray<string>
     readonly exchanges: ReadonlyArray<string>
@@ -331,14 +331,14 @@ export class Session {
   private sendDeletion(deletion: Buffer, attempts: number): Effect.Effect<boolean> {
     return Effect.gen({ self: this }, function*() {
       for (let attempt = 1; attempt <= attempts; attempt++) {
-        const stranger = yield* this.connected("main")
-        if (!stranger.isOpen) return false
-        const state = yield* this.opened(stranger, "plain")
-        stranger.send(deletion)
-        this.sendFlow(stranger, "plain", state)
+        const client = yield* this.connected("main")
+        if (!client.isOpen) return false
+        const state = yield* this.opened(client, "plain")
+        client.send(deletion)
+        this.sendFlow(client, "plain", state)
         // A broker that does not reply is not asked again.
-        if (!(yield* this.until(() => state.flows === 0 || !stranger.isChannelOpen("plain")))) return false
-        if (stranger.isChannelOpen("plain")) return true
+        if (!(yield* this.until(() => state.flows === 0 || !client.isChannelOpen("plain")))) return false
+        if (client.isChannelOpen("plain")) return true
         yield* Effect.sleep(50)
       }
       return false

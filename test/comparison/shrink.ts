@@ -1,18 +1,18 @@
-/** Makes a sequence as short and its parts as simple as they can be while something about it stays. */
+/** Reduces a sequence to the shortest and simplest one that still has a certain property. */
 import * as Effect from "effect/Effect"
 
 export interface ShrinkOptions<A> {
-  /** Whether it is still there. */
+  /** Whether a sequence has the property. */
   readonly holds: (sequence: ReadonlyArray<A>) => Effect.Effect<boolean>
-  /** What is a little simpler than this part. */
+  /** Slightly simpler versions of a part. */
   readonly simpler: (part: A) => ReadonlyArray<A>
-  /** How often `holds` is asked at most. */
+  /** The maximum number of calls of `holds`. */
   readonly attempts: number
-  /** How often at once. */
+  /** The number of concurrent calls of `holds`. */
   readonly concurrency: number
 }
 
-/** Removes parts, many at once to begin with, then simplifies each, until nothing more can go or the attempts are used up. */
+/** Removes parts, many at once at first, and simplifies the others, until nothing more can be removed or the attempts are used up. */
 export const shrink = <A>(
   sequence: ReadonlyArray<A>,
   options: ShrinkOptions<A>
@@ -20,7 +20,7 @@ export const shrink = <A>(
   Effect.gen(function*() {
     let current = sequence
     let attemptsLeft = options.attempts
-    /** The first of the candidates, from the one at `start` on, of which it holds. */
+    /** The index of the first candidate from `start` on that has the property. */
     const firstThatHolds = (candidates: ReadonlyArray<ReadonlyArray<A>>, start: number) =>
       Effect.gen(function*() {
         for (let from = start; from < candidates.length && attemptsLeft > 0; from += options.concurrency) {
@@ -32,7 +32,7 @@ export const shrink = <A>(
         }
         return undefined
       })
-    /** Takes the candidates that hold, one after the other; answers whether there was one. */
+    /** Replaces the sequence with candidates that have the property, and returns whether there was one. */
     const improve = (candidatesOf: (sequence: ReadonlyArray<A>) => ReadonlyArray<ReadonlyArray<A>>) =>
       Effect.gen(function*() {
         let hasImproved = false
@@ -56,7 +56,7 @@ export const shrink = <A>(
     }
   })
 
-/** From the end on, since what is late in a sequence depends on what is early, and seldom the other way round. */
+/** Begins at the end, because later parts depend on earlier ones. */
 const withoutParts = <A>(sequence: ReadonlyArray<A>, size: number): ReadonlyArray<ReadonlyArray<A>> =>
   Array.from({ length: Math.ceil(sequence.length / size) }, (_, index) => {
     const end = sequence.length - index * size

@@ -1,13 +1,13 @@
-/** Simpler forms of an operation: without one of its arguments, properties or headers. */
+/** Simpler versions of an operation: without one of its arguments, properties or headers. */
 import type { Operation } from "./operations.ts"
 
-/** Every record that lacks one of the entries, or has one of them simpler. */
+/** The record without one of its entries, or with a simpler one. */
 const simplerRecords = <Values extends object>(record: Values): ReadonlyArray<Values> =>
   Object.entries(record).flatMap(([key, value]: [string, unknown]) => {
     const others = Object.fromEntries(Object.entries(record).filter(([other]) => other !== key))
-    // What an operation may lack is optional in its type.
+    // Every entry is optional in the types of operations.
     const without = others as Values
-    // With one entry changed to another of its kind.
+    // The changed entry has the same type.
     const changed = simplerValues(value).map((simpler) => ({ ...record, [key]: simpler }))
     return [without, ...changed]
   })
@@ -20,12 +20,12 @@ const simplerValues = (value: unknown): ReadonlyArray<unknown> => {
       ...simplerValues(item).map((simpler) => list.with(index, simpler))
     ])
   }
-  // A value with its type, and bytes, are no records that lose an entry.
+  // A typed value and bytes are not reduced.
   if (typeof value !== "object" || value === null || "type" in value || "bytes" in value) return []
   return simplerRecords(value)
 }
 
-/** The operations that are a little simpler than this one. */
+/** Slightly simpler versions of an operation. */
 export const simplerOperations = (operation: Operation): ReadonlyArray<Operation> => {
   switch (operation._tag) {
     case "Request":

@@ -1,4 +1,4 @@
-/** Methods and content headers as bytes and as text, by the definitions that amqplib brings with it. */
+/** Methods and content headers as bytes and as text, by the definitions in amqplib. */
 import { createRequire } from "node:module"
 import * as path from "node:path"
 import { encodeFields, encodeShortString, Reader, showBytes } from "./fields.ts"
@@ -12,7 +12,7 @@ interface Argument {
   readonly default?: unknown
 }
 
-/** Of a method, or of the properties of a message. */
+/** The definition of a method, or of the properties of a message. */
 interface Definition {
   readonly id: number
   readonly name: string
@@ -21,7 +21,7 @@ interface Definition {
 
 const require = createRequire(import.meta.url)
 
-// A file that the package does not export; its types are those of the lines that `amqp-rabbitmq-0.9.1.json` generates there.
+// The package does not export this file. The types are those that it generates from `amqp-rabbitmq-0.9.1.json`.
 const definitions = require(
   path.join(path.dirname(require.resolve("amqplib")), "lib", "defs.js")
 ) as Readonly<Record<string, Definition>>
@@ -40,12 +40,12 @@ const methodsByName = new Map(methods.map((method) => [method.name, method]))
 
 const properties = definitions["propertiesInfoBasicProperties"]
 
-/** Bytes in hexadecimal, for a name that is no UTF-8. */
+/** Bytes in hexadecimal, for a name that is not valid UTF-8. */
 export interface Bytes {
   readonly bytes: string
 }
 
-/** What a plan gives for the arguments of a method or for properties; what it leaves out is empty, zero or false. */
+/** The arguments of a method, or properties. Missing ones are empty, zero or false. */
 export type Arguments = Readonly<Record<string, string | number | boolean | Bytes | Fields | undefined>>
 
 const isBytes = (value: object): value is Bytes => "bytes" in value && Object.keys(value).length === 1
@@ -79,7 +79,7 @@ const encodeArgument = (type: ArgumentType, value: unknown): Buffer => {
     case "longstr":
       return Buffer.concat([integer(4, bytesOf(value).length), bytesOf(value)])
     case "table":
-      // The plan has a table here.
+      // A plan has a table here.
       return encodeFields((value ?? {}) as Fields)
   }
 }
@@ -87,7 +87,7 @@ const encodeArgument = (type: ArgumentType, value: unknown): Buffer => {
 const frame = (type: number, channel: number, payload: Buffer): Buffer =>
   Buffer.concat([integer(1, type), integer(2, channel), integer(4, payload.length), payload, Buffer.of(0xce)])
 
-/** A method as its frame. Bits that follow each other share a byte. */
+/** The frame of a method. Consecutive bits share a byte. */
 export const encodeMethod = (channel: number, name: string, values: Arguments = {}): Buffer => {
   const method = methodsByName.get(name)
   if (method === undefined) throw new RangeError(`no method ${name}`)
@@ -110,7 +110,7 @@ export const encodeMethod = (channel: number, name: string, values: Arguments = 
   return frame(1, channel, Buffer.concat(parts))
 }
 
-/** The content header and the body of a message. A body of no bytes has no frame. */
+/** The frames of a content header and a body. An empty body has no frame. */
 export const encodeContent = (channel: number, values: Arguments, body: Buffer): Buffer => {
   const present = properties.args.map(({ name }) => values[name] !== undefined)
   const flags = present.reduce((flags, isPresent, index) => flags | (isPresent ? 1 << (15 - index) : 0), 0)
@@ -127,7 +127,7 @@ export const encodeContent = (channel: number, values: Arguments, body: Buffer):
   return Buffer.concat(frames)
 }
 
-/** A method that the broker sent: numbers and bits by their names, and each argument as text. */
+/** A method from the broker, with access to its arguments by name. */
 export interface Received {
   readonly name: string
   readonly number: (argument: string) => number
@@ -200,7 +200,7 @@ export const decodeMethod = (payload: Buffer): Received => {
   }
 }
 
-/** Reads the payload of a content header: how long the body is, and the properties as text. */
+/** Reads the payload of a content header: the size of the body, and the properties as text. */
 export const decodeHeader = (payload: Buffer): { readonly bodySize: number; readonly properties: string } => {
   const reader = new Reader(payload)
   reader.take(4)

@@ -63,7 +63,7 @@ const brokersThatDiffer = (text: string) =>
   })
 
 describe("the first difference", () => {
-  it("is the first step with other lines", () => {
+  it("is the first step with different lines", () => {
     const trace = traceOf(["a"], ["b", "c"], ["d"])
     assert.isUndefined(firstDifference(trace, traceOf(["a"], ["b", "c"], ["d"])))
     assert.strictEqual(firstDifference(trace, traceOf(["a"], ["c", "b"], ["x"])), 1)
@@ -71,7 +71,7 @@ describe("the first difference", () => {
     assert.strictEqual(firstDifference(trace, traceOf(["a"], ["b", "c"])), 2)
   })
 
-  it("is of the same kind whatever the channel, names and numbers are", () => {
+  it("has the same kind for any channel, names and numbers", () => {
     const plan = planOf()
     const kind = (reference: string, embedded: string) =>
       kindOf({ plan, reference: traceOf(["same", reference]), embedded: traceOf(["same", embedded]) })
@@ -90,7 +90,7 @@ describe("the first difference", () => {
 describe("a report", () => {
   const plan = planOf(request("queue.declare", { queue: "@q0" }), publish("@q0"))
 
-  it("has the operations up to the difference, and both answers to the last of them", () => {
+  it("lists the operations up to the difference, and both replies to the last one", () => {
     const reference = traceOf(["plain: queue.declare-ok"], ["confirm: basic.ack"], ["later"])
     const embedded = traceOf(["plain: queue.declare-ok"], [], ["different too"])
     const [declared, published, ...answers] = describeDifference({ plan, reference, embedded }, names).split("\n")
@@ -104,14 +104,14 @@ describe("a report", () => {
     ])
   })
 
-  it("names what is left when all operations were answered alike", () => {
+  it("names the remaining state if all operations had the same replies", () => {
     const reference = traceOf([], [], ["a message"])
     const report = describeDifference({ plan, reference, embedded: traceOf([], [], []) }, names)
     assert.include(report, "at the end: something:")
     assert.include(report, "a message")
   })
 
-  it("of a whole run has an answer for each step, and both where they differ", () => {
+  it("of a whole run lists the reply to each step, and both where they differ", () => {
     const reference = traceOf(["first"], ["second"], ["third"])
     const report = describeRun({ plan, reference, embedded: traceOf(["first"], ["2nd"], ["third"]) }, names)
     assert.deepStrictEqual(report.split("\n").map((line) => line.trim()).filter((line) => !line.includes(". ")), [
@@ -126,7 +126,7 @@ describe("a report", () => {
 })
 
 describe("a run", () => {
-  it.live("has the answers, the deliveries and what is left", () =>
+  it.live("records replies, deliveries and what is left", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* startEmbedded(local)
       const plan = planOf(
@@ -193,7 +193,7 @@ describe("a run", () => {
       assert.deepStrictEqual(yield* leftIn(started), nothing)
     }))
 
-  it.live("on a broker that is not there ends, and says so", () =>
+  it.live("reports that there is no broker", () =>
     Effect.gen(function*() {
       const { endpoint } = yield* Effect.scoped(startEmbedded(local))
       const trace = yield* runPlan(planOf(publish("@q0")), endpoint, { prefix: "none-", quietMillis: 1 })
@@ -202,7 +202,7 @@ describe("a run", () => {
 })
 
 describe("a comparison", () => {
-  it.live("of two brokers that are alike finds nothing", () =>
+  it.live("of two equal brokers finds no difference", () =>
     Effect.gen(function*() {
       const brokers = {
         reference: (yield* startEmbedded(local)).endpoint,
@@ -213,7 +213,7 @@ describe("a comparison", () => {
       }
     }))
 
-  it.live("finds the one operation that is answered differently, and removes the others", () =>
+  it.live("finds the one operation with different replies, and removes the others", () =>
     Effect.gen(function*() {
       const brokers = yield* brokersThatDiffer("refused")
       const { operations } = makePlan(7, 8)
@@ -227,7 +227,7 @@ describe("a comparison", () => {
       assert.include(describeDifference(smallest, names), "confirm: basic.nack")
     }))
 
-  it.live("of many seeds counts what differs, and reports each kind once, with its seeds", () =>
+  it.live("of many seeds counts the differences, and reports each kind once with its seeds", () =>
     Effect.gen(function*() {
       const refusing = yield* startEmbedded(local)
       yield* refusing.broker.confirmWith(() => "nack")
@@ -254,7 +254,7 @@ describe("a comparison", () => {
       }
     }))
 
-  it.live("takes a difference that does not come again for one of timing", () =>
+  it.live("attributes a difference that does not recur to timing", () =>
     Effect.gen(function*() {
       const brokers = yield* Effect.gen(function*() {
         const refusing = yield* startEmbedded(local)
@@ -275,7 +275,7 @@ describe("a comparison", () => {
       assert.include(error.message, reason)
     }))
 
-  it("is with the embedded broker of the same version", () => {
+  it("uses the embedded broker of the same version", () => {
     const versions = [
       "RabbitMQ 3.8.0",
       "RabbitMQ 3.10.8",

@@ -17,18 +17,18 @@ const requestsOf = (method: string) =>
 const isPredefined = (exchange: unknown): boolean => typeof exchange === "string" && exchange.startsWith("amq.")
 
 describe("the plan of a comparison", () => {
-  it("is the same for the same seed, and another one for another seed", () => {
+  it("is determined by its seed, and different for each seed", () => {
     assert.deepStrictEqual(plans.map(({ seed }) => makePlan(seed)), plans)
     assert.strictEqual(new Set(plans.map((plan) => JSON.stringify(plan.operations))).size, plans.length)
   })
 
-  it("has the number of operations that was asked for", () => {
+  it("has the requested number of operations", () => {
     for (const steps of [1, 2, 7, defaultSteps, 100]) {
       for (let seed = 0; seed < 50; seed++) assert.lengthOf(makePlan(seed, steps).operations, steps)
     }
   })
 
-  it("is data that JSON can hold", () => {
+  it("can be represented as JSON", () => {
     assert.deepStrictEqual(JSON.parse(JSON.stringify(plans)), plans)
   })
 
@@ -54,7 +54,7 @@ describe("the plan of a comparison", () => {
     "confirm.select",
     "channel.open",
     "channel.flow"
-  ])("asks for %s in some seeds", (method) => {
+  ])("calls %s in some seeds", (method) => {
     assert.isNotEmpty(requestsOf(method))
   })
 
@@ -118,7 +118,7 @@ describe("the plan of a comparison", () => {
     }
   })
 
-  it("receives no messages of others, who also use the predefined exchanges", () => {
+  it("receives no messages of other users of the predefined exchanges", () => {
     for (const { exchange, routingKey } of requestsOf("queue.bind")) {
       if (isPredefined(exchange)) assert.strictEqual(routingKey, "@a")
     }
@@ -132,7 +132,7 @@ describe("the plan of a comparison", () => {
     }
   })
 
-  it("consumes from one queue alone where a prefetch is shared, because chance decides between two", () => {
+  it("consumes from a single queue with a shared prefetch, because RabbitMQ picks one of several at random", () => {
     for (const operation of operations) {
       if (operation._tag !== "Request") continue
       const { arguments: { global, queue }, channel, method } = operation
@@ -143,7 +143,7 @@ describe("the plan of a comparison", () => {
 })
 
 describe("dice", () => {
-  it("draw the same from the same seed", () => {
+  it("draw the same numbers for the same seed", () => {
     const draws = (seed: number) => {
       const dice = new Dice(seed)
       return Array.from({ length: 100 }, () => dice.between(0, 1_000_000))
@@ -152,7 +152,7 @@ describe("dice", () => {
     assert.notDeepEqual(draws(5), draws(6))
   })
 
-  it("draw every number, with its limits, about equally often", () => {
+  it("draw every number within the limits about equally often", () => {
     const dice = new Dice(1)
     const counts = new Map<number, number>()
     for (let draw = 0; draw < 10_000; draw++) {
@@ -163,7 +163,7 @@ describe("dice", () => {
     for (const count of counts.values()) assert.closeTo(count, 1000, 150)
   })
 
-  it("draw a name by its weight, and one without weight never", () => {
+  it("draw names by weight, and never one with the weight 0", () => {
     const dice = new Dice(1)
     const draws = Array.from({ length: 4000 }, () => dice.weighted({ often: 3, seldom: 1, never: 0 }))
     assert.closeTo(draws.filter((name) => name === "often").length, 3000, 200)

@@ -31,7 +31,7 @@ const shrinkNumbers = (
 
 describe("shrinking", () => {
   it.effect.each([1, 3, 8])(
-    "leaves only the parts that matter, in their order, with %i attempts at once",
+    "keeps only the necessary parts in their order, with %i attempts at once",
     (concurrency) =>
       Effect.gen(function*() {
         const needed = [3, 17, 18, 92]
@@ -42,19 +42,19 @@ describe("shrinking", () => {
       })
   )
 
-  it.effect("finds that nothing is needed", () =>
+  it.effect("returns nothing if nothing is needed", () =>
     Effect.gen(function*() {
       const { shortest } = yield* shrinkNumbers(upTo(50), () => true)
       assert.deepStrictEqual(shortest, [])
     }))
 
-  it.effect("leaves a sequence that needs all of its parts", () =>
+  it.effect("keeps a sequence whose parts are all needed", () =>
     Effect.gen(function*() {
       const { shortest } = yield* shrinkNumbers(upTo(13), (sequence) => sequence.length === 13)
       assert.deepStrictEqual(shortest, upTo(13))
     }))
 
-  it.effect("removes parts that can only go together", () =>
+  it.effect("removes parts that can only be removed together", () =>
     Effect.gen(function*() {
       const balanced = (sequence: ReadonlyArray<number>) =>
         sequence.includes(50) && sequence.includes(10) === sequence.includes(11)
@@ -73,7 +73,7 @@ describe("shrinking", () => {
       assert.isBelow(shortest.length, 1000)
     }))
 
-  it.effect("makes the parts that stay simpler", () =>
+  it.effect("simplifies the remaining parts", () =>
     Effect.gen(function*() {
       const { shortest } = yield* shrinkNumbers(
         [9, 40, 9],

@@ -99,7 +99,7 @@ describe("the client of a comparison", () => {
     assert.deepStrictEqual([text("queue"), bit("exclusive"), bit("passive"), number("ticket")], ["q", true, false, 0])
   })
 
-  it("tells properties that are empty from those that are absent", () => {
+  it("distinguishes empty from missing properties", () => {
     const shownOf = (properties: Arguments) =>
       decodeHeader(payloadOf(encodeContent(1, properties, Buffer.alloc(0)))).properties
     assert.strictEqual(shownOf({}), "")
@@ -138,11 +138,11 @@ describe("a value of a table", () => {
     [{}, "{}"]
   ])("keeps its type: %j", (field, expected) => assert.strictEqual(shown(field), expected))
 
-  it("that is the time when it is shown is the same on both brokers", () => {
+  it("that is the current time is shown as now", () => {
     assert.strictEqual(shown({ type: "T", value: Math.floor(Date.now() / 1000) }), "T:now")
   })
 
-  it("that is cut off is an error", () => {
-    assert.throws(() => new Reader(Buffer.of(0, 0, 0, 9, 1)).table(), "cut off")
+  it("that is truncated is an error", () => {
+    assert.throws(() => new Reader(Buffer.of(0, 0, 0, 9, 1)).table(), "truncated")
   })
 })

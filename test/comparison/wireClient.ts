@@ -1,5 +1,5 @@
 /**
- * A client that knows nothing of this project: it sends what it is told, right or wrong, and writes down all that comes.
+ * A client that shares no code with this project: it sends anything, valid or not, and reports everything that arrives.
  */
 import * as net from "node:net"
 import type { ChannelName, ConnectionName } from "./operations.ts"
@@ -7,7 +7,7 @@ import { channels } from "./operations.ts"
 import { decodeHeader, decodeMethod, encodeMethod } from "./wire.ts"
 import type { Received } from "./wire.ts"
 
-/** Where a broker is, and as whom one logs in. */
+/** The address of a broker, and the login. */
 export interface Endpoint {
   readonly host: string
   readonly port: number
@@ -16,7 +16,7 @@ export interface Endpoint {
   readonly virtualHost: string
 }
 
-/** A method that came, with the message that belongs to it. */
+/** A method that arrived, with its message. */
 export interface Arrival {
   /** Absent if it concerns the whole connection. */
   readonly channel: ChannelName | undefined
@@ -26,10 +26,11 @@ export interface Arrival {
 }
 
 export interface Listener {
-  /** Called in the order of the wire; how the connection ended is a text. */
+  /** Called in the order of arrival. */
   readonly onArrival: (arrival: Arrival) => void
+  /** `how` describes the end of the connection. */
   readonly onEnd: (how: string) => void
-  /** Called once, with what the broker says that it is: `RabbitMQ 3.10.8`. */
+  /** Called once, with the product and version of the broker: `RabbitMQ 3.10.8`. */
   readonly onOpen?: (product: string) => void
 }
 
@@ -44,8 +45,8 @@ interface Unfinished {
   readonly body: Array<Buffer>
 }
 
-/** One connection. It answers what closes a channel or the connection, and nothing else. */
-export class Stranger {
+/** One connection. It replies to closes of channels and of the connection, and to nothing else. */
+export class WireClient {
   private readonly name: ConnectionName
   private readonly listener: Listener
   private readonly endpoint: Endpoint
@@ -57,7 +58,7 @@ export class Stranger {
   /** Whether methods can be sent. */
   isOpen = false
   hasEnded = false
-  /** When something came last, by the monotonic clock. */
+  /** When something arrived last, by the monotonic clock. */
   lastArrival = performance.now()
 
   constructor(name: ConnectionName, endpoint: Endpoint, listener: Listener) {
@@ -71,7 +72,7 @@ export class Stranger {
       this.bytes = Buffer.concat([this.bytes, bytes])
       this.readFrames()
     })
-    // Whether what was not read any more makes a close a reset is up to chance.
+    // Unread bytes may turn a close into a reset.
     this.socket.on(
       "error",
       (error: NodeJS.ErrnoException) =>
@@ -88,7 +89,7 @@ export class Stranger {
     if (!this.hasEnded) this.socket.write(bytes)
   }
 
-  /** Ends the connection without a word. */
+  /** Ends the connection without a close. */
   cut(): void {
     this.hasEnded = true
     this.isOpen = false
@@ -218,6 +219,6 @@ export class Stranger {
   }
 }
 
-/** A text of the server's properties. */
+/** A text value of the server properties. */
 const textIn = (start: Received, name: string): string =>
   new RegExp(`\\b${name}=S:"([^"]*)"`).exec(start.text("serverProperties"))?.[1] ?? ""
