@@ -1,6 +1,6 @@
 /**
  * The embedded broker's side of a connection: how long it waits for a client, and what happens to the messages of a connection that
- * ends. What it sends and refuses is compared with RabbitMQ (`integration/wire/wire.test.ts`).
+ * ends. What it sends and refuses is compared with RabbitMQ (`integration/testing/wireHandshake.test.ts`, `wireFrames.test.ts`, `wireCloses.test.ts`).
  */
 import { protocolHeader } from "@effect-amqp/core/protocol/constants"
 import type { Method } from "@effect-amqp/core/protocol/methods.generated"

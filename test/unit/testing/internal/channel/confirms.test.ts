@@ -2,7 +2,7 @@ import type { Confirmation } from "@effect-amqp/core/testing/AmqpBroker"
 import { Confirms } from "@effect-amqp/core/testing/internal/channel/confirms"
 import { assert, describe, it } from "@effect/vitest"
 
-/** What is sent for publishes that are confirmed so, in one step, and what when the time for late confirms has come. */
+/** What is sent for publishes with these confirmations in one step, and then for the late ones. */
 const sentFor = (...confirmations: ReadonlyArray<Confirmation>): ReadonlyArray<string> => {
   const sent: Array<string> = []
   const late: Array<() => void> = []
@@ -29,7 +29,7 @@ describe("the confirms of a channel", () => {
       [{ confirmation: "ack", after: 5 }, "nack"],
       ["basic.nack 2", "basic.ack 1"]
     ]
-  ])("are RabbitMQ's for %s", (_, confirmations, expected) => {
+  ])("equal RabbitMQ's for %s", (_, confirmations, expected) => {
     assert.deepStrictEqual(sentFor(...confirmations), expected)
   })
 })

@@ -1,4 +1,4 @@
-/** Dead letters of a quorum queue that keeps them until they have arrived. */
+/** Dead letters of a quorum queue with at-least-once, which keeps them until they have arrived. */
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import type { Version } from "@effect-amqp/core/testing/AmqpBroker"
 import { addressed } from "@effect-amqp/core/testing/internal/common/messageHeaders"
@@ -16,7 +16,7 @@ const reliable = {
   "x-dead-letter-exchange": ""
 }
 
-/** A virtual host in which letters are for the queue `dead`. */
+/** A virtual host with manual time. */
 class Fixture {
   readonly timers = new ManualTimers()
   readonly virtualHost: VirtualHost
@@ -56,8 +56,8 @@ class Fixture {
 
 const toDead = { ...reliable, "x-dead-letter-routing-key": "dead" }
 
-describe("a dead letter that must not be lost", () => {
-  it("goes at once to the queue that is there", () => {
+describe("a dead letter with at-least-once", () => {
+  it("arrives at once in an existing queue", () => {
     const fixture = new Fixture()
     const dead = fixture.queue("dead")
     fixture.drop(fixture.queue("q", toDead), "a", "b")
@@ -67,7 +67,7 @@ describe("a dead letter that must not be lost", () => {
     assert.strictEqual(fixture.timers.pendingCount, 0)
   })
 
-  it("is kept, uncounted, until there is a queue for it, and tried each three minutes", () => {
+  it("is kept without being counted until there is a queue for it, and retried every three minutes", () => {
     const fixture = new Fixture()
     const queue = fixture.queue("q", toDead)
     fixture.drop(queue, "a", "b")
@@ -82,7 +82,7 @@ describe("a dead letter that must not be lost", () => {
     assert.strictEqual(properties.headers?.["x-first-death-reason"], "rejected")
   })
 
-  it("is kept until its exchange is there, and then goes to the copies but no more to the blind copies in 3.10", () => {
+  it("is kept until its exchange exists, and then routed by CC, and by BCC except in 3.10", () => {
     for (const [version, expected] of [["3.10", [1, 1, 0]], ["4.0", [1, 1, 1]], ["4.3", [1, 1, 1]]] as const) {
       const fixture = new Fixture(version)
       const queue = fixture.queue("q", { ...reliable, "x-dead-letter-exchange": "x" })
@@ -101,7 +101,7 @@ describe("a dead letter that must not be lost", () => {
     }
   })
 
-  it("is given once to each queue, also when another of them refuses it for a while", () => {
+  it("arrives once in each queue, even if another one refuses it for a while", () => {
     const fixture = new Fixture()
     const full = fixture.queue("full", { "x-max-length": 1, "x-overflow": "reject-publish" })
     const other = fixture.queue("other")
@@ -117,7 +117,7 @@ describe("a dead letter that must not be lost", () => {
     assert.deepStrictEqual([full.messageCount, other.messageCount], [1, 1])
   })
 
-  it("is done with when the queue that refused it is gone", () => {
+  it("is dropped when the queue that refused it was deleted", () => {
     const fixture = new Fixture()
     const full = fixture.queue("full", { "x-max-length": 0, "x-overflow": "reject-publish" })
     fixture.queue("other")
@@ -128,7 +128,7 @@ describe("a dead letter that must not be lost", () => {
     assert.strictEqual(fixture.timers.pendingCount, 0)
   })
 
-  it("counts for the limit of its queue, which takes no more then", () => {
+  it("counts for the limit of its queue, which then refuses messages", () => {
     const fixture = new Fixture()
     const queue = fixture.queue("q", { ...toDead, "x-max-length": 2 })
     fixture.drop(queue, "a", "b", "c")
@@ -142,7 +142,7 @@ describe("a dead letter that must not be lost", () => {
     assert.isTrue(bytes.publish(message("d")))
   })
 
-  it("holds up those behind it when 32 of them wait", () => {
+  it("blocks those behind it once 32 of them wait", () => {
     const fixture = new Fixture()
     const taker = fixture.queue("taker")
     const queue = fixture.queue("q", reliable)
@@ -156,7 +156,7 @@ describe("a dead letter that must not be lost", () => {
     assert.deepStrictEqual(texts(taker.messages), ["33"])
   })
 
-  it("may be one that was too old or put back too often", () => {
+  it("may be a message that expired or exceeded the delivery limit", () => {
     const fixture = new Fixture()
     const dead = fixture.queue("dead")
     const queue = fixture.queue("q", { ...toDead, "x-delivery-limit": 0 })
@@ -175,7 +175,7 @@ describe("a dead letter that must not be lost", () => {
     assert.strictEqual(fixture.queue("dead").messageCount, 0)
   })
 
-  it("is only kept if publishes are refused when the queue is full, as RabbitMQ insists", () => {
+  it("is kept only by a queue with reject-publish, as in RabbitMQ", () => {
     const fixture = new Fixture()
     const queue = fixture.queue("q", { ...toDead, "x-overflow": "drop-head" })
     fixture.drop(queue, "a")

@@ -15,7 +15,7 @@ import {
 
 for (const type of ["classic", "quorum"] as const) {
   describe(`a ${type} queue`, () => {
-    it("gives messages in the order that they came in", () => {
+    it("returns messages in the order in which they were published", () => {
       const queue = new TestHost().queue(type)
       publish(queue, "a", "b", "c")
       assert.deepStrictEqual(texts(queue.messages), ["a", "b", "c"])
@@ -23,7 +23,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.isUndefined(queue.get(false))
     })
 
-    it("keeps the order of very many messages while some are taken", () => {
+    it("keeps the order of thousands of messages while some are taken", () => {
       const queue = new TestHost().queue(type)
       const received: Array<string> = []
       const take = (count: number) => {
@@ -36,7 +36,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(received, Array.from({ length: 8000 }, (_, index) => String(index)))
     })
 
-    it("counts what is ready, what is not settled, and its consumers", () => {
+    it("counts ready messages, unacknowledged messages and consumers", () => {
       const queue = new TestHost().queue(type)
       const counts = () => [queue.messageCount, queue.unacknowledgedCount, queue.consumerCount]
       publish(queue, "a", "b", "c", "d")
@@ -57,7 +57,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(counts(), [0, 1, 0])
     })
 
-    it("gives nothing to a consumer that is not ready, and serves it when it is", () => {
+    it("delivers to a consumer only when it is ready", () => {
       const queue = new TestHost().queue(type)
       const consumer = consume(queue, { prefetch: 2 })
       publish(queue, "a", "b", "c", "d")
@@ -66,7 +66,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(texts(consumer.received), ["a", "b", "c", "d"])
     })
 
-    it("serves its consumers in turn", () => {
+    it("serves its consumers round-robin", () => {
       const queue = new TestHost().queue(type)
       const log: Array<string> = []
       for (const tag of ["A", "B", "C"]) consume(queue, { tag, log })
@@ -74,7 +74,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(log, ["A1", "B2", "C3", "A4"])
     })
 
-    it("serves consumers of a higher priority first, until they take no more", () => {
+    it("serves consumers with a higher priority first, as long as they are ready", () => {
       const queue = new TestHost().queue(type)
       const log: Array<string> = []
       for (const [tag, priority] of [["A", 0], ["B", 0], ["P", 3], ["C", 0]] as const) {
@@ -85,7 +85,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.strictEqual(queue.messageCount, 2)
     })
 
-    it("keeps nothing of what goes to a consumer without acknowledgement", () => {
+    it("does not keep messages that are delivered without acknowledgement", () => {
       const queue = new TestHost().queue(type)
       const consumer = consume(queue, { noAck: true })
       publish(queue, "a", "b")
@@ -93,14 +93,14 @@ for (const type of ["classic", "quorum"] as const) {
       assert.strictEqual(queue.unacknowledgedCount, 0)
     })
 
-    it("marks what was put back as redelivered, and only that", () => {
+    it("marks only messages that were put back as redelivered", () => {
       const queue = new TestHost().queue(type)
       publish(queue, "a", "b")
       queue.release([getOne(queue)])
       assert.deepStrictEqual(texts(getAll(queue)), ["a'", "b"])
     })
 
-    it("settles nothing twice, and nothing that it does not have any more", () => {
+    it("ignores a second settlement, and one after it was deleted", () => {
       const host = new TestHost()
       const queue = host.queue(type, { "x-dead-letter-exchange": "dlx" })
       publish(queue, "a", "b")
@@ -121,7 +121,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(host.deadLetters, [])
     })
 
-    it("purges what is ready and leaves what is not settled", () => {
+    it("purges ready messages and keeps unacknowledged ones", () => {
       const queue = new TestHost().queue(type)
       publish(queue, "a", "b", "c")
       const first = getOne(queue)
@@ -131,7 +131,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(texts(getAll(queue)), ["a'"])
     })
 
-    it("cancels its consumers when it is deleted, and forgets everything", () => {
+    it("cancels its consumers and drops everything when it is deleted", () => {
       const host = new TestHost()
       const queue = host.queue(type, { "x-message-ttl": 1000, "x-expires": 1000 }, { autoDelete: true })
       const consumers = [consume(queue, { prefetch: 1 }), consume(queue, { prefetch: 1 })]
@@ -143,7 +143,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.strictEqual(host.timers.pendingCount, 0)
     })
 
-    it("is unused when it is auto-delete and its last consumer leaves, but not before it had one", () => {
+    it("is unused when it is auto-delete and loses its last consumer, but not before it had one", () => {
       const host = new TestHost()
       const queue = host.queue(type, {}, { autoDelete: true })
       queue.cancel(new TestConsumer(queue))
@@ -155,7 +155,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(host.unused, ["q"])
     })
 
-    it("is unused for x-expires when nobody consumes, gets or declares it for so long", () => {
+    it("expires after x-expires without consumers, gets and declarations", () => {
       const host = new TestHost()
       const { timers } = host
       const queue = host.queue(type, { "x-expires": 600 })
@@ -178,7 +178,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(host.unused, ["q"])
     })
 
-    it("delivers in order when a consumer publishes and settles within its delivery, however often", () => {
+    it("delivers in order when a consumer publishes and settles during deliveries, thousands of times", () => {
       const queue = new TestHost().queue(type)
       const count = 20_000
       const consumer = consume(queue, {
@@ -193,7 +193,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual([queue.messageCount, queue.unacknowledgedCount], [0, 0])
     })
 
-    it("stops delivering when a consumer deletes it within its delivery", () => {
+    it("stops delivering when a consumer deletes it during a delivery", () => {
       const queue = new TestHost().queue(type)
       publish(queue, "a", "b")
       const consumer = consume(queue, { onDelivery: () => queue.delete() })
@@ -201,7 +201,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.isTrue(consumer.isCancelled)
     })
 
-    it("keeps serving when a consumer throws", () => {
+    it("continues to deliver after a consumer threw", () => {
       const queue = new TestHost().queue(type)
       const broken = consume(queue, {
         onDelivery: () => {
@@ -215,7 +215,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(texts(consumer.received), ["b"])
     })
 
-    it("refuses arguments of basic.consume that are not for its type, or not of theirs", () => {
+    it("refuses arguments of basic.consume for other types of queues or with wrong values", () => {
       const queue = new TestHost().queue(type)
       const refused = (args: TestConsumer["arguments"]) => refusal(() => consume(queue, { arguments: args }))
       assert.strictEqual(
@@ -242,7 +242,7 @@ for (const type of ["classic", "quorum"] as const) {
 }
 
 describe("a classic queue", () => {
-  it("puts back what was received where it was, in whatever order that happens", () => {
+  it("puts messages back in their original places, whatever the order of the requeues", () => {
     const queue = new TestHost().queue("classic")
     publish(queue, "a", "b", "c", "d", "e", "f")
     const [a, b, c, d] = [getOne(queue), getOne(queue), getOne(queue), getOne(queue)]
@@ -255,7 +255,7 @@ describe("a classic queue", () => {
     assert.deepStrictEqual(texts(getAll(queue)), ["a'", "b'", "c'", "d'", "e", "f", "g"])
   })
 
-  it("gives messages of a higher priority first, up to x-max-priority, and counts no priority as 0", () => {
+  it("delivers messages with a higher priority first, up to x-max-priority, and treats a missing one as 0", () => {
     const queue = new TestHost().queue("classic", { "x-max-priority": 3 })
     for (const [text, priority] of [["a", 1], ["b", undefined], ["c", 9], ["d", 3], ["e", 0]] as const) {
       queue.publish(message(text, { priority }))
@@ -267,14 +267,14 @@ describe("a classic queue", () => {
     assert.deepStrictEqual(texts(getAll(queue)), ["c'", "d'", "f", "a'"])
   })
 
-  it("without x-max-priority takes no notice of priorities", () => {
+  it("ignores priorities without x-max-priority", () => {
     const queue = new TestHost().queue("classic")
     queue.publish(message("a", { priority: 1 }))
     queue.publish(message("b", { priority: 9 }))
     assert.deepStrictEqual(texts(getAll(queue)), ["a", "b"])
   })
 
-  it("has an exclusive consumer alone or not at all", () => {
+  it("refuses an exclusive consumer beside others, and others beside it", () => {
     const inUse = "403 ACCESS_REFUSED - queue 'q' in vhost '/' in exclusive use"
     const exclusive = new TestHost().queue("classic")
     const first = consume(exclusive, { exclusive: true })
@@ -287,7 +287,7 @@ describe("a classic queue", () => {
     assert.strictEqual(refusal(() => consume(active, { exclusive: true })), inUse)
   })
 
-  it("has one active consumer, after which the one with the highest priority that came first is active", () => {
+  it("replaces its single active consumer with the oldest one of the highest priority", () => {
     const queue = new TestHost().queue("classic", { "x-single-active-consumer": true })
     const log: Array<string> = []
     const add = (tag: string, priority: number) => consume(queue, { tag, priority, log })
@@ -303,7 +303,7 @@ describe("a classic queue", () => {
     assert.strictEqual(queue.messageCount, 1)
   })
 
-  it("gives nothing to the others while its single active consumer is not ready, and what is left to the next", () => {
+  it("delivers to no other consumer while its single active one is not ready, and the rest to its successor", () => {
     const queue = new TestHost().queue("classic", { "x-single-active-consumer": true })
     const [first, second] = [consume(queue, { prefetch: 1 }), consume(queue, { prefetch: 1 })]
     publish(queue, "a", "b", "c")
@@ -317,7 +317,7 @@ describe("a classic queue", () => {
 })
 
 describe("a quorum queue", () => {
-  it("puts what a client requeues at the end, and what a closed channel had at the front", () => {
+  it("puts messages that a client requeues at the end, and those of a closed channel at the front", () => {
     const queue = new TestHost().queue("quorum")
     publish(queue, "a", "b", "c", "d", "e", "f")
     const [a, b, c, d] = [getOne(queue), getOne(queue), getOne(queue), getOne(queue)]
@@ -327,7 +327,7 @@ describe("a quorum queue", () => {
     assert.deepStrictEqual(texts(getAll(queue)), ["b'", "c'", "e", "f", "d'", "a'"])
   })
 
-  it("says from the second delivery on how often a message was put back, and to basic.get always", () => {
+  it("reports how often a message was put back from the second delivery on, and always to basic.get", () => {
     const queue = new TestHost().queue("quorum")
     queue.publish(message("a", { headers: { k: 1 } }))
     const consumer = consume(queue, { prefetch: 1 })
@@ -345,7 +345,7 @@ describe("a quorum queue", () => {
     assert.isFalse(inspected.redelivered)
   })
 
-  it("with a delivery limit puts back at the front, in the order that messages came back in, and drops what came back too often", () => {
+  it("with a delivery limit puts messages back at the front, in the order of their return, and drops those that exceed the limit", () => {
     const host = new TestHost()
     const queue = host.queue("quorum", { "x-delivery-limit": 2, "x-dead-letter-exchange": "dlx" })
     publish(queue, "a", "b", "c")
@@ -362,7 +362,7 @@ describe("a quorum queue", () => {
     assert.notProperty(host.deadLetters[0].properties.headers, "x-delivery-count")
   })
 
-  it("takes any number of exclusive consumers, as it does not know that option", () => {
+  it("accepts any number of exclusive consumers, because it ignores that option", () => {
     const queue = new TestHost().queue("quorum")
     consume(queue, { exclusive: true })
     consume(queue, { exclusive: true })
@@ -370,7 +370,7 @@ describe("a quorum queue", () => {
     assert.strictEqual(queue.consumerCount, 3)
   })
 
-  it("refuses consumers of a channel with a global prefetch", () => {
+  it("refuses consumers on a channel with a global prefetch", () => {
     const queue = new TestHost().queue("quorum")
     assert.strictEqual(
       refusal(() => consume(queue, { globalPrefetch: true })),
@@ -378,7 +378,7 @@ describe("a quorum queue", () => {
     )
   })
 
-  it("has one active consumer, after which the one that came first is active, and no basic.get beside it", () => {
+  it("replaces its single active consumer with the oldest one, and refuses basic.get beside it", () => {
     const queue = new TestHost().queue("quorum", { "x-single-active-consumer": true })
     const log: Array<string> = []
     const add = (tag: string, priority: number) => consume(queue, { tag, priority, log })

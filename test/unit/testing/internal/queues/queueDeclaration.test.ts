@@ -1,4 +1,4 @@
-/** What is refused of the arguments of queues and consumers, by version of RabbitMQ. What it says to the letter is in test/integration/testing/replies.test.ts. */
+/** Which arguments of queues and consumers each version refuses. The reply texts are tested in test/integration/testing/queueArgumentReplies.test.ts. */
 import { TypedField } from "@effect-amqp/core/protocol/fieldTable"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import type { QueueDeclare } from "@effect-amqp/core/protocol/methods.generated"
@@ -13,13 +13,13 @@ const what = "queue 'q' in vhost '/'"
 
 const accepted = "accepted"
 
-const declared = (version: Version, table: FieldTable): string => {
+const declared = (version: Version, table: FieldTable, exclusive = false): string => {
   const method: QueueDeclare = {
     _tag: "queue.declare",
     queue: "q",
     passive: false,
     durable: true,
-    exclusive: false,
+    exclusive,
     autoDelete: false,
     noWait: false,
     arguments: table
@@ -73,7 +73,7 @@ describe.each(versions)("RabbitMQ %s", (version) => {
     ["stream", ["x-max-length-bytes", "x-stream-max-segment-size-bytes", "x-initial-cluster-size"]]
   ]
 
-  it.each(counted)("takes integers of every width for the numbers of a %s queue, and nothing else", (type, names) => {
+  it.each(counted)("accepts only integers, of any width, for the numeric arguments of a %s queue", (type, names) => {
     for (const name of names) {
       for (const value of integers) {
         assert.strictEqual(declared(version, { "x-queue-type": type, [name]: value }), accepted)
@@ -87,13 +87,13 @@ describe.each(versions)("RabbitMQ %s", (version) => {
     }
   })
 
-  it("takes anything for a delivery limit", () => {
+  it("accepts any value as a delivery limit", () => {
     for (const value of [...integers, ...floats.map(([value]) => value), "text", null, -1]) {
       assert.strictEqual(declared(version, { "x-queue-type": "quorum", "x-delivery-limit": value }), accepted)
     }
   })
 
-  it("takes integers of every width for the priority of a consumer, and nothing else", () => {
+  it("accepts only integers, of any width, for the priority of a consumer", () => {
     const consumed = (value: FieldTable[string]) =>
       answer(() => checkConsumerArguments(version, "classic", what, { "x-priority": value }))
     for (const value of integers) assert.strictEqual(consumed(value), accepted)
@@ -105,7 +105,7 @@ describe.each(versions)("RabbitMQ %s", (version) => {
     }
   })
 
-  it("compares arguments of a queue that is there by value, and integers are no floats", () => {
+  it("compares the arguments of an existing queue by value, where an integer never equals a float", () => {
     const compared = (received: FieldTable, current: FieldTable) =>
       answer(() => assertEqualQueueArguments(rulesOf(version), what, "classic", received, current))
     for (const value of integers) {
@@ -126,7 +126,17 @@ describe.each(versions)("RabbitMQ %s", (version) => {
   })
 })
 
-/** What each version answers to a declaration. */
+it.each([["3.10", accepted], ["4.0", accepted], ["4.3", "541"]] as const)(
+  "RabbitMQ %s ignores or refuses x-queue-master-locator of an exclusive queue, whatever its value is",
+  (version, reply) => {
+    for (const locator of ["random", "bogus", 1]) {
+      const found = declared(version, { "x-queue-master-locator": locator }, true)
+      assert.strictEqual(found === accepted ? accepted : found.slice(0, 3), reply)
+    }
+  }
+)
+
+/** The outcome of a declaration in each version. */
 const differences: ReadonlyArray<readonly [table: FieldTable, answers: Readonly<Record<Version, string>>]> = [
   [{ "x-queue-master-locator": "random" }, { "3.10": accepted, "4.0": accepted, "4.3": "541" }],
   [{ "x-queue-master-locator": "bogus" }, { "3.10": "541", "4.0": accepted, "4.3": "541" }],
@@ -142,7 +152,7 @@ const differences: ReadonlyArray<readonly [table: FieldTable, answers: Readonly<
 ]
 
 describe("an argument", () => {
-  it.each(differences)("is judged by the version: %j", (table, answers) => {
+  it.each(differences)("is accepted or refused as in each version: %j", (table, answers) => {
     for (const version of versions) {
       const found = declared(version, table)
       assert.strictEqual(found === accepted ? accepted : found.slice(0, 3), answers[version], version)

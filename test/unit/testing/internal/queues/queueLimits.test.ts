@@ -1,4 +1,4 @@
-/** What queues drop: what is too old, what is too much, and where it goes. */
+/** Expired and excess messages of queues, and their dead letters. */
 import { TypedField } from "@effect-amqp/core/protocol/fieldTable"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import type { Message } from "@effect-amqp/core/testing/internal/common/message"
@@ -14,7 +14,7 @@ import { consume, getAll, getOne, message, publish, TestHost, textOf, texts } fr
 
 const toDlx = { "x-dead-letter-exchange": "dlx" } as const
 
-/** The texts of dead letters with the reasons of their first death. */
+/** The texts of dead letters with the reason of their first death. */
 const reasons = (letters: ReadonlyArray<Message>): ReadonlyArray<string> =>
   letters.map((letter) => {
     const reason = letter.properties.headers?.["x-first-death-reason"]
@@ -23,7 +23,7 @@ const reasons = (letters: ReadonlyArray<Message>): ReadonlyArray<string> =>
 
 for (const type of ["classic", "quorum"] as const) {
   describe(`messages of a ${type} queue`, () => {
-    it("expire when they are as old as x-message-ttl", () => {
+    it("expire at the age of x-message-ttl", () => {
       const host = new TestHost()
       const queue = host.queue(type, { ...toDlx, "x-message-ttl": 1000 })
       publish(queue, "a")
@@ -39,7 +39,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.strictEqual(host.timers.pendingCount, 0)
     })
 
-    it("expire by their own expiration if that is shorter, and by the queue's if not", () => {
+    it("expire by their own expiration or the queue's TTL, whichever is shorter", () => {
       const host = new TestHost()
       const queue = host.queue(type, { "x-message-ttl": 1000 })
       queue.publish(message("a", { expiration: "500" }))
@@ -50,7 +50,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(texts(queue.messages), [])
     })
 
-    it("expire only when they stand first", () => {
+    it("expire only at the head of the queue", () => {
       const host = new TestHost()
       const queue = host.queue(type)
       publish(queue, "a")
@@ -58,13 +58,13 @@ for (const type of ["classic", "quorum"] as const) {
       host.timers.advance(200)
       assert.strictEqual(queue.messageCount, 2)
       assert.strictEqual(textOf(getOne(queue).message), "a")
-      // A quorum queue counts it until its timer ends.
+      // A quorum queue counts the message until its timer fires.
       assert.strictEqual(queue.messageCount, type === "quorum" ? 1 : 0)
       host.timers.advance(0)
       assert.strictEqual(queue.messageCount, 0)
     })
 
-    it("expire behind one that basic.get receives without acknowledgement", () => {
+    it("expire behind one that basic.get fetches without acknowledgement", () => {
       const host = new TestHost()
       const queue = host.queue(type, toDlx)
       publish(queue, "a", "b")
@@ -78,7 +78,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(reasons(host.deadLetters), ["c expired", "d expired"])
     })
 
-    it("are never received when they are too old, even before their timer ends", () => {
+    it("are never delivered after they expired, even before the timer fires", () => {
       const host = new TestHost()
       const queue = host.queue(type, toDlx)
       publish(queue, "a")
@@ -89,7 +89,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(reasons(host.deadLetters), ["b expired"])
     })
 
-    it("keep their age when they are put back", () => {
+    it("keep their expiry when they are put back", () => {
       const host = new TestHost()
       const queue = host.queue(type, toDlx)
       queue.publish(message("a", { expiration: "100" }))
@@ -102,7 +102,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(reasons(host.deadLetters), ["a expired", "b expired"])
     })
 
-    it("with a time to live of 0 are delivered at once or not at all", () => {
+    it("with a TTL of 0 are delivered at once or not at all", () => {
       const host = new TestHost()
       const queue = host.queue(type, { ...toDlx, "x-message-ttl": 0 })
       const consumer = consume(queue, { prefetch: 1 })
@@ -119,7 +119,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(texts(echo.received), ["0", "1", "2"])
     })
 
-    it("beyond x-max-length are dropped from the head, also by what is put back", () => {
+    it("beyond x-max-length are dropped from the head, also when others are put back", () => {
       const host = new TestHost()
       const queue = host.queue(type, { ...toDlx, "x-max-length": 2 })
       publish(queue, "a", "b", "c")
@@ -145,7 +145,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual(texts(queue.messages), ["y"])
     })
 
-    it("are delivered to a ready consumer though nothing may wait", () => {
+    it("are delivered to a ready consumer although none may wait", () => {
       const queue = new TestHost().queue(type, { "x-max-length": 0 })
       const consumer = consume(queue, { prefetch: 1 })
       publish(queue, "a", "b")
@@ -153,7 +153,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.strictEqual(queue.messageCount, 0)
     })
 
-    it("go to the dead-letter exchange when they are rejected, and nowhere without one", () => {
+    it("are dead-lettered when they are rejected, or dropped without a dead-letter exchange", () => {
       const host = new TestHost()
       const queue = host.queue(type, toDlx)
       publish(queue, "a", "b")
@@ -165,7 +165,7 @@ for (const type of ["classic", "quorum"] as const) {
       assert.deepStrictEqual([other.unacknowledgedCount, host.deadLetters.length], [0, 2])
     })
 
-    it("that a dead-letter exchange brings back to where they were dropped come in after what is there", () => {
+    it("that are dead-lettered to their own queue go behind the others", () => {
       const host = new TestHost()
       const queue = host.queue(type, toDlx)
       host.deadLetter = (letter) => queue.publish(letter) ? "arrived" : "refused"
@@ -200,7 +200,7 @@ it.effect("messages expire by Effect's clock", () =>
   }))
 
 describe("a full queue", () => {
-  it("of type classic with reject-publish refuses what does not fit, even if a consumer would take it", () => {
+  it("of type classic with reject-publish refuses messages that do not fit, even if a consumer is ready", () => {
     const host = new TestHost()
     const table = { ...toDlx, "x-overflow": "reject-publish" }
     const queue = host.queue("classic", { ...table, "x-max-length": 1 })
@@ -220,7 +220,7 @@ describe("a full queue", () => {
     assert.deepStrictEqual(host.deadLetters, [])
   })
 
-  it("with reject-publish-dlx dead-letters what it refuses", () => {
+  it("with reject-publish-dlx dead-letters refused messages", () => {
     const host = new TestHost()
     const queue = host.queue("classic", { ...toDlx, "x-overflow": "reject-publish-dlx", "x-max-length": 1 })
     assert.deepStrictEqual(["a", "b"].map((text) => queue.publish(message(text))), [true, false])
@@ -229,7 +229,7 @@ describe("a full queue", () => {
   })
 
   it.each(["requeue", "release"] as const)(
-    "of type quorum with reject-publish refuses messages when a %s has made it full",
+    "of type quorum with reject-publish refuses messages after a %s has made it full",
     (how) => {
       const queue = new TestHost().queue("quorum", { "x-overflow": "reject-publish", "x-max-length": 1 })
       publish(queue, "a")
@@ -241,7 +241,7 @@ describe("a full queue", () => {
   )
 
   it.each(["requeue", "release"] as const)(
-    "of type quorum delivers what a %s puts back before it drops messages",
+    "of type quorum delivers messages after a %s before it drops any",
     (how) => {
       const host = new TestHost("3.10", { steps: true })
       const queue = host.queue("quorum", { ...toDlx, "x-max-length": 0 })
@@ -256,7 +256,7 @@ describe("a full queue", () => {
     }
   )
 
-  it("of type quorum with reject-publish-dlx drops from the head, as it does not support that", () => {
+  it("of type quorum drops from the head with reject-publish-dlx, which it does not support", () => {
     const host = new TestHost()
     const queue = host.queue("quorum", { ...toDlx, "x-overflow": "reject-publish-dlx", "x-max-length": 1 })
     publish(queue, "a", "b", "c")
@@ -264,7 +264,7 @@ describe("a full queue", () => {
     assert.deepStrictEqual(texts(queue.messages), ["c"])
   })
 
-  it("with reject-publish holds what is put back beyond its limit", () => {
+  it("with reject-publish keeps messages that are put back beyond its limit", () => {
     const queue = new TestHost().queue("classic", { "x-overflow": "reject-publish", "x-max-length": 1 })
     publish(queue, "a")
     const a = getOne(queue)
@@ -273,7 +273,7 @@ describe("a full queue", () => {
     assert.deepStrictEqual(texts(queue.messages), ["a'", "b"])
   })
 
-  it("of type quorum with reject-publish takes one message too many, and then none until it is four fifths full", () => {
+  it("of type quorum with reject-publish accepts one message too many, and then none until it is four fifths full", () => {
     const queue = new TestHost().queue("quorum", { "x-overflow": "reject-publish", "x-max-length": 10 })
     const takes = () => queue.publish(message("m"))
     for (let count = 0; count < 11; count++) assert.isTrue(takes())
@@ -298,12 +298,12 @@ describe("a dead letter", () => {
   }
 
   const letterOf = (dropped: Message, of: Death = death): Message =>
-    deadLetter(dropped, of, rulesOf("3.10")) ?? assert.fail("it is lost")
+    deadLetter(dropped, of, rulesOf("3.10")) ?? assert.fail("there is no dead letter")
 
   const headersOf = (headers: FieldTable | undefined, change: Partial<Death> = {}): FieldTable =>
     letterOf(message("a", { headers }), { ...death, ...change }).properties.headers ?? {}
 
-  it("says where and why it was dropped, in RabbitMQ's field types, and does not expire", () => {
+  it("reports where and why it was dropped in RabbitMQ's field types, and does not expire", () => {
     const letter = letterOf(message("a", { expiration: "20", headers: { z: 1, CC: ["copy"] }, messageId: "m" }))
     assert.deepStrictEqual([letter.exchange, letter.routingKey, textOf(letter)], ["dlx", "k", "a"])
     assert.strictEqual(letter.properties.messageId, "m")
@@ -336,7 +336,7 @@ describe("a dead letter", () => {
     assert.notProperty(properties.headers, "CC")
   })
 
-  it("counts deaths of one queue and reason together, the last one first, and keeps the first death apart", () => {
+  it("counts deaths by queue and reason, the last one first, and keeps the first death separately", () => {
     const first = { queue: "q", reason: "expired", count: 2, time: new Date(0) }
     const other = { queue: "p", reason: "rejected", count: 7n }
     const headers = headersOf({ "x-first-death-queue": "p", "x-death": [other, first] })
@@ -349,7 +349,7 @@ describe("a dead letter", () => {
     assert.deepInclude(Array.isArray(third) ? third[0] : undefined, { count: TypedField.int64(1), reason: "maxlen" })
   })
 
-  it("takes a table without a count as one that was counted now, and no other x-death for one", () => {
+  it("treats a table without a count as one death, and replaces an x-death that is not a list", () => {
     assert.deepStrictEqual(headersOf({ "x-death": [{ queue: "q", reason: "expired" }] }), {
       "x-death": [{ queue: "q", reason: "expired", count: TypedField.int64(1) }]
     })
@@ -358,7 +358,7 @@ describe("a dead letter", () => {
     assert.isTrue(Array.isArray(replaced["x-death"]))
   })
 
-  it("closes a cycle where it was dropped before without a rejection since", () => {
+  it("closes a cycle in a queue that dropped it before, without a rejection since", () => {
     const closes = (deaths: ReadonlyArray<readonly [queue: string, reason: string]>) =>
       closesCycle(
         message("a", { headers: { "x-death": deaths.map(([queue, reason]) => ({ queue, reason })) } }),

@@ -1,4 +1,4 @@
-/** Queues under arbitrary operations, compared with a model that is too slow and simple to be wrong. */
+/** Queues under arbitrary operations, compared with a simple model. */
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import type { Entry, QueueType } from "@effect-amqp/core/testing/internal/queues/queue"
 import { assert, describe, it } from "@effect/vitest"
@@ -8,7 +8,7 @@ import { getAll, message, TestConsumer, TestHost, textOf } from "./queueSupport.
 
 const small = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 4 }))
 
-/** `pick` chooses among the messages that are held, and priorities. */
+/** `pick` selects unacknowledged messages and priorities. */
 const Operation = Schema.Struct({
   kind: Schema.Literals([
     "publish",
@@ -37,11 +37,11 @@ interface ModelMessage {
   readonly returns: number
 }
 
-/** What a queue is to do, with its ready messages in one sorted array. */
+/** The expected behaviour of a queue, with its ready messages in one sorted array. */
 class Model {
   ready: Array<ModelMessage> = []
   held = new Map<string, ModelMessage>()
-  /** Who has each of them: the consumer, or something of its own for each `basic.get`. */
+  /** The receiver of each: its consumer, or a separate object for each `basic.get`. */
   private readonly receivers = new Map<string, object>()
   readonly dropped: Array<string> = []
   private places = 0
@@ -135,7 +135,7 @@ describe("a queue under arbitrary operations", () => {
   for (const setup of setups) {
     const { type, arguments: table } = setup
     it.prop(
-      `of type ${type} with ${JSON.stringify(table)} loses, doubles and disorders no message`,
+      `of type ${type} with ${JSON.stringify(table)} loses, duplicates and reorders no message`,
       [Arbitrary.array(Arbitrary.schema(Operation), { minLength: 1, maxLength: 150 })],
       ([operations]) => {
         const host = new TestHost()
@@ -152,7 +152,7 @@ describe("a queue under arbitrary operations", () => {
         let published = 0
         let consumer: TestConsumer | undefined
 
-        /** The model's side of a consumer that takes all there is. */
+        /** Delivers everything to the consumer in the model, and compares. */
         const expectDeliveries = () => {
           if (consumer === undefined) return
           const expected: Array<string> = []
@@ -162,7 +162,7 @@ describe("a queue under arbitrary operations", () => {
           assert.deepStrictEqual(received.map(({ message }) => textOf(message)), expected)
           held.push(...received)
         }
-        /** Takes up to `count` of what is held, from the middle. */
+        /** Takes some unacknowledged messages from the middle. */
         const choose = (pick: number): ReadonlyArray<Entry> => held.splice(Math.floor(held.length / 2), 1 + pick)
         const textsOf = (entries: ReadonlyArray<Entry>) => entries.map(({ message }) => textOf(message))
 
@@ -202,7 +202,7 @@ describe("a queue under arbitrary operations", () => {
             case "requeue":
             case "release": {
               const entries = choose(pick).toReversed()
-              // The model does not say what becomes of a message that a consumer gets back at once.
+              // The model does not cover a message that is redelivered to the consumer at once.
               if (consumer !== undefined) queue.cancel(consumer)
               consumer = undefined
               queue[kind](entries)

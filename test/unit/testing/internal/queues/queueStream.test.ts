@@ -9,7 +9,7 @@ import { consume, message, publish, refusal, TestHost, texts } from "./queueSupp
 const from = (queue: Queue, offset: FieldValue | undefined, prefetch = 100) =>
   consume(queue, { prefetch, arguments: { "x-stream-offset": offset } })
 
-/** What a consumer that begins at the offset gets. */
+/** What a consumer receives that begins at the offset. */
 const read = (queue: Queue, offset: FieldValue | undefined): ReadonlyArray<string> => {
   const consumer = from(queue, offset)
   queue.cancel(consumer)
@@ -17,7 +17,7 @@ const read = (queue: Queue, offset: FieldValue | undefined): ReadonlyArray<strin
 }
 
 describe("a stream", () => {
-  it("gives every message to every consumer, with its offset, and keeps it", () => {
+  it("delivers every message to every consumer with its offset, and keeps it", () => {
     const queue = new TestHost().queue("stream")
     queue.publish(message("a", { headers: { k: "v" }, expiration: "5" }))
     publish(queue, "b")
@@ -37,7 +37,7 @@ describe("a stream", () => {
     assert.deepStrictEqual(texts(queue.messages), ["a", "b", "c"])
   })
 
-  it("begins where x-stream-offset says", () => {
+  it("begins at the x-stream-offset of the consumer", () => {
     const host = new TestHost()
     const queue = host.queue("stream")
     assert.deepStrictEqual(read(queue, "last"), [])
@@ -66,7 +66,7 @@ describe("a stream", () => {
     for (const [offset, expected] of cases) assert.deepStrictEqual(read(queue, offset), expected, inspect(offset))
   })
 
-  it("waits for an offset that it does not have yet", () => {
+  it("delivers nothing until the offset of a consumer is reached", () => {
     const queue = new TestHost().queue("stream")
     publish(queue, "a", "b")
     const [fourth, next] = [from(queue, 3), from(queue, "next")]
@@ -75,20 +75,20 @@ describe("a stream", () => {
     assert.deepStrictEqual(texts(next.received), ["c", "d", "e"])
   })
 
-  it("refuses an offset that is none", () => {
+  it("refuses an invalid offset", () => {
     const queue = new TestHost().queue("stream")
     const invalid = "406 PRECONDITION_FAILED - invalid arg 'x-stream-offset' for queue 'q' in vhost '/': "
     assert.strictEqual(
       refusal(() => from(queue, "1y")),
       `${invalid}{invalid_stream_offset_arg,{longstr,<<"1y">>}}`
     )
-    // RabbitMQ itself fails over these.
+    // RabbitMQ 3.10 crashes on these.
     const odd = [true, 1.5, TypedField.double(5), TypedField.float(5), null, [1], { a: 1 }]
     for (const offset of ["", "h", "y1", ...odd]) {
       assert.strictEqual(refusal(() => from(queue, offset)), "541 INTERNAL_ERROR", inspect(offset))
     }
     assert.strictEqual(queue.consumerCount, 0)
-    // RabbitMQ 4.3 only over those that are no text.
+    // RabbitMQ 4.3 crashes only on those that are not text.
     const newer = new TestHost("4.3").queue("stream")
     assert.strictEqual(
       refusal(() => from(newer, "h")),
@@ -99,7 +99,7 @@ describe("a stream", () => {
     }
   })
 
-  it("takes an acknowledgement as leave to send more", () => {
+  it("delivers more after an acknowledgement", () => {
     const queue = new TestHost().queue("stream")
     publish(queue, "a", "b", "c", "d")
     const consumer = from(queue, "first", 2)
@@ -109,7 +109,7 @@ describe("a stream", () => {
     assert.deepStrictEqual(texts(consumer.received), ["a", "b", "c"])
   })
 
-  it("forgets what a closed channel had", () => {
+  it("does not redeliver the messages of a closed channel", () => {
     const queue = new TestHost().queue("stream")
     publish(queue, "a")
     const consumer = from(queue, "first")
@@ -120,7 +120,7 @@ describe("a stream", () => {
     assert.deepStrictEqual(texts(consumer.received), ["a"])
   })
 
-  it("refuses what RabbitMQ refuses for streams, in its words", () => {
+  it("refuses the same operations as RabbitMQ, with the same texts", () => {
     const queue = new TestHost().queue("stream")
     publish(queue, "a")
     const unsupported = (what: string) =>
@@ -151,7 +151,7 @@ describe("a stream", () => {
     assert.strictEqual(queue.consumerCount, 1)
   })
 
-  it("cancels its consumers when it is deleted, and forgets everything", () => {
+  it("cancels its consumers and drops everything when it is deleted", () => {
     const queue = new TestHost().queue("stream")
     publish(queue, "a")
     const consumer = from(queue, "first")
@@ -160,7 +160,7 @@ describe("a stream", () => {
     assert.deepStrictEqual([queue.messageCount, queue.unacknowledgedCount, queue.consumerCount], [0, 0, 0])
   })
 
-  it("drops its oldest segments when they are more than x-max-length-bytes, as a new one begins", () => {
+  it("drops its oldest segments beyond x-max-length-bytes when a new one begins", () => {
     const queue = new TestHost().queue("stream", {
       "x-max-length-bytes": 20,
       "x-stream-max-segment-size-bytes": 10
@@ -178,7 +178,7 @@ describe("a stream", () => {
     assert.deepStrictEqual(texts(slow.received), ["10", "20"])
   })
 
-  it("drops segments that are all older than x-max-age, as a new one begins", () => {
+  it("drops segments older than x-max-age when a new one begins", () => {
     const host = new TestHost()
     const queue = host.queue("stream", { "x-max-age": "1m", "x-stream-max-segment-size-bytes": 2 })
     publish(queue, "a", "b", "c")
@@ -189,7 +189,7 @@ describe("a stream", () => {
     assert.deepStrictEqual(texts(queue.messages), ["c", "d", "e", "f", "g"])
   })
 
-  it("delivers nothing more to a consumer that another one's delivery cancels", () => {
+  it("delivers nothing to a consumer that was cancelled during the delivery to another one", () => {
     const queue = new TestHost().queue("stream")
     const last: Array<TestConsumer> = []
     consume(queue, { prefetch: 1, onDelivery: () => queue.cancel(last[0]) })
@@ -198,7 +198,7 @@ describe("a stream", () => {
     assert.deepStrictEqual(texts(last[0].received), [])
   })
 
-  it("delivers in order when consumers publish, acknowledge, come and go within a delivery", () => {
+  it("delivers in order when consumers publish, acknowledge, start and stop during deliveries", () => {
     const queue = new TestHost().queue("stream")
     const count = 5000
     const late: Array<TestConsumer> = []

@@ -1,4 +1,4 @@
-/** What the tests of the embedded broker's queues share: a host whose time they turn, and consumers that note what they get. */
+/** Support for the tests of the embedded broker's queues: a host with manual time, and consumers that record deliveries. */
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import type { Version } from "@effect-amqp/core/testing/AmqpBroker"
@@ -19,7 +19,7 @@ import type {
 } from "@effect-amqp/core/testing/internal/queues/queue"
 import { assert } from "@effect/vitest"
 
-/** Time that stands still until it is turned. */
+/** Time that only `advance` moves on. */
 export class ManualTimers implements Timers {
   private time = 1_700_000_000_500
   private readonly pending = new Set<{ readonly at: number; readonly action: () => void }>()
@@ -36,7 +36,7 @@ export class ManualTimers implements Timers {
     return this.pending.size
   }
 
-  /** Runs what is due on the way, in order. */
+  /** Runs the actions that become due, in order. */
   advance(milliseconds: number): void {
     const end = this.time + milliseconds
     for (;;) {
@@ -50,7 +50,7 @@ export class ManualTimers implements Timers {
   }
 }
 
-/** A virtual host that notes what its queues ask of it, and deletes a queue that nobody uses. */
+/** A virtual host that records dead letters and unused queues. */
 export class TestHost implements QueueHost {
   readonly virtualHost = "/"
   readonly timers = new ManualTimers()
@@ -58,7 +58,7 @@ export class TestHost implements QueueHost {
   readonly unused: Array<string> = []
 
   readonly rules: VersionRules
-  /** What is done at the end of the step, if it doesn't end at once. */
+  /** The actions for the end of the step; `undefined` if actions are not deferred. */
   readonly deferred: Array<() => void> | undefined
 
   constructor(version: Version = "3.10", { steps = false }: { readonly steps?: boolean } = {}) {
@@ -111,27 +111,27 @@ export const textOf = ({ body }: Message): string => new TextDecoder().decode(bo
 export const texts = (entries: ReadonlyArray<Entry>): ReadonlyArray<string> =>
   entries.map((entry) => textOf(entry.message) + (entry.redelivered ? "'" : ""))
 
-/** Receives all that is ready, unsettled. */
+/** Gets all ready messages without settling them. */
 export const getAll = (queue: Queue): ReadonlyArray<Entry> => {
   const all: Array<Entry> = []
   for (let entry = queue.get(false); entry !== undefined; entry = queue.get(false)) all.push(entry)
   return all
 }
 
-/** Receives the next message, which must be there. */
+/** Gets the next message. */
 export const getOne = (queue: Queue): Entry => queue.get(false) ?? assert.fail("the queue is empty")
 
 interface ConsumerOptions extends Partial<Pick<Consumer, "tag" | "noAck" | "exclusive" | "priority" | "arguments">> {
-  /** How many messages it takes before it settles some. Default: any number. */
+  /** The limit of unsettled messages. Default: none. */
   readonly prefetch?: number
   readonly globalPrefetch?: boolean
-  /** Called with each delivery, within it. */
+  /** Called during each delivery. */
   readonly onDelivery?: (entry: Entry, consumer: TestConsumer) => void
-  /** Notes the tag and the text of each delivery. */
+  /** Collects the tag and the text of each delivery. */
   readonly log?: Array<string>
 }
 
-/** A consumer that keeps to its prefetch and settles what it is told to. */
+/** A consumer with a prefetch, which settles at the request of the test. */
 export class TestConsumer implements Consumer {
   readonly tag: string
   readonly noAck: boolean
@@ -201,7 +201,7 @@ export const consume = (queue: Queue, options?: ConsumerOptions): TestConsumer =
   return consumer
 }
 
-/** The reply text of the refusal that it is met with. */
+/** The reply code and text of the refusal that an action throws. */
 export const refusal = (action: () => unknown): string => {
   try {
     action()

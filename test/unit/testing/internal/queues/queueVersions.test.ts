@@ -1,4 +1,4 @@
-/** What queues do with messages that come back or die, by version of RabbitMQ. */
+/** How queues treat messages that are put back or dead-lettered, by version of RabbitMQ. */
 import { TypedField } from "@effect-amqp/core/protocol/fieldTable"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
 import type { Version } from "@effect-amqp/core/testing/AmqpBroker"
@@ -11,8 +11,8 @@ import type { Entry, Queue } from "@effect-amqp/core/testing/internal/queues/que
 import { assert, describe, it } from "@effect/vitest"
 import { consume, getAll, getOne, message, publish, TestHost, textOf, texts } from "./queueSupport.ts"
 
-/** Whether it is marked as redelivered, `x-delivery-count` and `x-acquired-count`. */
-const told = ({ message: { properties }, redelivered }: Entry): ReadonlyArray<unknown> => {
+/** The `redelivered` flag, `x-delivery-count` and `x-acquired-count` of an entry. */
+const flagsOf = ({ message: { properties }, redelivered }: Entry): ReadonlyArray<unknown> => {
   const count = (name: string): unknown => {
     const value = properties.headers?.[name]
     return value instanceof TypedField ? value.value : value
@@ -45,7 +45,7 @@ describe("a quorum queue", () => {
       rejected: [true, 1, 2],
       closed: [true, 2, 3]
     }
-  }))("of %s says how often a message was delivered before", (version, expected) => {
+  }))("of %s reports how often a message was delivered before", (version, expected) => {
     const queue = quorum(version)
     publish(queue, "a")
     const fresh = getOne(queue)
@@ -55,11 +55,11 @@ describe("a quorum queue", () => {
     const rejected = getOne(queue)
     queue.release([rejected])
     const closed = getOne(queue)
-    assert.deepStrictEqual([fresh, nacked, rejected, closed].map(told), Object.values(expected))
+    assert.deepStrictEqual([fresh, nacked, rejected, closed].map(flagsOf), Object.values(expected))
   })
 
   it.each(byVersion({ "3.10": Infinity, "4.0": 21, "4.3": 21 }))(
-    "of %s gives up a message that is rejected again and again",
+    "of %s drops a message that is rejected again and again",
     (version, deliveries) => {
       const queue = quorum(version)
       publish(queue, "a")
@@ -70,7 +70,7 @@ describe("a quorum queue", () => {
   )
 
   it.each(byVersion({ "3.10": Infinity, "4.0": 21, "4.3": Infinity }))(
-    "of %s gives up a message that is nacked again and again, unless that is no failure",
+    "of %s drops a message that is nacked again and again, unless a nack is not a failure",
     (version, deliveries) => {
       const queue = quorum(version)
       publish(queue, "a")
@@ -81,7 +81,7 @@ describe("a quorum queue", () => {
   )
 
   it.each(byVersion({ "3.10": 21, "4.0": 21, "4.3": 21 }))(
-    "of %s counts each channel that is closed with a message",
+    "of %s counts each closed channel for the delivery limit",
     (version, deliveries) => {
       const queue = quorum(version, { "x-delivery-limit": 20 })
       publish(queue, "a")
@@ -92,7 +92,7 @@ describe("a quorum queue", () => {
   )
 
   it.each(byVersion({ "3.10": 1, "4.0": 50, "4.3": 50 }))(
-    "of %s with a delivery limit of -1: none, or one that is exceeded at once",
+    "of %s treats a delivery limit of -1 as no limit or as exceeded at once",
     (version, deliveries) => {
       for (const settle of ["requeue", "release"] as const) {
         const queue = quorum(version, { "x-delivery-limit": -1 })
@@ -113,28 +113,31 @@ describe("a quorum queue", () => {
     ["4.3", { "x-delivery-limit": -1 }, "2' 0' 3' 1 4 5 6"]
   ]
 
-  it.each(returning)("of %s with %j puts back what is requeued in its order", (version, table, order) => {
-    const queue = quorum(version, table)
-    publish(queue, "0", "1", "2", "3", "4", "5", "6")
-    const got = getAll(queue)
-    queue.acknowledge([got[1], ...got.slice(4)])
-    for (const index of [2, 0, 3]) queue.requeue([got[index]])
-    // What nobody has received stands where it would without these.
-    const others = quorum(version, table)
-    publish(others, "0", "1", "2", "3")
-    const some = getAll(others)
-    publish(others, "4", "5")
-    for (const index of [2, 0, 3]) others.requeue([some[index]])
-    const isAtEnd = order.startsWith("1")
-    assert.strictEqual(texts(queue.messages).join(" "), "2' 0' 3'")
-    assert.strictEqual(texts(getAll(others)).join(" "), isAtEnd ? "4 5 2' 0' 3'" : "2' 0' 3' 4 5")
-  })
+  it.each(returning)(
+    "of %s with %j puts requeued messages back in the order of that version",
+    (version, table, order) => {
+      const queue = quorum(version, table)
+      publish(queue, "0", "1", "2", "3", "4", "5", "6")
+      const got = getAll(queue)
+      queue.acknowledge([got[1], ...got.slice(4)])
+      for (const index of [2, 0, 3]) queue.requeue([got[index]])
+      // The same with messages that were not delivered.
+      const others = quorum(version, table)
+      publish(others, "0", "1", "2", "3")
+      const some = getAll(others)
+      publish(others, "4", "5")
+      for (const index of [2, 0, 3]) others.requeue([some[index]])
+      const isAtEnd = order.startsWith("1")
+      assert.strictEqual(texts(queue.messages).join(" "), "2' 0' 3'")
+      assert.strictEqual(texts(getAll(others)).join(" "), isAtEnd ? "4 5 2' 0' 3'" : "2' 0' 3' 4 5")
+    }
+  )
 
   it.each(byVersion({
     "3.10": "0 1 2 3 4 5 6",
     "4.0": "4 5 0 6 1 2 3",
     "4.3": "6 5 4 3 2 1 0"
-  }))("of %s looks at the priorities of messages, or not", (version, order) => {
+  }))("of %s delivers by priority or in order", (version, order) => {
     const queue = quorum(version)
     for (let priority = 0; priority < 7; priority++) {
       queue.publish(message(String(priority), { priority: priority > 3 ? priority + 1 : priority }))
@@ -143,7 +146,7 @@ describe("a quorum queue", () => {
   })
 
   it.each(byVersion({ "3.10": 2, "4.0": 2, "4.3": 1 }))(
-    "of %s drops a message that is too old behind one that came back, or not",
+    "of %s drops or keeps an expired message behind one that was put back",
     (version, left) => {
       const host = new TestHost(version)
       const queue = host.queue("quorum", { "x-delivery-limit": 9 })
@@ -196,7 +199,7 @@ describe("a quorum queue", () => {
           })
           publish(queue, "12345")
           queue.reject([getOne(queue)])
-          // Once it is full, it takes messages again when what is left is four fifths of the limit.
+          // A full queue accepts messages again at four fifths of the limit.
           publish(queue, "0123456789")
           queue.get(true)
           assert.strictEqual(queue.publish(message("")), isLeft)
@@ -239,7 +242,7 @@ describe("a quorum queue", () => {
     })
   })
 
-  it("counts everybody who may have a message as a consumer when it is declared", () => {
+  it("counts all receivers with unsettled messages as consumers in queue.declare-ok", () => {
     for (const version of versions) {
       const queue = quorum(version)
       publish(queue, "a", "b", "c")
@@ -262,7 +265,7 @@ describe("a quorum queue", () => {
     }
   })
 
-  it("delivers what is requeued when all is done that was asked for until then", () => {
+  it("delivers requeued messages after everything that the client requested before", () => {
     const host = new TestHost("3.10", { steps: true })
     const queue = host.queue("quorum")
     const consumer = consume(queue, { prefetch: 1 })
@@ -286,14 +289,14 @@ describe("a classic queue", () => {
   )
 })
 
-describe("what comes back in one step", () => {
-  it.each(["classic", "quorum"] as const)("to a %s queue is in its place before anybody gets some of it", (type) => {
+describe("messages that come back in one step", () => {
+  it.each(["classic", "quorum"] as const)("to a %s queue are all in place before any of them is delivered", (type) => {
     for (const version of versions) {
       const host = new TestHost(version, { steps: true })
       const queue = host.queue(type, { "x-single-active-consumer": true })
       publish(queue, "1", "2", "3", "4", "5", "6")
       const [one, other, next] = [consume(queue, { prefetch: 4 }), consume(queue), consume(queue)]
-      // Two channels of a connection that is lost, and a consumer of another one.
+      // Two channels of a lost connection, and a consumer of another one.
       for (const consumer of [one, other]) {
         queue.cancel(consumer)
         queue.release(consumer.unsettled)
@@ -304,7 +307,7 @@ describe("what comes back in one step", () => {
   })
 
   it.each(["classic", "quorum"] as const)(
-    "to a %s queue is delivered in its order to consumers that share it",
+    "to a %s queue are delivered in its order to the next consumer",
     (type) => {
       const host = new TestHost("3.10", { steps: true })
       const queue = host.queue(type)
@@ -322,7 +325,7 @@ describe("what comes back in one step", () => {
     }
   )
 
-  it("is cancelled when the answer to the deletion is said", () => {
+  it("a consumer is cancelled after the reply to the deletion of its queue", () => {
     for (const type of ["classic", "quorum", "stream"] as const) {
       const host = new TestHost("3.10", { steps: true })
       const queue = host.queue(type)
@@ -339,19 +342,19 @@ describe("what comes back in one step", () => {
 describe("a dead letter", () => {
   const toDlx = { "x-dead-letter-exchange": "dlx" }
 
-  /** A letter of a queue, and what a queue of the other type says of it. */
+  /** The dead letter of a message that `drop` drops. */
   const letterOf = (version: Version, type: "classic" | "quorum", drop: (queue: Queue) => void): Message => {
     const host = new TestHost(version)
     const queue = host.queue(type, toDlx)
     publish(queue, "a")
     drop(queue)
-    return host.deadLetters[0] ?? assert.fail("there is none")
+    return host.deadLetters[0] ?? assert.fail("there is no dead letter")
   }
 
   const arrived = (version: Version, type: "classic" | "quorum", letter: Message) => {
     const queue = new TestHost(version).queue(type)
     queue.publish(letter)
-    return told(getOne(queue))
+    return flagsOf(getOne(queue))
   }
 
   const no = [false, undefined, undefined]
@@ -366,7 +369,7 @@ describe("a dead letter", () => {
       classic: { classic: [true, undefined, undefined], quorum: [true, 1, 1] },
       quorum: { classic: [true, undefined, undefined], quorum: [true, 1, 1] }
     }
-  }))("of %s is a message that was delivered before, or not", (version, expected) => {
+  }))("of %s is redelivered or not, by the types of its queues", (version, expected) => {
     const found = (from: "classic" | "quorum") => {
       const letter = letterOf(version, from, (queue) => queue.reject([getOne(queue)], true))
       return { classic: arrived(version, "classic", letter), quorum: arrived(version, "quorum", letter) }
@@ -374,7 +377,7 @@ describe("a dead letter", () => {
     assert.deepStrictEqual({ classic: found("classic"), quorum: found("quorum") }, expected)
   })
 
-  it("of 4.3 is none that was delivered before if it was nacked, and counts what failed before", () => {
+  it("of 4.3 is not redelivered if it was nacked, and counts earlier failures", () => {
     for (const type of ["classic", "quorum"] as const) {
       const nacked = letterOf("4.3", type, (queue) => queue.reject([getOne(queue)], false))
       assert.deepStrictEqual(arrived("4.3", "quorum", nacked), no)
@@ -390,7 +393,7 @@ describe("a dead letter", () => {
   const death: Death = { reason: "rejected", queue: "q", time: 0, exchange: "dlx", routingKey: undefined }
 
   const dead = (version: Version, dropped: Message, change: Partial<Death> = {}): Message =>
-    deadLetter(dropped, { ...death, ...change }, rulesOf(version)) ?? assert.fail("it is lost")
+    deadLetter(dropped, { ...death, ...change }, rulesOf(version)) ?? assert.fail("there is no dead letter")
 
   const deathsOf = ({ properties }: Message): ReadonlyArray<unknown> => {
     const deaths = properties.headers?.["x-death"]
@@ -400,13 +403,13 @@ describe("a dead letter", () => {
   }
 
   it.each(byVersion({ "3.10": false, "4.0": true, "4.3": true }))(
-    "of %s tells its last death, or not",
-    (version, isTold) => {
+    "of %s reports its last death or not",
+    (version, isReported) => {
       const twice = dead(version, dead(version, message("a")), { queue: "p", reason: "expired" })
       const headers = twice.properties.headers ?? {}
       assert.deepInclude(headers, { "x-first-death-queue": "q", "x-first-death-reason": "rejected" })
-      assert.strictEqual(headers["x-last-death-queue"], isTold ? "p" : undefined)
-      assert.strictEqual(headers["x-last-death-reason"], isTold ? "expired" : undefined)
+      assert.strictEqual(headers["x-last-death-queue"], isReported ? "p" : undefined)
+      assert.strictEqual(headers["x-last-death-reason"], isReported ? "expired" : undefined)
     }
   )
 
@@ -414,20 +417,20 @@ describe("a dead letter", () => {
     "3.10": [["d", 1], ["b", 1], ["a", 1], ["c", 1]],
     "4.0": [["d", 1], ["c", 1], ["b", 1], ["a", 1]],
     "4.3": [["d", 1], ["c", 1], ["b", 1], ["a", 1]]
-  }))("of %s has its deaths in that version's order", (version, order) => {
+  }))("of %s lists its deaths in that version's order", (version, order) => {
     let letter = message("a")
     for (const queue of ["a", "b", "c", "d"]) letter = dead(version, letter, { queue })
     assert.deepStrictEqual(deathsOf(letter), order)
     assert.deepStrictEqual(deathsOf(dead(version, letter, { queue: "a" }))[0], ["a", 2])
   })
 
-  it("of 4.x does not believe an x-death that a client wrote, and 3.10 does", () => {
+  it("of 4.x ignores an x-death header from a client, and 3.10 does not", () => {
     const written = message("a", { headers: { "x-death": [{ queue: "q", reason: "rejected", count: 7 }] } })
     assert.deepStrictEqual(deathsOf(dead("3.10", written)), [["q", 8]])
     for (const version of ["4.0", "4.3"] as const) assert.deepStrictEqual(deathsOf(dead(version, written)), [["q", 1]])
   })
 
-  it("of 3.10 is lost when a client has written an x-death over which RabbitMQ fails", () => {
+  it("of 3.10 is lost if a client wrote an x-death header that crashes RabbitMQ", () => {
     const lost: ReadonlyArray<FieldTable[string]> = [
       ["text"],
       [5],
@@ -445,7 +448,7 @@ describe("a dead letter", () => {
     }
   })
 
-  it("keeps CC in 4.x when it has another key, and is not routed by it", () => {
+  it("with another routing key keeps CC in 4.x, and is not routed by it", () => {
     const copied = addressed(message("a", { headers: { CC: ["copy"], BCC: ["blind"] } }))
     for (const version of versions) {
       const own = dead(version, copied)

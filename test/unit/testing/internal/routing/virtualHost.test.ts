@@ -1,6 +1,5 @@
 /**
- * What a virtual host does without being asked, and says to those who look inside. What it answers to methods is in
- * test/integration/testing/replies.test.ts.
+ * What a virtual host does on its own, and its state. Its replies to methods are tested in test/integration/testing/exchangeReplies.test.ts.
  */
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { FieldTable } from "@effect-amqp/core/protocol/fieldTable"
@@ -13,7 +12,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as calls from "../../../../support/calls.ts"
 import { consume, ManualTimers, message, refusal, texts } from "../queues/queueSupport.ts"
 
-/** A virtual host that one connection works with. */
+/** A virtual host that a connection uses. */
 class Fixture {
   readonly timers = new ManualTimers()
   readonly virtualHost = new VirtualHost("/", this.timers, rulesOf("3.10"), (action) => action())
@@ -73,7 +72,7 @@ describe("a virtual host", () => {
     ])
   })
 
-  it("deletes a connection's exclusive queues with it, and what goes with their bindings", () => {
+  it("deletes the exclusive queues of a closed connection, and auto-delete exchanges that become unused", () => {
     const fixture = new Fixture()
     fixture.exchange("x", { autoDelete: true })
     fixture.exchange("y")
@@ -92,7 +91,7 @@ describe("a virtual host", () => {
     assert.deepStrictEqual(fixture.bindings, ["y k shared"])
   })
 
-  it("deletes a queue with its bindings when nobody uses it for its x-expires, or not any more", () => {
+  it("deletes a queue with its bindings after x-expires, or as auto-delete after its last consumer", () => {
     const fixture = new Fixture()
     fixture.exchange("x")
     fixture.queue("expires", { arguments: { "x-expires": 1000 } })
@@ -108,7 +107,7 @@ describe("a virtual host", () => {
     assert.deepStrictEqual(fixture.bindings, [])
   })
 
-  it("waits for x-expires anew when the queue is declared, also passively", () => {
+  it("restarts x-expires when the queue is declared, also passively", () => {
     const fixture = new Fixture()
     const options = { arguments: { "x-expires": 1000 } }
     fixture.queue("q", options)
@@ -122,7 +121,7 @@ describe("a virtual host", () => {
     assert.deepStrictEqual(fixture.queueNames, [])
   })
 
-  it("gives each queue without a name another one", () => {
+  it("generates a different name for each server-named queue", () => {
     const fixture = new Fixture()
     const names = [fixture.queue(""), fixture.queue("")].map(({ name }) => name)
     assert.isTrue(names.every((name) => name.startsWith("amq.gen-")))
@@ -142,7 +141,7 @@ describe("a virtual host", () => {
 })
 
 describe("a message", () => {
-  it("is routed if there is a queue for it, and accepted if none refused it", () => {
+  it("is routed if there is a queue for it, and accepted unless a queue refused it", () => {
     const fixture = new Fixture()
     fixture.exchange("x")
     fixture.queue("small", { arguments: { "x-max-length": 1, "x-overflow": "reject-publish" } })
@@ -156,14 +155,14 @@ describe("a message", () => {
     assert.deepStrictEqual(fixture.virtualHost.queues.map(({ messageCount }) => messageCount), [1, 3])
   })
 
-  it("shows the keys of its copies but not those of its blind copies", () => {
+  it("keeps the header CC but not BCC", () => {
     const fixture = new Fixture()
     const [a, b, c] = ["a", "b", "c"].map((name) => fixture.queue(name))
     fixture.publish("", "a", { headers: { CC: ["b"], BCC: ["c"], other: 1 } })
     for (const queue of [a, b, c]) assert.deepStrictEqual(headersOf(queue), { CC: ["b"], other: 1 })
   })
 
-  it("that is dropped goes to the dead-letter exchange, also to an internal one, and nowhere without one", () => {
+  it("that is dropped goes to the dead-letter exchange, even an internal one, and nowhere if that is missing", () => {
     const fixture = new Fixture()
     const dropping = (name: string, exchange: string) =>
       fixture.queue(name, { arguments: { "x-max-length": 0, "x-dead-letter-exchange": exchange } })
@@ -177,7 +176,7 @@ describe("a message", () => {
     assert.deepStrictEqual(texts(dead.messages), ["to a"])
   })
 
-  it("that is dropped goes by the keys of its copies and blind copies too, unless it is given another key", () => {
+  it("that is dropped is also routed by CC and BCC, unless its routing key is replaced", () => {
     const fixture = new Fixture()
     const dropping = (name: string, table: FieldTable) =>
       fixture.queue(name, { arguments: { "x-max-length": 0, "x-dead-letter-exchange": "dead", ...table } })
@@ -205,8 +204,8 @@ describe("a message", () => {
     assert.deepStrictEqual(found(), [["1"], ["1"], ["1"], ["2"]])
   })
 
-  describe("that goes to several queues", () => {
-    /** A queue that dead-letters to another one, which gets the same messages. */
+  describe("that is routed to several queues", () => {
+    /** A queue that dead-letters to another one, where both get the same messages. */
     const both = (table: FieldTable) => {
       const fixture = new Fixture()
       fixture.exchange("x")
@@ -219,20 +218,20 @@ describe("a message", () => {
       return { fixture, queue }
     }
 
-    it("stands before the dead letters that it causes", () => {
+    it("arrives before the dead letters that it causes", () => {
       const { fixture, queue } = both({ "x-max-length": 1 })
       for (const text of ["1", "2", "3"]) fixture.publish("x", "", {}, text)
       assert.deepStrictEqual(texts(queue.messages), ["1", "2", "1", "3", "2"])
     })
 
-    it("stands before a dead letter of its own", () => {
+    it("arrives before its own dead letter", () => {
       const { fixture, queue } = both({ "x-message-ttl": 0 })
       fixture.publish("x", "")
       const deaths = queue.messages.map(({ message }) => message.properties.headers?.["x-first-death-queue"])
       assert.deepStrictEqual(deaths, [undefined, "drops"])
     })
 
-    it("stands before the dead letters that its own dead letter causes", () => {
+    it("as a dead letter arrives before the dead letters that it causes", () => {
       const { fixture, queue } = both({ "x-message-ttl": 0 })
       fixture.exchange("dead")
       fixture.queue("first", {
@@ -246,7 +245,7 @@ describe("a message", () => {
     })
   })
 
-  it("is refused by an exchange that is not there", () => {
+  it("is refused if its exchange does not exist", () => {
     const fixture = new Fixture()
     assert.strictEqual(
       refusal(() => fixture.publish("x", "")),

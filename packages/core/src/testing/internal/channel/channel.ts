@@ -233,9 +233,12 @@ export class ServerChannel implements ConsumingChannel {
     return transaction
   }
 
+  /** As in RabbitMQ, everything takes effect even if a queue refuses a message. */
   private commit({ publishes, settlements }: Transaction): void {
-    for (const { message, method } of publishes) this.publish(method, message)
+    let accepted = true
+    for (const { message, method } of publishes) accepted = this.publish(method, message) && accepted
     for (const settlement of settlements) this.settleNow(settlement)
+    if (!accepted) throw new Refusal("preconditionFailed", "partial tx completion")
   }
 
   private rollBack({ settlements }: Transaction): void {

@@ -5,7 +5,7 @@ import type { VirtualHost } from "../routing/virtualHost.ts"
 import type { ChannelConsumer } from "./channelConsumer.ts"
 import { timeoutOf } from "./consumerTimeout.ts"
 import { GlobalPrefetch } from "./globalPrefetch.ts"
-import { settlementOrder } from "./settlementOrder.ts"
+import { releaseOrder, settlementOrder } from "./settlementOrder.ts"
 import { Unacknowledged } from "./unacknowledged.ts"
 import type { Received } from "./unacknowledged.ts"
 
@@ -62,8 +62,7 @@ export class Deliveries {
     const byQueue = new Map<Queue, Array<Entry>>()
     let delivered = 0
     // Consumers are updated first, because their queues deliver to those that have become ready.
-    const inOrder = kind === "acknowledge" ? received : settlementOrder(received)
-    for (const { consumer, deliveryTag, entry, queue } of inOrder) {
+    for (const { consumer, deliveryTag, entry, queue } of this.inOrder(kind, received)) {
       if (consumer !== undefined && !consumer.overdue.delete(deliveryTag)) {
         consumer.unacknowledged--
         delivered++
@@ -77,5 +76,17 @@ export class Deliveries {
       for (const [queue, entries] of byQueue) queue[kind](entries, failed)
     })
     return byQueue.keys()
+  }
+
+  private inOrder(kind: Settlement["kind"], received: ReadonlyArray<Received>): ReadonlyArray<Received> {
+    switch (kind) {
+      case "acknowledge":
+        return received
+      case "release":
+        return releaseOrder(received, this.host.virtualHost.rules)
+      case "requeue":
+      case "reject":
+        return settlementOrder(received)
+    }
   }
 }

@@ -33,7 +33,7 @@ export interface VersionRules {
   readonly minMaxPriority: 0 | 1
 
   /**
-   * Whether the deaths of a message are read from its `x-death` header, whoever wrote that, or recorded by the broker, which ignores the
+   * Whether the deaths of a message are read from its `x-death` header, even one that a client wrote, or recorded by the broker, which ignores the
    * header and adds headers for the last death.
    */
   readonly deaths: "header" | "recorded"
@@ -60,6 +60,9 @@ export interface VersionRules {
   readonly quorumDropsLastFirst: boolean
   /** Whether a message in a quorum queue may expire behind messages that were put back. */
   readonly expiresBehindReturned: boolean
+
+  /** Whether queues take back the messages of a closed channel by consumer tag, or by the age of the consumer. */
+  readonly releasesByConsumerTag: boolean
 
   /** Whether `basic.qos` with `global` limits the channel, or each of its later consumers. */
   readonly limitsChannels: boolean
@@ -91,6 +94,7 @@ const rabbit310: VersionRules = {
   quorumLimitCounts: "bodies",
   quorumDropsLastFirst: true,
   expiresBehindReturned: false,
+  releasesByConsumerTag: true,
   limitsChannels: true,
   overdueConsumers: "the channel is closed"
 }
@@ -112,7 +116,8 @@ const rabbit40: VersionRules = {
   deliveryHeaders: "deliveries",
   defaultDeliveryLimit: 20,
   negativeDeliveryLimitIsNone: true,
-  quorumPriorities: 2
+  quorumPriorities: 2,
+  releasesByConsumerTag: false
 }
 
 const rabbit43: VersionRules = {

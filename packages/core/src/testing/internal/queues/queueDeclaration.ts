@@ -77,7 +77,7 @@ export const checkDeclaration = (
   const type = typeOf(queue, values)
   checkArguments(version, queue, type, values)
   if (type === "classic") {
-    checkMasterLocator(version, values.get("x-queue-master-locator"))
+    checkMasterLocator(version, values.get("x-queue-master-locator"), exclusive)
     return type
   }
   const property = autoDelete ? "auto-delete" : exclusive ? "exclusive-owner" : durable ? undefined : "non-durable"
@@ -113,8 +113,11 @@ const checkArguments = (
   throw new Refusal("preconditionFailed", `invalid arg '${wrong}' for ${queue} of queue type rabbit_${type}_queue`)
 }
 
-/** Which node of a cluster hosts the queue: RabbitMQ 3.10 crashes on unknown locators, and 4.3 refuses the argument. */
-const checkMasterLocator = (version: Version, value: WireValue | undefined): void => {
+/**
+ * Which node of a cluster hosts the queue. RabbitMQ 3.10 crashes on unknown locators, unless the queue is exclusive and so on the node of its
+ * connection; 4.3 refuses the argument.
+ */
+const checkMasterLocator = (version: Version, value: WireValue | undefined, exclusive: boolean): void => {
   if (value === undefined || version === "4.0") return
   if (version === "4.3") {
     throw new Refusal(
@@ -125,7 +128,7 @@ const checkMasterLocator = (version: Version, value: WireValue | undefined): voi
         "actual version to be determined.\nTo continue using this feature"
     )
   }
-  if (!["client-local", "min-masters", "random"].includes(textIn(value) ?? "")) throw crash()
+  if (!exclusive && !["client-local", "min-masters", "random"].includes(textIn(value) ?? "")) throw crash()
 }
 
 const checkSegmentSize = (size: WireValue | undefined): void => {

@@ -68,7 +68,7 @@ export class StreamLog {
     return this.items[offset - this.start]?.message
   }
 
-  /** The offset of the first message since a time, in milliseconds since 1970; `end` if there is none. */
+  /** The offset of the first message since a time, in milliseconds since 1970; `end` if all messages are older. */
   since(time: number): number {
     const index = this.items.findIndex((item) => item.time >= time)
     return index === -1 ? this.next : this.start + index
