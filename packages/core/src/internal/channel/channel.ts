@@ -455,7 +455,10 @@ export class Channel {
     }
     // Consumers are not cancelled first: they end with the channel, and their messages are requeued together, in their original order.
     this.acknowledgements.flush()
+    // Before the close is sent: the write may resume fibers, and nothing may follow it on the channel.
     this.currentState = "Closing"
+    this.currentFailure = closedHere
+    this.acknowledgements.close()
     this.host.outbound.sendMethod(this.number, channelClose)
     this.failAll(closedHere)
     this.host.readGate.replyExpected()

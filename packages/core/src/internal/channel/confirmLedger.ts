@@ -146,7 +146,7 @@ export class ConfirmLedger {
     return () => note(this.now())
   }
 
-  /** When the oldest publish in flight was sent: `Infinity` if it is still being sent, `undefined` if there is none. */
+  /** When the oldest publish in flight was sent: `Infinity` if it is still being sent, `undefined` if none is in flight. */
   get oldestTime(): number | undefined {
     return this.count === 0 ? undefined : this.times?.[this.oldest & this.mask]
   }

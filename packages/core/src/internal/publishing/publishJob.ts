@@ -31,6 +31,6 @@ export interface PublishJob extends PublishOwner {
   hold(): void
   /** The current message can't be sent: its encoding threw this. */
   failed(thrown: unknown): void
-  /** Nothing can be sent any more. */
+  /** Nothing more can be sent. */
   refuse(error: AmqpChannelError): void
 }

@@ -191,8 +191,9 @@ export class PublishQueue implements PublishSender {
       const progress = this.send(job, target)
       // The job keeps its place, and so do those behind it.
       if (progress === "Held") return
-      this.waiting.delete(job)
-      if (progress === "Done") continue
+      // The job may have been refused or withdrawn within that step.
+      const isWaiting = this.waiting.delete(job)
+      if (progress === "Done" || !isWaiting) continue
       // The job had its turn for some of its messages: the other jobs have theirs before it has another.
       return this.wait(job)
     }
