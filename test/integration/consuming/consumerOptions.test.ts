@@ -22,21 +22,7 @@ import {
   infoOf,
   take
 } from "../../support/broker.ts"
-
-const numbered = (count: number, first = 0) =>
-  Array.from({ length: count }, (_, index) => AmqpMessage.text(String(first + index)))
-
-const texts = (count: number, first = 0) => Array.from({ length: count }, (_, index) => String(first + index))
-
-/** The next messages of a consumer, acknowledged. */
-const next = (
-  { stream }: AmqpConsumer.AmqpConsumer<AmqpDelivery.AmqpDelivery>,
-  count: number
-) =>
-  Stream.take(Stream.tap(stream, (delivery) => delivery.ack), count).pipe(
-    Stream.map(({ text }) => text),
-    Stream.runCollect
-  )
+import { next, numbered, texts } from "./support.ts"
 
 describe("a consumer", () => {
   it.live("K9: is the only consumer of its queue when it is exclusive, and is refused when there are others", () =>

@@ -5,10 +5,7 @@ import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { awaitMessages, connected, declaredQueue, fill, infoOf, take, toQueue } from "../../support/broker.ts"
-
-const numbered = (count: number) => Array.from({ length: count }, (_, index) => AmqpMessage.text(String(index)))
-
-const texts = (count: number) => Array.from({ length: count }, (_, index) => String(index))
+import { numbered, texts } from "./support.ts"
 
 const acked = ({ text }: AmqpDelivery.ReceivedMessage) => Effect.succeed(AmqpDelivery.as(AmqpDelivery.ack, text))
 

@@ -24,11 +24,7 @@ import {
   queueName,
   take
 } from "../../support/broker.ts"
-
-const numbered = (count: number, first = 0) =>
-  Array.from({ length: count }, (_, index) => AmqpMessage.text(String(first + index)))
-
-const texts = (count: number, first = 0) => Array.from({ length: count }, (_, index) => String(first + index))
+import { numbered, texts } from "./support.ts"
 
 describe("serve", () => {
   it.live("acknowledges, rejects or requeues each message as its handler decides", () =>

@@ -1,6 +1,5 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
-import type * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
@@ -9,21 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
 import { connected, failsWith, fill, infoOf, queueName } from "../../support/broker.ts"
-
-const numbered = (count: number, first = 0) =>
-  Array.from({ length: count }, (_, index) => AmqpMessage.text(String(first + index)))
-
-const texts = (count: number, first = 0) => Array.from({ length: count }, (_, index) => String(first + index))
-
-/** The next messages of a consumer, acknowledged. */
-const next = (
-  { stream }: AmqpConsumer.AmqpConsumer<AmqpDelivery.AmqpDelivery>,
-  count: number
-) =>
-  Stream.take(Stream.tap(stream, (delivery) => delivery.ack), count).pipe(
-    Stream.map(({ text }) => text),
-    Stream.runCollect
-  )
+import { next, numbered, texts } from "./support.ts"
 
 describe("a consumer of a stream", () => {
   const filledStream = Effect.gen(function*() {

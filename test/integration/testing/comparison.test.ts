@@ -59,6 +59,9 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
     publish("@q1")
   ]],
   ["an argument that RabbitMQ answers with an internal error", [declare("@q0", { "x-queue-master-locator": 5 })]],
+  ["an argument that is ignored for an exclusive queue", [
+    request("queue.declare", { queue: "@q0", exclusive: true, arguments: { "x-queue-master-locator": 5 } })
+  ]],
   ["BCC in a returned message", [
     publish("@q0", { mandatory: true, properties: { headers: { BCC: ["@q1"], a: 1 } } })
   ]],
@@ -201,6 +204,25 @@ const found: ReadonlyArray<readonly [string, ReadonlyArray<Operation>]> = [
       { ...settle("basic.nack", true), target: "all", multiple: true }
     ]
   ]),
+  ["messages of two consumers and a get that come back from a closed channel", [
+    declare("@q0", { "x-queue-type": "quorum" }),
+    publish("@q0"),
+    get,
+    ...["t1", "t0"].flatMap((consumerTag) => [
+      request("basic.consume", { queue: "@q0", consumerTag }),
+      publish("@q0", { body: consumerTag }),
+      request("basic.cancel", { consumerTag })
+    ]),
+    { _tag: "CloseChannel", channel: "confirm" }
+  ]],
+  ["a transaction with a message that a full queue refuses", [
+    declare("@q0", { "x-max-length": 0, "x-overflow": "reject-publish" }),
+    declare("@q1"),
+    request("tx.select", {}, "tx"),
+    publish("@q0", { channel: "tx" }),
+    publish("@q1", { channel: "tx" }),
+    request("tx.commit", {}, "tx")
+  ]],
   ["a connection that closes with messages for its own consumers", [
     declare("@q0"),
     publish("@q0"),

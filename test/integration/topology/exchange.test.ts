@@ -19,13 +19,9 @@ import {
   uniqueName
 } from "../../support/broker.ts"
 import { is4 } from "../../support/brokerUnderTest.ts"
+import { publish } from "./support.ts"
 
 const { confirmed, run } = AmqpChannel
-
-const message = (text: string, properties?: AmqpMessage.Properties) => AmqpMessage.text(text, properties)
-
-const publish = (exchange: string, routingKey: string, text = routingKey, properties?: AmqpMessage.Properties) =>
-  confirmed(AmqpChannel.publish(message(text, properties), { exchange, routingKey }))
 
 describe("an exchange", () => {
   it.live.each([AmqpExchange.direct, AmqpExchange.fanout, AmqpExchange.topic, AmqpExchange.headers])(
@@ -150,7 +146,7 @@ describe("a described exchange", () => {
       yield* run(AmqpTopology.declare(AmqpTopology.make(routed, unrouted)))
       for (const routingKey of ["known", "unknown"]) {
         yield* confirmed(
-          AmqpChannel.publish(message(routingKey), { exchange: exchange.name, routingKey, mandatory: true })
+          AmqpChannel.publish(AmqpMessage.text(routingKey), { exchange: exchange.name, routingKey, mandatory: true })
         )
       }
       assert.deepStrictEqual(yield* drain(routed.name), ["known"])
@@ -165,7 +161,7 @@ describe("a described exchange", () => {
       )
       const queue = AmqpQueue.classic(yield* queueName).pipe(AmqpQueue.withBinding({ exchange: inner }))
       yield* run(AmqpQueue.declare(queue))
-      const direct = run(AmqpChannel.publish(message("a"), { exchange: inner.name, routingKey: "" }))
+      const direct = run(AmqpChannel.publish(AmqpMessage.text("a"), { exchange: inner.name, routingKey: "" }))
       assert.include((yield* failsWith(direct, "AccessRefused")).replyText, "internal exchange")
       yield* publish(outer.name, "", "b")
       assert.deepStrictEqual(yield* drain(queue.name), ["b"])

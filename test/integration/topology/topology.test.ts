@@ -2,7 +2,6 @@ import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
-import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
 import { assert, describe, it } from "@effect/vitest"
@@ -21,13 +20,9 @@ import {
   uniqueName
 } from "../../support/broker.ts"
 import { administration, isAdministrable } from "../../support/brokerUnderTest.ts"
+import { publish } from "./support.ts"
 
-const { confirmed, run } = AmqpChannel
-
-const message = (text: string, properties?: AmqpMessage.Properties) => AmqpMessage.text(text, properties)
-
-const publish = (exchange: string, routingKey: string, text = routingKey, properties?: AmqpMessage.Properties) =>
-  confirmed(AmqpChannel.publish(message(text, properties), { exchange, routingKey }))
+const { run } = AmqpChannel
 
 describe("a description", () => {
   it.live.runIf(isAdministrable)(
