@@ -61,7 +61,7 @@ const proveFeatures = (document: string, references: References, tests: Readonly
 
 // Faults
 
-/** The ids of faults in the names of a test: "H1, H2: a server …", "every waiter hears why (E13)". */
+/** The ids of faults in the names of a test: "H1, H2: a server …", "every waiter fails with the reason (E13)". */
 const idsIn = ({ groups, name }: Test): ReadonlySet<string> =>
   new Set([...groups, name].flatMap((name) => name.match(/\b[A-Z]\d{1,2}\b(?=[:,)])/g) ?? []))
 

@@ -337,6 +337,15 @@ export const proofs: References = {
         "rabbitpy: a get from an empty queue returns none"
       ]
     },
+    "Guards; look-alikes of descriptions are refused": {
+      "unit/internal/topology/descriptions.test.ts": [
+        "${name} is true for what its module makes, and false for everything else",
+        "what only looks like a description is refused:"
+      ],
+      "simulation/topology/descriptions.test.ts": [
+        "what only looks like a description is refused with nothing sent:"
+      ]
+    },
     "Exchanges and queues that belong together, as data": {
       "integration/topology/topology.test.ts": [
         "can be declared repeatedly with all that it refers to, and returns the counts of its queues",

@@ -80,17 +80,17 @@ describe("the published packages", () => {
 
   it.for([
     "@effect-amqp/core/internal/connection/session",
-    "@effect-amqp/core/%69nternal/session",
-    "@effect-amqp/core//internal/session",
-    "@effect-amqp/core/Internal/session",
-    "@effect-amqp/core/dist/internal/session.js",
-    "@effect-amqp/core/src/internal/session.ts",
-    "@effect-amqp/core/testing/../internal/session",
-    "@effect-amqp/core/Amqp/../internal/session",
+    "@effect-amqp/core/%69nternal/connection/session",
+    "@effect-amqp/core//internal/connection/session",
+    "@effect-amqp/core/Internal/connection/session",
+    "@effect-amqp/core/dist/internal/connection/session.js",
+    "@effect-amqp/core/src/internal/connection/session.ts",
+    "@effect-amqp/core/testing/../internal/connection/session",
+    "@effect-amqp/core/Amqp/../internal/connection/session",
     "@effect-amqp/core/protocol/frames",
     "@effect-amqp/core/%70rotocol/frames",
     "@effect-amqp/core/testing/internal/server/broker",
-    "@effect-amqp/core/testing/%69nternal/broker",
+    "@effect-amqp/core/testing/%69nternal/server/broker",
     "@effect-amqp/node/internal/dial",
     "@effect-amqp/node/%69nternal/dial"
   ])(

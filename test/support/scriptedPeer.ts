@@ -483,7 +483,7 @@ export class Peer {
 // -----------------------------------------------------------------------------
 
 /**
- * Runs a script with a new peer. At its end the peer closes the socket, so that nothing waits for a reply any more, and the client
+ * Runs a script with a new peer. At its end the peer closes the socket, so that nothing waits for a reply after that, and the client
  * must not leave a socket or a fiber behind (X5).
  */
 export const script = <A, E>(body: (peer: Peer) => Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E> =>

@@ -130,7 +130,7 @@ describe("a connection that closes", () => {
       })
     ))
 
-  it.effect("R5: answers the broker's close that crosses its own", () =>
+  it.effect("R5: replies to a broker's close that crosses its own", () =>
     inScope(({ close, peer }) =>
       Effect.gen(function*() {
         const closing = yield* fork(close)

@@ -92,7 +92,7 @@ export class SecretUpdates {
     })
   }
 
-  /** The broker has accepted the oldest secret. Returns `false` if there is none. */
+  /** The broker has accepted the oldest secret. Returns `false` if no update was sent. */
   confirm(): boolean {
     const reply = this.waiting.shift()
     if (reply === undefined) return false

@@ -1,5 +1,5 @@
 /**
- * Whether a consumed queue is a stream. Messages of a stream can only be acknowledged: RabbitMQ answers a `basic.reject` or `basic.nack`
+ * Whether a consumed queue is a stream. Messages of a stream can only be acknowledged: RabbitMQ replies to a `basic.reject` or `basic.nack`
  * with 540, which ends the whole connection.
  *
  * A queue description states the type, and an offset implies a stream, because brokers refuse it for other queues. If only the name of

@@ -88,7 +88,7 @@ describe("a copy by spread", () => {
     assert.lengthOf(AmqpTopology.make(queues.bound, { ...queues.bound }).queues, 1)
   })
 
-  it("is refused when its name is not a text", () => {
+  it("is refused when its name is not a string", () => {
     // As code without types may do.
     const copy = { ...queues.classic, name: 5 as unknown as string }
     assert.throws(() => AmqpQueue.route(copy), /queue: must be a name or a description made by AmqpQueue/)
@@ -177,7 +177,7 @@ describe("what only looks like a description is refused:", () => {
 })
 
 describe("two copies of the package in one process", () => {
-  it("take each other's descriptions and envelopes", async () => {
+  it("accept each other's descriptions and envelopes", async () => {
     vi.resetModules()
     const other: typeof Core = await import("@effect-amqp/core")
     assert.notStrictEqual(other.AmqpQueue.classic, AmqpQueue.classic)
