@@ -96,7 +96,8 @@ const optionKeys = Object.keys(
     closeTimeout: true,
     connectionName: true,
     clientProperties: true,
-    locale: true
+    locale: true,
+    recovery: true
   } satisfies Record<keyof Options, true>
 )
 
