@@ -1,6 +1,5 @@
 /** The options of recovery, checked and with defaults. */
 import * as Duration from "effect/Duration"
-import * as Predicate from "effect/Predicate"
 import * as Schedule from "effect/Schedule"
 import type { Options, RecoveryOptions } from "../../AmqpConnection.ts"
 import type { AmqpConnectionError } from "../../AmqpError.ts"
@@ -32,10 +31,7 @@ const keys = Validation.keysOf<RecoveryOptions>({
 
 /** Throws an `InvalidArgument`. */
 export const resolveRecovery = (given: Options["recovery"] = true): Recovery => {
-  if (typeof given !== "boolean" && !Predicate.isObject(given)) {
-    throw Validation.invalid("recovery: must be true, false, or an object of options")
-  }
-  const options = typeof given === "boolean" ? {} : Validation.knownKeys(given, keys, "recovery options")
+  const options = typeof given === "boolean" ? {} : Validation.knownKeys(given, keys, "recovery")
   const { isRecoverable, schedule = backoff(Duration.millis(250), Duration.seconds(30)) } = options
   if (!Schedule.isSchedule(schedule)) throw Validation.invalid("recovery.schedule: must be a Schedule")
   Validation.callable("recovery.isRecoverable", isRecoverable)
