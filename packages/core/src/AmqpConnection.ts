@@ -27,9 +27,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Redacted from "effect/Redacted"
+import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
-import type * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { AmqpConnectionError } from "./AmqpError.ts"
 import type { CredentialsUnavailable } from "./AmqpError.ts"
@@ -435,7 +435,8 @@ const resolve = (given: EndpointOptions, endpoints: NonEmptyReadonlyArray<Endpoi
   return {
     credentials,
     endpoints,
-    isShuffled: Validation.oneOf("endpointOrder", options.endpointOrder ?? "shuffled", ["shuffled", "ordered"]) === "shuffled",
+    isShuffled:
+      Validation.oneOf("endpointOrder", options.endpointOrder ?? "shuffled", ["shuffled", "ordered"]) === "shuffled",
     recovery: resolveRecovery(options.recovery),
     mechanisms: mechanismsOf(options.mechanisms),
     refreshMargin: Validation.duration(

@@ -1,7 +1,7 @@
 /**
  * What operators see of recovery: a warning when the connection is lost, a line when it is back, debug lines between, and metrics.
  */
-import * as Clock from "effect/Clock"
+import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"

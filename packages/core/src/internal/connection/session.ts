@@ -160,7 +160,8 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
 
   /** Whether a fiber waits for something that the broker has to send. */
   get expectsReply(): boolean {
-    return this.closing !== undefined || this.outbound.isAwaited || this.secrets.expectsReply || this.channels.expectsReply
+    return this.closing !== undefined || this.outbound.isAwaited || this.secrets.expectsReply ||
+      this.channels.expectsReply
   }
 
   supports(capability: string): boolean {

@@ -175,7 +175,10 @@ export class Supervisor {
       Effect.catch(this.awaitSession, ({ reason }) =>
         Effect.fail(reason instanceof ConnectionLost ? reason.cause : connectionError(new ConnectionClosed()))),
       (session) =>
-        Effect.tap(session.secrets.update(secret, reason), () => Effect.sync(() => this.credentials.replaced(secret)))
+        Effect.tap(session.secrets.update(secret, reason), () =>
+          Effect.sync(() =>
+            this.credentials.replaced(secret)
+          ))
     )
 
   /** Runs `prepare` on each further session before it is announced, until the scope closes. */
@@ -281,11 +284,7 @@ export class Supervisor {
     return Effect.gen({ self: this }, function*() {
       const start = monotonicMillis(this.clock)
       const ended = Effect.exit(Deferred.await(session.ended))
-      const prepared = Effect.forEach(this.preparations, (prepare) => prepare(session), {
-        concurrency: "unbounded",
-        discard: true
-      })
-      yield* Effect.raceFirst(prepared, ended)
+      yield* Effect.raceFirst(this.prepare(session), ended)
       if (session.failure === undefined) {
         yield* this.report.opened(this.currentState, endpoint)
         this.session = session
@@ -295,6 +294,21 @@ export class Supervisor {
       }
       return monotonicMillis(this.clock) - start
     })
+  }
+
+  /**
+   * Runs the preparations. A broker that does not reply to one of them, such as a quorum queue without a majority, does not keep everything
+   * else from the session for longer than a request may take: the preparations go on in the background then.
+   */
+  private prepare(session: Session.Session): Effect.Effect<unknown> {
+    if (this.preparations.size === 0) return Effect.void
+    const isDone = Deferred.makeUnsafe<void>()
+    const preparations = Effect.forEach(this.preparations, (prepare) => prepare(session), {
+      concurrency: "unbounded",
+      discard: true
+    })
+    session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined)))
+    return Effect.timeoutOption(Deferred.await(isDone), this.options.requestTimeout)
   }
 
   /** Called in the step in which a session ends. */
