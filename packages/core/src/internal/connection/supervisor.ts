@@ -92,6 +92,10 @@ export class Supervisor {
   private readonly report: RecoveryReport
   private readonly preparations = new Set<Prepare>()
   private currentState: SupervisorState = { _tag: "Connecting", ...notDialed }
+  /** The state that everything was notified of. */
+  private notifiedState = this.currentState
+  /** With what waiting fibers end when the connection has closed. */
+  private closeReason: Effect.Effect<never, AmqpConnectionError> = Effect.never
   private lastSession: Session.Session | undefined
   private lastEndpoint: Endpoint | undefined
   /** How many sessions in a row were replaced because they confirmed nothing. */
@@ -229,8 +233,17 @@ export class Supervisor {
   private setState(state: SupervisorState): void {
     if (this.currentState._tag === "Closed") return
     this.currentState = state
+    this.notify()
+  }
+
+  /** Resumes what waits for the current state. */
+  private notify(): void {
+    if (this.notifiedState === this.currentState) return
+    this.notifiedState = this.currentState
     this.stateChanged()
-    if (state._tag === "Open" || state._tag === "Closed") this.decided.notify()
+    const { _tag } = this.currentState
+    if (_tag === "Open" || _tag === "Closed") this.decided.notify()
+    if (_tag === "Closed") Deferred.doneUnsafe(this.closed, this.closeReason)
   }
 
   private readonly stateChanged = (): void => {
@@ -241,7 +254,7 @@ export class Supervisor {
   close(error: AmqpConnectionError, reason: Effect.Effect<never, AmqpConnectionError> = Effect.fail(error)): void {
     if (this.failure !== undefined) return
     this.session = undefined
-    Deferred.doneUnsafe(this.closed, reason)
+    this.closeReason = reason
     this.setState({ _tag: "Closed", error })
   }
 
@@ -286,10 +299,12 @@ export class Supervisor {
       const ended = Effect.exit(Deferred.await(session.ended))
       yield* Effect.raceFirst(this.prepare(session), ended)
       if (session.failure === undefined) {
-        yield* this.report.opened(this.currentState, endpoint)
+        // In one step, as the session may end at any time after that.
+        const before = this.currentState
         this.session = session
         session.outbound.blockedListeners.add(this.stateChanged)
         this.setState({ _tag: "Open", endpoint: endpoint.name })
+        yield* this.report.opened(before, endpoint)
         yield* ended
       }
       return monotonicMillis(this.clock) - start
@@ -311,13 +326,17 @@ export class Supervisor {
     return Effect.timeoutOption(Deferred.await(isDone), this.options.requestTimeout)
   }
 
-  /** Called in the step in which a session ends. */
-  private sessionEnded(error: AmqpConnectionError): void {
+  /** A session ends. Nothing is resumed here: what is on the session has not failed yet. */
+  private sessionEnding(error: AmqpConnectionError): void {
     this.session = undefined
     if (this.currentState._tag !== "Open") return
-    if (!this.options.recovery.isEnabled) return this.close(error)
-    const since = this.clock.currentTimeMillisUnsafe()
-    this.setState({ _tag: "Recovering", cause: error, since, ...notDialed })
+    if (this.options.recovery.isEnabled) {
+      const since = this.clock.currentTimeMillisUnsafe()
+      this.currentState = { _tag: "Recovering", cause: error, since, ...notDialed }
+    } else {
+      this.closeReason = Effect.fail(error)
+      this.currentState = { _tag: "Closed", error }
+    }
   }
 
   // ---------------------------------------------------------------------------
@@ -373,7 +392,10 @@ export class Supervisor {
         transport: endpoint.transport,
         credentials: this.credentials.forSession(options.credentials ?? endpoint.credentials ?? guest)
       }
-      const session = yield* Session.make(sessionOptions, (error) => this.sessionEnded(error)).pipe(
+      const session = yield* Session.make(sessionOptions, {
+        ending: (error) => this.sessionEnding(error),
+        ended: () => this.notify()
+      }).pipe(
         Effect.provideService(Socket.Socket, endpoint.socket),
         Scope.provide(scope),
         Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
