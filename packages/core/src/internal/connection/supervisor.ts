@@ -163,7 +163,8 @@ export class Supervisor {
       : Effect.succeed(this.session)
   )
 
-  private notConnected(): AmqpChannelError {
+  /** Why an operation that needs a session has none. */
+  notConnected(): AmqpChannelError {
     const { currentState: state } = this
     if (state._tag === "Closed") return lostChannel(state.error)
     const cause = "lastError" in state && state.lastError !== undefined
@@ -205,11 +206,16 @@ export class Supervisor {
    * endpoint: if none of them confirms anything, the fault is not that of the connection.
    */
   confirmsOverdue(session: Session.Session, confirmTimeoutMillis: number): void {
-    if (!this.options.recovery.isEnabled || this.session !== session) return
-    if (session.channels.lastConfirm !== undefined) this.overdueReplacements = 0
-    if (this.overdueReplacements >= this.endpoints.all.length) return
+    if (!this.replacesOverdue(session)) return
     this.overdueReplacements++
     session.closeWith(connectionError(new ConfirmsOverdue({ confirmTimeoutMillis })))
+  }
+
+  /** Whether `confirmsOverdue` replaces this session. */
+  replacesOverdue(session: Session.Session): boolean {
+    if (!this.options.recovery.isEnabled || this.session !== session) return false
+    if (session.channels.lastConfirm !== undefined) this.overdueReplacements = 0
+    return this.overdueReplacements < this.endpoints.all.length
   }
 
   // ---------------------------------------------------------------------------
