@@ -27,9 +27,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Redacted from "effect/Redacted"
+import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
-import type * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { AmqpConnectionError } from "./AmqpError.ts"
 import type { CredentialsUnavailable } from "./AmqpError.ts"
@@ -292,8 +292,7 @@ export type Capability =
  * ```ts
  * import { AmqpConnection } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
- * import type * as Schedule from "effect/Schedule"
-import * as Stream from "effect/Stream"
+ * import * as Stream from "effect/Stream"
  *
  * declare const setReady: (isReady: boolean) => Effect.Effect<void>
  *
@@ -435,7 +434,8 @@ const resolve = (given: EndpointOptions, endpoints: NonEmptyReadonlyArray<Endpoi
   return {
     credentials,
     endpoints,
-    isShuffled: Validation.oneOf("endpointOrder", options.endpointOrder ?? "shuffled", ["shuffled", "ordered"]) === "shuffled",
+    isShuffled:
+      Validation.oneOf("endpointOrder", options.endpointOrder ?? "shuffled", ["shuffled", "ordered"]) === "shuffled",
     recovery: resolveRecovery(options.recovery),
     mechanisms: mechanismsOf(options.mechanisms),
     refreshMargin: Validation.duration(
@@ -499,7 +499,7 @@ const maxFrame = 0xffffffff
  * import { AmqpConnection, AmqpError } from "@effect-amqp/core"
  * import * as DateTime from "effect/DateTime"
  * import * as Effect from "effect/Effect"
- * import type * as Redacted from "effect/Redacted"
+ * import * as Redacted from "effect/Redacted"
  *
  * declare const requestToken: Effect.Effect<{ readonly access_token: string; readonly expires_in: number }, Error>
  *

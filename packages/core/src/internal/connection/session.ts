@@ -79,6 +79,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   private readonly onEnd: (error: AmqpConnectionError) => void
   /** The error with which the session ends when the broker has replied to its close. */
   private closing: AmqpConnectionError | undefined
+  private isCloseSent = false
 
   constructor(
     options: SessionOptions,
@@ -160,7 +161,8 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
 
   /** Whether a fiber waits for something that the broker has to send. */
   get expectsReply(): boolean {
-    return this.closing !== undefined || this.outbound.isAwaited || this.secrets.expectsReply || this.channels.expectsReply
+    return this.closing !== undefined || this.outbound.isAwaited || this.secrets.expectsReply ||
+      this.channels.expectsReply
   }
 
   supports(capability: string): boolean {
@@ -313,7 +315,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.readGate.replyExpected()
     // The broker ignores what follows the close, so large messages must be sent to their end first.
     return this.outbound.awaitBodies.pipe(
-      Effect.andThen(this.control.send(connectionClose)),
+      Effect.andThen(this.sendClose),
       Effect.andThen(Deferred.await(this.ended)),
       Effect.interruptible,
       Effect.timeoutOption(this.options.closeTimeout),
@@ -321,6 +323,13 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
       Effect.andThen(Effect.sync(() => this.end(error)))
     )
   }
+
+  /** Once: a close that was interrupted is continued by the next one. */
+  private readonly sendClose: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() => {
+    if (this.isCloseSent) return Effect.void
+    this.isCloseSent = true
+    return this.control.send(connectionClose)
+  })
 
   /** Closes the connection without waiting for the broker's reply. */
   closeWith(error: AmqpConnectionError): void {
