@@ -4,6 +4,7 @@
  * Errors name the address of the peer if the transport knows it. Errors of the handshake name its step, and suggest what to check if the
  * peer has sent nothing.
  */
+import * as Predicate from "effect/Predicate"
 import type * as Socket from "effect/socket/Socket"
 import type { TransportProtection } from "../../AmqpConnection.ts"
 import * as AmqpError from "../../AmqpError.ts"
@@ -65,10 +66,21 @@ export const announces = ({ capabilities }: FieldTable, capability: string): boo
 export const updateSecretFailed = (description: string): AmqpError.AmqpConnectionError =>
   connectionError(new AmqpError.UpdateSecretFailed({ description }))
 
+/** Whether the transport says that another attempt would fail too, for example because of a certificate. */
+const willFailAgain = ({ reason }: Socket.SocketError): boolean =>
+  "cause" in reason && Predicate.hasProperty(reason.cause, "isRetryable") && reason.cause.isRetryable === false
+
+const retryability = (cause: Socket.SocketError) => willFailAgain(cause) ? { isRetryable: false } : {}
+
 /** The socket could not be opened. */
 export const dialFailed = (transport: Transport, cause: Socket.SocketError): AmqpError.AmqpConnectionError =>
   connectionError(
-    new AmqpError.ConnectFailed({ description: describeSocketError(cause), ...peerOf(transport), cause })
+    new AmqpError.ConnectFailed({
+      description: describeSocketError(cause),
+      ...peerOf(transport),
+      ...retryability(cause),
+      cause
+    })
   )
 
 /** The handshake timed out in this phase. */
@@ -94,6 +106,7 @@ export const socketLost = (facts: ConnectionFacts, cause: Socket.SocketError): A
       description: describeSocketError(cause),
       ...peerOf(transport),
       ...(phase === undefined ? {} : { phase, ...hintOf(transport, hasReceived) }),
+      ...retryability(cause),
       cause
     })
   )
