@@ -17,8 +17,15 @@ const embeddedVersion = versions.find((version) => version === process.env["EMBE
 const embedded = isEmbedded ? await startEmbeddedBroker({ version: embeddedVersion }) : undefined
 if (embedded !== undefined) afterAll(embedded.stop)
 
+/** The version of RabbitMQ that the broker is or behaves like. */
+const [major = 0, minor = 0] = (isEmbedded ? embeddedVersion ?? "3.10" : inject("version")).split(".").map(Number)
+
+/** Whether the broker is of this version of RabbitMQ or a later one: tests state what differs. */
+export const isSince = (sinceMajor: number, sinceMinor: number): boolean =>
+  major > sinceMajor || (major === sinceMajor && minor >= sinceMinor)
+
 /** Whether the broker is RabbitMQ 4.x, for what differs from 3.x. */
-export const is4 = (isEmbedded ? embeddedVersion ?? "" : inject("version")).startsWith("4.")
+export const is4 = isSince(4, 0)
 
 const administrable = inject("administrableBroker")
 

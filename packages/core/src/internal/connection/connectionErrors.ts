@@ -62,15 +62,15 @@ const hintOf = (transport: Transport, hasReceived: boolean) =>
 export const announces = ({ capabilities }: FieldTable, capability: string): boolean =>
   isTable(capabilities) && capabilities[capability] === true
 
+/** Transports mark errors that would occur again, such as a refused certificate, in the cause of the socket error. */
+const mayPass = ({ reason }: Socket.SocketError): boolean => {
+  const cause = "cause" in reason ? reason.cause : undefined
+  return !(Predicate.hasProperty(cause, "isRetryable") && cause.isRetryable === false)
+}
+
 /** The broker did not accept a new secret. */
 export const updateSecretFailed = (description: string): AmqpError.AmqpConnectionError =>
   connectionError(new AmqpError.UpdateSecretFailed({ description }))
-
-/** Whether the transport says that another attempt would fail too, for example because of a certificate. */
-const willFailAgain = ({ reason }: Socket.SocketError): boolean =>
-  "cause" in reason && Predicate.hasProperty(reason.cause, "isRetryable") && reason.cause.isRetryable === false
-
-const retryability = (cause: Socket.SocketError) => willFailAgain(cause) ? { isRetryable: false } : {}
 
 /** The socket could not be opened. */
 export const dialFailed = (transport: Transport, cause: Socket.SocketError): AmqpError.AmqpConnectionError =>
@@ -78,8 +78,8 @@ export const dialFailed = (transport: Transport, cause: Socket.SocketError): Amq
     new AmqpError.ConnectFailed({
       description: describeSocketError(cause),
       ...peerOf(transport),
-      ...retryability(cause),
-      cause
+      cause,
+      isRetryable: mayPass(cause)
     })
   )
 
@@ -106,8 +106,8 @@ export const socketLost = (facts: ConnectionFacts, cause: Socket.SocketError): A
       description: describeSocketError(cause),
       ...peerOf(transport),
       ...(phase === undefined ? {} : { phase, ...hintOf(transport, hasReceived) }),
-      ...retryability(cause),
-      cause
+      cause,
+      isRetryable: mayPass(cause)
     })
   )
 }

@@ -46,6 +46,14 @@ const firstReceivedFrameMax = 131072
 
 const closedHere = () => ConnectionErrors.connectionError(new ConnectionClosed())
 
+/** Is notified of the end of a session, in the synchronous step in which it ends. */
+export interface SessionListener {
+  /** Before fibers are resumed: what they begin then is not for this session. Resumes none itself. */
+  readonly ending: (error: AmqpConnectionError) => void
+  /** When everything on the session has failed. */
+  readonly ended: () => void
+}
+
 export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   readonly options: SessionOptions
   readonly counts: Counts
@@ -76,7 +84,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   private readonly services: Context.Context<never>
   private readonly receiver: FrameReceiver
   private readonly parser: FrameParser
-  private readonly onEnd: (error: AmqpConnectionError) => void
+  private readonly listener: SessionListener
   /** The error with which the session ends when the broker has replied to its close. */
   private closing: AmqpConnectionError | undefined
   private isCloseSent = false
@@ -86,10 +94,10 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     scope: Scope.Scope,
     clock: Clock.Clock,
     services: Context.Context<never>,
-    onEnd: (error: AmqpConnectionError) => void
+    listener: SessionListener
   ) {
     this.options = options
-    this.onEnd = onEnd
+    this.listener = listener
     this.scope = scope
     this.clock = clock
     this.services = services
@@ -365,8 +373,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   end(error: AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
-    // Before fibers learn of it: what they begin then is not for this session.
-    this.onEnd(error)
+    this.listener.ending(error)
     // Before waiting fibers are resumed, which happens in this synchronous step.
     this.control.wipe()
     this.counts.sessions.delete(this)
@@ -376,6 +383,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.control.fail(error)
     this.secrets.fail(error)
     this.outbound.close()
+    this.listener.ended()
     Deferred.doneUnsafe(this.ended, Effect.fail(error))
   }
 }
@@ -388,14 +396,14 @@ const bodyDetached = () =>
     })
   )
 
-/** Dials, and runs a session in the scope. Succeeds when the connection is open. `onEnd` is called when the session ends, before anything else. */
+/** Dials, and runs a session in the scope. Succeeds when the connection is open. */
 export const make = Effect.fnUntraced(function*(
   options: SessionOptions,
-  onEnd: (error: AmqpConnectionError) => void
+  listener: SessionListener
 ): Effect.fn.Return<Session, AmqpConnectionError, Scope.Scope | Socket.Socket> {
   const socket = yield* Socket.Socket
   const scope = yield* Effect.scope
-  const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>(), onEnd)
+  const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>(), listener)
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),

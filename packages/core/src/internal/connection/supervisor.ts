@@ -92,6 +92,10 @@ export class Supervisor {
   private readonly report: RecoveryReport
   private readonly preparations = new Set<Prepare>()
   private currentState: SupervisorState = { _tag: "Connecting", ...notDialed }
+  /** The state that everything was notified of. */
+  private notifiedState = this.currentState
+  /** With what waiting fibers end when the connection has closed. */
+  private closeReason: Effect.Effect<never, AmqpConnectionError> = Effect.never
   private lastSession: Session.Session | undefined
   private lastEndpoint: Endpoint | undefined
   /** When there was last a session: as milliseconds since 1970, and of the monotonic clock. */
@@ -159,7 +163,8 @@ export class Supervisor {
       : Effect.succeed(this.session)
   )
 
-  private notConnected(): AmqpChannelError {
+  /** Why an operation that needs a session has none. */
+  notConnected(): AmqpChannelError {
     const { currentState: state } = this
     if (state._tag === "Closed") return lostChannel(state.error)
     const cause = "lastError" in state && state.lastError !== undefined
@@ -201,11 +206,16 @@ export class Supervisor {
    * endpoint: if none of them confirms anything, the fault is not that of the connection.
    */
   confirmsOverdue(session: Session.Session, confirmTimeoutMillis: number): void {
-    if (!this.options.recovery.isEnabled || this.session !== session) return
-    if (session.channels.lastConfirm !== undefined) this.overdueReplacements = 0
-    if (this.overdueReplacements >= this.endpoints.all.length) return
+    if (!this.replacesOverdue(session)) return
     this.overdueReplacements++
     session.closeWith(connectionError(new ConfirmsOverdue({ confirmTimeoutMillis })))
+  }
+
+  /** Whether `confirmsOverdue` replaces this session. */
+  replacesOverdue(session: Session.Session): boolean {
+    if (!this.options.recovery.isEnabled || this.session !== session) return false
+    if (session.channels.lastConfirm !== undefined) this.overdueReplacements = 0
+    return this.overdueReplacements < this.endpoints.all.length
   }
 
   // ---------------------------------------------------------------------------
@@ -236,8 +246,18 @@ export class Supervisor {
   private setState(state: SupervisorState): void {
     if (this.currentState._tag === "Closed") return
     this.currentState = state
+    this.notify()
+  }
+
+  /** Resumes what waits for the current state. */
+  private notify(): void {
+    if (this.notifiedState === this.currentState) return
+    this.notifiedState = this.currentState
     this.stateChanged()
-    if (state._tag === "Open" || state._tag === "Closed") this.decided.notify()
+    const { _tag } = this.currentState
+    if (_tag === "Open" || _tag === "Closed") this.decided.notify()
+    // After subscribers to the state have seen it, as their streams end with this.
+    if (_tag === "Closed") Deferred.doneUnsafe(this.closed, this.closeReason)
   }
 
   /** There is no session any longer that an operation could begin on. */
@@ -255,9 +275,8 @@ export class Supervisor {
   close(error: AmqpConnectionError, reason: Effect.Effect<never, AmqpConnectionError> = Effect.fail(error)): void {
     if (this.failure !== undefined) return
     this.session = undefined
+    this.closeReason = reason
     this.setState({ _tag: "Closed", error })
-    // After subscribers to the state have seen it, as their streams end with this.
-    Deferred.doneUnsafe(this.closed, reason)
   }
 
   // ---------------------------------------------------------------------------
@@ -314,12 +333,16 @@ export class Supervisor {
     })
   }
 
-  /** Called in the step in which a session ends. */
-  private sessionEnded(error: AmqpConnectionError): void {
+  /** A session ends. Nothing is resumed here: what is on the session has not failed yet. */
+  private sessionEnding(error: AmqpConnectionError): void {
     if (this.currentState._tag !== "Open") return
     this.leave()
-    if (!this.options.recovery.isEnabled) return this.close(error)
-    this.setState({ _tag: "Recovering", cause: error, since: this.since, ...notDialed })
+    if (this.options.recovery.isEnabled) {
+      this.currentState = { _tag: "Recovering", cause: error, since: this.since, ...notDialed }
+    } else {
+      this.closeReason = Effect.fail(error)
+      this.currentState = { _tag: "Closed", error }
+    }
   }
 
   // ---------------------------------------------------------------------------
@@ -376,7 +399,10 @@ export class Supervisor {
         transport: endpoint.transport,
         credentials: this.credentials.forSession(options.credentials ?? endpoint.credentials ?? guest)
       }
-      const opened = yield* Session.make(sessionOptions, (error) => this.sessionEnded(error)).pipe(
+      const opened = yield* Session.make(sessionOptions, {
+        ending: (error) => this.sessionEnding(error),
+        ended: () => this.notify()
+      }).pipe(
         Effect.provideService(Socket.Socket, endpoint.socket),
         Scope.provide(scope),
         Effect.tap((session) => this.prepare(session)),
@@ -387,12 +413,22 @@ export class Supervisor {
     })
   }
 
-  private prepare(session: Session.Session): Effect.Effect<void> {
-    const prepared = Effect.forEach(this.preparations, (prepare) => prepare(session), {
+  /**
+   * Runs the preparations. A broker that does not reply to one of them, such as a quorum queue without a majority, does not keep everything
+   * else from the session for longer than a request may take: the preparations go on in the background then.
+   */
+  private prepare(session: Session.Session): Effect.Effect<unknown> {
+    if (this.preparations.size === 0) return Effect.void
+    const isDone = Deferred.makeUnsafe<void>()
+    const preparations = Effect.forEach(this.preparations, (prepare) => prepare(session), {
       concurrency: "unbounded",
       discard: true
     })
-    return Effect.raceFirst(prepared, Effect.exit(Deferred.await(session.ended)))
+    session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined)))
+    return Effect.raceFirst(
+      Effect.timeoutOption(Deferred.await(isDone), this.options.requestTimeout),
+      Effect.exit(Deferred.await(session.ended))
+    )
   }
 
   /** One synchronous step, so that a session which has ended is not announced. */

@@ -11,6 +11,8 @@ export interface VersionRules {
   /** The default limit of a body, in bytes. */
   readonly maxMessageSize: number
 
+  /** Which other version of AMQP it speaks. A client with none that it speaks gets the header of 0-9-1, or of 1.0. */
+  readonly otherProtocol: "AMQP 0-8" | "AMQP 1.0"
   /** Whether an unknown exchange type closes the connection (503) or the channel (406). */
   readonly unknownExchangeTypeClosesConnection: boolean
   /** Whether headers exchanges distinguish 1 from 1.0, and a timestamp from a number of seconds. */
@@ -74,6 +76,7 @@ const rabbit310: VersionRules = {
   version: "3.10",
   serverVersion: "3.10.0",
   maxMessageSize: 128 * 1024 * 1024,
+  otherProtocol: "AMQP 0-8",
   unknownExchangeTypeClosesConnection: true,
   comparesHeaderTypes: false,
   refusesDeliveryModes: true,
@@ -104,6 +107,7 @@ const rabbit40: VersionRules = {
   version: "4.0",
   serverVersion: "4.0.0",
   maxMessageSize: 16 * 1024 * 1024,
+  otherProtocol: "AMQP 1.0",
   unknownExchangeTypeClosesConnection: false,
   comparesHeaderTypes: true,
   refusesDeliveryModes: false,

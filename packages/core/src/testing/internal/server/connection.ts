@@ -24,7 +24,7 @@ import { ConnectionMethods } from "./connectionMethods.ts"
 import type { ControlledConnection, Phase } from "./connectionMethods.ts"
 import { describeFrame, describeProblem } from "./frameErrorTexts.ts"
 import { FrameReader } from "./frameReader.ts"
-import { isWrongLogin, versionOf } from "./handshake.ts"
+import { headerFor, isWrongLogin, versionOf } from "./handshake.ts"
 import { Heartbeats } from "./heartbeats.ts"
 import { noMethod } from "./methodReader.ts"
 import type { MethodIds } from "./methodReader.ts"
@@ -132,9 +132,9 @@ export class ServerConnection implements ChannelsHost, ControlledConnection {
     const missing = protocolHeader.length - this.header.length
     this.header = Uint8Array.of(...this.header, ...bytes.subarray(0, missing))
     if (this.header.length < protocolHeader.length) return noBytes
-    const version = versionOf(this.header)
+    const version = versionOf(this.header, this.options.rules)
     if (version === undefined) {
-      this.outgoing.bytes(protocolHeader)
+      this.outgoing.bytes(headerFor(this.options.rules))
       this.end()
       return noBytes
     }
