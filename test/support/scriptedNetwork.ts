@@ -11,6 +11,7 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
+import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
@@ -106,6 +107,7 @@ export const scriptNetwork = <A, E>(
       Effect.scoped,
       fibers.counted,
       Effect.provide(Logger.layer([logger])),
+      Effect.provideService(References.MinimumLogLevel, "All"),
       Effect.forkChild({ startImmediately: true })
     )
     const result = yield* Fiber.join(fiber)
