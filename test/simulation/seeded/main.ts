@@ -7,7 +7,7 @@ import * as Console from "effect/Console"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { make } from "./plan.ts"
+import { make } from "./makePlan.ts"
 import { run } from "./run.ts"
 
 class SimulationFailed extends Data.TaggedError("SimulationFailed")<{ readonly message: string }> {}

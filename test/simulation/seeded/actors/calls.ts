@@ -30,6 +30,7 @@ export const call = (plan: RpcPlan, { actor, history }: Role) =>
               }
               return undefined
             })),
+          plan.pauseMillis > 0 ? Effect.tap(() => Effect.sleep(plan.pauseMillis)) : (self) => self,
           Effect.map((answer) => {
             if (answer !== undefined && answer.text !== `answer to ${actor}-${index}`) {
               history.violations.push(`call ${actor}-${index} was answered with ${answer.text}`)
