@@ -25,6 +25,7 @@ const tasks = {
   simulate: [build, tool("node", "test/simulation/seeded/main.ts")],
   fuzz: [tool("node", "scripts/fuzz.ts")],
   compare: [build, tool("node", "test/comparison/main.ts")],
+  brokers: [tool("node", "scripts/brokers.ts")],
   proofs: [tool("tsc", "-b"), tool("node", "scripts/proofs.ts")],
   generate: [generate],
   check: [
