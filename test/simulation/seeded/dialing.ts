@@ -37,12 +37,18 @@ export class Dialing {
   private readonly world: World
   /** The faults of the next attempt, for a client without recovery. */
   network: NetworkOptions = {}
+  private isFirst = true
   /** How many attempts and sessions have not ended. */
   private live = 0
 
   constructor(index: 0 | 1, world: World) {
     this.index = index
     this.world = world
+  }
+
+  /** Another connection is about to be made. */
+  begins(): void {
+    this.isFirst = true
   }
 
   /** A socket that makes a new connection each time that it is opened. */
@@ -89,7 +95,9 @@ export class Dialing {
     const { index, world: { history } } = this
     if (this.live > 0) history.violations.push(`client ${index} dials before its last session has ended`)
     this.live++
-    return history.dial(index, endpoint, this.now())
+    const dial = history.dial(index, endpoint, this.now(), this.isFirst)
+    this.isFirst = false
+    return dial
   }
 
   private end(dial: Dial): void {

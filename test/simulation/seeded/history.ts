@@ -49,6 +49,8 @@ export interface Dial {
   readonly number: number
   readonly endpoint: number
   readonly at: number
+  /** Whether it is the first one of a connection. */
+  readonly isFirst: boolean
   /** When the handshake was done. */
   openedAt: number | undefined
   endedAt: number | undefined
@@ -96,9 +98,9 @@ export class History {
   /** The channels that faults have closed, by client. */
   readonly closedChannels: [number, number] = [0, 0]
 
-  dial(client: 0 | 1, endpoint: number, at: number): Dial {
+  dial(client: 0 | 1, endpoint: number, at: number, isFirst: boolean): Dial {
     const dials = this.allDials[client]
-    const dial: Dial = { number: dials.length, endpoint, at, openedAt: undefined, endedAt: undefined }
+    const dial: Dial = { number: dials.length, endpoint, at, isFirst, openedAt: undefined, endedAt: undefined }
     dials.push(dial)
     return dial
   }
@@ -233,6 +235,9 @@ export const isLoss = (error: unknown): boolean => {
   if ("_tag" in error && error._tag === "ConnectionLost") return true
   return "reason" in error ? isLoss(error.reason) : "cause" in error && isLoss(error.cause)
 }
+
+export const isRetryable = (error: unknown): boolean =>
+  typeof error === "object" && error !== null && "isRetryable" in error && error.isRetryable === true
 
 /** The tags of the innermost reasons of a cause. */
 export const reasonsOfCause = (cause: Cause.Cause<unknown>): ReadonlyArray<string> =>

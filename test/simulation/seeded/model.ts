@@ -90,7 +90,7 @@ export const check = (
   })
 
 /** Whether a queue belongs to one actor, which checks it itself. */
-const isPrivate = (queue: string): boolean => /^(?:calls|solitary|read|topology|stream)\./.test(queue)
+const isPrivate = (queue: string): boolean => /^(?:calls|solitary|read|topology)\./.test(queue)
 
 /**
  * Whether the message must still exist once it is confirmed. A full queue drops a message of a transaction without a nack, and a
@@ -171,7 +171,7 @@ const keptAfterAck = (history: History, left: ReadonlyMap<string, number>): Read
   const acknowledged = new Set<string>()
   const again = history.received.flatMap(({ decision, id, isSettled, queue }) => {
     const isAgain = acknowledged.has(id)
-    if (decision === "ack" && isSettled && queue !== retriedQueue) acknowledged.add(id)
+    if (decision === "ack" && isSettled && queue !== retriedQueue && history.arrivedCount(id) < 2) acknowledged.add(id)
     return isAgain ? [`${id} was delivered again after it was acknowledged`] : []
   })
   return [

@@ -60,6 +60,7 @@ const start = ({ dialing, index, world: { history, passwords, plan } }: ClientPa
       }
     })
     for (let attempt = 1; attempt <= maxStarts; attempt++) {
+      dialing.begins()
       const exit = yield* Effect.exit(connect)
       if (Exit.isSuccess(exit)) return exit.value
       history.refused.push({ connection: index, cause: exit.cause })

@@ -11,6 +11,7 @@ import * as Stream from "effect/Stream"
 import { idOf, percentOf } from "../history.ts"
 import type { Decision, Received } from "../history.ts"
 import type { ConsumerPlan } from "../plan.ts"
+import { started } from "../role.ts"
 import type { Role } from "../role.ts"
 
 /** What a handler fails with. */
@@ -22,6 +23,10 @@ export const settlements = {
   requeue: AmqpDelivery.requeue
 }
 
+/** Serves until the consumer ends with an error, or is interrupted. */
+const serving = <A, E, E2, R>(role: Role, start: Effect.Effect<Effect.Effect<A, E>, E2, R>) =>
+  Effect.scoped(Effect.flatMap(started(role, start), (ended) => Effect.andThen(ended, Effect.never)))
+
 const decide = (plan: ConsumerPlan, id: string, attempt: number): Decision => {
   // No message is requeued forever.
   const percent = attempt > 20 ? 99 : percentOf(`${id} ${attempt}`)
@@ -30,7 +35,8 @@ const decide = (plan: ConsumerPlan, id: string, attempt: number): Decision => {
   return percent < plan.requeue + plan.reject + plan.fail ? "fail" : "ack"
 }
 
-export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role) => {
+export const consume = (plan: ConsumerPlan, role: Role) => {
+  const { actor, generation, history } = role
   const inOrder = plan.concurrency === 1 && plan.queues.length === 1
   const receiver = `${actor}/${generation}`
   const handling = history.handlingOf(actor)
@@ -92,39 +98,43 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
   }
   switch (plan.mode) {
     case "serve":
-      return AmqpConsumer.serve(plan.queues, handler, serveOptions)
+      return serving(role, AmqpConsumer.startServing(plan.queues, handler, serveOptions))
     case "layer":
       return Effect.scoped(Effect.gen(function*() {
         const ended = yield* Deferred.make<never, AmqpConsumer.ServeError>()
         const onEnd = (error: AmqpConsumer.ServeError) => Deferred.fail(ended, error)
-        yield* Layer.build(AmqpConsumer.layerServe(plan.queues, handler, { ...serveOptions, onEnd }))
+        yield* started(role, Layer.build(AmqpConsumer.layerServe(plan.queues, handler, { ...serveOptions, onEnd })))
         yield* Deferred.await(ended)
       }))
     case "retry": {
       const onFailure = AmqpFailurePolicy.retry({ delays: ["10 millis", "500 millis"] })
-      return AmqpConsumer.serve(plan.queues, handler, { ...serveOptions, onFailure }).pipe(
-        Effect.provide(AmqpPublisher.layer())
-      )
+      return Effect.scoped(Effect.gen(function*() {
+        const publisher = yield* started(role, Layer.build(AmqpPublisher.layer()))
+        const start = AmqpConsumer.startServing(plan.queues, handler, { ...serveOptions, onFailure })
+        yield* Effect.provideContext(serving(role, start), publisher)
+      }))
     }
     case "stream":
-      return AmqpConsumer.stream(plan.queues, options).pipe(
-        Stream.mapEffect(settle, { concurrency: plan.concurrency }),
-        Stream.runDrain
-      )
+      return Effect.scoped(Effect.flatMap(started(role, AmqpConsumer.make(plan.queues, options)), ({ stream }) =>
+        stream.pipe(
+          Stream.mapEffect(settle, { concurrency: plan.concurrency }),
+          Stream.runDrain
+        )))
     case "autoAck":
-      return AmqpConsumer.stream(plan.queues, { autoAck: true }).pipe(
-        Stream.runForEach((delivery) =>
-          Effect.suspend(() => {
-            const received = receive(delivery)
-            if (received !== undefined) received.decision = "ack"
-            // The broker no longer has the messages that wait behind it.
-            return plan.handlerMillis > 0 ? Effect.sleep(Math.min(plan.handlerMillis, 50)) : Effect.void
-          })
-        )
-      )
+      return Effect.scoped(Effect.flatMap(
+        started(role, AmqpConsumer.make(plan.queues, { autoAck: true })),
+        ({ stream }) =>
+          Stream.runForEach(stream, (delivery) =>
+            Effect.suspend(() => {
+              const received = receive(delivery)
+              if (received !== undefined) received.decision = "ack"
+              // The broker no longer has the messages that wait behind it.
+              return plan.handlerMillis > 0 ? Effect.sleep(Math.min(plan.handlerMillis, 50)) : Effect.void
+            }))
+      ))
     case "handle":
       return Effect.scoped(Effect.gen(function*() {
-        const consumer = yield* AmqpConsumer.make(plan.queues, options)
+        const consumer = yield* started(role, AmqpConsumer.make(plan.queues, options))
         yield* Effect.sleep(200).pipe(
           Effect.andThen(consumer.setPrefetch(plan.nextPrefetch)),
           Effect.ignore,

@@ -12,10 +12,11 @@ import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
-import { idOf, isLoss, textOf } from "../history.ts"
+import { idOf, textOf } from "../history.ts"
 import type { Published } from "../history.ts"
 import { followedQueue, followedStream } from "../plan.ts"
 import type { FollowerPlan } from "../plan.ts"
+import { started } from "../role.ts"
 import type { Role } from "../role.ts"
 import { settleBatch } from "./publishing.ts"
 
@@ -30,11 +31,10 @@ export const follow = (plan: FollowerPlan, role: Role) =>
     const queue = plan.type === "stream"
       ? AmqpQueue.stream(followedStream(actor))
       : AmqpQueue[plan.type](followedQueue(actor))
-    yield* Effect.retry(AmqpChannel.run(AmqpQueue.declare(queue)), { while: isLoss })
+    yield* started(role, AmqpChannel.run(AmqpQueue.declare(queue)))
     const follower = new Follower(plan, role, queue.name)
-    yield* Effect.forkScoped(
-      Effect.catch(follower.consume(queue), (error) => Effect.sync(() => history.fail(actor, error)))
-    )
+    const consuming = yield* started(role, follower.consume(queue))
+    yield* Effect.forkScoped(Effect.catch(consuming, (error) => Effect.sync(() => history.fail(actor, error))))
     yield* follower.publish
     const connection = yield* AmqpConnection.AmqpConnection
     for (let second = 0; follower.missing.length > 0; second++) {
@@ -97,7 +97,7 @@ class Follower {
   readonly publish = Effect.scoped(Effect.gen({ self: this }, function*() {
     const { count, pauseMillis, publishing } = this.plan
     const { actor, history } = this.role
-    const publisher = yield* AmqpPublisher.make({ retry: Schedule.spaced(100) })
+    const publisher = yield* started(this.role, AmqpPublisher.make({ retry: Schedule.spaced(100) }))
     const numbers = Array.from({ length: count }, (_, number) => number)
     const pause = pauseMillis > 0 ? Effect.sleep(pauseMillis) : Effect.void
     const messageOf = ({ id }: Published) => AmqpMessage.text(textOf(id, bodySize), { messageId: id })
@@ -146,17 +146,19 @@ class Follower {
   // consuming
   // ---------------------------------------------------------------------------
 
+  /** Starts the consumer. Yields what waits for its end. */
   consume(queue: AmqpQueue.AmqpQueue) {
     const { mode, prefetch, type } = this.plan
     const options = { prefetch, ...type === "stream" ? { offset: "first" as const } : {} }
     return mode === "serve"
-      ? AmqpConsumer.serve(queue, (delivery) => Effect.as(this.handle(delivery, Effect.succeed(true)), AmqpDelivery.ack), {
-        ...options,
-        concurrency: 1
-      })
-      : Stream.runForEach(
-        AmqpConsumer.stream(queue, options),
-        (delivery) => this.handle(delivery, delivery.ack)
+      ? AmqpConsumer.startServing(
+        queue,
+        (delivery) => Effect.as(this.handle(delivery, Effect.succeed(true)), AmqpDelivery.ack),
+        options
+      )
+      : Effect.map(
+        AmqpConsumer.make(queue, options),
+        ({ stream }) => Stream.runForEach(stream, (delivery) => this.handle(delivery, delivery.ack))
       )
   }
 

@@ -7,7 +7,7 @@ import * as Schedule from "effect/Schedule"
 import { textOf } from "../history.ts"
 import type { Outcome, Published } from "../history.ts"
 import type { PublisherPlan, RetryPlan } from "../plan.ts"
-import { firstNumber } from "../role.ts"
+import { firstNumber, started } from "../role.ts"
 import type { Role } from "../role.ts"
 
 const outcomes: Readonly<Record<AmqpPublishError["reason"]["_tag"], Outcome>> = {
@@ -28,14 +28,14 @@ const scheduleOf = ({ pauseMillis, times }: RetryPlan): Schedule.Schedule<unknow
 export const publish = (plan: PublisherPlan, role: Role) =>
   Effect.scoped(Effect.gen(function*() {
     const { actor, history } = role
-    const publisher = yield* AmqpPublisher.make({
+    const publisher = yield* started(role, AmqpPublisher.make({
       maxInFlight: plan.maxInFlight,
       confirmTimeout: plan.confirmTimeoutMillis,
       sendTimeout: plan.sendTimeoutMillis,
       whenBlocked: plan.whenBlocked,
       ...role.recovers ? { whenDisconnected: plan.whenDisconnected } : {},
       ...plan.retry === undefined ? {} : { retry: scheduleOf(plan.retry) }
-    })
+    }))
     const next = (number: number): Published => {
       const published: Published = {
         id: `${actor}.${number}`,

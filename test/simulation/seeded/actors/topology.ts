@@ -17,29 +17,35 @@ import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type { History } from "../history.ts"
 import type { TopologyPlan } from "../plan.ts"
+import { started } from "../role.ts"
 import type { Role } from "../role.ts"
 
 /** How often the publisher sends a message at the end until the consumer gets one. */
 const maxProbes = 600
 
-export const useTopology = (plan: TopologyPlan, { actor, client, history }: Role) =>
+export const useTopology = (plan: TopologyPlan, role: Role) =>
   Effect.scoped(Effect.gen(function*() {
+    const { actor, client, history } = role
     const name = `topology.${actor}`
     const exchange = AmqpExchange.topic(name)
     const queue = AmqpQueue.withBinding(queueOf(plan, name), { exchange, routingKey: "#" })
-    yield* Layer.build(AmqpTopology.layer(AmqpTopology.make(exchange, queue), {
+    const topology = AmqpTopology.layer(AmqpTopology.make(exchange, queue), {
       onFailure: ({ error }) => Effect.sync(() => history.fail(actor, error))
-    }))
+    })
+    yield* started(role, Layer.build(topology))
     yield* register(history, { client, names: [name, queue.name] })
     let received = 0
-    yield* Effect.forkScoped(
-      AmqpConsumer.serve(queue, () =>
-        Effect.sync(() => {
-          received++
-          return AmqpDelivery.ack
-        })).pipe(Effect.catch((error) => Effect.sync(() => history.fail(actor, error))))
+    const handler = () =>
+      Effect.sync(() => {
+        received++
+        return AmqpDelivery.ack
+      })
+    const ended = yield* started(role, AmqpConsumer.startServing(queue, handler))
+    yield* Effect.forkScoped(Effect.catch(ended, (error) => Effect.sync(() => history.fail(actor, error))))
+    const publisher = yield* started(
+      role,
+      AmqpPublisher.make({ retry: Schedule.spaced(100), defaults: { mandatory: true } })
     )
-    const publisher = yield* AmqpPublisher.make({ retry: Schedule.spaced(100), defaults: { mandatory: true } })
     const publish = publisher.publish(AmqpMessage.text(`topology ${actor}|`), { exchange, routingKey: "any" }).pipe(
       Effect.catch((error) => Effect.sync(() => history.fail(actor, error)))
     )
