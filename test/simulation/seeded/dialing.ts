@@ -67,6 +67,7 @@ export class Dialing {
         const reader = yield* Scope.provide(socket.reader, inner)
         writer = yield* Scope.provide(socket.writer, inner)
         const current = observer = new SessionObserver(dial.number, this.rules, this.world.history)
+        yield* Effect.addFinalizer(() => Effect.sync(() => current.ended()))
         const pull = Effect.map(reader.pull, (chunks) => {
           for (const chunk of chunks) if (typeof chunk !== "string") current.received(chunk)
           if (current.isOpen) dial.openedAt ??= this.now()

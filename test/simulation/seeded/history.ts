@@ -92,7 +92,12 @@ export class History {
   /** How often a message was sent, arrived at the broker, and was settled there. */
   private readonly sent = new Map<string, number>()
   private readonly arrived = new Map<string, number>()
+  private readonly firstArrivals = new Map<string, number>()
   private readonly settled = new Map<string, number>()
+  /** How many unsettled deliveries of a message clients have, on channels that they know to be open. */
+  private readonly open = new Map<string, number>()
+  /** The messages that were nacked although a queue has taken them. */
+  readonly nacked = new Set<string>()
   /** The ids of the messages that queues have taken from publishers, in order. */
   readonly arrivals: Array<string> = []
   /** The channels that faults have closed, by client. */
@@ -128,12 +133,27 @@ export class History {
   arrive(id: string): number {
     const count = this.arrivedCount(id) + 1
     this.arrived.set(id, count)
+    if (count === 1) this.firstArrivals.set(id, this.arrivals.length)
     this.arrivals.push(id)
     return count
   }
 
+  /** The place of the first arrival of a message among all arrivals. */
+  arrivalOf(id: string): number | undefined {
+    return this.firstArrivals.get(id)
+  }
+
   arrivedCount(id: string): number {
     return this.arrived.get(id) ?? 0
+  }
+
+  /** A client has one more or one less unsettled delivery of a message. */
+  changeOpen(id: string, change: 1 | -1): void {
+    this.open.set(id, this.openCount(id) + change)
+  }
+
+  openCount(id: string): number {
+    return this.open.get(id) ?? 0
   }
 
   /** A settlement was written to a socket. */
@@ -235,9 +255,6 @@ export const isLoss = (error: unknown): boolean => {
   if ("_tag" in error && error._tag === "ConnectionLost") return true
   return "reason" in error ? isLoss(error.reason) : "cause" in error && isLoss(error.cause)
 }
-
-export const isRetryable = (error: unknown): boolean =>
-  typeof error === "object" && error !== null && "isRetryable" in error && error.isRetryable === true
 
 /** The tags of the innermost reasons of a cause. */
 export const reasonsOfCause = (cause: Cause.Cause<unknown>): ReadonlyArray<string> =>

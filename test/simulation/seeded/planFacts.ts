@@ -19,10 +19,16 @@ export const isCalm = (plan: Plan): boolean =>
   plan.confirming === "all" && plan.faults.length === 0 && keepsConnections(plan)
 
 /** Whether no connection is lost for other reasons than faults. */
-export const keepsConnections = ({ actors, cutAfterReceived, cutAfterSent, recovery }: Plan): boolean =>
-  cutAfterReceived === undefined && cutAfterSent === undefined &&
-  recovery.every((each) => each === undefined || each.dials.length === 0) &&
-  actors.every(({ _tag }) => _tag !== "Reconnector")
+export const keepsConnections = (plan: Plan): boolean =>
+  plan.cutAfterReceived === undefined && plan.cutAfterSent === undefined &&
+  plan.recovery.every((each) => each === undefined || each.dials.length === 0) &&
+  plan.actors.every((actor) => actor._tag !== "Reconnector" && !mayBeOverdue(plan, actor))
+
+/** Whether the confirms of an actor may be so late that its connection is replaced. */
+const mayBeOverdue = ({ confirming, recovery }: Plan, actor: ActorPlan): boolean =>
+  recovery[actor.connection] !== undefined && (
+    confirming === "someHeld" || actor._tag === "Publisher" && actor.confirmTimeoutMillis !== undefined
+  )
 
 /** Whether no connection and no channel is lost. */
 export const keepsChannels = (plan: Plan): boolean =>

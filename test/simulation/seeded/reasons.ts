@@ -137,9 +137,17 @@ const noticesLosses = (plan: Plan, { _tag, connection, ...actor }: ActorPlan): b
   }
 }
 
-/** The reasons for which a channel can be lost, by the faults of its connection. */
-const ofChannels = (plan: Plan, connection: 0 | 1): ReadonlyArray<string> =>
-  plan.faults.flatMap((fault) => fault._tag === "CloseChannel" && fault.connection === connection ? ofFault(fault) : [])
+/** What an actor gets that notices no loss: the reasons for which a channel can be lost, and those that end retries. */
+const ofUnnoticed = (plan: Plan, { _tag, connection }: ActorPlan): ReadonlyArray<string> => [
+  ...plan.faults.flatMap((fault) =>
+    fault._tag === "CloseChannel" && fault.connection === connection ? ofFault(fault) : []
+  ),
+  // A message may be what the broker or the client could not process, so it is not published again.
+  ..._tag === "Consumer" ? [] : ofConnection(plan, connection).filter((reason) => endsRetries.has(reason))
+]
+
+/** The reasons that are not retryable, for which the connection recovers all the same. */
+const endsRetries: ReadonlySet<string> = new Set(["InternalError", "ProtocolViolation", "UpdateSecretFailed"])
 
 /** Further reasons for which a connection can be lost during the handshake. */
 const ofHandshake = ["AuthenticationFailed", "HandshakeTimeout"]
@@ -164,7 +172,7 @@ const unexplainedOfActors = (plan: Plan, history: History): ReadonlyArray<string
     const { connection } = actorPlan
     const isClosed = history.states[connection].some(({ state }) => state._tag === "Closed")
     const possible = new Set([
-      ...isClosed || noticesLosses(plan, actorPlan) ? ofConnection(plan, connection) : ofChannels(plan, connection),
+      ...isClosed || noticesLosses(plan, actorPlan) ? ofConnection(plan, connection) : ofUnnoticed(plan, actorPlan),
       ...ofActor(plan, actorPlan),
       ...plan.channelMax < 100 ? ["TooManyChannels"] : []
     ])

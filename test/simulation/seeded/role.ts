@@ -1,6 +1,7 @@
 /** An actor in a simulated run. */
+import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
 import * as Effect from "effect/Effect"
-import { isLoss, isRetryable } from "./history.ts"
+import { isLoss } from "./history.ts"
 import type { History } from "./history.ts"
 
 export interface Role {
@@ -15,9 +16,20 @@ export interface Role {
   readonly password: () => string
 }
 
-/** Starts something. A connection that recovers may be lost meanwhile, or be missing for longer than its limit. */
-export const started = <A, E, R>({ recovers }: Role, start: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  recovers ? Effect.retry(start, { while: (error) => isLoss(error) && isRetryable(error) }) : start
+/**
+ * Starts something. A connection that recovers may be lost meanwhile, or be missing for longer than its limit; the program tries again for
+ * as long as it has not closed.
+ */
+export const started = <A, E, R>(
+  { recovers }: Role,
+  start: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R | AmqpConnection> =>
+  Effect.flatMap(AmqpConnection, ({ state }) => {
+    const isOpen = Effect.map(state, ({ _tag }) => _tag !== "Closed")
+    return recovers
+      ? Effect.retry(start, { while: (error) => isLoss(error) ? isOpen : Effect.succeed(false) })
+      : start
+  })
 
 /** The number of the first message of this generation: no two generations share a number. */
 export const firstNumber = ({ generation }: Role): number => generation * 10_000

@@ -132,8 +132,12 @@ const passTime = (millis: number, pace: Pace, condition: () => boolean): Effect.
 /** Records that queues have taken a message, and decides how it is confirmed. A message that arrives again may be confirmed otherwise. */
 const confirmation = ({ history, plan: { confirming } }: World, message: AmqpBroker.PublishedMessage) => {
   const id = idAtStart(message.body)
-  const count = history.arrive(id)
-  return confirming === "all" ? "ack" : confirmationBy(confirming, percentOf(count === 1 ? message.text : `${id} ${count}`))
+  const count = history.published.has(id) ? history.arrive(id) : 1
+  // Those of topologies are published again until they are confirmed, and each is the same.
+  if (confirming === "all" || id.startsWith("topology")) return "ack"
+  const decided = confirmationBy(confirming, percentOf(count === 1 ? message.text : `${id} ${count}`))
+  if (decided === "nack" || typeof decided === "object" && decided.confirmation === "nack") history.nacked.add(id)
+  return decided
 }
 
 const confirmationBy = (confirming: Exclude<Confirming, "all">, percent: number): AmqpBroker.Confirmation => {

@@ -91,6 +91,24 @@ export class SessionObserver {
     })
   }
 
+  /** The session has ended, and the client knows it. */
+  ended(): void {
+    for (const number of this.channels.keys()) this.forget(number)
+  }
+
+  /** Nothing more is delivered or settled on a channel. */
+  private forget(number: number): void {
+    const deliveries = this.channels.get(number)?.deliveries
+    if (deliveries === undefined) return
+    for (const id of deliveries.values()) this.history.changeOpen(id, -1)
+    deliveries.clear()
+  }
+
+  private deliver(channel: ChannelState, tag: number, id: string): void {
+    channel.deliveries.set(tag, id)
+    this.history.changeOpen(id, 1)
+  }
+
   private wrong(text: string): void {
     this.history.violations.push(`session ${this.number} of client ${this.rules.client}: ${text}`)
   }
@@ -121,6 +139,7 @@ export class SessionObserver {
     const channel = this.channel(number)
     switch (method._tag) {
       case "channel.open":
+        this.forget(number)
         this.channels.delete(number)
         return
       case "exchange.declare":
@@ -162,7 +181,7 @@ export class SessionObserver {
         this.due = this.rules.topologies()
         return
       case "basic.recover-ok":
-        return this.channel(number).deliveries.clear()
+        return this.forget(number)
     }
   }
 
@@ -178,10 +197,10 @@ export class SessionObserver {
         return
       }
       case "basic.deliver":
-        if (!channel.withoutAcks.has(method.consumerTag)) channel.deliveries.set(method.deliveryTag, id)
+        if (!channel.withoutAcks.has(method.consumerTag)) this.deliver(channel, method.deliveryTag, id)
         return
       case "basic.get-ok":
-        if (!channel.getsWithoutAck) channel.deliveries.set(method.deliveryTag, id)
+        if (!channel.getsWithoutAck) this.deliver(channel, method.deliveryTag, id)
         return
     }
   }
@@ -222,7 +241,10 @@ export class SessionObserver {
     for (const each of tags) {
       const id = channel.deliveries.get(each)
       if (id === undefined) this.wrong(`${settlement} of delivery ${each}, which is not open on this channel`)
-      else this.history.settledOnWire(id, settlement)
+      else {
+        this.history.settledOnWire(id, settlement)
+        this.history.changeOpen(id, -1)
+      }
       channel.deliveries.delete(each)
     }
     if (tags.length === 0) this.wrong(`${settlement} up to delivery ${tag}, of which none is open on this channel`)

@@ -40,12 +40,16 @@ export const consume = (plan: ConsumerPlan, role: Role) => {
   const inOrder = plan.concurrency === 1 && plan.queues.length === 1
   const receiver = `${actor}/${generation}`
   const handling = history.handlingOf(actor)
+  const isServed = plan.mode === "serve" || plan.mode === "layer" || plan.mode === "retry"
   const receive = ({ redelivered, routingKey, text }: AmqpDelivery.ReceivedMessage): Received | undefined => {
     handling.started++
     const id = idOf(text)
     if (id === undefined) {
       history.violations.push(`${receiver} got a message that was not published: ${text.slice(0, 80)}`)
       return undefined
+    }
+    if (isServed && history.openCount(id) === 0) {
+      history.violations.push(`${receiver} handles ${id}, which was delivered on a session or channel that has ended`)
     }
     return history.receive({
       id,

@@ -55,11 +55,14 @@ export const useTopology = (plan: TopologyPlan, role: Role) =>
     }
     const connection = yield* AmqpConnection.AmqpConnection
     const before = received
-    for (let probe = 0; received === before; probe++) {
-      if (probe === maxProbes) return void history.violations.push(`the consumer of ${name} does not go on`)
-      if ((yield* connection.state)._tag === "Closed" || history.hasFailed(actor)) return
-      yield* publish
-      yield* Effect.sleep(1_000)
+    const probe = Effect.andThen(publish, Effect.sleep(1_000))
+    const mayGoOn = Effect.map(
+      connection.state,
+      ({ _tag }) => received === before && _tag !== "Closed" && !history.hasFailed(actor)
+    )
+    for (let probes = 0; yield* mayGoOn; probes++) {
+      if (probes === maxProbes) return void history.violations.push(`the consumer of ${name} does not go on`)
+      yield* probe
     }
   }))
 
