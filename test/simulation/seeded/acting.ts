@@ -96,6 +96,8 @@ export class Acting {
       generation,
       history,
       recovers: plan.recovery[index] !== undefined,
+      isSmooth: plan.channelMax > 100 && plan.confirming === "all" &&
+        plan.faults.every(({ _tag }) => _tag !== "Stall" && _tag !== "Block"),
       password: () => passwords[index]
     }
   }

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
-import type { Dial } from "./history.ts"
+import type { Dial, History } from "./history.ts"
 import type { DialPlan, Plan } from "./plan.ts"
 import { SessionObserver } from "./sessionObserver.ts"
 import type { SessionRules } from "./sessionObserver.ts"
@@ -146,18 +146,26 @@ export class Dialing {
         const { _tag } = plan.actors[published.actor]
         return _tag === "Publisher" || _tag === "Follower"
       },
-      prefetches: (queue) => prefetchesOf(plan, index, queue),
+      prefetches: (queue, openedAt) => prefetchesOf(plan, history, index, queue, openedAt),
       now: () => this.now()
     }
   }
 }
 
-/** The prefetches with which the actors of a client consume a queue. */
-const prefetchesOf = (plan: Plan, client: 0 | 1, queue: string): ReadonlySet<number> | undefined => {
-  const prefetches = plan.actors.flatMap((actor) =>
-    actor._tag === "Consumer" && actor.connection === client && actor.queues.includes(queue)
-      ? [actor.prefetch, ...actor.mode === "handle" ? [actor.nextPrefetch] : []]
-      : []
-  )
+/** The prefetches with which the actors of a client consume a queue on a session that was opened at this time. */
+const prefetchesOf = (
+  plan: Plan,
+  history: History,
+  client: 0 | 1,
+  queue: string,
+  openedAt: number
+): ReadonlySet<number> | undefined => {
+  const prefetches = plan.actors.flatMap((actor, number) => {
+    if (actor._tag !== "Consumer" || actor.connection !== client || !actor.queues.includes(queue)) return []
+    if (actor.mode !== "handle") return [actor.prefetch]
+    // A consumer that goes on keeps the prefetch that was set last.
+    const isChanged = plan.recovery[client] !== undefined && (history.prefetchChanges.get(number) ?? Infinity) < openedAt
+    return isChanged ? [actor.nextPrefetch] : [actor.prefetch, actor.nextPrefetch]
+  })
   return prefetches.length === 0 ? undefined : new Set(prefetches)
 }

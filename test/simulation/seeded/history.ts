@@ -100,6 +100,8 @@ export class History {
   readonly nacked = new Set<string>()
   /** The ids of the messages that queues have taken from publishers, in order. */
   readonly arrivals: Array<string> = []
+  /** When consumers have changed their prefetch, by actor. */
+  readonly prefetchChanges = new Map<number, number>()
   /** The channels that faults have closed, by client. */
   readonly closedChannels: [number, number] = [0, 0]
 

@@ -18,8 +18,8 @@ export interface SessionRules {
   readonly topologies: () => ReadonlyArray<RegisteredTopology>
   /** Whether a message has to be published with confirms. */
   readonly isConfirmed: (id: string) => boolean
-  /** The prefetches with which a queue may be consumed. `undefined`: any. */
-  readonly prefetches: (queue: string) => ReadonlySet<number> | undefined
+  /** The prefetches with which a queue may be consumed on a session that was opened at this time. `undefined`: any. */
+  readonly prefetches: (queue: string, openedAt: number) => ReadonlySet<number> | undefined
   readonly now: () => number
 }
 
@@ -227,7 +227,7 @@ export class SessionObserver {
       return
     }
     const { prefetch } = channel
-    const possible = this.rules.prefetches(method.queue)
+    const possible = this.rules.prefetches(method.queue, this.openedAt)
     if (prefetch === undefined) this.wrong(`${method.queue} is consumed before basic.qos`)
     else if (possible !== undefined && !possible.has(prefetch)) {
       this.wrong(`${method.queue} is consumed with a prefetch of ${prefetch}`)

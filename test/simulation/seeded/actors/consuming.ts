@@ -3,6 +3,7 @@ import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -140,6 +141,8 @@ export const consume = (plan: ConsumerPlan, role: Role) => {
       return Effect.scoped(Effect.gen(function*() {
         const consumer = yield* started(role, AmqpConsumer.make(plan.queues, options))
         yield* Effect.sleep(200).pipe(
+          Effect.andThen(Clock.currentTimeMillis),
+          Effect.tap((now) => Effect.sync(() => history.prefetchChanges.set(actor, now))),
           Effect.andThen(consumer.setPrefetch(plan.nextPrefetch)),
           Effect.ignore,
           Effect.forkScoped

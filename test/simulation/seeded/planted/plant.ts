@@ -85,3 +85,15 @@ export const plantAll = (
       }),
     { concurrency: 2 }
   )
+
+/** A table for `docs/simulation.md`. */
+export const tableOf = (found: ReadonlyArray<Found>): string =>
+  [
+    "| what is broken | file | found after |",
+    "| --- | --- | --- |",
+    ...found.map(({ planted, seed, seeds }) =>
+      `| ${planted.name} | \`${planted.file.replace(/^internal\//, "").replace(/\.js$/, ".ts")}\` | ${
+        seed === undefined ? `not in ${seeds} seeds` : seeds === 1 ? "1 seed" : `${seeds} seeds`
+      } |`
+    )
+  ].join("\n")
