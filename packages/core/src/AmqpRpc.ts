@@ -281,7 +281,7 @@ class Call extends OneMessage<AmqpDelivery.ReceivedMessage> {
 // -----------------------------------------------------------------------------
 
 /**
- * Replies to requests until the fiber is interrupted or the consumer fails; see `AmqpConsumer.serve` for the options and the errors.
+ * Replies to requests until the fiber is interrupted or the consumer ends for good; see `AmqpConsumer.serve` for the options and the errors.
  *
  * **Details**
  *
