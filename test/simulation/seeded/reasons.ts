@@ -100,6 +100,8 @@ const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
         ...has("Fail") ? ["ProgramFailed"] : [],
         ...has("Refused") ? ["NotFound"] : [],
         ...has("Misroute") ? ["Returned"] : [],
+        // The queue is full: the broker commits the rest of the transaction, and closes the channel.
+        ...actor.runner === "transaction" && actor.queue === "small" ? ["PreconditionFailed"] : [],
         ...mayBeNacked || actor.queue === "small" ? ["Nacked"] : []
       ]
     }
@@ -123,15 +125,17 @@ const mayMissTopology = ({ faults, recovery }: Plan): boolean =>
   recovery.some((each) => each?.dials.some(({ _tag }) => _tag === "Linger"))
 
 /** The publishers that go on until their message is confirmed, and the consumers, notice nothing of a loss. */
-const noticesLosses = (plan: Plan, { _tag, connection, ...actor }: ActorPlan): boolean => {
-  if (plan.recovery[connection] === undefined) return true
-  switch (_tag) {
+const noticesLosses = (plan: Plan, actor: ActorPlan): boolean => {
+  if (plan.recovery[actor.connection] === undefined) return true
+  switch (actor._tag) {
     case "Consumer":
     case "Follower":
     case "Topology":
       return false
     case "Publisher":
-      return !("retry" in actor && actor.retry !== undefined && actor.retry.times === undefined)
+      // A batch ends when its next message is not sent.
+      return actor.retry === undefined || actor.retry.times !== undefined ||
+        actor.mode === "batch" && (actor.sendTimeoutMillis !== undefined || actor.whenDisconnected === "fail")
     default:
       return true
   }

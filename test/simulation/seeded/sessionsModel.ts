@@ -17,7 +17,6 @@ export const wrongSessions = (plan: Plan, history: History): ReadonlyArray<strin
     const recovery = plan.recovery[client]
     if (recovery === undefined) return []
     const dials = history.dialsOf(client)
-    if (process.env["SIM_DEBUG"]) console.log(client, JSON.stringify(recovery), dials, history.states[client].map(({ at, state }) => `${at.toFixed(1)} ${state._tag} ${"endpoint" in state ? state.endpoint : ""} ${"attempt" in state ? state.attempt : ""} ${"cause" in state ? state.cause.reason._tag : ""}`))
     return [
       ...wrongStates(history.states[client], dials),
       ...wrongEndpoints(dials, recovery),
