@@ -699,7 +699,10 @@ const start = <E, R, R2>(
     // `Serving` provides the scope of each message.
   }) as ReturnType<typeof start<E, R, R2>>
 
-/** Publishes with a publisher that is opened for the first message, and closed after the consumer. */
+/**
+ * Publishes with a publisher that is opened for the first message, and closed after the consumer. Without a connection it fails at once: the
+ * broker delivers the message again that a policy would forward, so a copy would be a duplicate.
+ */
 const lazyPublisher = Effect.gen(function*() {
   const connection = yield* AmqpConnection.AmqpConnection
   const scope = yield* Scope.fork(yield* Effect.scope)
@@ -707,7 +710,7 @@ const lazyPublisher = Effect.gen(function*() {
   let opened: AmqpPublisher.AmqpPublisher["Service"] | undefined
   const open = Effect.suspend(() => {
     if (opened !== undefined) return Effect.succeed(opened)
-    return AmqpPublisher.make().pipe(
+    return AmqpPublisher.make({ whenDisconnected: "fail" }).pipe(
       Effect.provideService(AmqpConnection.AmqpConnection, connection),
       Scope.provide(scope),
       Effect.tap((publisher) =>

@@ -261,24 +261,24 @@ const hostile: ReadonlyArray<ReadonlyArray<number>> = [
 /** A plan in which no client recovers. */
 export const basePlan = (seed: string): Effect.Effect<Plan> =>
   Effect.gen(function*(): Effect.fn.Return<Plan> {
-      const calm = yield* chance(25)
-      const confirming = calm ? "all" : yield* oneOf<Confirming>("all", "all", "someNacked", "someHeld", "someLate")
-      return {
-        seed,
-        heartbeatSeconds: yield* oneOf(0, 1, 10, 60),
-        frameMax: yield* oneOf(8192, 131072),
-        channelMax: yield* oneOf(6, 2047),
-        maxIdleChannels: yield* oneOf(0, 1, 8),
-        latencyMillis: yield* oneOf(0, 0, 1, 30),
-        readSize: yield* oneOf(undefined, undefined, undefined, 61, 1_000),
-        cutAfterReceived: calm ? undefined : yield* maybe(8, between(0, 1_500)),
-        cutAfterSent: calm ? undefined : yield* maybe(8, between(0, 1_500)),
-        confirming,
-        reconnects: yield* oneOf(0, 0, 1, 2),
-        recovery: [undefined, undefined],
-        actors: (yield* listOf(yield* between(1, 7), actor)).map((actor) =>
-          confirming === "someHeld" ? withTimeout(actor) : actor
-        ),
-        faults: calm ? [] : yield* listOf(yield* between(0, 4), fault)
-      }
+    const calm = yield* chance(25)
+    const confirming = calm ? "all" : yield* oneOf<Confirming>("all", "all", "someNacked", "someHeld", "someLate")
+    return {
+      seed,
+      heartbeatSeconds: yield* oneOf(0, 1, 10, 60),
+      frameMax: yield* oneOf(8192, 131072),
+      channelMax: yield* oneOf(6, 2047),
+      maxIdleChannels: yield* oneOf(0, 1, 8),
+      latencyMillis: yield* oneOf(0, 0, 1, 30),
+      readSize: yield* oneOf(undefined, undefined, undefined, 61, 1_000),
+      cutAfterReceived: calm ? undefined : yield* maybe(8, between(0, 1_500)),
+      cutAfterSent: calm ? undefined : yield* maybe(8, between(0, 1_500)),
+      confirming,
+      reconnects: yield* oneOf(0, 0, 1, 2),
+      recovery: [undefined, undefined],
+      actors: (yield* listOf(yield* between(1, 7), actor)).map((actor) =>
+        confirming === "someHeld" ? withTimeout(actor) : actor
+      ),
+      faults: calm ? [] : yield* listOf(yield* between(0, 4), fault)
+    }
   })

@@ -164,7 +164,8 @@ const prefetchesOf = (
     if (actor._tag !== "Consumer" || actor.connection !== client || !actor.queues.includes(queue)) return []
     if (actor.mode !== "handle") return [actor.prefetch]
     // A consumer that goes on keeps the prefetch that was set last.
-    const isChanged = plan.recovery[client] !== undefined && (history.prefetchChanges.get(number) ?? Infinity) < openedAt
+    const isChanged = plan.recovery[client] !== undefined &&
+      (history.prefetchChanges.get(number) ?? Infinity) < openedAt
     return isChanged ? [actor.nextPrefetch] : [actor.prefetch, actor.nextPrefetch]
   })
   return prefetches.length === 0 ? undefined : new Set(prefetches)

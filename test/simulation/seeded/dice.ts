@@ -2,9 +2,11 @@
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
 
-export const between = (minimum: number, maximum: number): Effect.Effect<number> => Random.nextIntBetween(minimum, maximum)
+export const between = (minimum: number, maximum: number): Effect.Effect<number> =>
+  Random.nextIntBetween(minimum, maximum)
 
-export const chance = (percent: number): Effect.Effect<boolean> => Effect.map(between(1, 100), (value) => value <= percent)
+export const chance = (percent: number): Effect.Effect<boolean> =>
+  Effect.map(between(1, 100), (value) => value <= percent)
 
 export const oneOf = <A>(...values: ReadonlyArray<A>): Effect.Effect<A> =>
   Effect.map(between(0, values.length - 1), (index) => values[index])

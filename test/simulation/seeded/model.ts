@@ -51,7 +51,9 @@ export const check = (
       if (copies > arrivals && queue !== retriedQueue) {
         wrong.push(`there are ${copies} copies of ${id}, which arrived ${arrivals} times`)
       }
-      if (arrivals > 1 && queue !== retriedQueue && !isRetried(plan, actor)) wrong.push(`${id} was published ${arrivals} times without retries`)
+      if (arrivals > 1 && queue !== retriedQueue && !isRetried(plan, actor)) {
+        wrong.push(`${id} was published ${arrivals} times without retries`)
+      }
       if (history.arrivedCount(id) > history.sentCount(id)) wrong.push(`${id} arrived, and was not seen on its way`)
       // After a nack the client does not expect the broker to have the message from that attempt.
       const exists = copies > 0 || seen.has(id) || history.arrivedCount(id) > 0 && outcome !== "returned"

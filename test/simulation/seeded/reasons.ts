@@ -146,6 +146,8 @@ const ofUnnoticed = (plan: Plan, { _tag, connection }: ActorPlan): ReadonlyArray
   ...plan.faults.flatMap((fault) =>
     fault._tag === "CloseChannel" && fault.connection === connection ? ofFault(fault) : []
   ),
+  // A part of a topology is declared later if the broker does not reply.
+  ..._tag === "Topology" && ofConnection(plan, connection).includes("RequestTimeout") ? ["RequestTimeout"] : [],
   // A message may be what the broker or the client could not process, so it is not published again.
   ..._tag === "Consumer" ? [] : ofConnection(plan, connection).filter((reason) => endsRetries.has(reason))
 ]

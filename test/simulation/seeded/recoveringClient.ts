@@ -9,8 +9,8 @@ import * as Stream from "effect/Stream"
 import type { ActingMember, Connection } from "./acting.ts"
 import type { ClientParts } from "./clientParts.ts"
 import { connectionOptions, isConnected, isOpen, partition } from "./connecting.ts"
-import { changesPassword, quietAt } from "./planFacts.ts"
 import type { RecoveryPlan } from "./plan.ts"
+import { changesPassword, quietAt } from "./planFacts.ts"
 import { userOf } from "./world.ts"
 
 /** How often a client tries to make its connection, if its first round of attempts is the only one. */
@@ -71,8 +71,10 @@ const start = ({ dialing, index, world: { history, passwords, plan } }: ClientPa
 
 /** Records the states. */
 const watch = ({ index, world: { clock, history } }: ClientParts, connection: Connection) =>
-  Stream.runForEach(connection.stateChanges, (state) =>
-    Effect.sync(() => history.states[index].push({ at: clock.currentTimeMillisUnsafe(), state })))
+  Stream.runForEach(
+    connection.stateChanges,
+    (state) => Effect.sync(() => history.states[index].push({ at: clock.currentTimeMillisUnsafe(), state }))
+  )
 
 /** Waits until no more faults come, and checks that everything is as without them. */
 const finish = (parts: ClientParts, connection: Connection, consumers: ReadonlyArray<ActingMember>) =>
@@ -84,8 +86,10 @@ const finish = (parts: ClientParts, connection: Connection, consumers: ReadonlyA
     for (let check = 1; check <= maxChecks; check++) {
       if (!(yield* awaitConnected(parts, connection))) break
       const disturbances = history.disturbancesOf(index)
-      const isValid = Effect.map(isConnected(connection), (isConnected) =>
-        isConnected && history.disturbancesOf(index) === disturbances)
+      const isValid = Effect.map(
+        isConnected(connection),
+        (isConnected) => isConnected && history.disturbancesOf(index) === disturbances
+      )
       yield* checks.consumers(consumers, isValid)
       if (!(yield* isValid)) continue
       pace.slowDown()

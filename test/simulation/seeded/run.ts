@@ -16,9 +16,9 @@ import * as TestClock from "effect/testing/TestClock"
 import { startClient } from "./client.ts"
 import { inflict } from "./faults.ts"
 import { History, idAtStart, percentOf } from "./history.ts"
+import { make as makePlan } from "./makePlan.ts"
 import { check } from "./model.ts"
 import { Pace } from "./pace.ts"
-import { make as makePlan } from "./makePlan.ts"
 import { autoQueue, passingQueue, retriedQueue } from "./plan.ts"
 import type { Confirming, Plan } from "./plan.ts"
 import { changesPassword, lingerMillis } from "./planFacts.ts"
@@ -81,8 +81,7 @@ export const runPlan = (plan: Plan): Effect.Effect<Report> =>
     const scope = yield* Scope.make()
     const clients = yield* Effect.forEach([0, 1] as const, (index) => startClient(index, world, scope))
     const faults = yield* Effect.forkChild(
-      Effect.forEach(plan.faults, (fault) =>
-        inflict(fault, world), { concurrency: "unbounded", discard: true })
+      Effect.forEach(plan.faults, (fault) => inflict(fault, world), { concurrency: "unbounded", discard: true })
     )
     const working = yield* Effect.forkChild(Effect.forEach(clients, ({ done }) => done))
     const recovers = plan.recovery.some((each) => each !== undefined)

@@ -23,7 +23,9 @@ export const wrongSettlements = (history: History): ReadonlyArray<string> => {
     return (["ack", "reject"] as const).flatMap((settlement) => {
       const sent = history.settledCount(id, settlement)
       const possible = (decided.get(id) ?? []).filter((decision) => decisionsFor[settlement].has(decision)).length
-      return sent <= possible ? [] : [`${sent} settlements (${settlement}) of ${id} were sent, and ${possible} were decided`]
+      return sent <= possible
+        ? []
+        : [`${sent} settlements (${settlement}) of ${id} were sent, and ${possible} were decided`]
     })
   })
 }

@@ -36,7 +36,9 @@ export class WireFrames {
     while (position < bytes.length) {
       const wanted = this.passed < headerSize ? headerSize : this.size
       const end = Math.min(bytes.length, position + wanted - this.passed)
-      if (this.passed < this.kept.length) this.kept.set(bytes.subarray(position, Math.min(end, position + this.kept.length - this.passed)), this.passed)
+      if (this.passed < this.kept.length) {
+        this.kept.set(bytes.subarray(position, Math.min(end, position + this.kept.length - this.passed)), this.passed)
+      }
       this.passed += end - position
       position = end
       if (this.passed === headerSize) this.size = headerSize + this.kept.readUInt32BE(3) + 1

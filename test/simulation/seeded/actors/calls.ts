@@ -12,13 +12,16 @@ export const call = (plan: RpcPlan, { actor, client: connectionIndex, history, i
   Effect.scoped(Effect.gen(function*() {
     const queue = AmqpQueue.classic(`${plan.queue}.${actor}`)
     yield* AmqpChannel.run(AmqpQueue.declare(queue))
-    yield* Effect.forkScoped(AmqpRpc.serve(queue, (request) =>
-      Effect.as(Effect.sleep(plan.handlerMillis), AmqpMessage.text(`answer to ${request.text}`))))
+    yield* Effect.forkScoped(
+      AmqpRpc.serve(
+        queue,
+        (request) => Effect.as(Effect.sleep(plan.handlerMillis), AmqpMessage.text(`answer to ${request.text}`))
+      )
+    )
     const connection = yield* AmqpConnection.AmqpConnection
     const client = yield* AmqpRpc.makeClient()
     yield* Effect.forEach(
-      Array.from({ length: plan.calls }, (_, index) =>
-        index),
+      Array.from({ length: plan.calls }, (_, index) => index),
       (index) => {
         const disturbances = history.disturbancesOf(connectionIndex)
         return client.call(AmqpMessage.text(`${actor}-${index}`), AmqpQueue.route(queue)).pipe(

@@ -120,11 +120,13 @@ export const consume = (plan: ConsumerPlan, role: Role) => {
       }))
     }
     case "stream":
-      return Effect.scoped(Effect.flatMap(started(role, AmqpConsumer.make(plan.queues, options)), ({ stream }) =>
-        stream.pipe(
-          Stream.mapEffect(settle, { concurrency: plan.concurrency }),
-          Stream.runDrain
-        )))
+      return Effect.scoped(
+        Effect.flatMap(started(role, AmqpConsumer.make(plan.queues, options)), ({ stream }) =>
+          stream.pipe(
+            Stream.mapEffect(settle, { concurrency: plan.concurrency }),
+            Stream.runDrain
+          ))
+      )
     case "autoAck":
       return Effect.scoped(Effect.flatMap(
         started(role, AmqpConsumer.make(plan.queues, { autoAck: true })),

@@ -195,7 +195,9 @@ class Follower {
     const number = Number(id.slice(`${actor}.`.length))
     if (!this.received.has(id)) {
       // A quorum queue puts a message that is requeued behind the others.
-      if (number < this.lastNumber && this.plan.type !== "quorum") this.wrong(`${id} arrived after ${actor}.${this.lastNumber}`)
+      if (number < this.lastNumber && this.plan.type !== "quorum") {
+        this.wrong(`${id} arrived after ${actor}.${this.lastNumber}`)
+      }
       this.lastNumber = Math.max(this.lastNumber, number)
     }
     this.received.add(id)

@@ -28,14 +28,17 @@ const scheduleOf = ({ pauseMillis, times }: RetryPlan): Schedule.Schedule<unknow
 export const publish = (plan: PublisherPlan, role: Role) =>
   Effect.scoped(Effect.gen(function*() {
     const { actor, history } = role
-    const publisher = yield* started(role, AmqpPublisher.make({
-      maxInFlight: plan.maxInFlight,
-      confirmTimeout: plan.confirmTimeoutMillis,
-      sendTimeout: plan.sendTimeoutMillis,
-      whenBlocked: plan.whenBlocked,
-      ...role.recovers ? { whenDisconnected: plan.whenDisconnected } : {},
-      ...plan.retry === undefined ? {} : { retry: scheduleOf(plan.retry) }
-    }))
+    const publisher = yield* started(
+      role,
+      AmqpPublisher.make({
+        maxInFlight: plan.maxInFlight,
+        confirmTimeout: plan.confirmTimeoutMillis,
+        sendTimeout: plan.sendTimeoutMillis,
+        whenBlocked: plan.whenBlocked,
+        ...role.recovers ? { whenDisconnected: plan.whenDisconnected } : {},
+        ...plan.retry === undefined ? {} : { retry: scheduleOf(plan.retry) }
+      })
+    )
     const next = (number: number): Published => {
       const published: Published = {
         id: `${actor}.${number}`,

@@ -13,6 +13,8 @@ export const reconnect = (plan: ReconnectorPlan, { client, history }: Role) =>
       const { _tag } = yield* connection.state
       yield* connection.reconnect
       const after = history.dialsOf(client).filter(({ openedAt }) => openedAt !== undefined).length
-      if (_tag === "Open" && after === before) history.violations.push(`client ${client} reconnects to the same session`)
+      if (_tag === "Open" && after === before) {
+        history.violations.push(`client ${client} reconnects to the same session`)
+      }
     }
   })

@@ -12,6 +12,9 @@ registerHooks({
   resolve(specifier, context, next) {
     if (!specifier.startsWith(`${name}/`)) return next(specifier, context)
     const module = specifier.slice(name.length + 1)
-    return next(pathToFileURL(path.join(copy, module === "testing" ? "testing/index.js" : `${module}.js`)).href, context)
+    return next(
+      pathToFileURL(path.join(copy, module === "testing" ? "testing/index.js" : `${module}.js`)).href,
+      context
+    )
   }
 })
