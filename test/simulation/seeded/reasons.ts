@@ -100,6 +100,8 @@ const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
         ...has("Fail") ? ["ProgramFailed"] : [],
         ...has("Refused") ? ["NotFound"] : [],
         ...has("Misroute") ? ["Returned"] : [],
+        // The queue is full: the broker commits the rest of the transaction, and closes the channel.
+        ...actor.runner === "transaction" && actor.queue === "small" ? ["PreconditionFailed"] : [],
         ...mayBeNacked || actor.queue === "small" ? ["Nacked"] : []
       ]
     }
@@ -123,15 +125,17 @@ const mayMissTopology = ({ faults, recovery }: Plan): boolean =>
   recovery.some((each) => each?.dials.some(({ _tag }) => _tag === "Linger"))
 
 /** The publishers that go on until their message is confirmed, and the consumers, notice nothing of a loss. */
-const noticesLosses = (plan: Plan, { _tag, connection, ...actor }: ActorPlan): boolean => {
-  if (plan.recovery[connection] === undefined) return true
-  switch (_tag) {
+const noticesLosses = (plan: Plan, actor: ActorPlan): boolean => {
+  if (plan.recovery[actor.connection] === undefined) return true
+  switch (actor._tag) {
     case "Consumer":
     case "Follower":
     case "Topology":
       return false
     case "Publisher":
-      return !("retry" in actor && actor.retry !== undefined && actor.retry.times === undefined)
+      // A batch ends when its next message is not sent.
+      return actor.retry === undefined || actor.retry.times !== undefined ||
+        actor.mode === "batch" && (actor.sendTimeoutMillis !== undefined || actor.whenDisconnected === "fail")
     default:
       return true
   }
@@ -142,6 +146,8 @@ const ofUnnoticed = (plan: Plan, { _tag, connection }: ActorPlan): ReadonlyArray
   ...plan.faults.flatMap((fault) =>
     fault._tag === "CloseChannel" && fault.connection === connection ? ofFault(fault) : []
   ),
+  // A part of a topology is declared later if the broker does not reply.
+  ..._tag === "Topology" && ofConnection(plan, connection).includes("RequestTimeout") ? ["RequestTimeout"] : [],
   // A message may be what the broker or the client could not process, so it is not published again.
   ..._tag === "Consumer" ? [] : ofConnection(plan, connection).filter((reason) => endsRetries.has(reason))
 ]

@@ -17,18 +17,6 @@ export const wrongSessions = (plan: Plan, history: History): ReadonlyArray<strin
     const recovery = plan.recovery[client]
     if (recovery === undefined) return []
     const dials = history.dialsOf(client)
-    if (process.env["SIM_DEBUG"]) {
-      console.log(
-        client,
-        JSON.stringify(recovery),
-        dials,
-        history.states[client].map(({ at, state }) =>
-          `${at.toFixed(1)} ${state._tag} ${"endpoint" in state ? state.endpoint : ""} ${
-            "attempt" in state ? state.attempt : ""
-          } ${"cause" in state ? state.cause.reason._tag : ""}`
-        )
-      )
-    }
     return [
       ...wrongStates(history.states[client], dials),
       ...wrongEndpoints(dials, recovery),
@@ -57,10 +45,7 @@ const wrongStates = (states: ReadonlyArray<SeenState>, dials: ReadonlyArray<Dial
       if (state.since.getTime() !== before.since.getTime()) wrong.push(`it recovers since another time at ${at} ms`)
       if (state.attempt < before.attempt) wrong.push(`attempt ${state.attempt} follows ${before.attempt}`)
     }
-    if (
-      (state._tag === "Recovering" || state._tag === "Connecting") &&
-      (state.nextAttempt?.getTime() ?? at) < Math.floor(at)
-    ) {
+    if ((state._tag === "Recovering" || state._tag === "Connecting") && (state.nextAttempt?.getTime() ?? at) < Math.floor(at)) {
       wrong.push(`the next attempt is in the past at ${at} ms`)
     }
     return wrong
