@@ -25,6 +25,7 @@ const tasks = {
   simulate: [build, tool("node", "test/simulation/seeded/main.ts")],
   fuzz: [tool("node", "scripts/fuzz.ts")],
   compare: [build, tool("node", "test/comparison/main.ts")],
+  chaos: [build, tool("node", "test/chaos/main.ts")],
   proofs: [tool("tsc", "-b"), tool("node", "scripts/proofs.ts")],
   generate: [generate],
   check: [

@@ -1,0 +1,163 @@
+/** How each fault is inflicted, and ended. */
+import { setTimeout as sleep } from "node:timers/promises"
+import type { Ending, FaultProxy } from "../support/proxy.ts"
+import type { RabbitMQNode } from "../support/rabbitmqNode.ts"
+import type { Fault } from "./plan.ts"
+import { eventually } from "./site.ts"
+import type { Site } from "./site.ts"
+
+export interface Targets {
+  readonly site: Site
+  /** The queue that a fault deletes. */
+  readonly deletableQueue: string
+  /** Called when the queue was deleted. */
+  readonly onDeleted: () => void
+  /** The queue whose leader is killed. */
+  readonly replicatedQueue: string
+}
+
+/**
+ * Inflicts a fault, and resolves when it is over: from then on everything has to recover. After an abort it starts no node any more.
+ */
+export const inflict = async (fault: Fault, targets: Targets, signal: AbortSignal): Promise<void> => {
+  const { bytes, from, kind, millis } = fault
+  const { site } = targets
+  const node = site.nodes[fault.node]
+  const proxies = fault.proxy === "all" ? site.proxies : [site.proxies[fault.proxy]]
+  switch (kind) {
+    case "cut":
+      return proxies.forEach((proxy) => proxy.cut())
+    case "reset":
+      return proxies.forEach((proxy) => proxy.reset())
+    case "cutInFrame":
+      return cutInFrame(proxies, bytes, from)
+    case "stall":
+      return untilRestored(proxies, millis, (proxy) => proxy.stall())
+    case "trickle":
+      return untilRestored(proxies, millis, (proxy) => proxy.trickle(bytes, 50))
+    case "halfOpenToClient":
+      return proxies.forEach((proxy) => proxy.halfOpen("client"))
+    case "halfOpenToBroker":
+      return proxies.forEach((proxy) => proxy.halfOpen("broker"))
+    case "refuse":
+      return untilRestored(proxies, millis, (proxy) => {
+        proxy.refuse()
+        proxy.reset()
+      })
+    case "acceptThenClose":
+      return untilRestored(proxies, millis, (proxy) => {
+        proxy.closeAtOnce()
+        proxy.cut()
+      })
+    case "silence":
+      return untilRestored(proxies, millis, (proxy) => {
+        proxy.silence()
+        proxy.reset()
+      })
+    case "kill":
+      return restart(node, node.kill, millis, signal)
+    case "stop":
+      return restart(node, node.stop, millis, signal)
+    case "restartApplication":
+      await site.control(["stop_app"], node)
+      await sleep(millis)
+      await site.control(["start_app"], node)
+      return
+    case "freeze":
+      node.freeze()
+      await sleep(millis)
+      return node.thaw()
+    case "closeConnections":
+      await site.control(["close_all_connections", "chaos"], node)
+      return
+    case "memoryAlarm":
+      return alarm(site, node, millis, ["set_vm_memory_high_watermark", "0.00001"], [
+        "set_vm_memory_high_watermark",
+        "0.4"
+      ])
+    case "diskAlarm":
+      return alarm(site, node, millis, ["set_disk_free_limit", "900000GB"], ["set_disk_free_limit", "1MB"])
+    case "deleteQueue":
+      await site.control(["delete_queue", targets.deletableQueue])
+      return targets.onDeleted()
+    case "changePassword":
+      return changePassword(site)
+    case "killLeader": {
+      const leader = await leaderOf(targets.replicatedQueue, site)
+      return restart(leader, leader.kill, millis, signal)
+    }
+    case "rollingRestart":
+      for (const each of site.nodes) {
+        await restart(each, each.stop, 0, signal)
+        await eventually(60_000, () => site.control(["await_online_nodes", String(site.nodes.length)], each))
+      }
+  }
+}
+
+const untilRestored = async (
+  proxies: ReadonlyArray<FaultProxy>,
+  millis: number,
+  begin: (proxy: FaultProxy) => void
+): Promise<void> => {
+  proxies.forEach(begin)
+  await sleep(millis)
+  await Promise.all(proxies.map((proxy) => proxy.restore()))
+}
+
+/** How long a connection may stay open that is to end after some bytes. */
+const cutMillis = 500
+
+/** Connections end after some bytes. If no bytes come, they end a little later. */
+const cutInFrame = async (
+  proxies: ReadonlyArray<FaultProxy>,
+  bytes: number,
+  from: Fault["from"]
+): Promise<void> => {
+  const ending: Ending = bytes % 2 === 0 ? "cut" : "reset"
+  for (const proxy of proxies) proxy.cutAfter(bytes, from, ending)
+  await sleep(cutMillis)
+}
+
+const restart = async (
+  node: RabbitMQNode,
+  end: () => Promise<void>,
+  millis: number,
+  signal: AbortSignal
+): Promise<void> => {
+  await end()
+  await sleep(millis, undefined, { signal })
+  await node.start()
+}
+
+const alarm = async (
+  { control }: Site,
+  node: RabbitMQNode,
+  millis: number,
+  begin: ReadonlyArray<string>,
+  end: ReadonlyArray<string>
+): Promise<void> => {
+  await control(begin, node)
+  try {
+    await sleep(millis)
+  } finally {
+    await eventually(30_000, () => control(end, node))
+  }
+}
+
+/** The client learns the new password as soon as the broker has it. Only then it needs it. */
+const changePassword = async ({ control, user }: Site): Promise<void> => {
+  const password = `${user.password}.`
+  await control(["change_password", user.name, password])
+  user.password = password
+  await control(["close_all_connections", "the password has changed"])
+}
+
+const leaderOf = async (queue: string, { control, nodes }: Site): Promise<RabbitMQNode> => {
+  const output = await control(["list_queues", "--formatter", "json", "name", "leader"])
+  const queues: unknown = JSON.parse(output)
+  const found = (queues as ReadonlyArray<{ readonly name: string; readonly leader: string }>) // as rabbitmqctl prints it
+    .find(({ name }) => name === queue)
+  const leader = nodes.find(({ nodename }) => nodename === found?.leader)
+  if (leader === undefined) throw new Error(`the queue ${queue} has no leader: ${output}`)
+  return leader
+}
