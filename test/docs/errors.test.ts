@@ -19,6 +19,7 @@ const moveError = (cause: AmqpError.AmqpMoveError["cause"]) =>
   new AmqpError.AmqpMoveError({ from: "", total: 1, moved: 0, skipped: 0, failed: 1, cause })
 const socketLost = new AmqpError.SocketLost({ description: "", cause: undefined })
 const closed = new AmqpError.ConnectionClosed()
+const failed = (reason: AmqpError.EndpointsFailed["failures"][number]["reason"]) => ({ endpoint: "", reason })
 const notFound = AmqpError.replyReason({ replyCode: 404, replyText: "NOT_FOUND", method: "" })
 const invalid = new AmqpError.InvalidArgument({ description: "" })
 const limit = "NOT_ALLOWED - connection refused for user 'u': user connection limit (5) is reached"
@@ -39,7 +40,10 @@ interface Judged {
 
 /** Each reason that is no reply of the broker; both kinds where it depends on what it holds. */
 const reasons: Record<Exclude<Tag, AmqpError.ReplyReason["_tag"]>, ReadonlyArray<Judged>> = {
-  ConnectFailed: [new AmqpError.ConnectFailed({ description: "", cause: undefined })],
+  ConnectFailed: [
+    new AmqpError.ConnectFailed({ description: "", cause: undefined }),
+    new AmqpError.ConnectFailed({ description: "", cause: undefined, isRetryable: false })
+  ],
   HandshakeTimeout: [new AmqpError.HandshakeTimeout({ phase: "" })],
   AuthenticationFailed: [new AmqpError.AuthenticationFailed({ username: "", replyText: "" })],
   NoCommonMechanism: [new AmqpError.NoCommonMechanism({ offered: [], supported: [] })],
@@ -52,8 +56,14 @@ const reasons: Record<Exclude<Tag, AmqpError.ReplyReason["_tag"]>, ReadonlyArray
   ],
   ProtocolViolation: [new AmqpError.ProtocolViolation({ replyCode: 501, description: "" })],
   HeartbeatTimeout: [new AmqpError.HeartbeatTimeout({ intervalSeconds: 1 })],
-  SocketLost: [socketLost],
+  SocketLost: [socketLost, new AmqpError.SocketLost({ description: "", cause: undefined, isRetryable: false })],
   ConnectionClosed: [closed],
+  ConnectionReplaced: [new AmqpError.ConnectionReplaced()],
+  ConfirmsOverdue: [new AmqpError.ConfirmsOverdue({ confirmTimeoutMillis: 1 })],
+  EndpointsFailed: [
+    new AmqpError.EndpointsFailed({ failures: [failed(closed), failed(socketLost)] }),
+    new AmqpError.EndpointsFailed({ failures: [failed(closed), failed(invalid)] })
+  ],
   InvalidArgument: [invalid],
   ConnectionLost: [connectionLost(socketLost), connectionLost(closed)],
   ChannelLost: [new AmqpError.ChannelLost({ cause: notFound, isCertain: true })],
@@ -93,6 +103,11 @@ describe("the table of retryable errors", () => {
       const judged = reasons[reason as keyof typeof reasons]
       assert.deepStrictEqual(judged.map(({ isRetryable }) => isRetryable), [...answersOf(retryable)], reason)
     }
+  })
+
+  it("is right that a ConnectionLost with since is retryable, whatever its cause", () => {
+    const cause = new AmqpError.AmqpConnectionError({ reason: closed })
+    assert.isTrue(new AmqpError.ConnectionLost({ cause, since: new Date(0) }).isRetryable)
   })
 
   const replies = rowsOf("What the broker replies")

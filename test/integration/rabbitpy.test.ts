@@ -310,7 +310,7 @@ describe("rabbitpy's failures", () => {
     connected(
       Effect.gen(function*() {
         const queue = yield* declaredQueue()
-        const { negotiated: { frameMax } } = yield* AmqpConnection
+        const { frameMax } = yield* (yield* AmqpConnection).negotiated
         const sizes = [-9, -8, -7, -1, 0, 1].map((offset) => frameMax + offset)
         yield* fill(queue, ...sizes.map((size) => AmqpMessage.make(new Uint8Array(size).fill(7))))
         for (const size of sizes) assert.deepStrictEqual((yield* take(queue)).body, new Uint8Array(size).fill(7))

@@ -19,6 +19,7 @@ import type * as Scope from "effect/Scope"
 import { inspect } from "node:util"
 import { brokerUrl } from "./brokerUnderTest.ts"
 import { uniqueName } from "./names.ts"
+import { singleSession } from "./recovery.ts"
 
 export { uniqueName } from "./names.ts"
 
@@ -28,9 +29,9 @@ export { uniqueName } from "./names.ts"
 
 type Connection = AmqpConnection.AmqpConnection
 
-/** Provides a connection to the broker of this run. */
+/** Provides a connection to the broker of this run, by default without recovery. */
 export const connection = (options: Partial<NodeAmqp.Options> = {}) =>
-  NodeAmqp.layer({ url: brokerUrl, connectionName: "effect-amqp test", ...options })
+  NodeAmqp.layer({ url: brokerUrl, connectionName: "effect-amqp test", ...singleSession, ...options })
 
 /** Runs a test with its own connection, which closes after the test's scope. */
 export const connected = <A, E, R>(body: Effect.Effect<A, E, R>, options?: Partial<NodeAmqp.Options>) =>

@@ -1,11 +1,13 @@
 /** Programs that a test run starts in the background, none of which may outlive it. */
-import { spawn } from "node:child_process"
+import { execFile, spawn } from "node:child_process"
 import type { ChildProcess } from "node:child_process"
 import * as net from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
 
 export interface BackgroundProgram {
   readonly hasEnded: () => boolean
+  /** Its exit code, once it has ended; `null` if a signal ended it or it did not start. */
+  readonly exitCode: Promise<number | null>
   /** Sends a signal to the program and everything it has started. */
   readonly signal: (name: NodeJS.Signals) => void
   /** Ends it in order, or kills it when that takes too long. */
@@ -16,38 +18,40 @@ export interface BackgroundProgram {
 const hasEnded = (child: ChildProcess): boolean =>
   child.pid === undefined || child.exitCode !== null || child.signalCode !== null
 
-const ended = (child: ChildProcess): Promise<void> =>
+const ended = (child: ChildProcess): Promise<number | null> =>
   new Promise((resolve) => {
-    if (hasEnded(child)) resolve()
-    else child.once("exit", () => resolve())
+    if (hasEnded(child)) resolve(child.exitCode)
+    else child.once("exit", resolve)
   })
 
-/** What a killed program had started ends a moment after it. The limit is for a system that does not remove dead processes. */
+/** Whether a process of the group lives. One that is dead may still be listed until the system's first process removes it. */
+const isAlive = (group: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    execFile("ps", ["-A", "-o", "pgid=,stat="], (_error, stdout) => {
+      const processes = stdout.split("\n").map((line) => line.trim().split(/\s+/))
+      resolve(processes.some(([id, state = "Z"]) => Number(id) === group && !state.startsWith("Z")))
+    })
+  })
+
+/** What a killed program had started ends a moment after it. */
 const groupEnded = async (group: number): Promise<void> => {
-  for (let waited = 0; waited < 5_000; waited += 10) {
-    try {
-      process.kill(-group, 0)
-    } catch {
-      return
-    }
-    await sleep(10)
-  }
+  const deadline = Date.now() + 5_000
+  while (Date.now() < deadline && await isAlive(group)) await sleep(10)
 }
 
 /**
- * Kills a process group and removes a folder when this process has ended, however it ended: its end of the pipe then closes.
- * Code in this process could not do that after a SIGKILL, nor in a worker of Vitest after an interrupt.
+ * Runs a shell script with these arguments when this process has ended, however it ended: its end of the pipe then closes. Code in
+ * this process could not do that after a SIGKILL, nor in a worker of Vitest after an interrupt. Returns how to call it off.
  */
-const guard = (group: number, folder: string): ChildProcess => {
-  const script = "cat > /dev/null; kill -s KILL -- \"-$1\"; sleep 1; rm -rf -- \"$2\""
-  const child = spawn("sh", ["-c", script, "sh", String(group), folder], {
+export const whenThisProcessEnds = (script: string, ...args: ReadonlyArray<string>): () => void => {
+  const guard = spawn("sh", ["-c", `cat > /dev/null; ${script}`, "sh", ...args], {
     cwd: "/",
     detached: true,
     stdio: ["pipe", "ignore", "ignore"]
   })
-  child.on("error", () => {})
-  child.unref()
-  return child
+  guard.on("error", () => {})
+  guard.unref()
+  return () => void guard.kill("SIGKILL")
 }
 
 /**
@@ -72,8 +76,10 @@ export const startInBackground = (
   })
   child.on("error", () => {}) // a program that does not start has ended
   child.unref() // a run that fails to stop it still exits
-  const guardian = child.pid === undefined ? undefined : guard(child.pid, options.folder)
-  child.once("exit", () => guardian?.kill("SIGKILL"))
+  if (child.pid !== undefined) {
+    const script = "kill -s KILL -- \"-$1\"; sleep 1; rm -rf -- \"$2\""
+    child.once("exit", whenThisProcessEnds(script, String(child.pid), options.folder))
+  }
 
   const signal = (name: NodeJS.Signals): void => {
     try {
@@ -93,7 +99,7 @@ export const startInBackground = (
     await ended(child)
     await groupEnded(child.pid)
   }
-  return { hasEnded: () => hasEnded(child), signal, terminate, kill: () => terminate(0) }
+  return { hasEnded: () => hasEnded(child), exitCode: ended(child), signal, terminate, kill: () => terminate(0) }
 }
 
 const listen = (port: number): Promise<net.Server | undefined> =>

@@ -7,6 +7,8 @@ import { canStartNode, makeNode, makeNodeHome } from "./rabbitmqNode.ts"
 import type { NodeHome, RabbitMQNode } from "./rabbitmqNode.ts"
 
 export interface ClusterOptions {
+  /** The folder with the programs of the RabbitMQ to run: by default that of the first `rabbitmq-server` on the PATH. */
+  readonly programs?: string | undefined
   /** How many nodes it has: 3 by default. */
   readonly size?: number | undefined
   /** More lines for the `rabbitmq.conf` of each node. */
@@ -19,6 +21,8 @@ export interface Cluster {
   /** Its nodes, all running at first. Each keeps its URL, its name and its data when it is stopped and started again. */
   readonly nodes: ReadonlyArray<RabbitMQNode>
   readonly version: string
+  /** The folder with everything that the nodes write, which is removed with the cluster. */
+  readonly folder: string
   /** Ends all nodes, whatever state they are in, and removes their data. */
   readonly stop: () => Promise<void>
 }
@@ -29,30 +33,28 @@ let count = 0
 /** Whether this machine has a RabbitMQ to start. */
 export const canStartCluster = canStartNode
 
-const startNodes = async (home: NodeHome, options: ClusterOptions): Promise<Omit<Cluster, "stop">> => {
+const startNodes = async (home: NodeHome, options: ClusterOptions): Promise<Pick<Cluster, "nodes" | "version">> => {
   const size = options.size ?? 3
   const number = ++count
   const names = Array.from(
     { length: size },
     (_, index) => `effect-amqp-${process.pid}-${number}-${index + 1}@localhost`
   )
-  const config = [
-    // Each node joins those that run when it starts for the first time.
+  // When they start for the first time, they agree on one that forms the cluster, and the others join it.
+  const formation = size === 1 ? [] : [
     "cluster_formation.peer_discovery_backend = classic_config",
-    ...names.map((name, index) => `cluster_formation.classic_config.nodes.${index + 1} = ${name}`),
-    ...options.config ?? []
+    ...names.map((name, index) => `cluster_formation.classic_config.nodes.${index + 1} = ${name}`)
   ]
+  const config = [...formation, ...options.config ?? []]
   const nodes: Array<RabbitMQNode> = []
   for (const [index, name] of names.entries()) {
     nodes.push(await makeNode(home, name, { config, port: options.ports?.[index] }))
   }
   try {
-    // The first one forms the cluster; several at once would first agree on who does.
-    const [first, ...others] = nodes
-    if (first === undefined) throw new Error("a cluster needs a node")
-    const version = await first.start()
-    await Promise.all(others.map((node) => node.start()))
-    await rabbitmqctlFor(first, "await_online_nodes", String(size), "--timeout", "60")
+    const [first] = nodes
+    const [version] = await Promise.all(nodes.map((node) => node.start()))
+    if (first === undefined || version === undefined) throw new Error("a cluster needs a node")
+    if (size > 1) await rabbitmqctlFor(first, "await_online_nodes", String(size), "--timeout", "60")
     return { nodes, version }
   } catch (error) {
     await Promise.all(nodes.map((node) => node.kill()))
@@ -62,14 +64,14 @@ const startNodes = async (home: NodeHome, options: ClusterOptions): Promise<Omit
 
 /** Starts a cluster. Resolves when all nodes accept clients and know each other. */
 export const startCluster = async (options: ClusterOptions = {}): Promise<Cluster> => {
-  const home = await makeNodeHome()
+  const home = await makeNodeHome(options.programs)
   try {
     const { nodes, version } = await startNodes(home, options)
     const stop = async (): Promise<void> => {
       await Promise.all(nodes.map((node) => node.kill()))
       await home.stop()
     }
-    return { nodes, version, stop }
+    return { nodes, version, folder: home.folder, stop }
   } catch (error) {
     await home.stop()
     throw error

@@ -48,8 +48,8 @@ export interface NodeHome {
   readonly stop: () => Promise<void>
 }
 
-const searchPathOf = (env: Readonly<Record<string, string | undefined>>): ReadonlyArray<string> =>
-  (env["PATH"] ?? "").split(path.delimiter).filter((folder) => folder !== "")
+const searchPath = (): ReadonlyArray<string> =>
+  (process.env["PATH"] ?? "").split(path.delimiter).filter((folder) => folder !== "")
 
 const folderOf = (program: string, folders: ReadonlyArray<string>): string | undefined =>
   folders.find((folder) => {
@@ -68,22 +68,20 @@ const folderOf = (program: string, folders: ReadonlyArray<string>): string | und
 const debianWrappers = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"]
 const debianScripts = "/usr/lib/rabbitmq/bin"
 
-/** The folders in which to look for the programs of RabbitMQ, those beside the first `rabbitmq-server` first. */
-const serverSearchPath = (): ReadonlyArray<string> | undefined => {
-  const folders = searchPathOf(process.env)
-  const found = folderOf("rabbitmq-server", folders)
-  const hasScripts = fs.existsSync(path.join(debianScripts, "rabbitmq-server"))
-  if (found === undefined) return hasScripts ? [debianScripts, ...folders] : undefined
-  return [hasScripts && debianWrappers.includes(found) ? debianScripts : found, ...folders]
+/** The folder with the programs of the RabbitMQ of this machine: that of the first `rabbitmq-server` on the PATH. */
+export const rabbitmqPrograms = (): string | undefined => {
+  const found = folderOf("rabbitmq-server", searchPath())
+  const isDebian = found === undefined || debianWrappers.includes(found)
+  return isDebian && folderOf("rabbitmq-server", [debianScripts]) !== undefined ? debianScripts : found
 }
 
 /** Whether this machine has a RabbitMQ to start. */
-export const canStartNode = (): boolean => serverSearchPath() !== undefined
+export const canStartNode = (): boolean => rabbitmqPrograms() !== undefined
 
 /** Makes a folder for nodes, and starts their port mapper. */
-export const makeNodeHome = async (): Promise<NodeHome> => {
-  const folders = serverSearchPath()
-  if (folders === undefined) throw new Error("there is no rabbitmq-server on the PATH")
+export const makeNodeHome = async (programs = rabbitmqPrograms()): Promise<NodeHome> => {
+  if (programs === undefined) throw new Error("there is no rabbitmq-server on the PATH")
+  const folders = [programs, ...searchPath()]
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "effect-amqp-broker-"))
   fs.writeFileSync(path.join(folder, ".erlang.cookie"), randomBytes(20).toString("hex"), { mode: 0o400 })
   const hasOwnMapper = folderOf("epmd", folders) !== undefined

@@ -45,6 +45,7 @@ import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import { concat, written } from "../unit/protocol/support.ts"
 import { countingFibers } from "./countingFibers.ts"
+import { singleSession } from "./recovery.ts"
 
 type MethodOf<Tag extends MethodTag> = Extract<Method, { readonly _tag: Tag }>
 
@@ -523,12 +524,16 @@ export const connect = (
     return yield* Fiber.join(fiber)
   })
 
-/** Connects to a peer, whose handshake is left to the script. By default, no idle channel is kept. */
+/** Connects to a peer, whose handshake is left to the script. By default, no idle channel is kept, and there is no recovery. */
 export const dial = (
   peer: Peer,
   client?: AmqpConnection.Options
 ): Effect.Effect<Connection, AmqpConnectionError, Scope.Scope> =>
-  Effect.provideService(AmqpConnection.make({ maxIdleChannels: 0, ...client }), Socket.Socket, peer.socket)
+  Effect.provideService(
+    AmqpConnection.make({ ...singleSession, maxIdleChannels: 0, ...client }),
+    Socket.Socket,
+    peer.socket
+  )
 
 /** As {@link script}, with a connection that is open. */
 export const connected = <A, E>(

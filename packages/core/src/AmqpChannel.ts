@@ -26,7 +26,7 @@ import type * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel/channel.ts"
 import type { Channels } from "./internal/channel/channels.ts"
 import * as Program from "./internal/channel/program.ts"
-import { sessionOf } from "./internal/connection/sessionRegistry.ts"
+import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
 import { routeOf } from "./internal/message/route.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { ProgramConfirms } from "./internal/publishing/programConfirms.ts"
@@ -539,7 +539,10 @@ const withChannel = <A, E, R>(
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
   Effect.flatMap(AmqpConnection.AmqpConnection, (connection) => {
     Program.warnOfOutsider(`AmqpChannel.${runner}`)
-    return useChannel(sessionOf(connection).channels, runner, use)
+    return Effect.flatMap(
+      supervisorOf(connection).awaitSession,
+      (session) => useChannel(session.channels, runner, use)
+    )
   })
 
 const useChannel = <A, E, R>(

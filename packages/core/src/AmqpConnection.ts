@@ -2,8 +2,11 @@
  * A connection to a broker, as a scoped resource and a Layer.
  *
  * A connection uses any `effect/socket/Socket`; `@effect-amqp/node` makes one from a URL. Closing the scope closes the
- * channels and the connection in order, each step with a time limit. When the connection is lost, everything that uses
- * it fails at once with the cause.
+ * channels and the connection in order, each step with a time limit.
+ *
+ * A connection that is lost is established again ({@link RecoveryOptions}). What is in progress then fails at once with
+ * the cause. Publishers, consumers, RPC clients and topologies go on with the new connection, and channel programs that
+ * begin meanwhile wait for it. `docs/recovery.md` describes what is promised.
  *
  * The memory that a broker can make the client use is limited: the size of a frame ({@link Options}: `frameMax`), of a
  * message's properties (`maxHeaderSize`), of its body (`maxBodySize`), and the nesting of field tables (fixed at 32). A
@@ -21,20 +24,22 @@ import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
-import * as Redacted from "effect/Redacted"
-import * as Scope from "effect/Scope"
-import type * as Socket from "effect/socket/Socket"
+import type * as Redacted from "effect/Redacted"
+import type * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import { AmqpConnectionError } from "./AmqpError.ts"
 import type { CredentialsUnavailable } from "./AmqpError.ts"
 import * as AmqpSasl from "./AmqpSasl.ts"
-import * as Session from "./internal/connection/session.ts"
-import { register } from "./internal/connection/sessionRegistry.ts"
+import { register } from "./internal/connection/connectionRegistry.ts"
+import { start } from "./internal/connection/supervisor.ts"
+import type { Dialing, Supervisor } from "./internal/connection/supervisor.ts"
 import { clientPropertiesOf, isTable } from "./internal/options/clientProperties.ts"
-import type { SessionOptions } from "./internal/options/sessionOptions.ts"
+import { resolveRecovery } from "./internal/options/recoveryOptions.ts"
+import type { ConnectionOptions } from "./internal/options/sessionOptions.ts"
 import * as Validation from "./internal/options/validation.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 
@@ -139,6 +144,93 @@ export interface Options {
   readonly clientProperties?: FieldTable | undefined
   /** The language of the broker's texts. Default: `en_US`, which every broker supports. */
   readonly locale?: string | undefined
+  /**
+   * How the connection is established again when it is lost. `false`: not at all, everything on it fails with the cause.
+   * Default: `true`, with the defaults of {@link RecoveryOptions}.
+   */
+  readonly recovery?: boolean | RecoveryOptions | undefined
+}
+
+/**
+ * How a connection is established again when it is lost.
+ *
+ * **Details**
+ *
+ * The endpoints are tried one after the other, beginning with the one after that which was lost. When none could be
+ * connected to, the next round begins after a pause. Addresses, certificates and credentials are read anew for each
+ * attempt.
+ *
+ * A connection that ends before `stableAfter` counts as a failed attempt, so that a broker which accepts connections and
+ * closes them again is not dialed without pauses.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RecoveryOptions {
+  /**
+   * The pauses between rounds, and how many there are; its input is the error of the round. It starts again after a
+   * connection that lasted `stableAfter`. When it ends, so does the connection. Default: exponential from 250 ms to 30
+   * seconds with full jitter (each pause is a random part of that), without end.
+   */
+  readonly schedule?: Schedule.Schedule<unknown, AmqpConnectionError> | undefined
+  /**
+   * How long a connection has to last before the schedule starts again, from 0 to 24 days, or `Infinity`. Default: 10
+   * seconds.
+   */
+  readonly stableAfter?: Duration.Input | undefined
+  /**
+   * What happens if the first round of attempts fails: the connection `fail`s to be made, or it is `retry`ed by the same
+   * rules as a connection that is lost, for programs that may start before their broker. The wait is logged once.
+   * Default: `fail`.
+   */
+  readonly initial?: "fail" | "retry" | undefined
+  /**
+   * How long operations that begin while there is no connection wait for one, from 0; `Infinity` is no limit: channel
+   * programs, moves, new secrets, and publishers, consumers and RPC clients that are being made. After that they fail
+   * with a `ConnectionLost` that `isRetryable`. Publishers have a limit of their own (`sendTimeout`). Default: 30 seconds.
+   */
+  readonly waitTimeout?: Duration.Input | undefined
+  /**
+   * Whether to try again after an error: that of a round, or the one with which the connection was lost. Default: yes if
+   * the error `isRetryable`. Other errors, such as refused credentials, a missing virtual host or an untrusted
+   * certificate, are tried again until a round has failed with the same error three times in a row; a refusal of
+   * credentials that have changed is another error.
+   */
+  readonly isRecoverable?: ((error: AmqpConnectionError) => boolean) | undefined
+}
+
+/**
+ * A broker, or a node of a cluster, that a connection can be made to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Endpoint {
+  /** What logs, errors and states call it, such as `rabbit-1.example:5672`. */
+  readonly name: string
+  /** Connects each time its reader is acquired. An error whose cause has `isRetryable: false` counts as a refusal. */
+  readonly socket: Socket.Socket
+  /** How well the transport protects a secret. Default: unknown. */
+  readonly transport?: TransportProtection | undefined
+  /** The credentials for this endpoint, unless the options of the connection have some. */
+  readonly credentials?: AmqpSasl.Credentials | undefined
+}
+
+/**
+ * The progress of the attempts to connect.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Attempts {
+  /** How many attempts have begun since the connection was lost or was first made. */
+  readonly attempt: number
+  /** The endpoint of the current or last attempt. */
+  readonly endpoint: string | undefined
+  /** Why the last attempt or round of attempts failed. */
+  readonly lastError: AmqpConnectionError | undefined
+  /** When the next attempt begins. `undefined` while one is under way. */
+  readonly nextAttempt: Date | undefined
 }
 
 /**
@@ -146,25 +238,29 @@ export interface Options {
  *
  * **Details**
  *
+ * - `Connecting`: it is being made for the first time, or replaced by `reconnect`.
  * - `Open`: the connection is usable.
  * - `Blocked`: the broker is short of memory or disk, and this connection has published (RabbitMQ, "Blocked
  *   Connections"); `reason` is the broker's text. RabbitMQ reads nothing more from the connection: publishers wait,
  *   requests fail with `RequestTimeout`, and acknowledgements are not seen, so that consumers stall at their prefetch.
  *   Heartbeats continue. Connections that have not published are not blocked: use one connection to publish and another
  *   to consume.
- * - `Closed`: the connection has ended with this error. This is the last state.
+ * - `Recovering`: the connection was lost because of `cause`, at the time `since`, and is being established again.
+ * - `Closed`: the connection has ended with this error, and is not established again. This is the last state.
  *
  * @category models
  * @since 0.1.0
  */
 export type State = Data.TaggedEnum<{
-  readonly Open: {}
-  readonly Blocked: { readonly reason: string }
+  readonly Connecting: Attempts
+  readonly Open: { readonly endpoint: string }
+  readonly Blocked: { readonly endpoint: string; readonly reason: string }
+  readonly Recovering: Attempts & { readonly cause: AmqpConnectionError; readonly since: Date }
   readonly Closed: { readonly error: AmqpConnectionError }
 }>
 
 /**
- * Constructors and matchers of states: `State.Open()`, `State.$is("Blocked")`, `State.$match`.
+ * Constructors and matchers of states: `State.Open({ endpoint })`, `State.$is("Blocked")`, `State.$match`.
  *
  * @category constructors
  * @since 0.1.0
@@ -196,7 +292,8 @@ export type Capability =
  * ```ts
  * import { AmqpConnection } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
- * import * as Stream from "effect/Stream"
+ * import type * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
  *
  * declare const setReady: (isReady: boolean) => Effect.Effect<void>
  *
@@ -212,16 +309,23 @@ export type Capability =
 export class AmqpConnection extends Context.Service<AmqpConnection, {
   /** The name of the connection, if it has one. */
   readonly name: string | undefined
-  /** The client properties that were sent to the broker. */
+  /** The client properties that are sent to the broker. */
   readonly clientProperties: FieldTable
-  /** The broker's properties: product, version, capabilities. */
-  readonly serverProperties: FieldTable
-  /** The capabilities that the broker announced: `capabilities.has("basic.nack")`. */
-  readonly capabilities: ReadonlySet<Capability | (string & {})>
-  /** The name of the SASL mechanism that was used. */
-  readonly mechanism: string
-  /** The negotiated limits: frame size in bytes, number of channels (0: no limit), heartbeat interval (0: none). */
-  readonly negotiated: { readonly frameMax: number; readonly channelMax: number; readonly heartbeat: Duration.Duration }
+  /** The properties of the broker that the connection is open to, or was last: product, version, capabilities. */
+  readonly serverProperties: Effect.Effect<FieldTable>
+  /** The capabilities that this broker announced, such as `basic.nack`. */
+  readonly capabilities: Effect.Effect<ReadonlySet<Capability | (string & {})>>
+  /** The name of the SASL mechanism that was used last. */
+  readonly mechanism: Effect.Effect<string>
+  /**
+   * The limits that were negotiated last: frame size in bytes, number of channels (0: no limit), heartbeat interval (0:
+   * none).
+   */
+  readonly negotiated: Effect.Effect<{
+    readonly frameMax: number
+    readonly channelMax: number
+    readonly heartbeat: Duration.Duration
+  }>
   /** The current state. */
   readonly state: Effect.Effect<State>
   /**
@@ -233,17 +337,26 @@ export class AmqpConnection extends Context.Service<AmqpConnection, {
   readonly channelCount: Effect.Effect<number>
   /**
    * Replaces the password or token of this connection (`connection.update-secret`, in RabbitMQ since 3.8). Succeeds
-   * when the broker has accepted it. The reason appears in the broker's logs and holds at most 255 bytes.
+   * when the broker has accepted it. The reason appears in the broker's logs and holds at most 255 bytes. While there
+   * is no connection, waits as long as channel programs do. If the credentials of the connection are fixed, and not an
+   * Effect, later logins use the new secret.
    *
    * Credentials with an expiry are renewed automatically. If the broker refuses the secret, or does not reply within
-   * `requestTimeout`, the connection ends with `UpdateSecretFailed`. If the secret does not fit into a frame, or the
+   * `requestTimeout`, the connection is lost with `UpdateSecretFailed`. If the secret does not fit into a frame, or the
    * reason is too long, this fails with `InvalidArgument` and the connection stays open.
    */
   readonly updateSecret: (
     secret: Redacted.Redacted<string>,
     reason: string
   ) => Effect.Effect<void, AmqpConnectionError>
-  /** Waits until the connection ends, and fails with the reason. */
+  /**
+   * Replaces the connection in order, for drills and rotations: new operations wait, publishers wait for their confirms,
+   * consumers let their handlers finish, and channel programs end, all within `closeTimeout`. Then the connection is
+   * closed, and the next endpoint is dialed. Succeeds when the connection is open again; fails when it has closed for
+   * good. What does not end in time fails with `ConnectionLost`, caused by a `ConnectionReplaced`.
+   */
+  readonly reconnect: Effect.Effect<void, AmqpConnectionError>
+  /** Waits until the connection has closed and is not established again, and fails with the reason. */
   readonly awaitClosed: Effect.Effect<never, AmqpConnectionError>
 }>()("@effect-amqp/core/AmqpConnection") {}
 
@@ -300,12 +413,11 @@ const optionKeys = Validation.keysOf<Options>({
   closeTimeout: true,
   connectionName: true,
   clientProperties: true,
-  locale: true
+  locale: true,
+  recovery: true
 })
 
 const defaultMechanisms: NonEmptyReadonlyArray<AmqpSasl.Mechanism> = [AmqpSasl.plain, AmqpSasl.amqplain]
-
-const guest: AmqpSasl.Credentials = { username: "guest", password: Redacted.make("guest") }
 
 const mebibyte = 1024 * 1024
 
@@ -316,12 +428,16 @@ const mechanismsOf = (given: Options["mechanisms"] = defaultMechanisms): NonEmpt
 }
 
 /** The options, checked and with defaults. Throws an `InvalidArgument`. */
-const resolve = (given: Options, transport: TransportProtection | undefined): SessionOptions => {
-  const options = Validation.knownKeys(given, optionKeys, "AmqpConnection options")
-  const { credentials = guest, frameMax = 131072, initialFrameMax } = options
+const resolve = (given: EndpointOptions, endpoints: NonEmptyReadonlyArray<Endpoint>): ConnectionOptions => {
+  const options = Validation.knownKeys(given, [...optionKeys, "endpointOrder"], "AmqpConnection options")
+  const { credentials, frameMax = 131072, initialFrameMax } = options
   const heartbeat = Validation.duration("heartbeat", options.heartbeat ?? "60 seconds", 0, true)
   return {
-    credentials: Effect.isEffect(credentials) ? credentials : Effect.succeed(credentials),
+    credentials,
+    endpoints,
+    isShuffled:
+      Validation.oneOf("endpointOrder", options.endpointOrder ?? "shuffled", ["shuffled", "ordered"]) === "shuffled",
+    recovery: resolveRecovery(options.recovery),
     mechanisms: mechanismsOf(options.mechanisms),
     refreshMargin: Validation.duration(
       "credentialsRefreshMargin",
@@ -329,7 +445,8 @@ const resolve = (given: Options, transport: TransportProtection | undefined): Se
       0,
       true
     ),
-    transport,
+    // Of several endpoints, none is the address of the connection.
+    transport: endpoints.length === 1 ? endpoints[0].transport : undefined,
     virtualHost: options.virtualHost ?? "/",
     locale: options.locale ?? "en_US",
     clientProperties: clientPropertiesOf(
@@ -374,8 +491,8 @@ const maxFrame = 0xffffffff
  *
  * Credentials with an expiry are renewed before they expire: the connection gets new ones and sends their password to
  * the broker (`connection.update-secret`). If that fails, it logs a warning and retries until the old ones expire.
- * Then, or if the broker refuses the new password, the connection ends with `CredentialsUnavailable` or
- * `UpdateSecretFailed`, which is logged too. A new connection gets credentials anew.
+ * Then, or if the broker refuses the new password, the connection is lost with `CredentialsUnavailable` or
+ * `UpdateSecretFailed`, and established again with credentials that are asked for anew.
  *
  * **Example** (An OAuth 2.0 token for each connection)
  *
@@ -383,7 +500,7 @@ const maxFrame = 0xffffffff
  * import { AmqpConnection, AmqpError } from "@effect-amqp/core"
  * import * as DateTime from "effect/DateTime"
  * import * as Effect from "effect/Effect"
- * import * as Redacted from "effect/Redacted"
+ * import type * as Redacted from "effect/Redacted"
  *
  * declare const requestToken: Effect.Effect<{ readonly access_token: string; readonly expires_in: number }, Error>
  *
@@ -408,89 +525,112 @@ const maxFrame = 0xffffffff
 export const make = Effect.fnUntraced(function*(
   options: Options = {}
 ): Effect.fn.Return<AmqpConnection["Service"], AmqpConnectionError, Scope.Scope | Socket.Socket> {
+  const socket = yield* Socket.Socket
   const transport = yield* TransportProtection
-  const sessionOptions = yield* Effect.mapError(
-    Validation.check(() => resolve(options, transport)),
-    (reason) => new AmqpConnectionError({ reason })
-  )
-  const scope = yield* Effect.scope
-  // A scope of its own: when the session is lost, its socket and fibers are released at once, and not with the
-  // connection.
-  const sessionScope = yield* Scope.fork(scope)
-  const session = yield* Session.make(sessionOptions).pipe(
-    Scope.provide(sessionScope),
-    Effect.onError((cause) => Scope.close(sessionScope, Exit.failCause(cause)))
-  )
-  yield* Deferred.await(session.ended).pipe(
-    Effect.tapError(warnOfRenewal),
-    Effect.exit,
-    Effect.flatMap((exit) => Effect.uninterruptible(Scope.close(sessionScope, exit))),
-    Effect.forkIn(scope, { startImmediately: true })
-  )
-  const connection = connectionOf(session)
-  register(connection, session)
-  return connection
+  yield* checkOptions(() => Validation.knownKeys(options, optionKeys, "AmqpConnection options"))
+  return yield* makeFrom([{ name: transport?.peer ?? "the broker", socket, transport }], options)
 })
 
 /**
- * The reasons with which a connection ends whose secret was not renewed; `InvalidArgument` for a token that does not
- * fit into a frame.
+ * The options of a connection that has a choice of endpoints.
+ *
+ * @category models
+ * @since 0.1.0
  */
-const renewalReasons: ReadonlySet<string> = new Set(["UpdateSecretFailed", "CredentialsUnavailable", "InvalidArgument"])
+export interface EndpointOptions extends Options {
+  /**
+   * The order in which the endpoints are tried: `shuffled` spreads the clients of a cluster over its nodes, `ordered` is
+   * the given order. Default: `shuffled`.
+   */
+  readonly endpointOrder?: "shuffled" | "ordered" | undefined
+}
 
-/** Logs the reason, for programs that do not watch their connection. */
-const warnOfRenewal = ({ message, reason }: AmqpConnectionError): Effect.Effect<void> =>
-  renewalReasons.has(reason._tag)
-    ? Effect.logWarning(`The AMQP connection has ended, as its secret was not renewed. ${message}`)
-    : Effect.void
+const checkOptions = <A>(resolve: () => A): Effect.Effect<A, AmqpConnectionError> =>
+  Effect.mapError(Validation.check(resolve), (reason) => new AmqpConnectionError({ reason }))
 
-const stateOf = ({ failure, outbound: { blocked } }: Session.Session): State =>
-  failure !== undefined
-    ? State.Closed({ error: failure })
-    : blocked !== undefined
-    ? State.Blocked({ reason: blocked })
-    : State.Open()
+/**
+ * Connects to one of several endpoints, such as the nodes of a cluster, until the scope closes. One after the other is
+ * tried, without pauses. Fails like {@link make}, and with an `EndpointsFailed` that has the reason of each if none of
+ * several could be connected to.
+ *
+ * **When to use**
+ *
+ * Use with transports of your own; `NodeAmqp.make` of `@effect-amqp/node` takes URLs.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeFrom = Effect.fnUntraced(function*(
+  endpoints: NonEmptyReadonlyArray<Endpoint>,
+  options: EndpointOptions = {}
+): Effect.fn.Return<AmqpConnection["Service"], AmqpConnectionError, Scope.Scope> {
+  const resolved = yield* checkOptions(() => resolve(options, endpoints))
+  const supervisor = yield* start(resolved)
+  const connection = connectionOf(supervisor)
+  register(connection, supervisor)
+  return connection
+})
 
-const stateChangesOf = (session: Session.Session): Stream.Stream<State> =>
+const stateOf = ({ session, state }: Supervisor): State => {
+  const attemptsOf = ({ attempt, endpoint, lastError, nextAttempt }: Dialing): Attempts => ({
+    attempt,
+    endpoint,
+    lastError,
+    nextAttempt: nextAttempt === undefined ? undefined : new Date(nextAttempt)
+  })
+  switch (state._tag) {
+    case "Connecting":
+      return State.Connecting(attemptsOf(state))
+    case "Recovering":
+      return State.Recovering({ ...attemptsOf(state), cause: state.cause, since: new Date(state.since) })
+    case "Closed":
+      return State.Closed({ error: state.error })
+    case "Open": {
+      const { endpoint } = state
+      const reason = session?.outbound.blocked
+      return reason === undefined ? State.Open({ endpoint }) : State.Blocked({ endpoint, reason })
+    }
+  }
+}
+
+const stateChangesOf = (supervisor: Supervisor): Stream.Stream<State> =>
   Stream.callback<State>((queue) =>
     Effect.gen(function*() {
-      const { blockedListeners } = session.outbound
-      const offer = () => void Queue.offerUnsafe(queue, stateOf(session))
+      const offer = () => void Queue.offerUnsafe(queue, stateOf(supervisor))
       yield* Effect.acquireRelease(
-        Effect.sync(() => blockedListeners.add(offer)),
-        () => Effect.sync(() => blockedListeners.delete(offer))
+        Effect.sync(() => supervisor.stateListeners.add(offer)),
+        () => Effect.sync(() => supervisor.stateListeners.delete(offer))
       )
       offer()
-      // A subscriber after the end has already got `Closed`.
-      if (session.failure === undefined) {
-        yield* Effect.exit(Deferred.await(session.ended))
-        offer()
-      }
+      // A subscriber after the end has already got `Closed`, and the listener gets it otherwise.
+      yield* Effect.exit(Deferred.await(supervisor.closed))
       yield* Queue.end(queue)
     }), { bufferSize: 16, strategy: "sliding" })
 
-const connectionOf = (session: Session.Session): AmqpConnection["Service"] => {
-  const { options: { clientProperties }, serverProperties, tuning } = session
+const connectionOf = (supervisor: Supervisor): AmqpConnection["Service"] => {
+  const { options: { clientProperties } } = supervisor
   const { connection_name: name } = clientProperties
-  const { capabilities } = serverProperties
   return {
     name: typeof name === "string" ? name : undefined,
     clientProperties,
-    serverProperties,
-    capabilities: new Set(
-      isTable(capabilities) ? Object.keys(capabilities).filter((key) => capabilities[key] === true) : []
-    ),
-    mechanism: session.login.mechanism,
-    negotiated: {
-      frameMax: tuning.frameMax,
-      channelMax: tuning.channelMax,
-      heartbeat: Duration.seconds(tuning.heartbeatSeconds)
-    },
-    state: Effect.sync(() => stateOf(session)),
-    stateChanges: stateChangesOf(session),
-    channelCount: Effect.sync(() => session.channelCount),
-    updateSecret: (secret, reason) => session.secrets.update(secret, reason),
-    awaitClosed: Deferred.await(session.ended)
+    serverProperties: Effect.sync(() => supervisor.latest.serverProperties),
+    capabilities: Effect.sync(() => {
+      const { capabilities } = supervisor.latest.serverProperties
+      return new Set(
+        isTable(capabilities) ? Object.keys(capabilities).filter((key) => capabilities[key] === true) : []
+      )
+    }),
+    mechanism: Effect.sync(() => supervisor.latest.login.mechanism),
+    negotiated: Effect.sync(() => {
+      const { channelMax, frameMax, heartbeatSeconds } = supervisor.latest.tuning
+      return { frameMax, channelMax, heartbeat: Duration.seconds(heartbeatSeconds) }
+    }),
+    state: Effect.sync(() => stateOf(supervisor)),
+    stateChanges: stateChangesOf(supervisor),
+    channelCount: Effect.sync(() => supervisor.session?.channelCount ?? 0),
+    updateSecret: (secret, reason) => supervisor.updateSecret(secret, reason),
+    reconnect: supervisor.reconnect,
+    awaitClosed: Deferred.await(supervisor.closed)
   }
 }
 
@@ -502,3 +642,14 @@ const connectionOf = (session: Session.Session): AmqpConnection["Service"] => {
  */
 export const layer = (options: Options = {}): Layer.Layer<AmqpConnection, AmqpConnectionError, Socket.Socket> =>
   Layer.effect(AmqpConnection, make(options))
+
+/**
+ * Provides a connection to one of several endpoints; see {@link makeFrom} for the errors.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerFrom = (
+  endpoints: NonEmptyReadonlyArray<Endpoint>,
+  options: EndpointOptions = {}
+): Layer.Layer<AmqpConnection, AmqpConnectionError> => Layer.effect(AmqpConnection, makeFrom(endpoints, options))

@@ -30,17 +30,15 @@ const at = (peer: string | undefined, text = ""): string =>
 export class ConnectFailed extends Schema.TaggedError<ConnectFailed>()("ConnectFailed", {
   description: Schema.String,
   peer: Schema.optionalKey(Schema.String),
-  cause: Schema.Defect()
+  cause: Schema.Defect(),
+  /** Whether the same operation may succeed if it is repeated unchanged: not if a TLS certificate is refused. */
+  isRetryable: Schema.Boolean.pipe(Schema.withConstructorDefault(Effect.succeed(true)))
 }) {
   static {
     readable(this)
   }
   override get message(): string {
     return `Cannot reach the broker${at(this.peer, this.description)}: ${this.description}`
-  }
-  /** Whether the same operation may succeed if it is repeated unchanged. */
-  get isRetryable(): boolean {
-    return true
   }
 }
 
@@ -265,7 +263,9 @@ export class SocketLost extends Schema.TaggedError<SocketLost>()("SocketLost", {
   peer: Schema.optionalKey(Schema.String),
   phase: Schema.optionalKey(Schema.String),
   hint: Schema.optionalKey(Schema.String),
-  cause: Schema.Defect()
+  cause: Schema.Defect(),
+  /** Whether the same operation may succeed if it is repeated unchanged: not if the broker refuses the TLS certificate. */
+  isRetryable: Schema.Boolean.pipe(Schema.withConstructorDefault(Effect.succeed(true)))
 }) {
   static {
     readable(this)
@@ -275,10 +275,6 @@ export class SocketLost extends Schema.TaggedError<SocketLost>()("SocketLost", {
     const when = this.phase === undefined ? "" : ` while connecting, waiting for ${this.phase}`
     const hint = this.hint === undefined ? "" : `. ${this.hint}`
     return `The connection${to} was lost${when}: ${this.description}${hint}`
-  }
-  /** Whether the same operation may succeed if it is repeated unchanged. */
-  get isRetryable(): boolean {
-    return true
   }
 }
 
@@ -298,6 +294,47 @@ export class ConnectionClosed extends Schema.TaggedError<ConnectionClosed>()("Co
   /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
     return false
+  }
+}
+
+/**
+ * The connection was replaced by a new one with `AmqpConnection.reconnect`.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ConnectionReplaced extends Schema.TaggedError<ConnectionReplaced>()("ConnectionReplaced", {}) {
+  static {
+    readable(this)
+  }
+  override get message(): string {
+    return "The connection was replaced by a new one"
+  }
+  /** Whether the same operation may succeed if it is repeated unchanged. */
+  get isRetryable(): boolean {
+    return true
+  }
+}
+
+/**
+ * The broker confirmed no publish within a publisher's `confirmTimeout`, so the connection is taken for dead: the node may be
+ * cut off from its cluster although it still sends heartbeats.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ConfirmsOverdue extends Schema.TaggedError<ConfirmsOverdue>()("ConfirmsOverdue", {
+  confirmTimeoutMillis: Schema.Number
+}) {
+  static {
+    readable(this)
+  }
+  override get message(): string {
+    return `The broker confirmed no publish for ${this.confirmTimeoutMillis / 1000} s, so the connection is replaced`
+  }
+  /** Whether the same operation may succeed if it is repeated unchanged. */
+  get isRetryable(): boolean {
+    return true
   }
 }
 
@@ -334,7 +371,7 @@ export class InvalidArgument extends Schema.TaggedError<InvalidArgument>()("Inva
   }
 }
 
-const connectionReasons = [
+const endpointReasons = [
   ConnectFailed,
   HandshakeTimeout,
   AuthenticationFailed,
@@ -347,9 +384,37 @@ const connectionReasons = [
   HeartbeatTimeout,
   SocketLost,
   ConnectionClosed,
+  ConnectionReplaced,
+  ConfirmsOverdue,
   InvalidArgument,
   ...replyReasons
 ] as const
+
+/**
+ * None of several endpoints could be connected to. `failures` has the reason of each.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class EndpointsFailed extends Schema.TaggedError<EndpointsFailed>()("EndpointsFailed", {
+  failures: Schema.Array(Schema.Struct({ endpoint: Schema.String, reason: Schema.Union(endpointReasons) }))
+}) {
+  static {
+    readable(this)
+  }
+  override get message(): string {
+    const failures = this.failures.map(({ endpoint, reason }) =>
+      reason.message.includes(endpoint) ? reason.message : `${endpoint}: ${reason.message}`
+    )
+    return `None of the ${failures.length} endpoints could be connected to. ${failures.join(". ")}`
+  }
+  /** Whether the same operation may succeed if it is repeated unchanged: with one of the endpoints. */
+  get isRetryable(): boolean {
+    return this.failures.some(({ reason }) => reason.isRetryable)
+  }
+}
+
+const connectionReasons = [...endpointReasons, EndpointsFailed] as const
 
 /**
  * Why a connection could not be made, or was lost.
@@ -370,6 +435,9 @@ export type ConnectionErrorReason =
   | HeartbeatTimeout
   | SocketLost
   | ConnectionClosed
+  | ConnectionReplaced
+  | ConfirmsOverdue
+  | EndpointsFailed
   | InvalidArgument
   | ReplyReason
 

@@ -28,8 +28,8 @@ import type * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpPublisher from "./AmqpPublisher.ts"
 import type { AmqpQueue } from "./AmqpQueue.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
+import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
 import { ancestry } from "./internal/connection/fiberAncestry.ts"
-import { sessionOf } from "./internal/connection/sessionRegistry.ts"
 import * as ConsumerOptions from "./internal/consuming/consumerOptions.ts"
 import { Delivery, Received } from "./internal/consuming/delivery.ts"
 import { checked } from "./internal/consuming/handlerResult.ts"
@@ -209,7 +209,7 @@ const makeReceived: Decode<Received> = (content, _channel, source) => new Receiv
 
 const open = (queues: Queues, options: ConsumerOptions.ConsumerOptions) =>
   Effect.gen(function*() {
-    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+    const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
     const resolved = yield* Validation.attempt(() => ConsumerOptions.resolve(queues, options))
     const inbox = new Mailbox<Received, SubscriptionError | Cause.Done>()
     const subscription = yield* subscribe(session, resolved, resolved.noAck ? makeReceived : makeDelivery, inbox)
@@ -600,7 +600,7 @@ const start = <E, R, R2>(
   AmqpConnection.AmqpConnection | Scope.Scope | Exclude<R, Scope.Scope> | R2
 > =>
   Effect.gen(function*() {
-    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+    const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
     const { concurrency, drainTimeout, subscription: resolved } = yield* Validation.attempt(() =>
       ConsumerOptions.resolveServing(queues, options, moreKeys, isTransactional)
     )
@@ -768,7 +768,7 @@ const namesOf = (queues: Queues): string =>
 
 /** Ends the program that the current fiber builds a layer for. */
 const endProgram = Effect.gen(function*() {
-  const { makers } = sessionOf(yield* AmqpConnection.AmqpConnection)
+  const { makers } = supervisorOf(yield* AmqpConnection.AmqpConnection)
   const fibers = yield* Effect.withFiber((fiber) => Effect.succeed([...ancestry(fiber), ...makers]))
   let reason: ServeError | undefined
   // An interruption looks intended. Releasing the layer fails with the error, so that the program does too.

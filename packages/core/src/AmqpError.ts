@@ -37,21 +37,27 @@ export * from "./AmqpReplyError.ts"
 /**
  * The connection of the channel ended; `cause` has the reason. A pending operation may or may not have taken effect.
  *
+ * With `since`, the operation was not begun: it waited for the connection to be established again for as long as the
+ * connection's `recovery` allows. `since` is when the connection was lost, and `cause` is the error of the last attempt.
+ *
  * @category errors
  * @since 0.1.0
  */
 export class ConnectionLost extends Schema.TaggedError<ConnectionLost>()("ConnectionLost", {
-  cause: AmqpConnectionError
+  cause: AmqpConnectionError,
+  since: Schema.optionalKey(Schema.Date)
 }) {
   static {
     readable(this)
   }
   override get message(): string {
-    return this.cause.message
+    return this.since === undefined
+      ? this.cause.message
+      : `There has been no connection since ${this.since.toISOString()}. ${this.cause.message}`
   }
   /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
-    return this.cause.isRetryable
+    return this.since !== undefined || this.cause.isRetryable
   }
 }
 

@@ -22,7 +22,7 @@ import type { AmqpChannelError, AmqpPublishAllError, AmqpPublishError } from "./
 import type * as AmqpMessage from "./AmqpMessage.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import * as Program from "./internal/channel/program.ts"
-import { sessionOf } from "./internal/connection/sessionRegistry.ts"
+import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
 import { routeIfValid } from "./internal/message/route.ts"
 import * as Stamp from "./internal/message/stamp.ts"
 import * as Validation from "./internal/options/validation.ts"
@@ -158,7 +158,7 @@ export const make = Effect.fnUntraced(function*(
     }
     return { limits: resolveLimits(known), defaults: addDefaults(known.defaults) }
   })
-  const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+  const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
   const queue = yield* startPublisher(session, limits)
   const stamp = yield* stamper(options.stamp)
   const preparation: Preparation = {

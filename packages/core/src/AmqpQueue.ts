@@ -23,7 +23,7 @@ import type { Channel } from "./internal/channel/channel.ts"
 import { passiveQueueDeclare } from "./internal/channel/methods.ts"
 import * as Program from "./internal/channel/program.ts"
 import * as Brands from "./internal/common/brands.ts"
-import { sessionOf } from "./internal/connection/sessionRegistry.ts"
+import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
 import * as Fetching from "./internal/consuming/basicGet.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import * as Moving from "./internal/moving/move.ts"
@@ -874,7 +874,7 @@ export const move = <Queue extends string | AmqpQueue<"classic" | "quorum">, R =
   options: MoveOptions<R> = {}
 ): Effect.Effect<MoveProgress, AmqpChannelError | AmqpMoveError, R | AmqpConnection.AmqpConnection> =>
   Effect.gen(function*() {
-    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+    const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
     const request = yield* Validation.attempt(() => toMove(from, to, options))
     return yield* Moving.move<R>(session, request, options.onProgress ?? (() => Effect.void))
   })

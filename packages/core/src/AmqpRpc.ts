@@ -28,7 +28,7 @@ import type { ConsumerSink } from "./internal/channel/consumers.ts"
 import { basicConsume } from "./internal/channel/methods.ts"
 import * as Program from "./internal/channel/program.ts"
 import { OccasionalLog } from "./internal/common/occasionalLog.ts"
-import { sessionOf } from "./internal/connection/sessionRegistry.ts"
+import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
 import * as ConsumerOptions from "./internal/consuming/consumerOptions.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import { checked } from "./internal/consuming/handlerResult.ts"
@@ -105,7 +105,7 @@ export const makeClient = Effect.fnUntraced(function*(
     const known = Validation.knownKeys(options, clientOptionKeys, "AmqpRpc client options")
     return { limits: resolveLimits(known), defaults: addDefaults(known.defaults) }
   })
-  const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+  const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
   const calls = new Calls(new OccasionalLog(yield* Clock.Clock))
   const queue = yield* startPublisher(session, limits, (channel) => calls.listen(channel))
   const call: AmqpRpcClient["Service"]["call"] = (request, options) =>

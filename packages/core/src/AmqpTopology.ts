@@ -6,11 +6,13 @@
  *
  * @since 0.1.0
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
 import * as AmqpChannel from "./AmqpChannel.ts"
-import type { AmqpConnection } from "./AmqpConnection.ts"
+import { AmqpConnection } from "./AmqpConnection.ts"
 import type { AmqpChannelError } from "./AmqpError.ts"
 import { delete as deleteExchange, isExchange } from "./AmqpExchange.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
@@ -18,8 +20,11 @@ import { delete as deleteQueue, isQueue } from "./AmqpQueue.ts"
 import type { AmqpQueue, QueueInfo } from "./AmqpQueue.ts"
 import * as Program from "./internal/channel/program.ts"
 import * as Brands from "./internal/common/brands.ts"
+import { backoff } from "./internal/common/pauses.ts"
+import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { declareAll } from "./internal/topology/declare.ts"
+import { declareAgain } from "./internal/topology/declareAgain.ts"
 import * as Descriptions from "./internal/topology/descriptions.ts"
 
 const TypeId = "~@effect-amqp/core/AmqpTopology"
@@ -125,14 +130,88 @@ const remove = (topology: AmqpTopology): AmqpChannel.AmqpChannel<void, AmqpChann
 export { remove as delete }
 
 /**
- * Declares a topology when the layer is built; see {@link declare} for the errors.
+ * An exchange or a queue of a topology that could not be declared on a new connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface DeclareFailure {
+  readonly description: AmqpExchange | AmqpQueue
+  readonly error: AmqpChannelError
+  /** Whether it is tried again: the reason may pass, such as a node that is down. */
+  readonly willRetry: boolean
+}
+
+/**
+ * The options of {@link layer}.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface LayerOptions<out R = never> {
+  /**
+   * Called for each exchange or queue that could not be declared on a new connection, for example because it was deleted
+   * and declared with other arguments meanwhile (406). The others are declared all the same. Default: it is logged, as a
+   * warning if it is tried again, else as an error.
+   */
+  readonly onFailure?: ((failure: DeclareFailure) => Effect.Effect<unknown, never, R>) | undefined
+  /**
+   * The pauses between attempts to declare what failed for a reason that may pass. Default: exponential from 250 ms to 30
+   * seconds with full jitter, until it succeeds or the connection is lost.
+   */
+  readonly schedule?: Schedule.Schedule<unknown, AmqpChannelError> | undefined
+}
+
+/**
+ * Declares a topology when the layer is built, see {@link declare} for the errors, and again each time that the
+ * connection is established again.
  *
  * **When to use**
  *
  * Use below layers that publish and consume, so that everything they need exists before they start.
  *
+ * **Details**
+ *
+ * On a new connection, the topology is declared before anything else uses it. What the broker refuses then is reported,
+ * see {@link LayerOptions}. Server-named queues have a new name on each connection.
+ *
+ * Nothing else is remembered: what a program declares in other ways, or deletes, is not declared again.
+ *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (topology: AmqpTopology): Layer.Layer<never, AmqpChannelError, AmqpConnection> =>
-  Layer.effectDiscard(AmqpChannel.run(declare(topology)))
+export const layer = <R = never>(
+  topology: AmqpTopology,
+  options: LayerOptions<R> = {}
+): Layer.Layer<never, AmqpChannelError, AmqpConnection | R> =>
+  Layer.effectDiscard(Effect.gen(function*() {
+    const { onFailure = logFailure, schedule = backoff(Duration.millis(250), Duration.seconds(30)) } = yield* Validation
+      .attempt(() => {
+        const known = Validation.knownKeys(options, ["onFailure", "schedule"], "AmqpTopology.layer options")
+        Validation.callable("onFailure", known.onFailure)
+        if (known.schedule !== undefined && !Schedule.isSchedule(known.schedule)) {
+          throw Validation.invalid("schedule: must be a Schedule")
+        }
+        return known
+      })
+    const { exchanges, queues } = yield* checked(topology)
+    const all = yield* Validation.attempt(() => Descriptions.collect(exchanges, queues))
+    const context = yield* Effect.context<R>()
+    const supervisor = supervisorOf(yield* AmqpConnection)
+    const report = (failure: DeclareFailure) => Effect.provideContext(onFailure(failure), context)
+    yield* supervisor.prepareSessions((session) => declareAgain(session, all, { schedule, report }))
+    yield* Effect.retry(AmqpChannel.run(declare(topology)), { while: wasLostWithConnection })
+  }))
+
+/** Whether the connection was lost after the declaration had begun, so that another connection may follow. */
+const wasLostWithConnection = ({ isRetryable, reason }: AmqpChannelError): boolean =>
+  reason._tag === "ConnectionLost" && reason.since === undefined && isRetryable
+
+const logFailure = ({ description, error, willRetry }: DeclareFailure): Effect.Effect<void> => {
+  const what = `${isQueue(description) ? "Queue" : "Exchange"} ${JSON.stringify(description.name)}`
+  return willRetry
+    ? Effect.logWarning(
+      `${what} can't be declared on the new AMQP connection yet, and is tried again. ${error.message}`
+    )
+    : Effect.logError(`${what} can't be declared on the new AMQP connection. ${error.message}`)
+}

@@ -8,7 +8,9 @@ import { AmqpConnectionError, InvalidArgument } from "@effect-amqp/core/AmqpErro
 import * as AmqpSasl from "@effect-amqp/core/AmqpSasl"
 import * as AmqpUri from "@effect-amqp/core/AmqpUri"
 import { isReadonlyArrayNonEmpty } from "effect/Array"
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -64,13 +66,19 @@ export interface SocketOptions {
 }
 
 /**
- * The address of a broker and how to connect to it. Options take precedence over the URL; what neither sets has the
- * default of `AmqpConnection`.
+ * The address of a broker, or of the nodes of a cluster, and how to connect to it. Options take precedence over the URL;
+ * what neither sets has the default of `AmqpConnection`.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Options extends SocketOptions, AmqpConnection.Options {}
+export interface Options extends Omit<SocketOptions, "url">, AmqpConnection.EndpointOptions {
+  /**
+   * As in {@link SocketOptions}, or several, which are tried one after the other. They may differ in their scheme, host,
+   * port, user, password and TLS parameters, and must agree in everything else.
+   */
+  readonly url: SocketOptions["url"] | ReadonlyArray<SocketOptions["url"]>
+}
 
 /** The compiler requires each key of the options, and no other. */
 const optionKeys = Object.keys(
@@ -96,7 +104,9 @@ const optionKeys = Object.keys(
     closeTimeout: true,
     connectionName: true,
     clientProperties: true,
-    locale: true
+    locale: true,
+    recovery: true,
+    endpointOrder: true
   } satisfies Record<keyof Options, true>
 )
 
@@ -141,6 +151,46 @@ const parseUrl = ({ tls, url }: SocketOptions): Effect.Effect<AmqpUri.AmqpUri, A
           })
         )
   )
+
+const parseUrls = (
+  { tls, url }: Options
+): Effect.Effect<NonEmptyReadonlyArray<AmqpUri.AmqpUri>, AmqpUri.AmqpUriError> =>
+  Effect.gen(function*() {
+    const urls = Array.isArray(url) ? url : [url]
+    const uris = yield* Effect.forEach(urls, (url) => parseUrl({ url, tls }))
+    if (!isReadonlyArrayNonEmpty(uris)) return yield* Effect.fail(urlsError("Uri", "The list of URLs is empty"))
+    const [first, ...others] = uris
+    for (const [parameter, part, valueOf] of common) {
+      const different = others.find((uri) => valueOf(uri) !== valueOf(first))
+      if (different === undefined) continue
+      const description = `The URLs of one connection must have the same ${parameter}: it is ${valueOf(first)} for ` +
+        `${addressOf(first)} and ${valueOf(different)} for ${addressOf(different)}`
+      return yield* Effect.fail(urlsError(part, description))
+    }
+    return uris
+  })
+
+const urlsError = (part: AmqpUri.AmqpUriError["part"], message: string) => new AmqpUri.AmqpUriError({ part, message })
+
+type CommonParameter = readonly [
+  name: string,
+  part: AmqpUri.AmqpUriError["part"],
+  valueOf: (uri: AmqpUri.AmqpUri) => string
+]
+
+const millisOf = (duration: Duration.Duration | undefined): string =>
+  duration === undefined ? "not set" : Duration.format(duration)
+
+/** What the URLs of one connection have in common, as they lead to the same broker. */
+const common: ReadonlyArray<CommonParameter> = [
+  ["virtual host", "VirtualHost", ({ virtualHost }) => JSON.stringify(virtualHost)],
+  ["heartbeat", "Query", ({ heartbeat }) => millisOf(heartbeat)],
+  ["frame_max", "Query", ({ frameMax = "not set" }) => String(frameMax)],
+  ["channel_max", "Query", ({ channelMax = "not set" }) => String(channelMax)],
+  ["connection_timeout", "Query", ({ connectTimeout }) => millisOf(connectTimeout)],
+  ["locale", "Query", ({ locale = "not set" }) => locale],
+  ["auth_mechanism", "Query", ({ mechanisms }) => mechanisms?.join(" ") ?? "not set"]
+]
 
 /**
  * A socket to the broker of a URI. Each time its reader is acquired, it makes a new connection: it resolves the name,
@@ -221,6 +271,9 @@ export const layerSocket = (options: SocketOptions): Layer.Layer<Socket.Socket, 
  * `AmqpConnection.make`. The reason `ConnectFailed` contains the text of Node.js or OpenSSL, and a hint. An unknown
  * option is an `InvalidArgument`.
  *
+ * A connection that is lost is established again, see `AmqpConnection.RecoveryOptions`. With several URLs, one after the
+ * other is tried.
+ *
  * `connection_timeout` and `timeout` in the URL set the option `connectTimeout`: it limits not only the TCP connection,
  * but all steps until the virtual host is open.
  *
@@ -237,24 +290,29 @@ export const make = (
   AmqpUri.AmqpUriError | AmqpConnectionError,
   Scope.Scope
 > =>
-  Effect.flatMap(Effect.andThen(checkKeys(options), parseUrl(options)), (uri) => {
+  Effect.gen(function*() {
+    yield* checkKeys(options)
+    const [uri, ...others] = yield* parseUrls(options)
     const { tls, url: _url, ...connection } = options
-    return AmqpConnection.make({
-      ...connection,
-      credentials: options.credentials ?? { username: uri.username, password: uri.password },
-      virtualHost: options.virtualHost ?? uri.virtualHost,
-      heartbeat: options.heartbeat ?? uri.heartbeat,
-      frameMax: options.frameMax ?? uri.frameMax,
-      channelMax: options.channelMax ?? uri.channelMax,
-      connectTimeout: options.connectTimeout ?? uri.connectTimeout,
-      locale: options.locale ?? uri.locale,
-      mechanisms: options.mechanisms ?? mechanismsOf(uri)
-    }).pipe(
-      Effect.provideService(
-        AmqpConnection.TransportProtection,
-        protectionOf(uri, tls?.dangerouslyAcceptAnyCertificate)
-      ),
-      Effect.provideServiceEffect(Socket.Socket, makeSocket(uri, tls))
+    const endpointOf = (uri: AmqpUri.AmqpUri): Effect.Effect<AmqpConnection.Endpoint> =>
+      Effect.map(makeSocket(uri, tls), (socket) => ({
+        name: addressOf(uri),
+        socket,
+        transport: protectionOf(uri, tls?.dangerouslyAcceptAnyCertificate),
+        credentials: { username: uri.username, password: uri.password }
+      }))
+    return yield* AmqpConnection.makeFrom(
+      [yield* endpointOf(uri), ...yield* Effect.forEach(others, endpointOf)],
+      {
+        ...connection,
+        virtualHost: options.virtualHost ?? uri.virtualHost,
+        heartbeat: options.heartbeat ?? uri.heartbeat,
+        frameMax: options.frameMax ?? uri.frameMax,
+        channelMax: options.channelMax ?? uri.channelMax,
+        connectTimeout: options.connectTimeout ?? uri.connectTimeout,
+        locale: options.locale ?? uri.locale,
+        mechanisms: options.mechanisms ?? mechanismsOf(uri)
+      }
     )
   })
 
@@ -272,6 +330,17 @@ const mechanismsOf = ({ mechanisms = [] }: AmqpUri.AmqpUri) => {
  * import { NodeAmqp } from "@effect-amqp/node"
  *
  * const AmqpLive = NodeAmqp.layer({ url: "amqp://guest:guest@localhost:5672", connectionName: "orders" })
+ * ```
+ *
+ * **Example** (The nodes of a cluster, and a program that may start before them)
+ *
+ * ```ts
+ * import { NodeAmqp } from "@effect-amqp/node"
+ *
+ * const AmqpLive = NodeAmqp.layer({
+ *   url: ["amqp://rabbit-1", "amqp://rabbit-2", "amqp://rabbit-3"],
+ *   recovery: { initial: "retry" }
+ * })
  * ```
  *
  * @category layers
@@ -295,8 +364,19 @@ export const layer = (
  * ```ts
  * import { NodeAmqp } from "@effect-amqp/node"
  * import * as Config from "effect/Config"
+import * as Duration from "effect/Duration"
  *
  * const AmqpLive = NodeAmqp.layerConfig({ url: Config.Redacted("AMQP_URL") })
+ * ```
+ *
+ * **Example** (Several URLs, separated by commas, from an environment variable)
+ *
+ * ```ts
+ * import { NodeAmqp } from "@effect-amqp/node"
+ * import * as Config from "effect/Config"
+ * import * as Schema from "effect/Schema"
+ *
+ * const AmqpLive = NodeAmqp.layerConfig({ url: Config.Array(Schema.Redacted(Schema.String), "AMQP_URLS") })
  * ```
  *
  * @category layers

@@ -41,8 +41,11 @@ export type Broker = NodeAmqp.Options | NodeAmqp.Options["url"]
  */
 export type ConnectError = AmqpUri.AmqpUriError | AmqpError.AmqpConnectionError
 
-const toOptions = (broker: Broker): NodeAmqp.Options =>
-  typeof broker === "object" && "url" in broker ? broker : { url: broker }
+/** One operation on one connection: when that is lost, the operation fails, unless the caller asks for recovery. */
+const toOptions = (broker: Broker): NodeAmqp.Options => {
+  const options = typeof broker === "object" && "url" in broker ? broker : { url: broker }
+  return { ...options, recovery: options.recovery ?? false }
+}
 
 const connected = (broker: Broker) =>
 <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<

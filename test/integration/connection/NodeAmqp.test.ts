@@ -79,7 +79,7 @@ describe("a connection on Node.js", () => {
       const url = urlWith({})
       for (const given of [url, Redacted.make(url), broker]) {
         const { serverProperties } = yield* connected({ url: given })
-        assert.isString(serverProperties["product"])
+        assert.isString((yield* serverProperties)["product"])
       }
     }))
 
@@ -95,20 +95,20 @@ describe("a connection on Node.js", () => {
           ConfigProvider.fromUnknown({ AMQP_URL: urlWith({ heartbeat: "7 seconds" }) })
         )
       )
-      assert.deepStrictEqual(negotiated.heartbeat, Duration.seconds(7))
+      assert.deepStrictEqual((yield* negotiated).heartbeat, Duration.seconds(7))
     }))
 
   it.live("takes its settings from the URL, which options override", () =>
     Effect.gen(function*() {
       const url = urlWith({ heartbeat: "7 seconds", channelMax: 9, frameMax: 16384 })
       const fromUrl = yield* connected({ url })
-      assert.deepStrictEqual(fromUrl.negotiated, {
+      assert.deepStrictEqual(yield* fromUrl.negotiated, {
         heartbeat: Duration.seconds(7),
         channelMax: 9,
         frameMax: 16384
       })
       const fromOptions = yield* connected({ url, heartbeat: "5 seconds", channelMax: 8, frameMax: 8192 })
-      assert.deepStrictEqual(fromOptions.negotiated, {
+      assert.deepStrictEqual(yield* fromOptions.negotiated, {
         heartbeat: Duration.seconds(5),
         channelMax: 8,
         frameMax: 8192

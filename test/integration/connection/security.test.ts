@@ -89,7 +89,7 @@ const connected = <A, E, R>(options: NodeAmqp.Options, body: Effect.Effect<A, E,
   Effect.provide(Effect.scoped(body), NodeAmqp.layer(options))
 
 const mechanismWith = (options: NodeAmqp.Options) =>
-  connected(options, Effect.map(AmqpConnection, ({ mechanism }) => mechanism))
+  connected(options, Effect.flatMap(AmqpConnection, ({ mechanism }) => mechanism))
 
 const failureWith = (options: NodeAmqp.Options) =>
   Effect.map(
@@ -143,7 +143,7 @@ describe.runIf(isSecured)("a secured broker", () => {
     connected(
       { url: tlsUrl() },
       Effect.gen(function*() {
-        assert.strictEqual((yield* AmqpConnection).mechanism, "PLAIN")
+        assert.strictEqual(yield* (yield* AmqpConnection).mechanism, "PLAIN")
         yield* declare
       })
     ))
@@ -205,7 +205,7 @@ describe.runIf(isSecured)("a secured broker", () => {
       yield* connected(
         { url, connectionName },
         Effect.gen(function*() {
-          assert.strictEqual((yield* AmqpConnection).mechanism, "EXTERNAL")
+          assert.strictEqual(yield* (yield* AmqpConnection).mechanism, "EXTERNAL")
           yield* declare
           const listed = yield* Effect.promise(() =>
             rabbitmqctlFor(broker, "list_connections", "user", "auth_mechanism", "ssl", "client_properties")
@@ -361,7 +361,7 @@ describe.runIf(hasOperator)("a broker", () => {
         for (
           const capability of ["basic.nack", "publisher_confirms", "connection.blocked", "consumer_priorities"] as const
         ) {
-          assert.isTrue(capabilities.has(capability))
+          assert.isTrue((yield* capabilities).has(capability))
         }
         const properties = yield* operator.clientPropertiesOf(connectionName)
         for (const text of ["effect-amqp", "1.2.3", "tests", "publisher_confirms"]) assert.include(properties, text)

@@ -30,7 +30,7 @@ describe("a consumer that is stopped while another one waits", () => {
   for (const [what, make, options, isDescribed] of kinds) {
     it.live(`hands over ${what} in order to the next single active consumer, without overlapping handlers`, () =>
       connected(Effect.gen(function*() {
-        const { serverProperties: { version } } = yield* AmqpConnection
+        const { version } = yield* (yield* AmqpConnection).serverProperties
         if (!isDescribed && typeof version === "string" && version >= "4.3") return
         const name = yield* queueName
         const queue = make(name)

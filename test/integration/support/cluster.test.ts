@@ -16,7 +16,7 @@ const rejects = async (url: string): Promise<string> => {
 describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartCluster())("a cluster of a test", () => {
   // Two nodes, because a third one only takes more time.
   it("goes on when a node is frozen, stopped or killed, and leaves no process behind", async () => {
-    const { nodes, stop, version } = await startCluster({ size: 2 })
+    const { folder, nodes, stop, version } = await startCluster({ size: 2 })
     try {
       const [first, second] = nodes
       if (first === undefined || second === undefined) return assert.fail("no two nodes")
@@ -37,6 +37,6 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartClus
     } finally {
       await stop()
     }
-    assert.isFalse(fs.existsSync(nodes[0]?.env["HOME"] ?? "/"))
+    assert.isFalse(fs.existsSync(folder))
   }, 120_000)
 })

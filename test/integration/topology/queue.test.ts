@@ -392,7 +392,7 @@ describe("a quorum queue with an unlimited delivery limit", () => {
       connected(Effect.gen(function*() {
         const { serverProperties } = yield* AmqpConnection.AmqpConnection
         const queue = AmqpQueue.quorum(yield* queueName, { deliveryLimit: "unlimited" })
-        if (/^[0-3]\./.test(JSON.stringify(serverProperties["version"]).slice(1))) {
+        if (/^[0-3]\./.test(JSON.stringify((yield* serverProperties)["version"]).slice(1))) {
           const { message } = yield* failsWith(run(AmqpQueue.declare(queue)), "InvalidArgument")
           return assert.include(message, `would take "unlimited" for 0`)
         }

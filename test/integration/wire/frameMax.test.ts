@@ -13,7 +13,7 @@ describe("a frameMax", () => {
     connected(
       Effect.gen(function*() {
         const { negotiated } = yield* AmqpConnection
-        assert.strictEqual(negotiated.frameMax, 8192)
+        assert.strictEqual((yield* negotiated).frameMax, 8192)
         const queue = yield* declaredQueue()
         const bodies = [8183, 8184, 8185, 100_000].map((size) => Uint8Array.from({ length: size }, (_, at) => at % 251))
         const { publishAll } = yield* AmqpPublisher.make()

@@ -3,7 +3,7 @@ import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
-import { sessionOf } from "@effect-amqp/core/internal/connection/sessionRegistry"
+import { supervisorOf } from "@effect-amqp/core/internal/connection/connectionRegistry"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -36,7 +36,7 @@ const options = { client: { requestTimeout: "30 seconds", closeTimeout: "5 secon
 /** A channel on which several fibers can make requests, which the public modules do not offer. */
 const openShared = (peer: Peer, number = 1) =>
   Effect.gen(function*() {
-    const session = sessionOf(yield* AmqpConnection.AmqpConnection)
+    const { latest: session } = supervisorOf(yield* AmqpConnection.AmqpConnection)
     const opening = yield* fork(session.channels.lease("plain", (effect) => effect))
     yield* peer.openChannel(number)
     return { session, channel: yield* resultOf(opening) }

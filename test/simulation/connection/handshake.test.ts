@@ -338,7 +338,7 @@ describe("the handshake", () => {
     script((peer) =>
       Effect.gen(function*() {
         const connection = yield* connect(peer, { server: { serverProperties: {} } })
-        assert.deepStrictEqual(connection.serverProperties, {})
+        assert.deepStrictEqual(yield* connection.serverProperties, {})
       })
     ))
 

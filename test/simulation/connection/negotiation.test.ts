@@ -45,7 +45,7 @@ describe("a connection", () => {
           const { tuneOk } = yield* peer.handshake(server)
           const { negotiated } = yield* resultOf(fiber)
           assert.deepStrictEqual(tuneOk, { _tag: "connection.tune-ok", frameMax, channelMax, heartbeat })
-          assert.deepStrictEqual(negotiated, { frameMax, channelMax, heartbeat: Duration.seconds(heartbeat) })
+          assert.deepStrictEqual(yield* negotiated, { frameMax, channelMax, heartbeat: Duration.seconds(heartbeat) })
         })
       ))
   }

@@ -79,7 +79,7 @@ describe("SASL mechanisms", () => {
           assert.strictEqual(startOk.mechanism, mechanism.name)
           assert.deepStrictEqual(startOk.response, response)
           yield* finish(peer)
-          assert.strictEqual((yield* resultOf(fiber)).mechanism, mechanism.name)
+          assert.strictEqual(yield* (yield* resultOf(fiber)).mechanism, mechanism.name)
         })
       ))
   }

@@ -4,7 +4,7 @@ import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { passiveQueueDeclare } from "@effect-amqp/core/internal/channel/methods"
-import { sessionOf } from "@effect-amqp/core/internal/connection/sessionRegistry"
+import { supervisorOf } from "@effect-amqp/core/internal/connection/connectionRegistry"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -187,7 +187,7 @@ describe("a large message", () => {
   it.effect("is followed by nothing that is sent as it fails, when the broker closes its channel meanwhile", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const session = sessionOf(yield* AmqpConnection)
+        const { latest: session } = supervisorOf(yield* AmqpConnection)
         const opening = yield* fork(session.channels.lease("confirm", (effect) => effect))
         yield* peer.openChannel(1)
         yield* peer.answer(1, "confirm.select", { _tag: "confirm.select-ok" })

@@ -46,6 +46,20 @@ const hints: ReadonlyArray<readonly [code: RegExp, hint: string]> = [
   ]
 ]
 
+/** Codes with which a certificate is refused, by either side: another attempt is refused too. */
+const certificateCodes =
+  /^(?:DEPTH_ZERO_SELF_SIGNED_CERT|SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_\w+|CERT_\w+|ERR_TLS_CERT_ALTNAME_INVALID|ERR_SSL_.*(?:CERTIFICATE\w*|ALERT_UNKNOWN_CA|ALERT_ACCESS_DENIED))$/
+
+/** A connection failed, with an explanation. */
+class ExplainedError extends Error {
+  /** Whether another attempt may succeed. */
+  readonly isRetryable: boolean
+  constructor(message: string, cause: Error, isRetryable: boolean) {
+    super(message, { cause })
+    this.isRetryable = isRetryable
+  }
+}
+
 const property = (error: Error, name: string): string | undefined => {
   const value: unknown = Reflect.get(error, name)
   return typeof value === "string" && value !== "" ? value : undefined
@@ -72,5 +86,6 @@ export const explain = (what: string, cause: Error, step?: "the TLS handshake"):
   const ownCode = property(cause, "code")
   const code = step !== undefined && ownCode === "ECONNRESET" ? `${ownCode} during ${step}` : ownCode
   const hint = code === undefined ? undefined : hints.find(([pattern]) => pattern.test(code))?.[1]
-  return new Error(`${what}: ${describe(cause)}${hint === undefined ? "" : ` (${hint})`}`, { cause })
+  const message = `${what}: ${describe(cause)}${hint === undefined ? "" : ` (${hint})`}`
+  return new ExplainedError(message, cause, !(code !== undefined && certificateCodes.test(code)))
 }

@@ -1,6 +1,5 @@
 import { Channel } from "@effect-amqp/core/internal/channel/channel"
 import type { ChannelHost } from "@effect-amqp/core/internal/channel/channel"
-import { ConfirmLedger } from "@effect-amqp/core/internal/channel/confirmLedger"
 import type { PublishJob } from "@effect-amqp/core/internal/publishing/publishJob"
 import { PublishQueue } from "@effect-amqp/core/internal/publishing/publishQueue"
 import { Counts } from "@effect-amqp/core/internal/telemetry/counters"
@@ -10,6 +9,7 @@ import { RequestTimeouts } from "@effect-amqp/core/internal/wire/requestTimeouts
 import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 
 const limits = {
   maxInFlight: 1,
@@ -20,8 +20,9 @@ const limits = {
   failWhenBlocked: true
 }
 
-/** A queue with a channel to send on. */
-const makeQueue = Effect.map(Clock.Clock, (clock) => {
+/** A queue with a channel in confirm mode to send on. */
+const makeQueue = Effect.gen(function*() {
+  const clock = yield* Clock.Clock
   const counts = new Counts()
   const outbound = new Outbound(counts, { roomAwaited: () => {}, bodyDetached: () => {} })
   const host: ChannelHost = {
@@ -37,8 +38,13 @@ const makeQueue = Effect.map(Clock.Clock, (clock) => {
     release: () => {}
   }
   const queue = new PublishQueue(limits, outbound, clock)
-  const ledger = new ConfirmLedger(counts)
-  queue.attach(new Channel(1, host), ledger)
+  const channel = new Channel(1, host)
+  yield* Effect.forkScoped(channel.run, { startImmediately: true })
+  const selected = yield* Effect.forkScoped(channel.confirmSelect, { startImmediately: true })
+  channel.mailbox.offer({ _tag: "confirm.select-ok" })
+  channel.mailbox.flush()
+  const ledger = yield* Fiber.join(selected)
+  queue.attach(channel, ledger)
   return { queue, ledger, outbound }
 })
 

@@ -16,6 +16,7 @@ import { TooManyChannels } from "../../AmqpError.ts"
 import type { AmqpChannelError, AmqpConnectionError } from "../../AmqpError.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
+import { Signal } from "../common/signal.ts"
 import type { SessionOptions } from "../options/sessionOptions.ts"
 import { Channel } from "./channel.ts"
 import type { ChannelHost, ChannelMode } from "./channel.ts"
@@ -43,6 +44,8 @@ export class Channels {
   private readonly open = new Map<number, Channel>()
   private readonly idle: Record<ChannelMode, Array<Channel>> = { plain: [], confirm: [], transaction: [] }
   private readonly waiters = new ChannelWaiters()
+  /** Notified when a channel is no longer used. */
+  private readonly returned = new Signal()
 
   constructor(host: ChannelsHost) {
     this.host = host
@@ -68,6 +71,15 @@ export class Channels {
     return sum
   }
 
+  /** When the broker last confirmed a publish on one of the open channels, on the clock of its publisher. */
+  get lastConfirm(): number | undefined {
+    let last: number | undefined
+    for (const { confirms } of this.open.values()) {
+      if (confirms?.lastConfirm !== undefined) last = Math.max(last ?? -Infinity, confirms.lastConfirm)
+    }
+    return last
+  }
+
   /** Whether a fiber waits for something that the broker has to send on a channel. */
   get expectsReply(): boolean {
     for (const channel of this.open.values()) if (channel.expectsReply) return true
@@ -83,12 +95,19 @@ export class Channels {
     return channel
   }
 
+  /** Waits until no program, publisher or consumer uses a channel. */
+  readonly awaitUnused: Effect.Effect<void> = this.returned.until(() => {
+    const { confirm, plain, transaction } = this.idle
+    return this.open.size <= confirm.length + plain.length + transaction.length
+  })
+
   /** The close of a channel is complete on both sides, so its number is free again. */
   release(channel: Channel): void {
     if (this.open.get(channel.number) !== channel) return
     this.open.delete(channel.number)
     channel.mailbox.fail("Ended")
     this.releaseNumber(channel.number)
+    this.returned.notify()
   }
 
   /** The session has ended. */
@@ -139,9 +158,14 @@ export class Channels {
       channel.acknowledgements.flush()
       if (!channel.isClean || idle.length >= this.host.options.maxIdleChannels) return this.close(channel)
       const { first } = this.waiters
-      if (first === undefined) return Effect.sync(() => void idle.push(channel))
+      if (first === undefined) return Effect.sync(() => this.keep(idle, channel))
       return first.mode === mode ? Effect.sync(() => this.waiters.grant(first, channel)) : this.close(channel)
     })
+  }
+
+  private keep(idle: Array<Channel>, channel: Channel): void {
+    idle.push(channel)
+    this.returned.notify()
   }
 
   /** Closes a channel, within the close timeout. */

@@ -62,6 +62,8 @@ export class ConfirmLedger {
   private propertySizes = new Float64Array(256)
   private routes: Array<Route | undefined> = new Array(256).fill(undefined)
   private times: Float64Array | undefined
+  /** When the broker last confirmed a publish, if the times of publishes are noted. */
+  lastConfirm: number | undefined
   private now: () => number = () => 0
   private waitsForLeaving = false
   /** The mandatory publishes that were not returned, and those that were, by their numbers. */
@@ -104,6 +106,7 @@ export class ConfirmLedger {
         message: `the broker confirmed publish ${tag}, but ${this.next - 1} is the last one`
       })
     }
+    if (this.times !== undefined && (outcome === "Acked" || outcome === "Nacked")) this.lastConfirm = this.now()
     const first = multiple ? this.oldest : tag
     const last = multiple && tag === 0 ? this.next - 1 : tag
     for (let number = Math.max(first, this.oldest); number <= last; number++) this.settleOne(number, outcome)

@@ -4,6 +4,7 @@
  * Errors name the address of the peer if the transport knows it. Errors of the handshake name its step, and suggest what to check if the
  * peer has sent nothing.
  */
+import * as Predicate from "effect/Predicate"
 import type * as Socket from "effect/socket/Socket"
 import type { TransportProtection } from "../../AmqpConnection.ts"
 import * as AmqpError from "../../AmqpError.ts"
@@ -61,6 +62,12 @@ const hintOf = (transport: Transport, hasReceived: boolean) =>
 export const announces = ({ capabilities }: FieldTable, capability: string): boolean =>
   isTable(capabilities) && capabilities[capability] === true
 
+/** Transports mark errors that would occur again, such as a refused certificate, in the cause of the socket error. */
+const mayPass = ({ reason }: Socket.SocketError): boolean => {
+  const cause = "cause" in reason ? reason.cause : undefined
+  return !(Predicate.hasProperty(cause, "isRetryable") && cause.isRetryable === false)
+}
+
 /** The broker did not accept a new secret. */
 export const updateSecretFailed = (description: string): AmqpError.AmqpConnectionError =>
   connectionError(new AmqpError.UpdateSecretFailed({ description }))
@@ -68,7 +75,12 @@ export const updateSecretFailed = (description: string): AmqpError.AmqpConnectio
 /** The socket could not be opened. */
 export const dialFailed = (transport: Transport, cause: Socket.SocketError): AmqpError.AmqpConnectionError =>
   connectionError(
-    new AmqpError.ConnectFailed({ description: describeSocketError(cause), ...peerOf(transport), cause })
+    new AmqpError.ConnectFailed({
+      description: describeSocketError(cause),
+      ...peerOf(transport),
+      cause,
+      isRetryable: mayPass(cause)
+    })
   )
 
 /** The handshake timed out in this phase. */
@@ -94,7 +106,8 @@ export const socketLost = (facts: ConnectionFacts, cause: Socket.SocketError): A
       description: describeSocketError(cause),
       ...peerOf(transport),
       ...(phase === undefined ? {} : { phase, ...hintOf(transport, hasReceived) }),
-      cause
+      cause,
+      isRetryable: mayPass(cause)
     })
   )
 }

@@ -10,6 +10,7 @@ import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import { ConnectionClosed, InvalidArgument } from "../../AmqpError.ts"
@@ -35,7 +36,6 @@ import * as ConnectionErrors from "./connectionErrors.ts"
 import type { ConnectionFacts, HandshakeProgress } from "./connectionErrors.ts"
 import { ControlChannel } from "./controlChannel.ts"
 import { renewSecret, SecretUpdates } from "./credentialRenewal.ts"
-import { ancestry } from "./fiberAncestry.ts"
 import { FrameReceiver } from "./frameReceiver.ts"
 import { logIn, openVirtualHost } from "./handshake.ts"
 import type { Login } from "./handshake.ts"
@@ -45,6 +45,14 @@ import { keepAlive } from "./heartbeat.ts"
 const firstReceivedFrameMax = 131072
 
 const closedHere = () => ConnectionErrors.connectionError(new ConnectionClosed())
+
+/** Is notified of the end of a session, in the synchronous step in which it ends. */
+export interface SessionListener {
+  /** Before fibers are resumed: what they begin then is not for this session. Resumes none itself. */
+  readonly ending: (error: AmqpConnectionError) => void
+  /** When everything on the session has failed. */
+  readonly ended: () => void
+}
 
 export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   readonly options: SessionOptions
@@ -65,9 +73,9 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     expiresAt: undefined,
     tuning: { frameMax: 0, channelMax: 0, heartbeatSeconds: 0 }
   }
-  /** The fiber that made the session, and its ancestors: a consumer can end the program that they belong to. */
-  readonly makers: ReturnType<typeof ancestry>
   hasReceived = false
+  /** Opened when the session is about to be replaced: publishers and consumers leave it in order. */
+  readonly leaving = Latch.makeUnsafe(false)
   /** When the last bytes were read, in milliseconds of the monotonic clock. */
   lastRead = 0
 
@@ -76,17 +84,20 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   private readonly services: Context.Context<never>
   private readonly receiver: FrameReceiver
   private readonly parser: FrameParser
-  private isClosing = false
+  private readonly listener: SessionListener
+  /** The error with which the session ends when the broker has replied to its close. */
+  private closing: AmqpConnectionError | undefined
+  private isCloseSent = false
 
   constructor(
     options: SessionOptions,
     scope: Scope.Scope,
     clock: Clock.Clock,
     services: Context.Context<never>,
-    makers: ReturnType<typeof ancestry>
+    listener: SessionListener
   ) {
     this.options = options
-    this.makers = makers
+    this.listener = listener
     this.scope = scope
     this.clock = clock
     this.services = services
@@ -158,7 +169,8 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
 
   /** Whether a fiber waits for something that the broker has to send. */
   get expectsReply(): boolean {
-    return this.isClosing || this.outbound.isAwaited || this.secrets.expectsReply || this.channels.expectsReply
+    return this.closing !== undefined || this.outbound.isAwaited || this.secrets.expectsReply ||
+      this.channels.expectsReply
   }
 
   supports(capability: string): boolean {
@@ -251,7 +263,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
       case "connection.close":
         return this.closedByServer(method)
       case "connection.close-ok":
-        return this.end(closedHere())
+        return this.end(this.closing ?? closedHere())
       case "connection.blocked":
         return this.outbound.setBlocked(method.reason, monotonicMillis(this.clock))
       case "connection.unblocked":
@@ -302,19 +314,29 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   // ---------------------------------------------------------------------------
 
   /** Closes the connection and waits for the broker's reply, within the close timeout. */
-  readonly close: Effect.Effect<void> = Effect.suspend(() => {
+  readonly close: Effect.Effect<void> = Effect.suspend(() => this.closeInOrder(closedHere()))
+
+  /** Like `close`, and ends the session with this error. */
+  closeInOrder(error: AmqpConnectionError): Effect.Effect<void> {
     if (this.failure !== undefined) return Effect.void
-    this.isClosing = true
+    this.closing ??= error
     this.readGate.replyExpected()
     // The broker ignores what follows the close, so large messages must be sent to their end first.
     return this.outbound.awaitBodies.pipe(
-      Effect.andThen(this.control.send(connectionClose)),
+      Effect.andThen(this.sendClose),
       Effect.andThen(Deferred.await(this.ended)),
       Effect.interruptible,
       Effect.timeoutOption(this.options.closeTimeout),
       Effect.ignore,
-      Effect.andThen(Effect.sync(() => this.end(closedHere())))
+      Effect.andThen(Effect.sync(() => this.end(error)))
     )
+  }
+
+  /** Another fiber may have sent it, and been interrupted since. */
+  private readonly sendClose = Effect.suspend(() => {
+    if (this.isCloseSent) return Effect.void
+    this.isCloseSent = true
+    return this.control.send(connectionClose)
   })
 
   /** Closes the connection without waiting for the broker's reply. */
@@ -330,7 +352,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   }
 
   private socketEnded(error: Socket.SocketError): void {
-    this.end(this.isClosing ? closedHere() : ConnectionErrors.socketLost(this, error))
+    this.end(this.closing ?? ConnectionErrors.socketLost(this, error))
   }
 
   private protocolViolated(error: unknown): void {
@@ -347,6 +369,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   end(error: AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
+    this.listener.ending(error)
     // Before waiting fibers are resumed, which happens in this synchronous step.
     this.control.wipe()
     this.counts.sessions.delete(this)
@@ -356,6 +379,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.control.fail(error)
     this.secrets.fail(error)
     this.outbound.close()
+    this.listener.ended()
     Deferred.doneUnsafe(this.ended, Effect.fail(error))
   }
 }
@@ -370,12 +394,12 @@ const bodyDetached = () =>
 
 /** Dials, and runs a session in the scope. Succeeds when the connection is open. */
 export const make = Effect.fnUntraced(function*(
-  options: SessionOptions
+  options: SessionOptions,
+  listener: SessionListener
 ): Effect.fn.Return<Session, AmqpConnectionError, Scope.Scope | Socket.Socket> {
   const socket = yield* Socket.Socket
   const scope = yield* Effect.scope
-  const makers = yield* Effect.withFiber((fiber) => Effect.succeed(ancestry(fiber)))
-  const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>(), makers)
+  const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>(), listener)
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),

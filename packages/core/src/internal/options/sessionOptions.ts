@@ -2,10 +2,11 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
-import type { TransportProtection } from "../../AmqpConnection.ts"
+import type { Endpoint, Options, TransportProtection } from "../../AmqpConnection.ts"
 import type { CredentialsUnavailable } from "../../AmqpError.ts"
 import type { Credentials, Mechanism } from "../../AmqpSasl.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
+import type { Recovery } from "./recoveryOptions.ts"
 
 export interface SessionOptions {
   /** Run for each session, and again before the credentials expire. */
@@ -33,6 +34,16 @@ export interface SessionOptions {
   readonly closeTimeout: Duration.Duration
   /** How long to wait for a channel while all are in use. */
   readonly channelTimeout: Duration.Duration
+}
+
+/** The options of a connection: those of its sessions, and what differs between them. */
+export interface ConnectionOptions extends Omit<SessionOptions, "credentials"> {
+  /** Takes precedence over the credentials of an endpoint. */
+  readonly credentials: Options["credentials"]
+  readonly endpoints: NonEmptyReadonlyArray<Endpoint>
+  /** Whether the endpoints are tried in a random order. */
+  readonly isShuffled: boolean
+  readonly recovery: Recovery
 }
 
 /** The negotiated limits. `frameMax` in bytes, 0: no limit; `channelMax` 0: no limit; `heartbeatSeconds` 0: none. */

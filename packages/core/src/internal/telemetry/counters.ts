@@ -27,6 +27,10 @@ export interface Sampled {
 /** The counts of all connections with the same attributes. */
 export class Counts {
   opened = 0
+  /** Connections that were open again after a loss. */
+  recovered = 0
+  /** Attempts to connect that failed. */
+  failedAttempts = 0
   bytesRead = 0
   bytesWritten = 0
   sent = 0
@@ -75,6 +79,16 @@ const counters: ReadonlyArray<Definition> = [
     name: "amqp.client.connections.opened",
     description: "Connections that were opened",
     value: ({ opened }) => opened
+  },
+  {
+    name: "amqp.client.connections.recovered",
+    description: "Connections that were established again after they were lost",
+    value: ({ recovered }) => recovered
+  },
+  {
+    name: "amqp.client.connections.failed_attempts",
+    description: "Attempts to connect that failed",
+    value: ({ failedAttempts }) => failedAttempts
   },
   {
     name: "amqp.client.bytes.read",
@@ -161,7 +175,10 @@ const gauges: ReadonlyArray<Definition> = [
 const byRegistry = new WeakMap<Metric.MetricRegistry, Map<string, Counts>>()
 
 /** The counts of a connection with these options, in the registry of the context. Registers the metrics for the first connection. */
-export const countsOf = (options: SessionOptions, context: Context.Context<never>): Counts => {
+export const countsOf = (
+  options: Pick<SessionOptions, "clientProperties" | "transport">,
+  context: Context.Context<never>
+): Counts => {
   const attributes = serverAttributes(options)
   // The attributes in the context distinguish series as well.
   const key = JSON.stringify([attributes, Context.get(context, Metric.CurrentMetricAttributes)])

@@ -10,7 +10,7 @@ import type { Channel } from "../channel/channel.ts"
 import { attempt, invalid, nonEmptyName } from "../options/validation.ts"
 import { collect, exchangeName } from "./descriptions.ts"
 
-const declareExchange = (channel: Channel, exchange: AmqpExchange) =>
+export const declareExchange = (channel: Channel, exchange: AmqpExchange) =>
   channel.request({
     _tag: "exchange.declare",
     exchange: exchange.name,
@@ -33,7 +33,7 @@ export const bindExchange = (channel: Channel, exchange: string, binding: Bindin
     arguments: binding.arguments
   })
 
-const declareQueue = (channel: Channel, queue: AmqpQueue) =>
+export const declareQueue = (channel: Channel, queue: AmqpQueue) =>
   Effect.andThen(
     attempt(() => checkForServer(channel, queue)),
     channel.request({

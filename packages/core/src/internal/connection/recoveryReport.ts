@@ -1,0 +1,87 @@
+/**
+ * What operators see of recovery: a warning when the connection is lost, a line when it is back, debug lines between, and metrics.
+ */
+import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import type { Endpoint } from "../../AmqpConnection.ts"
+import type { AmqpConnectionError } from "../../AmqpError.ts"
+import { monotonicMillis } from "../common/time.ts"
+import type { ConnectionOptions } from "../options/sessionOptions.ts"
+import { countsOf } from "../telemetry/counters.ts"
+import type { Counts } from "../telemetry/counters.ts"
+import { serverAttributes } from "../telemetry/serverAttributes.ts"
+import type { SupervisorState } from "./supervisor.ts"
+
+/** Of the histogram, in seconds. */
+const boundaries = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
+
+const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
+
+export class RecoveryReport {
+  private readonly options: ConnectionOptions
+  private readonly clock: Clock.Clock
+  private readonly context: Context.Context<never>
+  /** When the connection was lost or began to connect, in milliseconds of the monotonic clock. */
+  private start = 0
+  /** Whether the program waits for its first connection, and that was logged. */
+  private isWaiting = false
+
+  constructor(options: ConnectionOptions, clock: Clock.Clock, context: Context.Context<never>) {
+    this.options = options
+    this.clock = clock
+    this.context = context
+  }
+
+  /** Dialing begins: for the first time, after a loss, or to replace the session. */
+  begun(state: SupervisorState, last: Endpoint | undefined): Effect.Effect<void> {
+    this.start = monotonicMillis(this.clock)
+    const to = last === undefined ? "" : ` to ${last.name}`
+    if (state._tag === "Recovering") {
+      return Effect.logWarning(
+        `The AMQP connection${to} was lost, and is being established again. ${state.cause.message}`
+      )
+    }
+    return last === undefined ? Effect.void : Effect.logDebug(`The AMQP connection${to} is being replaced`)
+  }
+
+  attemptFailed(endpoint: Endpoint, { message }: AmqpConnectionError): Effect.Effect<void> {
+    this.countsFor(endpoint).failedAttempts++
+    return Effect.logDebug(`An attempt to connect to ${endpoint.name} failed. ${message}`)
+  }
+
+  /** The first connection can't be made yet. */
+  waiting({ message }: AmqpConnectionError): Effect.Effect<void> {
+    if (this.isWaiting) return Effect.void
+    this.isWaiting = true
+    return Effect.logWarning(`There is no AMQP connection yet. The program waits and tries again. ${message}`)
+  }
+
+  opened(state: SupervisorState, endpoint: Endpoint): Effect.Effect<void> {
+    const millis = monotonicMillis(this.clock) - this.start
+    if (state._tag === "Recovering") {
+      this.countsFor(endpoint).recovered++
+      Metric.histogram("amqp.client.recovery.duration", {
+        description: "The time from the loss of a connection until it was usable again",
+        boundaries,
+        attributes: { ...serverAttributes({ ...this.options, transport: endpoint.transport }), unit: "s" }
+      }).updateUnsafe(millis / 1000, this.context)
+      const attempts = state.attempt === 1 ? "1 attempt" : `${state.attempt} attempts`
+      return Effect.logInfo(
+        `The AMQP connection is open again, to ${endpoint.name}, after ${seconds(millis)} and ${attempts}`
+      )
+    }
+    if (!this.isWaiting) return Effect.void
+    this.isWaiting = false
+    return Effect.logInfo(`The AMQP connection to ${endpoint.name} is open, after ${seconds(millis)}`)
+  }
+
+  givenUp({ message }: AmqpConnectionError): Effect.Effect<void> {
+    return Effect.logError(`The AMQP connection is lost, and will not be established again. ${message}`)
+  }
+
+  private countsFor({ transport }: Endpoint): Counts {
+    return countsOf({ ...this.options, transport }, this.context)
+  }
+}

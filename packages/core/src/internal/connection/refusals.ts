@@ -1,0 +1,39 @@
+/**
+ * Decides whether a connection is tried again after an error.
+ *
+ * Errors that may pass are tried again for as long as the schedule allows. Others, such as refused credentials, may pass too while a broker
+ * starts or is configured, so they are tried again until the same error has come three times in a row.
+ */
+import type { AmqpConnectionError } from "../../AmqpError.ts"
+import type { Recovery } from "../options/recoveryOptions.ts"
+
+/** After this many equal refusals in a row, another attempt is not expected to succeed. */
+const maxEqual = 3
+
+export class Refusals {
+  private readonly isRecoverable: Recovery["isRecoverable"]
+  private last: string | undefined
+  private count = 0
+
+  constructor(isRecoverable: Recovery["isRecoverable"]) {
+    this.isRecoverable = isRecoverable
+  }
+
+  /** Whether to try again after an error. Refusals of different credentials (`login`) are not equal. */
+  mayRetry(error: AmqpConnectionError, login: number): boolean {
+    if (this.isRecoverable !== undefined) return this.isRecoverable(error)
+    if (error.isRetryable) {
+      this.reset()
+      return true
+    }
+    const refusal = `${error.reason._tag} ${login} ${error.message}`
+    this.count = refusal === this.last ? this.count + 1 : 1
+    this.last = refusal
+    return this.count < maxEqual
+  }
+
+  reset(): void {
+    this.last = undefined
+    this.count = 0
+  }
+}

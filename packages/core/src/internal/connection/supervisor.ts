@@ -1,0 +1,432 @@
+/**
+ * A connection: one session after the other, each on a socket of its own.
+ *
+ * The supervisor fiber dials, waits until the session has ended, and dials again, in rounds over the endpoints. A session is announced to
+ * programs, publishers and consumers when the registered topologies are declared on it. It is released before the next is dialed, so there
+ * are never two.
+ *
+ * States: `Connecting` → `Open` → `Recovering` → `Open` …, and `Connecting` after an ordered replacement; `Closed` from each of them. The
+ * state changes in the synchronous step in which a session ends, so an operation that begins after that waits for the next session.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
+import type { Endpoint } from "../../AmqpConnection.ts"
+import {
+  AmqpChannelError,
+  ConfirmsOverdue,
+  ConnectionClosed,
+  ConnectionLost,
+  ConnectionReplaced
+} from "../../AmqpError.ts"
+import type { AmqpConnectionError } from "../../AmqpError.ts"
+import type { Credentials } from "../../AmqpSasl.ts"
+import { lostChannel } from "../channel/channelErrors.ts"
+import { Pauses } from "../common/pauses.ts"
+import { Signal } from "../common/signal.ts"
+import { monotonicMillis } from "../common/time.ts"
+import type { ConnectionOptions, SessionOptions } from "../options/sessionOptions.ts"
+import { clientFailed, connectionError } from "./connectionErrors.ts"
+import { Endpoints } from "./endpoints.ts"
+import type { Round } from "./endpoints.ts"
+import { ancestry } from "./fiberAncestry.ts"
+import { LoginCredentials } from "./loginCredentials.ts"
+import { RecoveryReport } from "./recoveryReport.ts"
+import { Refusals } from "./refusals.ts"
+import * as Session from "./session.ts"
+
+/** A phase in which there is no session. */
+export interface Dialing {
+  /** The number of the current or last attempt, from 1. 0 before the first. */
+  readonly attempt: number
+  /** The endpoint of the current or last attempt. */
+  readonly endpoint: string | undefined
+  /** Why the last attempt failed. */
+  readonly lastError: AmqpConnectionError | undefined
+  /** When the next attempt begins, in milliseconds since 1970. `undefined` while one is under way. */
+  readonly nextAttempt: number | undefined
+}
+
+export type SupervisorState =
+  | { readonly _tag: "Connecting" } & Dialing
+  | { readonly _tag: "Open"; readonly endpoint: string }
+  | { readonly _tag: "Recovering"; readonly cause: AmqpConnectionError; readonly since: number } & Dialing
+  | { readonly _tag: "Closed"; readonly error: AmqpConnectionError }
+
+/** Done on each session before it is announced. Does not fail: the other topologies, and the announcement, do not depend on it. */
+export type Prepare = (session: Session.Session) => Effect.Effect<void>
+
+/** RabbitMQ accepts this user only from the same machine. */
+const guest: Credentials = { username: "guest", password: Redacted.make("guest") }
+
+const notDialed: Dialing = { attempt: 0, endpoint: undefined, lastError: undefined, nextAttempt: undefined }
+
+export class Supervisor {
+  readonly options: ConnectionOptions
+  /** The fiber that made the connection, and its ancestors: a consumer can end the program that they belong to. */
+  readonly makers: ReturnType<typeof ancestry>
+  /** The session for programs, publishers and consumers, if there is one. */
+  session: Session.Session | undefined
+  /** Fails when the connection has closed for good. */
+  readonly closed = Deferred.makeUnsafe<never, AmqpConnectionError>()
+  readonly credentials: LoginCredentials
+  /** Called when the state changes, also when the broker blocks the connection. */
+  readonly stateListeners = new Set<() => void>()
+
+  private readonly scope: Scope.Scope
+  /** Notified when there is a session, or the connection has closed. */
+  private readonly decided = new Signal()
+  private readonly clock: Clock.Clock
+  private readonly endpoints: Endpoints
+  private readonly pauses: Pauses<AmqpConnectionError>
+  private readonly refusals: Refusals
+  private readonly report: RecoveryReport
+  private readonly preparations = new Set<Prepare>()
+  private currentState: SupervisorState = { _tag: "Connecting", ...notDialed }
+  /** The state that everything was notified of. */
+  private notifiedState = this.currentState
+  /** With what waiting fibers end when the connection has closed. */
+  private closeReason: Effect.Effect<never, AmqpConnectionError> = Effect.never
+  private lastSession: Session.Session | undefined
+  private lastEndpoint: Endpoint | undefined
+  /** How many sessions in a row were replaced because they confirmed nothing. */
+  private overdueReplacements = 0
+
+  constructor(
+    options: ConnectionOptions,
+    scope: Scope.Scope,
+    clock: Clock.Clock,
+    report: RecoveryReport,
+    makers: ReturnType<typeof ancestry>
+  ) {
+    const { recovery } = options
+    this.options = options
+    this.makers = makers
+    this.scope = scope
+    this.clock = clock
+    this.report = report
+    this.credentials = new LoginCredentials()
+    this.endpoints = new Endpoints(options.endpoints, options.isShuffled)
+    this.pauses = new Pauses(recovery.schedule)
+    this.refusals = new Refusals(recovery.isRecoverable)
+  }
+
+  // ---------------------------------------------------------------------------
+  // for programs, publishers and consumers
+  // ---------------------------------------------------------------------------
+
+  get state(): SupervisorState {
+    return this.currentState
+  }
+
+  /** Why the connection has closed for good. */
+  get failure(): AmqpConnectionError | undefined {
+    return this.currentState._tag === "Closed" ? this.currentState.error : undefined
+  }
+
+  /** The session that is open, or was open last: its limits and the properties of its broker. */
+  get latest(): Session.Session {
+    if (this.lastSession !== undefined) return this.lastSession
+    throw new Error("The connection has never been open")
+  }
+
+  /** Waits for a session, for as long as it takes. Fails when the connection has closed. */
+  readonly nextSession: Effect.Effect<Session.Session, AmqpConnectionError> = Effect.suspend(() => {
+    const { failure, session } = this
+    if (session !== undefined) return Effect.succeed(session)
+    if (failure !== undefined) return Effect.fail(failure)
+    const isDecided = (): boolean => this.session !== undefined || this.failure !== undefined
+    return Effect.andThen(this.decided.until(isDecided), this.nextSession)
+  })
+
+  /** Waits for a session, for as long as the options allow. */
+  readonly awaitSession: Effect.Effect<Session.Session, AmqpChannelError> = Effect.suspend(() =>
+    this.session === undefined
+      ? Effect.timeoutOrElse(Effect.mapError(this.nextSession, lostChannel), {
+        duration: this.options.recovery.waitTimeout,
+        orElse: () => Effect.fail(this.notConnected())
+      })
+      : Effect.succeed(this.session)
+  )
+
+  private notConnected(): AmqpChannelError {
+    const { currentState: state } = this
+    if (state._tag === "Closed") return lostChannel(state.error)
+    const since = state._tag === "Recovering" ? state.since : this.clock.currentTimeMillisUnsafe()
+    const cause = "lastError" in state && state.lastError !== undefined
+      ? state.lastError
+      : state._tag === "Recovering"
+      ? state.cause
+      : connectionError(new ConnectionReplaced())
+    return new AmqpChannelError({ reason: new ConnectionLost({ cause, since: new Date(since) }) })
+  }
+
+  /** Replaces the password of the session, and that of later ones if it is fixed. */
+  readonly updateSecret = (
+    secret: Redacted.Redacted<string>,
+    reason: string
+  ): Effect.Effect<void, AmqpConnectionError> =>
+    Effect.flatMap(
+      Effect.catch(this.awaitSession, ({ reason }) =>
+        Effect.fail(reason instanceof ConnectionLost ? reason.cause : connectionError(new ConnectionClosed()))),
+      (session) =>
+        Effect.tap(session.secrets.update(secret, reason), () =>
+          Effect.sync(() =>
+            this.credentials.replaced(secret)
+          ))
+    )
+
+  /** Runs `prepare` on each further session before it is announced, until the scope closes. */
+  prepareSessions(prepare: Prepare): Effect.Effect<void, never, Scope.Scope> {
+    return Effect.acquireRelease(
+      Effect.sync(() => void this.preparations.add(prepare)),
+      () => Effect.sync(() => void this.preparations.delete(prepare))
+    )
+  }
+
+  /**
+   * The confirm of a publish is overdue, and the session has confirmed nothing since it was sent. Replaces the session, once for each
+   * endpoint: if none of them confirms anything, the fault is not that of the connection.
+   */
+  confirmsOverdue(session: Session.Session, confirmTimeoutMillis: number): void {
+    if (!this.options.recovery.isEnabled || this.session !== session) return
+    if (session.channels.lastConfirm !== undefined) this.overdueReplacements = 0
+    if (this.overdueReplacements >= this.endpoints.all.length) return
+    this.overdueReplacements++
+    session.closeWith(connectionError(new ConfirmsOverdue({ confirmTimeoutMillis })))
+  }
+
+  // ---------------------------------------------------------------------------
+  // replacing and closing
+  // ---------------------------------------------------------------------------
+
+  /** Replaces the session in order: waits until what uses it has left it, closes it, and waits for the next one. */
+  readonly reconnect: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() => {
+    const { failure, session } = this
+    if (failure !== undefined) return Effect.fail(failure)
+    if (session !== undefined) {
+      this.setState({ _tag: "Connecting", ...notDialed })
+      this.session = undefined
+      session.leaving.openUnsafe()
+    }
+    const replaced = connectionError(new ConnectionReplaced())
+    const leave = session === undefined
+      ? Effect.void
+      : session.channels.awaitUnused.pipe(
+        Effect.timeoutOption(this.options.closeTimeout),
+        Effect.andThen(session.closeInOrder(replaced)),
+        // Even if the caller is interrupted, since no operation uses the session any longer.
+        Effect.forkIn(this.scope, { startImmediately: true })
+      )
+    return Effect.andThen(leave, Effect.asVoid(this.nextSession))
+  })
+
+  private setState(state: SupervisorState): void {
+    if (this.currentState._tag === "Closed") return
+    this.currentState = state
+    this.notify()
+  }
+
+  /** Resumes what waits for the current state. */
+  private notify(): void {
+    if (this.notifiedState === this.currentState) return
+    this.notifiedState = this.currentState
+    this.stateChanged()
+    const { _tag } = this.currentState
+    if (_tag === "Open" || _tag === "Closed") this.decided.notify()
+    if (_tag === "Closed") Deferred.doneUnsafe(this.closed, this.closeReason)
+  }
+
+  private readonly stateChanged = (): void => {
+    for (const listener of this.stateListeners) listener()
+  }
+
+  /** Closes the connection for good. */
+  close(error: AmqpConnectionError, reason: Effect.Effect<never, AmqpConnectionError> = Effect.fail(error)): void {
+    if (this.failure !== undefined) return
+    this.session = undefined
+    this.closeReason = reason
+    this.setState({ _tag: "Closed", error })
+  }
+
+  // ---------------------------------------------------------------------------
+  // the supervisor fiber
+  // ---------------------------------------------------------------------------
+
+  /** The loop of the supervisor fiber, until the connection closes for good. */
+  readonly run: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
+    const { isEnabled, isRecoverable, stableAfter } = this.options.recovery
+    let round = yield* this.endpoints.round(undefined)
+    for (let isInitial = true;; isInitial = false) {
+      const opened = yield* this.connect(round, isInitial)
+      const { endpoint, scope, session } = opened
+      round = opened.round
+      const lasted = yield* this.use(session, endpoint)
+      yield* Effect.uninterruptible(Scope.close(scope, Exit.void))
+      const { failure: error = connectionError(new ConnectionClosed()) } = session
+      if (!isEnabled || isRecoverable?.(error) === false) return yield* Effect.fail(error)
+      if (lasted >= stableAfter || error.reason._tag === "ConnectionReplaced") {
+        this.pauses.reset()
+        this.refusals.reset()
+        round = yield* this.endpoints.round(endpoint)
+      } else {
+        // Otherwise a broker that accepts connections and closes them again would be dialed without a pause.
+        round.failed(endpoint, error)
+      }
+    }
+  }).pipe(Effect.catchCause((cause) => Effect.sync(() => this.ended(cause))))
+
+  private ended(cause: Cause.Cause<AmqpConnectionError>): void {
+    const error = Cause.findErrorOption(cause)
+    if (Option.isSome(error)) return this.close(error.value)
+    // A defect, for example of the program's credentials effect.
+    if (!Cause.hasInterruptsOnly(cause)) this.close(clientFailed(Cause.squash(cause)), Effect.failCause(cause))
+  }
+
+  /** Announces a session and waits until it has ended. Returns for how many milliseconds it was open. */
+  private use(session: Session.Session, endpoint: Endpoint): Effect.Effect<number> {
+    return Effect.gen({ self: this }, function*() {
+      const start = monotonicMillis(this.clock)
+      const ended = Effect.exit(Deferred.await(session.ended))
+      yield* Effect.raceFirst(this.prepare(session), ended)
+      if (session.failure === undefined) {
+        // In one step, as the session may end at any time after that.
+        const before = this.currentState
+        this.session = session
+        session.outbound.blockedListeners.add(this.stateChanged)
+        this.setState({ _tag: "Open", endpoint: endpoint.name })
+        yield* this.report.opened(before, endpoint)
+        yield* ended
+      }
+      return monotonicMillis(this.clock) - start
+    })
+  }
+
+  /**
+   * Runs the preparations. A broker that does not reply to one of them, such as a quorum queue without a majority, does not keep everything
+   * else from the session for longer than a request may take: the preparations go on in the background then.
+   */
+  private prepare(session: Session.Session): Effect.Effect<unknown> {
+    if (this.preparations.size === 0) return Effect.void
+    const isDone = Deferred.makeUnsafe<void>()
+    const preparations = Effect.forEach(this.preparations, (prepare) => prepare(session), {
+      concurrency: "unbounded",
+      discard: true
+    })
+    session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined)))
+    return Effect.timeoutOption(Deferred.await(isDone), this.options.requestTimeout)
+  }
+
+  /** A session ends. Nothing is resumed here: what is on the session has not failed yet. */
+  private sessionEnding(error: AmqpConnectionError): void {
+    this.session = undefined
+    if (this.currentState._tag !== "Open") return
+    if (this.options.recovery.isEnabled) {
+      const since = this.clock.currentTimeMillisUnsafe()
+      this.currentState = { _tag: "Recovering", cause: error, since, ...notDialed }
+    } else {
+      this.closeReason = Effect.fail(error)
+      this.currentState = { _tag: "Closed", error }
+    }
+  }
+
+  // ---------------------------------------------------------------------------
+  // dialing
+  // ---------------------------------------------------------------------------
+
+  /** Tries the endpoints of rounds until one is connected. Fails when the connection is given up. */
+  private connect(first: Round, isInitial: boolean) {
+    return Effect.gen({ self: this }, function*() {
+      const { isEnabled, retriesInitial } = this.options.recovery
+      if (this.failure !== undefined) return yield* Effect.fail(this.failure)
+      yield* this.report.begun(this.currentState, this.lastEndpoint)
+      for (let round = first;; round = yield* this.endpoints.round(this.lastEndpoint)) {
+        for (let endpoint = round.next(); endpoint !== undefined; endpoint = round.next()) {
+          this.lastEndpoint = endpoint
+          this.dialing({ endpoint: endpoint.name, nextAttempt: undefined }, 1)
+          const result = yield* Effect.result(this.dial(endpoint))
+          if (Result.isSuccess(result)) return { round, endpoint, ...result.success }
+          const { failure: error } = result
+          round.failed(endpoint, error)
+          this.dialing({ lastError: error })
+          yield* this.report.attemptFailed(endpoint, error)
+        }
+        const { error } = round
+        const mayRetry = isEnabled && (!isInitial || retriesInitial) &&
+          this.refusals.mayRetry(error, this.credentials.changes)
+        const pause = mayRetry ? yield* this.pauses.next(error) : undefined
+        if (pause === undefined) {
+          if (!isInitial) yield* this.report.givenUp(error)
+          return yield* Effect.fail(error)
+        }
+        if (isInitial) yield* this.report.waiting(error)
+        const now = this.clock.currentTimeMillisUnsafe()
+        this.dialing({ lastError: error, nextAttempt: now + Duration.toMillis(pause) })
+        yield* Effect.sleep(pause)
+      }
+    })
+  }
+
+  private dialing(change: Partial<Dialing>, attempts = 0): void {
+    const { currentState: state } = this
+    if (state._tag === "Open" || state._tag === "Closed") return
+    this.setState({ ...state, ...change, attempt: state.attempt + attempts })
+  }
+
+  /** Connects to an endpoint. The session lives in the scope, which is closed if this fails. */
+  private dial(endpoint: Endpoint) {
+    return Effect.gen({ self: this }, function*() {
+      const { options } = this
+      const scope = yield* Scope.fork(this.scope)
+      const sessionOptions: SessionOptions = {
+        ...options,
+        transport: endpoint.transport,
+        credentials: this.credentials.forSession(options.credentials ?? endpoint.credentials ?? guest)
+      }
+      const session = yield* Session.make(sessionOptions, {
+        ending: (error) => this.sessionEnding(error),
+        ended: () => this.notify()
+      }).pipe(
+        Effect.provideService(Socket.Socket, endpoint.socket),
+        Scope.provide(scope),
+        Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+      )
+      this.lastSession = session
+      return { session, scope }
+    })
+  }
+}
+
+/** Starts a connection, until the scope closes. Succeeds when it is open. */
+export const start = (
+  options: ConnectionOptions
+): Effect.Effect<Supervisor, AmqpConnectionError, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      const makers = yield* Effect.withFiber((fiber) => Effect.succeed(ancestry(fiber)))
+      const sessions = yield* Scope.make()
+      const report = new RecoveryReport(options, clock, yield* Effect.context<never>())
+      const supervisor = new Supervisor(options, sessions, clock, report, makers)
+      const fiber = yield* Effect.forkDetach(Effect.interruptible(supervisor.run), { startImmediately: true })
+      const release = Effect.sync(() => supervisor.close(connectionError(new ConnectionClosed()))).pipe(
+        Effect.andThen(Fiber.interrupt(fiber)),
+        Effect.andThen(Scope.close(sessions, Exit.void))
+      )
+      yield* Effect.addFinalizer(() => release)
+      // The scope of the caller may stay open for long after a failure.
+      yield* restore(Effect.catch(supervisor.nextSession, () => Deferred.await(supervisor.closed))).pipe(
+        Effect.onError(() => release)
+      )
+      return supervisor
+    })
+  )

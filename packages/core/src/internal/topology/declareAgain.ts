@@ -1,0 +1,133 @@
+/**
+ * Declares a topology on a new session of its connection.
+ *
+ * Each exchange and each queue is a part of its own: if one is refused, the others are declared all the same. Parts are declared in this
+ * order: exchanges, their bindings, queues with their bindings. A large topology uses several channels, so that it does not take a round
+ * trip after the other.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import type * as Schedule from "effect/Schedule"
+import type { AmqpChannelError } from "../../AmqpError.ts"
+import type { AmqpExchange } from "../../AmqpExchange.ts"
+import type { AmqpQueue } from "../../AmqpQueue.ts"
+import type { Channel } from "../channel/channel.ts"
+import type { Channels } from "../channel/channels.ts"
+import { Pauses } from "../common/pauses.ts"
+import { bindExchange, bindQueue, declareExchange, declareQueue } from "./declare.ts"
+
+/** An exchange or a queue that could not be declared. */
+interface Failure {
+  readonly description: AmqpExchange | AmqpQueue
+  readonly error: AmqpChannelError
+  readonly willRetry: boolean
+}
+
+interface Topology {
+  readonly exchanges: ReadonlyArray<AmqpExchange>
+  readonly queues: ReadonlyArray<AmqpQueue>
+}
+
+/** What this needs from a session. */
+interface DeclareHost {
+  readonly channels: Channels
+  /** Runs an effect until the session ends. */
+  background(effect: Effect.Effect<void>): void
+}
+
+export interface DeclareAgainOptions {
+  /** The pauses between attempts to declare a part whose failure may pass. */
+  readonly schedule: Schedule.Schedule<unknown, AmqpChannelError>
+  readonly report: (failure: Failure) => Effect.Effect<unknown>
+}
+
+/** How many parts one channel declares before another is worth its round trips, and how many channels are used. */
+const partsPerChannel = 16
+const maxChannels = 8
+
+interface Part {
+  readonly description: AmqpExchange | AmqpQueue
+  readonly declare: (channel: Channel) => Effect.Effect<unknown, AmqpChannelError>
+}
+
+const partsOf = ({ exchanges, queues }: Topology): ReadonlyArray<ReadonlyArray<Part>> => [
+  exchanges.map((exchange) => ({
+    description: exchange,
+    declare: (channel) => declareExchange(channel, exchange)
+  })),
+  exchanges.filter(({ bindings }) => bindings.length > 0).map((exchange) => ({
+    description: exchange,
+    declare: (channel) =>
+      Effect.forEach(exchange.bindings, (binding) => bindExchange(channel, exchange.name, binding), { discard: true })
+  })),
+  queues.map((queue) => ({
+    description: queue,
+    declare: (channel) =>
+      Effect.flatMap(
+        declareQueue(channel, queue),
+        (declared) =>
+          Effect.forEach(queue.bindings, (binding) => bindQueue(channel, declared.queue, binding), { discard: true })
+      )
+  }))
+]
+
+/** Declares all parts once. Those whose failure may pass are tried again in the background, for as long as the session lasts. */
+export const declareAgain = (
+  host: DeclareHost,
+  topology: Topology,
+  options: DeclareAgainOptions
+): Effect.Effect<void> =>
+  Effect.forEach(partsOf(topology), (parts) =>
+    Effect.forEach(parts, (part) => declarePart(host, part, options), {
+      concurrency: Math.min(Math.ceil(parts.length / partsPerChannel), maxChannels) || 1,
+      discard: true
+    }), { discard: true })
+
+const declarePart = (host: DeclareHost, part: Part, options: DeclareAgainOptions): Effect.Effect<void> =>
+  withChannel(host.channels, part.declare).pipe(
+    Effect.asVoid,
+    Effect.catch((error) => {
+      // The session has ended, so another one follows or the connection is closed.
+      if (error.reason._tag === "ConnectionLost") return Effect.void
+      if (error.isRetryable) host.background(retry(host, part, options, error))
+      return reportFailure(options, { description: part.description, error, willRetry: error.isRetryable })
+    })
+  )
+
+const retry = (
+  { channels }: DeclareHost,
+  { declare, description }: Part,
+  options: DeclareAgainOptions,
+  first: AmqpChannelError
+): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    const pauses = new Pauses(options.schedule)
+    for (let error = first;;) {
+      const pause = error.isRetryable ? yield* pauses.next(error) : undefined
+      if (pause === undefined) return yield* reportFailure(options, { description, error, willRetry: false })
+      yield* Effect.sleep(pause)
+      const result = yield* Effect.result(withChannel(channels, declare))
+      if (Result.isSuccess(result)) return
+      error = result.failure
+    }
+  })
+
+/** A failing report changes nothing for the rest. */
+const reportFailure = ({ report }: DeclareAgainOptions, failure: Failure): Effect.Effect<void> =>
+  Effect.ignoreCause(Effect.suspend(() => report(failure)))
+
+const withChannel = <A>(
+  channels: Channels,
+  use: (channel: Channel) => Effect.Effect<A, AmqpChannelError>
+): Effect.Effect<A, AmqpChannelError> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(
+      channels.lease("plain", restore),
+      (channel) =>
+        Effect.flatMap(
+          Effect.exit(restore(use(channel))),
+          (exit) => Effect.andThen(Exit.isSuccess(exit) ? channels.giveBack(channel) : channels.close(channel), exit)
+        )
+    )
+  )

@@ -1,0 +1,10 @@
+/**
+ * Whether the connections of tests recover.
+ *
+ * Most tests are about one session: "the connection is lost" then means that everything on it fails with the cause. So the shared
+ * connectors ({@link ./scriptedPeer.ts}, {@link ./broker.ts}) and the tests that use `AmqpBroker.layer` with faults turn recovery off.
+ * A test about recovery has to ask for it, with `recovery: true` or options of its own.
+ */
+
+/** The connection option of tests about a single session: a connection that is lost stays lost. */
+export const singleSession = { recovery: false } as const
