@@ -107,7 +107,7 @@ export const makeCast = (nodes: number): Cast => {
         name: "deletable queue",
         access: "direct",
         workloads: [
-          server(deletable, { concurrency: 4 }),
+          server(deletable, { concurrency: 4, whenEnded: "retry" }),
           publisher({
             name: "deletable",
             queue: deletable.name,

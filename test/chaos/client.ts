@@ -17,14 +17,15 @@ export const connection = (
   credentials: NodeAmqp.Options["credentials"]
 ) =>
   NodeAmqp.layer({
-    url: urls[0],
+    url: urls,
     connectionName: `${connectionPrefix}${name}`,
     credentials,
     heartbeat: "3 seconds",
     connectTimeout: "8 seconds",
     handshakeTimeout: "5 seconds",
     requestTimeout: "15 seconds",
-    closeTimeout: "3 seconds"
+    closeTimeout: "3 seconds",
+    recovery: { schedule: Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("2 seconds")]) }
   })
 
 /** Records the states of a connection until it is closed. */

@@ -1,16 +1,18 @@
 /** What clients must not leave behind: sockets, timers, and at the broker connections and channels. */
 import * as diagnostics from "node:diagnostics_channel"
 import type * as net from "node:net"
+import { proxySockets } from "../support/proxy.ts"
 import { eventually } from "./site.ts"
 import type { Site } from "./site.ts"
 
-/** Counts the sockets of clients that this process has open. Those of the proxies are made differently. */
+/** Counts the sockets of clients that this process has open. */
 export class ClientSockets {
   private readonly open = new Set<net.Socket>()
 
   private readonly opened = (message: unknown): void => {
     // As Node.js documents `net.client.socket`.
     const { socket } = message as { readonly socket: net.Socket }
+    if (proxySockets.has(socket)) return
     this.open.add(socket)
     socket.once("close", () => this.open.delete(socket))
   }

@@ -61,6 +61,9 @@ const closeMillis = 30_000
 /** How long the broker may take to notice that its half-open connections are dead. */
 const forgetMillis = 30_000
 
+/** How long the socket of a lost connection may stay open. */
+const oldSocketMillis = 5_000
+
 /** The interval in which conditions are checked, in milliseconds. */
 const pollMillis = 25
 
@@ -69,7 +72,7 @@ const now = (): number => performance.now()
 /** Runs an effect, but waits only for so long. Returns whether it has ended. */
 const within = <A, E>(millis: number, self: Effect.Effect<A, E>): Effect.Effect<boolean> =>
   Effect.gen(function*() {
-    // Whoever hangs may not be interruptible.
+    // A fiber that hangs may not be interruptible.
     const fiber = yield* Effect.forkDetach(self, { startImmediately: true })
     return yield* until(millis, () => fiber.pollUnsafe() !== undefined)
   })
@@ -260,13 +263,24 @@ class Run {
       const isLast = endedAt > deadline
       const isHealthy = (!fault.overlaps || isLast) && (yield* this.untilHealthy(endedAt))
       this.faults.push({ kind: fault.kind, beganAt, endedAt, recoveredAt: isHealthy ? now() : undefined })
-      if (isHealthy) this.event(`  all is well again after ${Math.round(now() - endedAt)} ms`)
+      if (isHealthy) {
+        this.event(`  all is well again after ${Math.round(now() - endedAt)} ms`)
+        yield* this.checkSockets
+      }
       yield* Effect.sleep(fault.pauseMillis)
     }
   })
 
+  /** A client has one connection, apart from a lost one that is just being closed. */
+  private readonly checkSockets = Effect.suspend(() => {
+    const { length } = this.cast.clients
+    return Effect.map(until(oldSocketMillis, () => this.sockets.count <= length), (isRight) => {
+      if (!isRight) this.violated("a client has several connections", [`${this.sockets.count} for ${length} clients`])
+    })
+  })
+
   private describe({ from, kind, millis, bytes, node, proxy }: Fault): string {
-    const where = kind in descriptions ? `node ${node + 1}, proxy ${proxy === "all" ? "all" : proxy + 1}` : ""
+    const where = `node ${node + 1}, proxy ${proxy === "all" ? "all" : proxy + 1}`
     return `${kind}: ${descriptions[kind]} (${where}, ${millis} ms, ${bytes} bytes from the ${from})`
   }
 

@@ -201,6 +201,9 @@ class Link {
   }
 }
 
+/** The connections of proxies to their brokers, which are no connections of clients. */
+export const proxySockets = new WeakSet<net.Socket>()
+
 const ignore = (): void => {}
 
 /** A socket that is not connected yet can't be reset. */
@@ -255,8 +258,8 @@ class Proxy implements FaultProxy {
       this.silent.add(client)
       return
     }
-    // Not `net.connect`, whose diagnostics report sockets of clients.
     const broker = new net.Socket({ allowHalfOpen: true }).setNoDelay()
+    proxySockets.add(broker)
     const link = new Link(client, broker, () => this.traffic, (from, bytes) => (this.forwarded[from] += bytes))
     this.links.add(link)
     const forget = () => {

@@ -7,7 +7,7 @@ import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import type { Delivered } from "../account.ts"
-import { impatient } from "../client.ts"
+import { impatient, whileRetryable } from "../client.ts"
 import type { Workload, World } from "../world.ts"
 import { untilStopping } from "./publishing.ts"
 
@@ -30,19 +30,29 @@ const work = ({ number }: { readonly number: number } = { number: 0 }): Effect.E
   number % 97 === 0 ? Effect.sleep("30 millis") : Effect.void
 
 /** Handles messages. With a concurrency of 1 it gets them in order. */
-export const server = (queue: Queue, options: { readonly concurrency: number }): Workload => {
+export const server = (
+  queue: Queue,
+  options: {
+    readonly concurrency: number
+    /** Whether the program consumes again when its queue was deleted. Default: the end is a violation. */
+    readonly whenEnded?: "retry"
+  }
+): Workload => {
   const name = `serve ${queue.name}`
   return {
     name,
     ends: false,
-    run: (world, connection) =>
-      AmqpConsumer.serve(queue, (delivery) =>
+    run: (world, connection) => {
+      const { concurrency, whenEnded } = options
+      const serve = AmqpConsumer.serve(queue, (delivery) =>
         Effect.gen(function*() {
           const delivered = receive(world, name, connection, delivery)
           yield* work(delivered)
           if (delivered !== undefined) world.account.acknowledge(delivered)
           return AmqpDelivery.ack
-        }), { concurrency: options.concurrency, prefetch: options.concurrency * 20 })
+        }), { concurrency, prefetch: concurrency * 20 })
+      return whenEnded === "retry" ? Effect.retry(serve, whileRetryable) : serve
+    }
   }
 }
 
