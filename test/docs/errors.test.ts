@@ -69,6 +69,7 @@ const reasons: Record<Exclude<Tag, AmqpError.ReplyReason["_tag"]>, ReadonlyArray
   ChannelLost: [new AmqpError.ChannelLost({ cause: notFound, isCertain: true })],
   RequestTimeout: [new AmqpError.RequestTimeout({ method: "" })],
   TooManyChannels: [new AmqpError.TooManyChannels({ limit: 1 })],
+  TooManyPublishes: [new AmqpError.TooManyPublishes({ waiting: 1, waitingBytes: 1 })],
   ChannelClosed: [new AmqpError.ChannelClosed()],
   NotSupported: [new AmqpError.NotSupported({ capability: "" })],
   Returned: [new AmqpError.Returned({ replyCode: 312, replyText: "", exchange: "", routingKey: "" })],

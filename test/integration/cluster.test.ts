@@ -36,6 +36,9 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartClus
 
     const nodeAt = (index: number): RabbitMQNode => cluster.nodes[index] ?? assert.fail(`no node ${index}`)
 
+    /** The cluster is running only when the tests are. */
+    const connectedTo = (options: () => NodeAmqp.Options) => Layer.suspend(() => NodeAmqp.layer(options()))
+
     /** Publishes numbers one after the other until it is told to stop, and returns how many were confirmed. */
     const publishing = (queue: string, control: { isStopped: boolean }) =>
       Effect.gen(function*() {
@@ -77,7 +80,7 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartClus
           yield* until(() => handled.size >= count)
           assert.strictEqual(handled.size, count)
           yield* AmqpChannel.run(AmqpQueue.delete(queue))
-        })).pipe(Effect.provide(NodeAmqp.layer({ url: urls(), connectionName: "rolling" }))),
+        })).pipe(Effect.provide(connectedTo(() => ({ url: urls() })))),
       120_000
     )
 
@@ -114,7 +117,7 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartClus
           yield* until(() => handled.includes("after"))
           assert.deepStrictEqual(handled, ["before", "after"])
           yield* AmqpChannel.run(AmqpQueue.delete(name))
-        })).pipe(Effect.provide(NodeAmqp.layer({ url: nodeAt(0).url, connectionName: "classic" }))),
+        })).pipe(Effect.provide(connectedTo(() => ({ url: nodeAt(0).url })))),
       120_000
     )
 
@@ -141,7 +144,7 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartClus
           yield* AmqpChannel.run(AmqpQueue.delete(queue))
         })).pipe(
           Effect.provide(
-            Layer.suspend(() => NodeAmqp.layer({ url: urls(), endpointOrder: "ordered", connectTimeout: "5 seconds" }))
+            connectedTo(() => ({ url: urls(), endpointOrder: "ordered", connectTimeout: "5 seconds" }))
           )
         ),
       120_000

@@ -292,8 +292,7 @@ export type Capability =
  * ```ts
  * import { AmqpConnection } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
- * import type * as Schedule from "effect/Schedule"
-import * as Stream from "effect/Stream"
+ * import * as Stream from "effect/Stream"
  *
  * declare const setReady: (isReady: boolean) => Effect.Effect<void>
  *
@@ -500,7 +499,7 @@ const maxFrame = 0xffffffff
  * import { AmqpConnection, AmqpError } from "@effect-amqp/core"
  * import * as DateTime from "effect/DateTime"
  * import * as Effect from "effect/Effect"
- * import type * as Redacted from "effect/Redacted"
+ * import * as Redacted from "effect/Redacted"
  *
  * declare const requestToken: Effect.Effect<{ readonly access_token: string; readonly expires_in: number }, Error>
  *

@@ -15,6 +15,7 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -30,16 +31,16 @@ import type { AmqpQueue } from "./AmqpQueue.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
 import { ancestry } from "./internal/connection/fiberAncestry.ts"
+import { startConsumer } from "./internal/consuming/consumerFiber.ts"
 import * as ConsumerOptions from "./internal/consuming/consumerOptions.ts"
 import { Delivery, Received } from "./internal/consuming/delivery.ts"
 import { checked } from "./internal/consuming/handlerResult.ts"
 import { Serving } from "./internal/consuming/serving.ts"
-import { subscribe } from "./internal/consuming/subscription.ts"
-import type { Decode, SubscriptionError } from "./internal/consuming/subscription.ts"
+import { StreamInbox } from "./internal/consuming/streamInbox.ts"
+import type { Decode } from "./internal/consuming/subscription.ts"
 import * as Transactions from "./internal/consuming/transactionHandlers.ts"
 import * as Validation from "./internal/options/validation.ts"
 import * as Instruments from "./internal/telemetry/spans.ts"
-import { Mailbox } from "./internal/wire/mailbox.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 
 // -----------------------------------------------------------------------------
@@ -107,8 +108,54 @@ export interface Options {
    * A message of a stream is skipped, and stays in the stream. Default: `deadLetter`.
    */
   readonly onOversized?: "deadLetter" | "keep" | "reject" | undefined
+  /**
+   * Whether the consumer goes on when it was lost, see {@link RecoveryOptions}. `false`: it ends with the error. Default:
+   * as the connection, whose `recovery` is on by default.
+   */
+  readonly recovery?: boolean | RecoveryOptions | undefined
   /** Only {@link stream} and {@link make} can acknowledge automatically, see {@link AutoAckOptions}. */
   readonly autoAck?: false | undefined
+}
+
+/**
+ * How a consumer goes on when it was lost.
+ *
+ * **Details**
+ *
+ * After the loss of its connection, a consumer starts again as soon as the connection is back. When the broker has
+ * closed its channel or cancelled it, it starts again after a pause. Each time, the queues are consumed with the same
+ * options and the prefetch that was set last; described queues are declared first, once on each connection. After a
+ * cancel they are not declared again, since they may have been deleted on purpose.
+ *
+ * The broker delivers again what was not settled. Messages that have arrived and were not begun are dropped; settling
+ * an earlier delivery has no effect.
+ *
+ * A stream continues after the last message that was handled. If several are handled at the same time, it continues at
+ * the first that was not, so that some may be delivered again. If none was delivered yet, it begins as `offset` says.
+ *
+ * The broker's reason is logged as a warning, once, and when the consumer has started again, a line says so.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RecoveryOptions {
+  /**
+   * The pauses before a consumer starts again on the same connection, and how many there are; its input is the error.
+   * When it ends, so does the consumer. Default: exponential from 250 ms to 30 seconds with full jitter (each pause is a
+   * random part of that), without end.
+   */
+  readonly schedule?: Schedule.Schedule<unknown, AmqpChannelError | AmqpConsumerCancelled> | undefined
+  /**
+   * How long a consumer has to last before the schedule starts again, from 0 to 24 days, or `Infinity`. Default: 10
+   * seconds.
+   */
+  readonly stableAfter?: Duration.Input | undefined
+  /**
+   * Whether to go on after an error. Default: yes after the loss of the connection, and if the error `isRetryable`, as an
+   * `AmqpConsumerCancelled` is. When a consumer starts again, its queue may seem to be missing because a node is down:
+   * `NotFound` is tried again until it has come three times in a row, at pauses of at least a second.
+   */
+  readonly isRecoverable?: ((error: AmqpChannelError | AmqpConsumerCancelled) => boolean) | undefined
 }
 
 /**
@@ -172,8 +219,12 @@ export type QueueRestrictions<Q extends Queues> = [StreamsIn<Q>] extends [never]
  * @since 0.1.0
  */
 export interface AmqpConsumer<out Delivery> {
-  /** The names of the queues that it consumes, including names that the broker generated. */
-  readonly queues: ReadonlyArray<string>
+  /**
+   * The names of the queues that it consumes. A name that the broker generated is another one on each connection: while
+   * there is none, waits for as long as the connection's `waitTimeout`, and then fails with a `ConnectionLost`. Fails with
+   * the error of the consumer if that has ended.
+   */
+  readonly queues: Effect.Effect<ReadonlyArray<string>, AmqpChannelError | AmqpConsumerCancelled>
   /**
    * The deliveries, in the chunks in which they arrive. Run it once: concurrent runs share the deliveries, and
    * deliveries that an operator such as `Stream.take` cuts off a chunk reach no other run. The broker requeues those
@@ -202,27 +253,33 @@ export interface ManualAckConsumer<out Delivery = AmqpDelivery.AmqpDelivery> ext
   readonly setPrefetch: (prefetch: number) => Effect.Effect<void, AmqpChannelError>
 }
 
-const makeDelivery: Decode<Received> = (content, channel, source) =>
-  new Delivery(content, channel.acknowledgements, source)
+const makeDelivery: Decode = (content, source) => new Delivery(content, source)
 
-const makeReceived: Decode<Received> = (content, _channel, source) => new Received(content, source)
+const makeReceived: Decode = (content, source) => new Received(content, source)
 
 const open = (queues: Queues, options: ConsumerOptions.ConsumerOptions) =>
   Effect.gen(function*() {
-    const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
-    const resolved = yield* Validation.attempt(() => ConsumerOptions.resolve(queues, options))
-    const inbox = new Mailbox<Received, SubscriptionError | Cause.Done>()
-    const subscription = yield* subscribe(session, resolved, resolved.noAck ? makeReceived : makeDelivery, inbox)
-    yield* Effect.addFinalizer(() => subscription.leave)
+    const supervisor = supervisorOf(yield* AmqpConnection.AmqpConnection)
+    const { recovery, subscription } = yield* Validation.attempt(() => ConsumerOptions.resolve(queues, options))
+    const inbox = new StreamInbox()
+    const decode = subscription.noAck ? makeReceived : makeDelivery
+    const consumer = yield* startConsumer(
+      supervisor,
+      subscription,
+      recovery,
+      decode,
+      inbox,
+      (consumer) => consumer.stop
+    )
     const takeAll = Effect.suspend(() => {
-      subscription.taken(Infinity)
+      consumer.takenAll()
       return inbox.takeAll
     })
     return {
-      queues: subscription.queues,
+      queues: consumer.queues,
       stream: Stream.fromPull(Effect.succeed(takeAll)),
-      setPrefetch: subscription.setPrefetch,
-      cancel: subscription.cancel
+      setPrefetch: (prefetch: number) => consumer.setPrefetch(prefetch),
+      cancel: consumer.cancel
     }
   })
 
@@ -600,13 +657,13 @@ const start = <E, R, R2>(
   AmqpConnection.AmqpConnection | Scope.Scope | Exclude<R, Scope.Scope> | R2
 > =>
   Effect.gen(function*() {
-    const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
-    const { concurrency, drainTimeout, subscription: resolved } = yield* Validation.attempt(() =>
+    const supervisor = supervisorOf(yield* AmqpConnection.AmqpConnection)
+    const { concurrency, drainTimeout, recovery, subscription } = yield* Validation.attempt(() =>
       ConsumerOptions.resolveServing(queues, options, moreKeys, isTransactional)
     )
     const operation = yield* Instruments.ServedOperation
     const telemetry = yield* AmqpTelemetry.Telemetry
-    const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, session.options))
+    const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, supervisor.latest.options))
     const publish = yield* lazyPublisher
     const handling = makeHandling()
     let queueName: string | undefined
@@ -630,16 +687,14 @@ const start = <E, R, R2>(
       commit: handling.commit,
       onFailure: policy(options.onFailure ?? AmqpFailurePolicy.standard),
       fallback: policy(AmqpFailurePolicy.standard),
+      onBegin: ({ channel, queues }) => {
+        handling.channel = channel
+        queueName = queues.length === 1 ? queues[0] : undefined
+      },
       inSpan: instruments &&
         ((delivery, handled, settle) => instruments.handle(operation, delivery, queueName, handled, settle))
     }, context)
-    const subscription = yield* subscribe(session, resolved, makeReceived, serving)
-    handling.channel = subscription.channel
-    if (subscription.queues.length === 1) queueName = subscription.queues[0]
-    yield* Effect.uninterruptible(Effect.andThen(
-      Effect.addFinalizer(() => serving.stop),
-      Effect.sync(() => serving.begin(subscription))
-    ))
+    yield* startConsumer(supervisor, subscription, recovery, makeReceived, serving, () => serving.stop)
     return Deferred.await(serving.ended)
     // `Serving` provides the scope of each message.
   }) as ReturnType<typeof start<E, R, R2>>

@@ -84,6 +84,30 @@ export class TooManyChannels extends Schema.TaggedError<TooManyChannels>()("TooM
 }
 
 /**
+ * Too many publishes of a publisher already wait to be sent (`maxWaiting`, `maxWaitingBytes`): there is no connection, or the
+ * program publishes faster than the broker confirms. `waiting` of them wait, with bodies of `waitingBytes` in total.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TooManyPublishes extends Schema.TaggedError<TooManyPublishes>()("TooManyPublishes", {
+  waiting: Schema.Int,
+  waitingBytes: Schema.Int
+}) {
+  static {
+    readable(this)
+  }
+  override get message(): string {
+    return `${this.waiting} publishes of ${this.waitingBytes} bytes already wait to be sent, which is the limit of the publisher ` +
+      "(maxWaiting, maxWaitingBytes)"
+  }
+  /** Whether the same operation may succeed if it is repeated unchanged. */
+  get isRetryable(): boolean {
+    return true
+  }
+}
+
+/**
  * The broker closed the channel because of another operation on it: a message to an exchange that does not exist fails
  * everything else that the publisher has in flight. `cause` is the broker's reply to the other operation.
  *
@@ -159,6 +183,7 @@ const channelReasons = [
   ChannelLost,
   RequestTimeout,
   TooManyChannels,
+  TooManyPublishes,
   ChannelClosed,
   InvalidArgument,
   NotSupported,
@@ -180,6 +205,7 @@ export type ChannelErrorReason =
   | ChannelLost
   | RequestTimeout
   | TooManyChannels
+  | TooManyPublishes
   | ChannelClosed
   | InvalidArgument
   | NotSupported

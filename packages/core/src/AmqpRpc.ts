@@ -2,14 +2,15 @@
  * Request and reply: a client that waits for the reply to its message, and a server that replies.
  *
  * Replies go directly to the client's channel, without a reply queue (RabbitMQ, "Direct Reply-to"). A call fails when no queue takes
- * its request, and when the connection or the channel is lost. It does not fail when no server replies: bound it with
- * `Effect.timeout`.
+ * its request, and when the connection or the channel is lost before the reply, unless the client sends it again (`retry`). It does not
+ * fail when no server replies: bound it with `Effect.timeout`.
  *
  * @since 0.1.0
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { PublishOptions } from "./AmqpChannel.ts"
@@ -28,17 +29,20 @@ import type { ConsumerSink } from "./internal/channel/consumers.ts"
 import { basicConsume } from "./internal/channel/methods.ts"
 import * as Program from "./internal/channel/program.ts"
 import { OccasionalLog } from "./internal/common/occasionalLog.ts"
+import { Signal } from "./internal/common/signal.ts"
 import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
 import * as ConsumerOptions from "./internal/consuming/consumerOptions.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import { checked } from "./internal/consuming/handlerResult.ts"
 import { routeIfValid } from "./internal/message/route.ts"
 import * as Validation from "./internal/options/validation.ts"
+import { checkRetry, withPauses } from "./internal/publishing/attempts.ts"
+import type { Retry } from "./internal/publishing/attempts.ts"
 import { addDefaults } from "./internal/publishing/publisherDefaults.ts"
 import { startPublisher } from "./internal/publishing/publisherFiber.ts"
 import { notConfirmed } from "./internal/publishing/publishErrors.ts"
 import { resolveLimits } from "./internal/publishing/publishLimits.ts"
-import { OneMessage } from "./internal/publishing/publishOne.ts"
+import { RetriedMessage } from "./internal/publishing/publishOne.ts"
 import * as Instruments from "./internal/telemetry/spans.ts"
 import { ReplyCode } from "./protocol/constants.ts"
 import type { Content } from "./protocol/ContentAssembler.ts"
@@ -52,19 +56,25 @@ const replyQueue = "amq.rabbitmq.reply-to"
 // -----------------------------------------------------------------------------
 
 /**
- * The options of a client. Each has the same meaning as for an `AmqpPublisher`.
+ * The options of a client. Each has the same meaning as for an `AmqpPublisher`, with the request as the message. With `retry`, calls whose
+ * requests were sent and not answered when the connection or the channel was lost are sent again, with the same correlation id: a
+ * server may handle them twice.
  *
  * @category models
  * @since 0.1.0
  */
-export type ClientOptions = Omit<AmqpPublisher.Options, "stamp" | "retry">
+export type ClientOptions = Omit<AmqpPublisher.Options, "stamp">
 
 const clientOptionKeys = Validation.keysOf<ClientOptions>({
   maxInFlight: true,
   maxInFlightBytes: true,
   sendTimeout: true,
   confirmTimeout: true,
+  maxWaiting: true,
+  maxWaitingBytes: true,
   whenBlocked: true,
+  whenDisconnected: true,
+  retry: true,
   defaults: true
 })
 
@@ -80,7 +90,8 @@ export class AmqpRpcClient extends Context.Service<AmqpRpcClient, {
    *
    * Requests are `mandatory` by default. The reason of the `AmqpPublishError` is `Returned` when no queue took the request, `Nacked` or
    * `NotSent` when the broker does not have it, and `OutcomeUnknown` when the channel or the connection was lost before the reply
-   * arrived: a server may have handled the request. After an interruption the reply is dropped.
+   * arrived: a server may have handled the request. Calls whose requests are not sent yet wait for the next connection. After an
+   * interruption the reply is dropped, and the request is not sent again.
    */
   readonly call: (
     request: AmqpMessage.AmqpMessage,
@@ -103,23 +114,31 @@ export const makeClient = Effect.fnUntraced(function*(
 > {
   const { defaults, limits } = yield* Validation.attempt(() => {
     const known = Validation.knownKeys(options, clientOptionKeys, "AmqpRpc client options")
+    checkRetry(known.retry)
     return { limits: resolveLimits(known), defaults: addDefaults(known.defaults) }
   })
-  const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
+  const supervisor = supervisorOf(yield* AmqpConnection.AmqpConnection)
   const calls = new Calls(new OccasionalLog(yield* Clock.Clock))
-  const queue = yield* startPublisher(session, limits, (channel) => calls.listen(channel))
+  const queue = yield* startPublisher(supervisor, limits, {
+    prepare: (channel) => calls.listen(channel),
+    awaitReplies: calls.awaitReplies
+  })
+  const schedule = options.retry && withPauses(options.retry)
   const call: AmqpRpcClient["Service"]["call"] = (request, options) =>
-    Effect.callback((resume) => {
-      Program.warnOfOutsider("AmqpRpcClient.call")
-      const call = new Call(calls, defaults.toMessage(request), defaults.toOptions(options), resume)
-      queue.submit(call)
-      return Effect.sync(() => {
-        queue.withdraw(call)
-        calls.delete(call)
+    Effect.contextWith((services: Context.Context<never>) =>
+      Effect.callback((resume) => {
+        Program.warnOfOutsider("AmqpRpcClient.call")
+        const retry = schedule && { queue, schedule, services }
+        const call = new Call(calls, retry, defaults.toMessage(request), defaults.toOptions(options), resume)
+        queue.submit(call)
+        return Effect.sync(() => {
+          queue.withdraw(call)
+          call.stop()
+        })
       })
-    })
+    )
   const telemetry = yield* AmqpTelemetry.Telemetry
-  const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, session.options))
+  const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, supervisor.options))
   if (instruments === undefined) return { call }
   return {
     call: (request, options) =>
@@ -143,7 +162,7 @@ export const layerClient = (
 ): Layer.Layer<AmqpRpcClient, AmqpChannelError, AmqpConnection.AmqpConnection> =>
   Layer.effect(AmqpRpcClient, makeClient(options))
 
-type Reply = Effect.Effect<AmqpDelivery.ReceivedMessage, AmqpPublishError>
+type Reply = Exit.Exit<AmqpDelivery.ReceivedMessage, AmqpPublishError>
 
 /** The calls that wait for a reply, by correlation id. Consumes the replies. */
 class Calls implements ConsumerSink {
@@ -153,6 +172,9 @@ class Calls implements ConsumerSink {
     return this.waiting.size > 0
   }
   private readonly waiting = new Map<string, Call>()
+  /** How many of them have sent their request on the channel. */
+  private sent = 0
+  private readonly answered = new Signal()
   private readonly log: OccasionalLog
   private channel: Channel | undefined
   private next = 1
@@ -160,6 +182,9 @@ class Calls implements ConsumerSink {
   constructor(log: OccasionalLog) {
     this.log = log
   }
+
+  /** Waits until no reply is expected. */
+  readonly awaitReplies: Effect.Effect<void> = this.answered.until(() => this.sent === 0)
 
   /** Consumes the replies, which arrive on the channel that published the request. */
   listen(channel: Channel): Effect.Effect<unknown, AmqpChannelError> {
@@ -186,12 +211,22 @@ class Calls implements ConsumerSink {
     this.waiting.delete(correlationId)
   }
 
+  /** The request of a call is being sent. */
+  callSent(): void {
+    this.sent++
+  }
+
+  /** A call whose request was sent waits for no reply on this channel any longer. */
+  callEnded(): void {
+    if (--this.sent === 0) this.answered.notify()
+  }
+
   deliver(content: Content<BasicDeliver>): void {
     const reply = new Received(content, { queue: replyQueue, consumerTag: content.method.consumerTag })
     const call = this.waiting.get(correlationIdOf(reply))
     if (call === undefined) return this.unmatched(reply)
     if (content.oversized) call.fail((target) => notConfirmed(tooLarge(content), target))
-    else call.end(Effect.succeed(reply))
+    else call.end(Exit.succeed(reply))
   }
 
   flush(): void {}
@@ -241,20 +276,22 @@ const tooLarge = ({ bodySize }: Content<BasicDeliver>): AmqpChannelError => {
 }
 
 /** Publishes a request; its caller waits for the reply. */
-class Call extends OneMessage<AmqpDelivery.ReceivedMessage> {
+class Call extends RetriedMessage<AmqpDelivery.ReceivedMessage> {
   readonly correlationId: string
-  /** Whether the broker has confirmed the request. */
-  isConfirmed = false
   private readonly calls: Calls
+  /** Whether the request is not sent, was sent, or is confirmed by the broker. */
+  private request: "Waiting" | "Sent" | "Confirmed" = "Waiting"
 
   constructor(
     calls: Calls,
+    retry: Retry | undefined,
     { body, properties }: Pick<AmqpMessage.AmqpMessage, "body" | "properties">,
     options: PublishOptions,
     resume: (reply: Reply) => void
   ) {
     const correlationId = calls.nextId()
     super(
+      retry,
       body,
       { ...properties, replyTo: replyQueue, correlationId },
       { ...options, mandatory: options.mandatory ?? true },
@@ -265,14 +302,41 @@ class Call extends OneMessage<AmqpDelivery.ReceivedMessage> {
     calls.add(this)
   }
 
-  /** A request that is confirmed is not answered yet. One that is refused never will be. */
-  protected confirmed(): void {
-    this.isConfirmed = true
+  get isConfirmed(): boolean {
+    return this.request === "Confirmed"
   }
 
-  override end(reply: Reply): void {
+  override next(): boolean {
+    if (this.request === "Waiting") this.calls.callSent()
+    this.request = "Sent"
+    return super.next()
+  }
+
+  override hold(): void {
+    this.notSent()
+    super.hold()
+  }
+
+  /** A request that is confirmed is not answered yet. One that is refused never will be. */
+  protected confirmed(): void {
+    this.request = "Confirmed"
+  }
+
+  protected override attemptFailed(error: AmqpPublishError): void {
+    this.notSent()
+    super.attemptFailed(error)
+  }
+
+  private notSent(): void {
+    if (this.request !== "Waiting") this.calls.callEnded()
+    this.request = "Waiting"
+  }
+
+  /** Waits for no reply any longer. */
+  override stop(): void {
     this.calls.delete(this)
-    super.end(reply)
+    this.notSent()
+    super.stop()
   }
 }
 
@@ -297,6 +361,7 @@ class Call extends OneMessage<AmqpDelivery.ReceivedMessage> {
  * ```ts
  * import { AmqpMessage, AmqpQueue, AmqpRpc } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
  *
  * const server = AmqpRpc.serve(
  *   AmqpQueue.classic("shout"),

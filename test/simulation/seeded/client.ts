@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
 import { countingFibers } from "../../support/countingFibers.ts"
+import { singleSession } from "../../support/recovery.ts"
 import { act } from "./actors.ts"
 import { find } from "./faults.ts"
 import type { History } from "./history.ts"
@@ -102,7 +103,7 @@ class Client {
   private connect(generation: number) {
     const { heartbeatSeconds, maxIdleChannels } = this.plan
     return this.broker.connect(
-      { connectionName: `c${this.index}`, maxIdleChannels, heartbeat: `${heartbeatSeconds} seconds` },
+      { ...singleSession, connectionName: `c${this.index}`, maxIdleChannels, heartbeat: `${heartbeatSeconds} seconds` },
       this.network(generation)
     )
   }

@@ -2,6 +2,7 @@ import { Channel } from "@effect-amqp/core/internal/channel/channel"
 import type { ChannelHost } from "@effect-amqp/core/internal/channel/channel"
 import type { PublishJob } from "@effect-amqp/core/internal/publishing/publishJob"
 import { PublishQueue } from "@effect-amqp/core/internal/publishing/publishQueue"
+import type { QueueHost } from "@effect-amqp/core/internal/publishing/publishQueue"
 import { Counts } from "@effect-amqp/core/internal/telemetry/counters"
 import { Outbound } from "@effect-amqp/core/internal/wire/outbound"
 import { ReadGate } from "@effect-amqp/core/internal/wire/readGate"
@@ -16,8 +17,18 @@ const limits = {
   maxInFlightBytes: 1_000,
   sendTimeout: Infinity,
   confirmTimeout: Infinity,
+  maxWaiting: 100,
+  maxWaitingBytes: 1_000,
   countsBlocked: true,
-  failWhenBlocked: true
+  failWhenBlocked: true,
+  failWhenDisconnected: false
+}
+
+/** A connection that is open, as far as a queue asks. */
+const queueHost: QueueHost = {
+  session: undefined,
+  failure: undefined,
+  notConnected: () => assert.fail("the queue took the connection for lost")
 }
 
 /** A queue with a channel in confirm mode to send on. */
@@ -37,7 +48,8 @@ const makeQueue = Effect.gen(function*() {
     warn: () => {},
     release: () => {}
   }
-  const queue = new PublishQueue(limits, outbound, clock)
+  const queue = new PublishQueue(limits, queueHost, clock)
+  queue.useSession(outbound)
   const channel = new Channel(1, host)
   yield* Effect.forkScoped(channel.run, { startImmediately: true })
   const selected = yield* Effect.forkScoped(channel.confirmSelect, { startImmediately: true })
@@ -52,6 +64,8 @@ const makeQueue = Effect.gen(function*() {
 const makeJob = (onNext: () => void) => {
   const job = {
     waitingSince: 0,
+    waitingBytes: 1,
+    owner: { settled: () => {} },
     body: new Uint8Array(1),
     properties: {},
     options: { exchange: "", routingKey: "q" },
@@ -66,8 +80,7 @@ const makeJob = (onNext: () => void) => {
     },
     hold: () => {},
     failed: (thrown: unknown) => assert.fail(String(thrown)),
-    refuse: () => void job.refused++,
-    settled: () => {}
+    refuse: () => void job.refused++
   }
   return job satisfies PublishJob
 }

@@ -71,7 +71,7 @@ export class Channels {
     return sum
   }
 
-  /** When the broker last confirmed a publish on one of the open channels, on the clock of its publisher. */
+  /** When the broker last confirmed a publish on one of the open channels of publishers, on a clock that stops while it reads nothing. */
   get lastConfirm(): number | undefined {
     let last: number | undefined
     for (const { confirms } of this.open.values()) {
@@ -120,6 +120,7 @@ export class Channels {
       channel.mailbox.fail("Ended")
     }
     this.waiters.fail(error)
+    this.returned.notify()
   }
 
   // ---------------------------------------------------------------------------

@@ -62,9 +62,10 @@ export class ConfirmLedger {
   private propertySizes = new Float64Array(256)
   private routes: Array<Route | undefined> = new Array(256).fill(undefined)
   private times: Float64Array | undefined
-  /** When the broker last confirmed a publish, if the times of publishes are noted. */
+  /** When the broker last confirmed a publish, if the times of publishes are noted: on a clock that stops while the broker reads nothing. */
   lastConfirm: number | undefined
   private now: () => number = () => 0
+  private readTime: () => number = () => 0
   private waitsForLeaving = false
   /** The mandatory publishes that were not returned, and those that were, by their numbers. */
   private readonly mandatory = new Map<number, MandatoryMessage>()
@@ -106,7 +107,7 @@ export class ConfirmLedger {
         message: `the broker confirmed publish ${tag}, but ${this.next - 1} is the last one`
       })
     }
-    if (this.times !== undefined && (outcome === "Acked" || outcome === "Nacked")) this.lastConfirm = this.now()
+    if (this.times !== undefined && (outcome === "Acked" || outcome === "Nacked")) this.lastConfirm = this.readTime()
     const first = multiple ? this.oldest : tag
     const last = multiple && tag === 0 ? this.next - 1 : tag
     for (let number = Math.max(first, this.oldest); number <= last; number++) this.settleOne(number, outcome)
@@ -154,9 +155,13 @@ export class ConfirmLedger {
     return this.count === 0 ? undefined : this.times?.[this.oldest & this.mask]
   }
 
-  /** Notes from now on when publishes are sent. With `waitsForLeaving` a large one counts from its last piece. */
-  noteTimes(now: () => number, waitsForLeaving: boolean): void {
+  /**
+   * Notes from now on when publishes are sent and confirmed. `readTime` is a clock that stops while the broker reads nothing. With
+   * `waitsForLeaving` a large publish counts from its last piece.
+   */
+  noteTimes(now: () => number, readTime: () => number, waitsForLeaving: boolean): void {
     this.now = now
+    this.readTime = readTime
     this.waitsForLeaving = waitsForLeaving
     this.times = new Float64Array(this.mask + 1)
   }

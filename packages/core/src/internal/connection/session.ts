@@ -332,8 +332,8 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     )
   }
 
-  /** Another fiber may have sent it, and been interrupted since. */
-  private readonly sendClose = Effect.suspend(() => {
+  /** Once: a close that was interrupted is continued by the next one. */
+  private readonly sendClose: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() => {
     if (this.isCloseSent) return Effect.void
     this.isCloseSent = true
     return this.control.send(connectionClose)

@@ -13,14 +13,17 @@ import type { routeOf } from "../message/route.ts"
 export type RouteOptions = Parameters<typeof routeOf>[0]
 
 /** Its methods throw nothing. */
-export interface PublishJob extends PublishOwner {
+export interface PublishJob {
   /** When the job began to wait for its turn, in milliseconds of the monotonic clock. Set by the queue. */
   waitingSince: number
+  /** The size of the body that the job keeps in memory while it waits, in bytes. */
+  readonly waitingBytes: number
 
-  /** The current message, its target, and its index for `settled`. */
+  /** The current message, its target, the owner of its outcome, and its index for that. */
   readonly body: Uint8Array
   readonly properties: Properties
   readonly options: RouteOptions
+  readonly owner: PublishOwner
   readonly index: number
 
   /** Takes the next message, which becomes the current one. Returns whether there is one to send now. */

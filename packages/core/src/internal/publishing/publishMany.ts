@@ -1,16 +1,21 @@
 /**
  * Publishing a batch: many messages of one caller, in their order.
  *
- * The messages are taken from an iterable, which may be endless, each when it can be sent.
+ * The messages are taken from an iterable, which may be endless, each when it can be sent. With a retry, each message that was taken is kept
+ * until it is confirmed, and is published again separately.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import type { AmqpChannelError, AmqpPublishAllError } from "../../AmqpError.ts"
+import * as Exit from "effect/Exit"
+import type { AmqpChannelError, AmqpPublishAllError, AmqpPublishError } from "../../AmqpError.ts"
 import type { Properties } from "../../AmqpMessage.ts"
-import type { Outcome } from "../channel/confirmLedger.ts"
+import type { Outcome, PublishOwner } from "../channel/confirmLedger.ts"
 import type { Message } from "../message/message.ts"
+import type { Retry } from "./attempts.ts"
 import { BatchOutcomes } from "./batchOutcomes.ts"
 import { notEncoded, notSent, targetOf } from "./publishErrors.ts"
 import type { PublishJob, RouteOptions } from "./publishJob.ts"
+import { bytesOfBody, RetriedMessage } from "./publishOne.ts"
 import type { PublishQueue } from "./publishQueue.ts"
 
 type Sent = Pick<Message, "body" | "properties">
@@ -20,6 +25,8 @@ export interface Batch<M extends Sent> {
   readonly messages: Iterable<M>
   readonly prepare: (message: M) => Sent
   readonly optionsOf: (message: M, index: number) => RouteOptions
+  /** How its messages are published again. */
+  readonly retry?: Retry | undefined
 }
 
 /** Publishes a batch, and waits for its confirms. An interruption stops it from taking more messages. */
@@ -37,7 +44,19 @@ const failuresPerTurn = 100
 
 const noBody = new Uint8Array()
 
-class PublishMany<M extends Sent> implements PublishJob {
+/** A message of a batch that is published again after errors. */
+class BatchMessage extends RetriedMessage<void> {
+  protected confirmed(): void {
+    this.end(Exit.void)
+  }
+
+  /** Its index identifies it. */
+  protected override get target(): undefined {
+    return undefined
+  }
+}
+
+class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
   waitingSince = 0
   body: Uint8Array = noBody
   properties: Properties = {}
@@ -48,6 +67,9 @@ class PublishMany<M extends Sent> implements PublishJob {
   private readonly batch: Batch<M>
   private readonly outcomes = new BatchOutcomes()
   private resume: (result: Effect.Effect<void, AmqpPublishAllError>) => void = () => {}
+  /** With a retry: the current message, and all that have no outcome yet. */
+  private current: BatchMessage | undefined
+  private readonly pending = new Set<BatchMessage>()
   /** Whether the current message was taken before it could be sent. */
   private isHeld = false
   /** Whether no more messages are taken. */
@@ -70,18 +92,27 @@ class PublishMany<M extends Sent> implements PublishJob {
     return !this.isEnded
   }
 
+  get owner(): PublishOwner {
+    return this.current ?? this
+  }
+
+  get waitingBytes(): number {
+    return this.isHeld ? bytesOfBody(this.body) : 0
+  }
+
   next(): boolean {
-    if (this.isHeld) {
-      this.isHeld = false
-      return true
+    if (!this.isHeld) {
+      if (this.failuresInTurn >= failuresPerTurn) return this.pause()
+      try {
+        if (!this.take()) return false
+      } catch (thrown) {
+        this.die(thrown)
+        return false
+      }
     }
-    if (this.failuresInTurn >= failuresPerTurn) return this.pause()
-    try {
-      return this.take()
-    } catch (thrown) {
-      this.die(thrown)
-      return false
-    }
+    this.isHeld = false
+    this.current?.next()
+    return true
   }
 
   private take(): boolean {
@@ -97,7 +128,27 @@ class PublishMany<M extends Sent> implements PublishJob {
     this.body = body
     this.properties = properties
     this.options = this.batch.optionsOf(value, this.index)
+    if (this.batch.retry !== undefined) this.keep(this.batch.retry)
     return true
+  }
+
+  /** Keeps the current message until it has an outcome. */
+  private keep(retry: Retry): void {
+    const { index } = this
+    const message: BatchMessage = new BatchMessage(retry, this.body, this.properties, this.options, (exit) => {
+      this.pending.delete(message)
+      this.ended(index, exit)
+    })
+    this.pending.add(message)
+    this.current = message
+  }
+
+  private ended(index: number, exit: Exit.Exit<void, AmqpPublishError>): void {
+    const error = Exit.findErrorOption(exit)
+    if (error._tag === "Some") this.outcomes.addFailure(index, error.value)
+    else if (Exit.isSuccess(exit)) this.outcomes.add(index, "Acked")
+    else return this.die(Cause.squash(exit.cause))
+    this.finish()
   }
 
   /** Leaves the queue, and returns to it after other fibers had a turn. */
@@ -109,12 +160,14 @@ class PublishMany<M extends Sent> implements PublishJob {
 
   hold(): void {
     this.isHeld = true
+    this.current?.hold()
   }
 
   failed(thrown: unknown): void {
+    this.failuresInTurn++
+    if (this.current !== undefined) return this.current.failed(thrown)
     try {
       this.outcomes.addFailure(this.index, notEncoded(thrown, targetOf(this.options, this.properties)))
-      this.failuresInTurn++
     } catch (thrown) {
       this.die(thrown)
     }
@@ -123,7 +176,10 @@ class PublishMany<M extends Sent> implements PublishJob {
   refuse(error: AmqpChannelError): void {
     try {
       // Only one more is taken: there may be no end of them.
-      if (this.isHeld || this.take()) this.outcomes.addFailure(this.index, notSent(error))
+      if (this.isHeld || this.take()) {
+        this.outcomes.addFailure(this.index, notSent(error))
+        if (this.current !== undefined) this.pending.delete(this.current)
+      }
       this.isHeld = false
       this.isEnded = true
       this.finish()
@@ -141,6 +197,7 @@ class PublishMany<M extends Sent> implements PublishJob {
   /** Takes no more messages, and sends none of those that wait. */
   stop(): void {
     this.queue.withdraw(this)
+    for (const message of this.pending) message.stop()
     this.isHeld = false
     if (this.isEnded) return
     this.isEnded = true
@@ -154,6 +211,7 @@ class PublishMany<M extends Sent> implements PublishJob {
   /** The iterable, or a function of the caller, threw. */
   private die(thrown: unknown): void {
     this.isEnded = true
+    for (const message of this.pending) message.stop()
     this.resume(Effect.die(thrown))
   }
 }

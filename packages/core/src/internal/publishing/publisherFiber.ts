@@ -1,118 +1,160 @@
 /**
- * The fiber of a publisher and its channel: opened with the publisher, replaced when the broker has closed it, and closed with the
- * publisher after the confirms of what is in flight.
+ * The fiber of a publisher: it keeps a channel open on one session after the other.
+ *
+ * On each session the channel is opened at once, and again when the broker has closed it and there is something to publish. The publisher
+ * leaves a session that is about to be replaced after the confirms of what is in flight. It ends with its scope, in the same way, or when
+ * the connection has closed for good.
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type { Scope } from "effect/Scope"
-import { AmqpChannelError, ChannelClosed, ConfirmTimeout } from "../../AmqpError.ts"
+import { AmqpChannelError, ConnectionReplaced, ServerReply } from "../../AmqpError.ts"
 import type { AmqpConnectionError } from "../../AmqpError.ts"
 import type { Channel } from "../channel/channel.ts"
-import { lostChannel } from "../channel/channelErrors.ts"
-import type { Channels } from "../channel/channels.ts"
+import { closedHere, lostChannel } from "../channel/channelErrors.ts"
 import type { ConfirmLedger } from "../channel/confirmLedger.ts"
-import { sleepMillis, TurnClock } from "../common/time.ts"
-import type { SessionOptions } from "../options/sessionOptions.ts"
-import type { Outbound } from "../wire/outbound.ts"
+import { backoff, Pauses } from "../common/pauses.ts"
+import { connectionError } from "../connection/connectionErrors.ts"
+import type { Session } from "../connection/session.ts"
+import type { Supervisor } from "../connection/supervisor.ts"
+import { expireConfirms } from "./confirmTimeouts.ts"
 import type { PublishLimits } from "./publishLimits.ts"
 import { PublishQueue } from "./publishQueue.ts"
 
-/** What a publisher needs of its session. */
-export interface PublisherHost {
-  readonly channels: Pick<Channels, "scoped">
-  readonly outbound: Outbound
-  readonly options: Pick<SessionOptions, "closeTimeout">
-  /** Set when the session has ended. */
-  readonly failure: AmqpConnectionError | undefined
+/** What a publisher needs of its connection. */
+export type PublisherHost = Pick<
+  Supervisor,
+  | "awaitSession"
+  | "confirmsOverdue"
+  | "failure"
+  | "nextSession"
+  | "notConnected"
+  | "options"
+  | "replacesOverdue"
+  | "session"
+>
+
+/** What else a publisher does with its channels. */
+export interface PublisherParts {
+  /** Done on each channel before messages are sent on it. */
+  readonly prepare: (channel: Channel) => Effect.Effect<unknown, AmqpChannelError>
+  /** Waits until nothing but confirms is expected on the channel, before an ordered replacement of the session. */
+  readonly awaitReplies: Effect.Effect<void>
 }
 
-/** What else is done on each channel before messages are sent on it. */
-type Prepare = (channel: Channel) => Effect.Effect<unknown, AmqpChannelError>
+interface Publisher extends PublisherParts {
+  readonly host: PublisherHost
+  readonly queue: PublishQueue
+  readonly limits: PublishLimits
+  /** Completed when the first channel is open, or can't be opened. */
+  readonly opened: Deferred.Deferred<void, AmqpChannelError>
+}
 
-const closed = new AmqpChannelError({ reason: new ChannelClosed() })
+const nothingElse: PublisherParts = { prepare: () => Effect.void, awaitReplies: Effect.void }
 
 /** Opens a channel for publishing, and keeps one open for as long as the scope lives. */
 export const startPublisher = (
   host: PublisherHost,
   limits: PublishLimits,
-  prepare: Prepare = () => Effect.void
+  parts = nothingElse
 ): Effect.Effect<PublishQueue, AmqpChannelError, Scope> =>
   Effect.gen(function*() {
-    const queue = new PublishQueue(limits, host.outbound, yield* Clock.Clock)
+    const session = yield* host.awaitSession
+    const queue = new PublishQueue(limits, host, yield* Clock.Clock)
     const opened = yield* Deferred.make<void, AmqpChannelError>()
-    const publisher: Publisher = { host, queue, limits, prepare }
-    yield* Effect.forkScoped(keepOpen(publisher, opened), { startImmediately: true })
+    yield* Effect.forkScoped(run({ ...parts, host, queue, limits, opened }, session), { startImmediately: true })
     if (limits.sendTimeout !== Infinity) yield* Effect.forkScoped(queue.expireWaiting, { startImmediately: true })
     // Runs before the fiber above is interrupted, which then waits for what is in flight.
-    yield* Effect.addFinalizer(() => Effect.sync(() => queue.close(closed)))
+    yield* Effect.addFinalizer(() => Effect.sync(() => queue.close(closedHere)))
     yield* Deferred.await(opened)
     return queue
   })
 
-interface Publisher {
-  readonly host: PublisherHost
-  readonly queue: PublishQueue
-  readonly limits: PublishLimits
-  readonly prepare: Prepare
-}
-
-/** The publisher's fiber. A channel that the broker has closed is replaced when there is something to publish. */
-const keepOpen = (publisher: Publisher, opened: Deferred.Deferred<void, AmqpChannelError>) =>
+/** The publisher's fiber. */
+const run = (publisher: Publisher, first: Session): Effect.Effect<void> =>
   Effect.gen(function*() {
-    const { host, queue } = publisher
-    yield* useChannel(publisher, Deferred.succeed(opened, undefined)).pipe(
-      Effect.catch((error) => Deferred.fail(opened, error))
-    )
-    while (host.failure === undefined) {
-      yield* queue.awaitWaiting
-      yield* useChannel(publisher, Effect.void).pipe(
-        Effect.catch((error) => Effect.sync(() => queue.refuseWaiting(error)))
-      )
+    for (let session = first;; session = yield* publisher.host.nextSession) yield* useSession(publisher, session)
+  }).pipe(
+    Effect.catch((error: AmqpChannelError | AmqpConnectionError) => {
+      const failure = error instanceof AmqpChannelError ? error : lostChannel(error)
+      publisher.queue.close(failure)
+      return Deferred.fail(publisher.opened, failure)
+    }),
+    Effect.asVoid
+  )
+
+/** The longest pause before a channel is opened again. */
+const longestPause = Duration.seconds(10)
+
+/** Uses a session until it has ended or is about to be replaced. Fails if the first channel of the publisher can't be opened. */
+const useSession = (publisher: Publisher, session: Session): Effect.Effect<void, AmqpChannelError> =>
+  Effect.gen(function*() {
+    const { opened, queue } = publisher
+    const isLeft = (): boolean => session.failure !== undefined || Latch.isOpen(session.leaving)
+    const left = Effect.raceFirst(Effect.exit(Deferred.await(session.ended)), session.leaving.await)
+    const pauses = new Pauses(backoff(Duration.millis(250), longestPause))
+    queue.useSession(session.outbound)
+    while (!isLeft()) {
+      const used = yield* Effect.result(useChannel(publisher, session))
+      yield* queue.resends.decide
+      if (Result.isFailure(used) && !Deferred.isDoneUnsafe(opened)) return yield* Effect.fail(used.failure)
+      if (isLeft()) break
+      if (mayPass(used)) {
+        const pause = yield* pauses.next(undefined)
+        if (pause !== undefined) yield* Effect.raceFirst(Effect.sleep(pause), left)
+      } else {
+        pauses.reset()
+        if (Result.isFailure(used)) queue.refuseAll(used.failure)
+      }
+      yield* Effect.raceFirst(queue.awaitWork, left)
     }
-    queue.close(lostChannel(host.failure))
+    queue.leaveSession()
   })
 
-/** Opens a channel, and uses it until it is closed. `onOpen` runs when messages can be sent on it. */
+/** How the use of a channel ended: it could not be opened, was closed, or was left in order. */
+type Used = Result.Result<AmqpChannelError | undefined, AmqpChannelError>
+
+/** Whether to pause before the channel is opened again: a publish that made the broker close it is not repeated, others may be. */
+const mayPass = (used: Used): boolean =>
+  Result.isFailure(used)
+    ? used.failure.isRetryable
+    : used.success?.reason instanceof ServerReply && used.success.isRetryable
+
+/** Opens a channel, and uses it until it is closed or the session is about to be replaced. Returns why it is closed. */
 const useChannel = (
-  { host, limits, prepare, queue }: Publisher,
-  onOpen: Effect.Effect<unknown>
-) =>
+  publisher: Publisher,
+  session: Session
+): Effect.Effect<AmqpChannelError | undefined, AmqpChannelError> =>
   Effect.scoped(Effect.gen(function*() {
-    const channel = yield* host.channels.scoped
+    const { host, limits, opened, prepare, queue } = publisher
+    const channel = yield* session.channels.scoped
     const ledger = yield* channel.confirmSelect
     yield* prepare(channel)
+    if (Latch.isOpen(session.leaving)) return undefined
     yield* Effect.addFinalizer(() => {
       queue.detach()
       return Effect.timeoutOption(Effect.interruptible(ledger.awaitEmpty), host.options.closeTimeout)
     })
     if (limits.confirmTimeout !== Infinity) {
-      yield* Effect.forkScoped(expireConfirms(ledger, limits, host.outbound), { startImmediately: true })
+      yield* Effect.forkScoped(expireConfirms({ host, session, queue, ledger, limits }), { startImmediately: true })
     }
     queue.attach(channel, ledger)
-    yield* onOpen
-    yield* Deferred.await(channel.ended)
+    yield* Deferred.succeed(opened, undefined)
+    yield* Effect.raceFirst(Deferred.await(channel.ended), session.leaving.await)
+    if (channel.failure === undefined) yield* leave(publisher, channel, ledger)
+    return channel.failure
   }))
 
-/** The shortest sleep of the fiber below while the broker blocks the connection, in milliseconds. */
-const blockedPause = 1_000
-
-/** Fails publishes whose confirm does not arrive in time. */
-const expireConfirms = (ledger: ConfirmLedger, { confirmTimeout, countsBlocked }: PublishLimits, outbound: Outbound) =>
+/** Waits for what is in flight before the session is replaced. What does not end in time is lost with the session. */
+const leave = ({ awaitReplies, host, queue }: Publisher, channel: Channel, ledger: ConfirmLedger) =>
   Effect.gen(function*() {
-    const clock = yield* Clock.Clock
-    const turns = new TurnClock(clock)
-    // This clock stops while the broker reads nothing, unless that time counts.
-    const now = countsBlocked ? () => turns.millis : () => turns.millis - outbound.blockedMillis(turns.millis)
-    ledger.noteTimes(now, !countsBlocked)
-    while (true) {
-      const time = now()
-      if ((ledger.oldestTime ?? Infinity) <= time - confirmTimeout) {
-        const reason = new ConfirmTimeout(outbound.blocked === undefined ? {} : { blocked: outbound.blocked })
-        ledger.expire(time - confirmTimeout, new AmqpChannelError({ reason }))
-      }
-      // A message that is sent during the sleep is due after it.
-      const left = Math.min((ledger.oldestTime ?? time) + confirmTimeout - time, confirmTimeout)
-      yield* Effect.sleep(sleepMillis(outbound.blocked === undefined ? left : Math.max(left, blockedPause)))
-    }
+    queue.detach()
+    const done = Effect.andThen(ledger.awaitEmpty, awaitReplies)
+    const left = yield* Effect.timeoutOption(done, host.options.closeTimeout)
+    if (Option.isNone(left)) channel.end(lostChannel(connectionError(new ConnectionReplaced())))
   })

@@ -34,8 +34,10 @@ const settingKeys = Validation.keysOf<Options>({
   durations: true
 })
 
+type ConnectionInfo = Pick<SessionOptions, "clientProperties" | "transport">
+
 /** Makes the recorder of a publisher, client or server. `undefined` if telemetry is off. Throws an `InvalidArgument`. */
-export const make = (options: Options | undefined, session: SessionOptions): Spans | undefined => {
+export const make = (options: Options | undefined, connection: ConnectionInfo): Spans | undefined => {
   if (options === undefined) return undefined
   Validation.knownKeys(options, settingKeys, "AmqpTelemetry options")
   const { relation = "parent" } = options
@@ -46,7 +48,7 @@ export const make = (options: Options | undefined, session: SessionOptions): Spa
     Validation.flag(`AmqpTelemetry options: ${name}`, options[name], true)
   return new Spans(
     { durations: flag("durations"), propagation: flag("propagation"), relation, spans: flag("spans") },
-    session
+    connection
   )
 }
 
@@ -99,7 +101,7 @@ export class Spans {
   private readonly spanCommon: Attributes
   private readonly histograms = new Map<string, Metric.Histogram<number>>()
 
-  constructor(settings: Settings, options: SessionOptions) {
+  constructor(settings: Settings, options: ConnectionInfo) {
     this.settings = settings
     this.common = serverAttributes(options)
     const { "server.port": port } = this.common

@@ -44,6 +44,8 @@ export class Outbound {
   blocked: string | undefined
   /** Called when `blocked` changes, with its new value. */
   readonly blockedListeners = new Set<(reason: string | undefined) => void>()
+  /** When the broker last unblocked the connection, in milliseconds of the monotonic clock. */
+  readsSince = -Infinity
 
   private readonly counts: Counts
   private readonly host: OutboundHost
@@ -194,6 +196,7 @@ export class Outbound {
     this.blockedBefore = this.blockedMillis(at)
     this.blockedSince = reason === undefined ? undefined : at
     this.blocked = reason
+    if (reason === undefined) this.readsSince = at
     this.timedOutWhileBlocked = false
     for (const listener of this.blockedListeners) listener(reason)
     this.notifyRoom()
