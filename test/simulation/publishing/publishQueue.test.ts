@@ -51,7 +51,9 @@ describe("a publisher", () => {
               Effect.andThen(writeAll(chunks), Effect.suspend(() => answer))
           }))
         })
-        const dialing = yield* fork(Effect.provideService(AmqpConnection.make({ recovery: false }), Socket.Socket, socket))
+        const dialing = yield* fork(
+          Effect.provideService(AmqpConnection.make({ recovery: false }), Socket.Socket, socket)
+        )
         yield* peer.handshake()
         const connection = yield* resultOf(dialing)
         yield* Effect.gen(function*() {

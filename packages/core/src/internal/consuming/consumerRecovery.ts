@@ -8,7 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { RecoveryOptions } from "../../AmqpConsumer.ts"
-import { Pauses, backoff } from "../common/pauses.ts"
+import { backoff, Pauses } from "../common/pauses.ts"
 import * as Validation from "../options/validation.ts"
 import type { SubscriptionError } from "./inbox.ts"
 
@@ -91,8 +91,11 @@ export class Restarts {
 
   /** The pause before the next attempt. `undefined` if the schedule has ended. */
   pauseAfter(error: SubscriptionError): Effect.Effect<Duration.Duration | undefined> {
-    return Effect.map(this.pauses.next(error), (pause) =>
-      pause !== undefined && isNotFound(error) && !mayPass(error) ? Duration.max(pause, notFoundPause) : pause)
+    return Effect.map(
+      this.pauses.next(error),
+      (pause) =>
+        pause !== undefined && isNotFound(error) && !mayPass(error) ? Duration.max(pause, notFoundPause) : pause
+    )
   }
 }
 

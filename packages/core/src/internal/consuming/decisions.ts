@@ -79,7 +79,11 @@ export class Decisions<R> {
   /** The message can no longer be settled. A policy that retried or republished it would only add to what the broker does. */
   private drop(slot: Slot<R>, delivery: Received, cause: Cause.Cause<unknown>): Effect.Effect<void> {
     return Effect.andThen(
-      logAbout(delivery, "A handler failed, and the channel of its message has closed. The broker delivers it again", cause),
+      logAbout(
+        delivery,
+        "A handler failed, and the channel of its message has closed. The broker delivers it again",
+        cause
+      ),
       this.finish(slot)
     )
   }
