@@ -110,10 +110,12 @@ export interface Delivered {
   readonly by: string
 }
 
-/** A time in which a queue was deleted, with what was in it. */
+/** A queue that was deleted, with what was in it. */
 interface Deletion {
   readonly queue: string
-  readonly endedAt: number
+  readonly beganAt: number
+  /** Infinite until it is deleted. */
+  endedAt: number
 }
 
 export interface Totals {
@@ -170,9 +172,21 @@ export class Account {
     source.acknowledgedBy[number] = by
   }
 
-  /** Records that a queue was deleted. What was published to it before may be gone, although it was confirmed. */
-  deleted(queue: string): void {
-    this.deletions.push({ queue, endedAt: this.now() })
+  /**
+   * Records that a queue is being deleted. What is published to it before that has ended may be gone, although it was confirmed.
+   * Returns what ends it.
+   */
+  deleting(queue: string): () => void {
+    const deletion: Deletion = { queue, beganAt: this.now(), endedAt: Infinity }
+    this.deletions.push(deletion)
+    return () => {
+      deletion.endedAt = this.now()
+    }
+  }
+
+  /** Whether a queue was deleted, or may have been, since this time. */
+  wasDeletedSince(queue: string, time: number): boolean {
+    return this.deletions.some((deletion) => deletion.queue === queue && deletion.endedAt > time)
   }
 
   /** The sources whose confirmed messages have not all arrived yet. */

@@ -2,9 +2,20 @@
 import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
-import { impatient, retrying, waiting } from "./client.ts"
+import { callingAgain, callingOnce, impatient, retrying, waiting } from "./client.ts"
 import type { Access } from "./site.ts"
-import { server, streamer, streamQueueReader, subscriber } from "./workloads/consuming.ts"
+import {
+  deletableServer,
+  exclusiveServer,
+  forwarder,
+  layerServer,
+  prefetcher,
+  server,
+  streamer,
+  streamQueueReader,
+  streamQueueServer,
+  subscriber
+} from "./workloads/consuming.ts"
 import { caller, fetcher, programs, replier } from "./workloads/programs.ts"
 import { batches, publisher } from "./workloads/publishing.ts"
 import type { Workload } from "./world.ts"
@@ -15,13 +26,15 @@ export interface Client {
   readonly access: Access
   /** Whether it connects as the user whose password changes. */
   readonly isRotating?: boolean
+  /** What it declares on each connection. Default: the topology of all. */
+  readonly topology?: AmqpTopology.AmqpTopology
   readonly workloads: ReadonlyArray<Workload>
 }
 
 export interface Cast {
   readonly topology: AmqpTopology.AmqpTopology
   readonly clients: ReadonlyArray<Client>
-  readonly deletableQueue: string
+  readonly deletableQueues: ReadonlyArray<string>
   readonly replicatedQueue: string
 }
 
@@ -38,6 +51,11 @@ export const makeCast = (nodes: number): Cast => {
   const calls = queue("chaos.calls")
   const rotated = queue("chaos.rotated")
   const deletable = queue("chaos.deletable")
+  const described = queue("chaos.described")
+  const forwarded = queue("chaos.forwarded")
+  const arrived = queue("chaos.arrived")
+  // Deleted with its connection, and declared again on the next one.
+  const exclusive = AmqpQueue.classic("chaos.exclusive", { exclusive: true })
   const stream = AmqpQueue.stream("chaos.stream")
   const news = AmqpExchange.fanout("chaos.news")
   return {
@@ -50,10 +68,12 @@ export const makeCast = (nodes: number): Cast => {
       fetched,
       calls,
       rotated,
+      forwarded,
+      arrived,
       stream,
       news
     ),
-    deletableQueue: deletable.name,
+    deletableQueues: [deletable.name, described.name],
     replicatedQueue: replicated.name,
     clients: [
       {
@@ -80,7 +100,22 @@ export const makeCast = (nodes: number): Cast => {
           server(ordered, { concurrency: 1 }),
           streamer(replicated),
           server(plain, { concurrency: 8 }),
-          server(programmed, { concurrency: 2 })
+          layerServer(programmed, { concurrency: 2 })
+        ]
+      },
+      {
+        name: "forwarder",
+        access: "secondProxy",
+        workloads: [
+          publisher({
+            name: "forwarded",
+            queue: arrived.name,
+            via: forwarded.name,
+            isOrdered: false,
+            publisher: waiting
+          }),
+          forwarder(forwarded, arrived.name),
+          server(arrived, { concurrency: 4 })
         ]
       },
       { name: "batch consumer", access: "firstProxy", workloads: [server(batched, { concurrency: 1 })] },
@@ -93,24 +128,37 @@ export const makeCast = (nodes: number): Cast => {
           fetcher(fetched.name)
         ]
       },
-      { name: "callers", access: "direct", workloads: [caller(calls.name)] },
+      {
+        name: "callers",
+        access: "direct",
+        workloads: [caller(calls.name, callingOnce), caller(calls.name, callingAgain)]
+      },
       { name: "repliers", access: "firstProxy", workloads: [replier(calls)] },
       {
         name: "streams",
         access: "secondProxy",
         workloads: [
           publisher({ name: "streamed", queue: stream.name, isOrdered: true, publisher: retrying }),
-          streamQueueReader(stream)
+          streamQueueReader(stream),
+          streamQueueServer(stream)
         ]
       },
       {
-        name: "deletable queue",
+        name: "deletable queues",
         access: "direct",
         workloads: [
-          server(deletable, { concurrency: 4, whenEnded: "retry" }),
+          deletableServer(deletable, deletable.name),
           publisher({
             name: "deletable",
             queue: deletable.name,
+            isOrdered: false,
+            publisher: waiting,
+            mandatory: true
+          }),
+          deletableServer(described, described),
+          publisher({
+            name: "described",
+            queue: described.name,
             isOrdered: false,
             publisher: waiting,
             mandatory: true
@@ -122,11 +170,16 @@ export const makeCast = (nodes: number): Cast => {
         access: "secondProxy",
         isRotating: true,
         workloads: [
-          server(rotated, { concurrency: 1 }),
+          prefetcher(rotated),
           publisher({ name: "rotated", queue: rotated.name, isOrdered: true, publisher: retrying })
         ]
       },
-      { name: "subscriber", access: "firstProxy", workloads: [subscriber(news.name)] }
+      {
+        name: "subscriber",
+        access: "firstProxy",
+        topology: AmqpTopology.make(news, exclusive),
+        workloads: [subscriber(news.name), exclusiveServer(exclusive.name)]
+      }
     ]
   }
 }

@@ -1,6 +1,7 @@
 /** Everything here that is about recovery: the options of connections and publishers, and the states of a connection. */
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import type * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import type * as AmqpRpc from "@effect-amqp/core/AmqpRpc"
 import { NodeAmqp } from "@effect-amqp/node"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -43,12 +44,29 @@ export const retrying: AmqpPublisher.Options = { ...persistent, retry: Schedule.
 /** A publisher that publishes each message once, and waits until it can. */
 export const waiting: AmqpPublisher.Options = {
   ...persistent,
+  // Less than are published within the timeout.
+  maxWaiting: 300,
   sendTimeout: "10 seconds",
   confirmTimeout: "15 seconds"
 }
 
 /** A publisher that publishes each message once, and fails if it can't. */
-export const impatient: AmqpPublisher.Options = { ...persistent, confirmTimeout: "15 seconds", whenBlocked: "fail" }
+export const impatient: AmqpPublisher.Options = {
+  ...persistent,
+  maxWaitingBytes: 64 * 1024,
+  confirmTimeout: "15 seconds",
+  whenBlocked: "fail",
+  whenDisconnected: "fail"
+}
+
+/** A client whose calls fail when their outcome is unknown. */
+export const callingOnce: AmqpRpc.ClientOptions = { sendTimeout: "10 seconds", confirmTimeout: "15 seconds" }
+
+/** A client that sends requests again, as long as it takes. */
+export const callingAgain: AmqpRpc.ClientOptions = {
+  confirmTimeout: "15 seconds",
+  retry: Schedule.spaced("50 millis")
+}
 
 /** How programs are retried: as long as it takes. */
 export const whileRetryable = {

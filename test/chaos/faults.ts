@@ -8,10 +8,12 @@ import type { Site } from "./site.ts"
 
 export interface Targets {
   readonly site: Site
-  /** The queue that a fault deletes. */
-  readonly deletableQueue: string
-  /** Called when the queue was deleted. */
-  readonly onDeleted: () => void
+  /** The queues that a fault deletes. */
+  readonly deletableQueues: ReadonlyArray<string>
+  /** Called before a queue is deleted. Returns what has to be called when it is. */
+  readonly onDeleting: (queue: string) => () => void
+  /** Makes some or all clients replace their connections. */
+  readonly reconnect: (proxy: Fault["proxy"]) => void
   /** The queue whose leader is killed. */
   readonly replicatedQueue: string
 }
@@ -78,14 +80,20 @@ export const inflict = async (fault: Fault, targets: Targets, signal: AbortSigna
     case "diskAlarm":
       return alarm(site, node, millis, ["set_disk_free_limit", "900000GB"], ["set_disk_free_limit", "1MB"])
     case "deleteQueue":
-      await site.control(["delete_queue", targets.deletableQueue])
-      return targets.onDeleted()
+      for (const queue of targets.deletableQueues) await deleteQueue(queue, targets)
+      return
+    case "reconnect":
+      targets.reconnect(fault.proxy)
+      await sleep(millis)
+      return
     case "changePassword":
       return changePassword(site)
     case "killLeader": {
       const leader = await leaderOf(targets.replicatedQueue, site)
       return restart(leader, leader.kill, millis, signal)
     }
+    case "partition":
+      return partition(node, millis, site)
     case "rollingRestart":
       for (const each of site.nodes) {
         await restart(each, each.stop, 0, signal)
@@ -152,12 +160,40 @@ const changePassword = async ({ control, user }: Site): Promise<void> => {
   await control(["close_all_connections", "the password has changed"])
 }
 
-const leaderOf = async (queue: string, { control, nodes }: Site): Promise<RabbitMQNode> => {
-  const output = await control(["list_queues", "--formatter", "json", "name", "leader"])
-  const queues: unknown = JSON.parse(output)
-  const found = (queues as ReadonlyArray<{ readonly name: string; readonly leader: string }>) // as rabbitmqctl prints it
-    .find(({ name }) => name === queue)
-  const leader = nodes.find(({ nodename }) => nodename === found?.leader)
-  if (leader === undefined) throw new Error(`the queue ${queue} has no leader: ${output}`)
-  return leader
+/** Deletes a queue, unless a former fault has, and its program has not declared it again yet. */
+const deleteQueue = async (queue: string, { onDeleting, site }: Targets): Promise<void> => {
+  await eventually(30_000, async () => {
+    if (!(await queuesOf(site)).some(({ name }) => name === queue)) return
+    const deleted = onDeleting(queue)
+    try {
+      await site.control(["delete_queue", queue])
+    } finally {
+      deleted()
+    }
+  })
 }
+
+/** Nodes with another secret refuse each other's connections. The node pauses, as it is alone. */
+const partition = async (node: RabbitMQNode, millis: number, { control, nodes }: Site): Promise<void> => {
+  const others = nodes.filter((other) => other !== node).map(({ nodename }) => `'${nodename}'`).join(", ")
+  const evaluate = (expression: string) =>
+    eventually(30_000, () => control(["eval", `[${expression} || N <- [${others}]].`], node))
+  await evaluate("begin erlang:set_cookie(N, cut_off), erlang:disconnect_node(N) end")
+  await sleep(millis)
+  await evaluate("erlang:set_cookie(N, erlang:get_cookie())")
+}
+
+const queuesOf = async (
+  { control }: Site
+): Promise<ReadonlyArray<{ readonly name: string; readonly leader: string }>> => {
+  const queues: unknown = JSON.parse(await control(["list_queues", "--formatter", "json", "name", "leader"]))
+  return queues as ReadonlyArray<{ readonly name: string; readonly leader: string }> // as rabbitmqctl prints it
+}
+
+const leaderOf = (queue: string, site: Site): Promise<RabbitMQNode> =>
+  eventually(30_000, async () => {
+    const found = (await queuesOf(site)).find(({ name }) => name === queue)
+    const leader = site.nodes.find(({ nodename }) => nodename === found?.leader)
+    if (leader === undefined) throw new Error(`the queue ${queue} has no leader: ${JSON.stringify(found)}`)
+    return leader
+  })

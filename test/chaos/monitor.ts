@@ -52,6 +52,11 @@ export class Monitor {
     return this.connections.get(connection)?.session ?? 0
   }
 
+  /** Whether a connection was lost and is not open yet. */
+  isRecovering(connection: string): boolean {
+    return this.connections.get(connection)?.state === "Recovering"
+  }
+
   /** The connections that are not open, with their states. */
   get notOpen(): ReadonlyArray<string> {
     return [...this.connections].filter(([, { state }]) => state !== "Open").map(([name, { state }]) =>

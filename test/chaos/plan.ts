@@ -28,12 +28,26 @@ export const brokerKinds = [
   "changePassword"
 ] as const
 
-/** Faults of a cluster. */
-export const clusterKinds = ["killLeader", "rollingRestart"] as const
+/** Disturbances that programs ask for. */
+export const drillKinds = ["reconnect"] as const
 
-export const kinds = [...networkKinds, ...brokerKinds, ...clusterKinds] as const
+/** Faults of a cluster. */
+export const clusterKinds = ["killLeader", "partition", "rollingRestart"] as const
+
+export const kinds = [...networkKinds, ...brokerKinds, ...drillKinds, ...clusterKinds] as const
 
 export type Kind = typeof kinds[number]
+
+/** The kinds that end or suspend a node, or cut it off. */
+export const nodeKinds: ReadonlySet<Kind> = new Set([
+  "kill",
+  "stop",
+  "restartApplication",
+  "freeze",
+  "killLeader",
+  "partition",
+  "rollingRestart"
+])
 
 /** What a fault does, for people. */
 export const descriptions: Readonly<Record<Kind, string>> = {
@@ -56,7 +70,9 @@ export const descriptions: Readonly<Record<Kind, string>> = {
   diskAlarm: "the disk alarm blocks publishers",
   deleteQueue: "a queue is deleted",
   changePassword: "a password changes, connections are closed",
+  reconnect: "clients replace their connections",
   killLeader: "the node of a queue's leader is killed",
+  partition: "a node is cut off from the others",
   rollingRestart: "all nodes are restarted, one by one"
 }
 
@@ -87,7 +103,8 @@ export interface PlanOptions {
 }
 
 /** The kinds of faults that are possible. */
-export const kindsFor = (nodes: number): ReadonlyArray<Kind> => nodes === 1 ? [...networkKinds, ...brokerKinds] : kinds
+export const kindsFor = (nodes: number): ReadonlyArray<Kind> =>
+  nodes === 1 ? [...networkKinds, ...brokerKinds, ...drillKinds] : kinds
 
 /** The shortest and the longest time that a fault lasts, in milliseconds. Others have no duration of their own. */
 const durations: Partial<Record<Kind, readonly [number, number]>> = {
@@ -102,7 +119,9 @@ const durations: Partial<Record<Kind, readonly [number, number]>> = {
   freeze: [500, 12_000],
   memoryAlarm: [500, 6_000],
   diskAlarm: [500, 6_000],
-  killLeader: [0, 6_000]
+  reconnect: [0, 1_000],
+  killLeader: [0, 6_000],
+  partition: [2_000, 12_000]
 }
 
 /** The faults of a run, without end. Each kind comes once before any comes again. */

@@ -3,10 +3,10 @@
  *
  * Every wait has a limit, as a client that hangs must not hang the run.
  */
-import type * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
+import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
 import * as Cause from "effect/Cause"
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -22,7 +22,7 @@ import { connection, watch } from "./client.ts"
 import { inflict } from "./faults.ts"
 import { ClientSockets, complaints, leftAtBroker, newResources, notEmpty, resources } from "./leftovers.ts"
 import { Monitor } from "./monitor.ts"
-import { descriptions, plan } from "./plan.ts"
+import { descriptions, kindsFor, nodeKinds, plan } from "./plan.ts"
 import type { Fault, Kind } from "./plan.ts"
 import { reportOf } from "./report.ts"
 import type { FaultRecord, Report } from "./report.ts"
@@ -118,6 +118,10 @@ class Run {
   private isBroken = false
   /** The programs that end by themselves. */
   private readonly ending: Array<Fiber.Fiber<unknown>> = []
+  private readonly connections: Array<{
+    readonly name: string
+    readonly connection: AmqpConnection.AmqpConnection["Service"]
+  }> = []
   private readonly world: World
 
   constructor(options: Options, site: Site) {
@@ -129,6 +133,8 @@ class Run {
       monitor: this.monitor,
       violations: this.violations,
       rate: options.rate,
+      nodesFail: (options.kinds ?? kindsFor(options.nodes)).some((kind) => nodeKinds.has(kind)),
+      checks: [],
       isStopping: () => this.isStopping
     }
   }
@@ -188,10 +194,12 @@ class Run {
       ? Effect.sync(() => ({ username: user.name, password: Redacted.make(user.password) }))
       : undefined
     return Effect.gen({ self: this }, function*() {
-      const live = AmqpTopology.layer(this.cast.topology).pipe(
+      const topology = client.topology ?? this.cast.topology
+      const live = AmqpTopology.layer(topology, { onFailure: (failure) => this.notDeclared(name, failure) }).pipe(
         Layer.provideMerge(connection(name, this.site.urlsOf(access), credentials))
       )
       const context: Context.Context<AmqpConnection.AmqpConnection> = yield* Layer.buildWithScope(live, scope)
+      this.connections.push({ name, connection: Context.get(context, AmqpConnection.AmqpConnection) })
       yield* watch(name, this.monitor).pipe(
         Effect.provide(context),
         Effect.forkIn(scope, { startImmediately: true })
@@ -207,6 +215,15 @@ class Run {
         )
         if (workload.ends) this.ending.push(fiber)
       }
+    })
+  }
+
+  /** All queues can be declared again, unless the broker has a reason that passes. */
+  private notDeclared(client: string, failure: AmqpTopology.DeclareFailure): Effect.Effect<void> {
+    return Effect.sync(() => {
+      if (failure.willRetry) return
+      const { description, error } = failure
+      this.violated("a queue could not be declared again", [`${description.name} by ${client}: ${error.message}`])
     })
   }
 
@@ -231,7 +248,8 @@ class Run {
       }
       const left = yield* untilNothing(this.isBroken ? 0 : drainMillis, async () => [
         ...await notEmpty(this.site),
-        ...this.account.missing
+        ...this.account.missing,
+        ...this.world.checks.flatMap((check) => check())
       ])
       this.violated("messages were not handled", left)
       this.event("The clients close.")
@@ -244,7 +262,7 @@ class Run {
   /** Inflicts faults until the time is over. */
   private readonly inflictAll = Effect.gen({ self: this }, function*() {
     const { kinds, nodes, seconds, seed } = this.options
-    const { deletableQueue, replicatedQueue } = this.cast
+    const { deletableQueues, replicatedQueue } = this.cast
     const faults = plan({ seed, nodes, kinds, proxies: this.site.proxies.length })
     const deadline = now() + seconds * 1000
     while (now() < deadline && !this.isBroken) {
@@ -254,9 +272,10 @@ class Run {
       yield* Effect.promise((signal) =>
         inflict(fault, {
           site: this.site,
-          deletableQueue,
+          deletableQueues,
           replicatedQueue,
-          onDeleted: () => this.account.deleted(deletableQueue)
+          onDeleting: (queue) => this.account.deleting(queue),
+          reconnect: (proxy) => this.reconnect(proxy)
         }, signal)
       )
       const endedAt = now()
@@ -270,6 +289,19 @@ class Run {
       yield* Effect.sleep(fault.pauseMillis)
     }
   })
+
+  /** Starts to replace the connections of the clients with this number, modulo the number of proxies. */
+  private reconnect(proxy: number | "all"): void {
+    for (const [index, { connection, name }] of this.connections.entries()) {
+      if (proxy !== "all" && index % this.site.proxies.length !== proxy) continue
+      const ended = this.monitor.begin(`reconnect of ${name}`)
+      const drill = Effect.match(connection.reconnect, {
+        onSuccess: ended,
+        onFailure: ({ message }) => this.violated("a connection could not be replaced", [`${name}: ${message}`])
+      })
+      this.ending.push(Effect.runFork(drill))
+    }
+  }
 
   /** A client has one connection, apart from a lost one that is just being closed. */
   private readonly checkSockets = Effect.suspend(() => {

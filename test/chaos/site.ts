@@ -36,7 +36,9 @@ const config = [
   // The alarms are set by the faults alone, and not by a machine that is short of disk.
   "disk_free_limit.absolute = 1MB",
   // Half-open connections of dead clients are found as fast as the clients find those of brokers.
-  "heartbeat = 3"
+  "heartbeat = 3",
+  // A node that is cut off from the others stops, and starts again when it sees them. Otherwise two halves may both go on.
+  "cluster_partition_handling = pause_minority"
 ]
 
 const portOf = (node: RabbitMQNode): number => Number(new URL(node.url).port)

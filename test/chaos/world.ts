@@ -12,6 +12,10 @@ export interface World {
   readonly violations: Violations
   /** How many messages each publisher publishes in a second. */
   readonly rate: number
+  /** Whether faults hit whole nodes, and not only connections. */
+  readonly nodesFail: boolean
+  /** Checks that hold when everything has been handled. Each returns what is missing. */
+  readonly checks: Array<() => ReadonlyArray<string>>
   /** Whether nothing new may be published. */
   readonly isStopping: () => boolean
 }

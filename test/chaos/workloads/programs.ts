@@ -5,6 +5,7 @@ import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpRpc from "@effect-amqp/core/AmqpRpc"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import type { SourceOptions } from "../account.ts"
 import { whileRetryable } from "../client.ts"
 import type { Workload } from "../world.ts"
@@ -101,30 +102,42 @@ export const replier = (queue: AmqpQueue.AmqpQueue<"classic" | "quorum">): Workl
       }), { concurrency: 10 })
 })
 
-/** Calls the replier. A call may fail, but has to end, and to get the reply to its own request. */
-export const caller = (queue: string): Workload => {
-  const name = `calls ${queue}`
+/** How long a call may take: the reply is lost with the connection of the server, and no one can tell. */
+const callTimeout = "20 seconds"
+
+/**
+ * Calls the replier. A call has to end, and to get the reply to its own request. It may fail, unless the client sends requests again
+ * as long as it takes.
+ */
+export const caller = (queue: string, options: AmqpRpc.ClientOptions): Workload => {
+  const isRetrying = options.retry !== undefined
+  const name = `calls ${queue}${isRetrying ? " again" : ""}`
   return {
     name,
     ends: true,
     run: (world) =>
       Effect.gen(function*() {
         const { monitor, violations } = world
-        const { call } = yield* AmqpRpc.makeClient({ confirmTimeout: "15 seconds", sendTimeout: "10 seconds" })
+        const { call } = yield* AmqpRpc.makeClient(options)
         let number = 0
         const callOnce = Effect.suspend(() => {
-          const text = `request ${number++}`
+          const text = `request ${number++} of ${name}`
           const startedAt = performance.now()
           const ended = monitor.begin(`call of ${text}`)
-          return call(AmqpMessage.text(text), { exchange: "", routingKey: queue }).pipe(
-            // The reply is lost with the connection of the server, and no one can tell.
-            Effect.timeout("20 seconds"),
+          const attempt = Effect.timeoutOption(
+            call(AmqpMessage.text(text), { exchange: "", routingKey: queue }),
+            callTimeout
+          )
+          return (isRetrying ? Effect.repeat(attempt, { until: Option.isSome }) : attempt).pipe(
             Effect.match({
               onSuccess: (reply) => {
-                if (reply.text === `reply to ${text}`) monitor.succeeded(name, startedAt)
-                else violations.add("a call got the reply to another one", `${text} got ${reply.text}`)
+                if (Option.isNone(reply)) return
+                if (reply.value.text === `reply to ${text}`) monitor.succeeded(name, startedAt)
+                else violations.add("a call got the reply to another one", `${text} got ${reply.value.text}`)
               },
-              onFailure: () => {}
+              onFailure: (error) => {
+                if (isRetrying) violations.add("a call failed although its client tries again", error.message)
+              }
             }),
             Effect.andThen(Effect.sync(ended))
           )

@@ -18,6 +18,9 @@ const outcomes: Readonly<Record<AmqpPublishError["reason"]["_tag"], Outcome>> = 
 /** How many messages of a publisher may wait for their outcome at the same time. */
 const maxWaiting = 512
 
+/** How long a publish may take that fails because there is no connection, in milliseconds. */
+const atOnceMillis = 2_000
+
 /** How often a publisher publishes, in milliseconds. */
 const tickMillis = 50
 
@@ -31,6 +34,8 @@ export const messageOf = (source: Source, number: number): AmqpMessage.AmqpMessa
 
 export interface PublisherSettings extends SourceOptions {
   readonly publisher: AmqpPublisher.Options
+  /** The queue to which it publishes, if another program moves the messages from there to `queue`. */
+  readonly via?: string
   readonly mandatory?: boolean
 }
 
@@ -53,12 +58,13 @@ export const publisher = (settings: PublisherSettings): Workload => ({
   ends: true,
   run: (world, connection) =>
     Effect.gen(function*() {
-      const { account, monitor, rate } = world
+      const { account, monitor, nodesFail, rate, violations } = world
       const source = account.source(settings)
       const { publish } = yield* AmqpPublisher.make(settings.publisher)
+      const mayNotWait = settings.publisher.whenDisconnected === "fail"
       const fibers = yield* FiberSet.make<void>()
       const isRetrying = settings.publisher.retry !== undefined
-      const route = { exchange: "", routingKey: settings.queue, mandatory: settings.mandatory ?? false }
+      const route = { exchange: "", routingKey: settings.via ?? settings.queue, mandatory: settings.mandatory ?? false }
       let open = 0
       const publishOne = Effect.suspend(() => {
         open++
@@ -66,10 +72,17 @@ export const publisher = (settings: PublisherSettings): Workload => ({
         const ended = monitor.begin(`publish of ${source.idOf(number)}`)
         const startedAt = performance.now()
         const session = monitor.sessionOf(connection)
+        const hasNoConnection = monitor.isRecovering(connection)
         const settle = (outcome: Outcome) => {
           open--
           ended()
-          source.settle(number, outcome, !isRetrying || session === monitor.sessionOf(connection))
+          const millis = performance.now() - startedAt
+          if (mayNotWait && hasNoConnection && outcome === "notSent" && millis > atOnceMillis) {
+            violations.add("a publish without a connection did not fail at once", `${Math.round(millis)} ms`)
+          }
+          // RabbitMQ's transactions are not atomic when a node fails.
+          const isMovedOnce = settings.via === undefined || !nodesFail
+          source.settle(number, outcome, isMovedOnce && (!isRetrying || session === monitor.sessionOf(connection)))
           if (outcome === "confirmed") monitor.succeeded(`publisher ${settings.name}`, startedAt)
         }
         return Effect.match(publish(messageOf(source, number), route), {

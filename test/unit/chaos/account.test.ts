@@ -161,8 +161,8 @@ describe("the account of a chaos run", () => {
   it("excuses only what was published before a queue was deleted", () => {
     const { account, check, publish } = setup()
     publish()
-    account.deleted("other")
-    account.deleted("queue")
+    account.deleting("other")()
+    account.deleting("queue")()
     publish()
     assert.deepStrictEqual(check(), { "a confirmed message was not delivered": ["orders.1"] })
   })
