@@ -61,24 +61,23 @@ export const inflict = async (fault: Fault, targets: Targets, signal: AbortSigna
     case "stop":
       return restart(node, node.stop, millis, signal)
     case "restartApplication":
-      await site.control(["stop_app"], node)
+      await site.evaluate("rabbit:stop()", node)
       await sleep(millis)
-      await site.control(["start_app"], node)
+      await site.evaluate("rabbit:start()", node)
       return
     case "freeze":
       node.freeze()
       await sleep(millis)
       return node.thaw()
     case "closeConnections":
-      await site.control(["close_all_connections", "chaos"], node)
+      await closeConnections(site, "chaos")
       return
     case "memoryAlarm":
-      return alarm(site, node, millis, ["set_vm_memory_high_watermark", "0.00001"], [
-        "set_vm_memory_high_watermark",
-        "0.4"
-      ])
+      return alarm(site, node, millis, (isOn) =>
+        `vm_memory_monitor:set_vm_memory_high_watermark(${isOn ? "0.00001" : "0.4"})`)
     case "diskAlarm":
-      return alarm(site, node, millis, ["set_disk_free_limit", "900000GB"], ["set_disk_free_limit", "1MB"])
+      return alarm(site, node, millis, (isOn) =>
+        `rabbit_disk_monitor:set_disk_free_limit("${isOn ? "900000GB" : "1MB"}")`)
     case "deleteQueue":
       for (const queue of targets.deletableQueues) await deleteQueue(queue, targets)
       return
@@ -97,7 +96,8 @@ export const inflict = async (fault: Fault, targets: Targets, signal: AbortSigna
     case "rollingRestart":
       for (const each of site.nodes) {
         await restart(each, each.stop, 0, signal)
-        await eventually(60_000, () => site.control(["await_online_nodes", String(site.nodes.length)], each))
+        await eventually(60_000, () =>
+          site.evaluate(`ok = rabbit_nodes:await_running_count(${site.nodes.length}, 60000)`, each))
       }
   }
 }
@@ -138,35 +138,41 @@ const restart = async (
 }
 
 const alarm = async (
-  { control }: Site,
+  { evaluate }: Site,
   node: RabbitMQNode,
   millis: number,
-  begin: ReadonlyArray<string>,
-  end: ReadonlyArray<string>
+  set: (isOn: boolean) => string
 ): Promise<void> => {
-  await control(begin, node)
+  await evaluate(set(true), node)
   try {
     await sleep(millis)
   } finally {
-    await eventually(30_000, () => control(end, node))
+    await eventually(30_000, () => evaluate(set(false), node))
   }
 }
 
+/** As `rabbitmqctl close_all_connections` does. */
+const closeConnections = ({ evaluate }: Site, why: string): Promise<string> =>
+  evaluate(`rabbit_networking:close_connections(rabbit_networking:connections(), "${why}")`)
+
 /** The client learns the new password as soon as the broker has it. Only then it needs it. */
-const changePassword = async ({ control, user }: Site): Promise<void> => {
+const changePassword = async (site: Site): Promise<void> => {
+  const { evaluate, user } = site
   const password = `${user.password}.`
-  await control(["change_password", user.name, password])
+  await evaluate(`rabbit_auth_backend_internal:change_password(<<"${user.name}">>, <<"${password}">>, <<"chaos">>)`)
   user.password = password
-  await control(["close_all_connections", "the password has changed"])
+  await closeConnections(site, "the password has changed")
 }
 
 /** Deletes a queue, unless a former fault has, and its program has not declared it again yet. */
 const deleteQueue = async (queue: string, { onDeleting, site }: Targets): Promise<void> => {
   await eventually(30_000, async () => {
-    if (!(await queuesOf(site)).some(({ name }) => name === queue)) return
     const deleted = onDeleting(queue)
     try {
-      await site.control(["delete_queue", queue])
+      await site.evaluate(`case rabbit_amqqueue:lookup(${resource(queue)}) of
+        {ok, Queue} -> {ok, _} = rabbit_amqqueue:delete(Queue, false, false, <<"chaos">>);
+        {error, not_found} -> missing
+      end`)
     } finally {
       deleted()
     }
@@ -174,26 +180,27 @@ const deleteQueue = async (queue: string, { onDeleting, site }: Targets): Promis
 }
 
 /** Nodes with another secret refuse each other's connections. The node pauses, as it is alone. */
-const partition = async (node: RabbitMQNode, millis: number, { control, nodes }: Site): Promise<void> => {
+const partition = async (node: RabbitMQNode, millis: number, { evaluate, nodes }: Site): Promise<void> => {
   const others = nodes.filter((other) => other !== node).map(({ nodename }) => `'${nodename}'`).join(", ")
-  const evaluate = (expression: string) =>
-    eventually(30_000, () => control(["eval", `[${expression} || N <- [${others}]].`], node))
-  await evaluate("begin erlang:set_cookie(N, cut_off), erlang:disconnect_node(N) end")
+  const forOthers = (expression: string) =>
+    eventually(30_000, () => evaluate(`[${expression} || N <- [${others}]]`, node))
+  await forOthers("begin erlang:set_cookie(N, cut_off), erlang:disconnect_node(N) end")
   await sleep(millis)
-  await evaluate("erlang:set_cookie(N, erlang:get_cookie())")
+  await forOthers("erlang:set_cookie(N, erlang:get_cookie())")
 }
 
-const queuesOf = async (
-  { control }: Site
-): Promise<ReadonlyArray<{ readonly name: string; readonly leader: string }>> => {
-  const queues: unknown = JSON.parse(await control(["list_queues", "--formatter", "json", "name", "leader"]))
-  return queues as ReadonlyArray<{ readonly name: string; readonly leader: string }> // as rabbitmqctl prints it
-}
+/** The name of a queue in Erlang. */
+const resource = (queue: string): string => `rabbit_misc:r(<<"/">>, queue, <<"${queue}">>)`
 
-const leaderOf = (queue: string, site: Site): Promise<RabbitMQNode> =>
+/** The node with the leader of a quorum queue. */
+export const leaderOf = (queue: string, { evaluate, nodes }: Site): Promise<RabbitMQNode> =>
   eventually(30_000, async () => {
-    const found = (await queuesOf(site)).find(({ name }) => name === queue)
-    const leader = site.nodes.find(({ nodename }) => nodename === found?.leader)
-    if (leader === undefined) throw new Error(`the queue ${queue} has no leader: ${JSON.stringify(found)}`)
+    const name = await evaluate(`begin
+      {ok, Queue} = rabbit_amqqueue:lookup(${resource(queue)}),
+      {_, Leader} = amqqueue:get_pid(Queue),
+      atom_to_binary(Leader)
+    end`)
+    const leader = nodes.find(({ nodename }) => nodename === name)
+    if (leader === undefined) throw new Error(`the leader of the queue ${queue} is not a node: ${name}`)
     return leader
   })

@@ -55,39 +55,28 @@ export const newResources = (before: ReadonlyMap<string, number>): ReadonlyArray
   })
 }
 
-/** The rows of a list of `rabbitmqctl`. */
-const list = async (
-  { control }: Site,
-  what: ReadonlyArray<string>
-): Promise<ReadonlyArray<Readonly<Record<string, unknown>>>> => {
-  const rows: unknown = JSON.parse(await control([...what.slice(0, 1), "--formatter", "json", ...what.slice(1)]))
-  return rows as ReadonlyArray<Readonly<Record<string, unknown>>> // as rabbitmqctl prints it
-}
+/** The lines of a text, without empty ones. */
+const linesOf = (text: string): ReadonlyArray<string> => text.split("\n").filter((line) => line !== "")
 
 /** The connections and channels that the broker still has. */
-export const leftAtBroker = async (site: Site): Promise<ReadonlyArray<string>> => {
-  const connections = await list(site, ["list_connections", "name", "client_properties"])
-  const channels = await list(site, ["list_channels", "name"])
-  return [
-    ...connections.map(({ name }) => `connection ${String(name)}`),
-    ...channels.map(({ name }) => `channel ${String(name)}`)
-  ]
+export const leftAtBroker = async ({ evaluate }: Site): Promise<ReadonlyArray<string>> => {
+  const text = await evaluate(`iolist_to_binary(
+    [["connection ", Name, "\n"] || [{name, Name}] <- rabbit_networking:connection_info_all([name])] ++
+    [["channel ", Name, "\n"] || [{name, Name}] <- rabbit_channel:info_all([name])])`)
+  return linesOf(text)
 }
 
 /** The queues that are not empty, with their counts. The messages of streams stay. */
-export const notEmpty = async (site: Site): Promise<ReadonlyArray<string>> =>
-  (await eventually(
-    20_000,
-    () => list(site, ["list_queues", "name", "type", "messages_ready", "messages_unacknowledged"])
-  ))
-    .filter(({ messages_ready, messages_unacknowledged, type }) =>
-      type !== "stream" && (messages_ready !== 0 || messages_unacknowledged !== 0)
-    )
-    .map(({ messages_ready, messages_unacknowledged, name }) =>
-      `${String(name)} has ${String(messages_ready)} ready and ${
-        String(messages_unacknowledged)
-      } unacknowledged messages`
-    )
+export const notEmpty = async ({ evaluate }: Site): Promise<ReadonlyArray<string>> => {
+  const items = "[name, messages_ready, messages_unacknowledged]"
+  const text = await eventually(20_000, () =>
+    evaluate(`iolist_to_binary(
+      [io_lib:format("~s has ~p ready and ~p unacknowledged messages~n", [Name, Ready, Unacknowledged]) ||
+        Queue <- rabbit_amqqueue:list(), amqqueue:get_type(Queue) =/= rabbit_stream_queue,
+        [{name, {resource, _, _, Name}}, {_, Ready}, {_, Unacknowledged}] <- [rabbit_amqqueue:info(Queue, ${items})],
+        {Ready, Unacknowledged} =/= {0, 0}])`))
+  return linesOf(text)
+}
 
 /** Errors by which brokers say that a client violated the protocol, or settled a delivery of another channel. */
 const protocolErrors =

@@ -33,7 +33,10 @@ import type { World } from "./world.ts"
 
 export interface Options {
   readonly seed: number
+  /** How long faults are inflicted. */
   readonly seconds: number
+  /** How many faults are inflicted at most. Default: no limit. */
+  readonly maxFaults?: number | undefined
   readonly nodes: number
   /** How many messages each publisher publishes in a second. */
   readonly rate: number
@@ -167,6 +170,7 @@ class Run {
     this.sockets.stop()
     this.violated("a broker complained of a client", complaints(this.site))
     this.account.check()
+    this.violated("a drill had an effect on messages", this.effectsOfDrills)
     return reportOf({
       ...this.options,
       version: this.site.version,
@@ -177,6 +181,17 @@ class Run {
       violations: this.violations.all
     })
   })
+
+  /** In a run with no other disturbances than drills no outcome is unknown, and no message is delivered twice. */
+  private get effectsOfDrills(): ReadonlyArray<string> {
+    if (this.faults.some(({ kind }) => kind !== "reconnect")) return []
+    const { duplicates: { publishedAgain, redelivered }, outcomes: { unknown } } = this.account.totals
+    return [
+      ...(unknown === 0 ? [] : [`${unknown} unknown outcomes`]),
+      ...(publishedAgain === 0 ? [] : [`${publishedAgain} messages published again`]),
+      ...(redelivered === 0 ? [] : [`${redelivered} messages redelivered`])
+    ]
+  }
 
   private leftHere(before: ReadonlyMap<string, number>): ReadonlyArray<string> {
     const { bytes, count } = this.sockets
@@ -261,11 +276,11 @@ class Run {
 
   /** Inflicts faults until the time is over. */
   private readonly inflictAll = Effect.gen({ self: this }, function*() {
-    const { kinds, nodes, seconds, seed } = this.options
+    const { kinds, maxFaults = Infinity, nodes, seconds, seed } = this.options
     const { deletableQueues, replicatedQueue } = this.cast
     const faults = plan({ seed, nodes, kinds, proxies: this.site.proxies.length })
     const deadline = now() + seconds * 1000
-    while (now() < deadline && !this.isBroken) {
+    while (now() < deadline && this.faults.length < maxFaults && !this.isBroken) {
       const fault = faults.next().value
       const beganAt = now()
       this.event(this.describe(fault))
@@ -279,7 +294,7 @@ class Run {
         }, signal)
       )
       const endedAt = now()
-      const isLast = endedAt > deadline
+      const isLast = endedAt > deadline || this.faults.length + 1 === maxFaults
       const isHealthy = (!fault.overlaps || isLast) && (yield* this.untilHealthy(endedAt))
       this.faults.push({ kind: fault.kind, beganAt, endedAt, recoveredAt: isHealthy ? now() : undefined })
       if (isHealthy) {

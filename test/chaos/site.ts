@@ -5,10 +5,10 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { startCluster } from "../support/cluster.ts"
-import { rabbitmqctlFor } from "../support/command.ts"
 import { startProxy } from "../support/proxy.ts"
 import type { FaultProxy } from "../support/proxy.ts"
 import type { RabbitMQNode } from "../support/rabbitmqNode.ts"
+import { startControl } from "./control.ts"
 
 /** How a client reaches the brokers: by one of the proxies, or directly. */
 export type Access = "firstProxy" | "secondProxy" | "direct"
@@ -26,8 +26,8 @@ export interface Site {
   readonly proxies: ReadonlyArray<FaultProxy>
   readonly urlsOf: (access: Access) => ReadonlyArray<string>
   readonly user: User
-  /** Runs `rabbitmqctl` for a node, by default for one that is running. */
-  readonly control: (args: ReadonlyArray<string>, node?: RabbitMQNode) => Promise<string>
+  /** Evaluates an Erlang expression on a node, by default on one that is running. */
+  readonly evaluate: (expression: string, node?: RabbitMQNode) => Promise<string>
   /** The lines of the brokers' logs. */
   readonly logLines: () => ReadonlyArray<string>
 }
@@ -59,21 +59,29 @@ export const startSite = (size: number): Effect.Effect<Site, never, Scope.Scope>
         Effect.promise(() => startProxy({ host: "127.0.0.1", port: portOf(node) })),
         (proxy) => Effect.promise(() => proxy.close())
       ))
-    const control: Site["control"] = (args, node) => {
+    const control = yield* Effect.acquireRelease(
+      Effect.sync(() => startControl(nodes[0])),
+      ({ stop }) => Effect.promise(stop)
+    )
+    const evaluate: Site["evaluate"] = (expression, node) => {
       const target = node ?? nodes.find((node) => node.isRunning())
       return target === undefined
         ? Promise.reject(new Error("no node is running"))
-        : rabbitmqctlFor(target, ...args)
+        : control.evaluate(target, expression)
     }
     const user = { name: "rotating", password: "first" }
-    yield* Effect.promise(() => control(["add_user", user.name, user.password]))
-    yield* Effect.promise(() => control(["set_permissions", user.name, ".*", ".*", ".*"]))
+    yield* Effect.promise(() =>
+      evaluate(`begin
+        rabbit_auth_backend_internal:add_user(<<"${user.name}">>, <<"${user.password}">>, <<"chaos">>),
+        rabbit_auth_backend_internal:set_permissions(<<"${user.name}">>, <<"/">>, <<".*">>, <<".*">>, <<".*">>, <<"chaos">>)
+      end`)
+    )
     return {
       version: cluster.version,
       nodes,
       proxies,
       user,
-      control,
+      evaluate,
       urlsOf: (access) =>
         access === "direct"
           ? nodes.map((node) => urlTo(portOf(node)))
