@@ -1,4 +1,4 @@
-/** `npm run churn`: what 10,000 recoveries leave in memory, and the turns of the event loop while 2,000 channels come back. */
+/** `npm run churn`: what 10,000 recoveries leave in memory, and the turns of the event loop while many publishers and consumers come back. */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Command from "effect/cli/Command"
@@ -41,7 +41,9 @@ const run = ({ count, recoveries }: { readonly count: number; readonly recoverie
     const turns = yield* comeBack(count, 3)
     for (const { cpu, recovery, wall } of turns) {
       yield* Console.log(
-        `${count} publishers and ${count} consumers are back after ${millis(recovery)}; longest turn ${millis(wall)}, ` +
+        `${count} publishers and ${count} consumers are back after ${millis(recovery)}; longest turn ${
+          millis(wall)
+        }, ` +
           `of which processor ${millis(cpu)}`
       )
     }
