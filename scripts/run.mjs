@@ -26,6 +26,7 @@ const tasks = {
   churn: [build, tool("node", "test/churn/main.ts")],
   fuzz: [tool("node", "scripts/fuzz.ts")],
   compare: [build, tool("node", "test/comparison/main.ts")],
+  chaos: [build, tool("node", "test/chaos/main.ts")],
   brokers: [tool("node", "scripts/brokers.ts")],
   proofs: [tool("tsc", "-b"), tool("node", "scripts/proofs.ts")],
   generate: [generate],

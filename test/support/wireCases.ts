@@ -4,7 +4,7 @@
 import type { BasicPublish, Method } from "@effect-amqp/core/protocol/methods.generated"
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { wire } from "../fixtures/wire.ts"
-import { brokerUrl, is4 } from "./brokerUnderTest.ts"
+import { brokerUrl, is4, isSince } from "./brokerUnderTest.ts"
 import { versionAt } from "./conversation.ts"
 import { frame, wireTalk } from "./wireTalk.ts"
 import type { WireState, WireTalk } from "./wireTalk.ts"
@@ -17,6 +17,7 @@ export interface WireCase {
   readonly expected: ReadonlyArray<string>
   /** What RabbitMQ 4.x does, if that differs. */
   readonly expectedIn4?: ReadonlyArray<string>
+  readonly expectedSince43?: ReadonlyArray<string>
 }
 
 export const ascii = (text: string): Uint8Array => new TextEncoder().encode(text)
@@ -114,8 +115,9 @@ const concurrency = 32
 
 const isExpectedBroker = (await versionAt(brokerUrl)) !== undefined && new URL(brokerUrl).pathname.length <= 1
 
-const expectedOf = ({ expected, expectedIn4 = expected }: WireCase): ReadonlyArray<string> =>
-  is4 ? expectedIn4 : expected
+const expectedOf = (
+  { expected, expectedIn4 = expected, expectedSince43 = expectedIn4 }: WireCase
+): ReadonlyArray<string> => isSince(4, 3) ? expectedSince43 : is4 ? expectedIn4 : expected
 
 /** Runs the cases on many connections at once, and defines a test for each. */
 export const describeWireCases = (groups: Readonly<Record<string, Readonly<Record<string, WireCase>>>>): void => {

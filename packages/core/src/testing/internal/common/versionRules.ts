@@ -13,6 +13,8 @@ export interface VersionRules {
 
   /** Which other version of AMQP it speaks. A client with none that it speaks gets the header of 0-9-1, or of 1.0. */
   readonly otherProtocol: "AMQP 0-8" | "AMQP 1.0"
+  /** Whether a body that is longer than announced is refused. Otherwise it is read until another frame arrives. */
+  readonly refusesLongBodies: boolean
   /** Whether an unknown exchange type closes the connection (503) or the channel (406). */
   readonly unknownExchangeTypeClosesConnection: boolean
   /** Whether headers exchanges distinguish 1 from 1.0, and a timestamp from a number of seconds. */
@@ -77,6 +79,7 @@ const rabbit310: VersionRules = {
   serverVersion: "3.10.0",
   maxMessageSize: 128 * 1024 * 1024,
   otherProtocol: "AMQP 0-8",
+  refusesLongBodies: false,
   unknownExchangeTypeClosesConnection: true,
   comparesHeaderTypes: false,
   refusesDeliveryModes: true,
@@ -128,6 +131,7 @@ const rabbit43: VersionRules = {
   ...rabbit40,
   version: "4.3",
   serverVersion: "4.3.0",
+  refusesLongBodies: true,
   crashesOnIntervals: false,
   quorumName: "<<\"quorum\">>",
   countsFailures: "all queues",

@@ -14,6 +14,7 @@ import type { ResourceKind } from "../common/resource.ts"
 import type { Timers } from "../common/timers.ts"
 import { authorize } from "../common/users.ts"
 import type { Permission, User } from "../common/users.ts"
+import type { VersionRules } from "../common/versionRules.ts"
 import type { VirtualHost } from "../routing/virtualHost.ts"
 import { internalError } from "./closeReasons.ts"
 import type { CloseReason } from "./closeReasons.ts"
@@ -311,6 +312,10 @@ export class ServerConnection implements ChannelsHost, ControlledConnection {
 
   get directReplies(): DirectReplies {
     return this.host.directReplies
+  }
+
+  get rules(): VersionRules {
+    return this.options.rules
   }
 
   get maxMessageSize(): number {
