@@ -223,7 +223,10 @@ export const streamQueueReader = (queue: AmqpQueue.AmqpQueue<"stream">): Workloa
               )
             }
             if (offset > handled + 1) {
-              world.violations.add("messages of a stream were left out", `${handled + 1} to ${offset - 1} of ${queue.name}`)
+              world.violations.add(
+                "messages of a stream were left out",
+                `${handled + 1} to ${offset - 1} of ${queue.name}`
+              )
             }
             if (delivered !== undefined) world.account.acknowledge(delivered)
             handled = Math.max(handled, offset)
