@@ -1,4 +1,4 @@
-/** `npm run churn`: what 10,000 recoveries leave in memory, and the turns of the event loop while 2,000 channels come back. */
+/** `npm run churn`: what 10,000 recoveries leave in memory, and the turns of the event loop while many publishers and consumers come back. */
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Command from "effect/cli/Command"
