@@ -135,5 +135,5 @@ it.effect("reports an unknown outcome when the connection is lost", () =>
     yield* connection.cut
     assert.strictEqual((yield* Fiber.join(placing)).reason._tag, "OutcomeUnknown")
     assert.lengthOf(yield* broker.messages("orders"), 1)
-    assert.strictEqual((yield* (yield* AmqpConnection.AmqpConnection).state)._tag, "Closed")
+    assert.strictEqual((yield* (yield* AmqpConnection.AmqpConnection).state)._tag, "Recovering")
   }).pipe(Effect.provide(TestLive)))

@@ -42,7 +42,7 @@ const subscribe = Effect.fn("subscribe")(function*(name: string, pattern: string
     AmqpQueue.withBinding({ exchange: news, routingKey: EVERYONE })
   )
   const consumer = yield* AmqpConsumer.make(queue)
-  yield* Console.log(`${name}: reads ${pattern} from queue ${consumer.queues[0]}`)
+  yield* Console.log(`${name}: reads ${pattern} from queue ${(yield* consumer.queues)[0]}`)
   return consumer.stream.pipe(
     Stream.mapEffect((delivery) =>
       Effect.tap(decodeNews(delivery), (item) =>

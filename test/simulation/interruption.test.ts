@@ -36,7 +36,16 @@ const withoutSteps: Readonly<Record<string, ReadonlyArray<string>>> = {
     "catchTag",
     "catchTags"
   ],
-  AmqpConnection: ["AmqpConnection", "TransportProtection", "state", "channelCount"],
+  AmqpConnection: [
+    "AmqpConnection",
+    "TransportProtection",
+    "state",
+    "channelCount",
+    "serverProperties",
+    "capabilities",
+    "mechanism",
+    "negotiated"
+  ],
   AmqpConsumer: [],
   AmqpExchange: ["make", "direct", "fanout", "topic", "headers", "withBinding", "isExchange"],
   AmqpFailurePolicy: ["historyOf", "delayQueue", "retryAfter", "requeueAfter"],

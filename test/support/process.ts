@@ -8,6 +8,8 @@ export const root = fileURLToPath(new URL("../..", import.meta.url))
 export interface Running {
   /** Resolves when a matching line has been printed; rejects when the program ends without it. */
   readonly printed: (line: string | RegExp) => Promise<void>
+  /** The lines that it has printed so far. */
+  readonly lines: () => ReadonlyArray<string>
   /** Resolves when the program has ended. */
   readonly ended: Promise<Ended>
   readonly kill: () => void
@@ -55,11 +57,12 @@ export const start = (
     // After all output has been read.
     child.on("close", (exitCode) => resolve({ exitCode, stdout, stderr, lingered: exited - lastOutput }))
   })
+  const lines = () => stdout.split("\n").slice(0, -1)
   const printed = (line: string | RegExp) =>
     new Promise<void>((resolve, reject) => {
       const check = () => {
-        const lines = stdout.split("\n").slice(0, -1)
-        if (typeof line === "string" ? lines.includes(line) : lines.some((each) => line.test(each))) resolve()
+        const printed = lines()
+        if (typeof line === "string" ? printed.includes(line) : printed.some((each) => line.test(each))) resolve()
       }
       listeners.add(check)
       check()
@@ -70,5 +73,5 @@ export const start = (
       )
     })
   const signal = (name: NodeJS.Signals): void => void child.kill(name)
-  return { printed, ended, kill: () => signal("SIGKILL"), signal }
+  return { printed, lines, ended, kill: () => signal("SIGKILL"), signal }
 }

@@ -529,7 +529,11 @@ export const dial = (
   peer: Peer,
   client?: AmqpConnection.Options
 ): Effect.Effect<Connection, AmqpConnectionError, Scope.Scope> =>
-  Effect.provideService(AmqpConnection.make({ ...singleSession, maxIdleChannels: 0, ...client }), Socket.Socket, peer.socket)
+  Effect.provideService(
+    AmqpConnection.make({ ...singleSession, maxIdleChannels: 0, ...client }),
+    Socket.Socket,
+    peer.socket
+  )
 
 /** As {@link script}, with a connection that is open. */
 export const connected = <A, E>(

@@ -4,6 +4,8 @@ import type { Acknowledgements } from "@effect-amqp/core/internal/channel/acknow
 import type { Channel } from "@effect-amqp/core/internal/channel/channel"
 import { CurrentProgram, RunningProgram } from "@effect-amqp/core/internal/channel/program"
 import { Delivery } from "@effect-amqp/core/internal/consuming/delivery"
+import type { ConsumerSource } from "@effect-amqp/core/internal/consuming/delivery"
+import { QueueKind } from "@effect-amqp/core/internal/consuming/queueKind"
 import { writeProperties } from "@effect-amqp/core/internal/message/properties"
 import { encodeProperties } from "@effect-amqp/core/protocol/BasicProperties"
 import type { BasicProperties } from "@effect-amqp/core/protocol/BasicProperties"
@@ -19,6 +21,15 @@ const acknowledgements = (): Acknowledgements => {
   // These tests do not settle a delivery.
   return acknowledgements as Acknowledgements
 }
+
+const source = (queue: string, acknowledgements: Acknowledgements): ConsumerSource => ({
+  queue,
+  consumerTag: "c",
+  hasEnded: false,
+  acknowledgements,
+  kind: new QueueKind(false, Effect.succeed(false)),
+  description: undefined
+})
 
 const delivery = (
   body: string,
@@ -36,8 +47,7 @@ const delivery = (
       bodySize: bytes.length,
       oversized: false
     },
-    acknowledgements(),
-    { queue: "orders", consumerTag: "c" }
+    source("orders", acknowledgements())
   )
 }
 
@@ -151,7 +161,7 @@ describe("a delivery within a channel program", () => {
     return {
       settled,
       acknowledgements,
-      delivery: new Delivery(content, acknowledgements, { queue: "q", consumerTag: "c" })
+      delivery: new Delivery(content, source("q", acknowledgements))
     }
   }
   const within = (acknowledgements: object, isRunning: boolean) => {

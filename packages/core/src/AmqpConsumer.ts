@@ -1,7 +1,8 @@
 /**
  * Consumers: messages that the broker delivers from queues.
  *
- * Each consumer owns a channel for as long as it runs. {@link serve} calls a handler, whose result settles the message,
+ * Each consumer owns a channel for as long as it runs. When its connection is lost, or the broker closes the channel or
+ * cancels the consumer, it goes on with another channel, see {@link RecoveryOptions}. {@link serve} calls a handler, whose result settles the message,
  * and applies a failure policy when a handler fails; {@link serveTransaction} has handlers that publish and settle in
  * one transaction. {@link stream} emits deliveries that the program settles; {@link make} returns a handle, to stop the
  * consumer or to change its prefetch from another fiber. When the scope closes, the stream ends or the fiber is
@@ -15,6 +16,7 @@ import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
@@ -30,16 +32,16 @@ import type { AmqpQueue } from "./AmqpQueue.ts"
 import * as AmqpTelemetry from "./AmqpTelemetry.ts"
 import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
 import { ancestry } from "./internal/connection/fiberAncestry.ts"
+import { startConsumer } from "./internal/consuming/consumerFiber.ts"
 import * as ConsumerOptions from "./internal/consuming/consumerOptions.ts"
 import { Delivery, Received } from "./internal/consuming/delivery.ts"
 import { checked } from "./internal/consuming/handlerResult.ts"
 import { Serving } from "./internal/consuming/serving.ts"
-import { subscribe } from "./internal/consuming/subscription.ts"
-import type { Decode, SubscriptionError } from "./internal/consuming/subscription.ts"
+import { StreamInbox } from "./internal/consuming/streamInbox.ts"
+import type { Decode } from "./internal/consuming/subscription.ts"
 import * as Transactions from "./internal/consuming/transactionHandlers.ts"
 import * as Validation from "./internal/options/validation.ts"
 import * as Instruments from "./internal/telemetry/spans.ts"
-import { Mailbox } from "./internal/wire/mailbox.ts"
 import type { FieldTable } from "./protocol/fieldTable.ts"
 
 // -----------------------------------------------------------------------------
@@ -85,10 +87,13 @@ export interface Options {
   readonly priority?: number | undefined
   /**
    * The consumer tag. With several queues `-1`, `-2`, … are appended, and `.2`, `.3`, … each time the consumer is
-   * started again. Default: a generated tag.
+   * started again on the same channel. Default: a generated tag.
    */
   readonly consumerTag?: string | undefined
-  /** Where to begin in a stream. Brokers refuse it for other queues. Default: `next`. */
+  /**
+   * Where to begin in a stream. Brokers refuse it for other queues. When the consumer is started again, it continues after
+   * the last message that was handled. Default: `next`.
+   */
   readonly offset?: StreamOffset | undefined
   /** Further arguments of the broker, by their own names. */
   readonly arguments?: FieldTable | undefined
@@ -107,8 +112,54 @@ export interface Options {
    * A message of a stream is skipped, and stays in the stream. Default: `deadLetter`.
    */
   readonly onOversized?: "deadLetter" | "keep" | "reject" | undefined
+  /**
+   * Whether the consumer goes on when it was lost, see {@link RecoveryOptions}. `false`: it ends with the error. Default:
+   * as the connection, whose `recovery` is on by default.
+   */
+  readonly recovery?: boolean | RecoveryOptions | undefined
   /** Only {@link stream} and {@link make} can acknowledge automatically, see {@link AutoAckOptions}. */
   readonly autoAck?: false | undefined
+}
+
+/**
+ * How a consumer goes on when it was lost.
+ *
+ * **Details**
+ *
+ * After the loss of its connection, a consumer starts again as soon as the connection is back. When the broker has
+ * closed its channel or cancelled it, it starts again after a pause. Each time, the queues are consumed with the same
+ * options and the prefetch that was set last; described queues are declared first, once on each connection. After a
+ * cancel they are not declared again, since they may have been deleted on purpose.
+ *
+ * The broker delivers again what was not settled. Messages that have arrived and were not begun are dropped; settling
+ * an earlier delivery has no effect.
+ *
+ * A stream continues after the last message that was handled. If several are handled at the same time, it continues at
+ * the first that was not, so that some may be delivered again. If none was delivered yet, it begins as `offset` says.
+ *
+ * The broker's reason is logged as a warning, once, and when the consumer has started again, a line says so.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface RecoveryOptions {
+  /**
+   * The pauses before a consumer starts again on the same connection, and how many there are; its input is the error.
+   * When it ends, so does the consumer. Default: exponential from 250 ms to 30 seconds with full jitter (each pause is a
+   * random part of that), without end.
+   */
+  readonly schedule?: Schedule.Schedule<unknown, AmqpChannelError | AmqpConsumerCancelled> | undefined
+  /**
+   * How long a consumer has to last before the schedule starts again, from 0 to 24 days, or `Infinity`. Default: 10
+   * seconds.
+   */
+  readonly stableAfter?: Duration.Input | undefined
+  /**
+   * Whether to go on after an error. Default: yes after the loss of the connection, and if the error `isRetryable`, as an
+   * `AmqpConsumerCancelled` is. When a consumer starts again, its queue may seem to be missing because a node is down:
+   * `NotFound` is tried again until it has come three times in a row, at pauses of at least a second.
+   */
+  readonly isRecoverable?: ((error: AmqpChannelError | AmqpConsumerCancelled) => boolean) | undefined
 }
 
 /**
@@ -124,8 +175,8 @@ export interface AutoAckOptions extends Omit<Options, "prefetch" | "offset" | "o
 }
 
 /**
- * One or several queues, by name or by description. A described queue is declared before it is consumed, with its
- * bindings and everything that it refers to.
+ * One or several queues, by name or by description. A described queue is declared before it is consumed, once on each
+ * connection, with its bindings and everything that it refers to.
  *
  * @category models
  * @since 0.1.0
@@ -172,17 +223,22 @@ export type QueueRestrictions<Q extends Queues> = [StreamsIn<Q>] extends [never]
  * @since 0.1.0
  */
 export interface AmqpConsumer<out Delivery> {
-  /** The names of the queues that it consumes, including names that the broker generated. */
-  readonly queues: ReadonlyArray<string>
   /**
-   * The deliveries, in the chunks in which they arrive. Run it once: concurrent runs share the deliveries, and
+   * The names of the queues that it consumes. A name that the broker generated is another one on each connection: while
+   * there is none, waits for as long as the connection's `waitTimeout`, and then fails with a `ConnectionLost`. Fails with
+   * the error of the consumer if that has ended.
+   */
+  readonly queues: Effect.Effect<ReadonlyArray<string>, AmqpChannelError | AmqpConsumerCancelled>
+  /**
+   * The deliveries, in the chunks in which they arrive, also those of later connections. Run it once: concurrent runs share the deliveries, and
    * deliveries that an operator such as `Stream.take` cuts off a chunk reach no other run. The broker requeues those
    * when the scope closes.
    */
   readonly stream: Stream.Stream<Delivery, AmqpChannelError | AmqpConsumerCancelled>
   /**
    * Cancels the consumer (`basic.cancel`): the broker delivers nothing more, and the stream ends after the messages
-   * that have arrived. The channel stays open until the scope closes, so that they can be settled.
+   * that have arrived. The channel stays open until the scope closes, so that they can be settled. A consumer that was
+   * cancelled is not started again.
    */
   readonly cancel: Effect.Effect<void>
 }
@@ -195,34 +251,40 @@ export interface AmqpConsumer<out Delivery> {
  */
 export interface ManualAckConsumer<out Delivery = AmqpDelivery.AmqpDelivery> extends AmqpConsumer<Delivery> {
   /**
-   * Changes the prefetch, 0 to 65535. As brokers apply a prefetch to later consumers only, the consumers are started
+   * Changes the prefetch, 0 to 65535, for this connection and later ones. As brokers apply a prefetch to later consumers only, the consumers are started
    * again on the same channel, with other consumer tags: earlier deliveries stay valid, a stream continues where it
    * was, and a single active consumer may lose its turn.
    */
   readonly setPrefetch: (prefetch: number) => Effect.Effect<void, AmqpChannelError>
 }
 
-const makeDelivery: Decode<Received> = (content, channel, source) =>
-  new Delivery(content, channel.acknowledgements, source)
+const makeDelivery: Decode = (content, source) => new Delivery(content, source)
 
-const makeReceived: Decode<Received> = (content, _channel, source) => new Received(content, source)
+const makeReceived: Decode = (content, source) => new Received(content, source)
 
 const open = (queues: Queues, options: ConsumerOptions.ConsumerOptions) =>
   Effect.gen(function*() {
-    const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
-    const resolved = yield* Validation.attempt(() => ConsumerOptions.resolve(queues, options))
-    const inbox = new Mailbox<Received, SubscriptionError | Cause.Done>()
-    const subscription = yield* subscribe(session, resolved, resolved.noAck ? makeReceived : makeDelivery, inbox)
-    yield* Effect.addFinalizer(() => subscription.leave)
+    const supervisor = supervisorOf(yield* AmqpConnection.AmqpConnection)
+    const { recovery, subscription } = yield* Validation.attempt(() => ConsumerOptions.resolve(queues, options))
+    const inbox = new StreamInbox()
+    const decode = subscription.noAck ? makeReceived : makeDelivery
+    const consumer = yield* startConsumer(
+      supervisor,
+      subscription,
+      recovery,
+      decode,
+      inbox,
+      (consumer) => consumer.stop
+    )
     const takeAll = Effect.suspend(() => {
-      subscription.taken(Infinity)
+      consumer.takenAll()
       return inbox.takeAll
     })
     return {
-      queues: subscription.queues,
+      queues: consumer.queues,
       stream: Stream.fromPull(Effect.succeed(takeAll)),
-      setPrefetch: subscription.setPrefetch,
-      cancel: subscription.cancel
+      setPrefetch: (prefetch: number) => consumer.setPrefetch(prefetch),
+      cancel: consumer.cancel
     }
   })
 
@@ -263,18 +325,23 @@ export const make: {
  *
  * **Details**
  *
- * Each run of the stream is a separate consumer. Fails with an `AmqpConsumerCancelled` when the broker cancels the
- * consumer, for example because the queue was deleted, and with an `AmqpChannelError` with the reason
+ * Each run of the stream is a separate consumer. It does not end when the connection is lost, but goes on with the
+ * deliveries of the next one; a delivery of an earlier connection answers `false` when it is settled, and the broker
+ * delivers its message again. The same holds when the broker closes the channel or cancels the consumer for a reason that
+ * may pass: {@link RecoveryOptions} says which, and when the consumer starts again.
+ *
+ * Otherwise, and when the consumer can't be started at all, the stream fails with an `AmqpChannelError` with the reason
  *
  * - `NotFound` if the queue does not exist;
- * - `AccessRefused` if the user may not read it, or another consumer has it exclusively;
- * - `PreconditionFailed` if a delivery was not settled within the broker's timeout (RabbitMQ, "Delivery Acknowledgement
- *   Timeout");
- * - `ConnectionLost` if the connection ends;
+ * - `AccessRefused` if the user may not read it, or, at the first start, another consumer has it exclusively;
+ * - `PreconditionFailed` if a described queue exists with other properties;
+ * - `ConnectionLost` if there is no connection, or it is not established again;
  * - `InvalidArgument` for invalid options;
  * - `NotSupported` for a priority if the broker has no consumer priorities.
  *
- * To consume again after a failure, retry the stream while the error `isRetryable`.
+ * With `recovery: false`, of the consumer or its connection, it also fails with `ConnectionLost` when the connection is
+ * lost, with an `AmqpConsumerCancelled` when the broker cancels the consumer, and with `PreconditionFailed` if a delivery
+ * was not settled within the broker's timeout (RabbitMQ, "Delivery Acknowledgement Timeout").
  *
  * **Gotchas**
  *
@@ -337,8 +404,8 @@ export const stream: {
 // -----------------------------------------------------------------------------
 
 /**
- * Why {@link serve} ends: the channel or the connection was lost, the broker cancelled the consumer, or a failure
- * policy stopped it.
+ * Why {@link serve} ends: the channel or the connection was lost or the broker cancelled the consumer, and it does not
+ * go on; or a failure policy stopped it.
  *
  * @category models
  * @since 0.1.0
@@ -443,9 +510,11 @@ export interface TransactionHandler<out E, out R> {
  * single active consumer, and for an exclusive consumer, the next consumer gets the messages in their old order, and
  * only after the handlers have ended.
  *
- * When the connection or the channel is lost, or the broker cancels the consumer, no further handler starts either.
- * Running handlers may finish within `drainTimeout`, although their settlements can no longer be sent; then `serve`
- * fails with the cause.
+ * When the connection or the channel is lost, or the broker cancels the consumer, it goes on as {@link stream} does.
+ * Running handlers continue, but their settlements can no longer be sent, which is logged: the broker delivers their
+ * messages again, also while they still run. Messages that were not begun, or that wait for another attempt, are dropped
+ * here. If the consumer does not go on, no further handler starts, running ones may finish within `drainTimeout`, and
+ * then `serve` fails with the cause.
  *
  * **Example** (A worker that handles ten orders at once)
  *
@@ -478,7 +547,7 @@ const untilEnd = <R>(
 
 /**
  * Starts to serve, until the scope closes. Succeeds when the broker has accepted the consumers, and fails as {@link
- * stream} does if it refuses them. Yields an effect that waits for the consumer to end: it fails with the reason, and
+ * stream} does if it refuses them at first. Yields an effect that waits for the consumer to end: it fails with the reason, and
  * succeeds when the scope has closed.
  *
  * **Details**
@@ -538,7 +607,8 @@ export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
  *
  * When a handler fails, its publishes are rolled back, and `onFailure` decides; the resulting settlement has a commit
  * of its own. If the program ends or the connection is lost before the commit, the message is delivered again, and none
- * of the publishes took effect.
+ * of the publishes took effect. If it is lost during the commit, the broker may have committed everything, and then does
+ * not deliver the message again.
  *
  * A mandatory message that no queue takes fails the handler with the reason `Returned`. RabbitMQ finds out at the
  * commit, when everything else is already in its queues. Therefore mandatory messages are committed before the
@@ -600,13 +670,13 @@ const start = <E, R, R2>(
   AmqpConnection.AmqpConnection | Scope.Scope | Exclude<R, Scope.Scope> | R2
 > =>
   Effect.gen(function*() {
-    const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
-    const { concurrency, drainTimeout, subscription: resolved } = yield* Validation.attempt(() =>
+    const supervisor = supervisorOf(yield* AmqpConnection.AmqpConnection)
+    const { concurrency, drainTimeout, recovery, subscription } = yield* Validation.attempt(() =>
       ConsumerOptions.resolveServing(queues, options, moreKeys, isTransactional)
     )
     const operation = yield* Instruments.ServedOperation
     const telemetry = yield* AmqpTelemetry.Telemetry
-    const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, session.options))
+    const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, supervisor.latest.options))
     const publish = yield* lazyPublisher
     const handling = makeHandling()
     let queueName: string | undefined
@@ -630,16 +700,14 @@ const start = <E, R, R2>(
       commit: handling.commit,
       onFailure: policy(options.onFailure ?? AmqpFailurePolicy.standard),
       fallback: policy(AmqpFailurePolicy.standard),
+      onBegin: ({ channel, queues }) => {
+        handling.channel = channel
+        queueName = queues.length === 1 ? queues[0] : undefined
+      },
       inSpan: instruments &&
         ((delivery, handled, settle) => instruments.handle(operation, delivery, queueName, handled, settle))
     }, context)
-    const subscription = yield* subscribe(session, resolved, makeReceived, serving)
-    handling.channel = subscription.channel
-    if (subscription.queues.length === 1) queueName = subscription.queues[0]
-    yield* Effect.uninterruptible(Effect.andThen(
-      Effect.addFinalizer(() => serving.stop),
-      Effect.sync(() => serving.begin(subscription))
-    ))
+    yield* startConsumer(supervisor, subscription, recovery, makeReceived, serving, () => serving.stop)
     return Deferred.await(serving.ended)
     // `Serving` provides the scope of each message.
   }) as ReturnType<typeof start<E, R, R2>>
@@ -677,7 +745,8 @@ const lazyPublisher = Effect.gen(function*() {
  */
 export interface LayerServeOptions<in E, out R = never, out R2 = never> extends ServeOptions<E, R> {
   /**
-   * Called when the consumer ends after it has started, as a layer that has been built can no longer fail. Default: the
+   * Called when the consumer ends after it has started and does not go on, see {@link RecoveryOptions}, as a layer that
+   * has been built can no longer fail. Default: the
    * error is logged at level `Fatal`, and the program that the layer was built for is interrupted and fails with the
    * error, see {@link layerServe}. The same happens if `onEnd` fails, which is logged.
    */
@@ -694,7 +763,7 @@ export interface LayerServeOptions<in E, out R = never, out R2 = never> extends 
  *
  * **Details**
  *
- * When the consumer ends, the program ends too: the fiber that the layer was built for, such as that of `Layer.launch`
+ * When the consumer ends and does not go on, the program ends too: the fiber that the layer was built for, such as that of `Layer.launch`
  * or `Effect.provide`, is interrupted, the layers are released in order, and the program dies with the error. A process
  * that uses `runMain` then exits with code 1. For merged layers, that fiber is the one that the connection was made
  * for. The option `onEnd` replaces this behavior.

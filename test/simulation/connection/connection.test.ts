@@ -98,7 +98,10 @@ describe("the state of a connection", () => {
         assert.deepStrictEqual(yield* state, AmqpConnection.State.Open({ endpoint: "the broker" }))
         yield* peer.send(0, blocked("low on memory"))
         yield* rest
-        assert.deepStrictEqual(yield* state, AmqpConnection.State.Blocked({ endpoint: "the broker", reason: "low on memory" }))
+        assert.deepStrictEqual(
+          yield* state,
+          AmqpConnection.State.Blocked({ endpoint: "the broker", reason: "low on memory" })
+        )
         yield* peer.send(0, unblocked)
         yield* rest
         assert.deepStrictEqual(yield* state, AmqpConnection.State.Open({ endpoint: "the broker" }))

@@ -12,6 +12,7 @@ import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpRpc from "@effect-amqp/core/AmqpRpc"
 import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -92,11 +93,40 @@ const calls = AmqpQueue.classic("calls", { autoDelete: true })
 
 const socket = ({ broker }: Environment) => broker.makeSocket({ latency: "1 milli" })
 
+/** A host that refuses connections, and the broker. */
+const endpoints = (environment: Environment) =>
+  Effect.map(socket(environment), (socket): NonEmptyReadonlyArray<AmqpConnection.Endpoint> => [
+    { name: "refusing", socket: Socket.make({ reader: Effect.fail(refused), writer: socket.writer }) },
+    { name: "accepting", socket }
+  ])
+
+const refused = new Socket.SocketError({
+  reason: new Socket.SocketOpenError({ kind: "Unknown", cause: new Error("refused") })
+})
+
 const operations: ReadonlyArray<Operation> = [
   {
     name: "a connection",
     covers: ["AmqpConnection.make"],
     run: (environment) => Effect.provideServiceEffect(AmqpConnection.make(), Socket.Socket, socket(environment))
+  },
+  {
+    name: "a connection to the second of two endpoints",
+    covers: ["AmqpConnection.makeFrom", "AmqpConnection.layerFrom"],
+    run: (environment) =>
+      Effect.flatMap(
+        endpoints(environment),
+        (endpoints) => Layer.build(AmqpConnection.layerFrom(endpoints, { endpointOrder: "ordered" }))
+      )
+  },
+  {
+    name: "an ordered replacement of a connection",
+    covers: ["AmqpConnection.reconnect"],
+    run: (environment) =>
+      Effect.flatMap(
+        Effect.provideServiceEffect(AmqpConnection.make(), Socket.Socket, socket(environment)),
+        ({ reconnect }) => reconnect
+      )
   },
   {
     name: "the layer of a connection",

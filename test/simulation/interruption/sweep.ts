@@ -20,6 +20,7 @@ import * as Scheduler from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import { countingFibers } from "../../support/countingFibers.ts"
+import { singleSession } from "../../support/recovery.ts"
 
 /** What an operation can use. */
 export interface Environment {
@@ -96,7 +97,9 @@ export const sweep = (operation: Operation): Effect.Effect<Report, unknown> =>
     const scope = yield* Scope.make()
     const { connection, publisher } = yield* whileTimePasses(
       Effect.gen(function*() {
-        const connection = yield* broker.connect({ connectionName: "interrupted" }, { latency: "1 milli" })
+        const connection = yield* broker.connect({ ...singleSession, connectionName: "interrupted" }, {
+          latency: "1 milli"
+        })
         const publisher = yield* Effect.provideService(AmqpPublisher.make(), AmqpConnection.AmqpConnection, connection)
         return { connection, publisher }
       }).pipe(Scope.provide(scope), fibers.counted)

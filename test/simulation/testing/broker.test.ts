@@ -12,6 +12,7 @@ import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
+import { singleSession } from "../../support/recovery.ts"
 import { rest } from "../../support/scriptedPeer.ts"
 import { connectionOf, declared, publish, reasonOf, textsOf, withBroker } from "./support.ts"
 
@@ -255,6 +256,7 @@ describe("users and virtual hosts", () => {
       yield* broker.setUser("anna", { password })
       yield* broker.addVirtualHost("shop")
       const { awaitClosed } = yield* broker.connect({
+        ...singleSession,
         credentials: { username: "anna", password },
         virtualHost: "shop"
       })
@@ -271,7 +273,7 @@ describe("the end of a broker", () => {
     Effect.gen(function*() {
       const [broker, connection] = yield* Effect.scoped(Effect.gen(function*() {
         const broker = yield* AmqpBroker.make()
-        return [broker, yield* broker.connect()] as const
+        return [broker, yield* broker.connect(singleSession)] as const
       }))
       assert.strictEqual(reasonOf(yield* Effect.flip(connection.awaitClosed)), "ConnectionClosed")
       assert.strictEqual(reasonOf(yield* Effect.flip(Effect.scoped(broker.connect()))), "ConnectFailed")

@@ -8,15 +8,19 @@ import * as AmqpBroker from "@effect-amqp/core/testing/AmqpBroker"
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { singleSession } from "../../support/recovery.ts"
 
 export type Broker = AmqpBroker.AmqpBroker["Service"]
 
-/** Runs a test with a broker and a connection to it. */
+/** Runs a test with a broker and a connection to it, by default without recovery. */
 export const withBroker = <A, E>(
   body: (broker: Broker) => Effect.Effect<A, E, AmqpConnection.AmqpConnection | Scope.Scope>,
-  options: Parameters<typeof AmqpBroker.layer>[0] = {}
+  { connection, ...options }: Parameters<typeof AmqpBroker.layer>[0] = {}
 ): Effect.Effect<A, E | AmqpConnectionError> =>
-  Effect.flatMap(AmqpBroker.AmqpBroker, body).pipe(Effect.scoped, Effect.provide(AmqpBroker.layer(options)))
+  Effect.flatMap(AmqpBroker.AmqpBroker, body).pipe(
+    Effect.scoped,
+    Effect.provide(AmqpBroker.layer({ ...options, connection: { ...singleSession, ...connection } }))
+  )
 
 export const publish = (queue: string, ...texts: ReadonlyArray<string>) =>
   AmqpChannel.confirmed(

@@ -4,6 +4,8 @@ import { assert, describe, it } from "@effect/vitest"
 const coded = (code: string, message: string, more?: Record<string, string>): Error =>
   Object.assign(new Error(message), { code, ...more })
 
+const isRetryable = (error: Error): unknown => Reflect.get(error, "isRetryable")
+
 describe("an explained error", () => {
   it("says what failed, why and what to do, and keeps its cause", () => {
     const cause = coded("ECONNREFUSED", "connect ECONNREFUSED 127.0.0.1:5672")
@@ -47,6 +49,32 @@ describe("an explained error", () => {
       )
       assert.include(message, `broker:5671: ${reason} (the server refused the client certificate`)
       assert.notInclude(message, "402D02DAD17F0000")
+    })
+  }
+
+  for (
+    const code of [
+      "DEPTH_ZERO_SELF_SIGNED_CERT",
+      "SELF_SIGNED_CERT_IN_CHAIN",
+      "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
+      "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
+      "CERT_HAS_EXPIRED",
+      "ERR_TLS_CERT_ALTNAME_INVALID",
+      "ERR_SSL_TLSV1_ALERT_UNKNOWN_CA",
+      "ERR_SSL_SSL/TLS_ALERT_BAD_CERTIFICATE",
+      "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    ]
+  ) {
+    it(`is not retryable for ${code}, which refuses a certificate`, () => {
+      assert.isFalse(isRetryable(explain("broker:5671", coded(code, "refused"))))
+    })
+  }
+
+  for (
+    const code of ["ECONNREFUSED", "ENOTFOUND", "ETIMEDOUT", "EMFILE", "ECONNRESET", "ERR_SSL_WRONG_VERSION_NUMBER"]
+  ) {
+    it(`is retryable for ${code}`, () => {
+      assert.isTrue(isRetryable(explain("broker:5671", coded(code, "failed"))))
     })
   }
 

@@ -8,18 +8,22 @@
  * The broker assigns delivery tags. They increase, usually by one, so the entry of a delivery is computed from its tag, and searched for if
  * the broker has skipped tags. There is an entry for each delivery since the oldest open one, and none for a skipped tag.
  */
+import type * as Effect from "effect/Effect"
 import type { ByteWriter } from "../../protocol/ByteWriter.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import { encodeMethodFrame } from "../../protocol/frames.ts"
 import type { BasicNack, BasicReject } from "../../protocol/methods.generated.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
 import { copyRing } from "../common/ring.ts"
+import { Signal } from "../common/signal.ts"
 import type { Counts } from "../telemetry/counters.ts"
 import type { Outbound } from "../wire/outbound.ts"
 
 const isOpen = 0
 const isDue = 1
 const isSettled = 2
+
+const none: ReadonlySet<number> = new Set()
 
 export class Acknowledgements {
   private readonly outbound: Outbound
@@ -40,6 +44,8 @@ export class Acknowledgements {
   private isDeferred = false
   /** The tags that were settled since `beginJournal`. */
   private journal: Array<number> | undefined
+  private lostTags = none
+  private readonly settledSome = new Signal()
 
   /** `hasNack`: whether the broker supports `basic.nack`, an extension of RabbitMQ. */
   constructor(outbound: Outbound, channel: number, hasNack: boolean, counts: Counts) {
@@ -68,6 +74,21 @@ export class Acknowledgements {
       if (this.states[entry & this.mask] === isOpen) tags.push(this.tags[entry & this.mask])
     }
     return tags
+  }
+
+  /** The tags of the deliveries that were open when the channel closed. */
+  get lost(): ReadonlySet<number> {
+    return this.lostTags
+  }
+
+  /** All deliveries with a tag below this one are settled. */
+  get settledBelow(): number {
+    return this.base < this.next ? this.tags[this.base & this.mask] : this.lastTag + 1
+  }
+
+  /** Waits until a condition about the open deliveries holds. Checks it at once, and whenever some were settled. */
+  until(condition: () => boolean): Effect.Effect<void> {
+    return this.settledSome.until(condition)
   }
 
   /** Adds a delivery. Throws a `ProtocolError` if its tag is not greater than those before. */
@@ -138,8 +159,10 @@ export class Acknowledgements {
 
   /** No delivery can be settled any longer. */
   close(): void {
+    if (this.base < this.next) this.lostTags = new Set(this.openTags())
     this.base = this.next
     this.due = []
+    this.settledSome.notify()
   }
 
   /** From now on notes which deliveries are settled. */
@@ -178,6 +201,7 @@ export class Acknowledgements {
     this.advance()
     this.journal?.push(tag)
     this.outbound.sendMethod(this.channel, method)
+    this.settledSome.notify()
     return true
   }
 
@@ -204,6 +228,7 @@ export class Acknowledgements {
       this.writeAck(writer, entry, false)
     }
     this.outbound.commit(writer)
+    this.settledSome.notify()
   }
 
   private writeAck(writer: ByteWriter, entry: number, multiple: boolean): void {

@@ -120,6 +120,7 @@ export class Channels {
       channel.mailbox.fail("Ended")
     }
     this.waiters.fail(error)
+    this.returned.notify()
   }
 
   // ---------------------------------------------------------------------------

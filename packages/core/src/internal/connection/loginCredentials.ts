@@ -13,27 +13,29 @@ import type { Credentials } from "../../AmqpSasl.ts"
 type CredentialsEffect = Effect.Effect<Credentials, CredentialsUnavailable>
 
 export class LoginCredentials {
-  /** How often a session has logged in with other credentials than the one before. */
+  /** How often the credentials have changed. Endpoints with different fixed credentials do not count. */
   changes = 0
   private last: Credentials | undefined
-  private newPassword: Redacted.Redacted<string> | undefined
+  private replacement: Credentials | undefined
 
   /** The credentials for a session. */
   forSession(given: Credentials | CredentialsEffect): CredentialsEffect {
-    const isFixed = !Effect.isEffect(given)
-    return Effect.map(isFixed ? Effect.succeed(given) : given, (credentials) => {
-      // The session checks what an effect yields.
-      if (!Predicate.isObject(credentials)) return credentials
-      const { newPassword } = this
-      const current = isFixed && newPassword !== undefined ? { ...credentials, password: newPassword } : credentials
-      if (this.last !== undefined && !areEqual(this.last, current)) this.changes++
-      return this.last = current
-    })
+    return Effect.isEffect(given)
+      ? Effect.tap(given, (credentials) => Effect.sync(() => this.received(credentials)))
+      : Effect.sync(() => this.replacement?.username === given.username ? { ...given, ...this.replacement } : given)
   }
 
-  /** The broker has accepted another password. */
-  replaced(password: Redacted.Redacted<string>): void {
-    this.newPassword = password
+  private received(credentials: Credentials): void {
+    // The session checks what an effect yields.
+    if (!Predicate.isObject(credentials)) return
+    if (this.last !== undefined && !areEqual(this.last, credentials)) this.changes++
+    this.last = credentials
+  }
+
+  /** The broker has accepted another password for this user. */
+  replaced(username: string, password: Redacted.Redacted<string>): void {
+    this.replacement = { username, password }
+    this.changes++
   }
 }
 

@@ -1,13 +1,11 @@
 /**
  * What operators see of recovery: a warning when the connection is lost, a line when it is back, debug lines between, and metrics.
  */
-import type * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type { Endpoint } from "../../AmqpConnection.ts"
 import type { AmqpConnectionError } from "../../AmqpError.ts"
-import { monotonicMillis } from "../common/time.ts"
 import type { ConnectionOptions } from "../options/sessionOptions.ts"
 import { countsOf } from "../telemetry/counters.ts"
 import type { Counts } from "../telemetry/counters.ts"
@@ -21,22 +19,17 @@ const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
 
 export class RecoveryReport {
   private readonly options: ConnectionOptions
-  private readonly clock: Clock.Clock
   private readonly context: Context.Context<never>
-  /** When the connection was lost or began to connect, in milliseconds of the monotonic clock. */
-  private start = 0
   /** Whether the program waits for its first connection, and that was logged. */
   private isWaiting = false
 
-  constructor(options: ConnectionOptions, clock: Clock.Clock, context: Context.Context<never>) {
+  constructor(options: ConnectionOptions, context: Context.Context<never>) {
     this.options = options
-    this.clock = clock
     this.context = context
   }
 
   /** Dialing begins: for the first time, after a loss, or to replace the session. */
   begun(state: SupervisorState, last: Endpoint | undefined): Effect.Effect<void> {
-    this.start = monotonicMillis(this.clock)
     const to = last === undefined ? "" : ` to ${last.name}`
     if (state._tag === "Recovering") {
       return Effect.logWarning(
@@ -58,8 +51,8 @@ export class RecoveryReport {
     return Effect.logWarning(`There is no AMQP connection yet. The program waits and tries again. ${message}`)
   }
 
-  opened(state: SupervisorState, endpoint: Endpoint): Effect.Effect<void> {
-    const millis = monotonicMillis(this.clock) - this.start
+  /** There is a session. `state` is the one that this ended, and `millis` how long it lasted. */
+  opened(state: SupervisorState, endpoint: Endpoint, millis: number): Effect.Effect<void> {
     if (state._tag === "Recovering") {
       this.countsFor(endpoint).recovered++
       Metric.histogram("amqp.client.recovery.duration", {
@@ -79,6 +72,15 @@ export class RecoveryReport {
 
   givenUp({ message }: AmqpConnectionError): Effect.Effect<void> {
     return Effect.logError(`The AMQP connection is lost, and will not be established again. ${message}`)
+  }
+
+  /** A session has ended and is not followed by another. */
+  ended(error: AmqpConnectionError): Effect.Effect<void> {
+    if (this.options.recovery.isEnabled) return this.givenUp(error)
+    const { message, reason: { _tag } } = error
+    return _tag === "UpdateSecretFailed" || _tag === "CredentialsUnavailable"
+      ? Effect.logWarning(`The AMQP connection has ended, as its secret was not renewed. ${message}`)
+      : Effect.void
   }
 
   private countsFor({ transport }: Endpoint): Counts {

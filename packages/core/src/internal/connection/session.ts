@@ -46,6 +46,14 @@ const firstReceivedFrameMax = 131072
 
 const closedHere = () => ConnectionErrors.connectionError(new ConnectionClosed())
 
+/** Is notified of the end of a session, in the synchronous step in which it ends. */
+export interface SessionListener {
+  /** Before fibers are resumed: what they begin then is not for this session. Resumes none itself. */
+  readonly ending: (error: AmqpConnectionError) => void
+  /** When everything on the session has failed. */
+  readonly ended: () => void
+}
+
 export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   readonly options: SessionOptions
   readonly counts: Counts
@@ -76,19 +84,20 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   private readonly services: Context.Context<never>
   private readonly receiver: FrameReceiver
   private readonly parser: FrameParser
-  private readonly onEnd: (error: AmqpConnectionError) => void
+  private readonly listener: SessionListener
   /** The error with which the session ends when the broker has replied to its close. */
   private closing: AmqpConnectionError | undefined
+  private isCloseSent = false
 
   constructor(
     options: SessionOptions,
     scope: Scope.Scope,
     clock: Clock.Clock,
     services: Context.Context<never>,
-    onEnd: (error: AmqpConnectionError) => void
+    listener: SessionListener
   ) {
     this.options = options
-    this.onEnd = onEnd
+    this.listener = listener
     this.scope = scope
     this.clock = clock
     this.services = services
@@ -305,23 +314,34 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   // ---------------------------------------------------------------------------
 
   /** Closes the connection and waits for the broker's reply, within the close timeout. */
-  readonly close: Effect.Effect<void> = Effect.suspend(() => this.closeInOrder(closedHere()))
+  get close(): Effect.Effect<void> {
+    return this.closeInOrder(closedHere())
+  }
 
   /** Like `close`, and ends the session with this error. */
   closeInOrder(error: AmqpConnectionError): Effect.Effect<void> {
-    if (this.failure !== undefined) return Effect.void
-    this.closing = error
-    this.readGate.replyExpected()
-    // The broker ignores what follows the close, so large messages must be sent to their end first.
-    return this.outbound.awaitBodies.pipe(
-      Effect.andThen(this.control.send(connectionClose)),
-      Effect.andThen(Deferred.await(this.ended)),
-      Effect.interruptible,
-      Effect.timeoutOption(this.options.closeTimeout),
-      Effect.ignore,
-      Effect.andThen(Effect.sync(() => this.end(error)))
-    )
+    return Effect.suspend(() => {
+      if (this.failure !== undefined) return Effect.void
+      this.closing = error
+      this.readGate.replyExpected()
+      // The broker ignores what follows the close, so large messages must be sent to their end first.
+      return this.outbound.awaitBodies.pipe(
+        Effect.andThen(this.sendClose),
+        Effect.andThen(Deferred.await(this.ended)),
+        Effect.interruptible,
+        Effect.timeoutOption(this.options.closeTimeout),
+        Effect.ignore,
+        Effect.andThen(Effect.sync(() => this.end(error)))
+      )
+    })
   }
+
+  /** Once: a close that was interrupted is continued by the next one. */
+  private readonly sendClose: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() => {
+    if (this.isCloseSent) return Effect.void
+    this.isCloseSent = true
+    return this.control.send(connectionClose)
+  })
 
   /** Closes the connection without waiting for the broker's reply. */
   closeWith(error: AmqpConnectionError): void {
@@ -353,8 +373,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   end(error: AmqpConnectionError): void {
     if (this.failure !== undefined) return
     this.failure = error
-    // Before fibers learn of it: what they begin then is not for this session.
-    this.onEnd(error)
+    this.listener.ending(error)
     // Before waiting fibers are resumed, which happens in this synchronous step.
     this.control.wipe()
     this.counts.sessions.delete(this)
@@ -364,6 +383,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.control.fail(error)
     this.secrets.fail(error)
     this.outbound.close()
+    this.listener.ended()
     Deferred.doneUnsafe(this.ended, Effect.fail(error))
   }
 }
@@ -376,14 +396,14 @@ const bodyDetached = () =>
     })
   )
 
-/** Dials, and runs a session in the scope. Succeeds when the connection is open. `onEnd` is called when the session ends, before anything else. */
+/** Dials, and runs a session in the scope. Succeeds when the connection is open. */
 export const make = Effect.fnUntraced(function*(
   options: SessionOptions,
-  onEnd: (error: AmqpConnectionError) => void
+  listener: SessionListener
 ): Effect.fn.Return<Session, AmqpConnectionError, Scope.Scope | Socket.Socket> {
   const socket = yield* Socket.Socket
   const scope = yield* Effect.scope
-  const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>(), onEnd)
+  const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>(), listener)
   const connect = Effect.gen(function*() {
     const pull = yield* Effect.mapError(
       Socket.readerBytes(socket),

@@ -92,8 +92,15 @@ export class Supervisor {
   private readonly report: RecoveryReport
   private readonly preparations = new Set<Prepare>()
   private currentState: SupervisorState = { _tag: "Connecting", ...notDialed }
+  /** The state that everything was notified of. */
+  private notifiedState = this.currentState
+  /** With what waiting fibers end when the connection has closed. */
+  private closeReason: Effect.Effect<never, AmqpConnectionError> = Effect.never
   private lastSession: Session.Session | undefined
   private lastEndpoint: Endpoint | undefined
+  /** When there was last a session: as milliseconds since 1970, and of the monotonic clock. */
+  private since: number
+  private start: number
   /** How many sessions in a row were replaced because they confirmed nothing. */
   private overdueReplacements = 0
 
@@ -114,6 +121,8 @@ export class Supervisor {
     this.endpoints = new Endpoints(options.endpoints, options.isShuffled)
     this.pauses = new Pauses(recovery.schedule)
     this.refusals = new Refusals(recovery.isRecoverable)
+    this.since = clock.currentTimeMillisUnsafe()
+    this.start = monotonicMillis(clock)
   }
 
   // ---------------------------------------------------------------------------
@@ -158,13 +167,12 @@ export class Supervisor {
   notConnected(): AmqpChannelError {
     const { currentState: state } = this
     if (state._tag === "Closed") return lostChannel(state.error)
-    const since = state._tag === "Recovering" ? state.since : this.clock.currentTimeMillisUnsafe()
     const cause = "lastError" in state && state.lastError !== undefined
       ? state.lastError
       : state._tag === "Recovering"
       ? state.cause
       : connectionError(new ConnectionReplaced())
-    return new AmqpChannelError({ reason: new ConnectionLost({ cause, since: new Date(since) }) })
+    return new AmqpChannelError({ reason: new ConnectionLost({ cause, since: new Date(this.since) }) })
   }
 
   /** Replaces the password of the session, and that of later ones if it is fixed. */
@@ -176,10 +184,13 @@ export class Supervisor {
       Effect.catch(this.awaitSession, ({ reason }) =>
         Effect.fail(reason instanceof ConnectionLost ? reason.cause : connectionError(new ConnectionClosed()))),
       (session) =>
-        Effect.tap(session.secrets.update(secret, reason), () =>
-          Effect.sync(() =>
-            this.credentials.replaced(secret)
-          ))
+        Effect.tap(
+          session.secrets.update(secret, reason),
+          () =>
+            Effect.sync(() =>
+              this.credentials.replaced(session.username, secret)
+            )
+        )
     )
 
   /** Runs `prepare` on each further session before it is announced, until the scope closes. */
@@ -216,8 +227,8 @@ export class Supervisor {
     const { failure, session } = this
     if (failure !== undefined) return Effect.fail(failure)
     if (session !== undefined) {
+      this.leave()
       this.setState({ _tag: "Connecting", ...notDialed })
-      this.session = undefined
       session.leaving.openUnsafe()
     }
     const replaced = connectionError(new ConnectionReplaced())
@@ -235,8 +246,25 @@ export class Supervisor {
   private setState(state: SupervisorState): void {
     if (this.currentState._tag === "Closed") return
     this.currentState = state
+    this.notify()
+  }
+
+  /** Resumes what waits for the current state. */
+  private notify(): void {
+    if (this.notifiedState === this.currentState) return
+    this.notifiedState = this.currentState
     this.stateChanged()
-    if (state._tag === "Open" || state._tag === "Closed") this.decided.notify()
+    const { _tag } = this.currentState
+    if (_tag === "Open" || _tag === "Closed") this.decided.notify()
+    // After subscribers to the state have seen it, as their streams end with this.
+    if (_tag === "Closed") Deferred.doneUnsafe(this.closed, this.closeReason)
+  }
+
+  /** There is no session any longer that an operation could begin on. */
+  private leave(): void {
+    this.session = undefined
+    this.since = this.clock.currentTimeMillisUnsafe()
+    this.start = monotonicMillis(this.clock)
   }
 
   private readonly stateChanged = (): void => {
@@ -247,7 +275,7 @@ export class Supervisor {
   close(error: AmqpConnectionError, reason: Effect.Effect<never, AmqpConnectionError> = Effect.fail(error)): void {
     if (this.failure !== undefined) return
     this.session = undefined
-    Deferred.doneUnsafe(this.closed, reason)
+    this.closeReason = reason
     this.setState({ _tag: "Closed", error })
   }
 
@@ -257,73 +285,64 @@ export class Supervisor {
 
   /** The loop of the supervisor fiber, until the connection closes for good. */
   readonly run: Effect.Effect<void> = Effect.gen({ self: this }, function*() {
-    const { isEnabled, isRecoverable, stableAfter } = this.options.recovery
+    const { stableAfter } = this.options.recovery
     let round = yield* this.endpoints.round(undefined)
     for (let isInitial = true;; isInitial = false) {
-      const opened = yield* this.connect(round, isInitial)
-      const { endpoint, scope, session } = opened
-      round = opened.round
-      const lasted = yield* this.use(session, endpoint)
-      yield* Effect.uninterruptible(Scope.close(scope, Exit.void))
-      const { failure: error = connectionError(new ConnectionClosed()) } = session
-      if (!isEnabled || isRecoverable?.(error) === false) return yield* Effect.fail(error)
-      if (lasted >= stableAfter || error.reason._tag === "ConnectionReplaced") {
+      const { endpoint, error, lasted, rest } = yield* this.connectAndUse(round, isInitial)
+      const isReplaced = error.reason._tag === "ConnectionReplaced"
+      if (!isReplaced && !this.mayRecover(error)) {
+        yield* this.report.ended(error)
+        return yield* Effect.fail(error)
+      }
+      if (isReplaced || lasted >= stableAfter) {
         this.pauses.reset()
         this.refusals.reset()
         round = yield* this.endpoints.round(endpoint)
       } else {
         // Otherwise a broker that accepts connections and closes them again would be dialed without a pause.
-        round.failed(endpoint, error)
+        rest.failed(endpoint, error)
+        round = rest
       }
     }
   }).pipe(Effect.catchCause((cause) => Effect.sync(() => this.ended(cause))))
 
+  private mayRecover(error: AmqpConnectionError): boolean {
+    const { isEnabled, isRecoverable } = this.options.recovery
+    return isEnabled && isRecoverable?.(error) !== false
+  }
+
   private ended(cause: Cause.Cause<AmqpConnectionError>): void {
     const error = Cause.findErrorOption(cause)
     if (Option.isSome(error)) return this.close(error.value)
-    // A defect, for example of the program's credentials effect.
-    if (!Cause.hasInterruptsOnly(cause)) this.close(clientFailed(Cause.squash(cause)), Effect.failCause(cause))
+    // A defect of the program's code, for example of its schedule.
+    this.close(clientFailed(Cause.squash(cause)), Effect.failCause(cause))
   }
 
-  /** Announces a session and waits until it has ended. Returns for how many milliseconds it was open. */
-  private use(session: Session.Session, endpoint: Endpoint): Effect.Effect<number> {
+  /** Connects, and waits until the session has ended. Returns for how many milliseconds it was open, and the rest of the round. */
+  private connectAndUse(first: Round, isInitial: boolean) {
     return Effect.gen({ self: this }, function*() {
-      const start = monotonicMillis(this.clock)
-      const ended = Effect.exit(Deferred.await(session.ended))
-      yield* Effect.raceFirst(this.prepare(session), ended)
-      if (session.failure === undefined) {
-        yield* this.report.opened(this.currentState, endpoint)
-        this.session = session
-        session.outbound.blockedListeners.add(this.stateChanged)
-        this.setState({ _tag: "Open", endpoint: endpoint.name })
-        yield* ended
-      }
-      return monotonicMillis(this.clock) - start
+      yield* this.report.begun(this.currentState, this.lastEndpoint)
+      const { before, endpoint, round, scope, session } = yield* this.connect(first, isInitial)
+      const opened = monotonicMillis(this.clock)
+      yield* this.report.opened(before, endpoint, opened - this.start)
+      yield* Effect.exit(Deferred.await(session.ended))
+      const lasted = monotonicMillis(this.clock) - opened
+      yield* Effect.uninterruptible(Scope.close(scope, Exit.void))
+      const { failure: error = connectionError(new ConnectionClosed()) } = session
+      return { endpoint, error, lasted, rest: round }
     })
   }
 
-  /**
-   * Runs the preparations. A broker that does not reply to one of them, such as a quorum queue without a majority, does not keep everything
-   * else from the session for longer than a request may take: the preparations go on in the background then.
-   */
-  private prepare(session: Session.Session): Effect.Effect<unknown> {
-    if (this.preparations.size === 0) return Effect.void
-    const isDone = Deferred.makeUnsafe<void>()
-    const preparations = Effect.forEach(this.preparations, (prepare) => prepare(session), {
-      concurrency: "unbounded",
-      discard: true
-    })
-    session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined)))
-    return Effect.timeoutOption(Deferred.await(isDone), this.options.requestTimeout)
-  }
-
-  /** Called in the step in which a session ends. */
-  private sessionEnded(error: AmqpConnectionError): void {
-    this.session = undefined
+  /** A session ends. Nothing is resumed here: what is on the session has not failed yet. */
+  private sessionEnding(error: AmqpConnectionError): void {
     if (this.currentState._tag !== "Open") return
-    if (!this.options.recovery.isEnabled) return this.close(error)
-    const since = this.clock.currentTimeMillisUnsafe()
-    this.setState({ _tag: "Recovering", cause: error, since, ...notDialed })
+    this.leave()
+    if (this.options.recovery.isEnabled) {
+      this.currentState = { _tag: "Recovering", cause: error, since: this.since, ...notDialed }
+    } else {
+      this.closeReason = Effect.fail(error)
+      this.currentState = { _tag: "Closed", error }
+    }
   }
 
   // ---------------------------------------------------------------------------
@@ -334,8 +353,6 @@ export class Supervisor {
   private connect(first: Round, isInitial: boolean) {
     return Effect.gen({ self: this }, function*() {
       const { isEnabled, retriesInitial } = this.options.recovery
-      if (this.failure !== undefined) return yield* Effect.fail(this.failure)
-      yield* this.report.begun(this.currentState, this.lastEndpoint)
       for (let round = first;; round = yield* this.endpoints.round(this.lastEndpoint)) {
         for (let endpoint = round.next(); endpoint !== undefined; endpoint = round.next()) {
           this.lastEndpoint = endpoint
@@ -369,7 +386,10 @@ export class Supervisor {
     this.setState({ ...state, ...change, attempt: state.attempt + attempts })
   }
 
-  /** Connects to an endpoint. The session lives in the scope, which is closed if this fails. */
+  /**
+   * Connects to an endpoint, and announces the session. It lives in the scope, which is closed if this fails. `before` is the state that it
+   * ended.
+   */
   private dial(endpoint: Endpoint) {
     return Effect.gen({ self: this }, function*() {
       const { options } = this
@@ -379,13 +399,48 @@ export class Supervisor {
         transport: endpoint.transport,
         credentials: this.credentials.forSession(options.credentials ?? endpoint.credentials ?? guest)
       }
-      const session = yield* Session.make(sessionOptions, (error) => this.sessionEnded(error)).pipe(
+      const opened = yield* Session.make(sessionOptions, {
+        ending: (error) => this.sessionEnding(error),
+        ended: () => this.notify()
+      }).pipe(
         Effect.provideService(Socket.Socket, endpoint.socket),
         Scope.provide(scope),
+        Effect.tap((session) => this.prepare(session)),
+        Effect.flatMap((session) => this.announce(session, endpoint)),
         Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
       )
-      this.lastSession = session
-      return { session, scope }
+      return { ...opened, scope }
+    })
+  }
+
+  /**
+   * Runs the preparations. A broker that does not reply to one of them, such as a quorum queue without a majority, does not keep everything
+   * else from the session for longer than a request may take: the preparations go on in the background then.
+   */
+  private prepare(session: Session.Session): Effect.Effect<unknown> {
+    if (this.preparations.size === 0) return Effect.void
+    const isDone = Deferred.makeUnsafe<void>()
+    const preparations = Effect.forEach(this.preparations, (prepare) => prepare(session), {
+      concurrency: "unbounded",
+      discard: true
+    })
+    session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined)))
+    return Effect.raceFirst(
+      Effect.timeoutOption(Deferred.await(isDone), this.options.requestTimeout),
+      Effect.exit(Deferred.await(session.ended))
+    )
+  }
+
+  /** One synchronous step, so that a session which has ended is not announced. */
+  private announce(session: Session.Session, { name }: Endpoint) {
+    return Effect.suspend(() => {
+      const failure = session.failure ?? this.failure
+      if (failure !== undefined) return Effect.fail(failure)
+      const { currentState: before } = this
+      this.session = this.lastSession = session
+      session.outbound.blockedListeners.add(this.stateChanged)
+      this.setState({ _tag: "Open", endpoint: name })
+      return Effect.succeed({ session, before })
     })
   }
 }
@@ -399,7 +454,7 @@ export const start = (
       const clock = yield* Clock.Clock
       const makers = yield* Effect.withFiber((fiber) => Effect.succeed(ancestry(fiber)))
       const sessions = yield* Scope.make()
-      const report = new RecoveryReport(options, clock, yield* Effect.context<never>())
+      const report = new RecoveryReport(options, yield* Effect.context<never>())
       const supervisor = new Supervisor(options, sessions, clock, report, makers)
       const fiber = yield* Effect.forkDetach(Effect.interruptible(supervisor.run), { startImmediately: true })
       const release = Effect.sync(() => supervisor.close(connectionError(new ConnectionClosed()))).pipe(

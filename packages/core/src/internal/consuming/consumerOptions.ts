@@ -7,6 +7,8 @@ import { TypedField } from "../../protocol/fieldTable.ts"
 import type { FieldTable, FieldType, FieldValue } from "../../protocol/fieldTable.ts"
 import * as Validation from "../options/validation.ts"
 import { queueName } from "../topology/descriptions.ts"
+import { resolveConsumerRecovery } from "./consumerRecovery.ts"
+import type { ConsumerRecovery } from "./consumerRecovery.ts"
 import type { SubscriptionOptions } from "./subscription.ts"
 
 /** The options of all consumers. With automatic acknowledgements fewer are allowed. */
@@ -14,7 +16,7 @@ export type ConsumerOptions = Omit<AmqpConsumer.Options, "autoAck"> & { readonly
 
 type ServeOptions = Omit<AmqpConsumer.ServeOptions<never>, "onFailure">
 
-const commonKeys = ["exclusive", "priority", "consumerTag", "arguments"] as const
+const commonKeys = ["exclusive", "priority", "consumerTag", "arguments", "recovery"] as const
 const keys = [...commonKeys, "prefetch", "offset", "onOversized"] as const
 
 /** The prefetch for this concurrency: enough that no slot waits for the network. */
@@ -23,8 +25,13 @@ const prefetchFor = (concurrency: number): number =>
 
 const defaultPrefetch = 100
 
+export interface Resolved {
+  readonly subscription: SubscriptionOptions
+  readonly recovery: ConsumerRecovery
+}
+
 /** For consumers whose deliveries are settled by the program, or not at all. */
-export const resolve = (queues: AmqpConsumer.Queues, options: ConsumerOptions): SubscriptionOptions => {
+export const resolve = (queues: AmqpConsumer.Queues, options: ConsumerOptions): Resolved => {
   const { autoAck } = objectOf(options)
   // Values from JavaScript or a cast must not decide this by accident.
   if (autoAck !== undefined && typeof autoAck !== "boolean") throw Validation.invalid("autoAck: must be true or absent")
@@ -36,11 +43,13 @@ export const resolve = (queues: AmqpConsumer.Queues, options: ConsumerOptions): 
     autoAck === true ? [...commonKeys, "autoAck"] : [...keys, "autoAck"],
     "options of a consumer"
   )
-  return make(queues, options, autoAck === true, defaultPrefetch)
+  return {
+    subscription: make(queues, options, autoAck === true, defaultPrefetch),
+    recovery: resolveConsumerRecovery(options.recovery)
+  }
 }
 
-export interface ResolvedServing {
-  readonly subscription: SubscriptionOptions
+export interface ResolvedServing extends Resolved {
   readonly concurrency: number
   /** In milliseconds. */
   readonly drainTimeout: number
@@ -68,6 +77,7 @@ export const resolveServing = (
   const concurrency = limit === "unbounded" ? Infinity : Validation.wholeNumber("concurrency", limit, 1)
   return {
     subscription: { ...make(queues, options, false, prefetchFor(concurrency)), isTransactional },
+    recovery: resolveConsumerRecovery(options.recovery),
     concurrency,
     drainTimeout: Validation.timeout("drainTimeout", drainTimeout, true)
   }

@@ -10,7 +10,6 @@ import * as Exit from "effect/Exit"
 import type { Settlement } from "../../AmqpDelivery.ts"
 import { AmqpConsumerStopped } from "../../AmqpError.ts"
 import type { Decision } from "../../AmqpFailurePolicy.ts"
-import type { Acknowledgements } from "../channel/acknowledgements.ts"
 import { annotationsOf, Received } from "./delivery.ts"
 import { checked, notASettlement } from "./handlerResult.ts"
 import type { Unchecked } from "./handlerResult.ts"
@@ -27,8 +26,6 @@ export interface FailurePolicies<R> {
 
 /** What carrying out a decision needs from the consumer that runs the slots. */
 export interface DecisionHost<R> {
-  /** Absent before the consumer has begun. */
-  readonly acknowledgements: Acknowledgements | undefined
   /** Runs after each settlement, on channels in transaction mode. */
   readonly commit: Effect.Effect<void> | undefined
   /** The slot is done with its message. */
@@ -73,7 +70,22 @@ export class Decisions<R> {
     slot.isHandling = false
     // The message is requeued when the channel closes.
     if (slot.isAbandoned) return this.finish(slot)
-    return this.host.continueAfter(slot, cause, (slot) => this.askPolicies(slot, cause))
+    return this.host.continueAfter(slot, cause, (slot) =>
+      slot.current === undefined || Received.isOpen(slot.current)
+        ? this.askPolicies(slot, cause)
+        : this.drop(slot, slot.current, cause))
+  }
+
+  /** The message can no longer be settled. A policy that retried or republished it would only add to what the broker does. */
+  private drop(slot: Slot<R>, delivery: Received, cause: Cause.Cause<unknown>): Effect.Effect<void> {
+    return Effect.andThen(
+      logAbout(
+        delivery,
+        "A handler failed, and the channel of its message has closed. The broker delivers it again",
+        cause
+      ),
+      this.finish(slot)
+    )
   }
 
   private askPolicies(slot: Slot<R>, cause: Cause.Cause<unknown>): Effect.Effect<void, never, R> {
@@ -117,6 +129,7 @@ export class Decisions<R> {
       case "Requeue":
         return this.refuseOrSkip(slot, current, () => this.settle(slot, decision))
       case "RetryAfter":
+        if (!Received.isOpen(current)) return this.drop(slot, current, cause)
         return Effect.sync(() => {
           slot.attempt++
           // With 0 the loop would call the handler again at once, and other fibers could not run in between.
@@ -155,12 +168,11 @@ export class Decisions<R> {
 
   private settle(slot: Slot<R>, { _tag }: Settlement<unknown>): Effect.Effect<void, never, R> {
     const { current } = slot
-    const { acknowledgements } = this.host
-    if (current === undefined || acknowledgements === undefined) return Effect.void
-    if (_tag === "Ack") return this.settled(slot, current, Received.ack(current, acknowledgements))
+    if (current === undefined) return Effect.void
+    if (_tag === "Ack") return this.settled(slot, current, Received.ack(current))
     return whetherRefusable(current, (isRefusable) =>
       isRefusable
-        ? this.settled(slot, current, Received.reject(current, acknowledgements, _tag === "Requeue"))
+        ? this.settled(slot, current, Received.reject(current, _tag === "Requeue"))
         : this.failed(slot, Cause.die(new Settlements.StreamSettlement(_tag))))
   }
 

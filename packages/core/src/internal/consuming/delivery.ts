@@ -32,6 +32,8 @@ export interface Source {
   decoded?: ReceivedProperties
   /** Whether the broker has cancelled the consumer, and requeued its unsettled messages. */
   readonly hasEnded?: boolean
+  /** Those of the channel on which the messages arrived. Absent: they are not settled through their objects. */
+  readonly acknowledgements?: Acknowledgements
   /** Absent: the queue is not a stream. */
   readonly kind?: QueueKind
   readonly description?: AmqpQueue | undefined
@@ -41,6 +43,7 @@ export interface Source {
 export interface ConsumerSource extends Source {
   readonly consumerTag: string
   readonly hasEnded: boolean
+  readonly acknowledgements: Acknowledgements
   readonly kind: QueueKind
   /** `undefined`: only the name of the queue is known. */
   readonly description: AmqpQueue | undefined
@@ -139,16 +142,27 @@ export class Received {
     return received.#source.hasEnded === true
   }
 
-  static ack(received: Received, acknowledgements: Acknowledgements): boolean {
-    return !Received.hasEnded(received) && acknowledgements.ack(received.deliveryTag)
+  /** Whether the message can still be settled: its channel and its consumer have not ended, and it was not settled before. */
+  static isOpen(received: Received): boolean {
+    return Received.openOn(received)?.isOpen(received.deliveryTag) === true
   }
 
-  static nack(received: Received, acknowledgements: Acknowledgements, requeue: boolean): boolean {
-    return !Received.hasEnded(received) && acknowledgements.nack(received.deliveryTag, requeue)
+  static ack(received: Received): boolean {
+    return Received.openOn(received)?.ack(received.deliveryTag) === true
   }
 
-  static reject(received: Received, acknowledgements: Acknowledgements, requeue: boolean): boolean {
-    return !Received.hasEnded(received) && acknowledgements.reject(received.deliveryTag, requeue)
+  static nack(received: Received, requeue: boolean): boolean {
+    return Received.openOn(received)?.nack(received.deliveryTag, requeue) === true
+  }
+
+  static reject(received: Received, requeue: boolean): boolean {
+    return Received.openOn(received)?.reject(received.deliveryTag, requeue) === true
+  }
+
+  /** Always those of the channel on which the message arrived: on a later one, another message may have the same tag. */
+  private static openOn(received: Received): Acknowledgements | undefined {
+    const source = received.#source
+    return source.hasEnded === true ? undefined : source.acknowledgements
   }
 
   toString(): string {
@@ -226,20 +240,14 @@ export class Delivery extends Received {
   readonly nack: (options?: RequeueOptions) => Effect.Effect<boolean>
   readonly reject: (options?: RequeueOptions) => Effect.Effect<boolean>
 
-  constructor(content: Content<BasicDeliver | BasicGetOk>, acknowledgements: Acknowledgements, source: Source) {
+  constructor(content: Content<BasicDeliver | BasicGetOk>, source: ConsumerSource) {
     super(content, source)
-    this.ack = Effect.withFiber((fiber) =>
-      foreign(fiber, acknowledgements) ?? (Received.ack(this, acknowledgements) ? yes : no)
-    )
+    const { acknowledgements } = source
+    this.ack = Effect.withFiber((fiber) => foreign(fiber, acknowledgements) ?? (Received.ack(this) ? yes : no))
     this.nack = (options) =>
-      refusing(this, acknowledgements, options, () => Received.nack(this, acknowledgements, options?.requeue ?? true))
+      refusing(this, acknowledgements, options, () => Received.nack(this, options?.requeue ?? true))
     this.reject = (options) =>
-      refusing(
-        this,
-        acknowledgements,
-        options,
-        () => Received.reject(this, acknowledgements, options?.requeue ?? false)
-      )
+      refusing(this, acknowledgements, options, () => Received.reject(this, options?.requeue ?? false))
   }
 }
 

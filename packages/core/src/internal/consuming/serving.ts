@@ -5,8 +5,12 @@
  * fibers of slots are detached, and only handlers and pauses are interruptible: slots stop when the scope of the consumer closes, or
  * when the consumer has ended.
  *
- * The subscription calls `fail` when it ends. No handler starts after that. Handlers that are running may finish within the drain timeout,
- * and then `ended` is completed.
+ * A consumer has one subscription after the other, and the slots stay. Between two subscriptions no handler starts. Handlers that are
+ * running go on, but what they decide is dropped if their channel has closed; pauses before another attempt end, and their messages are
+ * dropped too.
+ *
+ * `fail` ends the consumer. No handler starts after that. Handlers that are running may finish within the drain timeout, and then `ended` is
+ * completed.
  */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
@@ -16,7 +20,6 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as AmqpError from "../../AmqpError.ts"
-import type { Acknowledgements } from "../channel/acknowledgements.ts"
 import { CurrentProgram } from "../channel/program.ts"
 import { Signal } from "../common/signal.ts"
 import { Decisions } from "./decisions.ts"
@@ -48,54 +51,60 @@ export interface ServingOptions<R> extends FailurePolicies<R> {
     | undefined
   /** Runs after each settlement, on channels in transaction mode. */
   readonly commit: Effect.Effect<void, AmqpError.AmqpChannelError> | undefined
+  /** Called when a subscription has begun to consume, before its first message is handled. */
+  readonly onBegin: (subscription: Subscription) => void
 }
 
 /** With unlimited concurrency, at most this many fibers wait for the next message. */
 const maxIdle = 64
 
-export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
+/** The time in which a subscription consumes. Pauses end with it. */
+class Turn {
+  readonly over = Latch.makeUnsafe(false)
+  /** Whether the messages of the subscription are no longer valid. */
+  isInterrupted = false
+}
+
+export class Serving<R> implements Inbox, DecisionHost<R> {
   /** Succeeds when the consumer was stopped, and fails with its error otherwise, in both cases after the handlers have ended. */
   readonly ended = Deferred.makeUnsafe<void, ServingError>()
-  /** Runs after each settlement, on channels in transaction mode. If a commit fails, the consumer ends. */
+  /** Runs after each settlement, on channels in transaction mode. If a commit fails, its channel can't be used any longer. */
   readonly commit: Effect.Effect<void> | undefined
-  /** Whether the subscription has ended, or `stop` is complete. */
+  /** Whether the consumer has ended, or `stop` is complete. */
   hasEnded = false
 
   private readonly options: ServingOptions<R>
   private readonly context: Context.Context<R>
   private readonly decisions: Decisions<R>
-  /** Absent before `begin`. */
-  private subscription: Subscription<Received> | undefined
+  /** The current or the last one. Absent before the first `begin`. */
+  private subscription: Subscription | undefined
+  /** Whether handlers start: a subscription consumes, and the consumer is not stopping. */
+  private isServing = false
+  private turn = new Turn()
   private readonly buffer = new MessageBuffer<Received>()
   private readonly slots = new Set<Slot<R>>()
   /** Resumes a slot that waits for a message, for each such slot. */
   private readonly idle: Array<() => void> = []
   /** What slots do next instead of taking a message. */
   private readonly jobs: Array<Effect.Effect<void, never, R>> = []
-  /** Whether no handler starts any longer. */
+  /** Whether the consumer stops or has ended, so that slots end. */
   private isStopping = false
-  private readonly stopping = Latch.makeUnsafe(false)
-  /** Whether `stop` has cancelled the consumer. */
-  private isCancelled = false
   private error: ServingError | undefined
-  /** While the consumer stops: a slot no longer has a message. */
+  /** While no handler starts: a slot no longer has a message. */
   private readonly slotFinished = new Signal()
 
   constructor(options: ServingOptions<R>, context: Context.Context<R>) {
     this.options = options
     this.context = context
-    this.commit = options.commit && Effect.catch(options.commit, (error) => Effect.sync(() => this.fail(error)))
+    this.commit = options.commit && this.orAbandon(options.commit)
     this.decisions = new Decisions(this, options)
   }
 
-  /** Starts with the messages that have arrived. */
-  begin(subscription: Subscription<Received>): void {
-    this.subscription = subscription
-    this.flush()
-  }
-
-  get acknowledgements(): Acknowledgements | undefined {
-    return this.subscription?.channel.acknowledgements
+  private orAbandon(commit: Effect.Effect<void, AmqpError.AmqpChannelError>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const { subscription } = this
+      return Effect.catch(commit, (error) => Effect.sync(() => subscription?.abandon(error)))
+    })
   }
 
   // ---------------------------------------------------------------------------
@@ -111,7 +120,7 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
   }
 
   flush(): void {
-    if (this.isStopping || this.subscription === undefined) return
+    if (!this.isServing) return
     while (this.buffer.size > 0 || this.jobs.length > 0) {
       const resume = this.idle.pop()
       if (resume !== undefined) resume()
@@ -122,6 +131,39 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
 
   clear(): ReadonlyArray<Received> {
     return this.buffer.clear()
+  }
+
+  /** Starts with the messages that have arrived. */
+  begin(subscription: Subscription): void {
+    if (this.isStopping) return
+    this.subscription = subscription
+    this.turn = new Turn()
+    this.isServing = true
+    this.options.onBegin(subscription)
+    this.flush()
+  }
+
+  interrupted(): void {
+    this.isServing = false
+    this.turn.isInterrupted = true
+    this.turn.over.openUnsafe()
+  }
+
+  awaitHandled(subscription: Subscription): Effect.Effect<void> {
+    return this.awaitSlots((slot) => {
+      const message = handledBy(slot, subscription)
+      return message === undefined || Received.hasEnded(message)
+    })
+  }
+
+  /** Every message that no handler is running with. */
+  unhandledTags(subscription: Subscription): ReadonlyArray<number> {
+    const handled = new Set<number>()
+    for (const slot of this.slots) {
+      const message = handledBy(slot, subscription)
+      if (message !== undefined) handled.add(message.deliveryTag)
+    }
+    return subscription.channel.acknowledgements.openTags().filter((tag) => !handled.has(tag))
   }
 
   /** The consumer has ended: because the program cancelled it (`Done`), or with an error. */
@@ -201,10 +243,12 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
   /** Takes one message after another, while there is work for this fiber. */
   private loop(slot: Slot<R>): Effect.Effect<void, never, R> {
     const pausing = Effect.suspend(() => {
+      const { turn } = this
       slot.isPausing = true
       return Effect.map(this.sleep(slot.pause), () => {
         slot.pause = 0
         slot.isPausing = false
+        if (turn.isInterrupted && !this.isStopping) this.drop(slot)
       })
     })
     const waiting = Effect.callback<void>((resume) => {
@@ -225,16 +269,23 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
   }
 
   private take(): Received | undefined {
+    if (!this.isServing) return undefined
     const item = this.buffer.take()
     if (item !== undefined) this.subscription?.taken(Received.sizeOf(item))
     return item
+  }
+
+  /** The handler is not called again with the message: its channel has closed, or its session is being left. */
+  private drop(slot: Slot<R>): void {
+    if (slot.current !== undefined) this.subscription?.requeueSingle(slot.current)
+    this.finish(slot)
   }
 
   /** Ends a slot. If it has a message, that is requeued. */
   private leave(slot: Slot<R>): false {
     const { current } = slot
     this.retire(slot)
-    if (current !== undefined) this.requeueIfCancelled(current)
+    if (current !== undefined) this.subscription?.requeueSingle(current)
     this.finish(slot)
     return false
   }
@@ -246,7 +297,7 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
 
   finish(slot: Slot<R>): void {
     slot.clear()
-    if (this.isStopping) this.slotFinished.notify()
+    if (!this.isServing) this.slotFinished.notify()
   }
 
   continueAfter(
@@ -300,23 +351,18 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
   // ---------------------------------------------------------------------------
 
   requeueLater(delivery: Received, millis: number): void {
-    if (this.isStopping) return this.requeueIfCancelled(delivery)
+    if (!Received.isOpen(delivery)) return
+    if (!this.isServing) return this.subscription?.requeueSingle(delivery)
+    const { turn } = this
     this.fork(Effect.map(this.sleep(millis), () => {
-      const { acknowledgements } = this
-      // When the consumer stops, the message is requeued with all others.
-      if (this.isStopping || acknowledgements === undefined) return
-      this.settleBetween(() => Received.nack(delivery, acknowledgements, true))
+      // When the consumer stops or leaves its session, the message is requeued with all others.
+      if (!this.isStopping && !turn.isInterrupted) this.settleBetween(() => Received.nack(delivery, true))
     }))
   }
 
-  /** After a cancel, messages are requeued one by one. Otherwise closing the channel requeues them all. */
-  private requeueIfCancelled(delivery: Received): void {
-    if (this.isCancelled) this.subscription?.requeue([delivery.deliveryTag])
-  }
-
-  /** Waits for a time in milliseconds, or until the consumer stops. */
+  /** Waits for a time in milliseconds, or until the subscription ends or the consumer stops. */
   private sleep(millis: number): Effect.Effect<void> {
-    return Effect.interruptible(Effect.raceFirst(Effect.sleep(millis), this.stopping.await))
+    return Effect.interruptible(Effect.raceFirst(Effect.sleep(millis), this.turn.over.await))
   }
 
   // ---------------------------------------------------------------------------
@@ -327,7 +373,8 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
   private beginStop(): void {
     if (this.isStopping) return
     this.isStopping = true
-    this.stopping.openUnsafe()
+    this.isServing = false
+    this.turn.over.openUnsafe()
     for (const resume of this.idle.splice(0)) resume()
   }
 
@@ -339,11 +386,14 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
     const others = this.awaitOthers(own)
     let inOrder = others
     if (subscription !== undefined && !this.hasEnded) {
-      const cancel = Effect.andThen(subscription.cancel, Effect.sync(() => this.requeueUnhandled(subscription)))
-      const { kind, savesAttempts } = subscription.stopOrder
-      if (kind === "Cancel") inOrder = Effect.andThen(cancel, others)
-      else if (kind === "DrainThenCancel") inOrder = Effect.andThen(others, cancel)
-      if (savesAttempts) inOrder = Effect.andThen(inOrder, subscription.awaitRequeued)
+      const cancel = Effect.andThen(
+        subscription.cancel,
+        Effect.sync(() => {
+          this.clear()
+          subscription.requeueAll(this.unhandledTags(subscription))
+        })
+      )
+      inOrder = subscription.inOrder(cancel, others)
     }
     return Effect.andThen(
       this.drain(own, inOrder, this.options.drainTimeout),
@@ -370,22 +420,23 @@ export class Serving<R> implements Inbox<Received>, DecisionHost<R> {
 
   /** Waits until no other slot has a message. */
   private awaitOthers(own: object | undefined): Effect.Effect<void> {
+    return this.awaitSlots(({ current, token }) => token === own || current === undefined)
+  }
+
+  /** Waits until this holds for each slot whose handler is waited for. */
+  private awaitSlots(isDone: (slot: Slot<R>) => boolean): Effect.Effect<void> {
     return this.slotFinished.until(() => {
-      for (const { current, isAbandoned, token } of this.slots) {
-        if (token !== own && current !== undefined && !isAbandoned) return false
-      }
+      for (const slot of this.slots) if (!slot.isAbandoned && !isDone(slot)) return false
       return true
     })
   }
-
-  /** Requeues every message that no handler is running with. */
-  private requeueUnhandled(subscription: Subscription<Received>): void {
-    const handled = new Set<number>()
-    for (const { current, isPausing } of this.slots) {
-      if (current !== undefined && !isPausing) handled.add(current.deliveryTag)
-    }
-    this.isCancelled = true
-    this.clear()
-    subscription.requeue(subscription.channel.acknowledgements.openTags().filter((tag) => !handled.has(tag)))
-  }
 }
+
+/** The message of a subscription that a slot is handling. */
+const handledBy = (
+  { current, isPausing }: Pick<Slot<unknown>, "current" | "isPausing">,
+  { channel }: Subscription
+): Received | undefined =>
+  current !== undefined && !isPausing && Received.sourceOf(current).acknowledgements === channel.acknowledgements
+    ? current
+    : undefined

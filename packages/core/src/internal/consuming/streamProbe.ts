@@ -12,13 +12,14 @@ import { offsetKey } from "../message/streamOffset.ts"
 import type { ConsumerHost } from "./consumerHost.ts"
 import { QueueKind } from "./queueKind.ts"
 
-/** The kind of a queue that is consumed with these arguments. */
+/** The kind of a queue that is consumed with these arguments. `wasStream`: an earlier consumer found out that it is one. */
 export const kindOf = (
   host: ConsumerHost,
   queue: string | AmqpQueue,
   name: string,
-  table: FieldTable
-): QueueKind => new QueueKind(isKnownStream(queue, table), probe(host, name))
+  table: FieldTable,
+  wasStream: true | undefined
+): QueueKind => new QueueKind(isKnownStream(queue, table) ?? wasStream, probe(host, name))
 
 const isKnownStream = (queue: string | AmqpQueue, table: FieldTable): boolean | undefined => {
   if (typeof queue === "object" && queue.type !== undefined) return queue.type === "stream"

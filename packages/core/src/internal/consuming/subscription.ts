@@ -1,34 +1,33 @@
 /**
  * The consumers of one or more queues on one channel. Their messages go into one inbox.
+ *
+ * A subscription ends with its channel, or when the broker cancels one of its consumers; `consumerFiber` replaces it.
  */
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import type { Scope } from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import { AmqpConsumerCancelled } from "../../AmqpError.ts"
 import type { AmqpChannelError } from "../../AmqpError.ts"
 import type { AmqpQueue } from "../../AmqpQueue.ts"
-import { decodeProperties } from "../../protocol/BasicProperties.ts"
 import type { Content } from "../../protocol/ContentAssembler.ts"
-import type { FieldTable, FieldValue } from "../../protocol/fieldTable.ts"
+import type { FieldTable } from "../../protocol/fieldTable.ts"
 import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
-import { notSupported } from "../channel/channelErrors.ts"
 import type { ConsumerSink } from "../channel/consumers.ts"
 import { basicCancel, basicConsume, basicQos, passiveQueueDeclare } from "../channel/methods.ts"
 import { offsetKey } from "../message/streamOffset.ts"
 import * as Validation from "../options/validation.ts"
-import { declareAll } from "../topology/declare.ts"
 import type { ConsumerHost } from "./consumerHost.ts"
-import { sizeOf } from "./delivery.ts"
+import { Received, sizeOf } from "./delivery.ts"
 import type { ConsumerSource } from "./delivery.ts"
-import type { Inbox } from "./inbox.ts"
-import { InboxLimit } from "./inboxLimit.ts"
-import { OversizedMessages } from "./oversizedMessages.ts"
-import type { OversizedPolicy } from "./oversizedMessages.ts"
+import type { Inbox, SubscriptionError } from "./inbox.ts"
+import type { InboxLimit } from "./inboxLimit.ts"
+import type { OversizedMessages, OversizedPolicy } from "./oversizedMessages.ts"
 import type { QueueKind } from "./queueKind.ts"
 import { stopOrderOf } from "./stopOrder.ts"
 import type { StopOrder } from "./stopOrder.ts"
+import type { StreamPosition } from "./streamPosition.ts"
 import { kindOf } from "./streamProbe.ts"
 
 export type { SubscriptionError } from "./inbox.ts"
@@ -50,66 +49,84 @@ interface ConsumerState extends ConsumerSource {
   /** The index of its queue. */
   readonly index: number
   hasEnded: boolean
-  /** Whether further deliveries are requeued: the broker has cancelled this consumer, or another one of the subscription. */
+  /** Whether it was cancelled because the broker has cancelled another consumer of the subscription. Further deliveries are requeued. */
   isCancelled: boolean
   /** Whether the broker has confirmed its start. */
   isStarted: boolean
-  /** The encoded properties of the last message that was delivered to it. */
-  lastProperties: Uint8Array | undefined
 }
 
 /** Makes an item of the inbox. `source` is the same object for all messages of a consumer. */
-export type Decode<A> = (content: Content<BasicDeliver>, channel: Channel, source: ConsumerSource) => A
+export type Decode = (content: Content<BasicDeliver>, source: ConsumerSource) => Received
 
-/** An item of the inbox. */
-interface Item {
-  readonly deliveryTag: number
+/** What the subscriptions of a consumer have in common, one after the other. */
+export interface SubscriptionOwner {
+  readonly options: SubscriptionOptions
+  readonly decode: Decode
+  readonly inbox: Inbox
+  readonly inboxLimit: InboxLimit
+  /** Where the next consumer of each queue begins, if the queue is a stream. */
+  readonly positions: ReadonlyArray<StreamPosition>
 }
 
-export class Subscription<A extends Item> implements ConsumerSink<ConsumerState> {
+/**
+ * - `Open`: deliveries go to the inbox.
+ * - `Leaving`: the session is being replaced. Deliveries go back to their queues.
+ * - `Ended`: the broker has cancelled a consumer, or the channel has closed.
+ */
+type State = "Open" | "Leaving" | "Ended"
+
+export class Subscription implements ConsumerSink<ConsumerState> {
   readonly noAck: boolean
   readonly expectsReply = false
   readonly channel: Channel
   readonly stopOrder: StopOrder
-  readonly inboxLimit: InboxLimit
   /** The names of the queues, including those that the broker has named. */
-  queues: ReadonlyArray<string> = []
+  readonly queues: ReadonlyArray<string>
+  /** Succeeds with the reason when the subscription has ended, and with `undefined` when it has left its session in order. */
+  readonly ended = Deferred.makeUnsafe<SubscriptionError | undefined>()
+  /** While the subscription leaves its session: the tags of the deliveries that the program does not get. */
+  readonly handedBack = new Set<number>()
+  private state: State = "Open"
   private readonly host: ConsumerHost
+  private readonly owner: SubscriptionOwner
   private readonly options: SubscriptionOptions
-  private readonly decode: Decode<A>
-  private readonly inbox: Inbox<A>
+  private readonly inbox: Inbox
   private readonly oversized: OversizedMessages
   /** The consumers that are registered with the channel. */
   private consumers: ReadonlyArray<ConsumerState> = []
   /** The kind of each queue. */
-  private kinds: ReadonlyArray<QueueKind> = []
+  private readonly kinds: ReadonlyArray<QueueKind>
   /** Lets one fiber at a time start, replace and cancel consumers. */
   private readonly changes = Semaphore.makeUnsafe(1)
-  /** Where the next consumer of each queue begins, if the queue is a stream and had a consumer before. */
-  private offsets: Array<FieldValue | undefined> = []
+  /** Whether the program has cancelled the consumer. */
   private isStopping = false
+  /** Whether messages are requeued one by one, since the consumers were cancelled in order. */
+  private requeuesSingly = false
   /** How often the consumers were started. */
   private generation = 0
-  /** Whether the broker sends messages without a limit. */
-  private isUnlimited: boolean
+  private currentPrefetch: number
 
   constructor(
     host: ConsumerHost,
     channel: Channel,
-    options: SubscriptionOptions,
-    decode: Decode<A>,
-    inbox: Inbox<A>,
+    owner: SubscriptionOwner,
+    queues: ReadonlyArray<string>,
+    prefetch: number,
     oversized: OversizedMessages
   ) {
+    const { inbox, options, positions } = owner
     this.host = host
     this.channel = channel
+    this.owner = owner
     this.options = options
-    this.decode = decode
     this.inbox = inbox
+    this.queues = queues
     this.oversized = oversized
     this.noAck = options.noAck
-    this.isUnlimited = options.noAck || options.prefetch === 0
-    this.inboxLimit = new InboxLimit(channel.host.readGate, this)
+    this.currentPrefetch = prefetch
+    this.kinds = queues.map((name, index) =>
+      kindOf(host, options.queues[index], name, options.arguments, positions[index].isStream)
+    )
     this.stopOrder = stopOrderOf(host.serverProperties, options)
   }
 
@@ -118,12 +135,21 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   }
 
   get label(): string {
-    return `the consumer of ${this.queues.map((queue) => `queue ${JSON.stringify(queue)}`).join(", ")}`
+    return labelOf(this.queues)
+  }
+
+  get prefetch(): number {
+    return this.currentPrefetch
+  }
+
+  /** Whether the broker sends messages without a limit. */
+  private get isUnlimited(): boolean {
+    return this.noAck || this.currentPrefetch === 0
   }
 
   /** Messages of this many bytes were taken from the inbox. */
   taken(bytes: number): void {
-    this.inboxLimit.remove(bytes)
+    this.owner.inboxLimit.remove(bytes)
   }
 
   // ---------------------------------------------------------------------------
@@ -131,18 +157,26 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   // ---------------------------------------------------------------------------
 
   deliver(content: Content<BasicDeliver>, consumer: ConsumerState): void {
-    if (consumer.isCancelled) {
-      // The broker has cancelled the consumer of another queue, and this one was cancelled for that reason.
-      if (!this.noAck) this.channel.requeue(content)
-      return
-    }
+    if (this.state !== "Open" && !this.noAck) return this.handBack(content, consumer)
     // The channel is about to close, which requeues the message. If it were requeued now, it would be delivered again at once.
     if (this.inbox.hasEnded) return
-    consumer.lastProperties = content.properties
-    if (consumer.kind.isStream === undefined) consumer.kind.note(content.properties)
+    if (consumer.kind.isStream !== false && !this.noAck) this.noteStream(content, consumer)
     if (content.oversized) return this.oversized.handle(content, this.channel, consumer, this.noAck)
-    this.inbox.offer(this.decode(content, this.channel, consumer))
-    if (this.isUnlimited) this.inboxLimit.add(sizeOf(content.bodySize, content.properties))
+    this.inbox.offer(this.owner.decode(content, consumer))
+    if (this.isUnlimited) this.owner.inboxLimit.add(sizeOf(content.bodySize, content.properties))
+  }
+
+  /** A message arrived that the program does not get. */
+  private handBack(content: Content<BasicDeliver>, consumer: ConsumerState): void {
+    if (this.state === "Leaving") this.handedBack.add(Number(content.method.deliveryTag))
+    else if (consumer.isCancelled) this.channel.requeue(content)
+  }
+
+  private noteStream({ method, properties }: Content<BasicDeliver>, { index, kind }: ConsumerState): void {
+    kind.note(properties)
+    if (kind.isStream !== false) {
+      this.owner.positions[index].delivered(Number(method.deliveryTag), properties, this.channel.acknowledgements)
+    }
   }
 
   flush(): void {
@@ -157,78 +191,153 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
       if (other !== consumer && other.isStarted) this.channel.cancelConsumer(other.consumerTag)
     }
     this.consumers = []
-    this.inbox.fail(new AmqpConsumerCancelled({ queue: consumer.queue, consumerTag }))
+    this.end(new AmqpConsumerCancelled({ queue: consumer.queue, consumerTag }))
   }
 
   failed(error: AmqpChannelError): void {
     for (const consumer of this.consumers) consumer.hasEnded = true
     // The broker delivers unsettled messages again, but messages without acknowledgement exist only here.
-    if (!this.noAck) this.inbox.clear()
-    this.inbox.fail(error)
-    this.inboxLimit.release()
+    if (!this.noAck) this.clear()
+    this.end(error)
+  }
+
+  private end(error: SubscriptionError): void {
+    if (this.state === "Ended") return
+    this.state = "Ended"
+    this.inbox.interrupted()
+    // What has arrived without acknowledgement is still for the program.
+    if (this.noAck) this.inbox.flush()
+    Deferred.doneUnsafe(this.ended, Effect.succeed(error))
+  }
+
+  private clear(): ReadonlyArray<Received> {
+    const left = this.inbox.clear()
+    this.owner.inboxLimit.remove(Infinity)
+    return left
+  }
+
+  // ---------------------------------------------------------------------------
+  // called by the fiber of the consumer
+  // ---------------------------------------------------------------------------
+
+  /** Starts the consumers. */
+  readonly start: Effect.Effect<void, AmqpChannelError> = Effect.suspend(() => {
+    const prepare = this.options.isTransactional ? this.channel.transactionSelect : Effect.void
+    const qos = this.noAck ? Effect.void : this.channel.request(basicQos(this.currentPrefetch))
+    return prepare.pipe(Effect.andThen(qos), Effect.andThen(this.consume((position) => position.afterHandled())))
+  })
+
+  /** The channel can no longer be used, although the broker has not closed it. */
+  abandon(error: AmqpChannelError): void {
+    this.failed(error)
+    this.channel.beginClose()
+  }
+
+  /**
+   * The broker has cancelled a consumer, and the subscription is replaced: requeues messages of the other queues that the program has not
+   * taken, and waits until those that it has are settled.
+   */
+  readonly endOthers: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.noAck || this.channel.failure !== undefined) return Effect.void
+    const left = this.clear().filter((message) => !Received.hasEnded(message))
+    if (this.queues.length === 1) return Effect.void
+    this.requeue(left.map(({ deliveryTag }) => deliveryTag))
+    return this.withinCloseTimeout(this.inbox.awaitHandled(this))
+  })
+
+  /**
+   * Leaves a session that is being replaced: begins no new message, waits until those that the program has are settled, and hands back the
+   * others, in the order that the queues require. Messages without acknowledgement stay in the inbox.
+   */
+  readonly leave: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.state !== "Open") return Effect.void
+    const left = Effect.sync(() => void Deferred.doneUnsafe(this.ended, Effect.succeed(undefined)))
+    if (this.noAck) return Effect.andThen(this.withinCloseTimeout(this.stopInTurn), left)
+    this.state = "Leaving"
+    this.inbox.interrupted()
+    for (const { deliveryTag } of this.clear()) this.handedBack.add(deliveryTag)
+    const cancel = Effect.andThen(
+      this.stopInTurn,
+      Effect.sync(() => this.requeueAll(this.inbox.unhandledTags(this)))
+    )
+    return Effect.andThen(this.withinCloseTimeout(this.inOrder(cancel, this.inbox.awaitHandled(this))), left)
+  })
+
+  private withinCloseTimeout(effect: Effect.Effect<void>): Effect.Effect<void> {
+    return Effect.asVoid(Effect.timeoutOption(Effect.interruptible(effect), this.host.options.closeTimeout))
+  }
+
+  /** After the channel has closed: notes where consumers of streams begin on the next one. */
+  channelClosed(): void {
+    const { lost } = this.channel.acknowledgements
+    this.kinds.forEach(({ isStream }, index) => {
+      const position = this.owner.positions[index]
+      if (isStream === true) position.isStream = true
+      position.channelClosed(lost)
+    })
   }
 
   // ---------------------------------------------------------------------------
   // called by the fiber of the program
   // ---------------------------------------------------------------------------
 
-  /** Declares described queues and starts the consumers. */
-  readonly start: Effect.Effect<void, AmqpChannelError> = Effect.gen({ self: this }, function*() {
-    const { arguments: table, isTransactional, prefetch, queues } = this.options
-    const names: Array<string> = []
-    for (const queue of queues) {
-      if (typeof queue === "string") {
-        names.push(queue)
-      } else {
-        const [declared] = yield* declareAll(this.channel, [], [queue])
-        names.push(declared.queue)
-      }
-    }
-    this.queues = names
-    this.kinds = names.map((name, index) => kindOf(this.host, queues[index], name, table))
-    if (isTransactional) yield* this.channel.transactionSelect
-    if (!this.noAck) yield* this.channel.request(basicQos(prefetch))
-    yield* this.consume
-  })
-
   /** Changes the prefetch. The broker applies a prefetch to consumers that are started later, so the consumers are replaced. */
-  readonly setPrefetch = (prefetch: number): Effect.Effect<void, AmqpChannelError> =>
-    Effect.gen({ self: this }, function*() {
-      yield* Validation.attempt(() => check({ ...this.options, prefetch }))
-      yield* this.restart(prefetch)
-    }).pipe(this.changes.withPermits(1), Effect.uninterruptible)
-
-  private restart(prefetch: number): Effect.Effect<void, AmqpChannelError> {
+  setPrefetch(prefetch: number): Effect.Effect<void, AmqpChannelError> {
     return Effect.gen({ self: this }, function*() {
-      // The inbox ends with the consumers, whether the broker, the program or an error has ended them.
-      if (this.inbox.hasEnded || this.isStopping) return
-      this.noteOffsets()
-      yield* this.stopConsuming
+      if (!this.isConsuming) return
+      const replaced = yield* this.stopConsuming
       yield* this.channel.request(basicQos(prefetch))
-      this.isUnlimited = this.noAck || prefetch === 0
-      if (!this.inbox.hasEnded && !this.isStopping) yield* this.consume
+      this.currentPrefetch = prefetch
+      if (!this.isConsuming) return
+      yield* this.consume((position) => position.afterDelivered())
+      for (const { consumerTag } of replaced) this.channel.detach(consumerTag)
     }).pipe(
       // Some or all of the consumers are missing, so the subscription must end: otherwise it would wait for messages in vain.
-      Effect.tapError((error) =>
-        Effect.sync(() => {
-          this.failed(error)
-          this.channel.beginClose()
-        })
-      )
+      Effect.tapError((error) => Effect.sync(() => this.abandon(error))),
+      this.changes.withPermits(1),
+      Effect.uninterruptible
     )
+  }
+
+  private get isConsuming(): boolean {
+    return this.state === "Open" && !this.isStopping && !this.inbox.hasEnded
   }
 
   /** Cancels the consumers: the broker delivers nothing more. Messages in the inbox can still be taken. */
   readonly cancel: Effect.Effect<void> = Effect.suspend(() => {
     this.isStopping = true
-    return this.changes.withPermits(1)(Effect.ignore(this.stopConsuming))
+    return this.stopInTurn
   }).pipe(Effect.ensuring(Effect.sync(() => this.inbox.fail(Cause.Done()))))
+
+  /** Takes the steps of a stop in the order that the queues require. `cancel` cancels the consumers and requeues what is not handled. */
+  inOrder(cancel: Effect.Effect<void>, handled: Effect.Effect<void>): Effect.Effect<void> {
+    const { kind, savesAttempts } = this.stopOrder
+    const steps = kind === "Cancel"
+      ? Effect.andThen(cancel, handled)
+      : kind === "DrainThenCancel"
+      ? Effect.andThen(handled, cancel)
+      : handled
+    return savesAttempts ? Effect.andThen(steps, this.awaitRequeued) : steps
+  }
+
+  /** The consumers were cancelled in order: requeues these messages, and from now on those that `requeueSingle` is called with. */
+  requeueAll(tags: Iterable<number>): void {
+    this.requeuesSingly = true
+    this.requeue(tags)
+  }
+
+  /** Requeues a message whose handler was not called again, unless closing the channel will requeue it with all others. */
+  requeueSingle(delivery: Received): void {
+    if (this.requeuesSingly && Received.sourceOf(delivery).acknowledgements === this.channel.acknowledgements) {
+      this.requeue([delivery.deliveryTag])
+    }
+  }
 
   /**
    * Requeues messages at once, by `basic.nack`. If the channel is in transaction mode or a queue may be a stream, they are requeued when the
    * channel closes.
    */
-  requeue(tags: Iterable<number>): void {
+  private requeue(tags: Iterable<number>): void {
     const { acknowledgements, failure } = this.channel
     if (this.noAck || failure !== undefined || this.options.isTransactional) return
     if (this.kinds.some(({ isStream }) => isStream !== false)) return
@@ -239,86 +348,82 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
    * Waits until the queues have handled the nacks of `requeue`. A channel of RabbitMQ passes a nack on to the queue. If the channel closes
    * before the queue has handled it, the queue counts an attempt. A request to the queue is handled after the nacks.
    */
-  readonly awaitRequeued: Effect.Effect<void> = Effect.suspend(() =>
+  private readonly awaitRequeued: Effect.Effect<void> = Effect.suspend(() =>
     Effect.ignore(
       Effect.forEach(this.queues, (queue) => this.channel.request(passiveQueueDeclare(queue)), { discard: true })
     )
   )
 
   /** Requeues what was not taken, before the scope of a consumer without a handler closes the channel. */
-  readonly leave: Effect.Effect<void> = Effect.suspend(() => {
-    const left = this.inbox.clear()
-    this.taken(Infinity)
+  readonly stop: Effect.Effect<void> = Effect.suspend(() => {
+    const left = this.clear()
     if (left.length === 0 || this.noAck || !this.stopOrder.savesAttempts) return Effect.void
     const requeue = Effect.sync(() =>
       this.requeue([...left, ...this.inbox.clear()].map(({ deliveryTag }) => deliveryTag))
     )
-    return this.cancel.pipe(
-      Effect.andThen(requeue),
-      Effect.andThen(this.awaitRequeued),
-      Effect.interruptible,
-      Effect.timeoutOption(this.host.options.closeTimeout),
-      Effect.asVoid
+    return this.withinCloseTimeout(
+      this.cancel.pipe(Effect.andThen(requeue), Effect.andThen(this.awaitRequeued))
     )
   })
 
-  private readonly consume = Effect.suspend(() => {
+  private consume(beginning: (position: StreamPosition) => bigint | undefined) {
     this.generation++
-    return Effect.forEach(this.queues, (queue, index) => {
+    return Effect.forEach(this.queues, (queue, index) => this.consumeQueue(queue, index, beginning), { discard: true })
+  }
+
+  private consumeQueue(
+    queue: string,
+    index: number,
+    beginning: (position: StreamPosition) => bigint | undefined
+  ): Effect.Effect<void, AmqpChannelError> {
+    return Effect.gen({ self: this }, function*() {
       const { arguments: table, exclusive, queues } = this.options
       const described = queues[index]
-      const offset = this.offsets[index]
+      const kind = this.kinds[index]
+      const position = this.owner.positions[index]
+      // Brokers refuse an offset for other queues. Those may hold copies of a stream's messages, with their header.
+      if (position.isKnown && kind.isStream === undefined) yield* kind.ask
+      const offset = kind.isStream === true ? beginning(position) : undefined
       const consumerTag = this.consumerTag(index)
       const consumer: ConsumerState = {
         index,
         queue,
         consumerTag,
         description: typeof described === "string" ? undefined : described,
-        kind: this.kinds[index],
+        kind,
+        acknowledgements: this.channel.acknowledgements,
         hasEnded: false,
         isCancelled: false,
-        isStarted: false,
-        lastProperties: undefined
+        isStarted: false
       }
       // Registered before the request, because deliveries may arrive in the same read as its reply.
       this.consumers = [...this.consumers, consumer]
       this.channel.attach(consumerTag, this, consumer)
-      return Effect.map(
-        this.channel.request(basicConsume(queue, consumerTag, {
-          noAck: this.noAck,
-          exclusive,
-          arguments: offset === undefined ? table : { ...table, [offsetKey]: offset }
-        })),
-        () => {
-          consumer.isStarted = true
-        }
-      )
-    }, { discard: true })
-  })
+      yield* this.channel.request(basicConsume(queue, consumerTag, {
+        noAck: this.noAck,
+        exclusive,
+        arguments: offset === undefined ? table : { ...table, [offsetKey]: offset }
+      }))
+      consumer.isStarted = true
+    })
+  }
 
+  /** Cancels the consumers, and returns them. They stay registered with the channel, so that its end is noticed. */
   private readonly stopConsuming = Effect.suspend(() =>
     Effect.forEach(
       this.consumers,
       (consumer) =>
         Effect.map(this.channel.request(basicCancel(consumer.consumerTag)), () => {
           this.consumers = this.consumers.filter((other) => other !== consumer)
-          this.channel.detach(consumer.consumerTag)
-        }),
-      { discard: true }
+          return consumer
+        })
     )
   )
 
-  /**
-   * The next consumer of a stream begins after the last message that was delivered. In other queues the header means nothing: they may hold
-   * copies of a stream's messages.
-   */
-  private noteOffsets(): void {
-    for (const { index, kind, lastProperties } of this.consumers) {
-      if (kind.isStream === true && lastProperties !== undefined) {
-        this.offsets[index] = offsetAfter(lastProperties) ?? this.offsets[index]
-      }
-    }
-  }
+  /** Cancels the consumers after a change that is under way. */
+  private readonly stopInTurn: Effect.Effect<void> = Effect.suspend(() =>
+    this.changes.withPermits(1)(Effect.ignore(this.stopConsuming))
+  )
 
   /** No tag is used twice: RabbitMQ would apply acks for deliveries of the old consumer to the new consumer of that tag. */
   private consumerTag(index: number): string {
@@ -330,18 +435,12 @@ export class Subscription<A extends Item> implements ConsumerSink<ConsumerState>
   }
 }
 
-/** The offset after that of a stream's message. `undefined` if the properties have no offset or cannot be decoded. */
-const offsetAfter = (properties: Uint8Array): FieldValue | undefined => {
-  let offset: FieldValue | undefined
-  try {
-    offset = decodeProperties(properties).headers?.[offsetKey]
-  } catch {
-    return undefined
-  }
-  return typeof offset === "number" || typeof offset === "bigint" ? BigInt(offset) + 1n : undefined
-}
+/** How logs call a consumer. */
+export const labelOf = (queues: ReadonlyArray<string>): string =>
+  `the consumer of ${queues.map((queue) => `queue ${JSON.stringify(queue)}`).join(", ")}`
 
-const check = ({ consumerTag, noAck, prefetch, queues }: SubscriptionOptions): void => {
+/** Throws an `InvalidArgument`. */
+export const check = ({ consumerTag, noAck, prefetch, queues }: SubscriptionOptions): void => {
   if (queues.length === 0) throw Validation.invalid("queue: must not be an empty array")
   for (const queue of queues) {
     if (typeof queue === "string") Validation.nonEmptyName("queue", queue)
@@ -352,28 +451,3 @@ const check = ({ consumerTag, noAck, prefetch, queues }: SubscriptionOptions): v
   Validation.wholeNumber("prefetch", prefetch, 0, 65535)
   if (consumerTag !== undefined) Validation.nonEmptyName("consumerTag", consumerTag)
 }
-
-/** Starts consumers on a channel of their own, for as long as the scope lives. */
-export const subscribe = <A extends Item>(
-  host: ConsumerHost,
-  options: SubscriptionOptions,
-  decode: Decode<A>,
-  inbox: Inbox<A>
-): Effect.Effect<Subscription<A>, AmqpChannelError, Scope> =>
-  Effect.gen(function*() {
-    yield* Validation.attempt(() => check(options))
-    const priorities = "consumer_priorities"
-    if ("x-priority" in options.arguments && !host.supports(priorities)) {
-      return yield* Effect.fail(notSupported(priorities))
-    }
-    const channel = yield* host.channels.scoped
-    const oversized = yield* OversizedMessages.make(host, options.onOversized, (settle) => {
-      if (inbox.settleBetween === undefined) settle()
-      else inbox.settleBetween(settle)
-    })
-    const subscription = new Subscription(host, channel, options, decode, inbox, oversized)
-    // The connection must not wait for an inbox that is no longer used.
-    yield* Effect.addFinalizer(() => Effect.sync(() => subscription.inboxLimit.release()))
-    yield* subscription.start
-    return subscription
-  })

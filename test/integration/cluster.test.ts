@@ -1,0 +1,153 @@
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
+import { onRabbitMQ } from "../support/brokerUnderTest.ts"
+import { canStartCluster, startCluster } from "../support/cluster.ts"
+import type { Cluster } from "../support/cluster.ts"
+import { rabbitmqctlFor } from "../support/command.ts"
+import type { RabbitMQNode } from "../support/rabbitmqNode.ts"
+
+/** Waits until a condition holds. A test that waits in vain ends by its timeout. */
+const until = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => condition() ? Effect.void : Effect.andThen(Effect.sleep("50 millis"), until(condition)))
+
+describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartCluster())(
+  "in a cluster of three nodes",
+  () => {
+    let cluster: Cluster
+
+    beforeAll(async () => {
+      cluster = await startCluster({ size: 3 })
+    }, 120_000)
+
+    afterAll(() => cluster?.stop(), 60_000)
+
+    const urls = () => cluster.nodes.map(({ url }) => url)
+
+    const nodeAt = (index: number): RabbitMQNode => cluster.nodes[index] ?? assert.fail(`no node ${index}`)
+
+    /** The cluster is running only when the tests are. */
+    const connectedTo = (options: () => NodeAmqp.Options) => Layer.suspend(() => NodeAmqp.layer(options()))
+
+    /** Publishes numbers one after the other until it is told to stop, and returns how many were confirmed. */
+    const publishing = (queue: string, control: { isStopped: boolean }) =>
+      Effect.gen(function*() {
+        const publisher = yield* AmqpPublisher.make({ retry: Schedule.recurs(100), stamp: { messageId: true } })
+        let count = 0
+        while (!control.isStopped) {
+          yield* publisher.publish(
+            AmqpMessage.text(String(count), { deliveryMode: "persistent" }),
+            { ...AmqpQueue.route(queue), mandatory: true }
+          )
+          count++
+          yield* Effect.sleep("5 millis")
+        }
+        return count
+      })
+
+    it.live(
+      "B3: no confirmed message is lost and its consumer goes on while the nodes are restarted one by one",
+      () =>
+        Effect.scoped(Effect.gen(function*() {
+          const queue = AmqpQueue.quorum("cluster.rolling")
+          const handled = new Set<string>()
+          yield* AmqpConsumer.startServing(
+            queue,
+            ({ text }) => Effect.as(Effect.sync(() => handled.add(text)), AmqpDelivery.ack),
+            { concurrency: 10 }
+          )
+          const control = { isStopped: false }
+          const publisher = yield* Effect.forkScoped(publishing(queue.name, control))
+          for (const node of cluster.nodes) {
+            const before = handled.size
+            yield* Effect.promise(() => node.stop())
+            // Two nodes are a majority, so the queue goes on without the third.
+            yield* until(() => handled.size > before + 20)
+            yield* Effect.promise(() => node.start())
+          }
+          control.isStopped = true
+          const count = yield* Fiber.join(publisher)
+          yield* until(() => handled.size >= count)
+          assert.strictEqual(handled.size, count)
+          yield* AmqpChannel.run(AmqpQueue.delete(queue))
+        })).pipe(Effect.provide(connectedTo(() => ({ url: urls() })))),
+      120_000
+    )
+
+    it.live(
+      "B4: the consumer of a classic queue goes on when the node of the queue is back",
+      () =>
+        Effect.scoped(Effect.gen(function*() {
+          const home = nodeAt(1)
+          const name = "cluster.classic"
+          const onHome = NodeAmqp.layer({ url: home.url })
+          // A classic queue lives on the node that it is declared on.
+          yield* AmqpChannel.run(AmqpQueue.declare(AmqpQueue.classic(name))).pipe(Effect.provide(onHome))
+          const handled: Array<string> = []
+          yield* AmqpConsumer.startServing(
+            name,
+            ({ text }) =>
+              Effect.as(
+                Effect.sync(() => handled.push(text)),
+                AmqpDelivery.ack
+              )
+          )
+          const publish = (text: string) =>
+            AmqpChannel.confirmed(
+              AmqpChannel.publish(AmqpMessage.text(text, { deliveryMode: "persistent" }), AmqpQueue.route(name))
+            )
+          yield* publish("before")
+          yield* until(() => handled.length === 1)
+          yield* Effect.promise(() => home.stop())
+          const gone = () => rabbitmqctlFor(nodeAt(0), "list_queues", "name", "state", "--offline")
+          assert.include(yield* Effect.promise(gone), name)
+          yield* Effect.sleep("2 seconds")
+          yield* Effect.promise(() => home.start())
+          yield* publish("after").pipe(Effect.provide(Layer.fresh(onHome)), Effect.retry(Schedule.spaced("200 millis")))
+          yield* until(() => handled.includes("after"))
+          assert.deepStrictEqual(handled, ["before", "after"])
+          yield* AmqpChannel.run(AmqpQueue.delete(name))
+        })).pipe(Effect.provide(connectedTo(() => ({ url: nodeAt(0).url })))),
+      120_000
+    )
+
+    it.live(
+      "P6: a publish through a frozen node ends, and the connection goes on with another node",
+      () =>
+        Effect.scoped(Effect.gen(function*() {
+          const queue = AmqpQueue.quorum("cluster.frozen")
+          yield* AmqpChannel.run(AmqpQueue.declare(queue))
+          const { state } = yield* AmqpConnection
+          const publisher = yield* AmqpPublisher.make({ retry: Schedule.recurs(100), confirmTimeout: "2 seconds" })
+          const publish = publisher.publish(AmqpMessage.text("m"), AmqpQueue.route(queue.name))
+          yield* publish
+          const frozen = nodeAt(0)
+          assert.deepInclude(yield* state, { _tag: "Open", endpoint: new URL(frozen.url).host })
+          yield* Effect.acquireUseRelease(
+            Effect.sync(() => frozen.freeze()),
+            () => publish,
+            () => Effect.sync(() => frozen.thaw())
+          )
+          const now = yield* state
+          assert.strictEqual(now._tag, "Open")
+          assert.notStrictEqual(now._tag === "Open" ? now.endpoint : "", new URL(frozen.url).host)
+          yield* AmqpChannel.run(AmqpQueue.delete(queue))
+        })).pipe(
+          Effect.provide(
+            connectedTo(() => ({ url: urls(), endpointOrder: "ordered", connectTimeout: "5 seconds" }))
+          )
+        ),
+      120_000
+    )
+  }
+)
