@@ -106,16 +106,22 @@ describe("the README's workers, run as a process,", () => {
     30_000
   )
 
-  it.live.skipIf(!isAdministrable)("end with the broker's reason when their connection is closed", () => {
+  it.live.skipIf(!isAdministrable)("B1: log that their connection is closed, and go on with the next one", () => {
     const { url } = administration()
     return connected(
       Effect.gen(function*() {
-        const { connectionName, ended } = yield* startReadmeWorkers(url)
+        const { connectionName, ended, logged, queues, signal } = yield* startReadmeWorkers(url)
         yield* administration().closeConnection(connectionName, "maintenance")
+        yield* publishTo(queues.orders, "a coffee")
+        yield* publishTo(queues.returns, "a cup")
+        yield* logged("order a coffee")
+        yield* logged("return a cup")
+        signal("SIGTERM")
         const { exitCode, stderr, stdout } = yield* ended
-        assert.strictEqual(exitCode, 1)
+        assert.strictEqual(exitCode, 130)
         const log = stdout + stderr
         assert.include(log, "320 CONNECTION_FORCED - maintenance")
+        assert.include(log, "The AMQP connection is open again")
         assert.notInclude(log, "[Object]")
       }),
       { url }
