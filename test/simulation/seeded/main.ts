@@ -7,9 +7,10 @@ import * as Console from "effect/Console"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { make } from "./makePlan.ts"
+import { make, makeWithoutRecovery } from "./makePlan.ts"
+import type { Plan } from "./plan.ts"
 import { plantAll, tableOf } from "./planted/plant.ts"
-import { run } from "./run.ts"
+import { run, runPlan } from "./run.ts"
 
 class SimulationFailed extends Data.TaggedError("SimulationFailed")<{ readonly message: string }> {}
 
@@ -21,6 +22,10 @@ const flags = {
   runs: Flag.Int("runs").pipe(
     Flag.withDescription("How many seeds to run"),
     Flag.withDefault(1000)
+  ),
+  withoutRecovery: Flag.Boolean("without-recovery").pipe(
+    Flag.withDescription("With --seed: the plan of this seed in which no client recovers"),
+    Flag.withDefault(false)
   ),
   from: Flag.Int("from").pipe(
     Flag.withDescription("The first of the seeds, a whole number"),
@@ -36,13 +41,13 @@ const flags = {
   )
 }
 
-const runOne = (seed: string) =>
+const runOne = (plan: Plan) =>
   Effect.gen(function*() {
-    yield* Console.log(JSON.stringify(make(seed), undefined, 2))
-    const { published, received, violations } = yield* run(seed)
+    yield* Console.log(JSON.stringify(plan, undefined, 2))
+    const { published, received, violations } = yield* runPlan(plan)
     yield* Console.log(`${published} messages published, ${received} received`)
     if (violations.length > 0) return yield* new SimulationFailed({ message: violations.join("\n") })
-    yield* Console.log(`Seed ${seed} passed.`)
+    yield* Console.log(`Seed ${plan.seed} passed.`)
   })
 
 const runMany = (from: number, runs: number) =>
@@ -95,10 +100,10 @@ const runPlanted = (from: number, name: Option.Option<string>) =>
 const command = Command.make(
   "simulate",
   flags,
-  ({ from, only, planted, runs, seed }) =>
+  ({ from, only, planted, runs, seed, withoutRecovery }) =>
     planted
       ? runPlanted(from, only)
-      : Option.match(seed, { onNone: () => runMany(from, runs), onSome: runOne })
+      : Option.match(seed, { onNone: () => runMany(from, runs), onSome: (seed) => runOne(withoutRecovery ? makeWithoutRecovery(seed) : make(seed)) })
 ).pipe(Command.withDescription("Runs the client against the embedded broker with random programs and faults"))
 
 Command.run(command, { version: "0.1.0" }).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)

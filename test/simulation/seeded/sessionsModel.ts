@@ -11,6 +11,9 @@ const successors = {
   Closed: []
 } as const
 
+/** The states that a subscriber may see first. A session may be lost before it subscribes. */
+const first = ["Open", "Blocked", "Recovering"]
+
 /** Violations of each client that recovers. */
 export const wrongSessions = (plan: Plan, history: History): ReadonlyArray<string> =>
   ([0, 1] as const).flatMap((client) => {
@@ -32,7 +35,7 @@ const wrongStates = (states: ReadonlyArray<SeenState>, dials: ReadonlyArray<Dial
   return states.flatMap(({ at, state }, index) => {
     const wrong: Array<string> = []
     const before = index === 0 ? undefined : states[index - 1].state
-    const possible: ReadonlyArray<string> = before === undefined ? ["Open", "Blocked"] : successors[before._tag]
+    const possible: ReadonlyArray<string> = before === undefined ? first : successors[before._tag]
     if (!possible.includes(state._tag)) wrong.push(`${state._tag} follows ${before?._tag ?? "nothing"} at ${at} ms`)
     if (state._tag === "Open" && before?._tag !== "Blocked") {
       // A session that ended before it was announced is not reported.

@@ -5,7 +5,7 @@ export interface Break {
   readonly name: string
   /** A file of the built package. */
   readonly file: string
-  /** A line, or a part of one, that occurs once in it. */
+  /** A line, or a part of one, that occurs once in it and once in its source. */
   readonly line: string
   readonly becomes: string
 }
@@ -35,15 +35,15 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "a publisher forgets confirm.select on later channels",
     file: publisher,
-    line: "const ledger = yield* channel.confirmSelect;",
+    line: "const ledger = yield* channel.confirmSelect",
     becomes: "const ledger = yield* (Deferred.isDoneUnsafe(opened) && (channel.requestWith = () => Effect.void), " +
-      "channel.confirmSelect);"
+      "channel.confirmSelect)"
   },
   {
     name: "basic.consume comes before basic.qos",
     file: subscription,
-    line: "prepare.pipe(Effect.andThen(qos), Effect.andThen(this.consume((position) => position.afterHandled)))",
-    becomes: "prepare.pipe(Effect.andThen(this.consume((position) => position.afterHandled)), Effect.andThen(qos))"
+    line: "prepare.pipe(Effect.andThen(qos), Effect.andThen(this.consume((position) => position.afterHandled())))",
+    becomes: "prepare.pipe(Effect.andThen(this.consume((position) => position.afterHandled())), Effect.andThen(qos))"
   },
   {
     name: "a consumer forgets the prefetch that was set last",
@@ -72,7 +72,7 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "lost messages are never published again",
     file: publisher,
-    line: "yield* queue.resends.decide;",
+    line: "yield* queue.resends.decide",
     becomes: ""
   },
   {
@@ -96,26 +96,25 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "a session is announced before its topologies are declared",
     file: supervisor,
-    line: "return Effect.raceFirst(Effect.timeoutOption(Deferred.await(isDone), this.options.requestTimeout), " +
-      "Effect.exit(Deferred.await(session.ended)));",
-    becomes: "return Effect.void;"
+    line: "session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined)))",
+    becomes: "session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined))); return Effect.void"
   },
   {
     name: "the next session is dialed before the last one has left its socket",
     file: supervisor,
-    line: "yield* Effect.uninterruptible(Scope.close(scope, Exit.void));",
+    line: "yield* Effect.uninterruptible(Scope.close(scope, Exit.void))",
     becomes: "yield* Effect.forkIn(Effect.andThen(Effect.sleep(1), Scope.close(scope, Exit.void)), this.scope);"
   },
   {
     name: "operations begin on a session that has ended",
     file: supervisor,
-    line: "this.leave();\n        if (this.options.recovery.isEnabled) {",
-    becomes: "if (this.options.recovery.isEnabled) {"
+    line: "this.since = this.clock.currentTimeMillisUnsafe()",
+    becomes: "this.session = this.lastSession; this.since = this.clock.currentTimeMillisUnsafe()"
   },
   {
     name: "no pause after a round of attempts",
     file: supervisor,
-    line: "yield* Effect.sleep(pause);",
+    line: "yield* Effect.sleep(pause)",
     becomes: ""
   },
   {
@@ -127,7 +126,7 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "the endpoint that was lost is dialed first",
     file: endpoints,
-    line: "this.all.indexOf(last) + 1;",
+    line: "this.all.indexOf(last) + 1",
     becomes: "this.all.indexOf(last);"
   },
   {
@@ -145,38 +144,37 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "a consumer ends with its session",
     file: consumerFiber,
-    line: "return Effect.succeed(proceed);",
+    line: "return Effect.succeed(proceed)",
     becomes: "return this.end(error);"
   },
   {
     name: "a consumer uses the queue names of the last session",
     file: consumer,
-    line: "return this.declared?.session === session ? this.declared.names : undefined;",
+    line: "return this.declared?.session === session ? this.declared.names : undefined",
     becomes: "return this.declared?.names;"
   },
   {
     name: "messages of an old session are handled on the new one",
     file: subscription,
-    line: "// The broker delivers unsettled messages again, but messages without acknowledgement exist only here.\n" +
-      "        if (!this.noAck)",
-    becomes: "if (false)"
+    line: "// The broker delivers unsettled messages again, but messages without acknowledgement exist only here.",
+    becomes: "this.clear = () => [];"
   },
   {
     name: "a stream continues after messages that were not handled",
     file: streamPosition,
-    line: "this.next = first ?? after;",
+    line: "this.next = first ?? after",
     becomes: "this.next = after;"
   },
   {
     name: "a stream begins anew on each session",
     file: streamPosition,
-    line: "get afterHandled() {",
-    becomes: "get afterHandled() { return undefined;"
+    line: "this.afterLast = undefined",
+    becomes: "this.afterLast = this.next = undefined"
   },
   {
     name: "an RPC client does not consume its replies again",
     file: rpc,
-    line: "return channel.request(basicConsume(replyQueue, consumerTag, { noAck: true }));",
+    line: "return channel.request(basicConsume(replyQueue, consumerTag, { noAck: true }))",
     becomes: "return this.hasListened ? Effect.void : channel.request(basicConsume(replyQueue, consumerTag, " +
       "{ noAck: true })).pipe(Effect.tap(() => Effect.sync(() => { this.hasListened = true; })));"
   }

@@ -30,35 +30,34 @@ const built = path.join(root, "packages/core/dist")
 /** A break that makes the client loop never ends, and is found by that. */
 const timeoutMillis = 1_800_000
 
-/** Copies the built package with one line that is broken. */
-const plant = (planted: Break, copy: string): Effect.Effect<void, NotPlanted> =>
+/** Whether the line is there once. The first thing to do, so that a list that is out of date is noticed before the long runs. */
+const check = ({ file, line, name }: Break): Effect.Effect<void, NotPlanted> =>
   Effect.suspend(() => {
-    fs.rmSync(copy, { recursive: true, force: true })
-    fs.cpSync(built, copy, { recursive: true, filter: (file) => !/\.(?:d\.ts|map)$/.test(file) })
-    const file = path.join(copy, planted.file)
-    const before = fs.readFileSync(file, "utf8")
-    const count = before.split(planted.line).length - 1
-    if (count !== 1) {
-      return Effect.fail(
-        new NotPlanted({ message: `${planted.file} has ${count} times instead of once: ${planted.line}` })
-      )
-    }
-    fs.writeFileSync(file, before.replace(planted.line, () => planted.becomes))
-    return Effect.void
+    const count = fs.readFileSync(path.join(built, file), "utf8").split(line).length - 1
+    return count === 1
+      ? Effect.void
+      : Effect.fail(new NotPlanted({ message: `${name}: ${file} has this ${count} times instead of once: ${line}` }))
   })
 
+/** Copies the built package with one line that is broken. */
+const plant = ({ becomes, file, line }: Break, copy: string): void => {
+  fs.rmSync(copy, { recursive: true, force: true })
+  fs.cpSync(built, copy, { recursive: true, filter: (file) => !/\.(?:d\.ts|map)$/.test(file) })
+  const broken = path.join(copy, file)
+  fs.writeFileSync(broken, fs.readFileSync(broken, "utf8").replace(line, () => becomes))
+}
+
 /** Runs seeds with a copy of the package, in a process of its own. */
-const search = (planted: Break, copy: string, from: number, runs: number): Effect.Effect<Found> =>
+const search = (planted: Break, copy: string, from: number, runs: number): Effect.Effect<Found, NotPlanted> =>
   Effect.callback((resume) => {
     const child = execFile(
       process.execPath,
       ["--import", path.join(folder, "useCopy.ts"), path.join(folder, "search.ts"), String(from), String(runs)],
       { env: { ...process.env, CORE_COPY: copy }, timeout: timeoutMillis },
-      (error, stdout) => {
-        const found: Omit<Found, "planted"> = error === null
-          ? JSON.parse(stdout)
-          : { seeds: runs, seed: from, violation: `the process failed: ${error.message.slice(0, 200)}` }
-        resume(Effect.succeed({ planted, ...found }))
+      (error, stdout, stderr) => {
+        if (error === null) resume(Effect.succeed({ planted, ...JSON.parse(stdout) }))
+        else if (error.killed === true) resume(Effect.succeed({ planted, seeds: runs, seed: from, violation: "a run loops" }))
+        else resume(Effect.fail(new NotPlanted({ message: `${planted.name}: ${stderr.slice(-2_000)}` })))
       }
     )
     return Effect.sync(() => child.kill())
@@ -71,19 +70,22 @@ export const plantAll = (
   which: (planted: Break) => boolean,
   report: (found: Found) => Effect.Effect<void>
 ): Effect.Effect<ReadonlyArray<Found>, NotPlanted> =>
-  Effect.forEach(
-    breaks.filter(which),
-    (planted, index) =>
-      Effect.gen(function*() {
-        // Within the repository, so that the copy finds the packages that it imports.
-        const copy = path.join(root, ".build/planted", String(index))
-        yield* plant(planted, copy)
-        const found = yield* search(planted, copy, from, runs)
-        fs.rmSync(copy, { recursive: true, force: true })
-        yield* report(found)
-        return found
-      }),
-    { concurrency: 2 }
+  Effect.andThen(
+    Effect.forEach(breaks, check, { discard: true }),
+    Effect.forEach(
+      breaks.filter(which),
+      (planted, index) =>
+        Effect.gen(function*() {
+          // Within the repository, so that the copy finds the packages that it imports.
+          const copy = path.join(root, ".build/planted", String(index))
+          plant(planted, copy)
+          const found = yield* search(planted, copy, from, runs)
+          fs.rmSync(copy, { recursive: true, force: true })
+          yield* report(found)
+          return found
+        }),
+      { concurrency: 2 }
+    )
   )
 
 /** A table for `docs/simulation.md`. */

@@ -4,12 +4,25 @@ import { run } from "../run.ts"
 
 const [from, runs] = process.argv.slice(2).map(Number)
 
-const search = Effect.gen(function*() {
-  for (let seed = from; seed < from + runs; seed++) {
-    const { violations } = yield* run(String(seed))
-    if (violations.length > 0) return { seeds: seed - from + 1, seed, violation: violations[0] }
-  }
-  return { seeds: runs, seed: undefined, violation: undefined }
+let seed = from
+
+const report = (violation: string | undefined): void => {
+  const isFound = violation !== undefined
+  console.log(JSON.stringify({ seeds: isFound ? seed - from + 1 : runs, seed: isFound ? seed : undefined, violation }))
+}
+
+// A broken client may fail where no program can catch it.
+process.on("uncaughtException", (error) => {
+  report(`uncaught: ${error.message}`)
+  process.exit(0)
 })
 
-console.log(JSON.stringify(await Effect.runPromise(search)))
+const search = Effect.gen(function*() {
+  for (; seed < from + runs; seed++) {
+    const { violations } = yield* run(String(seed))
+    if (violations.length > 0) return violations[0]
+  }
+  return undefined
+})
+
+report(await Effect.runPromise(search))
