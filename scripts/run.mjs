@@ -23,6 +23,7 @@ const tasks = {
   test: [build, tool("vitest", "run")],
   bench: [build, tool("node", "bench/src/main.ts")],
   simulate: [build, tool("node", "test/simulation/seeded/main.ts")],
+  churn: [build, tool("node", "test/churn/main.ts")],
   fuzz: [tool("node", "scripts/fuzz.ts")],
   compare: [build, tool("node", "test/comparison/main.ts")],
   chaos: [build, tool("node", "test/chaos/main.ts")],

@@ -11,14 +11,24 @@ import { administer } from "./rabbitmqAdministration.ts"
 export const isEmbedded = inject("broker") === "the embedded broker"
 
 /** The version of the embedded broker: by default that of the RabbitMQ in CI. */
-const embeddedVersion = versions.find((version) => version === process.env["EMBEDDED_VERSION"])
+export const embeddedVersion = versions.find((version) => version === process.env["EMBEDDED_VERSION"])
 
 /** The embedded broker, which stops after the last test of the file. */
 const embedded = isEmbedded ? await startEmbeddedBroker({ version: embeddedVersion }) : undefined
 if (embedded !== undefined) afterAll(embedded.stop)
 
+/** Whether a version is this one or a later one. */
+export const isVersionSince = (version: string, sinceMajor: number, sinceMinor: number): boolean => {
+  const [major = 0, minor = 0] = version.split(".").map(Number)
+  return major > sinceMajor || (major === sinceMajor && minor >= sinceMinor)
+}
+
+/** Whether the broker is, or behaves like, this version of RabbitMQ or a later one: tests state what differs. */
+export const isSince = (major: number, minor: number): boolean =>
+  isVersionSince(isEmbedded ? embeddedVersion ?? "3.10" : inject("version"), major, minor)
+
 /** Whether the broker is RabbitMQ 4.x, for what differs from 3.x. */
-export const is4 = (isEmbedded ? embeddedVersion ?? "" : inject("version")).startsWith("4.")
+export const is4 = isSince(4, 0)
 
 const administrable = inject("administrableBroker")
 

@@ -11,6 +11,8 @@ import type { Administration } from "./administration.ts"
 
 /** An embedded broker that listens on a port of this machine. */
 export interface EmbeddedBroker extends Administration {
+  /** The version of RabbitMQ that it behaves like. */
+  readonly version: AmqpBroker.Version
   readonly stop: () => Promise<void>
 }
 
@@ -76,6 +78,7 @@ export const startEmbeddedBroker = async (options: AmqpBroker.Options = {}): Pro
   }).pipe(Scope.provide(scope), Effect.runPromise)
   return {
     ...administer(broker, `amqp://guest:guest@127.0.0.1:${port}`),
+    version: options.version ?? "3.10",
     stop: () => Effect.runPromise(Scope.close(scope, Exit.void))
   }
 }

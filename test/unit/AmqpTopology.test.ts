@@ -102,6 +102,13 @@ describe("a description", () => {
     })
   })
 
+  it("V7: of a queue has no argument that a version of RabbitMQ refuses, unless it is given as such", () => {
+    const removed = ["x-queue-mode", "x-queue-version", "x-queue-master-locator"]
+    const some = { maxLength: 1, maxLengthBytes: 1, singleActiveConsumer: true, overflow: "drop-head" } as const
+    const queues = [classic("q", { ...some, maxPriority: 1 }), quorum("q", some), stream("q", { maxAge: "1 day" })]
+    for (const queue of queues) assert.doesNotHaveAnyKeys(queue.arguments, removed)
+  })
+
   it("of an exchange may be the dead-letter exchange or alternate exchange of others", () => {
     const dead = fanout("dead")
     const queue = classic("q", { deadLetterExchange: dead })
@@ -119,6 +126,11 @@ describe("what no broker would accept is refused when the description is created
     ["a queue without a name", () => classic(""), "queue: must not be empty"],
     ["a quorum queue without a name", () => quorum(""), "queue: must not be empty"],
     ["a stream without a name", () => stream(""), "queue: must not be empty"],
+    [
+      "V2: an argument for mirrored queues",
+      () => classic("q", { arguments: { "x-ha-policy": "all" } }),
+      "arguments: RabbitMQ ignores x-ha-policy. AmqpQueue.quorum describes a replicated queue"
+    ],
     ["an exchange without a name", () => direct(""), "exchange: must not be empty"],
     [
       "an exchange without a type",

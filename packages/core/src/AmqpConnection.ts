@@ -38,6 +38,7 @@ import { register } from "./internal/connection/connectionRegistry.ts"
 import { start } from "./internal/connection/supervisor.ts"
 import type { Dialing, Supervisor } from "./internal/connection/supervisor.ts"
 import { clientPropertiesOf, isTable } from "./internal/options/clientProperties.ts"
+import { resolveEndpoints } from "./internal/options/endpointOptions.ts"
 import { resolveRecovery } from "./internal/options/recoveryOptions.ts"
 import type { ConnectionOptions } from "./internal/options/sessionOptions.ts"
 import * as Validation from "./internal/options/validation.ts"
@@ -427,7 +428,8 @@ const mechanismsOf = (given: Options["mechanisms"] = defaultMechanisms): NonEmpt
 }
 
 /** The options, checked and with defaults. Throws an `InvalidArgument`. */
-const resolve = (given: EndpointOptions, endpoints: NonEmptyReadonlyArray<Endpoint>): ConnectionOptions => {
+const resolve = (given: EndpointOptions, givenEndpoints: NonEmptyReadonlyArray<Endpoint>): ConnectionOptions => {
+  const endpoints = resolveEndpoints(givenEndpoints)
   const options = Validation.knownKeys(given, [...optionKeys, "endpointOrder"], "AmqpConnection options")
   const { credentials, frameMax = 131072, initialFrameMax } = options
   const heartbeat = Validation.duration("heartbeat", options.heartbeat ?? "60 seconds", 0, true)

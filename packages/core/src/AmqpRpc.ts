@@ -345,7 +345,7 @@ class Call extends RetriedMessage<AmqpDelivery.ReceivedMessage> {
 // -----------------------------------------------------------------------------
 
 /**
- * Replies to requests until the fiber is interrupted or the consumer fails; see `AmqpConsumer.serve` for the options and the errors.
+ * Replies to requests until the fiber is interrupted or the consumer ends for good; see `AmqpConsumer.serve` for the options and the errors.
  *
  * **Details**
  *
@@ -384,8 +384,13 @@ export const serve = <E, R, R2 = never>(
 > =>
   Effect.scoped(Effect.gen(function*() {
     yield* Validation.attempt(() => ConsumerOptions.resolveServing(queues, options, ["onFailure"], false))
-    // Without telemetry of its own: the span of the request covers the reply.
-    const publisher = yield* Effect.provideService(AmqpPublisher.make(), AmqpTelemetry.Telemetry, undefined)
+    // Without telemetry of its own: the span of the request covers the reply. Without a connection it fails at once, since the broker
+    // delivers the request again.
+    const publisher = yield* Effect.provideService(
+      AmqpPublisher.make({ whenDisconnected: "fail" }),
+      AmqpTelemetry.Telemetry,
+      undefined
+    )
     const reply = (
       request: AmqpDelivery.ReceivedMessage
     ): Effect.Effect<AmqpDelivery.Settlement<void, "Ack">, E | AmqpPublishError | AmqpDecodeError, R> => {

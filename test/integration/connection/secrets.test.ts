@@ -15,6 +15,7 @@ import { uniqueName } from "../../support/broker.ts"
 import { administration, isAdministrable } from "../../support/brokerUnderTest.ts"
 import { everything, internals } from "../../support/everything.ts"
 import { pathsTo } from "../../support/reachable.ts"
+import { singleSession } from "../../support/recovery.ts"
 import { assertHides, assertUnprinted, assertUnreachable, assertWiped, logged } from "../../support/secrets.ts"
 
 /** A new secret for each test, made at run time since the source of a test is in memory too. Has reserved characters of a URL. */
@@ -107,7 +108,7 @@ describe.runIf(isAdministrable)("a program that is connected over TCP", () => {
         })
         yield* Effect.provide(
           Effect.scoped(connected),
-          NodeAmqp.layer({ url: uriOf(username, password), connectionName: username })
+          NodeAmqp.layer({ ...singleSession, url: uriOf(username, password), connectionName: username })
         )
         assertHides(lines, password, wrong)
       }).pipe(Effect.scoped)

@@ -24,6 +24,7 @@ import { rabbitmqctlFor } from "../../support/command.ts"
 import { canStartPrivateBroker, startPrivateBroker } from "../../support/privateBroker.ts"
 import type { PrivateBroker } from "../../support/privateBroker.ts"
 import { administer } from "../../support/rabbitmqAdministration.ts"
+import { singleSession } from "../../support/recovery.ts"
 import { assertHides } from "../../support/secrets.ts"
 import { issue } from "../../unit/node/certificates.ts"
 
@@ -86,7 +87,7 @@ const plainUrl = (parts: AmqpUri.Options = {}) =>
 
 /** Runs a test with a connection. */
 const connected = <A, E, R>(options: NodeAmqp.Options, body: Effect.Effect<A, E, R>) =>
-  Effect.provide(Effect.scoped(body), NodeAmqp.layer(options))
+  Effect.provide(Effect.scoped(body), NodeAmqp.layer({ ...singleSession, ...options }))
 
 const mechanismWith = (options: NodeAmqp.Options) =>
   connected(options, Effect.flatMap(AmqpConnection, ({ mechanism }) => mechanism))

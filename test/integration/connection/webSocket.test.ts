@@ -16,13 +16,14 @@ import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import { declaredQueue, fork, toQueue } from "../../support/broker.ts"
 import { brokerUrl } from "../../support/brokerUnderTest.ts"
+import { singleSession } from "../../support/recovery.ts"
 import { startRelay } from "../../support/webSocketRelay.ts"
 
 const { password, username, virtualHost } = Result.getOrThrow(AmqpUri.parse(brokerUrl))
 
 /** A connection as a browser makes it. */
 const layerWebSocket = (url: string) =>
-  AmqpConnection.layer({ credentials: { username, password }, virtualHost }).pipe(
+  AmqpConnection.layer({ credentials: { username, password }, virtualHost, ...singleSession }).pipe(
     Layer.provide(Socket.layerWebSocket(url)),
     Layer.provide(Socket.layerWebSocketConstructorGlobal)
   )

@@ -281,7 +281,7 @@ describe("a consumer", () => {
       const queue = yield* declaredQueue()
       yield* fill(queue, ...numbered(10))
       const { cancel, queues, stream } = yield* AmqpConsumer.make(queue)
-      assert.deepStrictEqual(queues, [queue])
+      assert.deepStrictEqual(yield* queues, [queue])
       const tenth = yield* Deferred.make<void>()
       let received = 0
       const loop = yield* fork(Stream.runForEach(stream, (delivery) =>
@@ -308,7 +308,8 @@ describe("a consumer", () => {
 
   it.live("declares and consumes a server-named queue", () =>
     connected(Effect.gen(function*() {
-      const { queues: [queue], stream } = yield* AmqpConsumer.make(AmqpQueue.serverNamed())
+      const { queues, stream } = yield* AmqpConsumer.make(AmqpQueue.serverNamed())
+      const [queue] = yield* queues
       assert.match(queue, /^amq\.gen-/)
       yield* fill(queue, ...numbered(1))
       const received = yield* Stream.runCollect(Stream.take(stream, 1))

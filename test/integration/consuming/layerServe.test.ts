@@ -106,17 +106,20 @@ describe("the README's workers, run as a process,", () => {
     30_000
   )
 
-  it.live.skipIf(!isAdministrable)("end with the broker's reason when their connection is closed", () => {
+  it.live.skipIf(!isAdministrable)("go on with another connection when theirs is closed", () => {
     const { url } = administration()
     return connected(
       Effect.gen(function*() {
-        const { connectionName, ended } = yield* startReadmeWorkers(url)
+        const { connectionName, ended, logged, queues, signal } = yield* startReadmeWorkers(url)
         yield* administration().closeConnection(connectionName, "maintenance")
-        const { exitCode, stderr, stdout } = yield* ended
-        assert.strictEqual(exitCode, 1)
-        const log = stdout + stderr
-        assert.include(log, "320 CONNECTION_FORCED - maintenance")
-        assert.notInclude(log, "[Object]")
+        yield* publishTo(queues.orders, "a coffee")
+        yield* publishTo(queues.returns, "a cup")
+        yield* logged("order a coffee")
+        yield* logged("return a cup")
+        signal("SIGTERM")
+        const { exitCode, stdout } = yield* ended
+        assert.strictEqual(exitCode, 130, stdout)
+        assert.match(stdout, / was lost, and is being established again\. 320 CONNECTION_FORCED - maintenance/)
       }),
       { url }
     )

@@ -24,7 +24,7 @@ import {
   take,
   toQueue
 } from "../../support/broker.ts"
-import { brokerUrl } from "../../support/brokerUnderTest.ts"
+import { brokerUrl, is4, isEmbedded } from "../../support/brokerUnderTest.ts"
 import { RawConnection } from "../../support/rawConnection.ts"
 import { concat, written } from "../../unit/protocol/support.ts"
 
@@ -44,10 +44,19 @@ const entries = [
   `05"array" "A" 00000008 "I" 00000005 "s" 0005`
 ].map((entry) => wire(entry))
 
+/** The entries as the broker delivers them: RabbitMQ 4.x sorts them by key, without the length of the key. */
+const delivered = (entries: ReadonlyArray<Uint8Array>): Uint8Array =>
+  concat(
+    is4 && !isEmbedded ? entries.toSorted((one, other) => hex(one.slice(1)) < hex(other.slice(1)) ? -1 : 1) : entries
+  )
+
 const sized = (bytes: Uint8Array): Uint8Array => written((writer) => writer.longString(bytes))
 
 /** Headers, a priority, and a correlation id that is not UTF-8. */
-const original = concat([wire("2c00"), sized(concat(entries)), wire("05 04 ff0080c3")])
+const propertiesWith = (headers: Uint8Array): Uint8Array =>
+  concat([wire("2c00"), sized(headers), wire("05 04 ff0080c3")])
+
+const original = propertiesWith(concat(entries))
 
 const encodedHex = (properties: AmqpMessage.Properties): string =>
   hex(written((writer) => writeProperties(writer, properties)))
@@ -86,7 +95,7 @@ describe("a message of another client", () => {
       assert.isString(received.properties.correlationId)
       yield* publisher.publish(yield* AmqpMessage.fromDelivery(received), toQueue(to))
       const forwarded = yield* take(to)
-      assert.strictEqual(encodedHex(forwarded.properties), hex(original))
+      assert.strictEqual(encodedHex(forwarded.properties), hex(propertiesWith(delivered(entries))))
       const headers = { ...forwarded.properties.headers, extra: 1 }
       yield* publisher.publish(AmqpMessage.make(forwarded.body, { ...forwarded.properties, headers, appId: "a" }), {
         ...toQueue(to),
@@ -94,7 +103,7 @@ describe("a message of another client", () => {
       })
       const extended = concat([
         wire("2c08"),
-        sized(concat([...entries, wire(`05"extra" "b" 01`)])),
+        sized(delivered([...entries, wire(`05"extra" "b" 01`)])),
         wire(`05 04 ff0080c3 01"a"`)
       ])
       assert.strictEqual(encodedHex((yield* take(to)).properties), hex(extended))

@@ -1,4 +1,4 @@
-/** What RabbitMQ 3.10, and so the embedded broker, does with bytes that arrive while a connection or a channel closes. */
+/** What RabbitMQ, and so the embedded broker, does with bytes that arrive while a connection or a channel closes. */
 import { wire } from "../../fixtures/wire.ts"
 import {
   body,

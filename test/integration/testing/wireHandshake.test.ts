@@ -1,4 +1,4 @@
-/** What RabbitMQ 3.10, and so the embedded broker, does with valid and invalid bytes in the handshake. */
+/** What RabbitMQ, and so the embedded broker, does with valid and invalid bytes in the handshake. */
 import { wire } from "../../fixtures/wire.ts"
 import {
   announced,
@@ -11,6 +11,7 @@ import {
   frameError,
   open,
   otherProtocol,
+  otherProtocolIn4,
   silence,
   startOk,
   tuneOk,
@@ -25,26 +26,30 @@ describeWireCases({
       send: [wire(`"AMQP" 01 01 00 09`)],
       expected: ["connection.start 0-9", "open"]
     },
-    "of 0-8 is answered with a start of 8-0": {
+    "of 0-8 is answered with a start of 8-0, in 4.x with the header of 1.0": {
       in: "connected",
       send: [wire(`"AMQP" 01 01 08 00`)],
-      expected: ["connection.start 8-0", "open"]
+      expected: ["connection.start 8-0", "open"],
+      expectedIn4: otherProtocolIn4
     },
-    "of 0-8 in the specification's form is answered with a start of 8-0": {
+    "of 0-8 in the specification's form is answered like the other one": {
       in: "connected",
       send: [wire(`"AMQP" 01 01 09 01`)],
-      expected: ["connection.start 8-0", "open"]
+      expected: ["connection.start 8-0", "open"],
+      expectedIn4: otherProtocolIn4
     },
     "is read to its last byte before it is answered": { in: "connected", send: [ascii("GET / H")], expected: ["open"] },
-    "of 1.0 is answered with the header of 0-9-1": {
+    "of 1.0 without SASL is answered with the header of 0-9-1, in 4.x with that of 1.0 with SASL": {
       in: "connected",
       send: [wire(`"AMQP" 00 01 00 00`)],
-      expected: otherProtocol
+      expected: otherProtocol,
+      expectedIn4: otherProtocolIn4
     },
-    "of another protocol is answered with the header of 0-9-1": {
+    "of another protocol is answered with the header of 0-9-1, in 4.x with that of 1.0": {
       in: "connected",
       send: [ascii("GET / HTTP/1.1\r\n\r\n")],
-      expected: otherProtocol
+      expected: otherProtocol,
+      expectedIn4: otherProtocolIn4
     }
   },
 

@@ -1,5 +1,4 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
-import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
@@ -27,7 +26,6 @@ import {
   toQueue,
   uniqueName
 } from "../../support/broker.ts"
-import { onRabbitMQ } from "../../support/brokerUnderTest.ts"
 
 const { run } = AmqpChannel
 
@@ -383,26 +381,4 @@ describe("a described dead-letter queue", () => {
         assert.strictEqual((yield* take(dead.name)).text, queue.type)
       }
     })))
-})
-
-describe("a quorum queue with an unlimited delivery limit", () => {
-  it.live.runIf(onRabbitMQ("the result depends on the version"))(
-    "is refused for RabbitMQ 3.x, and redelivers without limit in later versions",
-    () =>
-      connected(Effect.gen(function*() {
-        const { serverProperties } = yield* AmqpConnection.AmqpConnection
-        const queue = AmqpQueue.quorum(yield* queueName, { deliveryLimit: "unlimited" })
-        if (/^[0-3]\./.test(JSON.stringify((yield* serverProperties)["version"]).slice(1))) {
-          const { message } = yield* failsWith(run(AmqpQueue.declare(queue)), "InvalidArgument")
-          return assert.include(message, `would take "unlimited" for 0`)
-        }
-        yield* run(AmqpQueue.declare(queue))
-        yield* fill(queue.name, AmqpMessage.text("m"))
-        for (let time = 0; time < 25; time++) {
-          yield* awaitMessages(queue.name, 1)
-          yield* run(AmqpQueue.get(queue, () => Effect.succeed(AmqpDelivery.requeue)))
-        }
-        assert.strictEqual((yield* infoOf(queue.name)).messageCount, 1)
-      }))
-  )
 })

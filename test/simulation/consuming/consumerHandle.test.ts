@@ -11,6 +11,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { wire } from "../../fixtures/wire.ts"
 import {
   bodyBytes,
+  channelClose,
   connected,
   deliverBytes,
   exitOf,
@@ -163,8 +164,14 @@ describe("setPrefetch", () => {
         const { consumer, consumerTag } = yield* openHandle(peer, {})
         yield* peer.push(...withOffset(consumerTag, 41))
         yield* fork(consumer.setPrefetch(5))
+        yield* peer.answer(1, "basic.cancel", cancelOk(consumerTag))
+        yield* peer.answer(1, "basic.qos", qosOk)
+        // The client asks whether the queue is a stream, by a consumer that only other queues refuse like this.
+        yield* peer.openChannel(2)
+        yield* peer.answer(2, "basic.consume", channelClose(403, "ACCESS_REFUSED - queue 'q' in exclusive use"))
+        yield* peer.expect("channel.close-ok", 2)
         // RabbitMQ 3.10 closes the channel when the argument is used to consume a classic queue.
-        yield* replace(peer, consumerTag, 5, {})
+        assert.deepEqual((yield* peer.expect("basic.consume", 1)).arguments, {})
       })
     ))
 

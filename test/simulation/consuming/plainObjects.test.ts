@@ -170,7 +170,7 @@ describe("a copy", () => {
         yield* publish(AmqpMessage.text("a"), route)
         yield* publishAll([AmqpMessage.text("b")], route)
         const { cancel, queues, setPrefetch, stream } = { ...yield* AmqpConsumer.make(queue) }
-        assert.deepStrictEqual(queues, [queue])
+        assert.deepStrictEqual(yield* queues, [queue])
         const texts = yield* Stream.runCollect(Stream.map(Stream.take(stream, 2), ({ text }) => text))
         assert.deepStrictEqual(texts, ["a", "b"])
         yield* setPrefetch(3)

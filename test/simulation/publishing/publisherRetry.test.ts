@@ -19,7 +19,7 @@ const send = (peer: Peer, { publish }: Publisher, text: string, exchange: string
 }
 
 describe("a publisher that retries", () => {
-  it.effect("gives up when its connection is lost, even with an endless schedule", () =>
+  it.effect("gives up when its connection is lost for good, even with an endless schedule", () =>
     connected((peer) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, { retry: Schedule.forever })

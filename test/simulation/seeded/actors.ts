@@ -3,11 +3,14 @@ import type { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
 import type * as Effect from "effect/Effect"
 import { call } from "./actors/calls.ts"
 import { consume } from "./actors/consuming.ts"
+import { follow } from "./actors/following.ts"
 import { runProgram } from "./actors/programs.ts"
 import { publish } from "./actors/publishing.ts"
 import { read } from "./actors/reading.ts"
+import { reconnect } from "./actors/reconnecting.ts"
 import { updateSecrets } from "./actors/secrets.ts"
 import { workAlone } from "./actors/solitary.ts"
+import { useTopology } from "./actors/topology.ts"
 import type { ActorPlan } from "./plan.ts"
 import type { Role } from "./role.ts"
 
@@ -27,6 +30,12 @@ export const act = (plan: ActorPlan, role: Role): Effect.Effect<void, unknown, A
     case "Reader":
       return read(plan, role)
     case "Secrets":
-      return updateSecrets(plan)
+      return updateSecrets(plan, role)
+    case "Topology":
+      return useTopology(plan, role)
+    case "Follower":
+      return follow(plan, role)
+    case "Reconnector":
+      return reconnect(plan, role)
   }
 }

@@ -4,14 +4,19 @@ import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import type { AmqpBroker } from "@effect-amqp/core/testing/AmqpBroker"
 import * as Effect from "effect/Effect"
-import type { Pace } from "./pace.ts"
+import * as Redacted from "effect/Redacted"
 import type { Fault } from "./plan.ts"
+import { userOf } from "./world.ts"
+import type { World } from "./world.ts"
 
-/** The current connection of a client, as the broker sees it. */
+/** The current connection of a client, as the broker sees it. It may still have earlier ones. */
 export const find = (broker: AmqpBroker["Service"], index: 0 | 1) =>
-  Effect.map(broker.connections, (connections) => connections.find(({ name }) => name === `c${index}`))
+  Effect.map(broker.connections, (connections) => connections.findLast(({ name }) => name === `c${index}`))
 
-export const inflict = (fault: Fault, broker: AmqpBroker["Service"], pace: Pace): Effect.Effect<void> =>
+/** What a fault needs of the run. */
+type FaultWorld = Pick<World, "broker" | "pace" | "history" | "passwords">
+
+export const inflict = (fault: Fault, { broker, history, pace, passwords }: FaultWorld): Effect.Effect<void> =>
   Effect.gen(function*() {
     yield* Effect.sleep(fault.atMillis)
     pace.slowDown()
@@ -31,6 +36,18 @@ export const inflict = (fault: Fault, broker: AmqpBroker["Service"], pace: Pace)
               connected
             )))
         )
+      case "Refuse":
+        yield* broker.refuseConnections(true)
+        yield* Effect.sleep(fault.forMillis)
+        pace.slowDown()
+        return yield* broker.refuseConnections(false)
+      case "ChangePassword": {
+        const password = `secret at ${fault.atMillis}`
+        yield* broker.setUser(userOf(fault.connection), { password: Redacted.make(password) })
+        yield* Effect.sleep(fault.forMillis)
+        passwords[fault.connection] = password
+        return
+      }
     }
     if (connection === undefined) return
     switch (fault._tag) {
@@ -47,9 +64,9 @@ export const inflict = (fault: Fault, broker: AmqpBroker["Service"], pace: Pace)
         return yield* connection.close(fault.replyCode, "simulated")
       case "CloseChannel": {
         const channel = connection.channels[fault.nth]
-        return channel === undefined
-          ? undefined
-          : yield* connection.closeChannel(channel.number, fault.replyCode, "simulated")
+        if (channel === undefined) return
+        history.closedChannels[fault.connection]++
+        return yield* connection.closeChannel(channel.number, fault.replyCode, "simulated")
       }
       case "Hostile":
         return yield* connection.sendBytes(Uint8Array.from(fault.bytes))

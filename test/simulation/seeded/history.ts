@@ -1,4 +1,5 @@
 /** What happened in a simulated run, as its programs saw it. */
+import type * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as Cause from "effect/Cause"
 import type * as Exit from "effect/Exit"
 
@@ -39,6 +40,34 @@ export interface Received {
   isSettled: boolean
 }
 
+/** How a message was settled with the broker. */
+export type Settlement = "ack" | "reject" | "requeue"
+
+/** An attempt to connect. Times are in milliseconds. */
+export interface Dial {
+  /** From 0. */
+  readonly number: number
+  readonly endpoint: number
+  readonly at: number
+  /** Whether it is the first one of a connection. */
+  readonly isFirst: boolean
+  /** When the handshake was done. */
+  openedAt: number | undefined
+  endedAt: number | undefined
+}
+
+/** A topology that is declared on each session of a client. */
+export interface RegisteredTopology {
+  readonly client: 0 | 1
+  readonly names: ReadonlyArray<string>
+}
+
+/** The state of a connection, as a subscriber saw it. */
+export interface SeenState {
+  readonly at: number
+  readonly state: AmqpConnection.State
+}
+
 /** How busy the handlers of a consumer are. */
 export interface Handling {
   running: number
@@ -57,6 +86,87 @@ export class History {
   /** Connections that could not be made. */
   readonly refused: Array<{ readonly connection: 0 | 1; readonly cause: Cause.Cause<unknown> }> = []
   readonly violations: Array<string> = []
+  readonly topologies: Array<RegisteredTopology> = []
+  readonly states: readonly [Array<SeenState>, Array<SeenState>] = [[], []]
+  private readonly allDials: readonly [Array<Dial>, Array<Dial>] = [[], []]
+  /** How often a message was sent, arrived at the broker, and was settled there. */
+  private readonly sent = new Map<string, number>()
+  private readonly arrived = new Map<string, number>()
+  private readonly firstArrivals = new Map<string, number>()
+  private readonly settled = new Map<string, number>()
+  /** How many unsettled deliveries of a message clients have, on channels that they know to be open. */
+  private readonly open = new Map<string, number>()
+  /** The messages that were nacked although a queue has taken them. */
+  readonly nacked = new Set<string>()
+  /** The ids of the messages that queues have taken from publishers, in order. */
+  readonly arrivals: Array<string> = []
+  /** When consumers have changed their prefetch, by actor. */
+  readonly prefetchChanges = new Map<number, number>()
+  /** The channels that faults have closed, by client. */
+  readonly closedChannels: [number, number] = [0, 0]
+
+  dial(client: 0 | 1, endpoint: number, at: number, isFirst: boolean): Dial {
+    const dials = this.allDials[client]
+    const dial: Dial = { number: dials.length, endpoint, at, isFirst, openedAt: undefined, endedAt: undefined }
+    dials.push(dial)
+    return dial
+  }
+
+  dialsOf(client: 0 | 1): ReadonlyArray<Dial> {
+    return this.allDials[client]
+  }
+
+  /** Grows with everything that takes unsettled messages away from a client. */
+  disturbancesOf(client: 0 | 1): number {
+    const dials = this.allDials[client]
+    return dials.length + dials.filter(({ endedAt }) => endedAt !== undefined).length + this.closedChannels[client]
+  }
+
+  /** A message was written to a socket. */
+  sentOnWire(id: string): void {
+    this.sent.set(id, this.sentCount(id) + 1)
+  }
+
+  sentCount(id: string): number {
+    return this.sent.get(id) ?? 0
+  }
+
+  /** Queues have taken a message on a channel with confirms. Returns how often that has happened. */
+  arrive(id: string): number {
+    const count = this.arrivedCount(id) + 1
+    this.arrived.set(id, count)
+    if (count === 1) this.firstArrivals.set(id, this.arrivals.length)
+    this.arrivals.push(id)
+    return count
+  }
+
+  /** The place of the first arrival of a message among all arrivals. */
+  arrivalOf(id: string): number | undefined {
+    return this.firstArrivals.get(id)
+  }
+
+  arrivedCount(id: string): number {
+    return this.arrived.get(id) ?? 0
+  }
+
+  /** A client has one more or one less unsettled delivery of a message. */
+  changeOpen(id: string, change: 1 | -1): void {
+    this.open.set(id, this.openCount(id) + change)
+  }
+
+  openCount(id: string): number {
+    return this.open.get(id) ?? 0
+  }
+
+  /** A settlement was written to a socket. */
+  settledOnWire(id: string, settlement: Settlement): void {
+    const key = `${settlement} ${id}`
+    this.settled.set(key, (this.settled.get(key) ?? 0) + 1)
+  }
+
+  settledCount(id: string, settlement: Settlement): number {
+    return this.settled.get(`${settlement} ${id}`) ?? 0
+  }
 
   publish(published: Published): void {
     this.published.set(published.id, published)
@@ -78,6 +188,11 @@ export class History {
     this.failures.push({ actor, reasons: reasonsOf(error) })
   }
 
+  /** Whether an actor got a failure that it does not end with. */
+  hasFailed(actor: number): boolean {
+    return this.failures.some((failure) => failure.actor === actor)
+  }
+
   attemptsOf(id: string): number {
     return this.attempts.get(id) ?? 0
   }
@@ -95,6 +210,13 @@ export const textOf = (id: string, size: number): string => {
 export const idOf = (text: string): string | undefined => {
   const [id = "", size = ""] = text.split("|", 2)
   return text === textOf(id, Number(size)) ? id : undefined
+}
+
+/** The id of a message, by the beginning of its body. */
+export const idAtStart = (body: Uint8Array): string => {
+  const text = Buffer.from(body.buffer, body.byteOffset, Math.min(body.length, 40)).toString("latin1")
+  const end = text.indexOf("|")
+  return end === -1 ? text : text.slice(0, end)
 }
 
 /** A number from 0 to 99 that follows from the first hundred characters of a text. */
@@ -127,6 +249,13 @@ export const reasonsOf = (error: unknown): ReadonlyArray<string> => {
     return error.failures.flatMap(({ error }: { readonly error: unknown }) => reasonsOf(error))
   }
   return "reason" in error ? reasonsOf(error.reason) : "cause" in error ? reasonsOf(error.cause) : [tag]
+}
+
+/** Whether an operation failed because its connection was lost, or was not there. */
+export const isLoss = (error: unknown): boolean => {
+  if (typeof error !== "object" || error === null) return false
+  if ("_tag" in error && error._tag === "ConnectionLost") return true
+  return "reason" in error ? isLoss(error.reason) : "cause" in error && isLoss(error.cause)
 }
 
 /** The tags of the innermost reasons of a cause. */

@@ -7,7 +7,8 @@ import * as Console from "effect/Console"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { make } from "./plan.ts"
+import { make } from "./makePlan.ts"
+import { plantAll, tableOf } from "./planted/plant.ts"
 import { run } from "./run.ts"
 
 class SimulationFailed extends Data.TaggedError("SimulationFailed")<{ readonly message: string }> {}
@@ -24,6 +25,14 @@ const flags = {
   from: Flag.Int("from").pipe(
     Flag.withDescription("The first of the seeds, a whole number"),
     Flag.withDefault(0)
+  ),
+  planted: Flag.Boolean("planted").pipe(
+    Flag.withDescription("Breaks one line of the built client at a time, and shows how many seeds find it"),
+    Flag.withDefault(false)
+  ),
+  only: Flag.String("only").pipe(
+    Flag.withDescription("With --planted: only the breaks whose names contain this"),
+    Flag.optional
   )
 }
 
@@ -62,10 +71,34 @@ const runMany = (from: number, runs: number) =>
     }
   })
 
+/** How many seeds a planted fault may take. */
+const plantedRuns = 2000
+
+const runPlanted = (from: number, name: Option.Option<string>) =>
+  Effect.gen(function*() {
+    const found = yield* plantAll(
+      from,
+      plantedRuns,
+      (planted) => Option.match(name, { onNone: () => true, onSome: (part) => planted.name.includes(part) }),
+      ({ planted, seed, seeds, violation }) =>
+        Console.log(
+          seed === undefined
+            ? `NOT FOUND in ${seeds} seeds: ${planted.name}`
+            : `${planted.name}: found after ${seeds} seeds (${seed}): ${violation}`
+        )
+    )
+    yield* Console.log(tableOf(found))
+    const missed = found.filter(({ seed }) => seed === undefined).length
+    if (missed > 0) return yield* new SimulationFailed({ message: `${missed} planted faults were not found` })
+  })
+
 const command = Command.make(
   "simulate",
   flags,
-  ({ from, runs, seed }) => Option.match(seed, { onNone: () => runMany(from, runs), onSome: runOne })
+  ({ from, only, planted, runs, seed }) =>
+    planted
+      ? runPlanted(from, only)
+      : Option.match(seed, { onNone: () => runMany(from, runs), onSome: runOne })
 ).pipe(Command.withDescription("Runs the client against the embedded broker with random programs and faults"))
 
 Command.run(command, { version: "0.1.0" }).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)

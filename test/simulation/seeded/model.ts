@@ -4,9 +4,13 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { idOf } from "./history.ts"
 import type { History, Outcome, Published } from "./history.ts"
+import { arrivedOutOfOrder } from "./orderModel.ts"
 import { autoQueue, passingQueue, retriedQueue } from "./plan.ts"
-import type { ActorPlan, Plan } from "./plan.ts"
+import type { Plan } from "./plan.ts"
+import { isAutoAck, isCalm, keepsChannels, keepsConnections } from "./planFacts.ts"
 import { unexplained } from "./reasons.ts"
+import { wrongSessions } from "./sessionsModel.ts"
+import { wrongSettlements } from "./settlementModel.ts"
 
 /** Outcomes with which no queue has the message. */
 const never: ReadonlySet<Outcome> = new Set(["notSent", "rolledBack", "returned"])
@@ -36,14 +40,24 @@ export const check = (
     )
     const seen = new Set(history.received.map(({ id }) => id))
     for (const published of history.published.values()) {
-      const { id, mandatory, outcome, queue } = published
+      const { actor, id, mandatory, outcome, queue } = published
       const copies = left.get(id) ?? 0
       if (outcome === "confirmed" && isKept(published, plan) && copies === 0 && !handled.has(id)) {
         wrong.push(`${id} was confirmed and not acknowledged, and is lost`)
       }
       if (outcome === "confirmed" && mandatory && queue === "nowhere") wrong.push(`${id} was not returned`)
-      if (copies > 1 && queue !== retriedQueue) wrong.push(`there are ${copies} copies of ${id}`)
-      if (never.has(outcome) && (copies > 0 || seen.has(id))) {
+      // With retries, a message may arrive several times.
+      const arrivals = Math.max(1, history.arrivedCount(id))
+      if (copies > arrivals && queue !== retriedQueue) {
+        wrong.push(`there are ${copies} copies of ${id}, which arrived ${arrivals} times`)
+      }
+      if (arrivals > 1 && queue !== retriedQueue && !isRetried(plan, actor)) {
+        wrong.push(`${id} was published ${arrivals} times without retries`)
+      }
+      if (history.arrivedCount(id) > history.sentCount(id)) wrong.push(`${id} arrived, and was not seen on its way`)
+      // After a nack the client does not expect the broker to have the message from that attempt.
+      const exists = copies > 0 || seen.has(id) || history.arrivedCount(id) > 0 && outcome !== "returned"
+      if (never.has(outcome) && exists && !history.nacked.has(id)) {
         wrong.push(`${id} exists, although its outcome is ${outcome}`)
       }
     }
@@ -51,6 +65,9 @@ export const check = (
       ...partialTransactions(history, left, seen),
       ...outOfOrder(history),
       ...duplicates(history),
+      ...arrivedOutOfOrder(plan, history),
+      ...wrongSettlements(history),
+      ...wrongSessions(plan, history),
       ...unexplained(plan, history)
     )
     if (keepsChannels(plan)) wrong.push(...keptAfterAck(history, left))
@@ -66,12 +83,7 @@ export const check = (
       if (isViolation(replyCode) && !hostile) wrong.push(`the client violated the protocol: ${replyText}`)
       if (replyText.includes("unknown delivery tag")) wrong.push(`a delivery was settled twice: ${replyText}`)
     }
-    if (
-      plan.confirming === "all" && plan.faults.length === 0 && plan.cutAfterReceived === undefined &&
-      plan.cutAfterSent === undefined
-    ) {
-      wrong.push(...failuresWithoutFaults(plan, history))
-    }
+    if (isCalm(plan)) wrong.push(...failuresWithoutFaults(plan, history))
     for (const { messagesUnacknowledged, name } of yield* broker.queues()) {
       if (messagesUnacknowledged > 0) {
         wrong.push(`${messagesUnacknowledged} messages of ${name} are still unacknowledged`)
@@ -81,7 +93,7 @@ export const check = (
   })
 
 /** Whether a queue belongs to one actor, which checks it itself. */
-const isPrivate = (queue: string): boolean => /^(?:calls|solitary|read)\./.test(queue)
+const isPrivate = (queue: string): boolean => /^(?:calls|solitary|read|topology)\./.test(queue)
 
 /**
  * Whether the message must still exist once it is confirmed. A full queue drops a message of a transaction without a nack, and a
@@ -94,20 +106,15 @@ const isKept = ({ queue, transaction }: Published, plan: Plan): boolean =>
 
 /** Whether everything that the broker sends arrives, and an actor receives it. */
 const isDelivered = (plan: Plan): boolean =>
-  plan.cutAfterReceived === undefined && plan.cutAfterSent === undefined &&
+  keepsConnections(plan) &&
   plan.faults.every(({ _tag }) => _tag === "Block" || _tag === "DeleteQueue" || _tag === "CloseChannel") &&
   plan.actors.every((actor) => actor.interruptMillis === undefined || !isAutoAck(actor))
 
-/** Whether the actor receives without acknowledgements. */
-const isAutoAck = (actor: ActorPlan): boolean =>
-  actor._tag === "Consumer"
-    ? actor.mode === "autoAck"
-    : actor._tag === "Program" && actor.steps.some(({ _tag }) => _tag === "GetAutoAck")
-
-/** Whether no connection and no channel is lost. */
-const keepsChannels = (plan: Plan): boolean =>
-  plan.cutAfterReceived === undefined && plan.cutAfterSent === undefined &&
-  plan.faults.every(({ _tag }) => _tag === "Block" || _tag === "DeleteQueue")
+/** Whether an actor publishes a message again whose outcome is unknown. */
+const isRetried = (plan: Plan, actor: number): boolean => {
+  const each = plan.actors[actor]
+  return each._tag === "Follower" || each._tag === "Publisher" && each.retry !== undefined
+}
 
 const defects = (cause: Cause.Cause<unknown>): ReadonlyArray<string> =>
   cause.reasons.flatMap((reason) => Cause.isDieReason(reason) ? [String(reason.defect)] : [])
@@ -135,13 +142,17 @@ const partialTransactions = (
 /** A consumer that handles one message at a time gets the first deliveries from each publisher in order. */
 const outOfOrder = (history: History): ReadonlyArray<string> => {
   const last = new Map<string, Published>()
+  // A message may be published again after newer ones. The order of those without confirms is that of their numbers.
+  const placeOf = ({ id, number }: Published): number => history.arrivalOf(id) ?? number
   return history.received.flatMap(({ id, inOrder, queue, receiver, redelivered }) => {
     const published = history.published.get(id)
     if (published === undefined || !inOrder || redelivered || queue === retriedQueue) return []
+    // A copy of a message that was published again may come after newer ones.
+    if (history.arrivedCount(id) > 1) return []
     const key = `${receiver} ${queue} ${published.actor}`
     const before = last.get(key)
     last.set(key, published)
-    return before === undefined || before.number < published.number
+    return before === undefined || placeOf(before) < placeOf(published)
       ? []
       : [`${receiver} got ${id} after ${before.id}`]
   })
@@ -149,12 +160,14 @@ const outOfOrder = (history: History): ReadonlyArray<string> => {
 
 /** A message is delivered again only with `redelivered` set. */
 const duplicates = (history: History): ReadonlyArray<string> => {
-  const first = new Set<string>()
+  const first = new Map<string, number>()
   return history.received.flatMap(({ id, queue, redelivered }) => {
     if (redelivered || queue === retriedQueue) return []
-    if (first.has(id)) return [`${id} was delivered twice without redelivered`]
-    first.add(id)
-    return []
+    const count = (first.get(id) ?? 0) + 1
+    first.set(id, count)
+    return count > Math.max(1, history.arrivedCount(id))
+      ? [`${id} was delivered ${count} times without redelivered`]
+      : []
   })
 }
 
@@ -163,7 +176,7 @@ const keptAfterAck = (history: History, left: ReadonlyMap<string, number>): Read
   const acknowledged = new Set<string>()
   const again = history.received.flatMap(({ decision, id, isSettled, queue }) => {
     const isAgain = acknowledged.has(id)
-    if (decision === "ack" && isSettled && queue !== retriedQueue) acknowledged.add(id)
+    if (decision === "ack" && isSettled && queue !== retriedQueue && history.arrivedCount(id) < 2) acknowledged.add(id)
     return isAgain ? [`${id} was delivered again after it was acknowledged`] : []
   })
   return [

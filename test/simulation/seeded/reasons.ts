@@ -3,13 +3,20 @@ import * as Exit from "effect/Exit"
 import { reasonsOfCause } from "./history.ts"
 import type { History } from "./history.ts"
 import { confirmTimeoutMillis, passingQueue, requestTimeoutMillis } from "./plan.ts"
-import type { ActorPlan, Fault, Plan } from "./plan.ts"
+import type { ActorPlan, DialPlan, Fault, Plan, RecoveryPlan } from "./plan.ts"
 
 /** The reasons for which a connection can be lost, by its faults. */
 const ofConnection = (plan: Plan, connection: 0 | 1): ReadonlyArray<string> => {
-  const faults = plan.faults.filter((fault) => fault.connection === connection)
-  const isCut = connection === 0 && (plan.cutAfterReceived !== undefined || plan.cutAfterSent !== undefined)
-  return [...isCut ? ["SocketLost"] : [], ...faults.flatMap(ofFault)]
+  // The broker refuses connections of all clients.
+  const faults = plan.faults.filter((fault) => fault.connection === connection || fault._tag === "Refuse")
+  const recovery = plan.recovery[connection]
+  const isCut = connection === 0 && recovery === undefined &&
+    (plan.cutAfterReceived !== undefined || plan.cutAfterSent !== undefined)
+  return [
+    ...isCut ? ["SocketLost"] : [],
+    ...faults.flatMap(ofFault),
+    ...recovery === undefined ? [] : ofRecovery(plan, connection, recovery)
+  ]
 }
 
 const ofFault = (fault: Fault): ReadonlyArray<string> => {
@@ -23,7 +30,7 @@ const ofFault = (fault: Fault): ReadonlyArray<string> => {
         "HeartbeatTimeout",
         "SocketLost",
         ...fault.forMillis >= requestTimeoutMillis ? ["RequestTimeout", "UpdateSecretFailed"] : [],
-        ...fault.forMillis >= confirmTimeoutMillis ? ["ConfirmTimeout"] : []
+        ...fault.forMillis >= confirmTimeoutMillis ? ["ConfirmTimeout", "ConfirmsOverdue"] : []
       ]
     case "CloseConnection":
       return [fault.replyCode === 320 ? "ConnectionForced" : "InternalError"]
@@ -32,9 +39,45 @@ const ofFault = (fault: Fault): ReadonlyArray<string> => {
       return [fault.replyCode === 404 ? "NotFound" : "PreconditionFailed", "ChannelLost"]
     case "Hostile":
       return ["ProtocolViolation"]
+    case "Refuse":
+      return ["ConnectFailed"]
+    case "ChangePassword":
+      return ["AuthenticationFailed", "UpdateSecretFailed"]
     case "Block":
     case "DeleteQueue":
       return []
+  }
+}
+
+/** Further reasons for a connection that is established again. */
+const ofRecovery = (plan: Plan, connection: 0 | 1, { dials, endpoints }: RecoveryPlan): ReadonlyArray<string> => [
+  ...dials.flatMap(ofDial),
+  ...endpoints > 1 ? ["EndpointsFailed"] : [],
+  ...plan.actors.some((actor) => actor._tag === "Reconnector" && actor.connection === connection)
+    ? ["ConnectionReplaced"]
+    : [],
+  // A publisher of the connection may wait for less time than others for the confirm of a message.
+  ...plan.actors.some((actor) =>
+      actor._tag === "Publisher" && actor.connection === connection && actor.confirmTimeoutMillis !== undefined
+    )
+    ? ["ConfirmsOverdue"]
+    : []
+]
+
+const ofDial = (dial: DialPlan): ReadonlyArray<string> => {
+  switch (dial._tag) {
+    case "Connect":
+      return []
+    case "Refuse":
+      return ["ConnectFailed"]
+    case "Close":
+    case "Cut":
+      return ["SocketLost"]
+    case "Stall":
+      return ["HandshakeTimeout", "SocketLost"]
+    case "Linger":
+      // The dead connection still has the exclusive queues.
+      return ["ResourceLocked"]
   }
 }
 
@@ -57,6 +100,8 @@ const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
         ...has("Fail") ? ["ProgramFailed"] : [],
         ...has("Refused") ? ["NotFound"] : [],
         ...has("Misroute") ? ["Returned"] : [],
+        // The queue is full: the broker commits the rest of the transaction, and closes the channel.
+        ...actor.runner === "transaction" && actor.queue === "small" ? ["PreconditionFailed"] : [],
         ...mayBeNacked || actor.queue === "small" ? ["Nacked"] : []
       ]
     }
@@ -64,10 +109,51 @@ const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
     case "Solitary":
     case "Reader":
       return mayBeNacked ? ["Nacked"] : []
+    case "Topology":
+      return [...mayBeNacked ? ["Nacked"] : [], ...mayMissTopology(plan) ? ["Returned", "NotFound"] : []]
+    case "Follower":
+      return []
     case "Secrets":
+    case "Reconnector":
       return []
   }
 }
+
+/** Whether a queue of a topology may be missing on a session: its declaration is late, or fails, or its last consumer ends. */
+const mayMissTopology = ({ faults, recovery }: Plan): boolean =>
+  faults.some((fault) => fault._tag === "CloseChannel" || fault._tag === "Stall") ||
+  recovery.some((each) => each?.dials.some(({ _tag }) => _tag === "Linger"))
+
+/** The publishers that go on until their message is confirmed, and the consumers, notice nothing of a loss. */
+const noticesLosses = (plan: Plan, actor: ActorPlan): boolean => {
+  if (plan.recovery[actor.connection] === undefined) return true
+  switch (actor._tag) {
+    case "Consumer":
+    case "Follower":
+    case "Topology":
+      return false
+    case "Publisher":
+      // A batch ends when its next message is not sent.
+      return actor.retry === undefined || actor.retry.times !== undefined ||
+        actor.mode === "batch" && (actor.sendTimeoutMillis !== undefined || actor.whenDisconnected === "fail")
+    default:
+      return true
+  }
+}
+
+/** What an actor gets that notices no loss: the reasons for which a channel can be lost, and those that end retries. */
+const ofUnnoticed = (plan: Plan, { _tag, connection }: ActorPlan): ReadonlyArray<string> => [
+  ...plan.faults.flatMap((fault) =>
+    fault._tag === "CloseChannel" && fault.connection === connection ? ofFault(fault) : []
+  ),
+  // A part of a topology is declared later if the broker does not reply.
+  ..._tag === "Topology" && ofConnection(plan, connection).includes("RequestTimeout") ? ["RequestTimeout"] : [],
+  // A message may be what the broker or the client could not process, so it is not published again.
+  ..._tag === "Consumer" ? [] : ofConnection(plan, connection).filter((reason) => endsRetries.has(reason))
+]
+
+/** The reasons that are not retryable, for which the connection recovers all the same. */
+const endsRetries: ReadonlySet<string> = new Set(["InternalError", "ProtocolViolation", "UpdateSecretFailed"])
 
 /** Further reasons for which a connection can be lost during the handshake. */
 const ofHandshake = ["AuthenticationFailed", "HandshakeTimeout"]
@@ -89,8 +175,10 @@ const unexplainedOfActors = (plan: Plan, history: History): ReadonlyArray<string
   )
   return [...history.failures, ...ended].flatMap(({ actor, reasons }) => {
     const actorPlan = plan.actors[actor]
+    const { connection } = actorPlan
+    const isClosed = history.states[connection].some(({ state }) => state._tag === "Closed")
     const possible = new Set([
-      ...ofConnection(plan, actorPlan.connection),
+      ...isClosed || noticesLosses(plan, actorPlan) ? ofConnection(plan, connection) : ofUnnoticed(plan, actorPlan),
       ...ofActor(plan, actorPlan),
       ...plan.channelMax < 100 ? ["TooManyChannels"] : []
     ])

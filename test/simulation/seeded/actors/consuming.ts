@@ -3,6 +3,7 @@ import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpFailurePolicy from "@effect-amqp/core/AmqpFailurePolicy"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -11,6 +12,7 @@ import * as Stream from "effect/Stream"
 import { idOf, percentOf } from "../history.ts"
 import type { Decision, Received } from "../history.ts"
 import type { ConsumerPlan } from "../plan.ts"
+import { started } from "../role.ts"
 import type { Role } from "../role.ts"
 
 /** What a handler fails with. */
@@ -22,6 +24,10 @@ export const settlements = {
   requeue: AmqpDelivery.requeue
 }
 
+/** Serves until the consumer ends with an error, or is interrupted. */
+const serving = <A, E, E2, R>(role: Role, start: Effect.Effect<Effect.Effect<A, E>, E2, R>) =>
+  Effect.scoped(Effect.flatMap(started(role, start), (ended) => Effect.andThen(ended, Effect.never)))
+
 const decide = (plan: ConsumerPlan, id: string, attempt: number): Decision => {
   // No message is requeued forever.
   const percent = attempt > 20 ? 99 : percentOf(`${id} ${attempt}`)
@@ -30,16 +36,21 @@ const decide = (plan: ConsumerPlan, id: string, attempt: number): Decision => {
   return percent < plan.requeue + plan.reject + plan.fail ? "fail" : "ack"
 }
 
-export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role) => {
+export const consume = (plan: ConsumerPlan, role: Role) => {
+  const { actor, generation, history } = role
   const inOrder = plan.concurrency === 1 && plan.queues.length === 1
   const receiver = `${actor}/${generation}`
   const handling = history.handlingOf(actor)
+  const isServed = plan.mode === "serve" || plan.mode === "layer" || plan.mode === "retry"
   const receive = ({ redelivered, routingKey, text }: AmqpDelivery.ReceivedMessage): Received | undefined => {
     handling.started++
     const id = idOf(text)
     if (id === undefined) {
       history.violations.push(`${receiver} got a message that was not published: ${text.slice(0, 80)}`)
       return undefined
+    }
+    if (isServed && history.openCount(id) === 0) {
+      history.violations.push(`${receiver} handles ${id}, which was delivered on a session or channel that has ended`)
     }
     return history.receive({
       id,
@@ -92,40 +103,48 @@ export const consume = (plan: ConsumerPlan, { actor, generation, history }: Role
   }
   switch (plan.mode) {
     case "serve":
-      return AmqpConsumer.serve(plan.queues, handler, serveOptions)
+      return serving(role, AmqpConsumer.startServing(plan.queues, handler, serveOptions))
     case "layer":
       return Effect.scoped(Effect.gen(function*() {
         const ended = yield* Deferred.make<never, AmqpConsumer.ServeError>()
         const onEnd = (error: AmqpConsumer.ServeError) => Deferred.fail(ended, error)
-        yield* Layer.build(AmqpConsumer.layerServe(plan.queues, handler, { ...serveOptions, onEnd }))
+        yield* started(role, Layer.build(AmqpConsumer.layerServe(plan.queues, handler, { ...serveOptions, onEnd })))
         yield* Deferred.await(ended)
       }))
     case "retry": {
       const onFailure = AmqpFailurePolicy.retry({ delays: ["10 millis", "500 millis"] })
-      return AmqpConsumer.serve(plan.queues, handler, { ...serveOptions, onFailure }).pipe(
-        Effect.provide(AmqpPublisher.layer())
-      )
+      return Effect.scoped(Effect.gen(function*() {
+        const publisher = yield* started(role, Layer.build(AmqpPublisher.layer()))
+        const start = AmqpConsumer.startServing(plan.queues, handler, { ...serveOptions, onFailure })
+        yield* Effect.provideContext(serving(role, start), publisher)
+      }))
     }
     case "stream":
-      return AmqpConsumer.stream(plan.queues, options).pipe(
-        Stream.mapEffect(settle, { concurrency: plan.concurrency }),
-        Stream.runDrain
+      return Effect.scoped(
+        Effect.flatMap(started(role, AmqpConsumer.make(plan.queues, options)), ({ stream }) =>
+          stream.pipe(
+            Stream.mapEffect(settle, { concurrency: plan.concurrency }),
+            Stream.runDrain
+          ))
       )
     case "autoAck":
-      return AmqpConsumer.stream(plan.queues, { autoAck: true }).pipe(
-        Stream.runForEach((delivery) =>
-          Effect.suspend(() => {
-            const received = receive(delivery)
-            if (received !== undefined) received.decision = "ack"
-            // The broker no longer has the messages that wait behind it.
-            return plan.handlerMillis > 0 ? Effect.sleep(Math.min(plan.handlerMillis, 50)) : Effect.void
-          })
-        )
-      )
+      return Effect.scoped(Effect.flatMap(
+        started(role, AmqpConsumer.make(plan.queues, { autoAck: true })),
+        ({ stream }) =>
+          Stream.runForEach(stream, (delivery) =>
+            Effect.suspend(() => {
+              const received = receive(delivery)
+              if (received !== undefined) received.decision = "ack"
+              // The broker no longer has the messages that wait behind it.
+              return plan.handlerMillis > 0 ? Effect.sleep(Math.min(plan.handlerMillis, 50)) : Effect.void
+            }))
+      ))
     case "handle":
       return Effect.scoped(Effect.gen(function*() {
-        const consumer = yield* AmqpConsumer.make(plan.queues, options)
+        const consumer = yield* started(role, AmqpConsumer.make(plan.queues, options))
         yield* Effect.sleep(200).pipe(
+          Effect.andThen(Clock.currentTimeMillis),
+          Effect.tap((now) => Effect.sync(() => history.prefetchChanges.set(actor, now))),
           Effect.andThen(consumer.setPrefetch(plan.nextPrefetch)),
           Effect.ignore,
           Effect.forkScoped

@@ -8,7 +8,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import { idOf, reasonsOfCause, textOf } from "../history.ts"
+import { idOf, isLoss, reasonsOfCause, textOf } from "../history.ts"
 import type { Outcome, Published, Received } from "../history.ts"
 import { autoQueue, passingQueue } from "../plan.ts"
 import type { ProgramPlan, ProgramStep } from "../plan.ts"
@@ -21,10 +21,16 @@ import { unlessLate } from "./solitary.ts"
 /** The failure of a program that is planned to fail. */
 class ProgramFailed extends Data.TaggedError("ProgramFailed")<{}> {}
 
+/** How often a program begins again at most. */
+const maxRetries = 8
+
 export const runProgram = (plan: ProgramPlan, role: Role) =>
   Effect.gen(function*() {
     for (let round = 0; round < plan.repeat; round++) {
-      yield* new OneProgram(plan, role, round).run
+      // Each attempt publishes messages of its own, as nobody knows what became of the earlier ones.
+      let attempt = 0
+      const run = Effect.suspend(() => new OneProgram(plan, role, round * (maxRetries + 1) + attempt++).run)
+      yield* plan.retries ? Effect.retry(run, { while: ({ isRetryable }) => isRetryable, times: maxRetries }) : run
       if (plan.pauseMillis > 0) yield* Effect.sleep(plan.pauseMillis)
     }
   })
@@ -60,7 +66,7 @@ class OneProgram {
       Effect.catch((error) => {
         history.fail(this.role.actor, error)
         // A planned failure does not end the actor, but a lost connection does.
-        return error._tag === "ProgramFailed" || !isLost(error) ? Effect.void : Effect.fail(error)
+        return error._tag === "ProgramFailed" || !isLoss(error) ? Effect.void : Effect.fail(error)
       })
     )
   })
@@ -183,6 +189,3 @@ class OneProgram {
     return decision
   }
 }
-
-const isLost = (error: AmqpChannelError | AmqpPublishAllError): boolean =>
-  error._tag === "AmqpChannelError" && error.reason._tag === "ConnectionLost"

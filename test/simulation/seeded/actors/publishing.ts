@@ -3,10 +3,11 @@ import type { AmqpPublishAllError, AmqpPublishError } from "@effect-amqp/core/Am
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import { textOf } from "../history.ts"
 import type { Outcome, Published } from "../history.ts"
-import type { PublisherPlan } from "../plan.ts"
-import { firstNumber } from "../role.ts"
+import type { PublisherPlan, RetryPlan } from "../plan.ts"
+import { firstNumber, started } from "../role.ts"
 import type { Role } from "../role.ts"
 
 const outcomes: Readonly<Record<AmqpPublishError["reason"]["_tag"], Outcome>> = {
@@ -19,15 +20,25 @@ const outcomes: Readonly<Record<AmqpPublishError["reason"]["_tag"], Outcome>> = 
 /** At any concurrency the calls are made in the order of the numbers. */
 const concurrencies = { oneByOne: 1, few: 3, together: "unbounded" } as const
 
+const scheduleOf = ({ pauseMillis, times }: RetryPlan): Schedule.Schedule<unknown> => {
+  const schedule = Schedule.spaced(pauseMillis)
+  return times === undefined ? schedule : Schedule.upTo(schedule, { times })
+}
+
 export const publish = (plan: PublisherPlan, role: Role) =>
   Effect.scoped(Effect.gen(function*() {
     const { actor, history } = role
-    const publisher = yield* AmqpPublisher.make({
-      maxInFlight: plan.maxInFlight,
-      confirmTimeout: plan.confirmTimeoutMillis,
-      sendTimeout: plan.sendTimeoutMillis,
-      whenBlocked: plan.whenBlocked
-    })
+    const publisher = yield* started(
+      role,
+      AmqpPublisher.make({
+        maxInFlight: plan.maxInFlight,
+        confirmTimeout: plan.confirmTimeoutMillis,
+        sendTimeout: plan.sendTimeoutMillis,
+        whenBlocked: plan.whenBlocked,
+        ...role.recovers ? { whenDisconnected: plan.whenDisconnected } : {},
+        ...plan.retry === undefined ? {} : { retry: scheduleOf(plan.retry) }
+      })
+    )
     const next = (number: number): Published => {
       const published: Published = {
         id: `${actor}.${number}`,
@@ -42,7 +53,7 @@ export const publish = (plan: PublisherPlan, role: Role) =>
       history.publish(published)
       return published
     }
-    const messageOf = ({ id, size }: Published) => AmqpMessage.text(textOf(id, size))
+    const messageOf = ({ id, size }: Published) => AmqpMessage.text(textOf(id, size), { messageId: id })
     const optionsOf = ({ queue }: Published) => ({ exchange: "", routingKey: queue, mandatory: plan.mandatory })
     /** The publishes without an outcome, in order. */
     const open = new Set<Published>()

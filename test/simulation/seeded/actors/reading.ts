@@ -11,10 +11,14 @@ import * as Stream from "effect/Stream"
 import type { ReaderPlan } from "../plan.ts"
 import type { Role } from "../role.ts"
 
-export const read = (plan: ReaderPlan, { actor, generation, history }: Role) =>
+export const read = (plan: ReaderPlan, { actor, client, generation, history }: Role) =>
   Effect.gen(function*() {
     const name = `read.${actor}.${generation}`
-    const wrong = (text: string): void => void history.violations.push(`${name}: ${text}`)
+    const disturbances = history.disturbancesOf(client)
+    // What it receives is predictable until its channel is lost: a consumer that goes on gets its messages again.
+    const wrong = (text: string): void => {
+      if (history.disturbancesOf(client) === disturbances) history.violations.push(`${name}: ${text}`)
+    }
     const queue = plan.type === "stream" ? AmqpQueue.stream(name) : AmqpQueue.classic(name)
     yield* AmqpChannel.confirmed(AmqpChannel.andThen(
       AmqpQueue.declare(queue),

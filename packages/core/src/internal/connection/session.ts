@@ -314,22 +314,26 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   // ---------------------------------------------------------------------------
 
   /** Closes the connection and waits for the broker's reply, within the close timeout. */
-  readonly close: Effect.Effect<void> = Effect.suspend(() => this.closeInOrder(closedHere()))
+  get close(): Effect.Effect<void> {
+    return this.closeInOrder(closedHere())
+  }
 
   /** Like `close`, and ends the session with this error. */
   closeInOrder(error: AmqpConnectionError): Effect.Effect<void> {
-    if (this.failure !== undefined) return Effect.void
-    this.closing ??= error
-    this.readGate.replyExpected()
-    // The broker ignores what follows the close, so large messages must be sent to their end first.
-    return this.outbound.awaitBodies.pipe(
-      Effect.andThen(this.sendClose),
-      Effect.andThen(Deferred.await(this.ended)),
-      Effect.interruptible,
-      Effect.timeoutOption(this.options.closeTimeout),
-      Effect.ignore,
-      Effect.andThen(Effect.sync(() => this.end(error)))
-    )
+    return Effect.suspend(() => {
+      if (this.failure !== undefined) return Effect.void
+      this.closing = error
+      this.readGate.replyExpected()
+      // The broker ignores what follows the close, so large messages must be sent to their end first.
+      return this.outbound.awaitBodies.pipe(
+        Effect.andThen(this.sendClose),
+        Effect.andThen(Deferred.await(this.ended)),
+        Effect.interruptible,
+        Effect.timeoutOption(this.options.closeTimeout),
+        Effect.ignore,
+        Effect.andThen(Effect.sync(() => this.end(error)))
+      )
+    })
   }
 
   /** Once: a close that was interrupted is continued by the next one. */

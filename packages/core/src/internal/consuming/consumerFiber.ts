@@ -11,11 +11,12 @@
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
-import type { Scope } from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type { AmqpChannelError } from "../../AmqpError.ts"
 import type { AmqpQueue } from "../../AmqpQueue.ts"
 import type { Channel } from "../channel/channel.ts"
@@ -43,13 +44,15 @@ export const startConsumer = (
   decode: Decode,
   inbox: Inbox,
   stop: (consumer: Consumer) => Effect.Effect<void>
-): Effect.Effect<Consumer, AmqpChannelError, Scope> =>
+): Effect.Effect<Consumer, AmqpChannelError, Scope.Scope> =>
   Effect.gen(function*() {
     yield* Validation.attempt(() => check(options))
     const consumer = new Consumer(connection, options, recovery, decode, inbox)
     const session = yield* connection.awaitSession
     const started = Deferred.makeUnsafe<void, AmqpChannelError>()
-    const loop = new ConsumerLoop(consumer, started, yield* Clock.Clock)
+    // Closed after the fiber is interrupted.
+    const channels = yield* Scope.fork(yield* Effect.scope)
+    const loop = new ConsumerLoop(consumer, started, channels, yield* Clock.Clock)
     const fiber = yield* Effect.uninterruptible(Effect.tap(
       Effect.forkScoped(Effect.interruptible(loop.run(session)), { startImmediately: true }),
       Effect.addFinalizer(() => stop(consumer))
@@ -63,24 +66,31 @@ type Next =
   /** It waits for the next session, or takes the current one. */
   | { readonly _tag: "Continue" }
   | { readonly _tag: "Pause"; readonly pause: Duration.Duration }
-  /** The consumer was cancelled or has ended, or has not started. */
-  | { readonly _tag: "Stop" }
+  /** The consumer has ended. */
+  | { readonly _tag: "End" }
 
 const proceed: Next = { _tag: "Continue" }
 
-const stop: Next = { _tag: "Stop" }
+const end: Next = { _tag: "End" }
 
 class ConsumerLoop {
   private readonly consumer: Consumer
   private readonly started: Deferred.Deferred<void, AmqpChannelError>
+  private readonly channels: Scope.Scope
   private readonly clock: Clock.Clock
   private hasStarted = false
   /** Since the broker ended the consumer, until it consumes again. */
   private outage: { readonly since: number; attempts: number } | undefined
 
-  constructor(consumer: Consumer, started: Deferred.Deferred<void, AmqpChannelError>, clock: Clock.Clock) {
+  constructor(
+    consumer: Consumer,
+    started: Deferred.Deferred<void, AmqpChannelError>,
+    channels: Scope.Scope,
+    clock: Clock.Clock
+  ) {
     this.consumer = consumer
     this.started = started
+    this.channels = channels
     this.clock = clock
   }
 
@@ -88,8 +98,12 @@ class ConsumerLoop {
     return Effect.gen({ self: this }, function*() {
       let session = first
       while (true) {
-        const next = yield* Effect.scoped(this.use(session))
-        if (next._tag === "Stop" || this.consumer.isDone) return
+        const scope = yield* Scope.fork(this.channels)
+        const next = yield* Scope.provide(this.use(session), scope)
+        // The channel stays open until the scope of the consumer closes, so that what it delivered can be settled.
+        if (next._tag === "End") return
+        yield* Scope.close(scope, Exit.void)
+        if (this.consumer.isDone) return
         if (next._tag === "Pause") {
           yield* Effect.raceFirst(Effect.sleep(next.pause), whenOver(session))
         }
@@ -102,18 +116,20 @@ class ConsumerLoop {
   }
 
   /** Opens a channel and consumes on it. The channel stays open while the scope does. */
-  private use(session: Session): Effect.Effect<Next, never, Scope> {
+  private use(session: Session): Effect.Effect<Next, never, Scope.Scope> {
     return Effect.gen({ self: this }, function*() {
       const { consumer } = this
       const opened = yield* Effect.result(this.open(session))
       if (Result.isFailure(opened)) return yield* this.refused(session, opened.failure)
       const subscription = opened.success
       // The program may have cancelled the consumer in the meantime.
-      if (consumer.isDone) return stop
+      if (consumer.isDone) return proceed
       const start = monotonicMillis(this.clock)
       yield* this.begin(subscription)
-      yield* Effect.forkScoped(Effect.andThen(session.leaving.await, subscription.leave), { startImmediately: true })
+      const leave = Effect.andThen(session.leaving.await, subscription.leave)
+      const leaving = yield* Effect.forkChild(leave, { startImmediately: true })
       const error = yield* Deferred.await(subscription.ended)
+      yield* Fiber.interrupt(leaving)
       consumer.restarts.lasted(monotonicMillis(this.clock) - start)
       consumer.lost(error)
       return error === undefined ? proceed : yield* this.ended(session, subscription, error)
@@ -124,7 +140,7 @@ class ConsumerLoop {
   // starting
   // ---------------------------------------------------------------------------
 
-  private open(session: Session): Effect.Effect<Subscription, AmqpChannelError, Scope> {
+  private open(session: Session): Effect.Effect<Subscription, AmqpChannelError, Scope.Scope> {
     return Effect.gen({ self: this }, function*() {
       const { consumer } = this
       const { inbox, options } = consumer
@@ -172,7 +188,7 @@ class ConsumerLoop {
       const { restarts } = this.consumer
       if (!this.hasStarted) {
         Deferred.doneUnsafe(this.started, Effect.fail(error))
-        return Effect.succeed(stop)
+        return Effect.succeed(end)
       }
       this.consumer.lost(error)
       if (session.failure !== undefined) return this.sessionLost(error)
@@ -217,11 +233,10 @@ class ConsumerLoop {
     })
   }
 
-  /** Ends the consumer. Its channel stays open until its scope closes, so that what it delivered can be settled. */
-  private end(error: SubscriptionError): Effect.Effect<never> {
-    return Effect.suspend(() => {
+  private end(error: SubscriptionError): Effect.Effect<Next> {
+    return Effect.sync(() => {
       if (!this.consumer.isDone) this.consumer.end(error)
-      return Effect.never
+      return end
     })
   }
 }

@@ -2,9 +2,9 @@
  * The inbox of a consumer whose deliveries are taken as a Stream.
  */
 import type * as Cause from "effect/Cause"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import { Mailbox } from "../wire/mailbox.ts"
-import { Received } from "./delivery.ts"
+import type { Received } from "./delivery.ts"
 import type { Inbox, SubscriptionError } from "./inbox.ts"
 import type { Subscription } from "./subscription.ts"
 

@@ -22,6 +22,8 @@ export class StreamPosition {
   /** The index of the oldest one. */
   private head = 0
   private last: Uint8Array | undefined
+  /** The offset after the last message on this channel that had one, as far as it was read. */
+  private afterLast: bigint | undefined
 
   /** A message was delivered. */
   delivered(tag: number, properties: Uint8Array, { settledBelow }: Acknowledgements): void {
@@ -45,18 +47,20 @@ export class StreamPosition {
   }
 
   /** For a consumer on the same channel, where the messages that were delivered remain valid: the offset after the last one. */
-  get afterDelivered(): bigint | undefined {
-    return this.last === undefined ? this.next : following(offsetOf(this.last)) ?? this.next
+  afterDelivered(): bigint | undefined {
+    const offset = this.last && offsetOf(this.last)
+    if (offset !== undefined) this.afterLast = offset + 1n
+    return this.afterLast ?? this.next
   }
 
   /** For a consumer on another channel: the offset of the first message that was not handled. */
-  get afterHandled(): bigint | undefined {
+  afterHandled(): bigint | undefined {
     return this.next
   }
 
   /** The channel has closed, with these messages unsettled. */
   channelClosed(lost: ReadonlySet<number>): void {
-    const after = this.afterDelivered
+    const after = this.afterDelivered()
     let first: bigint | undefined
     for (let index = this.head; index < this.tags.length && first === undefined; index++) {
       const properties = this.properties[index]
@@ -65,10 +69,9 @@ export class StreamPosition {
     this.next = first ?? after
     this.drop()
     this.last = undefined
+    this.afterLast = undefined
   }
 }
-
-const following = (offset: bigint | undefined): bigint | undefined => offset === undefined ? undefined : offset + 1n
 
 /** The offset of a stream's message. `undefined` if the properties have no offset or cannot be decoded. */
 const offsetOf = (properties: Uint8Array): bigint | undefined => {

@@ -224,7 +224,7 @@ export class Subscription implements ConsumerSink<ConsumerState> {
   readonly start: Effect.Effect<void, AmqpChannelError> = Effect.suspend(() => {
     const prepare = this.options.isTransactional ? this.channel.transactionSelect : Effect.void
     const qos = this.noAck ? Effect.void : this.channel.request(basicQos(this.currentPrefetch))
-    return prepare.pipe(Effect.andThen(qos), Effect.andThen(this.consume((position) => position.afterHandled)))
+    return prepare.pipe(Effect.andThen(qos), Effect.andThen(this.consume((position) => position.afterHandled())))
   })
 
   /** The channel can no longer be used, although the broker has not closed it. */
@@ -285,10 +285,12 @@ export class Subscription implements ConsumerSink<ConsumerState> {
   setPrefetch(prefetch: number): Effect.Effect<void, AmqpChannelError> {
     return Effect.gen({ self: this }, function*() {
       if (!this.isConsuming) return
-      yield* this.stopConsuming
+      const replaced = yield* this.stopConsuming
       yield* this.channel.request(basicQos(prefetch))
       this.currentPrefetch = prefetch
-      if (this.isConsuming) yield* this.consume((position) => position.afterDelivered)
+      if (!this.isConsuming) return
+      yield* this.consume((position) => position.afterDelivered())
+      for (const { consumerTag } of replaced) this.channel.detach(consumerTag)
     }).pipe(
       // Some or all of the consumers are missing, so the subscription must end: otherwise it would wait for messages in vain.
       Effect.tapError((error) => Effect.sync(() => this.abandon(error))),
@@ -406,15 +408,15 @@ export class Subscription implements ConsumerSink<ConsumerState> {
     })
   }
 
+  /** Cancels the consumers, and returns them. They stay registered with the channel, so that its end is noticed. */
   private readonly stopConsuming = Effect.suspend(() =>
     Effect.forEach(
       this.consumers,
       (consumer) =>
         Effect.map(this.channel.request(basicCancel(consumer.consumerTag)), () => {
           this.consumers = this.consumers.filter((other) => other !== consumer)
-          this.channel.detach(consumer.consumerTag)
-        }),
-      { discard: true }
+          return consumer
+        })
     )
   )
 

@@ -230,6 +230,7 @@ export class PublishQueue implements PublishSender {
 
   /** Sends messages that were lost. Returns whether none is left, and others may follow. */
   private sendAgain(): boolean {
+    if (this.resends.isEmpty) return true
     for (const resend of this.resends) {
       const target = this.openTarget()
       if (target === undefined || this.send(resend.job, target) === "Held") return false

@@ -111,11 +111,18 @@ export const deliveryLimit = (limit: number | "unlimited"): number =>
 const argument = (table: FieldTable | undefined, name: string): FieldValue | undefined =>
   table instanceof Map ? table.get(name) : table?.[name]
 
+const argumentNames = (table: FieldTable = {}): ReadonlyArray<string> =>
+  table instanceof Map ? [...table.keys()] : Object.keys(table)
+
 /**
- * Checks arguments for which RabbitMQ closes the whole connection (541) if they are malformed. For all others it closes
- * the channel.
+ * Checks arguments for which RabbitMQ closes the whole connection (541) if they are malformed, where for all others it closes the
+ * channel, and refuses those of mirrored queues: RabbitMQ ignores them, and a queue that is taken for replicated is lost with its node.
  */
 export const checkArguments = (table: FieldTable | undefined): void => {
+  const mirrored = argumentNames(table).find((name) => name.startsWith("x-ha-"))
+  if (mirrored !== undefined) {
+    throw Validation.invalid(`arguments: RabbitMQ ignores ${mirrored}. AmqpQueue.quorum describes a replicated queue`)
+  }
   const maxAge = argument(table, "x-max-age")
   if (maxAge !== undefined && !(typeof maxAge === "string" && /^[1-9]\d*[YMDhms]$/.test(maxAge))) {
     throw Validation.invalid(`arguments: x-max-age must be a number and one of Y, M, D, h, m, s, such as "7D"`)

@@ -3,6 +3,7 @@ import { basicClassId } from "../../../protocol/constants.ts"
 import type { Method } from "../../../protocol/methods.generated.ts"
 import { joined, noBytes, view } from "../common/bytes.ts"
 import { Refusal } from "../common/refusal.ts"
+import type { VersionRules } from "../common/versionRules.ts"
 
 /** The content of a method. `body` is a copy, and empty if the content is too large to be kept. */
 export interface ReceivedContent {
@@ -23,6 +24,7 @@ export const contentHeaderSize = 12
 
 export class ChannelFrames {
   private readonly maxBodySize: number
+  private readonly rules: Pick<VersionRules, "refusesLongBodies">
   private readonly onMethod: (method: Method, content: ReceivedContent | undefined) => void
   /** The method whose content is being received. */
   pending: Method | undefined
@@ -31,8 +33,13 @@ export class ChannelFrames {
   private missing = 0
 
   /** Bodies of more than `maxBodySize` bytes are read and dropped. */
-  constructor(maxBodySize: number, onMethod: (method: Method, content: ReceivedContent | undefined) => void) {
+  constructor(
+    maxBodySize: number,
+    rules: Pick<VersionRules, "refusesLongBodies">,
+    onMethod: (method: Method, content: ReceivedContent | undefined) => void
+  ) {
     this.maxBodySize = maxBodySize
+    this.rules = rules
     this.onMethod = onMethod
   }
 
@@ -77,7 +84,10 @@ export class ChannelFrames {
     } else if (this.missing > 0) {
       if (isKept) this.pieces.push(payload)
     } else {
-      // As in RabbitMQ, a body that is longer than announced never ends.
+      if (this.rules.refusesLongBodies) {
+        throw new Refusal("frameError", "content body frame exceeds remaining content size")
+      }
+      // As in RabbitMQ before 4.3, a body that is longer than announced never ends.
       this.pieces = []
     }
   }

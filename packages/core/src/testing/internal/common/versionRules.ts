@@ -11,6 +11,10 @@ export interface VersionRules {
   /** The default limit of a body, in bytes. */
   readonly maxMessageSize: number
 
+  /** Which other version of AMQP it speaks. A client with none that it speaks gets the header of 0-9-1, or of 1.0. */
+  readonly otherProtocol: "AMQP 0-8" | "AMQP 1.0"
+  /** Whether a body that is longer than announced is refused. Otherwise it is read until another frame arrives. */
+  readonly refusesLongBodies: boolean
   /** Whether an unknown exchange type closes the connection (503) or the channel (406). */
   readonly unknownExchangeTypeClosesConnection: boolean
   /** Whether headers exchanges distinguish 1 from 1.0, and a timestamp from a number of seconds. */
@@ -74,6 +78,8 @@ const rabbit310: VersionRules = {
   version: "3.10",
   serverVersion: "3.10.0",
   maxMessageSize: 128 * 1024 * 1024,
+  otherProtocol: "AMQP 0-8",
+  refusesLongBodies: false,
   unknownExchangeTypeClosesConnection: true,
   comparesHeaderTypes: false,
   refusesDeliveryModes: true,
@@ -104,6 +110,7 @@ const rabbit40: VersionRules = {
   version: "4.0",
   serverVersion: "4.0.0",
   maxMessageSize: 16 * 1024 * 1024,
+  otherProtocol: "AMQP 1.0",
   unknownExchangeTypeClosesConnection: false,
   comparesHeaderTypes: true,
   refusesDeliveryModes: false,
@@ -124,6 +131,7 @@ const rabbit43: VersionRules = {
   ...rabbit40,
   version: "4.3",
   serverVersion: "4.3.0",
+  refusesLongBodies: true,
   crashesOnIntervals: false,
   quorumName: "<<\"quorum\">>",
   countsFailures: "all queues",

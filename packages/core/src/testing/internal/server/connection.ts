@@ -14,6 +14,7 @@ import type { ResourceKind } from "../common/resource.ts"
 import type { Timers } from "../common/timers.ts"
 import { authorize } from "../common/users.ts"
 import type { Permission, User } from "../common/users.ts"
+import type { VersionRules } from "../common/versionRules.ts"
 import type { VirtualHost } from "../routing/virtualHost.ts"
 import { internalError } from "./closeReasons.ts"
 import type { CloseReason } from "./closeReasons.ts"
@@ -24,7 +25,7 @@ import { ConnectionMethods } from "./connectionMethods.ts"
 import type { ControlledConnection, Phase } from "./connectionMethods.ts"
 import { describeFrame, describeProblem } from "./frameErrorTexts.ts"
 import { FrameReader } from "./frameReader.ts"
-import { isWrongLogin, versionOf } from "./handshake.ts"
+import { headerFor, isWrongLogin, versionOf } from "./handshake.ts"
 import { Heartbeats } from "./heartbeats.ts"
 import { noMethod } from "./methodReader.ts"
 import type { MethodIds } from "./methodReader.ts"
@@ -132,9 +133,9 @@ export class ServerConnection implements ChannelsHost, ControlledConnection {
     const missing = protocolHeader.length - this.header.length
     this.header = Uint8Array.of(...this.header, ...bytes.subarray(0, missing))
     if (this.header.length < protocolHeader.length) return noBytes
-    const version = versionOf(this.header)
+    const version = versionOf(this.header, this.options.rules)
     if (version === undefined) {
-      this.outgoing.bytes(protocolHeader)
+      this.outgoing.bytes(headerFor(this.options.rules))
       this.end()
       return noBytes
     }
@@ -311,6 +312,10 @@ export class ServerConnection implements ChannelsHost, ControlledConnection {
 
   get directReplies(): DirectReplies {
     return this.host.directReplies
+  }
+
+  get rules(): VersionRules {
+    return this.options.rules
   }
 
   get maxMessageSize(): number {

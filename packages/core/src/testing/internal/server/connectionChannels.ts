@@ -7,6 +7,7 @@ import { ChannelFrames } from "../channel/channelFrames.ts"
 import type { ReceivedContent } from "../channel/channelFrames.ts"
 import type { ChannelHost } from "../channel/channelHost.ts"
 import { Refusal } from "../common/refusal.ts"
+import type { VersionRules } from "../common/versionRules.ts"
 import { internalError, malformedText } from "./closeReasons.ts"
 import type { CloseReason } from "./closeReasons.ts"
 import { printNumbers } from "./frameErrorTexts.ts"
@@ -15,6 +16,7 @@ import type { MethodIds } from "./methodReader.ts"
 
 /** What the channels need of their connection. */
 export interface ChannelsHost extends ChannelHost {
+  readonly rules: VersionRules
   /** Closes the connection for an error of the client. */
   fail(reason: CloseReason, ids: MethodIds): void
   /** Closes the socket without a close. */
@@ -162,6 +164,7 @@ export class ConnectionChannels {
     }
     const frames = new ChannelFrames(
       this.host.maxMessageSize,
+      this.host.rules,
       (method, content) => this.onWholeMethod(number, method, content)
     )
     this.frames.set(number, frames)

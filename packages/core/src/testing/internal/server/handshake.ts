@@ -1,9 +1,10 @@
 /** What RabbitMQ accepts and refuses in the handshake of a connection. */
 import * as Redacted from "effect/Redacted"
-import { frameMinSize, ReplyCode } from "../../../protocol/constants.ts"
+import { frameMinSize, protocolHeader, ReplyCode } from "../../../protocol/constants.ts"
 import type { ConnectionStartOk, ConnectionTuneOk } from "../../../protocol/methods.generated.ts"
 import { Refusal } from "../common/refusal.ts"
 import type { User } from "../common/users.ts"
+import type { VersionRules } from "../common/versionRules.ts"
 import { mechanisms } from "./saslMechanisms.ts"
 
 /** The version in `connection.start`. */
@@ -12,19 +13,28 @@ export interface ProtocolVersion {
   readonly minor: number
 }
 
-/** By the last four bytes of the protocol headers that RabbitMQ accepts: of 0-9-1, of 0-9, and two of 0-8. */
+/** By the last four bytes of the protocol headers that RabbitMQ accepts: of 0-9-1, and of 0-9. */
 const versions: ReadonlyMap<string, ProtocolVersion> = new Map([
   ["0 0 9 1", { major: 0, minor: 9 }],
-  ["1 1 0 9", { major: 0, minor: 9 }],
+  ["1 1 0 9", { major: 0, minor: 9 }]
+])
+
+/** With two headers of 0-8. */
+const versionsWith08: ReadonlyMap<string, ProtocolVersion> = new Map([
+  ...versions,
   ["1 1 8 0", { major: 8, minor: 0 }],
   ["1 1 9 1", { major: 8, minor: 0 }]
 ])
 
 /** The version of a protocol header of eight bytes; `undefined` if the broker does not accept it. */
-export const versionOf = (header: Uint8Array): ProtocolVersion | undefined =>
-  new TextDecoder().decode(header.subarray(0, 4)) === "AMQP"
-    ? versions.get(header.subarray(4).join(" "))
-    : undefined
+export const versionOf = (header: Uint8Array, { otherProtocol }: VersionRules): ProtocolVersion | undefined => {
+  if (new TextDecoder().decode(header.subarray(0, 4)) !== "AMQP") return undefined
+  return (otherProtocol === "AMQP 0-8" ? versionsWith08 : versions).get(header.subarray(4).join(" "))
+}
+
+/** The header with which the broker answers one that it does not accept: of AMQP 1.0 that for SASL, which comes first. */
+export const headerFor = ({ otherProtocol }: VersionRules): Uint8Array =>
+  otherProtocol === "AMQP 0-8" ? protocolHeader : Uint8Array.of(...protocolHeader.subarray(0, 4), 3, 1, 0, 0)
 
 /** Refuses a wrong name or password. Only this error of a login is reported to the client, if it supports that. */
 const wrongLogin = (mechanism: string): Refusal =>

@@ -1,0 +1,182 @@
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import type * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
+import { recovering } from "../../support/scriptedNetwork.ts"
+import type { Parts } from "../../support/scriptedNetwork.ts"
+import { ack, assertWaits, declareOk, fork, gated, handedBack, rest, resultOf } from "../../support/scriptedPeer.ts"
+import type { Peer } from "../../support/scriptedPeer.ts"
+import { acceptConsumer, acceptOnChannel, deliver } from "./recoverySupport.ts"
+
+/** The server's part of an ordered replacement, once nothing uses the session: its close, and the next one. */
+const replaced = ({ network, peer }: Parts) =>
+  Effect.gen(function*() {
+    yield* peer.answer(0, "connection.close", { _tag: "connection.close-ok" })
+    return yield* network.serve()
+  })
+
+const openDescribed = (peer: Peer) =>
+  Effect.gen(function*() {
+    yield* peer.openChannel()
+    yield* peer.answer(1, "queue.declare", declareOk("q"))
+    return yield* acceptOnChannel(peer, 1, "q")
+  })
+
+describe("a consumer whose connection is replaced in order", () => {
+  it.effect("K10: lets its handlers finish and settle, hands back the rest, and goes on with the next connection", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { connection, peer } = parts
+        const { gate, handler, started } = gated()
+        const fiber = yield* fork(AmqpConsumer.serve(AmqpQueue.quorum("q"), handler, { prefetch: 10 }))
+        const consumerTag = yield* openDescribed(peer)
+        yield* deliver(peer, consumerTag, 1, 2, 3)
+        yield* rest
+        const reconnecting = yield* fork(connection.reconnect)
+        yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
+        assert.deepStrictEqual(yield* peer.expect("basic.nack", 1), handedBack(2))
+        assert.deepStrictEqual(yield* peer.expect("basic.nack", 1), handedBack(3))
+        yield* peer.expectNothing
+        yield* gate.open
+        assert.deepStrictEqual(yield* peer.expect("basic.ack", 1), ack(1))
+        yield* peer.closeChannel()
+        const second = yield* replaced(parts)
+        yield* deliver(second, yield* openDescribed(second), 1)
+        yield* second.expect("basic.ack", 1)
+        yield* resultOf(reconnecting)
+        assert.deepStrictEqual(started, ["1", "1"])
+        yield* assertWaits(fiber)
+      })
+    ))
+
+  it.effect("K10: of which only the name is known does not cancel, begins nothing more, and closes its channel", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { connection, peer } = parts
+        const { gate, handler, started } = gated()
+        const fiber = yield* fork(AmqpConsumer.serve("q", handler, { prefetch: 10 }))
+        const consumerTag = yield* acceptConsumer(peer)
+        yield* deliver(peer, consumerTag, 1, 2)
+        yield* rest
+        yield* fork(connection.reconnect)
+        yield* deliver(peer, consumerTag, 3)
+        yield* peer.expectNothing
+        yield* gate.open
+        assert.deepStrictEqual(yield* peer.expect("basic.ack", 1), ack(1))
+        yield* peer.closeChannel()
+        const second = yield* replaced(parts)
+        yield* acceptConsumer(second)
+        assert.deepStrictEqual(started, ["1"])
+        yield* assertWaits(fiber)
+      })
+    ))
+
+  it.effect("K10: waits for its handlers within closeTimeout, and drops what they decide later", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { connection, network, peer } = parts
+        const { gate, handler } = gated()
+        const fiber = yield* fork(AmqpConsumer.serve("q", handler))
+        yield* deliver(peer, yield* acceptConsumer(peer), 1)
+        yield* rest
+        yield* fork(connection.reconnect)
+        yield* peer.expectNothing
+        yield* TestClock.adjust("2 seconds")
+        yield* peer.takeTags
+        yield* peer.hangUp
+        const second = yield* network.serve()
+        yield* acceptConsumer(second)
+        yield* gate.open
+        yield* second.expectNothing
+        yield* assertWaits(fiber)
+      }), { closeTimeout: "2 seconds" }))
+
+  it.effect("K10: as a Stream waits until its program has settled what it has, and hands back the rest", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { connection, peer } = parts
+        const received: Array<AmqpDelivery.AmqpDelivery> = []
+        const opening = yield* fork(AmqpConsumer.make(AmqpQueue.quorum("q")))
+        const consumerTag = yield* openDescribed(peer)
+        const consumer = yield* resultOf(opening)
+        yield* deliver(peer, consumerTag, 1)
+        const stream = yield* fork(
+          Stream.runForEach(consumer.stream, (delivery) =>
+            Effect.andThen(Effect.sync(() => void received.push(delivery)), Effect.sleep("1 second")))
+        )
+        yield* rest
+        yield* deliver(peer, consumerTag, 2)
+        yield* rest
+        yield* fork(connection.reconnect)
+        yield* peer.expect("basic.cancel", 1)
+        yield* deliver(peer, consumerTag, 3)
+        yield* peer.send(1, { _tag: "basic.cancel-ok", consumerTag })
+        for (const tag of [2, 3]) {
+          assert.deepStrictEqual(yield* peer.expect("basic.nack", 1), handedBack(tag))
+        }
+        yield* peer.expectNothing
+        yield* received[0].ack
+        assert.deepStrictEqual(yield* peer.expect("basic.ack", 1), ack(1))
+        yield* peer.closeChannel()
+        const second = yield* replaced(parts)
+        yield* deliver(second, yield* openDescribed(second), 1)
+        yield* TestClock.adjust("1 second")
+        yield* rest
+        assert.lengthOf(received, 2)
+        yield* assertWaits(stream)
+      })
+    ))
+
+  it.effect("K10: without acknowledgements takes everything that the broker has sent before it leaves", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { connection, peer } = parts
+        const opening = yield* fork(AmqpConsumer.make("q", { autoAck: true }))
+        yield* peer.openChannel()
+        const { consumerTag } = yield* peer.expect("basic.consume", 1)
+        yield* peer.send(1, { _tag: "basic.consume-ok", consumerTag })
+        const consumer = yield* resultOf(opening)
+        yield* deliver(peer, consumerTag, 1)
+        yield* fork(connection.reconnect)
+        yield* peer.expect("basic.cancel", 1)
+        yield* deliver(peer, consumerTag, 2)
+        yield* peer.send(1, { _tag: "basic.cancel-ok", consumerTag })
+        yield* peer.closeChannel()
+        const second = yield* replaced(parts)
+        yield* second.openChannel()
+        const again = yield* second.expect("basic.consume", 1)
+        yield* second.send(1, { _tag: "basic.consume-ok", consumerTag: again.consumerTag })
+        yield* deliver(second, again.consumerTag, 3)
+        const texts = yield* fork(Stream.runCollect(Stream.map(Stream.take(consumer.stream, 3), ({ text }) => text)))
+        assert.deepStrictEqual(yield* resultOf(texts), ["1", "2", "3"])
+      })
+    ))
+
+  it.effect("K10: does not call a handler again that waits for its next attempt", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { connection, peer } = parts
+        let attempts = 0
+        const fiber = yield* fork(AmqpConsumer.serve(AmqpQueue.quorum("q"), () =>
+          Effect.suspend(() => {
+            attempts++
+            return Effect.fail("not yet")
+          })))
+        const consumerTag = yield* openDescribed(peer)
+        yield* deliver(peer, consumerTag, 1)
+        yield* rest
+        yield* fork(connection.reconnect)
+        yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
+        assert.deepStrictEqual(yield* peer.expect("basic.nack", 1), handedBack(1))
+        yield* peer.closeChannel()
+        const second = yield* replaced(parts)
+        yield* openDescribed(second)
+        yield* TestClock.adjust("1 minute")
+        assert.strictEqual(attempts, 1)
+        yield* assertWaits(fiber)
+      })
+    ))
+})

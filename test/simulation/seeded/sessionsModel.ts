@@ -1,0 +1,81 @@
+/** What must be true of the sessions of a client that recovers: the states that it reports, and how it dials. */
+import type { Dial, History, SeenState } from "./history.ts"
+import type { Plan, RecoveryPlan } from "./plan.ts"
+
+/** The states that may follow each state. */
+const successors = {
+  Connecting: ["Connecting", "Open", "Blocked", "Closed"],
+  Open: ["Blocked", "Recovering", "Connecting", "Closed"],
+  Blocked: ["Open", "Blocked", "Recovering", "Connecting", "Closed"],
+  Recovering: ["Recovering", "Open", "Blocked", "Closed"],
+  Closed: []
+} as const
+
+/** Violations of each client that recovers. */
+export const wrongSessions = (plan: Plan, history: History): ReadonlyArray<string> =>
+  ([0, 1] as const).flatMap((client) => {
+    const recovery = plan.recovery[client]
+    if (recovery === undefined) return []
+    const dials = history.dialsOf(client)
+    return [
+      ...wrongStates(history.states[client], dials),
+      ...wrongEndpoints(dials, recovery),
+      ...missingPauses(dials, recovery, hasReconnector(plan, client))
+    ].map((text) => `client ${client}: ${text}`)
+  })
+
+const hasReconnector = ({ actors }: Plan, client: 0 | 1): boolean =>
+  actors.some(({ _tag, connection }) => _tag === "Reconnector" && connection === client)
+
+const wrongStates = (states: ReadonlyArray<SeenState>, dials: ReadonlyArray<Dial>): ReadonlyArray<string> => {
+  const opened = dials.filter(({ openedAt }) => openedAt !== undefined)
+  return states.flatMap(({ at, state }, index) => {
+    const wrong: Array<string> = []
+    const before = index === 0 ? undefined : states[index - 1].state
+    const possible: ReadonlyArray<string> = before === undefined ? ["Open", "Blocked"] : successors[before._tag]
+    if (!possible.includes(state._tag)) wrong.push(`${state._tag} follows ${before?._tag ?? "nothing"} at ${at} ms`)
+    if (state._tag === "Open" && before?._tag !== "Blocked") {
+      // A session that ended before it was announced is not reported.
+      const found = opened.findIndex(({ endpoint }) => state.endpoint === `e${endpoint}`)
+      if (found === -1) wrong.push(`it reports that it is open to ${state.endpoint} at ${at} ms`)
+      opened.splice(0, found + 1)
+    }
+    if (before?._tag === "Recovering" && state._tag === "Recovering") {
+      if (state.cause !== before.cause) wrong.push(`it recovers from another cause at ${at} ms`)
+      if (state.since.getTime() !== before.since.getTime()) wrong.push(`it recovers since another time at ${at} ms`)
+      if (state.attempt < before.attempt) wrong.push(`attempt ${state.attempt} follows ${before.attempt}`)
+    }
+    if ((state._tag === "Recovering" || state._tag === "Connecting") && (state.nextAttempt?.getTime() ?? at) < Math.floor(at)) {
+      wrong.push(`the next attempt is in the past at ${at} ms`)
+    }
+    return wrong
+  })
+}
+
+/** The endpoint that was lost is dialed after the others. */
+const wrongEndpoints = (dials: ReadonlyArray<Dial>, { endpoints, order }: RecoveryPlan): ReadonlyArray<string> =>
+  endpoints === 1 ? [] : dials.flatMap(({ endpoint, isFirst, number }) => {
+    if (isFirst) return []
+    const { endpoint: before } = dials[number - 1]
+    return (order === "ordered" ? endpoint === (before + 1) % endpoints : endpoint !== before)
+      ? []
+      : [`endpoint ${endpoint} is dialed after endpoint ${before}`]
+  })
+
+/**
+ * Between more attempts than there are endpoints is a pause, unless a session was stable meanwhile. An ordered replacement needs none.
+ */
+const missingPauses = (
+  dials: ReadonlyArray<Dial>,
+  { endpoints, pauseMillis, stableAfterMillis }: RecoveryPlan,
+  hasReconnector: boolean
+): ReadonlyArray<string> =>
+  pauseMillis === undefined || hasReconnector ? [] : dials.slice(endpoints).flatMap(({ at, number }) => {
+    const window = dials.slice(number - endpoints, number)
+    // The connection is made anew if its first round fails.
+    if (dials.slice(number - endpoints + 1, number + 1).some(({ isFirst }) => isFirst)) return []
+    const isStable = window.some(({ endedAt = at, openedAt = Infinity }) => endedAt - openedAt >= stableAfterMillis)
+    return isStable || at - window[0].at >= pauseMillis
+      ? []
+      : [`${endpoints + 1} attempts within ${at - window[0].at} ms, at ${at} ms`]
+  })
