@@ -73,11 +73,19 @@ export const inflict = async (fault: Fault, targets: Targets, signal: AbortSigna
       await closeConnections(site, "chaos")
       return
     case "memoryAlarm":
-      return alarm(site, node, millis, (isOn) =>
-        `vm_memory_monitor:set_vm_memory_high_watermark(${isOn ? "0.00001" : "0.4"})`)
+      return alarm(
+        site,
+        node,
+        millis,
+        (isOn) => `vm_memory_monitor:set_vm_memory_high_watermark(${isOn ? "0.00001" : "0.4"})`
+      )
     case "diskAlarm":
-      return alarm(site, node, millis, (isOn) =>
-        `rabbit_disk_monitor:set_disk_free_limit("${isOn ? "900000GB" : "1MB"}")`)
+      return alarm(
+        site,
+        node,
+        millis,
+        (isOn) => `rabbit_disk_monitor:set_disk_free_limit("${isOn ? "900000GB" : "1MB"}")`
+      )
     case "deleteQueue":
       for (const queue of targets.deletableQueues) await deleteQueue(queue, targets)
       return
@@ -96,8 +104,10 @@ export const inflict = async (fault: Fault, targets: Targets, signal: AbortSigna
     case "rollingRestart":
       for (const each of site.nodes) {
         await restart(each, each.stop, 0, signal)
-        await eventually(60_000, () =>
-          site.evaluate(`ok = rabbit_nodes:await_running_count(${site.nodes.length}, 60000)`, each))
+        await eventually(
+          60_000,
+          () => site.evaluate(`ok = rabbit_nodes:await_running_count(${site.nodes.length}, 60000)`, each)
+        )
       }
   }
 }

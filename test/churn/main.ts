@@ -41,7 +41,9 @@ const run = ({ count, recoveries }: { readonly count: number; readonly recoverie
     const turns = yield* comeBack(count, 3)
     for (const { cpu, recovery, wall } of turns) {
       yield* Console.log(
-        `${count} publishers and ${count} consumers are back after ${millis(recovery)}; longest turn ${millis(wall)}, ` +
+        `${count} publishers and ${count} consumers are back after ${millis(recovery)}; longest turn ${
+          millis(wall)
+        }, ` +
           `of which processor ${millis(cpu)}`
       )
     }
