@@ -153,7 +153,7 @@ const measure = (outage: Outage, site: Site, rolesOf: ReadonlyArray<RabbitMQNode
     const gaps = { once: new Gap(), again: new Gap(), delivered: new Gap() }
     const failures = new Map<string, number>()
     const counts = { confirmed: 0, again: 0 }
-    let isOver = false
+    const outageState = { isOver: false }
 
     const publishing = Effect.gen(function*() {
       const once = yield* AmqpPublisher.make({ maxInFlight: 256, maxWaiting: 1_000 })
@@ -161,7 +161,7 @@ const measure = (outage: Outage, site: Site, rolesOf: ReadonlyArray<RabbitMQNode
       const fibers = yield* FiberSet.make<void, AmqpPublishError>()
       const message = AmqpMessage.text("m", { deliveryMode: "persistent" })
       const options = { ...AmqpQueue.route(name), mandatory: true }
-      while (!isOver) {
+      while (!outageState.isOver) {
         yield* FiberSet.run(
           fibers,
           Effect.match(once.publish(message, options), {
@@ -204,7 +204,7 @@ const measure = (outage: Outage, site: Site, rolesOf: ReadonlyArray<RabbitMQNode
     yield* Effect.sleep(outageMillis)
     yield* Effect.promise(() => outage.end(roles, site))
     yield* Effect.sleep(afterMillis)
-    isOver = true
+    outageState.isOver = true
     yield* Effect.exit(Effect.timeout(Fiber.join(publisher), "100 seconds"))
     for (const gap of Object.values(gaps)) gap.note()
     return {
