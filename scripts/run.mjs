@@ -27,6 +27,7 @@ const tasks = {
   fuzz: [tool("node", "scripts/fuzz.ts")],
   compare: [build, tool("node", "test/comparison/main.ts")],
   chaos: [build, tool("node", "test/chaos/main.ts")],
+  outages: [build, tool("node", "test/chaos/outages.ts")],
   brokers: [tool("node", "scripts/brokers.ts")],
   proofs: [tool("tsc", "-b"), tool("node", "scripts/proofs.ts")],
   generate: [generate],

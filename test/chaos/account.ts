@@ -200,6 +200,16 @@ export class Account {
     })
   }
 
+  /** The ids of the confirmed messages to a queue that are not among these. */
+  confirmedWithout(queue: string, ids: ReadonlySet<string>): ReadonlyArray<string> {
+    return [...this.sources.values()].filter((source) => source.queue === queue).flatMap((source) =>
+      source.outcomes.flatMap((outcome, number) => {
+        const id = source.idOf(number)
+        return outcome === "confirmed" && !ids.has(id) ? [id] : []
+      })
+    )
+  }
+
   private deletedUntil({ queue }: Source): number {
     return this.deletions.findLast((deletion) => deletion.queue === queue)?.endedAt ?? -Infinity
   }

@@ -189,14 +189,19 @@ const deleteQueue = async (queue: string, { onDeleting, site }: Targets): Promis
   })
 }
 
-/** Nodes with another secret refuse each other's connections. The node pauses, as it is alone. */
-const partition = async (node: RabbitMQNode, millis: number, { evaluate, nodes }: Site): Promise<void> => {
-  const others = nodes.filter((other) => other !== node).map(({ nodename }) => `'${nodename}'`).join(", ")
-  const forOthers = (expression: string) =>
-    eventually(30_000, () => evaluate(`[${expression} || N <- [${others}]]`, node))
-  await forOthers("begin erlang:set_cookie(N, cut_off), erlang:disconnect_node(N) end")
+const partition = async (node: RabbitMQNode, millis: number, site: Site): Promise<void> => {
+  await partitioned(node, site, true)
   await sleep(millis)
-  await forOthers("erlang:set_cookie(N, erlang:get_cookie())")
+  await partitioned(node, site, false)
+}
+
+/** Cuts a node off, or ends that. Nodes with another secret refuse each other's connections. The node pauses, as it is alone. */
+export const partitioned = async (node: RabbitMQNode, { evaluate, nodes }: Site, isCutOff: boolean): Promise<void> => {
+  const others = nodes.filter((other) => other !== node).map(({ nodename }) => `'${nodename}'`).join(", ")
+  const expression = isCutOff
+    ? "begin erlang:set_cookie(N, cut_off), erlang:disconnect_node(N) end"
+    : "erlang:set_cookie(N, erlang:get_cookie())"
+  await eventually(30_000, () => evaluate(`[${expression} || N <- [${others}]]`, node))
 }
 
 /** The name of a queue in Erlang. */

@@ -117,6 +117,8 @@ class Run {
   private readonly fibers = countingFibers()
   private readonly sockets = new ClientSockets()
   private isStopping = false
+  /** What was not well last. */
+  private lastProblem = ""
   /** Whether a client has not recovered. Then nothing more is waited for in vain. */
   private isBroken = false
   /** The programs that end by themselves. */
@@ -298,7 +300,7 @@ class Run {
       const isHealthy = (!fault.overlaps || isLast) && (yield* this.untilHealthy(endedAt))
       this.faults.push({ kind: fault.kind, beganAt, endedAt, recoveredAt: isHealthy ? now() : undefined })
       if (isHealthy) {
-        this.event(`  all is well again after ${Math.round(now() - endedAt)} ms`)
+        this.event(`  all is well again after ${Math.round(now() - endedAt)} ms; the last: ${this.lastProblem}`)
         yield* this.checkSockets
       }
       yield* Effect.sleep(fault.pauseMillis)
@@ -338,7 +340,11 @@ class Run {
         ...this.monitor.notOpen,
         ...this.monitor.idleSince(since).map((workload) => `${workload} does not go on`)
       ]
-      const isOver = yield* until(recoverMillis, () => this.isBroken || problems().length === 0)
+      const isOver = yield* until(recoverMillis, () => {
+        const left = problems()
+        if (left.length > 0) this.lastProblem = left[0]
+        return this.isBroken || left.length === 0
+      })
       if (!isOver) {
         this.isBroken = true
         this.violated("a client did not recover", problems())

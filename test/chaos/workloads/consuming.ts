@@ -246,18 +246,24 @@ export const streamQueueServer = (queue: AmqpQueue.AmqpQueue<"stream">): Workloa
   return {
     name,
     ends: false,
-    run: ({ checks, monitor }) => {
+    run: ({ account, checks, monitor }) => {
       /** All up to this one are handled, and some others. */
       let handled = -1
       const others = new Set<number>()
-      checks.push(() =>
-        others.size === 0 ? [] : [`the message with offset ${handled + 1} of ${queue.name} was left out`]
-      )
+      const ids = new Set<string>()
+      checks.push(() => {
+        const missing = account.confirmedWithout(queue.name, ids)
+        return [
+          ...(others.size === 0 ? [] : [`${name} left out the message with offset ${handled + 1}`]),
+          ...(missing.length === 0 ? [] : [`${name} did not get ${missing.length} messages, from ${missing[0]} on`])
+        ]
+      })
       return AmqpConsumer.serve(queue, (delivery) =>
         Effect.sync(() => {
           monitor.succeeded(name, performance.now())
           const offset = offsetOf(delivery)
           if (offset > handled) others.add(offset)
+          if (delivery.properties.messageId !== undefined) ids.add(delivery.properties.messageId)
           while (others.delete(handled + 1)) handled++
           return AmqpDelivery.ack
         }), { concurrency: 4, prefetch: 40, offset: "first" })
