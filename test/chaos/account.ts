@@ -138,6 +138,11 @@ export interface Totals {
 
 export class Account {
   readonly violations: Violations
+  /**
+   * Whether a cluster may lose acknowledgements. It does not confirm them: those that are under way to the leader of a quorum queue are lost
+   * when its node fails or is cut off, and the same consumer gets the messages again.
+   */
+  losesAcknowledgements = false
   private readonly sources = new Map<string, Source>()
   private readonly deletions: Array<Deletion> = []
   private readonly now: () => number
@@ -254,7 +259,7 @@ export class Account {
       )
     }
     for (const { at, by, number } of source.redeliveredToSame) {
-      if (source.isSingle[number]) {
+      if (source.isSingle[number] && !this.losesAcknowledgements) {
         this.violations.add(
           "a message was redelivered to the consumer that acknowledged it",
           `${source.idOf(number)}, to ${by} at ${this.secondsOf(at)} s`
