@@ -103,7 +103,10 @@ const command = Command.make(
   ({ from, only, planted, runs, seed, withoutRecovery }) =>
     planted
       ? runPlanted(from, only)
-      : Option.match(seed, { onNone: () => runMany(from, runs), onSome: (seed) => runOne(withoutRecovery ? makeWithoutRecovery(seed) : make(seed)) })
+      : Option.match(seed, {
+        onNone: () => runMany(from, runs),
+        onSome: (seed) => runOne(withoutRecovery ? makeWithoutRecovery(seed) : make(seed))
+      })
 ).pipe(Command.withDescription("Runs the client against the embedded broker with random programs and faults"))
 
 Command.run(command, { version: "0.1.0" }).pipe(Effect.provide(NodeServices.layer), NodeRuntime.runMain)

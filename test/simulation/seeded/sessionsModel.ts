@@ -48,7 +48,10 @@ const wrongStates = (states: ReadonlyArray<SeenState>, dials: ReadonlyArray<Dial
       if (state.since.getTime() !== before.since.getTime()) wrong.push(`it recovers since another time at ${at} ms`)
       if (state.attempt < before.attempt) wrong.push(`attempt ${state.attempt} follows ${before.attempt}`)
     }
-    if ((state._tag === "Recovering" || state._tag === "Connecting") && (state.nextAttempt?.getTime() ?? at) < Math.floor(at)) {
+    if (
+      (state._tag === "Recovering" || state._tag === "Connecting") &&
+      (state.nextAttempt?.getTime() ?? at) < Math.floor(at)
+    ) {
       wrong.push(`the next attempt is in the past at ${at} ms`)
     }
     return wrong

@@ -97,7 +97,8 @@ export const breaks: ReadonlyArray<Break> = [
     name: "a session is announced before its topologies are declared",
     file: supervisor,
     line: "session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined)))",
-    becomes: "session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined))); return Effect.void"
+    becomes:
+      "session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined))); return Effect.void"
   },
   {
     name: "the next session is dialed before the last one has left its socket",

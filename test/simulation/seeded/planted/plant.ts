@@ -56,8 +56,9 @@ const search = (planted: Break, copy: string, from: number, runs: number): Effec
       { env: { ...process.env, CORE_COPY: copy }, timeout: timeoutMillis },
       (error, stdout, stderr) => {
         if (error === null) resume(Effect.succeed({ planted, ...JSON.parse(stdout) }))
-        else if (error.killed === true) resume(Effect.succeed({ planted, seeds: runs, seed: from, violation: "a run loops" }))
-        else resume(Effect.fail(new NotPlanted({ message: `${planted.name}: ${stderr.slice(-2_000)}` })))
+        else if (error.killed === true) {
+          resume(Effect.succeed({ planted, seeds: runs, seed: from, violation: "a run loops" }))
+        } else resume(Effect.fail(new NotPlanted({ message: `${planted.name}: ${stderr.slice(-2_000)}` })))
       }
     )
     return Effect.sync(() => child.kill())
