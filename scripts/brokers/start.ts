@@ -20,6 +20,7 @@ export interface StartOptions {
 /** The variables by which `rabbitmqctl` finds the nodes. */
 const controlVariables = [
   "HOME",
+  "ERL_CRASH_DUMP_SECONDS",
   "ERL_EPMD_ADDRESS",
   "ERL_EPMD_PORT",
   "ERL_FLAGS",

@@ -4,7 +4,7 @@
  * A plan has a theme, because operations that are drawn from all possible ones mostly fail. Operations whose outcome is random in RabbitMQ are
  * left out: nothing here depends on which of two queues is served first.
  */
-import { Dice } from "./dice.ts"
+import { Dice } from "../support/dice.ts"
 import type { Field, Fields, Typed } from "./fields.ts"
 import { channelNames, exchanges, queues, replyQueue, strayQueues } from "./operations.ts"
 import type { ChannelName, Operation, Plan, Publish, Request, Settle, Target } from "./operations.ts"

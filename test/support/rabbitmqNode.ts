@@ -93,6 +93,8 @@ export const makeNodeHome = async (programs = rabbitmqPrograms()): Promise<NodeH
     ...(hasOwnMapper ? { ERL_EPMD_PORT: String(mapperPort) } : {}),
     // No command may start another mapper, which would outlive this run.
     ERL_FLAGS: `-kernel inet_dist_use_interface {127,0,0,1}${hasOwnMapper ? " -start_epmd false" : ""}`,
+    // A command that is interrupted would write its memory into the working directory.
+    ERL_CRASH_DUMP_SECONDS: "0",
     RABBITMQ_CONF_ENV_FILE: path.join(folder, "none"),
     // By default these follow the distribution port, beyond the range of ports.
     RABBITMQ_CTL_DIST_PORT_MIN: "30000",

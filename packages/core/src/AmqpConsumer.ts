@@ -1,7 +1,8 @@
 /**
  * Consumers: messages that the broker delivers from queues.
  *
- * Each consumer owns a channel for as long as it runs. {@link serve} calls a handler, whose result settles the message,
+ * Each consumer owns a channel for as long as it runs. When its connection is lost, or the broker closes the channel or
+ * cancels the consumer, it goes on with another channel, see {@link RecoveryOptions}. {@link serve} calls a handler, whose result settles the message,
  * and applies a failure policy when a handler fails; {@link serveTransaction} has handlers that publish and settle in
  * one transaction. {@link stream} emits deliveries that the program settles; {@link make} returns a handle, to stop the
  * consumer or to change its prefetch from another fiber. When the scope closes, the stream ends or the fiber is
@@ -86,10 +87,13 @@ export interface Options {
   readonly priority?: number | undefined
   /**
    * The consumer tag. With several queues `-1`, `-2`, … are appended, and `.2`, `.3`, … each time the consumer is
-   * started again. Default: a generated tag.
+   * started again on the same channel. Default: a generated tag.
    */
   readonly consumerTag?: string | undefined
-  /** Where to begin in a stream. Brokers refuse it for other queues. Default: `next`. */
+  /**
+   * Where to begin in a stream. Brokers refuse it for other queues. When the consumer is started again, it continues after
+   * the last message that was handled. Default: `next`.
+   */
   readonly offset?: StreamOffset | undefined
   /** Further arguments of the broker, by their own names. */
   readonly arguments?: FieldTable | undefined
@@ -171,8 +175,8 @@ export interface AutoAckOptions extends Omit<Options, "prefetch" | "offset" | "o
 }
 
 /**
- * One or several queues, by name or by description. A described queue is declared before it is consumed, with its
- * bindings and everything that it refers to.
+ * One or several queues, by name or by description. A described queue is declared before it is consumed, once on each
+ * connection, with its bindings and everything that it refers to.
  *
  * @category models
  * @since 0.1.0
@@ -226,14 +230,15 @@ export interface AmqpConsumer<out Delivery> {
    */
   readonly queues: Effect.Effect<ReadonlyArray<string>, AmqpChannelError | AmqpConsumerCancelled>
   /**
-   * The deliveries, in the chunks in which they arrive. Run it once: concurrent runs share the deliveries, and
+   * The deliveries, in the chunks in which they arrive, also those of later connections. Run it once: concurrent runs share the deliveries, and
    * deliveries that an operator such as `Stream.take` cuts off a chunk reach no other run. The broker requeues those
    * when the scope closes.
    */
   readonly stream: Stream.Stream<Delivery, AmqpChannelError | AmqpConsumerCancelled>
   /**
    * Cancels the consumer (`basic.cancel`): the broker delivers nothing more, and the stream ends after the messages
-   * that have arrived. The channel stays open until the scope closes, so that they can be settled.
+   * that have arrived. The channel stays open until the scope closes, so that they can be settled. A consumer that was
+   * cancelled is not started again.
    */
   readonly cancel: Effect.Effect<void>
 }
@@ -246,7 +251,7 @@ export interface AmqpConsumer<out Delivery> {
  */
 export interface ManualAckConsumer<out Delivery = AmqpDelivery.AmqpDelivery> extends AmqpConsumer<Delivery> {
   /**
-   * Changes the prefetch, 0 to 65535. As brokers apply a prefetch to later consumers only, the consumers are started
+   * Changes the prefetch, 0 to 65535, for this connection and later ones. As brokers apply a prefetch to later consumers only, the consumers are started
    * again on the same channel, with other consumer tags: earlier deliveries stay valid, a stream continues where it
    * was, and a single active consumer may lose its turn.
    */
@@ -320,18 +325,23 @@ export const make: {
  *
  * **Details**
  *
- * Each run of the stream is a separate consumer. Fails with an `AmqpConsumerCancelled` when the broker cancels the
- * consumer, for example because the queue was deleted, and with an `AmqpChannelError` with the reason
+ * Each run of the stream is a separate consumer. It does not end when the connection is lost, but goes on with the
+ * deliveries of the next one; a delivery of an earlier connection answers `false` when it is settled, and the broker
+ * delivers its message again. The same holds when the broker closes the channel or cancels the consumer for a reason that
+ * may pass: {@link RecoveryOptions} says which, and when the consumer starts again.
+ *
+ * Otherwise, and when the consumer can't be started at all, the stream fails with an `AmqpChannelError` with the reason
  *
  * - `NotFound` if the queue does not exist;
- * - `AccessRefused` if the user may not read it, or another consumer has it exclusively;
- * - `PreconditionFailed` if a delivery was not settled within the broker's timeout (RabbitMQ, "Delivery Acknowledgement
- *   Timeout");
- * - `ConnectionLost` if the connection ends;
+ * - `AccessRefused` if the user may not read it, or, at the first start, another consumer has it exclusively;
+ * - `PreconditionFailed` if a described queue exists with other properties;
+ * - `ConnectionLost` if there is no connection, or it is not established again;
  * - `InvalidArgument` for invalid options;
  * - `NotSupported` for a priority if the broker has no consumer priorities.
  *
- * To consume again after a failure, retry the stream while the error `isRetryable`.
+ * With `recovery: false`, of the consumer or its connection, it also fails with `ConnectionLost` when the connection is
+ * lost, with an `AmqpConsumerCancelled` when the broker cancels the consumer, and with `PreconditionFailed` if a delivery
+ * was not settled within the broker's timeout (RabbitMQ, "Delivery Acknowledgement Timeout").
  *
  * **Gotchas**
  *
@@ -394,8 +404,8 @@ export const stream: {
 // -----------------------------------------------------------------------------
 
 /**
- * Why {@link serve} ends: the channel or the connection was lost, the broker cancelled the consumer, or a failure
- * policy stopped it.
+ * Why {@link serve} ends: the channel or the connection was lost or the broker cancelled the consumer, and it does not
+ * go on; or a failure policy stopped it.
  *
  * @category models
  * @since 0.1.0
@@ -500,9 +510,11 @@ export interface TransactionHandler<out E, out R> {
  * single active consumer, and for an exclusive consumer, the next consumer gets the messages in their old order, and
  * only after the handlers have ended.
  *
- * When the connection or the channel is lost, or the broker cancels the consumer, no further handler starts either.
- * Running handlers may finish within `drainTimeout`, although their settlements can no longer be sent; then `serve`
- * fails with the cause.
+ * When the connection or the channel is lost, or the broker cancels the consumer, it goes on as {@link stream} does.
+ * Running handlers continue, but their settlements can no longer be sent, which is logged: the broker delivers their
+ * messages again, also while they still run. Messages that were not begun, or that wait for another attempt, are dropped
+ * here. If the consumer does not go on, no further handler starts, running ones may finish within `drainTimeout`, and
+ * then `serve` fails with the cause.
  *
  * **Example** (A worker that handles ten orders at once)
  *
@@ -535,7 +547,7 @@ const untilEnd = <R>(
 
 /**
  * Starts to serve, until the scope closes. Succeeds when the broker has accepted the consumers, and fails as {@link
- * stream} does if it refuses them. Yields an effect that waits for the consumer to end: it fails with the reason, and
+ * stream} does if it refuses them at first. Yields an effect that waits for the consumer to end: it fails with the reason, and
  * succeeds when the scope has closed.
  *
  * **Details**
@@ -595,7 +607,8 @@ export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
  *
  * When a handler fails, its publishes are rolled back, and `onFailure` decides; the resulting settlement has a commit
  * of its own. If the program ends or the connection is lost before the commit, the message is delivered again, and none
- * of the publishes took effect.
+ * of the publishes took effect. If it is lost during the commit, the broker may have committed everything, and then does
+ * not deliver the message again.
  *
  * A mandatory message that no queue takes fails the handler with the reason `Returned`. RabbitMQ finds out at the
  * commit, when everything else is already in its queues. Therefore mandatory messages are committed before the
@@ -732,7 +745,8 @@ const lazyPublisher = Effect.gen(function*() {
  */
 export interface LayerServeOptions<in E, out R = never, out R2 = never> extends ServeOptions<E, R> {
   /**
-   * Called when the consumer ends after it has started, as a layer that has been built can no longer fail. Default: the
+   * Called when the consumer ends after it has started and does not go on, see {@link RecoveryOptions}, as a layer that
+   * has been built can no longer fail. Default: the
    * error is logged at level `Fatal`, and the program that the layer was built for is interrupted and fails with the
    * error, see {@link layerServe}. The same happens if `onEnd` fails, which is logged.
    */
@@ -749,7 +763,7 @@ export interface LayerServeOptions<in E, out R = never, out R2 = never> extends 
  *
  * **Details**
  *
- * When the consumer ends, the program ends too: the fiber that the layer was built for, such as that of `Layer.launch`
+ * When the consumer ends and does not go on, the program ends too: the fiber that the layer was built for, such as that of `Layer.launch`
  * or `Effect.provide`, is interrupted, the layers are released in order, and the program dies with the error. A process
  * that uses `runMain` then exits with code 1. For merged layers, that fiber is the one that the connection was made
  * for. The option `onEnd` replaces this behavior.

@@ -345,7 +345,7 @@ class Call extends RetriedMessage<AmqpDelivery.ReceivedMessage> {
 // -----------------------------------------------------------------------------
 
 /**
- * Replies to requests until the fiber is interrupted or the consumer fails; see `AmqpConsumer.serve` for the options and the errors.
+ * Replies to requests until the fiber is interrupted or the consumer ends for good; see `AmqpConsumer.serve` for the options and the errors.
  *
  * **Details**
  *

@@ -1,5 +1,5 @@
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
-import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import type * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -111,8 +111,12 @@ describe("a consumer whose connection is replaced in order", () => {
         yield* deliver(peer, consumerTag, 2)
         yield* rest
         yield* fork(connection.reconnect)
-        yield* peer.answer(1, "basic.cancel", { _tag: "basic.cancel-ok", consumerTag })
-        assert.deepStrictEqual(yield* peer.expect("basic.nack", 1), handedBack(2))
+        yield* peer.expect("basic.cancel", 1)
+        yield* deliver(peer, consumerTag, 3)
+        yield* peer.send(1, { _tag: "basic.cancel-ok", consumerTag })
+        for (const tag of [2, 3]) {
+          assert.deepStrictEqual(yield* peer.expect("basic.nack", 1), handedBack(tag))
+        }
         yield* peer.expectNothing
         yield* received[0].ack
         assert.deepStrictEqual(yield* peer.expect("basic.ack", 1), ack(1))

@@ -129,7 +129,7 @@ describe("a consumer of a stream", () => {
         )
         yield* second.expect("channel.close-ok", 2)
         const consume = yield* second.expect("basic.consume", 1)
-        assert.deepEqual(consume.arguments, { "x-stream-offset": 8 } as object)
+        assert.deepEqual(consume.arguments, { "x-stream-offset": 8 })
       })
     ))
 

@@ -1,5 +1,6 @@
 /** What tests of consumers that recover share. */
 import type * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import type { FieldValue } from "@effect-amqp/core/protocol/fieldTable"
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
@@ -18,7 +19,7 @@ export const acceptConsumer = (
   peer: Peer,
   { channel = 1, offset, prefetch, queue = "q" }: {
     readonly channel?: number
-    readonly offset?: unknown
+    readonly offset?: FieldValue
     readonly prefetch?: number
     readonly queue?: string
   } = {}
@@ -29,14 +30,14 @@ export const acceptConsumer = (
   })
 
 /** As {@link acceptConsumer}, on a channel that is open. */
-export const acceptOnChannel = (peer: Peer, channel: number, queue: string, offset?: unknown, prefetch?: number) =>
+export const acceptOnChannel = (peer: Peer, channel: number, queue: string, offset?: FieldValue, prefetch?: number) =>
   Effect.gen(function*() {
     const qos = yield* peer.expect("basic.qos", channel)
     if (prefetch !== undefined) assert.strictEqual(qos.prefetchCount, prefetch)
     yield* peer.send(channel, { _tag: "basic.qos-ok" })
     const consume = yield* peer.expect("basic.consume", channel)
     assert.strictEqual(consume.queue, queue)
-    if (offset !== undefined) assert.deepEqual(consume.arguments, { "x-stream-offset": offset } as object)
+    if (offset !== undefined) assert.deepEqual(consume.arguments, { "x-stream-offset": offset })
     yield* peer.send(channel, { _tag: "basic.consume-ok", consumerTag: consume.consumerTag })
     return consume.consumerTag
   })

@@ -1,6 +1,9 @@
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import type { AmqpPublishError } from "@effect-amqp/core/AmqpError"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import type * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { AmqpBroker } from "@effect-amqp/core/testing"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -386,4 +389,37 @@ describe("a batch of a publisher with a retry", () => {
         assert.deepStrictEqual(failures.map(({ error, index }) => [index, error.reason._tag]), [[2, "NotSent"]])
       })
     ))
+})
+
+describe("publishers with a retry while the connection is cut again and again", () => {
+  it.effect("lose no message, and each message arrives for the first time in the order of the publishes", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.AmqpBroker
+      const queues = ["one", "batch"]
+      for (const queue of queues) yield* AmqpChannel.run(AmqpQueue.declare(queue))
+      yield* broker.confirmWith(() => ({ confirmation: "ack", after: "30 millis" }))
+      const publisher = yield* AmqpPublisher.make({ retry, maxInFlight: 20 })
+      const indexes = Array.from({ length: 400 }, (_, index) => index)
+      const messages = indexes.map((index) => AmqpMessage.text(String(index)))
+      const publishing = yield* fork(Effect.all([
+        Effect.forEach(
+          messages,
+          (message, index) => Effect.delay(publisher.publish(message, AmqpQueue.route("one")), index * 5),
+          { concurrency: "unbounded" }
+        ),
+        publisher.publishAll(messages, AmqpQueue.route("batch"))
+      ], { concurrency: "unbounded" }))
+      for (let cut = 0; cut < 20; cut++) {
+        yield* TestClock.adjust(`${50 + cut * 7} millis`)
+        for (const connection of yield* broker.connections) yield* connection.cutAfter("toBroker", cut * 97)
+      }
+      yield* TestClock.adjust("10 minutes")
+      yield* resultOf(publishing)
+      for (const queue of queues) {
+        const arrived = (yield* broker.messages(queue)).map(({ text }) => Number(text))
+        assert.deepStrictEqual([...new Set(arrived)], indexes)
+        // At least one loss made duplicates, so that the test is about something.
+        assert.isAbove(arrived.length, indexes.length)
+      }
+    }).pipe(Effect.scoped, Effect.provide(AmqpBroker.layer())))
 })

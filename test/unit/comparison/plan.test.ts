@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Dice } from "../../comparison/dice.ts"
 import type { Operation, Plan } from "../../comparison/operations.ts"
 import { defaultSteps, makePlan } from "../../comparison/plan.ts"
+import { Dice } from "../../support/dice.ts"
 
 const plans: ReadonlyArray<Plan> = Array.from({ length: 1000 }, (_, seed) => makePlan(seed))
 

@@ -44,7 +44,9 @@ const exceptions: ReadonlyArray<readonly [replyCode: number, text: RegExp, passe
     /^INTERNAL_ERROR - (?:.* |)(?:timed out|due to (?:a )?timeout)(?:$| consuming from )/s,
     true
   ],
-  [ReplyCode.internalError, /^INTERNAL_ERROR - timed out consuming from /, true]
+  [ReplyCode.internalError, /^INTERNAL_ERROR - timed out consuming from /, true],
+  // The leader of a quorum queue is down, and no other one has been elected yet.
+  [ReplyCode.internalError, /^INTERNAL_ERROR - Cannot get a message from queue '/, true]
 ]
 
 /** Whether the same request may succeed later. */

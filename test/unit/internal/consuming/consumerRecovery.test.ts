@@ -1,0 +1,72 @@
+import { AccessRefused, AmqpChannelError, AmqpConsumerCancelled, NotFound } from "@effect-amqp/core/AmqpError"
+import { resolveConsumerRecovery, Restarts } from "@effect-amqp/core/internal/consuming/consumerRecovery"
+import { assert, describe, it } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+
+const missing = (queue: string) =>
+  new AmqpChannelError({
+    reason: new NotFound({
+      replyCode: 404,
+      replyText: `NOT_FOUND - no queue '${queue}' in vhost '/'`,
+      method: "basic.consume"
+    })
+  })
+
+const cancelled = new AmqpConsumerCancelled({ queue: "q", consumerTag: "c" })
+
+const inUse = new AmqpChannelError({
+  reason: new AccessRefused({ replyCode: 403, replyText: "ACCESS_REFUSED - queue 'q' in exclusive use", method: "" })
+})
+
+const forbidden = new AmqpChannelError({
+  reason: new AccessRefused({ replyCode: 403, replyText: "ACCESS_REFUSED - access to queue 'q' refused", method: "" })
+})
+
+describe("whether a consumer starts again", () => {
+  it("depends on whether the reason may pass", () => {
+    const restarts = new Restarts(resolveConsumerRecovery(undefined), true)
+    assert.isTrue(restarts.mayRestart(cancelled))
+    assert.isTrue(restarts.mayRestart(inUse))
+    assert.isFalse(restarts.mayRestart(forbidden))
+    assert.isFalse(restarts.mayRestart(missing("q")))
+  })
+
+  it("ends after three equal 404s in a row", () => {
+    const restarts = new Restarts(resolveConsumerRecovery(true), false)
+    assert.deepStrictEqual(
+      [missing("a"), missing("b"), missing("b"), missing("b")].map((error) => restarts.mayRetry(error)),
+      [
+        true,
+        true,
+        true,
+        false
+      ]
+    )
+    restarts.started()
+    assert.isTrue(restarts.mayRetry(missing("b")))
+  })
+
+  it("is as its connection says, unless its own option says otherwise", () => {
+    assert.isFalse(new Restarts(resolveConsumerRecovery(undefined), false).mayRestart(cancelled))
+    assert.isTrue(new Restarts(resolveConsumerRecovery({}), false).mayRestart(cancelled))
+    assert.isFalse(new Restarts(resolveConsumerRecovery(false), true).mayRestart(cancelled))
+  })
+
+  it.effect("pauses for at least a second after a 404, and as the schedule says otherwise", () =>
+    Effect.gen(function*() {
+      const schedule = Schedule.spaced("10 millis")
+      const restarts = new Restarts(resolveConsumerRecovery({ schedule }), true)
+      assert.deepStrictEqual(yield* restarts.pauseAfter(cancelled), Duration.millis(10))
+      assert.deepStrictEqual(yield* restarts.pauseAfter(missing("q")), Duration.seconds(1))
+    }))
+
+  for (const given of [null, 5, { schedule: "x" }, { stableAfter: -1 }, { isRecoverable: true }, { retries: 3 }]) {
+    it(`refuses ${JSON.stringify(given)}`, () => {
+      // What JavaScript may pass.
+      const untyped = given as unknown as boolean
+      assert.throws(() => resolveConsumerRecovery(untyped))
+    })
+  }
+})
