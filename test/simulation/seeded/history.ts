@@ -31,6 +31,8 @@ export interface Received {
   readonly id: string
   /** An actor, or one of the programs of an actor. */
   readonly receiver: string
+  /** The session of its client at that time. */
+  readonly session: Session
   readonly queue: string
   readonly redelivered: boolean
   /** Whether its consumer handles one message at a time, in the order of the queue. */
@@ -55,6 +57,9 @@ export interface Dial {
   openedAt: number | undefined
   endedAt: number | undefined
 }
+
+/** A session, or an attempt: the client and the number of the attempt. */
+export type Session = `${0 | 1}/${number}`
 
 /** A topology that is declared on each session of a client. */
 export interface RegisteredTopology {
@@ -89,11 +94,14 @@ export class History {
   readonly topologies: Array<RegisteredTopology> = []
   readonly states: readonly [Array<SeenState>, Array<SeenState>] = [[], []]
   private readonly allDials: readonly [Array<Dial>, Array<Dial>] = [[], []]
-  /** How often a message was sent, arrived at the broker, and was settled there. */
+  /** The settlements that were written to sockets. */
+  readonly settlements: Array<
+    { readonly session: Session; readonly id: string; readonly settlement: Settlement }
+  > = []
+  /** How often a message was sent, and arrived at the broker. */
   private readonly sent = new Map<string, number>()
   private readonly arrived = new Map<string, number>()
   private readonly firstArrivals = new Map<string, number>()
-  private readonly settled = new Map<string, number>()
   /** How many unsettled deliveries of a message clients have, on channels that they know to be open. */
   private readonly open = new Map<string, number>()
   /** The messages that were nacked although a queue has taken them. */
@@ -158,14 +166,14 @@ export class History {
     return this.open.get(id) ?? 0
   }
 
-  /** A settlement was written to a socket. */
-  settledOnWire(id: string, settlement: Settlement): void {
-    const key = `${settlement} ${id}`
-    this.settled.set(key, (this.settled.get(key) ?? 0) + 1)
+  /** The session of a client, or its attempt to make one. */
+  sessionOf(client: 0 | 1): Session {
+    return `${client}/${this.allDials[client].length - 1}`
   }
 
-  settledCount(id: string, settlement: Settlement): number {
-    return this.settled.get(`${settlement} ${id}`) ?? 0
+  /** A settlement was written to the socket of a session. */
+  settledOnWire(session: Session, id: string, settlement: Settlement): void {
+    this.settlements.push({ session, id, settlement })
   }
 
   publish(published: Published): void {

@@ -102,7 +102,7 @@ const follower = Effect.gen(function*(): Effect.fn.Return<FollowerPlan> {
     count: yield* between(1, 40),
     pauseMillis: yield* oneOf(0, 50, 500, 2_000),
     prefetch: yield* oneOf(1, 2, 10),
-    handlerMillis: yield* oneOf(0, 10, 500)
+    handlerMillis: yield* oneOf(0, 10, 500, 2_000)
   }
 })
 

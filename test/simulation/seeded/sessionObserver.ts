@@ -242,7 +242,7 @@ export class SessionObserver {
       const id = channel.deliveries.get(each)
       if (id === undefined) this.wrong(`${settlement} of delivery ${each}, which is not open on this channel`)
       else {
-        this.history.settledOnWire(id, settlement)
+        this.history.settledOnWire(`${this.rules.client}/${this.number}`, id, settlement)
         this.history.changeOpen(id, -1)
       }
       channel.deliveries.delete(each)

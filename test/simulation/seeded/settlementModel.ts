@@ -1,5 +1,5 @@
 /** The settlements that were sent must be those that handlers have decided. */
-import type { Decision, History, Settlement } from "./history.ts"
+import type { Decision, History, Published, Settlement } from "./history.ts"
 import { autoQueue, followedStream, retriedQueue } from "./plan.ts"
 
 /** The decisions that may lead to a settlement. `requeue` needs none: a consumer that stops requeues what no handler has. */
@@ -10,22 +10,28 @@ const decisionsFor: Readonly<Record<Exclude<Settlement, "requeue">, ReadonlySet<
 
 /**
  * A settlement of an old session that is sent on a new one settles another delivery with the same tag: one that its handler has not
- * decided about yet, or that has no handler yet.
+ * decided about yet, or that has no handler yet. It may be a delivery of the same message.
  */
 export const wrongSettlements = (history: History): ReadonlyArray<string> => {
   const decided = new Map<string, Array<Decision>>()
-  for (const { decision, id } of history.received) {
-    if (decision !== undefined) decided.set(id, [...decided.get(id) ?? [], decision])
+  for (const { decision, id, session } of history.received) {
+    const key = `${session} ${id}`
+    if (decision !== undefined) decided.set(key, [...decided.get(key) ?? [], decision])
   }
-  return [...history.published.values()].flatMap(({ actor, id, queue }) => {
-    // A retry policy acknowledges what it has published again.
-    if (queue === retriedQueue || queue === autoQueue || queue === followedStream(actor)) return []
-    return (["ack", "reject"] as const).flatMap((settlement) => {
-      const sent = history.settledCount(id, settlement)
-      const possible = (decided.get(id) ?? []).filter((decision) => decisionsFor[settlement].has(decision)).length
-      return sent <= possible
-        ? []
-        : [`${sent} settlements (${settlement}) of ${id} were sent, and ${possible} were decided`]
-    })
+  const sent = new Map<string, number>()
+  return history.settlements.flatMap(({ id, session, settlement }) => {
+    const published = history.published.get(id)
+    if (settlement === "requeue" || published === undefined || !isChecked(published)) return []
+    const count = (sent.get(`${session} ${settlement} ${id}`) ?? 0) + 1
+    sent.set(`${session} ${settlement} ${id}`, count)
+    const decisions = decided.get(`${session} ${id}`) ?? []
+    const possible = decisions.filter((decision) => decisionsFor[settlement].has(decision)).length
+    return count <= possible
+      ? []
+      : [`${settlement} of ${id} was sent on session ${session}, where ${possible} handlers have decided that`]
   })
 }
+
+/** A retry policy acknowledges what it has published again. */
+const isChecked = ({ actor, queue }: Published): boolean =>
+  queue !== retriedQueue && queue !== autoQueue && queue !== followedStream(actor)

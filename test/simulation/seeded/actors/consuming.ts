@@ -37,7 +37,7 @@ const decide = (plan: ConsumerPlan, id: string, attempt: number): Decision => {
 }
 
 export const consume = (plan: ConsumerPlan, role: Role) => {
-  const { actor, generation, history } = role
+  const { actor, client, generation, history } = role
   const inOrder = plan.concurrency === 1 && plan.queues.length === 1
   const receiver = `${actor}/${generation}`
   const handling = history.handlingOf(actor)
@@ -55,6 +55,7 @@ export const consume = (plan: ConsumerPlan, role: Role) => {
     return history.receive({
       id,
       receiver,
+      session: history.sessionOf(client),
       queue: routingKey,
       redelivered,
       inOrder,

@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import { idOf, textOf } from "../history.ts"
-import type { Published } from "../history.ts"
+import type { Published, Received } from "../history.ts"
 import { followedQueue, followedStream } from "../plan.ts"
 import type { FollowerPlan } from "../plan.ts"
 import { started } from "../role.ts"
@@ -175,8 +175,11 @@ class Follower {
     return Effect.gen({ self: this }, function*() {
       const { client, history } = this.role
       const disturbances = history.disturbancesOf(client)
-      const offset = this.receive(delivery)
+      const received = this.receive(delivery)
+      if (received === undefined) return
       if (this.plan.handlerMillis > 0) yield* Effect.sleep(this.plan.handlerMillis)
+      received.decision = "ack"
+      const offset = this.offsetOf(delivery)
       const isSettled = yield* settle
       if (offset !== undefined && isSettled && history.disturbancesOf(client) === disturbances) {
         this.handledOffsets.add(offset)
@@ -184,9 +187,15 @@ class Follower {
     })
   }
 
-  /** Returns the offset, if the queue is a stream. */
-  private receive({ properties, text }: AmqpDelivery.ReceivedMessage): number | undefined {
-    const { actor, history } = this.role
+  /** The offset of a message, if the queue is a stream. */
+  private offsetOf({ properties }: AmqpDelivery.ReceivedMessage): number | undefined {
+    return this.plan.type === "stream" ? Number(properties.headers?.["x-stream-offset"]) : undefined
+  }
+
+  /** Checks that a message is the next one. */
+  private receive(delivery: AmqpDelivery.ReceivedMessage): Received | undefined {
+    const { properties, text } = delivery
+    const { actor, client, history } = this.role
     const id = idOf(text)
     if (id === undefined || properties.messageId !== id) {
       this.wrong(`a message arrived that was not published: ${text.slice(0, 80)} with id ${properties.messageId}`)
@@ -201,20 +210,24 @@ class Follower {
       this.lastNumber = Math.max(this.lastNumber, number)
     }
     this.received.add(id)
-    history.receive({
+    if (this.plan.mode === "serve" && history.openCount(id) === 0) {
+      this.wrong(`${id} is handled, which was delivered on a session or channel that has ended`)
+    }
+    const offset = this.offsetOf(delivery)
+    if (offset !== undefined) {
+      if (this.handledOffsets.has(offset)) this.wrong(`offset ${offset} was handled, and arrives again`)
+      if (offset > this.lastOffset + 1) this.wrong(`offset ${offset} arrived after ${this.lastOffset}`)
+      this.lastOffset = Math.max(this.lastOffset, offset)
+    }
+    return history.receive({
       id,
       receiver: this.queue,
+      session: history.sessionOf(client),
       queue: this.queue,
       redelivered: true,
       inOrder: false,
-      decision: "ack",
+      decision: undefined,
       isSettled: false
     })
-    if (this.plan.type !== "stream") return undefined
-    const offset = Number(properties.headers?.["x-stream-offset"])
-    if (this.handledOffsets.has(offset)) this.wrong(`offset ${offset} was handled, and arrives again`)
-    if (offset > this.lastOffset + 1) this.wrong(`offset ${offset} arrived after ${this.lastOffset}`)
-    this.lastOffset = Math.max(this.lastOffset, offset)
-    return offset
   }
 }

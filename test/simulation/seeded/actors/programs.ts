@@ -179,6 +179,7 @@ class OneProgram {
       history.receive({
         id,
         receiver: this.name,
+        session: history.sessionOf(this.role.client),
         queue: routingKey,
         redelivered,
         inOrder: false,

@@ -26,11 +26,11 @@ const rpc = "AmqpRpc.js"
 
 export const breaks: ReadonlyArray<Break> = [
   {
-    name: "a delivery of an old session is acknowledged on the new one",
+    name: "a delivery of an old session is settled on the new one",
     file: subscription,
-    line: "acknowledgements: this.channel.acknowledgements,",
-    becomes: "__proto__: ((owner, own) => ({ get acknowledgements() { " +
-      "return (owner.subscription?.channel ?? own).acknowledgements; } }))(this.owner, this.channel),"
+    line: "this.channel.attach(consumerTag, this, consumer)",
+    becomes: "this.channel.attach(consumerTag, this, Object.defineProperties(consumer, { hasEnded: { get: () => false, " +
+      "set() {} }, acknowledgements: { get: () => (this.owner.subscription ?? this).channel.acknowledgements } }))"
   },
   {
     name: "a publisher forgets confirm.select on later channels",
