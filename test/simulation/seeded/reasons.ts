@@ -2,7 +2,7 @@
 import * as Exit from "effect/Exit"
 import { reasonsOfCause } from "./history.ts"
 import type { History } from "./history.ts"
-import { confirmTimeoutMillis, passingQueue, requestTimeoutMillis } from "./plan.ts"
+import { confirmTimeoutMillis, passingQueue, requestTimeoutMillis, topologyName } from "./plan.ts"
 import type { ActorPlan, DialPlan, Fault, Plan, RecoveryPlan } from "./plan.ts"
 
 /** The reasons for which a connection can be lost, by its faults. */
@@ -81,7 +81,10 @@ const ofDial = (dial: DialPlan): ReadonlyArray<string> => {
   }
 }
 
-const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
+/** What a publisher and a consumer of a queue get that is missing. */
+const missing = ["Returned", "NotFound", "AmqpConsumerCancelled"]
+
+const ofActor = (plan: Plan, actor: ActorPlan, number: number): ReadonlyArray<string> => {
   const mayBeNacked = plan.confirming === "someNacked" || plan.confirming === "someLate"
   switch (actor._tag) {
     case "Publisher":
@@ -110,7 +113,7 @@ const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
     case "Reader":
       return mayBeNacked ? ["Nacked"] : []
     case "Topology":
-      return [...mayBeNacked ? ["Nacked"] : [], ...mayMissTopology(plan) ? ["Returned", "NotFound"] : []]
+      return [...mayBeNacked ? ["Nacked"] : [], ...mayMissTopology(plan, number) ? missing : []]
     case "Follower":
       return []
     case "Secrets":
@@ -119,9 +122,12 @@ const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
   }
 }
 
-/** Whether a queue of a topology may be missing on a session: its declaration is late, or fails, or its last consumer ends. */
-const mayMissTopology = ({ faults, recovery }: Plan): boolean =>
-  faults.some((fault) => fault._tag === "CloseChannel" || fault._tag === "Stall") ||
+/** Whether a queue of a topology may be missing: its declaration is late, or fails, its last consumer ends, or it is deleted. */
+const mayMissTopology = ({ faults, recovery }: Plan, actor: number): boolean =>
+  faults.some((fault) =>
+    fault._tag === "CloseChannel" || fault._tag === "Stall" ||
+    fault._tag === "DeleteQueue" && fault.queue === topologyName(actor)
+  ) ||
   recovery.some((each) => each?.dials.some(({ _tag }) => _tag === "Linger"))
 
 /** The publishers that go on until their message is confirmed, and the consumers, notice nothing of a loss. */
@@ -136,6 +142,8 @@ const noticesLosses = (plan: Plan, actor: ActorPlan): boolean => {
       // A batch ends when its next message is not sent.
       return actor.retry === undefined || actor.retry.times !== undefined ||
         actor.mode === "batch" && (actor.sendTimeoutMillis !== undefined || actor.whenDisconnected === "fail")
+    case "Rpc":
+      return !actor.retries
     default:
       return true
   }
@@ -179,7 +187,7 @@ const unexplainedOfActors = (plan: Plan, history: History): ReadonlyArray<string
     const isClosed = history.states[connection].some(({ state }) => state._tag === "Closed")
     const possible = new Set([
       ...isClosed || noticesLosses(plan, actorPlan) ? ofConnection(plan, connection) : ofUnnoticed(plan, actorPlan),
-      ...ofActor(plan, actorPlan),
+      ...ofActor(plan, actorPlan, actor),
       ...plan.channelMax < 100 ? ["TooManyChannels"] : []
     ])
     return reasons.filter((reason) => !possible.has(reason))

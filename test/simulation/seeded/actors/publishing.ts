@@ -2,9 +2,10 @@
 import type { AmqpPublishAllError, AmqpPublishError } from "@effect-amqp/core/AmqpError"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import { textOf } from "../history.ts"
+import { isLoss, textOf } from "../history.ts"
 import type { Outcome, Published } from "../history.ts"
 import type { PublisherPlan, RetryPlan } from "../plan.ts"
 import { firstNumber, started } from "../role.ts"
@@ -64,6 +65,14 @@ export const publish = (plan: PublisherPlan, role: Role) =>
         open.add(published)
         return publisher.publish(messageOf(published), optionsOf(published)).pipe(
           plan.timeoutMillis === undefined || number % 2 === 0 ? (self) => self : Effect.timeout(plan.timeoutMillis),
+          Effect.tapError((error) =>
+            plan.retry === undefined && error._tag === "AmqpPublishError" && error.reason._tag === "OutcomeUnknown" &&
+              isLoss(error)
+              ? Effect.map(Clock.currentTimeMillis, (at) => {
+                history.unknownPublishes.push({ client: role.client, id: published.id, at })
+              })
+              : Effect.void
+          ),
           Effect.match({
             onSuccess: (): Outcome => "confirmed",
             onFailure: (error) => {

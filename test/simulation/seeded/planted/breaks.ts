@@ -29,7 +29,8 @@ export const breaks: ReadonlyArray<Break> = [
     name: "a delivery of an old session is settled on the new one",
     file: subscription,
     line: "this.channel.attach(consumerTag, this, consumer)",
-    becomes: "this.channel.attach(consumerTag, this, Object.defineProperties(consumer, { hasEnded: { get: () => false, " +
+    becomes:
+      "this.channel.attach(consumerTag, this, Object.defineProperties(consumer, { hasEnded: { get: () => false, " +
       "set() {} }, acknowledgements: { get: () => (this.owner.subscription ?? this).channel.acknowledgements } }))"
   },
   {
