@@ -97,7 +97,7 @@ const missingPauses = (
     // The connection is made anew if its first round fails.
     if (dials.slice(number - endpoints + 1, number + 1).some(({ isFirst }) => isFirst)) return []
     const isStable = window.some(({ endedAt = at, openedAt = Infinity }) => endedAt - openedAt >= stableAfterMillis)
-    return isStable || at - window[0].at >= pauseMillis
+    return isStable || at - window[0].at >= pauseMillis - 1
       ? []
       : [`${endpoints + 1} attempts within ${at - window[0].at} ms, at ${at} ms`]
   })

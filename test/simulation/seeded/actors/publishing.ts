@@ -80,8 +80,11 @@ export const publish = (plan: PublisherPlan, role: Role) =>
                 history.fail(actor, error)
                 return outcomes[error.reason._tag]
               }
-              // A publish that timed out may have been sent, unless it still waited for its turn behind an earlier one.
-              return plan.maxInFlight === 1 && before !== undefined && open.has(before) ? "notSent" : "unknown"
+              // A publish that timed out may have been sent, unless it still waited for its turn behind an earlier one. One that
+              // pauses before it is published again lets others pass.
+              return plan.retry === undefined && plan.maxInFlight === 1 && before !== undefined && open.has(before)
+                ? "notSent"
+                : "unknown"
             }
           }),
           Effect.map((outcome) => void (published.outcome = outcome)),
