@@ -4,6 +4,7 @@ import { reasonsOfCause } from "./history.ts"
 import type { History } from "./history.ts"
 import { confirmTimeoutMillis, passingQueue, requestTimeoutMillis, topologyName } from "./plan.ts"
 import type { ActorPlan, DialPlan, Fault, Plan, RecoveryPlan } from "./plan.ts"
+import { isOrderly } from "./planFacts.ts"
 
 /** The reasons for which a connection can be lost, by its faults. */
 const ofConnection = (plan: Plan, connection: 0 | 1): ReadonlyArray<string> => {
@@ -53,9 +54,7 @@ const ofFault = (fault: Fault): ReadonlyArray<string> => {
 const ofRecovery = (plan: Plan, connection: 0 | 1, { dials, endpoints }: RecoveryPlan): ReadonlyArray<string> => [
   ...dials.flatMap(ofDial),
   ...endpoints > 1 ? ["EndpointsFailed"] : [],
-  ...plan.actors.some((actor) => actor._tag === "Reconnector" && actor.connection === connection)
-    ? ["ConnectionReplaced"]
-    : [],
+  ...!isOrderly(plan) && hasReconnector(plan, connection) ? ["ConnectionReplaced"] : [],
   // A publisher of the connection may wait for less time than others for the confirm of a message.
   ...plan.actors.some((actor) =>
       actor._tag === "Publisher" && actor.connection === connection && actor.confirmTimeoutMillis !== undefined
@@ -63,6 +62,12 @@ const ofRecovery = (plan: Plan, connection: 0 | 1, { dials, endpoints }: Recover
     ? ["ConfirmsOverdue"]
     : []
 ]
+
+/** The actors that an ordered replacement does not affect, since nothing that they do takes longer than it may. */
+const isOrderlyActor: ReadonlySet<ActorPlan["_tag"]> = new Set(["Publisher", "Consumer", "Topology", "Follower"])
+
+const hasReconnector = ({ actors }: Plan, client: 0 | 1): boolean =>
+  actors.some(({ _tag, connection }) => _tag === "Reconnector" && connection === client)
 
 const ofDial = (dial: DialPlan): ReadonlyArray<string> => {
   switch (dial._tag) {
@@ -186,6 +191,8 @@ const unexplainedOfActors = (plan: Plan, history: History): ReadonlyArray<string
     const { connection } = actorPlan
     const isClosed = history.states[connection].some(({ state }) => state._tag === "Closed")
     const possible = new Set([
+      // A program may take longer than a replacement waits for it.
+      ...hasReconnector(plan, connection) && !isOrderlyActor.has(actorPlan._tag) ? ["ConnectionReplaced"] : [],
       ...isClosed || noticesLosses(plan, actorPlan) ? ofConnection(plan, connection) : ofUnnoticed(plan, actorPlan),
       ...ofActor(plan, actorPlan, actor),
       ...plan.channelMax < 100 ? ["TooManyChannels"] : []
