@@ -45,7 +45,13 @@ export class Source {
   /** How often each was delivered without the flag `redelivered`. */
   readonly fresh: Array<number> = []
   /** Messages that were redelivered to the consumer and in the session that had acknowledged them. */
-  readonly redeliveredToSame: Array<number> = []
+  readonly redeliveredToSame: Array<{ readonly number: number; readonly by: string; readonly at: number }> = []
+  /** Messages that arrived after a newer one. */
+  readonly late: Array<
+    { readonly number: number; readonly before: number; readonly by: string; readonly at: number }
+  > = []
+  /** Messages that were published again for another reason than a loss, and so after newer ones. */
+  readonly outOfOrder = new Set<number>()
   /** The last message that was delivered first and without the flag `redelivered`. */
   private lastInOrder = -1
   private readonly now: () => number
@@ -78,7 +84,7 @@ export class Source {
   deliver(number: number, redelivered: boolean, by: string): number | undefined {
     const isFirst = this.deliveries[number]++ === 0
     if (redelivered) {
-      if (this.acknowledgedBy[number] === by) this.redeliveredToSame.push(number)
+      if (this.acknowledgedBy[number] === by) this.redeliveredToSame.push({ number, by, at: this.now() })
       return undefined
     }
     this.fresh[number]++
@@ -132,13 +138,25 @@ export interface Totals {
 
 export class Account {
   readonly violations: Violations
+  /**
+   * Whether a cluster may lose acknowledgements. It does not confirm them: those that are under way to the leader of a quorum queue are lost
+   * when its node fails or is cut off, and the same consumer gets the messages again.
+   */
+  losesAcknowledgements = false
   private readonly sources = new Map<string, Source>()
   private readonly deletions: Array<Deletion> = []
   private readonly now: () => number
+  private readonly startedAt: number
 
   constructor(violations: Violations, now = () => performance.now()) {
     this.violations = violations
     this.now = now
+    this.startedAt = now()
+  }
+
+  /** A time for people: since the run began. */
+  private secondsOf(time: number): string {
+    return ((time - this.startedAt) / 1000).toFixed(1)
   }
 
   source(options: SourceOptions): Source {
@@ -160,8 +178,7 @@ export class Account {
     }
     const before = source.deliver(number, redelivered, by)
     if (before !== undefined) {
-      const [first, second] = [source.idOf(before), source.idOf(number)]
-      this.violations.add("messages arrived in another order than they were published in", `${second} after ${first}`)
+      source.late.push({ number, before, by, at: this.now() })
     }
     return { source, number, by }
   }
@@ -232,9 +249,21 @@ export class Account {
       }
       if (source.isSingle[number] && source.fresh[number] > 1) add("a message that was published once arrived twice")
     }
-    for (const number of source.redeliveredToSame) {
-      if (source.isSingle[number]) {
-        this.violations.add("a message was redelivered to the consumer that acknowledged it", source.idOf(number))
+    for (const { at, before, by, number } of source.late) {
+      // The first copy of a message that was published again may be held by a consumer that is lost, and come back later.
+      const cameBack = source.deliveries[number] > source.fresh[number]
+      if (cameBack || source.outOfOrder.has(number)) continue
+      this.violations.add(
+        "messages arrived in another order than they were published in",
+        `${source.idOf(number)} after ${source.idOf(before)}, to ${by} at ${this.secondsOf(at)} s`
+      )
+    }
+    for (const { at, by, number } of source.redeliveredToSame) {
+      if (source.isSingle[number] && !this.losesAcknowledgements) {
+        this.violations.add(
+          "a message was redelivered to the consumer that acknowledged it",
+          `${source.idOf(number)}, to ${by} at ${this.secondsOf(at)} s`
+        )
       }
     }
   }

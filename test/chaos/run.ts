@@ -133,12 +133,14 @@ class Run {
     this.options = options
     this.site = site
     this.cast = makeCast(options.nodes)
+    const nodesFail = (options.kinds ?? kindsFor(options.nodes)).some((kind) => nodeKinds.has(kind))
+    this.account.losesAcknowledgements = nodesFail && options.nodes > 1
     this.world = {
       account: this.account,
       monitor: this.monitor,
       violations: this.violations,
       rate: options.rate,
-      nodesFail: (options.kinds ?? kindsFor(options.nodes)).some((kind) => nodeKinds.has(kind)),
+      nodesFail,
       checks: [],
       isStopping: () => this.isStopping
     }

@@ -891,6 +891,15 @@ export const proofs: References = {
     }
   },
   "What rabbitpy's users asked for": {
+    "Reconnect (137)": {
+      "simulation/connection/recovery.test.ts": [
+        "N1: fails a program at once when the socket is reset in mid-write",
+        "N6: grow when a broker accepts each connection and closes it again"
+      ],
+      "integration/orderService.test.ts": [
+        "B1, B2: places and bills each order once while its broker is restarted three times, and says so on the screen"
+      ]
+    },
     "Client properties (141)": {
       "integration/connection/security.test.ts": [
         "lists the connection with its name and client properties"
@@ -1003,6 +1012,20 @@ export const proofs: References = {
     }
   },
   "What peers have: rabbitmq-client": {
+    "Always-on reconnect": {
+      "simulation/connection/recovery.test.ts": [
+        "see one warning when a connection is lost, and one line when it is back"
+      ],
+      "simulation/consuming/recovery.test.ts": [
+        "B1: goes on after a broker that shut down"
+      ]
+    },
+    "Host list": {
+      "integration/connection/endpoints.test.ts": [
+        "H13: connects to the next one when one is refused, and when one says nothing",
+        "takes them from one environment variable"
+      ]
+    },
     "Consumer concurrency": {
       "integration/consuming/serve.test.ts": [
         "runs as many handlers at once as its concurrency, and no more"
@@ -1096,6 +1119,16 @@ export const proofs: References = {
     }
   },
   "What peers have: rascal and amqp-connection-manager": {
+    "Publishes buffered across reconnects, setup functions": {
+      "simulation/publishing/recovery.test.ts": [
+        "P4, N1: fails what was in flight at once, and sends what waits and what is new on the next",
+        "Q2: refuses a publish at once if maxWaiting others wait",
+        "Q2: refuses a publish at once if others of maxWaitingBytes wait"
+      ],
+      "simulation/topology/recovery.test.ts": [
+        "is declared before programs that wait for the connection use it"
+      ]
+    },
     "Failure strategies: nack, dead-letter": {
       "integration/consuming/serve.test.ts": [
         "K5: retries a message whose handler %s, and then dead-letters it"
@@ -1171,6 +1204,14 @@ export const proofs: References = {
     }
   },
   "What peers have: Java, .NET, Rust, Scala, Effect": {
+    "Topology and consumer recovery": {
+      "simulation/topology/recovery.test.ts": [
+        "B8, B9: reports a queue that exists with other arguments, and declares the others"
+      ],
+      "simulation/consuming/recovery.test.ts": [
+        "sets its prefetch and consumes again on the next connection, before anything else, and logs nothing itself"
+      ]
+    },
     "Request timeout": {
       "simulation/channel/requestQueue.test.ts": [
         "R1: drops a reply that arrives after its timeout, and the next one gets its own reply"

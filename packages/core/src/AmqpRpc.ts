@@ -361,7 +361,6 @@ class Call extends RetriedMessage<AmqpDelivery.ReceivedMessage> {
  * ```ts
  * import { AmqpMessage, AmqpQueue, AmqpRpc } from "@effect-amqp/core"
  * import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
  *
  * const server = AmqpRpc.serve(
  *   AmqpQueue.classic("shout"),

@@ -364,7 +364,6 @@ export const layer = (
  * ```ts
  * import { NodeAmqp } from "@effect-amqp/node"
  * import * as Config from "effect/Config"
-import * as Duration from "effect/Duration"
  *
  * const AmqpLive = NodeAmqp.layerConfig({ url: Config.Redacted("AMQP_URL") })
  * ```

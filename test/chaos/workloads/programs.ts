@@ -82,7 +82,7 @@ export const fetcher = (queue: string): Workload => {
             const delivered = receive(world, consumer, connection, delivery)
             if (delivered !== undefined) world.account.acknowledge(delivered)
             return AmqpDelivery.ack
-          })), { limit: 50 })
+          })), { limit: 20 })
         return Effect.map(AmqpChannel.run(program), () => world.monitor.succeeded(name, startedAt))
       })
       return Effect.forever(Effect.andThen(Effect.retry(fetch, whileRetryable), Effect.sleep(everyMillis)))

@@ -4,6 +4,7 @@ import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
+import * as Schedule from "effect/Schedule"
 import { textOf } from "../../simulation/seeded/history.ts"
 import type { Outcome, Source, SourceOptions } from "../account.ts"
 import type { Workload, World } from "../world.ts"
@@ -39,6 +40,24 @@ export interface PublisherSettings extends SourceOptions {
   readonly mandatory?: boolean
 }
 
+/** Why a message is published again after newer ones. After the loss of a connection it comes before them. */
+const changesOrder = ({ reason }: AmqpPublishError): boolean =>
+  reason._tag !== "OutcomeUnknown" || reason.cause.reason._tag === "ConfirmTimeout"
+
+/** Notes which messages lose their place in the order. */
+const noting = (source: Source, options: AmqpPublisher.Options): AmqpPublisher.Options => {
+  const { retry } = options
+  if (retry === undefined) return options
+  return {
+    ...options,
+    retry: Schedule.tap(retry, ({ input }) =>
+      Effect.sync(() => {
+        const number = Number(input.target?.messageId?.split(".")[1])
+        if (changesOrder(input)) source.outOfOrder.add(number)
+      }))
+  }
+}
+
 /** Runs a step again and again, until the world is stopping. */
 export const untilStopping = <E, R>(
   { isStopping }: World,
@@ -60,7 +79,7 @@ export const publisher = (settings: PublisherSettings): Workload => ({
     Effect.gen(function*() {
       const { account, monitor, nodesFail, rate, violations } = world
       const source = account.source(settings)
-      const { publish } = yield* AmqpPublisher.make(settings.publisher)
+      const { publish } = yield* AmqpPublisher.make(noting(source, settings.publisher))
       const mayNotWait = settings.publisher.whenDisconnected === "fail"
       const fibers = yield* FiberSet.make<void>()
       const isRetrying = settings.publisher.retry !== undefined
@@ -117,7 +136,7 @@ export const batches = (settings: PublisherSettings): Workload => ({
     Effect.gen(function*() {
       const { account, monitor, rate } = world
       const source = account.source(settings)
-      const { publishAll } = yield* AmqpPublisher.make(settings.publisher)
+      const { publishAll } = yield* AmqpPublisher.make(noting(source, settings.publisher))
       const isRetrying = settings.publisher.retry !== undefined
       const everyMillis = 200
       const size = Math.max(1, Math.round(rate * everyMillis / 1000))

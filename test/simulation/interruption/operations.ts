@@ -221,6 +221,11 @@ const operations: ReadonlyArray<Operation> = [
     run: () => Effect.flatMap(AmqpConsumer.make(work, { prefetch: 1 }), ({ setPrefetch }) => setPrefetch(2))
   },
   {
+    name: "the names of a consumer's queues",
+    covers: ["AmqpConsumer.queues"],
+    run: () => Effect.flatMap(AmqpConsumer.make(AmqpQueue.serverNamed()), ({ queues }) => queues)
+  },
+  {
     name: "a stream of deliveries",
     covers: ["AmqpConsumer.stream", "AmqpDelivery.ack", "AmqpDelivery.nack", "AmqpDelivery.reject"],
     run: () =>

@@ -93,6 +93,9 @@ export class Channel {
   private readonly requests: RequestQueue
   private currentState: "Open" | "Closing" | "Closed" = "Open"
   private currentFailure: AmqpError.AmqpChannelError | undefined
+  private hasEnded = false
+  /** Whether the last message was not sent to its end when the channel closed. */
+  private isLastUnsent = false
   private currentMode: ChannelMode = "plain"
   private ledger: ConfirmLedger | undefined
   /** Whether the broker has asked the channel to pause publishing (`channel.flow`), which RabbitMQ never does. */
@@ -470,16 +473,24 @@ export class Channel {
     return Deferred.await(this.ended)
   })
 
-  /** The channel has closed: by the broker, by a reply to our close, or with its session. */
-  end(error: AmqpError.AmqpChannelError): void {
+  /** The channel can no longer be used. Fibers that wait are resumed by `end`, which follows. */
+  lose(error: AmqpError.AmqpChannelError): void {
     if (this.currentState === "Closed") return
     this.currentState = "Closed"
     // The broker's reason replaces our own close that crossed it.
     if (error.reason._tag !== "ChannelClosed") this.currentFailure = error
-    // The owner of the message below may run any code, which must not settle deliveries on a closed channel.
-    this.acknowledgements.close()
     // The broker does not have a message that was not sent to its end, and ignores the rest.
-    if (this.host.outbound.isSending(this.number)) this.ledger?.failLast(new AmqpError.NotSent({ cause: error }))
+    this.isLastUnsent = this.host.outbound.isSending(this.number)
+    // The owner of a message may run any code, which must not settle deliveries on a closed channel.
+    this.acknowledgements.close()
+  }
+
+  /** The channel has closed: by the broker, by a reply to our close, or with its session. */
+  end(error: AmqpError.AmqpChannelError): void {
+    if (this.hasEnded) return
+    this.hasEnded = true
+    this.lose(error)
+    if (this.isLastUnsent) this.ledger?.failLast(new AmqpError.NotSent({ cause: error }))
     this.failAll(error)
     Deferred.doneUnsafe(this.ended, Effect.void)
   }

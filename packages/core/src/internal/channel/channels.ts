@@ -32,7 +32,12 @@ export interface ChannelsHost extends ChannelHost {
   readonly options: Pick<SessionOptions, "channelTimeout" | "closeTimeout" | "maxIdleChannels">
   /** Runs the loop of a channel until that ends, or the session. */
   readonly fork: (loop: Effect.Effect<void, ProtocolError>) => Effect.Effect<unknown>
+  /** Runs an effect even if the session has ended. */
+  afterwards(effect: Effect.Effect<void>): void
 }
+
+/** How many channels of a session that has ended are ended in one turn of the event loop. */
+const endedPerTurn = 32
 
 /** Makes an effect as interruptible as the caller is. */
 type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
@@ -115,12 +120,22 @@ export class Channels {
     const channels = [...this.open.values()]
     this.open.clear()
     const error = lostChannel(cause)
-    for (const channel of channels) {
+    // Before fibers are resumed: what they begin on another channel of the session must fail.
+    for (const channel of channels) channel.lose(error)
+    this.endAll(channels, error)
+    this.waiters.fail(error)
+    this.returned.notify()
+  }
+
+  /** Ends channels, a part of them per turn of the event loop: all at once would keep the process busy for long. */
+  private endAll(channels: ReadonlyArray<Channel>, error: AmqpChannelError): void {
+    for (const channel of channels.slice(0, endedPerTurn)) {
       channel.end(error)
       channel.mailbox.fail("Ended")
     }
-    this.waiters.fail(error)
-    this.returned.notify()
+    if (channels.length <= endedPerTurn) return
+    const others = Effect.sync(() => this.endAll(channels.slice(endedPerTurn), error))
+    this.host.afterwards(Effect.andThen(Effect.yieldNow, others))
   }
 
   // ---------------------------------------------------------------------------

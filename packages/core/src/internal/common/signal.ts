@@ -25,16 +25,22 @@ export class Signal {
     }
   }
 
-  /** Calls all waiting listeners in the order in which they began to wait. */
-  notify(): void {
+  /** Calls the waiting listeners, or the first `limit` of them, in the order in which they began to wait. */
+  notify(limit = Infinity): void {
     const { waiting } = this
     if (waiting.size === 0) return
+    if (waiting.size > limit) return this.notifyFirst(limit)
     // A listener that is added meanwhile waits for the next call; one that is cancelled meanwhile is not called.
     this.waiting = new Set()
     for (const entry of waiting) {
       waiting.delete(entry)
       entry.listener()
     }
+  }
+
+  private notifyFirst(limit: number): void {
+    const { waiting } = this
+    for (const entry of [...waiting].slice(0, limit)) if (waiting.delete(entry)) entry.listener()
   }
 
   /** Waits until `condition` holds. Checks it at once, and at each `notify`. */

@@ -28,6 +28,11 @@ export class RecoveryReport {
     this.context = context
   }
 
+  /** Runs an effect that does not belong to a session. */
+  background(effect: Effect.Effect<void>): void {
+    Effect.runForkWith(this.context)(effect)
+  }
+
   /** Dialing begins: for the first time, after a loss, or to replace the session. */
   begun(state: SupervisorState, last: Endpoint | undefined): Effect.Effect<void> {
     const to = last === undefined ? "" : ` to ${last.name}`

@@ -217,6 +217,10 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     Effect.runForkWith(this.services)(Effect.forkIn(effect, this.scope, { startImmediately: true }))
   }
 
+  afterwards(effect: Effect.Effect<void>): void {
+    Effect.runForkWith(this.services)(effect)
+  }
+
   warn(message: string): void {
     Effect.runForkWith(this.services)(Effect.logWarning(message))
   }

@@ -68,6 +68,9 @@ export type Prepare = (session: Session.Session) => Effect.Effect<void>
 /** RabbitMQ accepts this user only from the same machine. */
 const guest: Credentials = { username: "guest", password: Redacted.make("guest") }
 
+/** How many fibers that wait for a session are resumed in one turn of the event loop. */
+const resumedPerTurn = 32
+
 const notDialed: Dialing = { attempt: 0, endpoint: undefined, lastError: undefined, nextAttempt: undefined }
 
 export class Supervisor {
@@ -255,9 +258,27 @@ export class Supervisor {
     this.notifiedState = this.currentState
     this.stateChanged()
     const { _tag } = this.currentState
-    if (_tag === "Open" || _tag === "Closed") this.decided.notify()
+    if (_tag === "Open" || _tag === "Closed") this.resumeWaiting()
     // After subscribers to the state have seen it, as their streams end with this.
     if (_tag === "Closed") Deferred.doneUnsafe(this.closed, this.closeReason)
+  }
+
+  /**
+   * Resumes the fibers that wait for a session, a part of them per turn of the event loop. Each opens a channel: all at once would keep the
+   * process busy for long.
+   */
+  private resumeWaiting(): void {
+    this.decided.notify(resumedPerTurn)
+    if (!this.decided.isAwaited) return
+    this.report.background(
+      Effect.andThen(
+        Effect.yieldNow,
+        Effect.sync(() => {
+          // Otherwise they wait for the next session.
+          if (this.session !== undefined || this.failure !== undefined) this.resumeWaiting()
+        })
+      )
+    )
   }
 
   /** There is no session any longer that an operation could begin on. */
