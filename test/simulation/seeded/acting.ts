@@ -24,7 +24,7 @@ export interface ActingMember {
 }
 
 /** The actors that know exactly what they must see, and so begin anew after a loss, if their connection is established again. */
-const beginAnew: ReadonlySet<ActorPlan["_tag"]> = new Set(["Solitary", "Reader", "Rpc", "Secrets"])
+const beginAnew: ReadonlySet<ActorPlan["_tag"]> = new Set(["Solitary", "Reader", "Secrets"])
 
 /** How often they begin anew. */
 const maxGenerations = 5
@@ -96,6 +96,7 @@ export class Acting {
       generation,
       history,
       recovers: plan.recovery[index] !== undefined,
+      waitTimeoutMillis: plan.recovery[index]?.waitTimeoutMillis,
       isSmooth: plan.channelMax > 100 && plan.confirming === "all" &&
         plan.faults.every(({ _tag }) => _tag !== "Stall" && _tag !== "Block"),
       password: () => passwords[index]

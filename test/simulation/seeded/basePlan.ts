@@ -131,7 +131,8 @@ const rpc = Effect.gen(function*(): Effect.fn.Return<RpcPlan> {
     calls: yield* between(1, 10),
     handlerMillis: yield* oneOf(0, 10, 500),
     timeoutMillis: yield* oneOf(100, 60_000),
-    pauseMillis: 0
+    pauseMillis: 0,
+    retries: false
   }
 })
 

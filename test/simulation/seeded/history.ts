@@ -108,6 +108,8 @@ export class History {
   readonly nacked = new Set<string>()
   /** The ids of the messages that queues have taken from publishers, in order. */
   readonly arrivals: Array<string> = []
+  /** When publishes without retries failed as unknown because of a loss. */
+  readonly unknownPublishes: Array<{ readonly client: 0 | 1; readonly id: string; readonly at: number }> = []
   /** When consumers have changed their prefetch, by actor. */
   readonly prefetchChanges = new Map<number, number>()
   /** The channels that faults have closed, by client. */

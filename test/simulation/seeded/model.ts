@@ -7,7 +7,7 @@ import type { History, Outcome, Published } from "./history.ts"
 import { arrivedOutOfOrder } from "./orderModel.ts"
 import { autoQueue, passingQueue, retriedQueue } from "./plan.ts"
 import type { Plan } from "./plan.ts"
-import { isAutoAck, isCalm, keepsChannels, keepsConnections } from "./planFacts.ts"
+import { isAutoAck, isCalm, isOrderly, keepsChannels, keepsConnections } from "./planFacts.ts"
 import { unexplained } from "./reasons.ts"
 import { wrongSessions } from "./sessionsModel.ts"
 import { wrongSettlements } from "./settlementModel.ts"
@@ -70,7 +70,7 @@ export const check = (
       ...wrongSessions(plan, history),
       ...unexplained(plan, history)
     )
-    if (keepsChannels(plan)) wrong.push(...keptAfterAck(history, left))
+    if (keepsChannels(plan) || isOrderly(plan)) wrong.push(...keptAfterAck(history, left))
     for (const { exit, actor } of history.exits) {
       if (exit === "running") wrong.push(`actor ${actor} (${plan.actors[actor]._tag}) did not end`)
       else if (exit._tag === "Failure") wrong.push(...defects(exit.cause).map((text) => `actor ${actor} died: ${text}`))

@@ -82,6 +82,8 @@ export interface RpcPlan {
   readonly handlerMillis: number
   readonly timeoutMillis: number
   readonly pauseMillis: number
+  /** Whether a request is sent again when its outcome is unknown. */
+  readonly retries: boolean
 }
 
 /** A program with a private queue that knows what must be in it. */
@@ -254,3 +256,6 @@ export const followedQueue = (actor: number): string => `follow.${actor}`
 
 /** The stream of a follower, which keeps what was handled. */
 export const followedStream = (actor: number): string => `stream.${actor}`
+
+/** The name of the exchange of a topology, and of its queue. */
+export const topologyName = (actor: number): string => `topology.${actor}`

@@ -20,9 +20,17 @@ export const isCalm = (plan: Plan): boolean =>
 
 /** Whether no connection is lost for other reasons than faults. */
 export const keepsConnections = (plan: Plan): boolean =>
+  replacesInOrder(plan) && plan.actors.every(({ _tag }) => _tag !== "Reconnector")
+
+/** Whether no connection is lost for other reasons than faults, unless it is replaced in order. */
+const replacesInOrder = (plan: Plan): boolean =>
   plan.cutAfterReceived === undefined && plan.cutAfterSent === undefined &&
   plan.recovery.every((each) => each === undefined || each.dials.length === 0) &&
-  plan.actors.every((actor) => actor._tag !== "Reconnector" && !mayBeOverdue(plan, actor))
+  plan.actors.every((actor) => !mayBeOverdue(plan, actor))
+
+/** Whether sessions are only replaced in order, which publishers and consumers do not notice. */
+export const isOrderly = (plan: Plan): boolean =>
+  plan.confirming === "all" && replacesInOrder(plan) && plan.faults.every(({ _tag }) => _tag === "DeleteQueue")
 
 /** Whether the confirms of an actor may be so late that its connection is replaced. */
 const mayBeOverdue = ({ confirming, recovery }: Plan, actor: ActorPlan): boolean =>

@@ -2,8 +2,9 @@
 import * as Exit from "effect/Exit"
 import { reasonsOfCause } from "./history.ts"
 import type { History } from "./history.ts"
-import { confirmTimeoutMillis, passingQueue, requestTimeoutMillis } from "./plan.ts"
+import { confirmTimeoutMillis, passingQueue, requestTimeoutMillis, topologyName } from "./plan.ts"
 import type { ActorPlan, DialPlan, Fault, Plan, RecoveryPlan } from "./plan.ts"
+import { isOrderly } from "./planFacts.ts"
 
 /** The reasons for which a connection can be lost, by its faults. */
 const ofConnection = (plan: Plan, connection: 0 | 1): ReadonlyArray<string> => {
@@ -53,9 +54,7 @@ const ofFault = (fault: Fault): ReadonlyArray<string> => {
 const ofRecovery = (plan: Plan, connection: 0 | 1, { dials, endpoints }: RecoveryPlan): ReadonlyArray<string> => [
   ...dials.flatMap(ofDial),
   ...endpoints > 1 ? ["EndpointsFailed"] : [],
-  ...plan.actors.some((actor) => actor._tag === "Reconnector" && actor.connection === connection)
-    ? ["ConnectionReplaced"]
-    : [],
+  ...!isOrderly(plan) && hasReconnector(plan, connection) ? ["ConnectionReplaced"] : [],
   // A publisher of the connection may wait for less time than others for the confirm of a message.
   ...plan.actors.some((actor) =>
       actor._tag === "Publisher" && actor.connection === connection && actor.confirmTimeoutMillis !== undefined
@@ -63,6 +62,12 @@ const ofRecovery = (plan: Plan, connection: 0 | 1, { dials, endpoints }: Recover
     ? ["ConfirmsOverdue"]
     : []
 ]
+
+/** The actors that an ordered replacement does not affect, since nothing that they do takes longer than it may. */
+const isOrderlyActor: ReadonlySet<ActorPlan["_tag"]> = new Set(["Publisher", "Consumer", "Topology", "Follower"])
+
+const hasReconnector = ({ actors }: Plan, client: 0 | 1): boolean =>
+  actors.some(({ _tag, connection }) => _tag === "Reconnector" && connection === client)
 
 const ofDial = (dial: DialPlan): ReadonlyArray<string> => {
   switch (dial._tag) {
@@ -81,7 +86,10 @@ const ofDial = (dial: DialPlan): ReadonlyArray<string> => {
   }
 }
 
-const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
+/** What a publisher and a consumer of a queue get that is missing. */
+const missing = ["Returned", "NotFound", "AmqpConsumerCancelled"]
+
+const ofActor = (plan: Plan, actor: ActorPlan, number: number): ReadonlyArray<string> => {
   const mayBeNacked = plan.confirming === "someNacked" || plan.confirming === "someLate"
   switch (actor._tag) {
     case "Publisher":
@@ -110,7 +118,7 @@ const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
     case "Reader":
       return mayBeNacked ? ["Nacked"] : []
     case "Topology":
-      return [...mayBeNacked ? ["Nacked"] : [], ...mayMissTopology(plan) ? ["Returned", "NotFound"] : []]
+      return [...mayBeNacked ? ["Nacked"] : [], ...mayMissTopology(plan, number) ? missing : []]
     case "Follower":
       return []
     case "Secrets":
@@ -119,9 +127,12 @@ const ofActor = (plan: Plan, actor: ActorPlan): ReadonlyArray<string> => {
   }
 }
 
-/** Whether a queue of a topology may be missing on a session: its declaration is late, or fails, or its last consumer ends. */
-const mayMissTopology = ({ faults, recovery }: Plan): boolean =>
-  faults.some((fault) => fault._tag === "CloseChannel" || fault._tag === "Stall") ||
+/** Whether a queue of a topology may be missing: its declaration is late, or fails, its last consumer ends, or it is deleted. */
+const mayMissTopology = ({ faults, recovery }: Plan, actor: number): boolean =>
+  faults.some((fault) =>
+    fault._tag === "CloseChannel" || fault._tag === "Stall" ||
+    fault._tag === "DeleteQueue" && fault.queue === topologyName(actor)
+  ) ||
   recovery.some((each) => each?.dials.some(({ _tag }) => _tag === "Linger"))
 
 /** The publishers that go on until their message is confirmed, and the consumers, notice nothing of a loss. */
@@ -136,6 +147,8 @@ const noticesLosses = (plan: Plan, actor: ActorPlan): boolean => {
       // A batch ends when its next message is not sent.
       return actor.retry === undefined || actor.retry.times !== undefined ||
         actor.mode === "batch" && (actor.sendTimeoutMillis !== undefined || actor.whenDisconnected === "fail")
+    case "Rpc":
+      return !actor.retries
     default:
       return true
   }
@@ -178,8 +191,10 @@ const unexplainedOfActors = (plan: Plan, history: History): ReadonlyArray<string
     const { connection } = actorPlan
     const isClosed = history.states[connection].some(({ state }) => state._tag === "Closed")
     const possible = new Set([
+      // A program may take longer than a replacement waits for it.
+      ...hasReconnector(plan, connection) && !isOrderlyActor.has(actorPlan._tag) ? ["ConnectionReplaced"] : [],
       ...isClosed || noticesLosses(plan, actorPlan) ? ofConnection(plan, connection) : ofUnnoticed(plan, actorPlan),
-      ...ofActor(plan, actorPlan),
+      ...ofActor(plan, actorPlan, actor),
       ...plan.channelMax < 100 ? ["TooManyChannels"] : []
     ])
     return reasons.filter((reason) => !possible.has(reason))

@@ -1,7 +1,7 @@
 /** The part of a plan that makes clients recover: more faults over a longer time, and programs that stay for as long. */
 import * as Effect from "effect/Effect"
 import { between, chance, listOf, maybe, oneOf } from "./dice.ts"
-import { passingQueue } from "./plan.ts"
+import { passingQueue, topologyName } from "./plan.ts"
 import type {
   ActorPlan,
   DialPlan,
@@ -151,10 +151,17 @@ const staying = (plan: Plan, actor: ActorPlan) =>
       case "Program":
         return { ...actor, pauseMillis, retries }
       case "Rpc":
-        return { ...actor, pauseMillis }
+        return { ...actor, pauseMillis, retries }
       default:
         return actor
     }
+  })
+
+/** Somebody deletes the queue of a topology. It is declared again on the next session, and not before. */
+const deletion = ({ _tag, connection }: ActorPlan, actor: number) =>
+  Effect.gen(function*(): Effect.fn.Return<ReadonlyArray<Fault>> {
+    if (_tag !== "Topology" || !(yield* chance(20))) return []
+    return [{ _tag: "DeleteQueue", connection, atMillis: yield* faultTime, queue: topologyName(actor) }]
   })
 
 /** Makes most clients recover. Those that do not are the same as in the given plan. */
@@ -173,10 +180,8 @@ export const withRecovery = (plan: Plan): Effect.Effect<Plan> =>
       (actor) => recovers(actor) ? staying(plan, actor) : Effect.succeed(actor)
     )
     const added = yield* listOf(yield* between(0, 3), newActor)
-    return {
-      ...plan,
-      recovery: clients,
-      actors: [...actors, ...added.filter(recovers)],
-      faults: calm ? [] : [...plan.faults, ...yield* listOf(yield* between(1, 8), fault)]
-    }
+    const all = [...actors, ...added.filter(recovers)]
+    const faults = calm ? [] : [...plan.faults, ...yield* listOf(yield* between(1, 8), fault)]
+    const deletions = calm ? [] : yield* Effect.forEach(all, deletion)
+    return { ...plan, recovery: clients, actors: all, faults: [...faults, ...deletions.flat()] }
   })

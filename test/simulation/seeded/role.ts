@@ -12,6 +12,8 @@ export interface Role {
   readonly history: History
   /** Whether its connection is established again when it is lost. */
   readonly recovers: boolean
+  /** How long it waits for a session, if its connection recovers. */
+  readonly waitTimeoutMillis: number | undefined
   /** Whether nothing delays or refuses what a program sends, as long as its connection and its channels last. */
   readonly isSmooth: boolean
   /** The password of its connection. */

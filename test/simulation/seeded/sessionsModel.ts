@@ -22,6 +22,7 @@ export const wrongSessions = (plan: Plan, history: History): ReadonlyArray<strin
     const dials = history.dialsOf(client)
     return [
       ...wrongStates(history.states[client], dials),
+      ...lateOutcomes(history, client),
       ...wrongEndpoints(dials, recovery),
       ...missingPauses(dials, recovery, hasReconnector(plan, client))
     ].map((text) => `client ${client}: ${text}`)
@@ -58,6 +59,21 @@ const wrongStates = (states: ReadonlyArray<SeenState>, dials: ReadonlyArray<Dial
   })
 }
 
+/** The longest step of the clock, in milliseconds. */
+const step = 1_100
+
+/** How long a session that is replaced may last after its publishers have left it. */
+const leaving = 12_000
+
+/** What was in flight fails when its session ends, and not later. */
+const lateOutcomes = (history: History, client: 0 | 1): ReadonlyArray<string> =>
+  history.unknownPublishes.flatMap(({ at, client: each, id }) =>
+    each !== client ||
+      history.dialsOf(client).some(({ endedAt = at }) => at - step <= endedAt && endedAt <= at + leaving)
+      ? []
+      : [`${id} failed for the loss of a session at ${at} ms, when none ended`]
+  )
+
 /** The endpoint that was lost is dialed after the others. */
 const wrongEndpoints = (dials: ReadonlyArray<Dial>, { endpoints, order }: RecoveryPlan): ReadonlyArray<string> =>
   endpoints === 1 ? [] : dials.flatMap(({ endpoint, isFirst, number }) => {
@@ -81,7 +97,7 @@ const missingPauses = (
     // The connection is made anew if its first round fails.
     if (dials.slice(number - endpoints + 1, number + 1).some(({ isFirst }) => isFirst)) return []
     const isStable = window.some(({ endedAt = at, openedAt = Infinity }) => endedAt - openedAt >= stableAfterMillis)
-    return isStable || at - window[0].at >= pauseMillis
+    return isStable || at - window[0].at >= pauseMillis - 1
       ? []
       : [`${endpoints + 1} attempts within ${at - window[0].at} ms, at ${at} ms`]
   })

@@ -1,9 +1,11 @@
 /** Channel programs on the queues of the run. */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import type { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
-import type { AmqpChannelError, AmqpPublishAllError } from "@effect-amqp/core/AmqpError"
+import { AmqpChannelError } from "@effect-amqp/core/AmqpError"
+import type { AmqpPublishAllError } from "@effect-amqp/core/AmqpError"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -20,6 +22,13 @@ import { unlessLate } from "./solitary.ts"
 
 /** The failure of a program that is planned to fail. */
 class ProgramFailed extends Data.TaggedError("ProgramFailed")<{}> {}
+
+/** How long a program waits for a channel by default. */
+const channelTimeoutMillis = 10_000
+
+/** Whether a program failed because there was no session. */
+const hasNotBegun = (error: unknown): boolean =>
+  error instanceof AmqpChannelError && error.reason._tag === "ConnectionLost" && error.reason.since !== undefined
 
 /** How often a program begins again at most. */
 const maxRetries = 8
@@ -63,6 +72,7 @@ class OneProgram {
         : AmqpChannel.transaction(program)
     return running.pipe(
       Effect.onExit((exit) => Effect.sync(() => this.ended(exit))),
+      this.checkWait,
       Effect.catch((error) => {
         history.fail(this.role.actor, error)
         // A planned failure does not end the actor, but a lost connection does.
@@ -70,6 +80,23 @@ class OneProgram {
       })
     )
   })
+
+  /** A program that fails because there was no session has waited for one, for as long as the plan says. */
+  private readonly checkWait = <A, E, R>(running: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+    const { history, waitTimeoutMillis } = this.role
+    return Effect.flatMap(
+      Clock.currentTimeMillis,
+      (begun) =>
+        Effect.tapError(running, (error) =>
+          Effect.map(Clock.currentTimeMillis, (now) => {
+            if (!hasNotBegun(error) || waitTimeoutMillis === undefined) return
+            const waited = now - begun
+            if (waited < waitTimeoutMillis - 1 || waited > waitTimeoutMillis + channelTimeoutMillis) {
+              history.violations.push(`${this.name} waited for ${waited} ms for a session`)
+            }
+          }))
+    )
+  }
 
   private ended(exit: Exit.Exit<unknown, AmqpChannelError | AmqpPublishAllError | ProgramFailed>): void {
     const { runner, steps } = this.plan

@@ -2,9 +2,10 @@
 import type { AmqpPublishAllError, AmqpPublishError } from "@effect-amqp/core/AmqpError"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
-import { textOf } from "../history.ts"
+import { isLoss, textOf } from "../history.ts"
 import type { Outcome, Published } from "../history.ts"
 import type { PublisherPlan, RetryPlan } from "../plan.ts"
 import { firstNumber, started } from "../role.ts"
@@ -64,6 +65,14 @@ export const publish = (plan: PublisherPlan, role: Role) =>
         open.add(published)
         return publisher.publish(messageOf(published), optionsOf(published)).pipe(
           plan.timeoutMillis === undefined || number % 2 === 0 ? (self) => self : Effect.timeout(plan.timeoutMillis),
+          Effect.tapError((error) =>
+            plan.retry === undefined && error._tag === "AmqpPublishError" && error.reason._tag === "OutcomeUnknown" &&
+              isLoss(error)
+              ? Effect.map(Clock.currentTimeMillis, (at) => {
+                history.unknownPublishes.push({ client: role.client, id: published.id, at })
+              })
+              : Effect.void
+          ),
           Effect.match({
             onSuccess: (): Outcome => "confirmed",
             onFailure: (error) => {
@@ -71,8 +80,11 @@ export const publish = (plan: PublisherPlan, role: Role) =>
                 history.fail(actor, error)
                 return outcomes[error.reason._tag]
               }
-              // A publish that timed out may have been sent, unless it still waited for its turn behind an earlier one.
-              return plan.maxInFlight === 1 && before !== undefined && open.has(before) ? "notSent" : "unknown"
+              // A publish that timed out may have been sent, unless it still waited for its turn behind an earlier one. One that
+              // pauses before it is published again lets others pass.
+              return plan.retry === undefined && plan.maxInFlight === 1 && before !== undefined && open.has(before)
+                ? "notSent"
+                : "unknown"
             }
           }),
           Effect.map((outcome) => void (published.outcome = outcome)),

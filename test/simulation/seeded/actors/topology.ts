@@ -16,6 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import type { History } from "../history.ts"
+import { topologyName } from "../plan.ts"
 import type { TopologyPlan } from "../plan.ts"
 import { started } from "../role.ts"
 import type { Role } from "../role.ts"
@@ -26,7 +27,7 @@ const maxProbes = 600
 export const useTopology = (plan: TopologyPlan, role: Role) =>
   Effect.scoped(Effect.gen(function*() {
     const { actor, client, history } = role
-    const name = `topology.${actor}`
+    const name = topologyName(actor)
     const exchange = AmqpExchange.topic(name)
     const queue = AmqpQueue.withBinding(queueOf(plan, name), { exchange, routingKey: "#" })
     const topology = AmqpTopology.layer(AmqpTopology.make(exchange, queue), {

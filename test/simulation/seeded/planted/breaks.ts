@@ -83,10 +83,10 @@ export const breaks: ReadonlyArray<Break> = [
     becomes: "new AmqpError.NotSent({ cause: outcome })"
   },
   {
-    name: "a message that failed as lost is published again all the same",
+    name: "an earlier attempt whose outcome is unknown is forgotten",
     file: attempts,
-    line: "if (!error.isRetryable || queue.isClosed)",
-    becomes: "if (queue.isClosed)"
+    line: "this.unknown ?? error",
+    becomes: "error"
   },
   {
     name: "topologies are not declared on new sessions",
