@@ -1,5 +1,4 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
-import { AmqpConnection } from "@effect-amqp/core/AmqpConnection"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
@@ -28,7 +27,7 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartClus
 
     beforeAll(async () => {
       cluster = await startCluster({ size: 3 })
-    }, 120_000)
+    }, 240_000)
 
     afterAll(() => cluster?.stop(), 60_000)
 
@@ -81,7 +80,7 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartClus
           assert.strictEqual(handled.size, count)
           yield* AmqpChannel.run(AmqpQueue.delete(queue))
         })).pipe(Effect.provide(connectedTo(() => ({ url: urls() })))),
-      120_000
+      300_000
     )
 
     it.live(
@@ -118,36 +117,7 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartClus
           assert.deepStrictEqual(handled, ["before", "after"])
           yield* AmqpChannel.run(AmqpQueue.delete(name))
         })).pipe(Effect.provide(connectedTo(() => ({ url: nodeAt(0).url })))),
-      120_000
-    )
-
-    it.live(
-      "P6: a publish through a frozen node ends, and the connection goes on with another node",
-      () =>
-        Effect.scoped(Effect.gen(function*() {
-          const queue = AmqpQueue.quorum("cluster.frozen")
-          yield* AmqpChannel.run(AmqpQueue.declare(queue))
-          const { state } = yield* AmqpConnection
-          const publisher = yield* AmqpPublisher.make({ retry: Schedule.recurs(100), confirmTimeout: "2 seconds" })
-          const publish = publisher.publish(AmqpMessage.text("m"), AmqpQueue.route(queue.name))
-          yield* publish
-          const frozen = nodeAt(0)
-          assert.deepInclude(yield* state, { _tag: "Open", endpoint: new URL(frozen.url).host })
-          yield* Effect.acquireUseRelease(
-            Effect.sync(() => frozen.freeze()),
-            () => publish,
-            () => Effect.sync(() => frozen.thaw())
-          )
-          const now = yield* state
-          assert.strictEqual(now._tag, "Open")
-          assert.notStrictEqual(now._tag === "Open" ? now.endpoint : "", new URL(frozen.url).host)
-          yield* AmqpChannel.run(AmqpQueue.delete(queue))
-        })).pipe(
-          Effect.provide(
-            connectedTo(() => ({ url: urls(), endpointOrder: "ordered", connectTimeout: "5 seconds" }))
-          )
-        ),
-      120_000
+      300_000
     )
   }
 )

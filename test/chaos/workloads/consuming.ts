@@ -120,8 +120,9 @@ export const deletableServer = (queue: Queue, consumed: string | Queue): Workloa
           Effect.retry(whileRetryable)
         )
         while (true) {
-          yield* Effect.retry(AmqpChannel.run(AmqpQueue.declare(queue)), whileRetryable)
+          // Before it is declared: it may be deleted before the reply to that arrives.
           const startedAt = performance.now()
+          yield* Effect.retry(AmqpChannel.run(AmqpQueue.declare(queue)), whileRetryable)
           const error = yield* Effect.flip(
             AmqpConsumer.serve(consumed, handler(world, name, connection), { concurrency: 4, prefetch: 80 })
           )
