@@ -97,6 +97,7 @@ export class Acting {
       history,
       recovers: plan.recovery[index] !== undefined,
       waitTimeoutMillis: plan.recovery[index]?.waitTimeoutMillis,
+      leavesAtOnce: plan.recovery[index]?.dials.every(({ _tag }) => _tag !== "Linger") ?? true,
       isSmooth: plan.channelMax > 100 && plan.confirming === "all" &&
         plan.faults.every(({ _tag }) => _tag !== "Stall" && _tag !== "Block"),
       password: () => passwords[index]

@@ -80,8 +80,8 @@ const fault = Effect.gen(function*(): Effect.fn.Return<Fault> {
   }
   if (kind <= 83) return { ...base, _tag: "Block", forMillis: yield* oneOf(1, 500, 20_000) }
   if (kind <= 87) return { ...base, _tag: "DeleteQueue", queue: passingQueue }
-  if (kind <= 95) return { ...base, _tag: "Refuse", forMillis: yield* oneOf(500, 5_000, 40_000) }
-  return { ...base, _tag: "ChangePassword", forMillis: yield* oneOf(0, 0, 200, 3_000) }
+  if (kind <= 92) return { ...base, _tag: "Refuse", forMillis: yield* oneOf(500, 5_000, 40_000) }
+  return { ...base, _tag: "ChangePassword", forMillis: yield* oneOf(0, 0, 0, 200, 3_000) }
 })
 
 const topology = Effect.gen(function*(): Effect.fn.Return<TopologyPlan> {

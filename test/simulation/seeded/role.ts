@@ -14,6 +14,11 @@ export interface Role {
   readonly recovers: boolean
   /** How long it waits for a session, if its connection recovers. */
   readonly waitTimeoutMillis: number | undefined
+  /**
+   * Whether the broker notices at once when the client has gone. Otherwise the dead connection keeps messages, which are delivered again
+   * after newer ones.
+   */
+  readonly leavesAtOnce: boolean
   /** Whether nothing delays or refuses what a program sends, as long as its connection and its channels last. */
   readonly isSmooth: boolean
   /** The password of its connection. */

@@ -1,4 +1,5 @@
 /** What must be true of the sessions of a client that recovers: the states that it reports, and how it dials. */
+import type { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
 import type { Dial, History, SeenState } from "./history.ts"
 import type { Plan, RecoveryPlan } from "./plan.ts"
 
@@ -23,6 +24,7 @@ export const wrongSessions = (plan: Plan, history: History): ReadonlyArray<strin
     return [
       ...wrongStates(history.states[client], dials),
       ...lateOutcomes(history, client),
+      ...wronglyRefused(plan, history, client),
       ...wrongEndpoints(dials, recovery),
       ...missingPauses(dials, recovery, hasReconnector(plan, client))
     ].map((text) => `client ${client}: ${text}`)
@@ -58,6 +60,25 @@ const wrongStates = (states: ReadonlyArray<SeenState>, dials: ReadonlyArray<Dial
     return wrong
   })
 }
+
+/** A login is refused only while the client has an old password. */
+const wronglyRefused = ({ faults, latencyMillis }: Plan, history: History, client: 0 | 1): ReadonlyArray<string> => {
+  const last = history.dialsOf(client).at(-1)
+  const isRefused = history.states[client].some(({ state }) => state._tag === "Closed" && isRefusal(state.error))
+  // The handshake takes some round trips.
+  const isOld = (at: number): boolean =>
+    faults.some((fault) =>
+      fault._tag === "ChangePassword" && fault.connection === client && at <= fault.atMillis + fault.forMillis + 1 &&
+      at >= fault.atMillis - 10 * latencyMillis - 1
+    )
+  return isRefused && last !== undefined && !isOld(last.at)
+    ? [`the login at ${last.at} ms was refused, when the client had the password`]
+    : []
+}
+
+const isRefusal = ({ reason }: AmqpConnectionError): boolean =>
+  reason._tag === "AuthenticationFailed" ||
+  reason._tag === "EndpointsFailed" && reason.failures.some(({ reason }) => reason._tag === "AuthenticationFailed")
 
 /** The longest step of the clock, in milliseconds. */
 const step = 1_100
