@@ -8,6 +8,7 @@ import type {
   Fault,
   FollowerPlan,
   Plan,
+  PublisherPlan,
   ReconnectorPlan,
   RecoveryPlan,
   RetryPlan,
@@ -129,6 +130,16 @@ const retry = (plan: Plan) =>
     }
   })
 
+/** What a publisher retries has to succeed at some time: retries without end would not end. */
+const retrying = ({ confirmTimeoutMillis, queue }: PublisherPlan, retry: RetryPlan): Partial<PublisherPlan> => ({
+  // A full queue refuses a message for as long as nothing consumes it.
+  retry: { ...retry, times: queue === "small" ? retry.times ?? 3 : retry.times },
+  confirmTimeoutMillis: confirmTimeoutMillis && Math.max(confirmTimeoutMillis, shortestConfirmTimeout)
+})
+
+/** More than a round trip, in milliseconds. */
+const shortestConfirmTimeout = 200
+
 /** An actor of a client that recovers: it takes longer, so that it is there while sessions come and go. */
 const staying = (plan: Plan, actor: ActorPlan) =>
   Effect.gen(function*(): Effect.fn.Return<ActorPlan> {
@@ -139,13 +150,10 @@ const staying = (plan: Plan, actor: ActorPlan) =>
     const whenDisconnected = yield* oneOf("wait" as const, "wait" as const, "fail" as const)
     switch (actor._tag) {
       case "Publisher":
-        // A full queue refuses a message for as long as nothing consumes it.
         return {
           ...actor,
           pauseMillis: actor.count > 30 ? 0 : pauseMillis,
-          retry: retries
-            ? { ...retryPlan, times: actor.queue === "small" ? retryPlan.times ?? 3 : retryPlan.times }
-            : undefined,
+          ...retries ? retrying(actor, retryPlan) : {},
           whenDisconnected
         }
       case "Program":
