@@ -29,7 +29,7 @@ export default defineConfig({
         test: {
           name: "local",
           include: ["test/**/*.test.ts", "examples/*.test.ts"],
-          exclude: ["test/integration/**", "test/types/**"]
+          exclude: ["test/integration/**", "test/clusters/**", "test/types/**"]
         }
       },
       {

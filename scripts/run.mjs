@@ -21,6 +21,7 @@ const tasks = {
   build: [build],
   start: [build, tool("node", "examples/threads.ts")],
   test: [build, tool("vitest", "run")],
+  clusters: [build, tool("vitest", "run", "--config", "vitest.clusters.config.ts")],
   bench: [build, tool("node", "bench/src/main.ts")],
   simulate: [build, tool("node", "test/simulation/seeded/main.ts")],
   churn: [build, tool("node", "test/churn/main.ts")],

@@ -32,7 +32,7 @@ const exceptions: ReadonlyArray<readonly [replyCode: number, text: RegExp, passe
   [ReplyCode.preconditionFailed, /^PRECONDITION_FAILED - delivery acknowledgement on channel \d+ timed out/, true],
   // Some queues did not accept the transaction's publishes, as with a nack.
   [ReplyCode.preconditionFailed, /^PRECONDITION_FAILED - partial tx completion$/, true],
-  [ReplyCode.preconditionFailed, / does not have a running replica on the local node$/, true],
+  [ReplyCode.preconditionFailed, / does not have a (?:running )?replica on the local node$/, true],
   // Other clients reach the limit, and close connections again.
   [ReplyCode.notAllowed, / connection limit \(\d+\) is reached$/, true],
   [ReplyCode.notAllowed, /: connection limit cannot be queried, timeout$/, true],

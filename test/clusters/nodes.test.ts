@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as fs from "node:fs"
-import { onRabbitMQ } from "../../support/brokerUnderTest.ts"
-import { canStartCluster, runningNodes, startCluster } from "../../support/cluster.ts"
-import { probe } from "../../support/probe.ts"
+import { onRabbitMQ } from "../support/brokerUnderTest.ts"
+import { canStartCluster, runningNodes, startCluster } from "../support/cluster.ts"
+import { probe } from "../support/probe.ts"
 
 const rejects = async (url: string): Promise<string> => {
   try {
