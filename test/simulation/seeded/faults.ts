@@ -14,9 +14,12 @@ export const find = (broker: AmqpBroker["Service"], index: 0 | 1) =>
   Effect.map(broker.connections, (connections) => connections.findLast(({ name }) => name === `c${index}`))
 
 /** What a fault needs of the run. */
-type FaultWorld = Pick<World, "broker" | "pace" | "history" | "passwords">
+type FaultWorld = Pick<World, "broker" | "pace" | "history" | "passwords" | "newPasswords">
 
-export const inflict = (fault: Fault, { broker, history, pace, passwords }: FaultWorld): Effect.Effect<void> =>
+export const inflict = (
+  fault: Fault,
+  { broker, history, newPasswords, pace, passwords }: FaultWorld
+): Effect.Effect<void> =>
   Effect.gen(function*() {
     yield* Effect.sleep(fault.atMillis)
     pace.slowDown()
@@ -43,9 +46,11 @@ export const inflict = (fault: Fault, { broker, history, pace, passwords }: Faul
         return yield* broker.refuseConnections(false)
       case "ChangePassword": {
         const password = `secret at ${fault.atMillis}`
+        newPasswords[fault.connection] = password
         yield* broker.setUser(userOf(fault.connection), { password: Redacted.make(password) })
         yield* Effect.sleep(fault.forMillis)
-        passwords[fault.connection] = password
+        // It may have been changed again meanwhile.
+        passwords[fault.connection] = newPasswords[fault.connection]
         return
       }
     }

@@ -8,6 +8,7 @@ import type {
   Fault,
   FollowerPlan,
   Plan,
+  PublisherPlan,
   ReconnectorPlan,
   RecoveryPlan,
   RetryPlan,
@@ -110,15 +111,20 @@ const reconnector = Effect.gen(function*(): Effect.fn.Return<ReconnectorPlan> {
   return { _tag: "Reconnector", pauses: yield* listOf(yield* between(1, 4), oneOf(0, 10, 1_000, 10_000)) }
 })
 
-const newActor = Effect.gen(function*(): Effect.fn.Return<ActorPlan> {
-  const kind = yield* between(1, 100)
-  return {
-    ...kind <= 35 ? yield* topology : kind <= 80 ? yield* follower : yield* reconnector,
-    connection: yield* oneOf<0 | 1>(0, 0, 1),
-    startMillis: yield* oneOf(0, 0, 5, 3_000),
-    interruptMillis: yield* maybe(10, oneOf(1, 500, 5_000))
-  }
-})
+const actorOf = (plan: Effect.Effect<TopologyPlan | FollowerPlan | ReconnectorPlan>) =>
+  Effect.gen(function*(): Effect.fn.Return<ActorPlan> {
+    return {
+      ...yield* plan,
+      connection: yield* oneOf<0 | 1>(0, 0, 1),
+      startMillis: yield* oneOf(0, 0, 5, 3_000),
+      interruptMillis: yield* maybe(10, oneOf(1, 500, 5_000))
+    }
+  })
+
+const newActor = Effect.flatMap(
+  between(1, 100),
+  (kind) => actorOf(kind <= 35 ? topology : kind <= 80 ? follower : reconnector)
+)
 
 /** A broker that nacks or holds the same message each time ends a retry only after some attempts. */
 const retry = (plan: Plan) =>
@@ -128,6 +134,16 @@ const retry = (plan: Plan) =>
       times: plan.confirming === "all" ? yield* oneOf(undefined, undefined, undefined, 1) : yield* oneOf(1, 3)
     }
   })
+
+/** What a publisher retries has to succeed at some time: retries without end would not end. */
+const retrying = ({ confirmTimeoutMillis, queue }: PublisherPlan, retry: RetryPlan): Partial<PublisherPlan> => ({
+  // A full queue refuses a message for as long as nothing consumes it.
+  retry: { ...retry, times: queue === "small" ? retry.times ?? 3 : retry.times },
+  confirmTimeoutMillis: confirmTimeoutMillis && Math.max(confirmTimeoutMillis, shortestConfirmTimeout)
+})
+
+/** More than a round trip, in milliseconds. */
+const shortestConfirmTimeout = 200
 
 /** An actor of a client that recovers: it takes longer, so that it is there while sessions come and go. */
 const staying = (plan: Plan, actor: ActorPlan) =>
@@ -139,13 +155,10 @@ const staying = (plan: Plan, actor: ActorPlan) =>
     const whenDisconnected = yield* oneOf("wait" as const, "wait" as const, "fail" as const)
     switch (actor._tag) {
       case "Publisher":
-        // A full queue refuses a message for as long as nothing consumes it.
         return {
           ...actor,
           pauseMillis: actor.count > 30 ? 0 : pauseMillis,
-          retry: retries
-            ? { ...retryPlan, times: actor.queue === "small" ? retryPlan.times ?? 3 : retryPlan.times }
-            : undefined,
+          ...retries ? retrying(actor, retryPlan) : {},
           whenDisconnected
         }
       case "Program":
@@ -180,7 +193,9 @@ export const withRecovery = (plan: Plan): Effect.Effect<Plan> =>
       (actor) => recovers(actor) ? staying(plan, actor) : Effect.succeed(actor)
     )
     const added = yield* listOf(yield* between(0, 3), newActor)
-    const all = [...actors, ...added.filter(recovers)]
+    // Only without other faults it is known that nobody notices an ordered replacement.
+    const replacing = calm && (yield* chance(60)) ? [yield* actorOf(reconnector)] : []
+    const all = [...actors, ...[...added, ...replacing].filter(recovers)]
     const faults = calm ? [] : [...plan.faults, ...yield* listOf(yield* between(1, 8), fault)]
     const deletions = calm ? [] : yield* Effect.forEach(all, deletion)
     return { ...plan, recovery: clients, actors: all, faults: [...faults, ...deletions.flat()] }

@@ -73,7 +73,16 @@ export const runPlan = (plan: Plan): Effect.Effect<Report> =>
     )
     yield* declareAll(broker)
     const clock = yield* Clock.Clock
-    const world: World = { plan, broker, history, pace, clock, scope: brokerScope, passwords: ["guest", "guest"] }
+    const world: World = {
+      plan,
+      broker,
+      history,
+      pace,
+      clock,
+      scope: brokerScope,
+      passwords: ["guest", "guest"],
+      newPasswords: ["guest", "guest"]
+    }
     for (const client of [0, 1] as const) {
       if (changesPassword(plan, client)) yield* broker.setUser(userOf(client), { password: Redacted.make("guest") })
     }

@@ -14,8 +14,9 @@ export interface World {
   readonly clock: Clock.Clock
   /** Where the network and the faults run: it outlives the clients. */
   readonly scope: Scope.Scope
-  /** The password that each client has. */
+  /** The password that each client has, and the one that it should have. */
   readonly passwords: [string, string]
+  readonly newPasswords: [string, string]
 }
 
 /** The user of a client whose password changes. */
