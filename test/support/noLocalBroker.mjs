@@ -1,7 +1,7 @@
 // Loaded into a process before its program (`node --import`), so that it finds no broker at port 5672, whatever runs there.
 import { Socket } from "node:net"
 
-const connect = Socket.prototype.connect
+const connect = Reflect.get(Socket.prototype, "connect")
 
 /** A port on which nothing listens: port 1 is that of an obsolete protocol. */
 const closedPort = 1
