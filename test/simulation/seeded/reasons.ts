@@ -159,11 +159,13 @@ const ofUnnoticed = (plan: Plan, { _tag, connection }: ActorPlan): ReadonlyArray
   ...plan.faults.flatMap((fault) =>
     fault._tag === "CloseChannel" && fault.connection === connection ? ofFault(fault) : []
   ),
-  // A part of a topology is declared later if the broker does not reply.
-  ..._tag === "Topology" && ofConnection(plan, connection).includes("RequestTimeout") ? ["RequestTimeout"] : [],
+  ..._tag === "Topology" ? ofConnection(plan, connection).filter((reason) => delaysTopology.has(reason)) : [],
   // A message may be what the broker or the client could not process, so it is not published again.
   ..._tag === "Consumer" ? [] : ofConnection(plan, connection).filter((reason) => endsRetries.has(reason))
 ]
+
+/** A part of a topology is declared later if the broker does not reply, or the dead connection still has the queue. */
+const delaysTopology: ReadonlySet<string> = new Set(["RequestTimeout", "ResourceLocked"])
 
 /** The reasons that are not retryable, for which the connection recovers all the same. */
 const endsRetries: ReadonlySet<string> = new Set(["InternalError", "ProtocolViolation", "UpdateSecretFailed"])
