@@ -63,8 +63,19 @@ const ofRecovery = (plan: Plan, connection: 0 | 1, { dials, endpoints }: Recover
     : []
 ]
 
-/** The actors that an ordered replacement does not affect, since nothing that they do takes longer than it may. */
-const isOrderlyActor: ReadonlySet<ActorPlan["_tag"]> = new Set(["Publisher", "Consumer", "Topology", "Follower"])
+/** Whether an actor may notice an ordered replacement: what it does takes longer than it may, or does not wait for the next session. */
+const noticesReplacement = (actor: ActorPlan): boolean => {
+  switch (actor._tag) {
+    case "Consumer":
+    case "Topology":
+    case "Follower":
+      return false
+    case "Publisher":
+      return actor.whenDisconnected === "fail" || actor.sendTimeoutMillis !== undefined
+    default:
+      return true
+  }
+}
 
 const hasReconnector = ({ actors }: Plan, client: 0 | 1): boolean =>
   actors.some(({ _tag, connection }) => _tag === "Reconnector" && connection === client)
@@ -155,19 +166,24 @@ const noticesLosses = (plan: Plan, actor: ActorPlan): boolean => {
 }
 
 /** What an actor gets that notices no loss: the reasons for which a channel can be lost, and those that end retries. */
-const ofUnnoticed = (plan: Plan, { _tag, connection }: ActorPlan): ReadonlyArray<string> => [
-  ...plan.faults.flatMap((fault) =>
+const ofUnnoticed = (plan: Plan, { _tag, connection }: ActorPlan): ReadonlyArray<string> => {
+  const ofChannels = plan.faults.flatMap((fault) =>
     fault._tag === "CloseChannel" && fault.connection === connection ? ofFault(fault) : []
-  ),
-  ..._tag === "Topology" ? ofConnection(plan, connection).filter((reason) => delaysTopology.has(reason)) : [],
-  // A message may be what the broker or the client could not process, so it is not published again.
-  ..._tag === "Consumer" ? [] : ofConnection(plan, connection).filter((reason) => endsRetries.has(reason))
-]
+  )
+  if (_tag === "Consumer") return ofChannels
+  const possible = ofConnection(plan, connection)
+  // If a publisher's next channel is refused, its messages are not published again, and fail with the loss of the last one.
+  if (ofChannels.length > 0) return possible
+  return possible.filter((reason) => endsRetries.has(reason) || _tag === "Topology" && delaysTopology.has(reason))
+}
 
 /** A part of a topology is declared later if the broker does not reply, or the dead connection still has the queue. */
 const delaysTopology: ReadonlySet<string> = new Set(["RequestTimeout", "ResourceLocked"])
 
-/** The reasons that are not retryable, for which the connection recovers all the same. */
+/**
+ * The reasons that are not retryable, for which the connection recovers all the same. A message may be what the broker or the client could
+ * not process, so it is not published again.
+ */
 const endsRetries: ReadonlySet<string> = new Set(["InternalError", "ProtocolViolation", "UpdateSecretFailed"])
 
 /** Further reasons for which a connection can be lost during the handshake. */
@@ -193,8 +209,7 @@ const unexplainedOfActors = (plan: Plan, history: History): ReadonlyArray<string
     const { connection } = actorPlan
     const isClosed = history.states[connection].some(({ state }) => state._tag === "Closed")
     const possible = new Set([
-      // A program may take longer than a replacement waits for it.
-      ...hasReconnector(plan, connection) && !isOrderlyActor.has(actorPlan._tag) ? ["ConnectionReplaced"] : [],
+      ...hasReconnector(plan, connection) && noticesReplacement(actorPlan) ? ["ConnectionReplaced"] : [],
       ...isClosed || noticesLosses(plan, actorPlan) ? ofConnection(plan, connection) : ofUnnoticed(plan, actorPlan),
       ...ofActor(plan, actorPlan, actor),
       ...plan.channelMax < 100 ? ["TooManyChannels"] : []
