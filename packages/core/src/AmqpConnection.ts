@@ -353,7 +353,8 @@ export class AmqpConnection extends Context.Service<AmqpConnection, {
    * Replaces the connection in order, for drills and rotations: new operations wait, publishers wait for their confirms,
    * consumers let their handlers finish, and channel programs end, all within `closeTimeout`. Then the connection is
    * closed, and the next endpoint is dialed. Succeeds when the connection is open again; fails when it has closed for
-   * good. What does not end in time fails with `ConnectionLost`, caused by a `ConnectionReplaced`.
+   * good. What does not end in time fails with `ConnectionLost`, caused by a `ConnectionReplaced`. While there is no
+   * connection, the next attempt begins at once instead of after its pause.
    */
   readonly reconnect: Effect.Effect<void, AmqpConnectionError>
   /** Waits until the connection has closed and is not established again, and fails with the reason. */
@@ -446,8 +447,6 @@ const resolve = (given: EndpointOptions, givenEndpoints: NonEmptyReadonlyArray<E
       0,
       true
     ),
-    // Of several endpoints, none is the address of the connection.
-    transport: endpoints.length === 1 ? endpoints[0].transport : undefined,
     virtualHost: options.virtualHost ?? "/",
     locale: options.locale ?? "en_US",
     clientProperties: clientPropertiesOf(

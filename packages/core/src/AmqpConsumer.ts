@@ -676,7 +676,7 @@ const start = <E, R, R2>(
     )
     const operation = yield* Instruments.ServedOperation
     const telemetry = yield* AmqpTelemetry.Telemetry
-    const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, supervisor.latest.options))
+    const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, supervisor))
     const publish = yield* lazyPublisher
     const handling = makeHandling()
     let queueName: string | undefined

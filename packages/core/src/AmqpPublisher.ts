@@ -238,7 +238,7 @@ export const make = Effect.fnUntraced(function*(
     })
 
   const telemetry = yield* AmqpTelemetry.Telemetry
-  const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, supervisor.options))
+  const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, supervisor))
   if (instruments === undefined) {
     return {
       publish: schedule === undefined

@@ -138,7 +138,7 @@ export const makeClient = Effect.fnUntraced(function*(
       })
     )
   const telemetry = yield* AmqpTelemetry.Telemetry
-  const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, supervisor.options))
+  const instruments = yield* Validation.attempt(() => Instruments.make(telemetry, supervisor))
   if (instruments === undefined) return { call }
   return {
     call: (request, options) =>

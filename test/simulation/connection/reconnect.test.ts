@@ -142,6 +142,27 @@ describe("reconnect", () => {
       })
     ))
 
+  it.effect("begins the next attempt at once while the connection waits for it", () =>
+    recovering(({ connection, network, peer }) =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("10 seconds")
+        network.faults.set("a", Effect.fail(refused()))
+        yield* peer.hangUp
+        yield* network.expectDialed("a")
+        const replacing = yield* fork(connection.reconnect)
+        yield* network.expectDialed("a")
+        const state = yield* connection.state
+        if (state._tag !== "Recovering") return assert.fail(state._tag)
+        assert.strictEqual(state.attempt, 2)
+        network.faults.clear()
+        yield* TestClock.adjust("999 millis")
+        yield* network.expectDialed()
+        yield* TestClock.adjust("1 millis")
+        yield* network.serve()
+        yield* resultOf(replacing)
+      })
+    ))
+
   it.effect("recovers when the session is lost while it drains", () =>
     recovering(({ connection, network, peer }) =>
       Effect.gen(function*() {

@@ -21,7 +21,7 @@ import {
   toQueue
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
-import { nextSession, recovering, takeTexts } from "../../support/severalPeers.ts"
+import { nextSession, openForPublishing, recovering, takeTexts } from "../../support/severalPeers.ts"
 
 const publish = (publisher: AmqpPublisher.AmqpPublisher["Service"], text: string) =>
   fork(publisher.publish(AmqpMessage.text(text), toQueue))
@@ -92,6 +92,24 @@ describe("a confirm that is overdue", () => {
         yield* publishText(first, publisher, "3")
         yield* TestClock.adjust("60 seconds")
         yield* expectReplaced(first)
+      })
+    ))
+
+  it.effect("only fails its publish if a publish of a program has been confirmed since", () =>
+    recovering(([first]) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(first)
+        const overdue = yield* publishText(first, publisher, "1")
+        yield* TestClock.adjust("1 seconds")
+        const program = yield* fork(AmqpChannel.confirmed(AmqpChannel.publish(AmqpMessage.text("2"), toQueue)))
+        yield* openForPublishing(first, 2)
+        yield* first.expectPublish("2", 2)
+        yield* first.send(2, ack(1))
+        yield* first.closeChannel(2)
+        yield* resultOf(program)
+        yield* TestClock.adjust("59 seconds")
+        assertReason((yield* reasonOf(overdue, "OutcomeUnknown")).cause, "ConfirmTimeout")
+        yield* first.expectNothing
       })
     ))
 

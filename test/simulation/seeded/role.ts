@@ -16,7 +16,7 @@ export interface Role {
   readonly waitTimeoutMillis: number | undefined
   /**
    * Whether the broker notices at once when the client has gone. Otherwise the dead connection keeps messages, which are delivered again
-   * after newer ones.
+   * after newer ones, and what it has sent may arrive later.
    */
   readonly leavesAtOnce: boolean
   /** Whether nothing delays or refuses what a program sends, as long as its connection and its channels last. */

@@ -8,6 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
+import { Network } from "../../support/scriptedNetwork.ts"
 import {
   ack,
   connected,
@@ -22,6 +23,7 @@ import {
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
 import { registry } from "../../support/series.ts"
+import { openForPublishing } from "../../support/severalPeers.ts"
 import { recording } from "../../support/spans.ts"
 
 const traceId = "0af7651916cd43dd8448eb211c80319c"
@@ -87,6 +89,37 @@ describe("a publisher", () => {
       AmqpConnection.TransportProtection,
       { peer: "rabbit.example:5672", level: "Verified" }
     ))
+  })
+
+  it.effect("has the address of the broker that the connection leads to now", () => {
+    const tracer = recording()
+    const network = new Network()
+    const at = (name: string): AmqpConnection.Endpoint => ({
+      ...network.endpoint(name),
+      transport: { peer: `${name}:5672`, level: "Verified" }
+    })
+    return tracer.traced(Effect.scoped(Effect.gen(function*() {
+      const connecting = yield* fork(
+        AmqpConnection.makeFrom([at("rabbit-1"), at("rabbit-2")], { endpointOrder: "ordered" })
+      )
+      const first = yield* network.serve()
+      const connection = yield* resultOf(connecting)
+      const { publish } = yield* on()(openPublisher(first)).pipe(
+        Effect.provideService(AmqpConnection.AmqpConnection, connection)
+      )
+      yield* fork(publish(AmqpMessage.text("a"), toQueue))
+      yield* first.expectPublish("a")
+      yield* first.hangUp
+      const second = yield* network.serve()
+      yield* openForPublishing(second)
+      yield* fork(publish(AmqpMessage.text("b"), toQueue))
+      yield* second.expectPublish("b")
+      assert.deepStrictEqual(
+        tracer.spans.map(({ attributes }) => attributes["server.address"]),
+        ["rabbit-1", "rabbit-2"]
+      )
+      yield* network.hangUp
+    })))
   })
 
   const destinations: ReadonlyArray<readonly [string, string | AmqpExchange.AmqpExchange, string, string, string]> = [

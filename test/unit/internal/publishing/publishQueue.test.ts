@@ -46,6 +46,7 @@ const makeQueue = Effect.gen(function*() {
     serverProperties: {},
     supports: () => true,
     warn: () => {},
+    confirmed: () => {},
     release: () => {}
   }
   const queue = new PublishQueue(limits, queueHost, clock)

@@ -68,6 +68,8 @@ export interface ChannelHost extends RequestHost {
   readonly serverProperties: FieldTable
   /** Whether the broker supports an extension of AMQP 0-9-1, for example `consumer_priorities`. */
   supports(capability: string): boolean
+  /** The broker has confirmed a publish on one of the channels. */
+  confirmed(): void
   /** The close is complete on both sides, so the number is free again. */
   release(channel: Channel): void
 }
@@ -159,7 +161,7 @@ export class Channel {
   readonly confirmSelect: Effect.Effect<ConfirmLedger, AmqpError.AmqpChannelError> = Effect.suspend(() =>
     Effect.map(this.requestWith("publisher_confirms", { _tag: "confirm.select", noWait: false }), () => {
       this.currentMode = "confirm"
-      return this.ledger = new ConfirmLedger(this.host.counts)
+      return this.ledger = new ConfirmLedger(this.host)
     })
   )
 

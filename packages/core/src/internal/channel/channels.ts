@@ -76,15 +76,6 @@ export class Channels {
     return sum
   }
 
-  /** When the broker last confirmed a publish on one of the open channels of publishers, on a clock that stops while it reads nothing. */
-  get lastConfirm(): number | undefined {
-    let last: number | undefined
-    for (const { confirms } of this.open.values()) {
-      if (confirms?.lastConfirm !== undefined) last = Math.max(last ?? -Infinity, confirms.lastConfirm)
-    }
-    return last
-  }
-
   /** Whether a fiber waits for something that the broker has to send on a channel. */
   get expectsReply(): boolean {
     for (const channel of this.open.values()) if (channel.expectsReply) return true

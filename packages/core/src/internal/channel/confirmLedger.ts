@@ -44,6 +44,13 @@ export interface MandatoryMessage {
   readonly body: Uint8Array
 }
 
+/** What a ledger needs from its session. */
+export interface LedgerHost {
+  readonly counts: Counts
+  /** The broker has confirmed a publish. */
+  confirmed(): void
+}
+
 export class ConfirmLedger {
   /** How many publishes are in flight: sent and not settled. */
   count = 0
@@ -52,7 +59,7 @@ export class ConfirmLedger {
   /** Set by a sender that sends messages one at a time after a close whose cause is unknown. */
   sender: PublishSender | undefined
 
-  private readonly counts: Counts
+  private readonly host: LedgerHost
   private oldest = 1
   private next = 1
   private mask = 255
@@ -62,18 +69,15 @@ export class ConfirmLedger {
   private propertySizes = new Float64Array(256)
   private routes: Array<Route | undefined> = new Array(256).fill(undefined)
   private times: Float64Array | undefined
-  /** When the broker last confirmed a publish, if the times of publishes are noted: on a clock that stops while the broker reads nothing. */
-  lastConfirm: number | undefined
   private now: () => number = () => 0
-  private readTime: () => number = () => 0
   private waitsForLeaving = false
   /** The mandatory publishes that were not returned, and those that were, by their numbers. */
   private readonly mandatory = new Map<number, MandatoryMessage>()
   private readonly returned = new Map<number, Returned>()
   private readonly emptied = new Signal()
 
-  constructor(counts: Counts) {
-    this.counts = counts
+  constructor(host: LedgerHost) {
+    this.host = host
   }
 
   /** Takes the next publish number for a message; sizes are in bytes. */
@@ -107,7 +111,7 @@ export class ConfirmLedger {
         message: `the broker confirmed publish ${tag}, but ${this.next - 1} is the last one`
       })
     }
-    if (this.times !== undefined && (outcome === "Acked" || outcome === "Nacked")) this.lastConfirm = this.readTime()
+    if (outcome === "Acked" || outcome === "Nacked") this.host.confirmed()
     const first = multiple ? this.oldest : tag
     const last = multiple && tag === 0 ? this.next - 1 : tag
     for (let number = Math.max(first, this.oldest); number <= last; number++) this.settleOne(number, outcome)
@@ -155,13 +159,9 @@ export class ConfirmLedger {
     return this.count === 0 ? undefined : this.times?.[this.oldest & this.mask]
   }
 
-  /**
-   * Notes from now on when publishes are sent and confirmed. `readTime` is a clock that stops while the broker reads nothing. With
-   * `waitsForLeaving` a large publish counts from its last piece.
-   */
-  noteTimes(now: () => number, readTime: () => number, waitsForLeaving: boolean): void {
+  /** Notes from now on when publishes are sent. With `waitsForLeaving` a large publish counts from its last piece. */
+  noteTimes(now: () => number, waitsForLeaving: boolean): void {
     this.now = now
-    this.readTime = readTime
     this.waitsForLeaving = waitsForLeaving
     this.times = new Float64Array(this.mask + 1)
   }
@@ -225,10 +225,10 @@ export class ConfirmLedger {
   }
 
   private note(outcome: Outcome): void {
-    if (outcome === "Acked") this.counts.confirmed++
-    else if (outcome === "Nacked") this.counts.nacked++
+    if (outcome === "Acked") this.host.counts.confirmed++
+    else if (outcome === "Nacked") this.host.counts.nacked++
     // The broker does not have a message that was not sent to its end, so only other errors leave the outcome unknown.
-    else if (outcome._tag === "AmqpChannelError") this.counts.unknown++
+    else if (outcome._tag === "AmqpChannelError") this.host.counts.unknown++
   }
 
   private grow(): void {

@@ -43,6 +43,11 @@ export class Signal {
     for (const entry of [...waiting].slice(0, limit)) if (waiting.delete(entry)) entry.listener()
   }
 
+  /** Waits for the next `notify`. */
+  get next(): Effect.Effect<void> {
+    return Effect.callback((resume) => Effect.sync(this.once(() => resume(Effect.void))))
+  }
+
   /** Waits until `condition` holds. Checks it at once, and at each `notify`. */
   until(condition: () => boolean): Effect.Effect<void> {
     return Effect.callback((resume) => {

@@ -25,7 +25,7 @@ import { channelError } from "../channel/channelErrors.ts"
 import { Channels } from "../channel/channels.ts"
 import type { ChannelsHost } from "../channel/channels.ts"
 import { connectionClose, connectionCloseFor } from "../channel/methods.ts"
-import { monotonicMillis } from "../common/time.ts"
+import { monotonicMillis, TurnClock } from "../common/time.ts"
 import type { SessionOptions, Tuning } from "../options/sessionOptions.ts"
 import { countsOf } from "../telemetry/counters.ts"
 import type { Counts, Sampled } from "../telemetry/counters.ts"
@@ -76,11 +76,14 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   hasReceived = false
   /** Opened when the session is about to be replaced: publishers and consumers leave it in order. */
   readonly leaving = Latch.makeUnsafe(false)
+  /** When the broker last confirmed a publish, in milliseconds of a clock that stops while it reads nothing. */
+  lastConfirm: number | undefined
   /** When the last bytes were read, in milliseconds of the monotonic clock. */
   lastRead = 0
 
   private readonly scope: Scope.Scope
   private readonly clock: Clock.Clock
+  private readonly turns: TurnClock
   private readonly services: Context.Context<never>
   private readonly receiver: FrameReceiver
   private readonly parser: FrameParser
@@ -100,6 +103,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.listener = listener
     this.scope = scope
     this.clock = clock
+    this.turns = new TurnClock(clock)
     this.services = services
     this.counts = countsOf(options, services)
     this.readGate = new ReadGate(this)
@@ -177,6 +181,11 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     // A broker without this table may support an extension without announcing it.
     return this.serverProperties.capabilities === undefined ||
       ConnectionErrors.announces(this.serverProperties, capability)
+  }
+
+  confirmed(): void {
+    const { millis } = this.turns
+    this.lastConfirm = millis - this.outbound.blockedMillis(millis)
   }
 
   release(channel: Channel): void {

@@ -86,6 +86,8 @@ export class Supervisor {
   readonly stateListeners = new Set<() => void>()
 
   private readonly scope: Scope.Scope
+  /** Notified when the next attempt shall begin at once. */
+  private readonly hurried = new Signal()
   /** Notified when there is a session, or the connection has closed. */
   private readonly decided = new Signal()
   private readonly clock: Clock.Clock
@@ -145,6 +147,11 @@ export class Supervisor {
   get latest(): Session.Session {
     if (this.lastSession !== undefined) return this.lastSession
     throw new Error("The connection has never been open")
+  }
+
+  /** How the session that is open, or was open last, reaches its broker. */
+  get transport(): SessionOptions["transport"] {
+    return this.latest.options.transport
   }
 
   /** Waits for a session, for as long as it takes. Fails when the connection has closed. */
@@ -217,7 +224,7 @@ export class Supervisor {
   /** Whether `confirmsOverdue` replaces this session. */
   replacesOverdue(session: Session.Session): boolean {
     if (!this.options.recovery.isEnabled || this.session !== session) return false
-    if (session.channels.lastConfirm !== undefined) this.overdueReplacements = 0
+    if (session.lastConfirm !== undefined) this.overdueReplacements = 0
     return this.overdueReplacements < this.endpoints.all.length
   }
 
@@ -225,10 +232,14 @@ export class Supervisor {
   // replacing and closing
   // ---------------------------------------------------------------------------
 
-  /** Replaces the session in order: waits until what uses it has left it, closes it, and waits for the next one. */
+  /**
+   * Replaces the session in order: waits until what uses it has left it, closes it, and waits for the next one. If there is none, the next
+   * attempt begins at once.
+   */
   readonly reconnect: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() => {
     const { failure, session } = this
     if (failure !== undefined) return Effect.fail(failure)
+    this.hurried.notify()
     if (session !== undefined) {
       this.leave()
       this.setState({ _tag: "Connecting", ...notDialed })
@@ -396,7 +407,7 @@ export class Supervisor {
         if (isInitial) yield* this.report.waiting(error)
         const now = this.clock.currentTimeMillisUnsafe()
         this.dialing({ lastError: error, nextAttempt: now + Duration.toMillis(pause) })
-        yield* Effect.sleep(pause)
+        yield* Effect.raceFirst(Effect.sleep(pause), this.hurried.next)
       }
     })
   }

@@ -37,7 +37,7 @@ export interface SessionOptions {
 }
 
 /** The options of a connection: those of its sessions, and what differs between them. */
-export interface ConnectionOptions extends Omit<SessionOptions, "credentials"> {
+export interface ConnectionOptions extends Omit<SessionOptions, "credentials" | "transport"> {
   /** Takes precedence over the credentials of an endpoint. */
   readonly credentials: Options["credentials"]
   readonly endpoints: NonEmptyReadonlyArray<Endpoint>

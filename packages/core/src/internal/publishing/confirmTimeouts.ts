@@ -18,7 +18,7 @@ const blockedPause = 1_000
 
 interface Confirming {
   readonly host: Pick<Supervisor, "confirmsOverdue" | "replacesOverdue">
-  readonly session: Pick<Session, "channels" | "outbound"> & Parameters<Supervisor["confirmsOverdue"]>[0]
+  readonly session: Pick<Session, "lastConfirm" | "outbound"> & Parameters<Supervisor["confirmsOverdue"]>[0]
   readonly queue: Pick<PublishQueue, "detach">
   readonly ledger: ConfirmLedger
   readonly limits: PublishLimits
@@ -28,17 +28,16 @@ interface Confirming {
 export const expireConfirms = ({ host, ledger, limits, queue, session }: Confirming): Effect.Effect<never> =>
   Effect.gen(function*() {
     const { confirmTimeout, countsBlocked } = limits
-    const { channels, outbound } = session
+    const { outbound } = session
     const turns = new TurnClock(yield* Clock.Clock)
     // This clock stops while the broker reads nothing.
-    const readTime = () => turns.millis - outbound.blockedMillis(turns.millis)
-    const now = countsBlocked ? () => turns.millis : readTime
-    ledger.noteTimes(now, readTime, !countsBlocked)
+    const now = countsBlocked ? () => turns.millis : () => turns.millis - outbound.blockedMillis(turns.millis)
+    ledger.noteTimes(now, !countsBlocked)
 
     /** Whether the broker has confirmed nothing since this time, although it was reading. */
     const isSilentSince = (time: number): boolean => {
       // A confirm in the turn in which a message is sent is not that of the message.
-      const lastConfirm = channels.lastConfirm ?? -Infinity
+      const lastConfirm = session.lastConfirm ?? -Infinity
       if (!countsBlocked) return lastConfirm <= time
       return outbound.blocked === undefined && outbound.readsSince <= time &&
         lastConfirm <= time - outbound.blockedMillis(turns.millis)

@@ -34,7 +34,11 @@ const settingKeys = Validation.keysOf<Options>({
   durations: true
 })
 
-type ConnectionInfo = Pick<SessionOptions, "clientProperties" | "transport">
+/** The connection. Its transport is that of the current or last session, which may lead to another broker later. */
+interface ConnectionInfo {
+  readonly options: Pick<SessionOptions, "clientProperties">
+  readonly transport: SessionOptions["transport"]
+}
 
 /** Makes the recorder of a publisher, client or server. `undefined` if telemetry is off. Throws an `InvalidArgument`. */
 export const make = (options: Options | undefined, connection: ConnectionInfo): Spans | undefined => {
@@ -83,6 +87,27 @@ interface Received extends Sent {
 
 type Attributes = Record<string, unknown>
 
+/** What depends on the broker that the connection leads to. */
+interface Server {
+  readonly transport: ConnectionInfo["transport"]
+  /** Attributes of every metric. */
+  readonly common: Metric.Metric.AttributeSet
+  /** Attributes of every span. */
+  readonly spanCommon: Attributes
+  readonly histograms: Map<string, Metric.Histogram<number>>
+}
+
+const serverOf = ({ options: { clientProperties }, transport }: ConnectionInfo): Server => {
+  const common = serverAttributes({ clientProperties, transport })
+  const { "server.port": port } = common
+  return {
+    transport,
+    common,
+    spanCommon: port === undefined ? common : { ...common, "server.port": Number(port) },
+    histograms: new Map()
+  }
+}
+
 /** A span: its attributes, its parent and its links. */
 interface Description extends Pick<Tracer.SpanOptionsNoTrace, "root" | "parent" | "links"> {
   /** The second part of its name. */
@@ -95,17 +120,17 @@ const boundaries = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.
 
 export class Spans {
   private readonly settings: Settings
-  /** Attributes of every metric. */
-  private readonly common: Metric.Metric.AttributeSet
-  /** Attributes of every span. */
-  private readonly spanCommon: Attributes
-  private readonly histograms = new Map<string, Metric.Histogram<number>>()
+  private readonly connection: ConnectionInfo
+  private server: Server
 
-  constructor(settings: Settings, options: ConnectionInfo) {
+  constructor(settings: Settings, connection: ConnectionInfo) {
     this.settings = settings
-    this.common = serverAttributes(options)
-    const { "server.port": port } = this.common
-    this.spanCommon = port === undefined ? this.common : { ...this.common, "server.port": Number(port) }
+    this.connection = connection
+    this.server = serverOf(connection)
+  }
+
+  private get currentServer(): Server {
+    return this.server.transport === this.connection.transport ? this.server : this.server = serverOf(this.connection)
   }
 
   /** Sends a message. `use` gets the message with the trace context of the span. */
@@ -207,7 +232,7 @@ export class Spans {
     if (!this.settings.spans) return use(undefined)
     const { target, ...options } = description()
     const attributes = {
-      ...this.spanCommon,
+      ...this.currentServer.spanCommon,
       "messaging.operation.name": name,
       "messaging.operation.type": type,
       ...options.attributes
@@ -243,8 +268,9 @@ export class Spans {
     { context }: Fiber.Fiber<unknown, unknown>
   ): void {
     const key = `${operation.name} ${error}`
-    const histogram = this.histograms.get(key) ?? durationOf(operation, error, this.common)
-    this.histograms.set(key, histogram)
+    const { common, histograms } = this.currentServer
+    const histogram = histograms.get(key) ?? durationOf(operation, error, common)
+    histograms.set(key, histogram)
     histogram.updateUnsafe(Number(nanos) / 1e9, context)
   }
 }
