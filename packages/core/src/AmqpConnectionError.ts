@@ -403,8 +403,9 @@ export class EndpointsFailed extends Schema.TaggedError<EndpointsFailed>()("Endp
     readable(this)
   }
   override get message(): string {
+    // Some messages name the peer.
     const failures = this.failures.map(({ endpoint, reason }) =>
-      reason.message.includes(endpoint) ? reason.message : `${endpoint}: ${reason.message}`
+      "peer" in reason && reason.peer === endpoint ? reason.message : `${endpoint}: ${reason.message}`
     )
     return `None of the ${failures.length} endpoints could be connected to. ${failures.join(". ")}`
   }
