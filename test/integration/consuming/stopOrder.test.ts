@@ -64,3 +64,45 @@ describe("a consumer that is stopped while another one waits", () => {
     )
   }
 })
+
+describe("a consumer of a quorum queue that is stopped with many messages", () => {
+  for (const isDescribed of [true, false]) {
+    it.live(
+      `settles what was handled, and requeues the others without counting attempts, if its queue is ${
+        isDescribed ? "described" : "known by name"
+      }`,
+      () =>
+        connected(Effect.gen(function*() {
+          const queue = AmqpQueue.quorum(yield* queueName)
+          yield* AmqpChannel.run(AmqpQueue.declare(queue))
+          const texts = Array.from({ length: 200 }, (_, index) => String(index))
+          yield* fill(queue.name, ...texts.map((text) => AmqpMessage.text(text)))
+          const handled: Array<string> = []
+          const first = yield* fork(AmqpConsumer.serve(isDescribed ? queue : queue.name, ({ text }) =>
+            Effect.gen(function*() {
+              yield* Effect.sleep(30)
+              handled.push(text)
+              return AmqpDelivery.ack
+            }), { prefetch: 150, concurrency: 5 }))
+          yield* eventually(
+            Effect.sync(() =>
+              handled
+            ),
+            ({ length }) => length >= 10
+          )
+          yield* Fiber.interrupt(first)
+          const left = new Map<string, AmqpDelivery.ReceivedMessage>()
+          yield* fork(AmqpConsumer.serve(queue, (delivery) => {
+            left.set(delivery.text, delivery)
+            return Effect.succeed(AmqpDelivery.ack)
+          }))
+          yield* eventually(Effect.sync(() => left), ({ size }) => size + handled.length >= texts.length)
+          assert.sameMembers([...handled, ...left.keys()], texts)
+          if (isSince(4, 3)) {
+            const counts = [...left.values()].map(({ properties }) => properties.headers?.["x-delivery-count"])
+            assert.deepStrictEqual(counts.filter((count) => count !== undefined), [])
+          }
+        }))
+    )
+  }
+})

@@ -139,6 +139,24 @@ export class Acknowledgements {
     return this.refuse({ _tag: "basic.reject", deliveryTag: tag, requeue }, tag)
   }
 
+  /** Requeues every open delivery up to this tag, with one method if the broker supports that. */
+  requeueUpTo(tag: number): void {
+    const tags = this.openTags().filter((open) => open <= tag)
+    if (!this.hasNack || tags.length < 2) {
+      for (const open of tags) this.nack(open, true)
+      return
+    }
+    this.flush()
+    this.counts.requeued += tags.length
+    for (const open of tags) {
+      this.states[this.entryOf(open) & this.mask] = isSettled
+      this.journal?.push(open)
+    }
+    this.advance()
+    this.outbound.sendMethod(this.channel, { _tag: "basic.nack", deliveryTag: tag, multiple: true, requeue: true })
+    this.settledSome.notify()
+  }
+
   /**
    * Requeues every open delivery, with one method if the broker supports that. In RabbitMQ a requeue takes time in proportion to the
    * length of the queue, so requeuing one by one can take minutes.

@@ -25,6 +25,7 @@ import type { Inbox, SubscriptionError } from "./inbox.ts"
 import type { InboxLimit } from "./inboxLimit.ts"
 import type { OversizedMessages, OversizedPolicy } from "./oversizedMessages.ts"
 import type { QueueKind } from "./queueKind.ts"
+import { Requeues } from "./requeues.ts"
 import { stopOrderOf } from "./stopOrder.ts"
 import type { StopOrder } from "./stopOrder.ts"
 import type { StreamPosition } from "./streamPosition.ts"
@@ -100,8 +101,9 @@ export class Subscription implements ConsumerSink<ConsumerState> {
   private readonly changes = Semaphore.makeUnsafe(1)
   /** Whether the program has cancelled the consumer. */
   private isStopping = false
-  /** Whether messages are requeued one by one, since the consumers were cancelled in order. */
-  private requeuesSingly = false
+  /** Whether messages are requeued, since the consumers were cancelled in order. */
+  private isRequeuing = false
+  private readonly requeues: Requeues
   /** How often the consumers were started. */
   private generation = 0
   private currentPrefetch: number
@@ -122,6 +124,7 @@ export class Subscription implements ConsumerSink<ConsumerState> {
     this.inbox = inbox
     this.queues = queues
     this.oversized = oversized
+    this.requeues = new Requeues(channel.acknowledgements)
     this.noAck = options.noAck
     this.currentPrefetch = prefetch
     this.kinds = queues.map((name, index) =>
@@ -242,7 +245,9 @@ export class Subscription implements ConsumerSink<ConsumerState> {
     const left = this.clear().filter((message) => !Received.hasEnded(message))
     if (this.queues.length === 1) return Effect.void
     this.requeue(left.map(({ deliveryTag }) => deliveryTag))
-    return this.withinCloseTimeout(this.inbox.awaitHandled(this))
+    return this.withinCloseTimeout(
+      Effect.all([this.requeues.rest, this.inbox.awaitHandled(this)], { concurrency: 2, discard: true })
+    )
   })
 
   /**
@@ -313,22 +318,25 @@ export class Subscription implements ConsumerSink<ConsumerState> {
   inOrder(cancel: Effect.Effect<void>, handled: Effect.Effect<void>): Effect.Effect<void> {
     const { kind, savesAttempts } = this.stopOrder
     const steps = kind === "Cancel"
-      ? Effect.andThen(cancel, handled)
+      ? Effect.andThen(cancel, Effect.all([this.requeues.rest, handled], { concurrency: 2, discard: true }))
       : kind === "DrainThenCancel"
-      ? Effect.andThen(handled, cancel)
+      ? handled.pipe(Effect.andThen(cancel), Effect.andThen(this.requeues.rest))
       : handled
     return savesAttempts ? Effect.andThen(steps, this.awaitRequeued) : steps
   }
 
-  /** The consumers were cancelled in order: requeues these messages, and from now on those that `requeueSingle` is called with. */
+  /**
+   * The consumers were cancelled in order: requeues these messages, and from now on those that `requeueSingle` is called with. If there are many,
+   * `inOrder` requeues the last of them.
+   */
   requeueAll(tags: Iterable<number>): void {
-    this.requeuesSingly = true
+    this.isRequeuing = true
     this.requeue(tags)
   }
 
   /** Requeues a message whose handler was not called again, unless closing the channel will requeue it with all others. */
   requeueSingle(delivery: Received): void {
-    if (this.requeuesSingly && Received.sourceOf(delivery).acknowledgements === this.channel.acknowledgements) {
+    if (this.isRequeuing && Received.sourceOf(delivery).acknowledgements === this.channel.acknowledgements) {
       this.requeue([delivery.deliveryTag])
     }
   }
@@ -338,10 +346,8 @@ export class Subscription implements ConsumerSink<ConsumerState> {
    * channel closes.
    */
   private requeue(tags: Iterable<number>): void {
-    const { acknowledgements, failure } = this.channel
-    if (this.noAck || failure !== undefined || this.options.isTransactional) return
-    if (this.kinds.some(({ isStream }) => isStream !== false)) return
-    for (const tag of tags) acknowledgements.nack(tag, true)
+    if (this.noAck || this.channel.failure !== undefined || this.options.isTransactional) return
+    if (this.kinds.every(({ isStream }) => isStream === false)) this.requeues.add(tags)
   }
 
   /**
@@ -358,9 +364,10 @@ export class Subscription implements ConsumerSink<ConsumerState> {
   readonly stop: Effect.Effect<void> = Effect.suspend(() => {
     const left = this.clear()
     if (left.length === 0 || this.noAck || !this.stopOrder.savesAttempts) return Effect.void
-    const requeue = Effect.sync(() =>
+    const requeue = Effect.suspend(() => {
       this.requeue([...left, ...this.inbox.clear()].map(({ deliveryTag }) => deliveryTag))
-    )
+      return this.requeues.rest
+    })
     return this.withinCloseTimeout(
       this.cancel.pipe(Effect.andThen(requeue), Effect.andThen(this.awaitRequeued))
     )
