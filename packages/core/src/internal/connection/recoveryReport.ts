@@ -10,7 +10,7 @@ import type { ConnectionOptions } from "../options/sessionOptions.ts"
 import { countsOf } from "../telemetry/counters.ts"
 import type { Counts } from "../telemetry/counters.ts"
 import { serverAttributes } from "../telemetry/serverAttributes.ts"
-import type { SupervisorState } from "./supervisor.ts"
+import type { SupervisorState } from "./supervisorState.ts"
 
 /** Of the histogram, in seconds. */
 const boundaries = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]

@@ -40,27 +40,12 @@ import { Endpoints } from "./endpoints.ts"
 import type { Round } from "./endpoints.ts"
 import { ancestry } from "./fiberAncestry.ts"
 import { LoginCredentials } from "./loginCredentials.ts"
+import { OverdueConfirms } from "./overdueConfirms.ts"
 import { RecoveryReport } from "./recoveryReport.ts"
 import { Refusals } from "./refusals.ts"
 import * as Session from "./session.ts"
-
-/** A phase in which there is no session. */
-export interface Dialing {
-  /** The number of the current or last attempt, from 1. 0 before the first. */
-  readonly attempt: number
-  /** The endpoint of the current or last attempt. */
-  readonly endpoint: string | undefined
-  /** Why the last attempt failed. */
-  readonly lastError: AmqpConnectionError | undefined
-  /** When the next attempt begins, in milliseconds since 1970. `undefined` while one is under way. */
-  readonly nextAttempt: number | undefined
-}
-
-export type SupervisorState =
-  | { readonly _tag: "Connecting" } & Dialing
-  | { readonly _tag: "Open"; readonly endpoint: string }
-  | { readonly _tag: "Recovering"; readonly cause: AmqpConnectionError; readonly since: number } & Dialing
-  | { readonly _tag: "Closed"; readonly error: AmqpConnectionError }
+import { notDialed } from "./supervisorState.ts"
+import type { Dialing, SupervisorState } from "./supervisorState.ts"
 
 /** Done on each session before it is announced. Does not fail: the other topologies, and the announcement, do not depend on it. */
 export type Prepare = (session: Session.Session) => Effect.Effect<void>
@@ -70,8 +55,6 @@ const guest: Credentials = { username: "guest", password: Redacted.make("guest")
 
 /** How many fibers that wait for a session are resumed in one turn of the event loop. */
 const resumedPerTurn = 32
-
-const notDialed: Dialing = { attempt: 0, endpoint: undefined, lastError: undefined, nextAttempt: undefined }
 
 export class Supervisor {
   readonly options: ConnectionOptions
@@ -106,8 +89,7 @@ export class Supervisor {
   /** When there was last a session: as milliseconds since 1970, and of the monotonic clock. */
   private since: number
   private start: number
-  /** How many sessions in a row were replaced because they confirmed nothing. */
-  private overdueReplacements = 0
+  private readonly overdueConfirms: OverdueConfirms
 
   constructor(
     options: ConnectionOptions,
@@ -126,6 +108,7 @@ export class Supervisor {
     this.endpoints = new Endpoints(options.endpoints, options.isShuffled)
     this.pauses = new Pauses(recovery.schedule)
     this.refusals = new Refusals(recovery.isRecoverable)
+    this.overdueConfirms = new OverdueConfirms(options.endpoints.length)
     this.since = clock.currentTimeMillisUnsafe()
     this.start = monotonicMillis(clock)
   }
@@ -211,21 +194,16 @@ export class Supervisor {
     )
   }
 
-  /**
-   * The confirm of a publish is overdue, and the session has confirmed nothing since it was sent. Replaces the session, once for each
-   * endpoint: if none of them confirms anything, the fault is not that of the connection.
-   */
+  /** The confirm of a publish is overdue, and the session has confirmed nothing since it was sent. May replace the session. */
   confirmsOverdue(session: Session.Session, confirmTimeoutMillis: number): void {
     if (!this.replacesOverdue(session)) return
-    this.overdueReplacements++
+    this.overdueConfirms.replaced()
     session.closeWith(connectionError(new ConfirmsOverdue({ confirmTimeoutMillis })))
   }
 
   /** Whether `confirmsOverdue` replaces this session. */
   replacesOverdue(session: Session.Session): boolean {
-    if (!this.options.recovery.isEnabled || this.session !== session) return false
-    if (session.lastConfirm !== undefined) this.overdueReplacements = 0
-    return this.overdueReplacements < this.endpoints.all.length
+    return this.options.recovery.isEnabled && this.session === session && this.overdueConfirms.mayReplace(session)
   }
 
   // ---------------------------------------------------------------------------
