@@ -336,7 +336,9 @@ export class Channel {
 
   /** Whether another program may use the channel: nothing of the previous program is left on it. */
   get isClean(): boolean {
-    return this.currentFailure === undefined && this.lease.isClean && !this.expectsReply && !this.acknowledgements.open
+    // A channel that has nacked may go on doing so, when another one would not (`publishing/channelReplacement`).
+    return this.currentFailure === undefined && this.lease.isClean && !this.expectsReply && !this.acknowledgements.open &&
+      this.ledger?.hasNacked !== true
   }
 
   // ---------------------------------------------------------------------------

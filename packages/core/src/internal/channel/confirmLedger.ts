@@ -4,7 +4,7 @@
  * The broker numbers publishes from 1 (RabbitMQ, "Publisher Confirms"), and so does this ledger: a publish takes the next
  * number in the same synchronous step that encodes it. The entries are in a ring, so a message allocates no object here.
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type { AmqpChannelError, NotSent } from "../../AmqpError.ts"
 import { Returned } from "../../AmqpError.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
@@ -56,6 +56,8 @@ export class ConfirmLedger {
   count = 0
   /** The size of their bodies and encoded properties, in bytes. */
   bytes = 0
+  /** Whether the broker has refused a publish. */
+  hasNacked = false
   /** Set by a sender that sends messages one at a time after a close whose cause is unknown. */
   sender: PublishSender | undefined
 
@@ -75,6 +77,7 @@ export class ConfirmLedger {
   private readonly mandatory = new Map<number, MandatoryMessage>()
   private readonly returned = new Map<number, Returned>()
   private readonly emptied = new Signal()
+  private readonly nacked = new Signal()
 
   constructor(host: LedgerHost) {
     this.host = host
@@ -118,10 +121,19 @@ export class ConfirmLedger {
     while (this.oldest < this.next && this.owners[this.oldest & this.mask] === undefined) this.oldest++
     this.sender?.publishesSettled()
     if (this.count === 0) this.emptied.notify()
+    if (outcome !== "Nacked") return
+    this.hasNacked = true
+    this.nacked.notify()
   }
 
   /** Waits until no publish is in flight. */
   readonly awaitEmpty: Effect.Effect<void> = this.emptied.until(() => this.count === 0)
+
+  /** Waits until the broker refuses a publish. */
+  readonly awaitNack: Effect.Effect<void> = Effect.callback((resume) => {
+    const cancel = this.nacked.once(() => resume(Effect.void))
+    return Effect.sync(cancel)
+  })
 
   /**
    * Handles `basic.return`, which comes before the confirm of its message. It has no publish number, so it belongs to the oldest

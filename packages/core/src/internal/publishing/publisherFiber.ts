@@ -1,9 +1,9 @@
 /**
  * The fiber of a publisher: it keeps a channel open on one session after the other.
  *
- * On each session the channel is opened at once, and again when the broker has closed it and there is something to publish. The publisher
- * leaves a session that is about to be replaced after the confirms of what is in flight. It ends with its scope, in the same way, or when
- * the connection has closed for good.
+ * On each session the channel is opened at once, and again when the broker has closed it, or goes on nacking, and there is something to
+ * publish. The publisher leaves a session that is about to be replaced after the confirms of what is in flight. It ends with its scope, in
+ * the same way, or when the connection has closed for good.
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -22,6 +22,7 @@ import { backoff, Pauses } from "../common/pauses.ts"
 import { connectionError } from "../connection/connectionErrors.ts"
 import type { Session } from "../connection/session.ts"
 import type { Supervisor } from "../connection/supervisor.ts"
+import { awaitReplacement, replacementPauses } from "./channelReplacement.ts"
 import { expireConfirms } from "./confirmTimeouts.ts"
 import type { PublishLimits } from "./publishLimits.ts"
 import { PublishQueue } from "./publishQueue.ts"
@@ -98,9 +99,10 @@ const useSession = (publisher: Publisher, session: Session): Effect.Effect<void,
     const isLeft = (): boolean => session.failure !== undefined || Latch.isOpen(session.leaving)
     const left = Effect.raceFirst(Effect.exit(Deferred.await(session.ended)), session.leaving.await)
     const pauses = new Pauses(backoff(Duration.millis(250), longestPause))
+    const replacements = replacementPauses()
     queue.useSession(session.outbound)
     while (!isLeft()) {
-      const used = yield* Effect.result(useChannel(publisher, session))
+      const used = yield* Effect.result(useChannel(publisher, session, replacements))
       yield* queue.resends.decide
       if (Result.isFailure(used) && !Deferred.isDoneUnsafe(opened)) return yield* Effect.fail(used.failure)
       if (isLeft()) break
@@ -125,13 +127,14 @@ const mayPass = (used: Used): boolean =>
     ? used.failure.isRetryable
     : used.success?.reason instanceof ServerReply && used.success.isRetryable
 
-/** Opens a channel, and uses it until it is closed or the session is about to be replaced. Returns why it is closed. */
+/** Opens a channel, and uses it until it is closed, or it or the session is about to be replaced. Returns why it is closed. */
 const useChannel = (
   publisher: Publisher,
-  session: Session
+  session: Session,
+  replacements: ReturnType<typeof replacementPauses>
 ): Effect.Effect<AmqpChannelError | undefined, AmqpChannelError> =>
   Effect.scoped(Effect.gen(function*() {
-    const { host, limits, opened, prepare, queue } = publisher
+    const { awaitReplies, host, limits, opened, prepare, queue } = publisher
     const channel = yield* session.channels.scoped
     const ledger = yield* channel.confirmSelect
     yield* prepare(channel)
@@ -145,8 +148,12 @@ const useChannel = (
     }
     queue.attach(channel, ledger)
     yield* Deferred.succeed(opened, undefined)
-    yield* Effect.raceFirst(Deferred.await(channel.ended), session.leaving.await)
-    if (channel.failure === undefined) yield* leave(publisher, channel, ledger)
+    yield* Effect.raceAllFirst([
+      Deferred.await(channel.ended),
+      session.leaving.await,
+      awaitReplacement({ queue, channel, ledger, awaitReplies }, replacements)
+    ])
+    if (channel.failure === undefined && Latch.isOpen(session.leaving)) yield* leave(publisher, channel, ledger)
     return channel.failure
   }))
 
