@@ -2,12 +2,10 @@ import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
-import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
 import { onRabbitMQ } from "../support/brokerUnderTest.ts"
@@ -31,57 +29,10 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartClus
 
     afterAll(() => cluster?.stop(), 60_000)
 
-    const urls = () => cluster.nodes.map(({ url }) => url)
-
     const nodeAt = (index: number): RabbitMQNode => cluster.nodes[index] ?? assert.fail(`no node ${index}`)
 
     /** The cluster is running only when the tests are. */
     const connectedTo = (options: () => NodeAmqp.Options) => Layer.suspend(() => NodeAmqp.layer(options()))
-
-    /** Publishes numbers one after the other until it is told to stop, and returns how many were confirmed. */
-    const publishing = (queue: string, control: { isStopped: boolean }) =>
-      Effect.gen(function*() {
-        const publisher = yield* AmqpPublisher.make({ retry: Schedule.recurs(100), stamp: { messageId: true } })
-        let count = 0
-        while (!control.isStopped) {
-          yield* publisher.publish(
-            AmqpMessage.text(String(count), { deliveryMode: "persistent" }),
-            { ...AmqpQueue.route(queue), mandatory: true }
-          )
-          count++
-          yield* Effect.sleep("5 millis")
-        }
-        return count
-      })
-
-    it.live(
-      "B3: no confirmed message is lost and its consumer goes on while the nodes are restarted one by one",
-      () =>
-        Effect.scoped(Effect.gen(function*() {
-          const queue = AmqpQueue.quorum("cluster.rolling")
-          const handled = new Set<string>()
-          yield* AmqpConsumer.startServing(
-            queue,
-            ({ text }) => Effect.as(Effect.sync(() => handled.add(text)), AmqpDelivery.ack),
-            { concurrency: 10 }
-          )
-          const control = { isStopped: false }
-          const publisher = yield* Effect.forkScoped(publishing(queue.name, control))
-          for (const node of cluster.nodes) {
-            const before = handled.size
-            yield* Effect.promise(() => node.stop())
-            // Two nodes are a majority, so the queue goes on without the third.
-            yield* until(() => handled.size > before + 20)
-            yield* Effect.promise(() => node.start())
-          }
-          control.isStopped = true
-          const count = yield* Fiber.join(publisher)
-          yield* until(() => handled.size >= count)
-          assert.strictEqual(handled.size, count)
-          yield* AmqpChannel.run(AmqpQueue.delete(queue))
-        })).pipe(Effect.provide(connectedTo(() => ({ url: urls() })))),
-      300_000
-    )
 
     it.live(
       "B4: the consumer of a classic queue goes on when the node of the queue is back",

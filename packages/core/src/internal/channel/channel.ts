@@ -337,7 +337,8 @@ export class Channel {
   /** Whether another program may use the channel: nothing of the previous program is left on it. */
   get isClean(): boolean {
     // A channel that has nacked may go on doing so, when another one would not (`publishing/channelReplacement`).
-    return this.currentFailure === undefined && this.lease.isClean && !this.expectsReply && !this.acknowledgements.open &&
+    return this.currentFailure === undefined && this.lease.isClean && !this.expectsReply &&
+      !this.acknowledgements.open &&
       this.ledger?.hasNacked !== true
   }
 
