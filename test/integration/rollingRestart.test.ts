@@ -32,7 +32,7 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster."))("in a cluster 
           const queue = AmqpQueue.quorum("cluster.rolling")
           const handled = new Set<string>()
           let confirmed = 0
-          let isRestarting = true
+          const control = { isRestarting: true }
           let losses = 0
           const { stateChanges } = yield* AmqpConnection.AmqpConnection
           yield* Effect.forkScoped(
@@ -46,7 +46,7 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster."))("in a cluster 
           // A queue without a leader nacks, for as long as it takes to elect one.
           const publisher = yield* AmqpPublisher.make({ retry: Schedule.spaced("100 millis") })
           const publishing = Effect.gen(function*() {
-            while (isRestarting) {
+            while (control.isRestarting) {
               yield* publisher.publish(
                 AmqpMessage.text(String(confirmed), { deliveryMode: "persistent" }),
                 { ...AmqpQueue.route(queue), mandatory: true }
@@ -64,7 +64,7 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster."))("in a cluster 
               yield* until(() => handled.size > before + 20)
               yield* Effect.promise(() => node.start())
             }
-            isRestarting = false
+            control.isRestarting = false
           })
           // A publish that fails ends the test.
           yield* Effect.all([publishing, restarting], { concurrency: 2 })

@@ -103,7 +103,7 @@ describe("a publisher", () => {
   it.effect("with a retry, publishes a nacked message again unchanged, no more often than the schedule allows", () =>
     connected((peer) =>
       Effect.gen(function*() {
-        const retry = Schedule.upTo(Schedule.spaced("1 seconds"), { times: 1 })
+        const retry = Schedule.upTo(Schedule.spaced("100 millis"), { times: 1 })
         const publisher = yield* openPublisher(peer, 1, { retry, stamp: { messageId: true } })
         const publish = publisher.publish(AmqpMessage.text("m"), toQueue)
 
@@ -111,7 +111,7 @@ describe("a publisher", () => {
         const first = yield* peer.expectPublish("m")
         yield* peer.send(1, nack(1))
         yield* peer.expectNothing
-        yield* TestClock.adjust("1 seconds")
+        yield* TestClock.adjust("100 millis")
         const second = yield* peer.expectPublish("m")
         assert.deepStrictEqual(second, first)
         yield* peer.send(1, ack(2))
@@ -121,7 +121,7 @@ describe("a publisher", () => {
         for (const tag of [3, 4]) {
           yield* peer.expectPublish("m")
           yield* peer.send(1, nack(tag))
-          yield* TestClock.adjust("1 seconds")
+          yield* TestClock.adjust("100 millis")
         }
         yield* reasonOf(refused, "Nacked")
       })

@@ -312,17 +312,17 @@ describe("a batch of a publisher with a retry", () => {
     recovering(([peer]) =>
       Effect.gen(function*() {
         const publisher = yield* openPublisher(peer, 1, {
-          retry: Schedule.upTo(Schedule.spaced("1 seconds"), { times: 2 })
+          retry: Schedule.upTo(Schedule.spaced("100 millis"), { times: 2 })
         })
         const batch = yield* publishAll(publisher, "0", "1", "2")
         assert.deepStrictEqual(yield* takeTexts(peer), ["0", "1", "2"])
         yield* peer.send(1, ack(1), nack(3, true))
         yield* rest
         assert.deepStrictEqual(yield* takeTexts(peer), [])
-        yield* TestClock.adjust("1 seconds")
+        yield* TestClock.adjust("100 millis")
         assert.deepStrictEqual(yield* takeTexts(peer), ["1", "2"])
         yield* peer.send(1, ack(4), nack(5))
-        yield* TestClock.adjust("1 seconds")
+        yield* TestClock.adjust("100 millis")
         assert.deepStrictEqual(yield* takeTexts(peer), ["2"])
         yield* peer.send(1, nack(6))
         const { confirmed, failures } = yield* failureOf(batch)

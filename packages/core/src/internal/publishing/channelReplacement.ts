@@ -10,15 +10,17 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import type { Channel } from "../channel/channel.ts"
 import type { ConfirmLedger } from "../channel/confirmLedger.ts"
-import { backoff, Pauses } from "../common/pauses.ts"
+import { Pauses } from "../common/pauses.ts"
 import type { PublishQueue } from "./publishQueue.ts"
 
 const longestPause = Duration.seconds(30)
 
 /** The pauses of one publisher on a session, from the first nack of a channel. */
-export const replacementPauses = (): Pauses<void> => new Pauses(backoff(Duration.millis(250), longestPause))
+export const replacementPauses = (): Pauses<void> =>
+  new Pauses(Schedule.min([Schedule.exponential(Duration.millis(250)), Schedule.spaced(longestPause)]))
 
 /** How long the publisher waits for what is in flight, as messages on another channel would overtake it. */
 const drainTimeout = Duration.seconds(1)
