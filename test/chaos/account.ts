@@ -11,10 +11,12 @@ import type { Violations } from "./violations.ts"
  *
  * - `pending`: its publish has not ended.
  * - `confirmed`: the broker has it, and every confirmed message has to be delivered.
+ * - `committed`: it was published to a quorum queue in a transaction that was committed. RabbitMQ commits it even if the queue has refused the
+ *   message (see `AmqpChannel.transaction`), so it may be lost. Such messages are counted.
  * - `unknown`: the broker may have it.
  * - `notSent`, `nacked`, `returned`: the broker does not have it.
  */
-export type Outcome = "pending" | "confirmed" | "unknown" | "notSent" | "nacked" | "returned"
+export type Outcome = "pending" | "confirmed" | "committed" | "unknown" | "notSent" | "nacked" | "returned"
 
 /** Outcomes with which a message is in no queue. */
 const impossible: ReadonlySet<Outcome> = new Set(["notSent", "nacked", "returned"])
@@ -127,6 +129,8 @@ interface Deletion {
 export interface Totals {
   readonly published: number
   readonly outcomes: Readonly<Record<Outcome, number>>
+  /** How many of those that are `committed` were not delivered. */
+  readonly committedButLost: number
   readonly deliveries: number
   readonly duplicates: {
     /** Further deliveries with the flag `redelivered`: a connection was lost before the acknowledgement arrived. */
@@ -269,12 +273,13 @@ export class Account {
   }
 
   get totals(): Totals {
-    const outcomes = { pending: 0, confirmed: 0, unknown: 0, notSent: 0, nacked: 0, returned: 0 }
-    let [published, deliveries, redelivered, publishedAgain] = [0, 0, 0, 0]
+    const outcomes = { pending: 0, confirmed: 0, committed: 0, unknown: 0, notSent: 0, nacked: 0, returned: 0 }
+    let [published, deliveries, redelivered, publishedAgain, committedButLost] = [0, 0, 0, 0, 0]
     for (const source of this.sources.values()) {
       published += source.outcomes.length
       for (const [number, outcome] of source.outcomes.entries()) {
         outcomes[outcome]++
+        if (outcome === "committed" && source.deliveries[number] === 0) committedButLost++
         deliveries += source.deliveries[number]
         const fresh = source.fresh[number]
         publishedAgain += Math.max(0, fresh - 1)
@@ -282,6 +287,6 @@ export class Account {
         redelivered += Math.max(0, source.deliveries[number] - Math.max(1, fresh))
       }
     }
-    return { published, outcomes, deliveries, duplicates: { redelivered, publishedAgain } }
+    return { published, outcomes, committedButLost, deliveries, duplicates: { redelivered, publishedAgain } }
   }
 }

@@ -124,7 +124,11 @@ export const makeCast = (nodes: number): Cast => {
         access: "firstProxy",
         workloads: [
           programs("confirmed", { name: "confirmed", queue: programmed.name }),
-          programs("transaction", { name: "transacted", queue: fetched.name }),
+          programs(
+            "transaction",
+            { name: "transacted", queue: fetched.name },
+            fetched.type === "quorum" ? "committed" : "confirmed"
+          ),
           fetcher(fetched.name)
         ]
       },

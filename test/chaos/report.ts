@@ -90,7 +90,7 @@ const duration = (millis: number | null): string => millis === null ? "-" : `${m
 /** The report as text. */
 export const describe = (report: Report): string => {
   const { faults, messages, nodes, recoveries, seconds, seed, timeToRecover, version, violations } = report
-  const { deliveries, duplicates, outcomes, published } = messages
+  const { committedButLost, deliveries, duplicates, outcomes, published } = messages
   const lines = [
     `RabbitMQ ${version}, ${nodes === 1 ? "one node" : `${nodes} nodes`}, seed ${seed}, ${seconds} s`,
     "",
@@ -98,6 +98,8 @@ export const describe = (report: Report): string => {
       ["messages", ""],
       ["published", String(published)],
       ["confirmed", String(outcomes.confirmed)],
+      ["committed, to a quorum queue", String(outcomes.committed)],
+      ["committed but lost", String(committedButLost)],
       ["outcome unknown", String(outcomes.unknown)],
       ["not sent", String(outcomes.notSent)],
       ["nacked", String(outcomes.nacked)],

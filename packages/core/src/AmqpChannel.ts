@@ -492,6 +492,12 @@ export const confirmed = <A, E, R>(
  * acknowledgements. A message that is taken from one queue and published to a queue that does not exist is lost. To
  * move messages use `AmqpQueue.move`, which acknowledges each message when its copy is confirmed.
  *
+ * With quorum queues it does not guarantee that either. RabbitMQ replies to a commit when the queues have confirmed what they
+ * took, but it forgets which messages a quorum queue has refused: because the queue is full (`overflow: "reject-publish"`),
+ * or has no leader because a node has just gone. The commit succeeds, and these messages are lost. The reason is in its
+ * source, the same in 3.10.8 and 4.3.5: the clause for `tx.commit` in `rabbit_channel.erl` notes the refusals as `tx = failed`,
+ * and then sets `tx = committing`. A full classic queue makes the commit fail. Use {@link confirmed} with quorum queues.
+ *
  * Only operations on the program's own channel are part of the transaction. A publisher, an RPC client, another runner,
  * or the `ack` of a consumer's delivery uses another channel, and takes effect even if the transaction is rolled back.
  * The first three log a warning, once per connection; the last dies with a `TypeError`.

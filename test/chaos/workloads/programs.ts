@@ -6,7 +6,7 @@ import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpRpc from "@effect-amqp/core/AmqpRpc"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import type { SourceOptions } from "../account.ts"
+import type { Outcome, SourceOptions } from "../account.ts"
 import { whileRetryable } from "../client.ts"
 import type { Workload } from "../world.ts"
 import { receive } from "./consuming.ts"
@@ -17,10 +17,11 @@ const everyMillis = 200
 /** How many messages a program publishes. */
 const publishes = 4
 
-/** Publishes a few messages in each program. */
+/** Publishes a few messages in each program. `success` is their outcome when it has succeeded. */
 export const programs = (
   runner: "confirmed" | "transaction",
-  options: Omit<SourceOptions, "isOrdered">
+  options: Omit<SourceOptions, "isOrdered">,
+  success: Outcome = "confirmed"
 ): Workload => {
   const name = `${runner} ${options.name}`
   return {
@@ -50,7 +51,7 @@ export const programs = (
             Effect.retry(whileRetryable),
             Effect.match({
               onSuccess: () => {
-                for (const number of numbers) source.settle(number, "confirmed", attempts === 1)
+                for (const number of numbers) source.settle(number, success, attempts === 1)
                 world.monitor.succeeded(name, startedAt)
               },
               onFailure: () => {

@@ -243,6 +243,24 @@ describe("a transaction", () => {
       assert.strictEqual(yield* readyCount(queue), 2)
     })))
 
+  it.live("fails when a full classic queue refuses a message, and succeeds when a full quorum queue does", () =>
+    connected(Effect.gen(function*() {
+      const full = { maxLength: 1, overflow: "reject-publish" } as const
+      for (const queue of [AmqpQueue.classic(uniqueName("queue"), full), AmqpQueue.quorum(uniqueName("queue"), full)]) {
+        yield* run(AmqpQueue.declare(queue))
+        const publish = AmqpChannel.publish(hello, AmqpQueue.route(queue))
+        yield* Effect.gen(function*() {
+          // A quorum queue is full when it has one message too many.
+          yield* Effect.eventually(Effect.flip(confirmed(publish)))
+          const { messageCount } = yield* infoOf(queue.name)
+          if (queue.type === "classic") yield* failsWith(transaction(publish), "PreconditionFailed")
+          else yield* transaction(publish)
+          assert.deepStrictEqual(reasonsOf(yield* batchFailure(confirmed(publish))), [[0, "Nacked"]])
+          assert.strictEqual((yield* infoOf(queue.name)).messageCount, messageCount)
+        }).pipe(Effect.ensuring(Effect.ignore(run(AmqpQueue.delete(queue)))))
+      }
+    })))
+
   it.live("E7: fails with NotFound when an exchange does not exist, and nothing is committed", () =>
     connected(Effect.gen(function*() {
       const queue = yield* declaredQueue()

@@ -56,6 +56,15 @@ describe("the account of a chaos run", () => {
     assert.deepStrictEqual(check(), { "a confirmed message was not delivered": ["orders.1"] })
   })
 
+  it("counts a committed message that is lost", () => {
+    const { account, check, deliver, publish } = setup()
+    deliver(publish("committed"))
+    publish("committed")
+    assert.deepStrictEqual(check(), {})
+    assert.strictEqual(account.totals.outcomes.committed, 2)
+    assert.strictEqual(account.totals.committedButLost, 1)
+  })
+
   it("finds a confirmed message that no handler acknowledged", () => {
     const { check, deliver, publish } = setup()
     deliver(publish(), { acknowledged: false })
@@ -200,7 +209,8 @@ describe("the account of a chaos run", () => {
     deliver(late, { redelivered: true })
     assert.deepStrictEqual(account.totals, {
       published: 5,
-      outcomes: { pending: 0, confirmed: 4, unknown: 1, notSent: 0, nacked: 0, returned: 0 },
+      outcomes: { pending: 0, confirmed: 4, committed: 0, unknown: 1, notSent: 0, nacked: 0, returned: 0 },
+      committedButLost: 0,
       deliveries: 7,
       duplicates: { redelivered: 2, publishedAgain: 1 }
     })

@@ -10,7 +10,8 @@ const results: Results = {
   millis: 12_345,
   totals: {
     published: 10,
-    outcomes: { pending: 0, confirmed: 7, unknown: 1, notSent: 1, nacked: 0, returned: 1 },
+    outcomes: { pending: 0, confirmed: 6, committed: 1, unknown: 1, notSent: 1, nacked: 0, returned: 1 },
+    committedButLost: 1,
     deliveries: 9,
     duplicates: { redelivered: 1, publishedAgain: 0 }
   },
@@ -44,6 +45,8 @@ describe("the report of a chaos run", () => {
     assert.includeMembers(lines, [
       "RabbitMQ 3.10.8, one node, seed 7, 12.3 s",
       "published 10",
+      "committed, to a quorum queue 1",
+      "committed but lost 1",
       "duplicates, redelivered 1",
       "kill 2 200 ms 800 ms",
       "cut 1 - -",

@@ -22,6 +22,17 @@ describe("a transaction", () => {
     assert.deepStrictEqual(channel.messages("q"), ["taken"])
   })
 
+  it("that publishes to a full quorum queue succeeds, as RabbitMQ forgets that the queue refused the message", () => {
+    const channel = new TestChannel()
+    channel.declare("full", { "x-queue-type": "quorum", "x-max-length": 0, "x-overflow": "reject-publish" })
+    channel.publish("full", "one too many")
+    channel.call({ _tag: "tx.select" })
+    channel.publish("full", "lost")
+    channel.call({ _tag: "tx.commit" })
+    assert.deepStrictEqual(channel.sent.slice(1), ["tx.select-ok", "tx.commit-ok"])
+    assert.deepStrictEqual(channel.messages("full"), ["one too many"])
+  })
+
   it("succeeds although a message was unroutable", () => {
     const channel = new TestChannel()
     channel.call({ _tag: "tx.select" })

@@ -182,12 +182,12 @@ export class ServerChannel implements ConsumingChannel {
     return addressed({ ...message, properties: { ...message.properties, replyTo: address } })
   }
 
-  /** Routes a message, and returns whether no queue refused it. */
+  /** Routes a message, and returns whether a commit with it fails. */
   private publish(method: Methods.BasicPublish, message: Message): boolean {
     const { host, mode } = this
     const isReply = message.exchange === "" && message.routingKey.startsWith(replyQueue)
-    const { accepted, routed } = isReply && host.directReplies.deliver(this.virtualHost, message)
-      ? { accepted: true, routed: true }
+    const { accepted, failsCommit, routed } = isReply && host.directReplies.deliver(this.virtualHost, message)
+      ? { accepted: true, failsCommit: false, routed: true }
       : this.virtualHost.publish(message)
     // RabbitMQ confirms an unroutable message at once and on its own, because it waits for no queue.
     if (!routed) this.flushConfirms()
@@ -200,11 +200,11 @@ export class ServerChannel implements ConsumingChannel {
         routingKey: message.routingKey
       }, message)
     }
-    if (mode._tag !== "Confirm") return accepted
+    if (mode._tag !== "Confirm") return failsCommit
     mode.confirms.add(accepted ? host.confirmation(message) : "nack")
     if (routed) host.defer(mode.confirms)
     else mode.confirms.flush()
-    return accepted
+    return failsCommit
   }
 
   private readonly confirm = (_tag: "basic.ack" | "basic.nack", deliveryTag: number, multiple: boolean): void => {
@@ -235,10 +235,10 @@ export class ServerChannel implements ConsumingChannel {
 
   /** As in RabbitMQ, everything takes effect even if a queue refuses a message. */
   private commit({ publishes, settlements }: Transaction): void {
-    let accepted = true
-    for (const { message, method } of publishes) accepted = this.publish(method, message) && accepted
+    let fails = false
+    for (const { message, method } of publishes) fails = this.publish(method, message) || fails
     for (const settlement of settlements) this.settleNow(settlement)
-    if (!accepted) throw new Refusal("preconditionFailed", "partial tx completion")
+    if (fails) throw new Refusal("preconditionFailed", "partial tx completion")
   }
 
   private rollBack({ settlements }: Transaction): void {

@@ -11,6 +11,11 @@ export interface PublishOutcome {
   readonly routed: boolean
   /** Whether no queue refused it. */
   readonly accepted: boolean
+  /**
+   * Whether the commit of a transaction with this publish fails. RabbitMQ forgets the refusals of quorum queues, which a channel knows before
+   * it begins to wait for the queues.
+   */
+  readonly failsCommit: boolean
 }
 
 export class MessageRouting {
@@ -26,11 +31,15 @@ export class MessageRouting {
 
   publish(exchange: Exchange, message: Message): PublishOutcome {
     const queues = this.route(exchange, message)
-    let accepted = true
+    const refusing: Array<Queue> = []
     this.serveAllQueues(() => {
-      for (const queue of queues) accepted = queue.publish(message) && accepted
+      for (const queue of queues) if (!queue.publish(message)) refusing.push(queue)
     })
-    return { routed: queues.length > 0, accepted }
+    return {
+      routed: queues.length > 0,
+      accepted: refusing.length === 0,
+      failsCommit: refusing.some(({ type }) => type !== "quorum")
+    }
   }
 
   /** Publishes a dead letter, see `QueueHost.deadLetter`. */
