@@ -11,8 +11,8 @@ import type { Violations } from "./violations.ts"
  *
  * - `pending`: its publish has not ended.
  * - `confirmed`: the broker has it, and every confirmed message has to be delivered.
- * - `committed`: it was published to a quorum queue in a transaction that was committed. RabbitMQ commits it even if the queue has refused the
- *   message (see `AmqpChannel.transaction`), so it may be lost. Such messages are counted.
+ * - `committed`: it goes to a quorum queue in a transaction, which was committed, or has to be before the message leaves another queue. RabbitMQ
+ *   commits even if the queue has refused the message (see `AmqpChannel.transaction`), so it may be lost. Such messages are counted.
  * - `unknown`: the broker may have it.
  * - `notSent`, `nacked`, `returned`: the broker does not have it.
  */

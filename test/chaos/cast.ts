@@ -58,6 +58,8 @@ export const makeCast = (nodes: number): Cast => {
   const exclusive = AmqpQueue.classic("chaos.exclusive", { exclusive: true })
   const stream = AmqpQueue.stream("chaos.stream")
   const news = AmqpExchange.fanout("chaos.news")
+  /** What publishers know about a message that a transaction has brought to its queue. */
+  const committed = arrived.type === "quorum" ? "committed" : "confirmed"
   return {
     topology: AmqpTopology.make(
       ordered,
@@ -111,6 +113,7 @@ export const makeCast = (nodes: number): Cast => {
             name: "forwarded",
             queue: arrived.name,
             via: forwarded.name,
+            success: committed,
             isOrdered: false,
             publisher: waiting
           }),
@@ -127,7 +130,7 @@ export const makeCast = (nodes: number): Cast => {
           programs(
             "transaction",
             { name: "transacted", queue: fetched.name },
-            fetched.type === "quorum" ? "committed" : "confirmed"
+            committed
           ),
           fetcher(fetched.name)
         ]

@@ -599,7 +599,7 @@ export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
  *
  * **When to use**
  *
- * Use to forward messages without losing or duplicating any: a message is settled if and only if everything that its
+ * Use to forward messages to classic queues without losing or duplicating any: a message is settled if and only if everything that its
  * handler published is in its queues (section 1.9 of the AMQP 0-9-1 reference; RabbitMQ, "Transactions"). Each message
  * costs one round trip for its commit.
  *
@@ -615,6 +615,9 @@ export const startServing = <E, R, R2 = never, const Q extends Queues = Queues>(
  * settlement, and are duplicated if the connection is lost between the two commits.
  *
  * **Gotchas**
+ *
+ * Do not publish to quorum queues: RabbitMQ commits even if such a queue has refused the message, which is lost (see
+ * `AmqpChannel.transaction`). Use {@link serve} instead, publish with an `AmqpPublisher`, and acknowledge after the confirm.
  *
  * RabbitMQ commits atomically per queue: a broker that fails during a commit across several queues may have committed
  * only a part. Publishers and other runners that a handler uses have channels of their own, and are not part of the

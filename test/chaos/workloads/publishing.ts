@@ -37,6 +37,8 @@ export interface PublisherSettings extends SourceOptions {
   readonly publisher: AmqpPublisher.Options
   /** The queue to which it publishes, if another program moves the messages from there to `queue`. */
   readonly via?: string
+  /** The outcome of a message that was confirmed: by default `confirmed`. */
+  readonly success?: Outcome
   readonly mandatory?: boolean
 }
 
@@ -102,10 +104,12 @@ export const publisher = (settings: PublisherSettings): Workload => ({
           // RabbitMQ's transactions are not atomic when a node fails.
           const isMovedOnce = settings.via === undefined || !nodesFail
           source.settle(number, outcome, isMovedOnce && (!isRetrying || session === monitor.sessionOf(connection)))
-          if (outcome === "confirmed") monitor.succeeded(`publisher ${settings.name}`, startedAt)
+          if (outcome === "confirmed" || outcome === "committed") {
+            monitor.succeeded(`publisher ${settings.name}`, startedAt)
+          }
         }
         return Effect.match(publish(messageOf(source, number), route), {
-          onSuccess: () => settle("confirmed"),
+          onSuccess: () => settle(settings.success ?? "confirmed"),
           onFailure: ({ reason }) => settle(outcomes[reason._tag])
         })
       })
