@@ -1,6 +1,8 @@
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import * as TestClock from "effect/testing/TestClock"
 import { wire } from "../../fixtures/wire.ts"
 import {
   ack,
@@ -10,6 +12,7 @@ import {
   contentBytes,
   fork,
   methodBytes,
+  nack,
   reasonOf,
   rest,
   resultOf,
@@ -50,5 +53,30 @@ describe("a call", () => {
         const { properties } = yield* peer.expectPublish("waiting")
         yield* peer.push(contentBytes(1, deliver(consumerTag), "reply", properties))
         assert.strictEqual((yield* resultOf(waiting)).text, "reply")
+      }), { server: direct }))
+
+  it.effect("P2, B3: gets its reply before a channel that goes on nacking other requests is replaced", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { client, replyTag } = yield* openClient(peer, { retry: Schedule.spaced("100 millis") })
+        const slow = yield* fork(client.call(AmqpMessage.text("slow"), toQueue))
+        const { properties } = yield* peer.expectPublish("slow")
+        yield* peer.send(1, ack(1))
+        const refused = yield* fork(client.call(AmqpMessage.text("refused"), toQueue))
+        yield* peer.expectPublish("refused")
+        yield* peer.send(1, nack(2))
+        yield* TestClock.adjust("300 millis")
+        yield* peer.expectPublish("refused")
+        yield* peer.send(1, nack(3))
+        yield* TestClock.adjust("500 millis")
+        yield* peer.expectNothing
+        yield* peer.push(contentBytes(1, deliver(replyTag), "reply", properties))
+        assert.strictEqual((yield* resultOf(slow)).text, "reply")
+        yield* peer.closeChannel()
+        const nextTag = yield* openReplies(peer)
+        const again = yield* peer.expectPublish("refused")
+        yield* peer.send(1, ack(1))
+        yield* peer.push(contentBytes(1, deliver(nextTag), "late reply", again.properties))
+        assert.strictEqual((yield* resultOf(refused)).text, "late reply")
       }), { server: direct }))
 })
