@@ -4,7 +4,7 @@
  * The broker numbers publishes from 1 (RabbitMQ, "Publisher Confirms"), and so does this ledger: a publish takes the next
  * number in the same synchronous step that encodes it. The entries are in a ring, so a message allocates no object here.
  */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type { AmqpChannelError, NotSent } from "../../AmqpError.ts"
 import { Returned } from "../../AmqpError.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
@@ -130,10 +130,9 @@ export class ConfirmLedger {
   readonly awaitEmpty: Effect.Effect<void> = this.emptied.until(() => this.count === 0)
 
   /** Waits until the broker refuses a publish. */
-  readonly awaitNack: Effect.Effect<void> = Effect.callback((resume) => {
-    const cancel = this.nacked.once(() => resume(Effect.void))
-    return Effect.sync(cancel)
-  })
+  get awaitNack(): Effect.Effect<void> {
+    return this.nacked.next
+  }
 
   /**
    * Handles `basic.return`, which comes before the confirm of its message. It has no publish number, so it belongs to the oldest
