@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -307,6 +308,42 @@ describe("a consumer that the broker ended", () => {
         yield* peer.closeChannel()
         yield* aSecond
         yield* acceptConsumer(peer)
+      })
+    ))
+
+  const bugs: ReadonlyArray<readonly [string, AmqpConsumer.RecoveryOptions]> = [
+    ["isRecoverable throws", {
+      isRecoverable: () => {
+        throw new Error("a bug")
+      }
+    }],
+    ["schedule dies", { schedule: Schedule.modifyDelay(Schedule.forever, () => Effect.die(new Error("a bug"))) }]
+  ]
+  for (const [what, recovery] of bugs) {
+    it.effect(`ends with the broker's reason when its ${what}`, () =>
+      recovering(({ network, peer }) =>
+        Effect.gen(function*() {
+          const fiber = yield* fork(AmqpConsumer.serve("q", acknowledge, { recovery }))
+          yield* cancelled(peer, yield* acceptConsumer(peer))
+          yield* peer.closeChannel()
+          assert.strictEqual((yield* failureOf(fiber))._tag, "AmqpConsumerCancelled")
+          assert.lengthOf(network.logged("Error"), 1)
+        })
+      ))
+  }
+
+  it.effect("goes on although a logger dies", () =>
+    recovering(({ peer }) =>
+      Effect.gen(function*() {
+        const dying = Logger.make(() => {
+          throw new Error("a bug")
+        })
+        yield* fork(Effect.provide(AmqpConsumer.serve("q", acknowledge, afterASecond), Logger.layer([dying])))
+        yield* cancelled(peer, yield* acceptConsumer(peer))
+        yield* peer.closeChannel()
+        yield* aSecond
+        yield* deliver(peer, yield* acceptConsumer(peer), 1)
+        yield* peer.expect("basic.ack", 1)
       })
     ))
 

@@ -9,6 +9,7 @@
  * On each session, described queues are declared before they are consumed. They are not declared again on the same session: after a cancel,
  * a queue may have been deleted on purpose.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
@@ -178,7 +179,8 @@ class ConsumerLoop {
       if (outage === undefined) return Effect.void
       const seconds = ((monotonicMillis(this.clock) - outage.since) / 1000).toFixed(1)
       const attempts = outage.attempts === 1 ? "1 attempt" : `${outage.attempts} attempts`
-      return Effect.logInfo(`${capitalized(this.consumer.label)} has started again, after ${seconds} s and ${attempts}`)
+      const text = `${capitalized(this.consumer.label)} has started again, after ${seconds} s and ${attempts}`
+      return Effect.ignoreCause(Effect.logInfo(text))
     })
   }
 
@@ -193,7 +195,7 @@ class ConsumerLoop {
       this.consumer.lost(error)
       if (session.failure !== undefined) return this.sessionLost(error)
       return restarts.mayRetry(error) ? this.pauseAfter(error) : this.end(error)
-    })
+    }).pipe(this.orEnd(error))
   }
 
   // ---------------------------------------------------------------------------
@@ -207,7 +209,19 @@ class ConsumerLoop {
       if (session.failure !== undefined) return this.sessionLost(error)
       if (consumer.isDone || !consumer.restarts.mayRestart(error)) return this.end(error)
       return Effect.tap(this.pauseAfter(error), () => subscription.endOthers)
-    })
+    }).pipe(this.orEnd(error))
+  }
+
+  /** Ends the consumer if its schedule or `isRecoverable` dies: no other fiber would notice that this one has ended. */
+  private orEnd(error: SubscriptionError): (next: Effect.Effect<Next>) => Effect.Effect<Next> {
+    return Effect.catchDefect((defect) =>
+      Effect.andThen(
+        Effect.ignoreCause(
+          Effect.logError(`The recovery option of ${this.consumer.label} failed, so it has ended`, Cause.die(defect))
+        ),
+        this.end(error)
+      )
+    )
   }
 
   private sessionLost(error: SubscriptionError): Effect.Effect<Next> {
@@ -224,9 +238,9 @@ class ConsumerLoop {
       const label = capitalized(this.consumer.label)
       if (this.outage === undefined) {
         this.outage = { since: monotonicMillis(this.clock), attempts: 0 }
-        yield* Effect.logWarning(`${label} has ended, and is started again. ${error.message}`)
+        yield* Effect.ignoreCause(Effect.logWarning(`${label} has ended, and is started again. ${error.message}`))
       } else {
-        yield* Effect.logDebug(`${label} could not be started again yet. ${error.message}`)
+        yield* Effect.ignoreCause(Effect.logDebug(`${label} could not be started again yet. ${error.message}`))
       }
       this.outage.attempts++
       return { _tag: "Pause" as const, pause }
