@@ -195,6 +195,61 @@ describe("a topology on a new connection", () => {
       })
     ))
 
+  it.effect("does not wait for a report, which may use the connection", () =>
+    recovering((broker) =>
+      Effect.gen(function*() {
+        const connection = yield* AmqpConnection.AmqpConnection
+        const replaceQueue = AmqpChannel.run(
+          AmqpChannel.andThen(AmqpQueue.delete("q"), AmqpQueue.declare(AmqpQueue.classic("q")))
+        )
+        yield* declaring(AmqpTopology.make(AmqpQueue.classic("q")), {
+          onFailure: () => Effect.orDie(Effect.provideService(replaceQueue, AmqpConnection.AmqpConnection, connection))
+        })
+        yield* asOther(
+          broker,
+          AmqpChannel.run(
+            AmqpChannel.andThen(AmqpQueue.delete("q"), AmqpQueue.declare(AmqpQueue.classic("q", { maxLength: 1 })))
+          )
+        )
+        const { cut } = yield* connectionOf(broker)
+        yield* cut
+        yield* awaitState("Recovering")
+        yield* TestClock.adjust("1 second")
+        yield* awaitState("Open")
+        // Fails if it still exists with the other arguments.
+        yield* asOther(broker, AmqpChannel.run(AmqpQueue.declare(AmqpQueue.classic("q"))))
+      })
+    ))
+
+  it.effect("reports a part that is not tried again because the schedule died", () => {
+    const lines: Array<string> = []
+    const logger = Logger.make(({ logLevel, message }) => void lines.push(`${logLevel} ${String(message)}`))
+    return recovering((broker) =>
+      Effect.gen(function*() {
+        const failures: Array<boolean> = []
+        yield* declaring(AmqpTopology.make(exclusive("mine")), {
+          onFailure: ({ willRetry }) => Effect.sync(() => failures.push(willRetry)),
+          schedule: Schedule.modifyDelay(Schedule.forever, () => Effect.die(new Error("a bug")))
+        })
+        const { cut } = yield* connectionOf(broker)
+        yield* broker.refuseConnections(true)
+        yield* cut
+        yield* awaitState("Recovering")
+        yield* broker.refuseConnections(false)
+        const other = yield* broker.connect({ connectionName: "other" })
+        yield* Effect.provideService(
+          AmqpChannel.run(AmqpQueue.declare(exclusive("mine"))),
+          AmqpConnection.AmqpConnection,
+          other
+        )
+        yield* TestClock.adjust("40 seconds")
+        yield* awaitState("Open")
+        assert.deepStrictEqual(failures, [true, false])
+        assert.lengthOf(lines.filter((line) => line.startsWith("Error ")), 1)
+      })
+    ).pipe(Effect.provide(Logger.layer([logger])))
+  })
+
   it.effect("B12: is declared on a few channels at a time, however large it is", () =>
     recovering((broker) =>
       Effect.gen(function*() {

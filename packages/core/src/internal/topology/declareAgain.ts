@@ -5,6 +5,7 @@
  * order: exchanges, their bindings, queues with their bindings. A large topology uses several channels, so that it does not take a round
  * trip after the other.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
@@ -90,8 +91,11 @@ const declarePart = (host: DeclareHost, part: Part, options: DeclareAgainOptions
     Effect.catch((error) => {
       // The session has ended, so another one follows or the connection is closed.
       if (error.reason._tag === "ConnectionLost") return Effect.void
-      if (error.isRetryable) host.background(retry(host, part, options, error))
-      return reportFailure(options, { description: part.description, error, willRetry: error.isRetryable })
+      return Effect.sync(() => {
+        // In the background: a report that uses the connection waits for the session, which is announced after this.
+        host.background(reportFailure(options, { description: part.description, error, willRetry: error.isRetryable }))
+        if (error.isRetryable) host.background(retry(host, part, options, error))
+      })
     })
   )
 
@@ -104,7 +108,7 @@ const retry = (
   Effect.gen(function*() {
     const pauses = new Pauses(options.schedule)
     for (let error = first;;) {
-      const pause = error.isRetryable ? yield* pauses.next(error) : undefined
+      const pause = error.isRetryable ? yield* orEnd(pauses.next(error)) : undefined
       if (pause === undefined) return yield* reportFailure(options, { description, error, willRetry: false })
       yield* Effect.sleep(pause)
       const result = yield* Effect.result(withChannel(channels, declare))
@@ -112,6 +116,16 @@ const retry = (
       error = result.failure
     }
   })
+
+/** A schedule that dies has ended. */
+const orEnd = <A>(next: Effect.Effect<A | undefined>): Effect.Effect<A | undefined> =>
+  Effect.catchDefect(next, (defect) =>
+    Effect.as(
+      Effect.ignoreCause(
+        Effect.logError("The schedule of an AMQP topology failed, so it has ended", Cause.die(defect))
+      ),
+      undefined
+    ))
 
 /** A failing report changes nothing for the rest. */
 const reportFailure = ({ report }: DeclareAgainOptions, failure: Failure): Effect.Effect<void> =>
