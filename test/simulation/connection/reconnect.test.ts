@@ -3,6 +3,7 @@ import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Scheduler from "effect/Scheduler"
 import * as TestClock from "effect/testing/TestClock"
 import { recovering, refused } from "../../support/scriptedNetwork.ts"
 import {
@@ -51,6 +52,22 @@ describe("reconnect", () => {
         }),
       {},
       ["a", "b"]
+    ))
+
+  it.effect("replaces the session although its caller is interrupted, at whichever step", () =>
+    Effect.forEach(
+      Array.from({ length: 20 }, (_, index) => index + 3),
+      (operations) =>
+        recovering(({ connection, network, peer }) =>
+          Effect.gen(function*() {
+            const reconnect = Effect.provideService(connection.reconnect, Scheduler.MaxOpsBeforeYield, operations)
+            const replacing = yield* Effect.forkChild(reconnect)
+            while ((yield* connection.state)._tag === "Open") yield* Effect.yieldNow
+            replacing.interruptUnsafe()
+            yield* closeOk(peer)
+            yield* network.serve()
+          })
+        )
     ))
 
   it.effect("lets programs end that run, and has new ones wait for the next session", () =>

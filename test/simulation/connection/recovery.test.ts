@@ -5,6 +5,7 @@ import { supervisorOf } from "@effect-amqp/core/internal/connection/connectionRe
 import * as AmqpBroker from "@effect-amqp/core/testing/AmqpBroker"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
 import type * as Socket from "effect/socket/Socket"
 import * as TestClock from "effect/testing/TestClock"
@@ -147,6 +148,22 @@ describe("a connection that is lost", () => {
         assert.isFalse(peer.isOpen)
         assert.isFalse(peer.isWritable)
         assert.strictEqual(network.open, 1)
+      })
+    ))
+
+  it.effect("is established again although a logger dies", () =>
+    scriptNetwork((network) =>
+      Effect.gen(function*() {
+        const dying = Logger.make(() => {
+          throw new Error("a bug")
+        })
+        const connecting = yield* fork(Effect.provide(dialNetwork(network), Logger.layer([dying])))
+        const peer = yield* network.serve()
+        const connection = yield* resultOf(connecting)
+        yield* TestClock.adjust("10 seconds")
+        yield* peer.hangUp
+        const second = yield* network.serve()
+        yield* Effect.provideService(assertUsable(second), AmqpConnection, connection)
       })
     ))
 

@@ -1,5 +1,5 @@
 import type { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
-import { AuthenticationFailed, CredentialsUnavailable, SocketLost } from "@effect-amqp/core/AmqpError"
+import { AuthenticationFailed, CredentialsUnavailable, EndpointsFailed, SocketLost } from "@effect-amqp/core/AmqpError"
 import type { Credentials } from "@effect-amqp/core/AmqpSasl"
 import { connectionError } from "@effect-amqp/core/internal/connection/connectionErrors"
 import { Refusals } from "@effect-amqp/core/internal/connection/refusals"
@@ -7,6 +7,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
@@ -228,7 +229,7 @@ describe("isRecoverable", () => {
 
   it.effect("ends the connection with a defect when it throws", () =>
     recovering(
-      ({ connection, peer }) =>
+      ({ connection, network, peer }) =>
         Effect.gen(function*() {
           yield* TestClock.adjust("10 seconds")
           yield* peer.hangUp
@@ -236,6 +237,7 @@ describe("isRecoverable", () => {
           if (Exit.isSuccess(exit)) return assert.fail("no failure")
           assert.include(String(Cause.squash(exit.cause)), "a bug")
           assert.strictEqual((yield* connection.state)._tag, "Closed")
+          assert.lengthOf(network.logged("Error"), 1)
           yield* reasonOf(yield* fork(declare("q")), "ConnectionLost")
         }),
       recovery(() => {
@@ -351,6 +353,18 @@ describe("a new secret", () => {
       })
     ))
 
+  it.effect("is used for later logins although its caller was interrupted before the broker accepted it", () =>
+    recovering(({ connection, network, peer }) =>
+      Effect.gen(function*() {
+        const updating = yield* fork(connection.updateSecret(Redacted.make("new"), "rotated"))
+        yield* peer.expect("connection.update-secret")
+        yield* Fiber.interrupt(updating)
+        yield* peer.send(0, secretOk)
+        yield* TestClock.adjust("10 seconds")
+        yield* peer.hangUp
+        assert.strictEqual(yield* refuseLogin(network), "ann:new")
+      }), { credentials: { username: "ann", password: Redacted.make("old") } }))
+
   it.effect("is not used if the broker has refused it, nor if an Effect provides the credentials", () =>
     recovering(({ connection, network, peer }) =>
       Effect.gen(function*() {
@@ -372,7 +386,8 @@ describe("a new secret", () => {
 })
 
 describe("Refusals", () => {
-  const denied = (username: string) => connectionError(new AuthenticationFailed({ username, replyText: "no" }))
+  const refusal = (username: string) => new AuthenticationFailed({ username, replyText: "no" })
+  const denied = (username: string) => connectionError(refusal(username))
   const lost = connectionError(new SocketLost({ description: "", cause: undefined }))
 
   it("ends with the third equal error that is not retryable", () => {
@@ -391,6 +406,14 @@ describe("Refusals", () => {
     refusals.reset()
     assert.deepStrictEqual(twice(denied("b"), 1), [true, true])
     assert.isFalse(refusals.mayRetry(denied("b"), 1))
+  })
+
+  it("ends with the third equal round, although its endpoints were tried in another order", () => {
+    const refusals = new Refusals(undefined)
+    const refused = ["a", "b", "c"].map((endpoint) => ({ endpoint, reason: refusal("ann") }))
+    const rounds = [refused, refused.toReversed(), [refused[1], refused[0], refused[2]]]
+    const errors = rounds.map((failures) => connectionError(new EndpointsFailed({ failures })))
+    assert.deepStrictEqual(errors.map((error) => refusals.mayRetry(error, 0)), [true, true, false])
   })
 
   it("never ends with a retryable error", () => {

@@ -29,14 +29,19 @@ export interface SecretHost {
   closeWith(error: AmqpConnectionError): void
 }
 
-type Reply = Deferred.Deferred<void, AmqpConnectionError>
+/** A new secret that was sent. */
+interface Update {
+  readonly reply: Deferred.Deferred<void, AmqpConnectionError>
+  /** Called when the broker has accepted it, even if the caller was interrupted meanwhile. */
+  readonly accepted: () => void
+}
 
 const encoder = new TextEncoder()
 
 /** The new secrets that the broker has not replied to. It replies in their order. */
 export class SecretUpdates {
   private readonly host: SecretHost
-  private readonly waiting: Array<Reply> = []
+  private readonly waiting: Array<Update> = []
 
   constructor(host: SecretHost) {
     this.host = host
@@ -47,44 +52,48 @@ export class SecretUpdates {
   }
 
   /** Succeeds when the broker has accepted the secret. */
-  update(secret: Redacted.Redacted<string>, reason: string): Effect.Effect<void, AmqpConnectionError> {
+  update(
+    secret: Redacted.Redacted<string>,
+    reason: string,
+    accepted: () => void = () => {}
+  ): Effect.Effect<void, AmqpConnectionError> {
     return Effect.suspend(() => {
       const { failure } = this.host
       if (failure !== undefined) return Effect.fail(failure)
       if (!Redacted.isRedacted(secret)) {
         return Effect.fail(connectionError(new InvalidArgument({ description: "secret: must be a Redacted" })))
       }
-      const reply: Reply = Deferred.makeUnsafe()
+      const update: Update = { reply: Deferred.makeUnsafe(), accepted }
       // An interrupted caller keeps its place in the queue, because the broker replies to it all the same.
-      return Effect.andThen(Effect.uninterruptible(this.send(reply, secret, reason)), Deferred.await(reply))
+      return Effect.andThen(Effect.uninterruptible(this.send(update, secret, reason)), Deferred.await(update.reply))
     }).pipe(
       // The login has not warned if its mechanism does not reveal the password.
       (update) => Effect.andThen(warnOfExposure(this.host.options.transport), update)
     )
   }
 
-  private send(reply: Reply, secret: Redacted.Redacted<string>, reason: string) {
+  private send(update: Update, secret: Redacted.Redacted<string>, reason: string) {
     return Effect.suspend(() => {
       const { host, waiting } = this
       // Added before sending, so that the order of the queue is the order of sending.
-      waiting.push(reply)
+      waiting.push(update)
       return Effect.tapError(
         host.control.sendSecret({
           _tag: "connection.update-secret",
           newSecret: encoder.encode(Redacted.value(secret)),
           reason
         }),
-        () => Effect.sync(() => waiting.splice(waiting.indexOf(reply), 1))
+        () => Effect.sync(() => waiting.splice(waiting.indexOf(update), 1))
       )
-    }).pipe(Effect.andThen(Effect.sync(() => this.await(reply))))
+    }).pipe(Effect.andThen(Effect.sync(() => this.await(update))))
   }
 
-  private await(reply: Reply): void {
+  private await(update: Update): void {
     const { host, waiting } = this
     host.readGate.replyExpected()
     host.requestTimeouts.add({
       get isDone() {
-        return !waiting.includes(reply)
+        return !waiting.includes(update)
       },
       expire: () => {
         host.closeWith(updateSecretFailed(`it did not reply within ${Duration.format(host.options.requestTimeout)}`))
@@ -94,14 +103,15 @@ export class SecretUpdates {
 
   /** The broker has accepted the oldest secret. Returns `false` if no update was sent. */
   confirm(): boolean {
-    const reply = this.waiting.shift()
-    if (reply === undefined) return false
-    Deferred.doneUnsafe(reply, Effect.void)
+    const update = this.waiting.shift()
+    if (update === undefined) return false
+    update.accepted()
+    Deferred.doneUnsafe(update.reply, Effect.void)
     return true
   }
 
   fail(error: AmqpConnectionError): void {
-    for (const reply of this.waiting.splice(0)) Deferred.doneUnsafe(reply, Effect.fail(error))
+    for (const { reply } of this.waiting.splice(0)) Deferred.doneUnsafe(reply, Effect.fail(error))
   }
 }
 

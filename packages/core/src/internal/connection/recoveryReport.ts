@@ -17,6 +17,9 @@ const boundaries = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
 
 const seconds = (millis: number): string => `${(millis / 1000).toFixed(1)} s`
 
+/** A logger that dies ends nothing. */
+const logged = (log: Effect.Effect<void>): Effect.Effect<void> => Effect.ignoreCause(log)
+
 export class RecoveryReport {
   private readonly options: ConnectionOptions
   private readonly context: Context.Context<never>
@@ -37,23 +40,25 @@ export class RecoveryReport {
   begun(state: SupervisorState, last: Endpoint | undefined): Effect.Effect<void> {
     const to = last === undefined ? "" : ` to ${last.name}`
     if (state._tag === "Recovering") {
-      return Effect.logWarning(
-        `The AMQP connection${to} was lost, and is being established again. ${state.cause.message}`
+      return logged(
+        Effect.logWarning(`The AMQP connection${to} was lost, and is being established again. ${state.cause.message}`)
       )
     }
-    return last === undefined ? Effect.void : Effect.logDebug(`The AMQP connection${to} is being replaced`)
+    return last === undefined ? Effect.void : logged(Effect.logDebug(`The AMQP connection${to} is being replaced`))
   }
 
   attemptFailed(endpoint: Endpoint, { message }: AmqpConnectionError): Effect.Effect<void> {
     this.countsFor(endpoint).failedAttempts++
-    return Effect.logDebug(`An attempt to connect to ${endpoint.name} failed. ${message}`)
+    return logged(Effect.logDebug(`An attempt to connect to ${endpoint.name} failed. ${message}`))
   }
 
   /** The first connection can't be made yet. */
   waiting({ message }: AmqpConnectionError): Effect.Effect<void> {
     if (this.isWaiting) return Effect.void
     this.isWaiting = true
-    return Effect.logWarning(`There is no AMQP connection yet. The program waits and tries again. ${message}`)
+    return logged(
+      Effect.logWarning(`There is no AMQP connection yet. The program waits and tries again. ${message}`)
+    )
   }
 
   /** There is a session. `state` is the one that this ended, and `millis` how long it lasted. */
@@ -66,17 +71,19 @@ export class RecoveryReport {
         attributes: { ...serverAttributes({ ...this.options, transport: endpoint.transport }), unit: "s" }
       }).updateUnsafe(millis / 1000, this.context)
       const attempts = state.attempt === 1 ? "1 attempt" : `${state.attempt} attempts`
-      return Effect.logInfo(
-        `The AMQP connection is open again, to ${endpoint.name}, after ${seconds(millis)} and ${attempts}`
+      return logged(
+        Effect.logInfo(
+          `The AMQP connection is open again, to ${endpoint.name}, after ${seconds(millis)} and ${attempts}`
+        )
       )
     }
     if (!this.isWaiting) return Effect.void
     this.isWaiting = false
-    return Effect.logInfo(`The AMQP connection to ${endpoint.name} is open, after ${seconds(millis)}`)
+    return logged(Effect.logInfo(`The AMQP connection to ${endpoint.name} is open, after ${seconds(millis)}`))
   }
 
   givenUp({ message }: AmqpConnectionError): Effect.Effect<void> {
-    return Effect.logError(`The AMQP connection is lost, and will not be established again. ${message}`)
+    return logged(Effect.logError(`The AMQP connection is lost, and will not be established again. ${message}`))
   }
 
   /** A session has ended and is not followed by another. */
@@ -84,7 +91,7 @@ export class RecoveryReport {
     if (this.options.recovery.isEnabled) return this.givenUp(error)
     const { message, reason: { _tag } } = error
     return _tag === "UpdateSecretFailed" || _tag === "CredentialsUnavailable"
-      ? Effect.logWarning(`The AMQP connection has ended, as its secret was not renewed. ${message}`)
+      ? logged(Effect.logWarning(`The AMQP connection has ended, as its secret was not renewed. ${message}`))
       : Effect.void
   }
 

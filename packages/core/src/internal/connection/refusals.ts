@@ -26,7 +26,7 @@ export class Refusals {
       this.reset()
       return true
     }
-    const refusal = `${error.reason._tag} ${login} ${error.message}`
+    const refusal = `${login} ${textOf(error)}`
     this.count = refusal === this.last ? this.count + 1 : 1
     this.last = refusal
     return this.count < maxEqual
@@ -37,3 +37,9 @@ export class Refusals {
     this.count = 0
   }
 }
+
+/** Identifies an error. The endpoints of a round may be tried in another order each time. */
+const textOf = ({ message, reason }: AmqpConnectionError): string =>
+  reason._tag === "EndpointsFailed"
+    ? reason.failures.map(({ endpoint, reason }) => `${endpoint} ${reason._tag} ${reason.message}`).toSorted().join(" ")
+    : `${reason._tag} ${message}`

@@ -177,13 +177,8 @@ export class Supervisor {
       Effect.catch(this.awaitSession, ({ reason }) =>
         Effect.fail(reason instanceof ConnectionLost ? reason.cause : connectionError(new ConnectionClosed()))),
       (session) =>
-        Effect.tap(
-          session.secrets.update(secret, reason),
-          () =>
-            Effect.sync(() =>
-              this.credentials.replaced(session.username, secret)
-            )
-        )
+        session.secrets.update(secret, reason, () =>
+          this.credentials.replaced(session.username, secret))
     )
 
   /** Runs `prepare` on each further session before it is announced, until the scope closes. */
@@ -224,7 +219,7 @@ export class Supervisor {
       session.leaving.openUnsafe()
     }
     const replaced = connectionError(new ConnectionReplaced())
-    const leave = session === undefined
+    return session === undefined
       ? Effect.void
       : session.channels.awaitUnused.pipe(
         Effect.timeoutOption(this.options.closeTimeout),
@@ -232,8 +227,12 @@ export class Supervisor {
         // Even if the caller is interrupted, since no operation uses the session any longer.
         Effect.forkIn(this.scope, { startImmediately: true })
       )
-    return Effect.andThen(leave, Effect.asVoid(this.nextSession))
-  })
+  }).pipe(
+    // Otherwise an interruption between these steps would leave a session open that no operation uses, and that is never replaced.
+    Effect.uninterruptible,
+    Effect.andThen(this.nextSession),
+    Effect.asVoid
+  )
 
   private setState(state: SupervisorState): void {
     if (this.currentState._tag === "Closed") return
@@ -314,18 +313,26 @@ export class Supervisor {
         round = rest
       }
     }
-  }).pipe(Effect.catchCause((cause) => Effect.sync(() => this.ended(cause))))
+  }).pipe(Effect.catchCause((cause) => this.ended(cause)))
 
   private mayRecover(error: AmqpConnectionError): boolean {
     const { isEnabled, isRecoverable } = this.options.recovery
     return isEnabled && isRecoverable?.(error) !== false
   }
 
-  private ended(cause: Cause.Cause<AmqpConnectionError>): void {
-    const error = Cause.findErrorOption(cause)
-    if (Option.isSome(error)) return this.close(error.value)
-    // A defect of the program's code, for example of its schedule.
-    this.close(clientFailed(Cause.squash(cause)), Effect.failCause(cause))
+  private ended(cause: Cause.Cause<AmqpConnectionError>): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      const error = Cause.findErrorOption(cause)
+      if (Option.isSome(error)) {
+        this.close(error.value)
+        return Effect.void
+      }
+      // A defect of the program's code, for example of its schedule. The caller of `start` gets that of the first connection.
+      const failure = clientFailed(Cause.squash(cause))
+      const isLost = this.lastSession !== undefined && this.failure === undefined
+      this.close(failure, Effect.failCause(cause))
+      return isLost ? this.report.givenUp(failure) : Effect.void
+    })
   }
 
   /** Connects, and waits until the session has ended. Returns for how many milliseconds it was open, and the rest of the round. */
