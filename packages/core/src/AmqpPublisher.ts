@@ -104,7 +104,7 @@ export interface Options {
    * published again.
    *
    * After other errors (`Nacked`, `ConfirmTimeout`, `NotSent`) the message pauses as the schedule says, at least 50 ms if the broker does not
-   * have it, and is then sent after those that wait already.
+   * have it, and is then sent after those that wait already. A `TooManyPublishes` fails at once.
    *
    * `publishAll` does the same with each of its messages that was sent. If its next message can't be sent, it ends with `NotSent` as without
    * `retry`.

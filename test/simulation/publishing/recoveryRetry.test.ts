@@ -178,6 +178,23 @@ describe("a publisher with a retry whose connection is lost", () => {
       })
     ))
 
+  it.effect("Q2: refuses a publish at once if maxWaiting others wait", () =>
+    recovering(([first, second]) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(first, 1, { retry, maxWaiting: 1 })
+        yield* first.hangUp
+        yield* rest
+        const waiting = yield* publish(publisher, "0")
+        const { cause } = yield* reasonOf(yield* publish(publisher, "1"), "NotSent")
+        assertReason(cause, "TooManyPublishes")
+        yield* TestClock.adjust("1 minutes")
+        yield* nextSession(second)
+        assert.deepStrictEqual(yield* takeTexts(second), ["0"])
+        yield* second.send(1, ack(1))
+        yield* resultOf(waiting)
+      })
+    ))
+
   it.effect("publishes a large message again of which only a part was sent", () =>
     recovering(([first, second]) =>
       Effect.gen(function*() {

@@ -27,6 +27,10 @@ const notTaken: ReadonlySet<string> = new Set(["NotSent", "Nacked"])
 /** The shortest pause after such an attempt, in milliseconds. */
 const minimumPause = 50
 
+/** Whether too many publishes wait. Those that pause would wait in addition, without a limit. */
+const isBeyondLimit = ({ reason }: AmqpPublishError): boolean =>
+  reason._tag === "NotSent" && reason.cause.reason._tag === "TooManyPublishes"
+
 /** Throws an `InvalidArgument` if the option is not a schedule. */
 export const checkRetry = (retry: RetrySchedule | undefined): void => {
   if (retry !== undefined && !Schedule.isSchedule(retry)) throw Validation.invalid("retry: must be a Schedule")
@@ -97,7 +101,7 @@ export class Attempts implements Resend {
     this.isSent = false
     this.error = error
     if (error.reason._tag === "OutcomeUnknown") this.unknown = error
-    if (!error.isRetryable || queue.isClosed) this.giveUp(error)
+    if (!error.isRetryable || queue.isClosed || isBeyondLimit(error)) this.giveUp(error)
     else if (isSent && queue.hasLostChannel) queue.resends.addLost(this)
     else this.pause()
   }
