@@ -351,11 +351,14 @@ export class AmqpConnection extends Context.Service<AmqpConnection, {
     reason: string
   ) => Effect.Effect<void, AmqpConnectionError>
   /**
-   * Replaces the connection in order, for drills and rotations: new operations wait, publishers wait for their confirms,
-   * consumers let their handlers finish, and channel programs end, all within `closeTimeout`. Then the connection is
-   * closed, and the next endpoint is dialed. Succeeds when the connection is open again; fails when it has closed for
-   * good. What does not end in time fails with `ConnectionLost`, caused by a `ConnectionReplaced`. While there is no
-   * connection, the next attempt begins at once instead of after its pause.
+   * Replaces the connection in order, for drills and rotations. First, consumers take no further messages, and let their
+   * handlers finish, which may publish and run programs. Then new operations wait, publishers wait for their confirms,
+   * and channel programs end. Then the connection is closed, and the next endpoint is dialed. Each of these steps takes
+   * at most `closeTimeout`. Succeeds when the connection is open again; fails when it has closed for good. What does not
+   * end in time fails with `ConnectionLost`, caused by a `ConnectionReplaced`. While there is no connection, the next
+   * attempt begins at once instead of after its pause.
+   *
+   * A handler that waits for this would wait for itself: its message is delivered again. Fork it instead.
    */
   readonly reconnect: Effect.Effect<void, AmqpConnectionError>
   /** Waits until the connection has closed and is not established again, and fails with the reason. */

@@ -1,13 +1,28 @@
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import type * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import type * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { recovering } from "../../support/scriptedNetwork.ts"
 import type { Parts } from "../../support/scriptedNetwork.ts"
-import { ack, assertWaits, declareOk, fork, gated, handedBack, rest, resultOf } from "../../support/scriptedPeer.ts"
+import {
+  ack,
+  assertWaits,
+  declare,
+  declareOk,
+  fork,
+  gated,
+  handedBack,
+  openPublisher,
+  rest,
+  resultOf,
+  toQueue
+} from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
 import { acceptConsumer, acceptOnChannel, deliver } from "./recoverySupport.ts"
 
@@ -77,22 +92,66 @@ describe("a consumer whose connection is replaced in order", () => {
   it.effect("K10: waits for its handlers within closeTimeout, and drops what they decide later", () =>
     recovering((parts) =>
       Effect.gen(function*() {
-        const { connection, network, peer } = parts
+        const { connection, peer } = parts
         const { gate, handler } = gated()
         const fiber = yield* fork(AmqpConsumer.serve("q", handler))
         yield* deliver(peer, yield* acceptConsumer(peer), 1)
         yield* rest
         yield* fork(connection.reconnect)
+        yield* TestClock.adjust("1999 millis")
         yield* peer.expectNothing
-        yield* TestClock.adjust("2 seconds")
-        yield* peer.takeTags
-        yield* peer.hangUp
-        const second = yield* network.serve()
+        yield* TestClock.adjust("1 millis")
+        yield* peer.closeChannel()
+        const second = yield* replaced(parts)
         yield* acceptConsumer(second)
         yield* gate.open
         yield* second.expectNothing
         yield* assertWaits(fiber)
       }), { closeTimeout: "2 seconds" }))
+
+  it.effect("K10: lets its handlers publish and run programs until they end", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { connection, network, peer } = parts
+        const { gate, handler } = gated()
+        const publishing = yield* Deferred.make<AmqpPublisher.AmqpPublisher["Service"]>()
+        const fiber = yield* fork(AmqpConsumer.serve("q", (delivery) =>
+          Effect.gen(function*() {
+            const { publish } = yield* Deferred.await(publishing)
+            const decision = yield* handler(delivery)
+            yield* publish(AmqpMessage.text("result"), toQueue)
+            yield* declare("q2")
+            return decision
+          })))
+        const consumerTag = yield* acceptConsumer(peer)
+        yield* Deferred.succeed(publishing, yield* openPublisher(peer, 2))
+        yield* deliver(peer, consumerTag, 1)
+        yield* rest
+        const reconnecting = yield* fork(connection.reconnect)
+        const again = yield* fork(connection.reconnect)
+        assert.strictEqual((yield* connection.state)._tag, "Open")
+        // A consumer that starts now starts on the next connection.
+        const late = yield* fork(AmqpConsumer.make("late"))
+        yield* gate.open
+        yield* peer.expectPublish("result", 2)
+        yield* peer.send(2, ack(1))
+        yield* peer.openChannel(3)
+        yield* peer.answer(3, "queue.declare", declareOk("q2"))
+        yield* peer.closeChannel(3)
+        assert.deepStrictEqual(yield* peer.expect("basic.ack", 1), ack(1))
+        assert.strictEqual((yield* connection.state)._tag, "Open")
+        yield* peer.closeChannel(1)
+        assert.strictEqual((yield* connection.state)._tag, "Connecting")
+        yield* peer.closeChannel(2)
+        yield* peer.answer(0, "connection.close", { _tag: "connection.close-ok" })
+        const second = yield* network.serve()
+        yield* resultOf(reconnecting)
+        yield* resultOf(again)
+        yield* assertWaits(late)
+        yield* assertWaits(fiber)
+        yield* second.hangUp
+      })
+    ))
 
   it.effect("K10: as a Stream waits until its program has settled what it has, and hands back the rest", () =>
     recovering((parts) =>

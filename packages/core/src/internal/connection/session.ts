@@ -25,6 +25,7 @@ import { channelError } from "../channel/channelErrors.ts"
 import { Channels } from "../channel/channels.ts"
 import type { ChannelsHost } from "../channel/channels.ts"
 import { connectionClose, connectionCloseFor } from "../channel/methods.ts"
+import { Signal } from "../common/signal.ts"
 import { monotonicMillis, TurnClock } from "../common/time.ts"
 import type { SessionOptions, Tuning } from "../options/sessionOptions.ts"
 import { countsOf } from "../telemetry/counters.ts"
@@ -74,8 +75,10 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     tuning: { frameMax: 0, channelMax: 0, heartbeatSeconds: 0 }
   }
   hasReceived = false
-  /** Opened when the session is about to be replaced: publishers and consumers leave it in order. */
-  readonly leaving = Latch.makeUnsafe(false)
+  /** Opened when the session is about to be replaced: consumers leave it in order. Handlers may still publish on it. */
+  readonly consumersLeave = Latch.makeUnsafe(false)
+  /** Opened after that: publishers leave it in order. */
+  readonly publishersLeave = Latch.makeUnsafe(false)
   /** When the broker last confirmed a publish, in milliseconds of a clock that stops while it reads nothing. */
   lastConfirm: number | undefined
   /** When the last bytes were read, in milliseconds of the monotonic clock. */
@@ -88,6 +91,9 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   private readonly receiver: FrameReceiver
   private readonly parser: FrameParser
   private readonly listener: SessionListener
+  /** How many consumers use the session. */
+  private consumers = 0
+  private readonly consumerLeft = new Signal()
   /** The error with which the session ends when the broker has replied to its close. */
   private closing: AmqpConnectionError | undefined
   private isCloseSent = false
@@ -209,6 +215,26 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   toString(): string {
     return JSON.stringify(this.toJSON())
   }
+
+  // ---------------------------------------------------------------------------
+  // leaving
+  // ---------------------------------------------------------------------------
+
+  /** Runs a consumer on the session. */
+  whileConsuming<A, E, R>(consume: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
+    return Effect.acquireUseRelease(
+      Effect.sync(() => void this.consumers++),
+      () => consume,
+      () =>
+        Effect.sync(() => {
+          this.consumers--
+          this.consumerLeft.notify()
+        })
+    )
+  }
+
+  /** Waits until no consumer uses the session. */
+  readonly awaitConsumersLeft: Effect.Effect<void> = this.consumerLeft.until(() => this.consumers === 0)
 
   // ---------------------------------------------------------------------------
   // fibers

@@ -15,6 +15,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -55,6 +56,13 @@ const guest: Credentials = { username: "guest", password: Redacted.make("guest")
 
 /** How many fibers that wait for a session are resumed in one turn of the event loop. */
 const resumedPerTurn = 32
+
+type IsRight = (session: Session.Session) => boolean
+
+const isAny: IsRight = () => true
+
+/** Not a session that consumers leave. */
+const isToConsume: IsRight = ({ consumersLeave }) => !Latch.isOpen(consumersLeave)
 
 export class Supervisor {
   readonly options: ConnectionOptions
@@ -138,23 +146,39 @@ export class Supervisor {
   }
 
   /** Waits for a session, for as long as it takes. Fails when the connection has closed. */
-  readonly nextSession: Effect.Effect<Session.Session, AmqpConnectionError> = Effect.suspend(() => {
-    const { failure, session } = this
-    if (session !== undefined) return Effect.succeed(session)
-    if (failure !== undefined) return Effect.fail(failure)
-    const isDecided = (): boolean => this.session !== undefined || this.failure !== undefined
-    return Effect.andThen(this.decided.until(isDecided), this.nextSession)
-  })
+  readonly nextSession = this.nextWith(isAny)
+
+  /** The same, for a consumer. */
+  readonly nextToConsume = this.nextWith(isToConsume)
 
   /** Waits for a session, for as long as the options allow. */
-  readonly awaitSession: Effect.Effect<Session.Session, AmqpChannelError> = Effect.suspend(() =>
-    this.session === undefined
-      ? Effect.timeoutOrElse(Effect.mapError(this.nextSession, lostChannel), {
-        duration: this.options.recovery.waitTimeout,
-        orElse: () => Effect.fail(this.notConnected())
-      })
-      : Effect.succeed(this.session)
-  )
+  readonly awaitSession = this.awaitWith(isAny)
+
+  /** The same, for a consumer. */
+  readonly awaitToConsume = this.awaitWith(isToConsume)
+
+  private nextWith(isRight: IsRight): Effect.Effect<Session.Session, AmqpConnectionError> {
+    const next: Effect.Effect<Session.Session, AmqpConnectionError> = Effect.suspend(() => {
+      const { failure, session } = this
+      if (session !== undefined && isRight(session)) return Effect.succeed(session)
+      if (failure !== undefined) return Effect.fail(failure)
+      const isDecided = () => this.session !== undefined && isRight(this.session) || this.failure !== undefined
+      return Effect.andThen(this.decided.until(isDecided), next)
+    })
+    return next
+  }
+
+  private awaitWith(isRight: IsRight): Effect.Effect<Session.Session, AmqpChannelError> {
+    const next = Effect.mapError(this.nextWith(isRight), lostChannel)
+    return Effect.suspend(() =>
+      this.session !== undefined && isRight(this.session)
+        ? Effect.succeed(this.session)
+        : Effect.timeoutOrElse(next, {
+          duration: this.options.recovery.waitTimeout,
+          orElse: () => Effect.fail(this.notConnected())
+        })
+    )
+  }
 
   /** Why an operation that needs a session has none. */
   notConnected(): AmqpChannelError {
@@ -206,33 +230,42 @@ export class Supervisor {
   // ---------------------------------------------------------------------------
 
   /**
-   * Replaces the session in order: waits until what uses it has left it, closes it, and waits for the next one. If there is none, the next
-   * attempt begins at once.
+   * Replaces the session in order, and waits for the next one. If there is none, the next attempt begins at once.
    */
   readonly reconnect: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() => {
     const { failure, session } = this
     if (failure !== undefined) return Effect.fail(failure)
     this.hurried.notify()
-    if (session !== undefined) {
-      this.leave()
-      this.setState({ _tag: "Connecting", ...notDialed })
-      session.leaving.openUnsafe()
-    }
-    const replaced = connectionError(new ConnectionReplaced())
-    return session === undefined
+    if (session === undefined) return Effect.succeed(undefined)
+    // It goes on even if the caller is interrupted.
+    const replace = Latch.isOpen(session.consumersLeave)
       ? Effect.void
-      : session.channels.awaitUnused.pipe(
-        Effect.timeoutOption(this.options.closeTimeout),
-        Effect.andThen(session.closeInOrder(replaced)),
-        // Even if the caller is interrupted, since no operation uses the session any longer.
-        Effect.forkIn(this.scope, { startImmediately: true })
-      )
+      : Effect.forkIn(this.replace(session), this.scope, { startImmediately: true })
+    return Effect.as(replace, session)
   }).pipe(
-    // Otherwise an interruption between these steps would leave a session open that no operation uses, and that is never replaced.
     Effect.uninterruptible,
-    Effect.andThen(this.nextSession),
+    Effect.flatMap((replaced) => this.nextWith((session) => session !== replaced)),
     Effect.asVoid
   )
+
+  /**
+   * Has consumers leave a session, and then everything else, since handlers may publish and run programs until they end. Then closes the
+   * session.
+   */
+  private replace(session: Session.Session): Effect.Effect<void> {
+    const { closeTimeout } = this.options
+    return Effect.gen({ self: this }, function*() {
+      session.consumersLeave.openUnsafe()
+      yield* Effect.timeoutOption(session.awaitConsumersLeft, closeTimeout)
+      if (this.session === session) {
+        this.leave()
+        this.setState({ _tag: "Connecting", ...notDialed })
+      }
+      session.publishersLeave.openUnsafe()
+      yield* Effect.timeoutOption(session.channels.awaitUnused, closeTimeout)
+      yield* session.closeInOrder(connectionError(new ConnectionReplaced()))
+    })
+  }
 
   private setState(state: SupervisorState): void {
     if (this.currentState._tag === "Closed") return
@@ -262,8 +295,10 @@ export class Supervisor {
       Effect.andThen(
         Effect.yieldNow,
         Effect.sync(() => {
+          const { failure, session } = this
           // Otherwise they wait for the next session.
-          if (this.session !== undefined || this.failure !== undefined) this.resumeWaiting()
+          const hasSession = session !== undefined && !Latch.isOpen(session.consumersLeave)
+          if (hasSession || failure !== undefined) this.resumeWaiting()
         })
       )
     )

@@ -22,7 +22,7 @@ import type { Decode, Subscription, SubscriptionOptions, SubscriptionOwner } fro
 /** What a consumer needs of its connection. */
 export type ConsumerConnection = Pick<
   Supervisor,
-  "awaitSession" | "failure" | "nextSession" | "options" | "session"
+  "awaitSession" | "awaitToConsume" | "failure" | "nextToConsume" | "options" | "prepareSessions" | "session"
 >
 
 const replaced = lostChannel(connectionError(new ConnectionReplaced()))

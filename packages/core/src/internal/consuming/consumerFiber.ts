@@ -49,7 +49,7 @@ export const startConsumer = (
   Effect.gen(function*() {
     yield* Validation.attempt(() => check(options))
     const consumer = new Consumer(connection, options, recovery, decode, inbox)
-    const session = yield* connection.awaitSession
+    const session = yield* connection.awaitToConsume
     const started = Deferred.makeUnsafe<void, AmqpChannelError>()
     // Closed after the fiber is interrupted.
     const channels = yield* Scope.fork(yield* Effect.scope)
@@ -100,15 +100,19 @@ class ConsumerLoop {
       let session = first
       while (true) {
         const scope = yield* Scope.fork(this.channels)
-        const next = yield* Scope.provide(this.use(session), scope)
-        // The channel stays open until the scope of the consumer closes, so that what it delivered can be settled.
+        const next = yield* session.whileConsuming(
+          Effect.tap(
+            Scope.provide(this.use(session), scope),
+            // The last channel stays open until the scope of the consumer closes, so that what it delivered can be settled.
+            ({ _tag }) => _tag === "End" ? Effect.void : Scope.close(scope, Exit.void)
+          )
+        )
         if (next._tag === "End") return
-        yield* Scope.close(scope, Exit.void)
         if (this.consumer.isDone) return
         if (next._tag === "Pause") {
           yield* Effect.raceFirst(Effect.sleep(next.pause), whenOver(session))
         }
-        const following = yield* Effect.result(this.consumer.connection.nextSession)
+        const following = yield* Effect.result(this.consumer.connection.nextToConsume)
         if (Result.isFailure(following)) return this.consumer.end(lostChannel(following.failure))
         session = following.success
         if (this.consumer.isDone) return
@@ -127,7 +131,7 @@ class ConsumerLoop {
       if (consumer.isDone) return proceed
       const start = monotonicMillis(this.clock)
       yield* this.begin(subscription)
-      const leave = Effect.andThen(session.leaving.await, subscription.leave)
+      const leave = Effect.andThen(session.consumersLeave.await, subscription.leave)
       const leaving = yield* Effect.forkChild(leave, { startImmediately: true })
       const error = yield* Deferred.await(subscription.ended)
       yield* Fiber.interrupt(leaving)
@@ -257,7 +261,7 @@ class ConsumerLoop {
 
 /** Waits until a session has ended, or is being replaced. */
 const whenOver = (session: Session): Effect.Effect<void> =>
-  Effect.raceFirst(Effect.ignore(Deferred.await(session.ended)), session.leaving.await)
+  Effect.raceFirst(Effect.ignore(Deferred.await(session.ended)), session.consumersLeave.await)
 
 /** Declares the described queues. Yields the names of all queues. */
 const declareQueues = (

@@ -92,20 +92,20 @@ const run = (publisher: Publisher, first: Session): Effect.Effect<void> =>
 /** The longest pause before a channel is opened again. */
 const longestPause = Duration.seconds(10)
 
-/** Uses a session until it has ended or is about to be replaced. Fails if the first channel of the publisher can't be opened. */
+/** Uses a session until it has ended or is about to be replaced. Fails if the broker refuses the first channel of the publisher. */
 const useSession = (publisher: Publisher, session: Session): Effect.Effect<void, AmqpChannelError> =>
   Effect.gen(function*() {
     const { opened, queue } = publisher
-    const isLeft = (): boolean => session.failure !== undefined || Latch.isOpen(session.leaving)
-    const left = Effect.raceFirst(Effect.exit(Deferred.await(session.ended)), session.leaving.await)
+    const isLeft = (): boolean => session.failure !== undefined || Latch.isOpen(session.publishersLeave)
+    const left = Effect.raceFirst(Effect.exit(Deferred.await(session.ended)), session.publishersLeave.await)
     const pauses = new Pauses(backoff(Duration.millis(250), longestPause))
     const replacements = replacementPauses()
     queue.useSession(session.outbound)
     while (!isLeft()) {
       const used = yield* Effect.result(useChannel(publisher, session, replacements))
       yield* queue.resends.decide
-      if (Result.isFailure(used) && !Deferred.isDoneUnsafe(opened)) return yield* Effect.fail(used.failure)
       if (isLeft()) break
+      if (Result.isFailure(used) && !Deferred.isDoneUnsafe(opened)) return yield* Effect.fail(used.failure)
       if (mayPass(used)) {
         const pause = yield* pauses.next(undefined)
         if (pause !== undefined) yield* Effect.raceFirst(Effect.sleep(pause), left)
@@ -138,7 +138,7 @@ const useChannel = (
     const channel = yield* session.channels.scoped
     const ledger = yield* channel.confirmSelect
     yield* prepare(channel)
-    if (Latch.isOpen(session.leaving)) return undefined
+    if (Latch.isOpen(session.publishersLeave)) return undefined
     yield* Effect.addFinalizer(() => {
       queue.detach()
       return Effect.timeoutOption(Effect.interruptible(ledger.awaitEmpty), host.options.closeTimeout)
@@ -150,10 +150,10 @@ const useChannel = (
     yield* Deferred.succeed(opened, undefined)
     yield* Effect.raceAllFirst([
       Deferred.await(channel.ended),
-      session.leaving.await,
+      session.publishersLeave.await,
       awaitReplacement({ queue, channel, ledger, awaitReplies }, replacements)
     ])
-    if (channel.failure === undefined && Latch.isOpen(session.leaving)) yield* leave(publisher, channel, ledger)
+    if (channel.failure === undefined && Latch.isOpen(session.publishersLeave)) yield* leave(publisher, channel, ledger)
     return channel.failure
   }))
 
