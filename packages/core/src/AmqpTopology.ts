@@ -199,7 +199,7 @@ export const layer = <R = never>(
     const context = yield* Effect.context<R>()
     const supervisor = supervisorOf(yield* AmqpConnection)
     const report = (failure: DeclareFailure) => Effect.provideContext(onFailure(failure), context)
-    yield* supervisor.prepareSessions((session) => declareAgain(session, all, { schedule, report }))
+    yield* supervisor.preparations.register(declareAgain(all, { schedule, report }))
     yield* Effect.retry(AmqpChannel.run(declare(topology)), { while: wasLostWithConnection })
   }))
 

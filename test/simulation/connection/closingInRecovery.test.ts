@@ -67,7 +67,7 @@ const situations: ReadonlyArray<readonly [what: string, bring: Bring, hasSession
     })],
   ["topologies are declared on the new session", (parts) =>
     Effect.gen(function*() {
-      yield* supervisorOf(parts.connection).prepareSessions(() => Effect.never)
+      yield* supervisorOf(parts.connection).preparations.register({ queues: () => Effect.never })
       yield* lose(parts)
       yield* parts.network.serve()
       yield* rest

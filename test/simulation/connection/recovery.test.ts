@@ -387,15 +387,16 @@ describe("an attempt of recovery that fails", () => {
       Effect.gen(function*() {
         yield* seconds(10)
         const prepared: Array<string> = []
-        yield* supervisorOf(connection).prepareSessions(({ channels }) =>
-          channels.scoped.pipe(
-            Effect.scoped,
-            Effect.match({
-              onFailure: ({ reason }) => void prepared.push(reason._tag),
-              onSuccess: () => void prepared.push("ready")
-            })
-          )
-        )
+        yield* supervisorOf(connection).preparations.register({
+          queues: ({ channels }) =>
+            channels.scoped.pipe(
+              Effect.scoped,
+              Effect.match({
+                onFailure: ({ reason }) => void prepared.push(reason._tag),
+                onSuccess: () => void prepared.push("ready")
+              })
+            )
+        })
         yield* peer.hangUp
         const first = yield* network.serve()
         yield* first.expect("channel.open")

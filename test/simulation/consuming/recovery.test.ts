@@ -8,6 +8,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
@@ -21,12 +22,14 @@ import {
   failureOf,
   fork,
   gated,
+  openPublisher,
+  publishText,
   rest,
   resultOf,
   toQueue
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
-import { acceptConsumer, acceptOnChannel, deliver, nextSession } from "./recoverySupport.ts"
+import { acceptConsumer, acceptDescribed, acceptOnChannel, deliver, nextSession } from "./recoverySupport.ts"
 
 describe("a consumer whose connection was lost", () => {
   it.effect("sets its prefetch and consumes again on the next connection, before anything else, and logs nothing itself", () =>
@@ -129,11 +132,36 @@ describe("a consumer whose connection was lost", () => {
         yield* peer.hangUp
         const names = yield* fork(consumer.queues)
         const second = yield* nextSession(network)
-        yield* second.openChannel()
-        yield* second.answer(1, "queue.declare", declareOk("amq.gen-2"))
         yield* assertWaits(names)
-        yield* acceptOnChannel(second, 1, "amq.gen-2")
+        yield* acceptDescribed(second, "amq.gen-2")
         assert.deepStrictEqual(yield* resultOf(names), ["amq.gen-2"])
+      })
+    ))
+
+  it.effect("declares described queues on the next connection before anything publishes, unless it has ended", () =>
+    recovering(({ network, peer }) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer, 1, { retry: Schedule.forever })
+        const fiber = yield* fork(AmqpConsumer.serve(AmqpQueue.quorum("q"), () => Effect.succeed(AmqpDelivery.ack)))
+        yield* peer.openChannel(2)
+        yield* peer.answer(2, "queue.declare", declareOk("q"))
+        yield* acceptOnChannel(peer, 2, "q")
+        yield* publishText(peer, publisher, "1")
+        yield* peer.hangUp
+        const second = yield* nextSession(network)
+        yield* second.openChannel()
+        yield* second.expect("queue.declare", 1)
+        yield* second.expectNothing
+        yield* second.send(1, declareOk("q"))
+        yield* second.closeChannel()
+        assert.deepStrictEqual(yield* second.takeTags, ["channel.open", "channel.open"])
+        yield* Fiber.interrupt(fiber).pipe(Effect.forkChild)
+        yield* second.hangUp
+        const third = yield* nextSession(network)
+        // Only the publisher is left.
+        yield* third.openChannel()
+        yield* third.answer(1, "confirm.select", { _tag: "confirm.select-ok" })
+        yield* third.expectPublish("1")
       })
     ))
 

@@ -24,7 +24,7 @@ import {
   toQueue
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
-import { acceptConsumer, acceptOnChannel, deliver } from "./recoverySupport.ts"
+import { acceptConsumer, acceptDescribed, acceptOnChannel, deliver } from "./recoverySupport.ts"
 
 /** The server's part of an ordered replacement, once nothing uses the session: its close, and the next one. */
 const replaced = ({ network, peer }: Parts) =>
@@ -59,7 +59,7 @@ describe("a consumer whose connection is replaced in order", () => {
         assert.deepStrictEqual(yield* peer.expect("basic.ack", 1), ack(1))
         yield* peer.closeChannel()
         const second = yield* replaced(parts)
-        yield* deliver(second, yield* openDescribed(second), 1)
+        yield* deliver(second, yield* acceptDescribed(second), 1)
         yield* second.expect("basic.ack", 1)
         yield* resultOf(reconnecting)
         assert.deepStrictEqual(started, ["1", "1"])
@@ -181,7 +181,7 @@ describe("a consumer whose connection is replaced in order", () => {
         assert.deepStrictEqual(yield* peer.expect("basic.ack", 1), ack(1))
         yield* peer.closeChannel()
         const second = yield* replaced(parts)
-        yield* deliver(second, yield* openDescribed(second), 1)
+        yield* deliver(second, yield* acceptDescribed(second), 1)
         yield* TestClock.adjust("1 second")
         yield* rest
         assert.lengthOf(received, 2)
@@ -232,7 +232,7 @@ describe("a consumer whose connection is replaced in order", () => {
         assert.deepStrictEqual(yield* peer.expect("basic.nack", 1), handedBack(1))
         yield* peer.closeChannel()
         const second = yield* replaced(parts)
-        yield* openDescribed(second)
+        yield* acceptDescribed(second)
         yield* TestClock.adjust("1 minute")
         assert.strictEqual(attempts, 1)
         yield* assertWaits(fiber)

@@ -25,7 +25,15 @@ import {
   resultOf
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
-import { acceptConsumer, acceptOnChannel, afterASecond, cancelled, deliver, nextSession } from "./recoverySupport.ts"
+import {
+  acceptConsumer,
+  acceptDescribed,
+  acceptOnChannel,
+  afterASecond,
+  cancelled,
+  deliver,
+  nextSession
+} from "./recoverySupport.ts"
 
 const acknowledge = () => Effect.succeed(AmqpDelivery.ack)
 
@@ -199,10 +207,23 @@ describe("a consumer that the broker ended", () => {
         yield* cancelled(peer, yield* acceptOnChannel(peer, 1, "q"))
         yield* peer.closeChannel()
         yield* peer.hangUp
-        const second = yield* nextSession(network)
-        yield* second.openChannel()
-        yield* second.answer(1, "queue.declare", declareOk("q"))
-        yield* acceptOnChannel(second, 1, "q")
+        yield* acceptDescribed(yield* nextSession(network))
+      })
+    ))
+
+  it.effect("B7: by the close of its channel declares its auto-delete queue again, which is gone with its last consumer", () =>
+    recovering(({ peer }) =>
+      Effect.gen(function*() {
+        const queue = AmqpQueue.classic("q", { autoDelete: true })
+        const fiber = yield* fork(AmqpConsumer.serve(queue, acknowledge, afterASecond))
+        for (let attempt = 0; attempt < 2; attempt++) {
+          yield* peer.openChannel()
+          yield* peer.answer(1, "queue.declare", declareOk("q"))
+          yield* acceptOnChannel(peer, 1, "q")
+          yield* closed(peer, 406, timedOut)
+          yield* aSecond
+        }
+        yield* assertWaits(fiber)
       })
     ))
 
@@ -215,9 +236,12 @@ describe("a consumer that the broker ended", () => {
         yield* acceptOnChannel(peer, 1, "q")
         yield* peer.hangUp
         const second = yield* nextSession(network)
-        yield* second.openChannel()
-        yield* second.expect("queue.declare", 1)
-        yield* closed(second, 406, "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/'")
+        // Before the session is announced, and again by the consumer, which ends with the error.
+        for (let attempt = 0; attempt < 2; attempt++) {
+          yield* second.openChannel()
+          yield* second.expect("queue.declare", 1)
+          yield* closed(second, 406, "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/'")
+        }
         assert.strictEqual(tagOf(yield* failureOf(fiber)), "PreconditionFailed")
       })
     ))

@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
 import type { Network } from "../../support/scriptedNetwork.ts"
-import { bodyBytes, deliverBytes, headerBytes, methodBytes } from "../../support/scriptedPeer.ts"
+import { bodyBytes, declareOk, deliverBytes, headerBytes, methodBytes } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
 
 /** Starts again a second after the broker ended the consumer. */
@@ -40,6 +40,15 @@ export const acceptOnChannel = (peer: Peer, channel: number, queue: string, offs
     if (offset !== undefined) assert.deepEqual(consume.arguments, { "x-stream-offset": offset })
     yield* peer.send(channel, { _tag: "basic.consume-ok", consumerTag: consume.consumerTag })
     return consume.consumerTag
+  })
+
+/** The server's part of a consumer of a described queue on a new session. The queue is declared before anything else uses the session. */
+export const acceptDescribed = (peer: Peer, queue = "q") =>
+  Effect.gen(function*() {
+    yield* peer.openChannel()
+    yield* peer.answer(1, "queue.declare", declareOk(queue))
+    yield* peer.closeChannel()
+    return yield* acceptConsumer(peer, { queue })
   })
 
 /** The next session of a connection that was lost. */

@@ -250,6 +250,29 @@ describe("a topology on a new connection", () => {
     ).pipe(Effect.provide(Logger.layer([logger])))
   })
 
+  it.effect("declares the exchanges of all topologies before the bindings of any", () =>
+    recovering((broker) =>
+      Effect.gen(function*() {
+        const exchanges = Array.from({ length: 5 }, (_, index) => AmqpExchange.fanout(`e${index}`, { durable: false }))
+        const bound = AmqpExchange.fanout("bound", { durable: false }).pipe(
+          AmqpExchange.withBinding({ source: "e3" })
+        )
+        const queue = exclusive("q").pipe(AmqpQueue.withBinding({ exchange: "e4" }))
+        yield* declaring(AmqpTopology.make(...exchanges))
+        const failures: Array<string> = []
+        const onFailure = ({ error }: AmqpTopology.DeclareFailure) => Effect.sync(() => failures.push(error.message))
+        yield* declaring(AmqpTopology.make(queue, bound), { onFailure })
+        yield* asOther(broker, AmqpChannel.run(AmqpChannel.forEach([...exchanges, bound], ({ name }) => AmqpExchange.delete(name))))
+        yield* loseConnection(broker)
+        assert.deepStrictEqual(failures, [])
+        const bindings = yield* broker.bindings()
+        assert.includeMembers(bindings.map(({ destination, source }) => `${source} ${destination}`), [
+          "e4 q",
+          "e3 bound"
+        ])
+      })
+    ))
+
   it.effect("B12: is declared on a few channels at a time, however large it is", () =>
     recovering((broker) =>
       Effect.gen(function*() {

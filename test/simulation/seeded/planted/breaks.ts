@@ -91,15 +91,15 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "topologies are not declared on new sessions",
     file: supervisor,
-    line: "if (this.preparations.size === 0)",
-    becomes: "if (this.preparations.size >= 0)"
+    line: "if (this.preparations.isEmpty)",
+    becomes: "if (!this.preparations.isEmpty)"
   },
   {
     name: "a session is announced before its topologies are declared",
     file: supervisor,
-    line: "session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined)))",
+    line: "session.background(Effect.ensuring(this.preparations.run(session), Deferred.succeed(isDone, undefined)))",
     becomes:
-      "session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined))); return Effect.void"
+      "session.background(Effect.ensuring(this.preparations.run(session), Deferred.succeed(isDone, undefined))); return Effect.void"
   },
   {
     name: "the next session is dialed before the last one has left its socket",
@@ -116,7 +116,7 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "no pause after a round of attempts",
     file: supervisor,
-    line: "yield* Effect.sleep(pause)",
+    line: "yield* Effect.raceFirst(Effect.sleep(pause), this.hurried.next)",
     becomes: ""
   },
   {
@@ -134,8 +134,8 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "an ordered replacement does not wait for what is in progress",
     file: supervisor,
-    line: ": session.channels.awaitUnused.pipe(",
-    becomes: ": Effect.void.pipe("
+    line: "yield* Effect.timeoutOption(session.channels.awaitUnused, closeTimeout)",
+    becomes: ""
   },
   {
     name: "a new session uses the first credentials",

@@ -11,6 +11,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import { TooManyChannels } from "../../AmqpError.ts"
 import type { AmqpChannelError, AmqpConnectionError } from "../../AmqpError.ts"
@@ -168,6 +169,20 @@ export class Channels {
       if (first === undefined) return Effect.sync(() => this.keep(idle, channel))
       return first.mode === mode ? Effect.sync(() => this.waiters.grant(first, channel)) : this.close(channel)
     })
+  }
+
+  /** Uses a leased channel, which is kept for others if that succeeds, and closed otherwise. */
+  leased<A>(use: (channel: Channel) => Effect.Effect<A, AmqpChannelError>): Effect.Effect<A, AmqpChannelError> {
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(
+        this.lease("plain", restore),
+        (channel) =>
+          Effect.flatMap(
+            Effect.exit(restore(use(channel))),
+            (exit) => Effect.andThen(Exit.isSuccess(exit) ? this.giveBack(channel) : this.close(channel), exit)
+          )
+      )
+    )
   }
 
   private keep(idle: Array<Channel>, channel: Channel): void {

@@ -42,14 +42,12 @@ import type { Round } from "./endpoints.ts"
 import { ancestry } from "./fiberAncestry.ts"
 import { LoginCredentials } from "./loginCredentials.ts"
 import { OverdueConfirms } from "./overdueConfirms.ts"
+import { Preparations } from "./preparations.ts"
 import { RecoveryReport } from "./recoveryReport.ts"
 import { Refusals } from "./refusals.ts"
 import * as Session from "./session.ts"
 import { notDialed } from "./supervisorState.ts"
 import type { Dialing, SupervisorState } from "./supervisorState.ts"
-
-/** Done on each session before it is announced. Does not fail: the other topologies, and the announcement, do not depend on it. */
-export type Prepare = (session: Session.Session) => Effect.Effect<void>
 
 /** RabbitMQ accepts this user only from the same machine. */
 const guest: Credentials = { username: "guest", password: Redacted.make("guest") }
@@ -73,6 +71,7 @@ export class Supervisor {
   /** Fails when the connection has closed for good. */
   readonly closed = Deferred.makeUnsafe<never, AmqpConnectionError>()
   readonly credentials: LoginCredentials
+  readonly preparations = new Preparations()
   /** Called when the state changes, also when the broker blocks the connection. */
   readonly stateListeners = new Set<() => void>()
 
@@ -86,7 +85,6 @@ export class Supervisor {
   private readonly pauses: Pauses<AmqpConnectionError>
   private readonly refusals: Refusals
   private readonly report: RecoveryReport
-  private readonly preparations = new Set<Prepare>()
   private currentState: SupervisorState = { _tag: "Connecting", ...notDialed }
   /** The state that everything was notified of. */
   private notifiedState = this.currentState
@@ -204,14 +202,6 @@ export class Supervisor {
         session.secrets.update(secret, reason, () =>
           this.credentials.replaced(session.username, secret))
     )
-
-  /** Runs `prepare` on each further session before it is announced, until the scope closes. */
-  prepareSessions(prepare: Prepare): Effect.Effect<void, never, Scope.Scope> {
-    return Effect.acquireRelease(
-      Effect.sync(() => void this.preparations.add(prepare)),
-      () => Effect.sync(() => void this.preparations.delete(prepare))
-    )
-  }
 
   /** The confirm of a publish is overdue, and the session has confirmed nothing since it was sent. May replace the session. */
   confirmsOverdue(session: Session.Session, confirmTimeoutMillis: number): void {
@@ -470,13 +460,9 @@ export class Supervisor {
    * else from the session for longer than a request may take: the preparations go on in the background then.
    */
   private prepare(session: Session.Session): Effect.Effect<unknown> {
-    if (this.preparations.size === 0) return Effect.void
+    if (this.preparations.isEmpty) return Effect.void
     const isDone = Deferred.makeUnsafe<void>()
-    const preparations = Effect.forEach(this.preparations, (prepare) => prepare(session), {
-      concurrency: "unbounded",
-      discard: true
-    })
-    session.background(Effect.ensuring(preparations, Deferred.succeed(isDone, undefined)))
+    session.background(Effect.ensuring(this.preparations.run(session), Deferred.succeed(isDone, undefined)))
     return Effect.raceFirst(
       Effect.timeoutOption(Deferred.await(isDone), this.options.requestTimeout),
       Effect.exit(Deferred.await(session.ended))

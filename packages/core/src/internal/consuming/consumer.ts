@@ -22,7 +22,7 @@ import type { Decode, Subscription, SubscriptionOptions, SubscriptionOwner } fro
 /** What a consumer needs of its connection. */
 export type ConsumerConnection = Pick<
   Supervisor,
-  "awaitSession" | "awaitToConsume" | "failure" | "nextToConsume" | "options" | "prepareSessions" | "session"
+  "awaitSession" | "awaitToConsume" | "failure" | "nextToConsume" | "options" | "preparations" | "session"
 >
 
 const replaced = lostChannel(connectionError(new ConnectionReplaced()))
@@ -101,6 +101,11 @@ export class Consumer implements SubscriptionOwner {
 
   declaredOn(session: Session, names: ReadonlyArray<string>): void {
     this.declared = { session, names }
+  }
+
+  /** The broker has closed the channel, and with its last consumer an auto-delete queue is gone: it has to be declared again. */
+  channelClosed(): void {
+    if (this.options.queues.some((queue) => typeof queue === "object" && queue.autoDelete)) this.declared = undefined
   }
 
   begin(subscription: Subscription): void {

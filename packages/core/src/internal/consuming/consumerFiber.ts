@@ -6,8 +6,9 @@
  * - The broker has closed the channel or cancelled the consumer, or refuses to start it again: the consumer starts again after a pause if
  *   the reason may pass, and ends otherwise.
  *
- * On each session, described queues are declared before they are consumed. They are not declared again on the same session: after a cancel,
- * a queue may have been deleted on purpose.
+ * On each session, described queues are declared before anything publishes, and so before they are consumed. They are not declared again on
+ * the same session: after a cancel, a queue may have been deleted on purpose. An auto-delete queue is declared again after its channel was
+ * closed, which has deleted it.
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
@@ -59,8 +60,22 @@ export const startConsumer = (
       Effect.addFinalizer(() => stop(consumer))
     ))
     yield* Effect.onError(Deferred.await(started), () => Fiber.interrupt(fiber))
+    if (options.queues.some((queue) => typeof queue === "object")) {
+      yield* connection.preparations.register({ consumedQueues: (session) => declareAhead(consumer, session) })
+    }
     return consumer
   })
+
+/** Declares the queues of a consumer on a new session, before anything publishes to them. If that fails, the consumer tries it again. */
+const declareAhead = (consumer: Consumer, session: Session): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    consumer.isDone
+      ? Effect.void
+      : Effect.match(session.channels.leased((channel) => declareQueues(channel, consumer.options.queues)), {
+        onFailure: () => {},
+        onSuccess: (names) => consumer.declaredOn(session, names)
+      })
+  )
 
 /** What the fiber does next. */
 type Next =
@@ -212,6 +227,7 @@ class ConsumerLoop {
       const { consumer } = this
       if (session.failure !== undefined) return this.sessionLost(error)
       if (consumer.isDone || !consumer.restarts.mayRestart(error)) return this.end(error)
+      if (error._tag === "AmqpChannelError") consumer.channelClosed()
       return Effect.tap(this.pauseAfter(error), () => subscription.endOthers)
     }).pipe(this.orEnd(error))
   }

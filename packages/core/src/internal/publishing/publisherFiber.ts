@@ -22,7 +22,7 @@ import { backoff, Pauses } from "../common/pauses.ts"
 import { connectionError } from "../connection/connectionErrors.ts"
 import type { Session } from "../connection/session.ts"
 import type { Supervisor } from "../connection/supervisor.ts"
-import { awaitReplacement, replacementPauses } from "./channelReplacement.ts"
+import { awaitReplacement, ReplacementPauses } from "./channelReplacement.ts"
 import { expireConfirms } from "./confirmTimeouts.ts"
 import type { PublishLimits } from "./publishLimits.ts"
 import { PublishQueue } from "./publishQueue.ts"
@@ -99,13 +99,15 @@ const useSession = (publisher: Publisher, session: Session): Effect.Effect<void,
     const isLeft = (): boolean => session.failure !== undefined || Latch.isOpen(session.publishersLeave)
     const left = Effect.raceFirst(Effect.exit(Deferred.await(session.ended)), session.publishersLeave.await)
     const pauses = new Pauses(backoff(Duration.millis(250), longestPause))
-    const replacements = replacementPauses()
+    const replacements = new ReplacementPauses()
     queue.useSession(session.outbound)
     while (!isLeft()) {
       const used = yield* Effect.result(useChannel(publisher, session, replacements))
       yield* queue.resends.decide
       if (isLeft()) break
       if (Result.isFailure(used) && !Deferred.isDoneUnsafe(opened)) return yield* Effect.fail(used.failure)
+      // It is replaced since it goes on nacking.
+      if (Result.isSuccess(used) && used.success === undefined) continue
       if (mayPass(used)) {
         const pause = yield* pauses.next(undefined)
         if (pause !== undefined) yield* Effect.raceFirst(Effect.sleep(pause), left)
@@ -131,7 +133,7 @@ const mayPass = (used: Used): boolean =>
 const useChannel = (
   publisher: Publisher,
   session: Session,
-  replacements: ReturnType<typeof replacementPauses>
+  replacements: ReplacementPauses
 ): Effect.Effect<AmqpChannelError | undefined, AmqpChannelError> =>
   Effect.scoped(Effect.gen(function*() {
     const { awaitReplies, host, limits, opened, prepare, queue } = publisher

@@ -1,21 +1,20 @@
 /**
  * Declares a topology on a new session of its connection.
  *
- * Each exchange and each queue is a part of its own: if one is refused, the others are declared all the same. Parts are declared in this
- * order: exchanges, their bindings, queues with their bindings. A large topology uses several channels, so that it does not take a round
- * trip after the other.
+ * Each exchange and each queue is a part of its own: if one is refused, the others are declared all the same. A large topology uses several
+ * channels, so that it does not take a round trip after the other.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import type * as Schedule from "effect/Schedule"
 import type { AmqpChannelError } from "../../AmqpError.ts"
 import type { AmqpExchange } from "../../AmqpExchange.ts"
 import type { AmqpQueue } from "../../AmqpQueue.ts"
 import type { Channel } from "../channel/channel.ts"
-import type { Channels } from "../channel/channels.ts"
 import { Pauses } from "../common/pauses.ts"
+import type { Preparation } from "../connection/preparations.ts"
+import type { Session } from "../connection/session.ts"
 import { bindExchange, bindQueue, declareExchange, declareQueue } from "./declare.ts"
 
 /** An exchange or a queue that could not be declared. */
@@ -28,13 +27,6 @@ interface Failure {
 interface Topology {
   readonly exchanges: ReadonlyArray<AmqpExchange>
   readonly queues: ReadonlyArray<AmqpQueue>
-}
-
-/** What this needs from a session. */
-interface DeclareHost {
-  readonly channels: Channels
-  /** Runs an effect until the session ends. */
-  background(effect: Effect.Effect<void>): void
 }
 
 export interface DeclareAgainOptions {
@@ -52,16 +44,20 @@ interface Part {
   readonly declare: (channel: Channel) => Effect.Effect<unknown, AmqpChannelError>
 }
 
-const partsOf = ({ exchanges, queues }: Topology): ReadonlyArray<ReadonlyArray<Part>> => [
+const exchangesOf = ({ exchanges }: Topology): ReadonlyArray<Part> =>
   exchanges.map((exchange) => ({
     description: exchange,
     declare: (channel) => declareExchange(channel, exchange)
-  })),
+  }))
+
+const exchangeBindingsOf = ({ exchanges }: Topology): ReadonlyArray<Part> =>
   exchanges.filter(({ bindings }) => bindings.length > 0).map((exchange) => ({
     description: exchange,
     declare: (channel) =>
       Effect.forEach(exchange.bindings, (binding) => bindExchange(channel, exchange.name, binding), { discard: true })
-  })),
+  }))
+
+const queuesOf = ({ queues }: Topology): ReadonlyArray<Part> =>
   queues.map((queue) => ({
     description: queue,
     declare: (channel) =>
@@ -71,22 +67,23 @@ const partsOf = ({ exchanges, queues }: Topology): ReadonlyArray<ReadonlyArray<P
           Effect.forEach(queue.bindings, (binding) => bindQueue(channel, declared.queue, binding), { discard: true })
       )
   }))
-]
 
-/** Declares all parts once. Those whose failure may pass are tried again in the background, for as long as the session lasts. */
-export const declareAgain = (
-  host: DeclareHost,
-  topology: Topology,
-  options: DeclareAgainOptions
-): Effect.Effect<void> =>
-  Effect.forEach(partsOf(topology), (parts) =>
+/** Declares all parts once on a session. Those whose failure may pass are tried again in the background, for as long as the session lasts. */
+export const declareAgain = (topology: Topology, options: DeclareAgainOptions): Preparation => ({
+  exchanges: declareParts(exchangesOf(topology), options),
+  exchangeBindings: declareParts(exchangeBindingsOf(topology), options),
+  queues: declareParts(queuesOf(topology), options)
+})
+
+const declareParts =
+  (parts: ReadonlyArray<Part>, options: DeclareAgainOptions) => (host: Session): Effect.Effect<void> =>
     Effect.forEach(parts, (part) => declarePart(host, part, options), {
       concurrency: Math.min(Math.ceil(parts.length / partsPerChannel), maxChannels) || 1,
       discard: true
-    }), { discard: true })
+    })
 
-const declarePart = (host: DeclareHost, part: Part, options: DeclareAgainOptions): Effect.Effect<void> =>
-  withChannel(host.channels, part.declare).pipe(
+const declarePart = (host: Session, part: Part, options: DeclareAgainOptions): Effect.Effect<void> =>
+  host.channels.leased(part.declare).pipe(
     Effect.asVoid,
     Effect.catch((error) => {
       // The session has ended, so another one follows or the connection is closed.
@@ -100,7 +97,7 @@ const declarePart = (host: DeclareHost, part: Part, options: DeclareAgainOptions
   )
 
 const retry = (
-  { channels }: DeclareHost,
+  { channels }: Session,
   { declare, description }: Part,
   options: DeclareAgainOptions,
   first: AmqpChannelError
@@ -111,7 +108,7 @@ const retry = (
       const pause = error.isRetryable ? yield* orEnd(pauses.next(error)) : undefined
       if (pause === undefined) return yield* reportFailure(options, { description, error, willRetry: false })
       yield* Effect.sleep(pause)
-      const result = yield* Effect.result(withChannel(channels, declare))
+      const result = yield* Effect.result(channels.leased(declare))
       if (Result.isSuccess(result)) return
       error = result.failure
     }
@@ -130,18 +127,3 @@ const orEnd = <A>(next: Effect.Effect<A | undefined>): Effect.Effect<A | undefin
 /** A failing report changes nothing for the rest. */
 const reportFailure = ({ report }: DeclareAgainOptions, failure: Failure): Effect.Effect<void> =>
   Effect.ignoreCause(Effect.suspend(() => report(failure)))
-
-const withChannel = <A>(
-  channels: Channels,
-  use: (channel: Channel) => Effect.Effect<A, AmqpChannelError>
-): Effect.Effect<A, AmqpChannelError> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(
-      channels.lease("plain", restore),
-      (channel) =>
-        Effect.flatMap(
-          Effect.exit(restore(use(channel))),
-          (exit) => Effect.andThen(Exit.isSuccess(exit) ? channels.giveBack(channel) : channels.close(channel), exit)
-        )
-    )
-  )
