@@ -36,6 +36,7 @@ export interface Cast {
   readonly clients: ReadonlyArray<Client>
   readonly deletableQueues: ReadonlyArray<string>
   readonly replicatedQueue: string
+  readonly stream: AmqpQueue.AmqpQueue<"stream">
 }
 
 /** All queues are replicated in a cluster: a classic queue is gone while its node is down. */
@@ -77,6 +78,7 @@ export const makeCast = (nodes: number): Cast => {
     ),
     deletableQueues: [deletable.name, described.name],
     replicatedQueue: replicated.name,
+    stream,
     clients: [
       {
         name: "retrying publishers",

@@ -26,6 +26,7 @@ import { descriptions, kindsFor, nodeKinds, plan } from "./plan.ts"
 import type { Fault, Kind } from "./plan.ts"
 import { reportOf } from "./report.ts"
 import type { FaultRecord, Report } from "./report.ts"
+import { idsIn } from "./rereading.ts"
 import { startSite } from "./site.ts"
 import type { Site } from "./site.ts"
 import { Violations } from "./violations.ts"
@@ -275,10 +276,22 @@ class Run {
         ...this.world.checks.flatMap((check) => check())
       ])
       this.violated("messages were not handled", left)
+      yield* this.rereadStream(left)
       this.event("The clients close.")
       if (!(yield* within(closeMillis, Scope.close(clients, Exit.void)))) {
         this.violated("the clients did not close", [`within ${closeMillis} ms`])
       }
+    })
+  }
+
+  /** Finds out whether the messages of a stream that are missing are in it. */
+  private rereadStream(left: ReadonlyArray<string>): Effect.Effect<void> {
+    const { stream } = this.cast
+    if (!left.some((text) => text.includes(stream.name))) return Effect.void
+    return Effect.map(idsIn(stream, this.site), (ids) => {
+      const kind = "a confirmed message is not in its stream, although it was read again from the beginning"
+      this.violated(kind, this.account.confirmedWithout(stream.name, ids))
+      this.event(`${stream.name} has ${ids.size} messages`)
     })
   }
 

@@ -46,16 +46,23 @@ export interface PublisherSettings extends SourceOptions {
 const changesOrder = ({ reason }: AmqpPublishError): boolean =>
   reason._tag !== "OutcomeUnknown" || reason.cause.reason._tag === "ConfirmTimeout"
 
-/** Notes which messages lose their place in the order. */
-const noting = (source: Source, options: AmqpPublisher.Options): AmqpPublisher.Options => {
+/** The number of the message that an error is about. */
+const numberIn = ({ target }: AmqpPublishError): ReadonlyArray<number> =>
+  target?.messageId === undefined ? [] : [Number(target.messageId.split(".")[1])]
+
+/** Notes which messages lose their place in the order: the numbers of those that an error may be about. */
+const noting = (
+  source: Source,
+  options: AmqpPublisher.Options,
+  numbersIn: (error: AmqpPublishError) => ReadonlyArray<number> = numberIn
+): AmqpPublisher.Options => {
   const { retry } = options
   if (retry === undefined) return options
   return {
     ...options,
     retry: Schedule.tap(retry, ({ input }) =>
       Effect.sync(() => {
-        const number = Number(input.target?.messageId?.split(".")[1])
-        if (changesOrder(input)) source.outOfOrder.add(number)
+        if (changesOrder(input)) { for (const number of numbersIn(input)) source.outOfOrder.add(number) }
       }))
   }
 }
@@ -140,7 +147,9 @@ export const batches = (settings: PublisherSettings): Workload => ({
     Effect.gen(function*() {
       const { account, monitor, rate } = world
       const source = account.source(settings)
-      const { publishAll } = yield* AmqpPublisher.make(noting(source, settings.publisher))
+      // The error of a message in a batch does not say which one it is.
+      let current: ReadonlyArray<number> = []
+      const { publishAll } = yield* AmqpPublisher.make(noting(source, settings.publisher, () => current))
       const isRetrying = settings.publisher.retry !== undefined
       const everyMillis = 200
       const size = Math.max(1, Math.round(rate * everyMillis / 1000))
@@ -149,6 +158,7 @@ export const batches = (settings: PublisherSettings): Workload => ({
         everyMillis,
         Effect.suspend(() => {
           const numbers = Array.from({ length: size }, () => source.publish())
+          current = numbers
           const ended = monitor.begin(`batch of ${source.idOf(numbers[0])}`)
           const startedAt = performance.now()
           const session = monitor.sessionOf(connection)
