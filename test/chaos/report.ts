@@ -29,6 +29,8 @@ export interface Report {
   readonly faults: ReadonlyArray<Durations & { readonly kind: Kind; readonly inflicted: number }>
   /** Connections that were lost and came back: from the loss to the open connection, including the fault itself. */
   readonly recoveries: Durations
+  /** Consumers of a stream to which RabbitMQ delivered nothing more until their connection was replaced. */
+  readonly forgottenConsumers: number
   /** From the end of a fault until every connection was open and every program worked again. */
   readonly timeToRecover: Durations
   readonly violations: ReadonlyArray<Violation>
@@ -51,6 +53,7 @@ export interface Results {
   readonly totals: Totals
   readonly faults: ReadonlyArray<FaultRecord>
   readonly recoveries: ReadonlyArray<Recovery>
+  readonly forgottenConsumers: number
   readonly violations: ReadonlyArray<Violation>
 }
 
@@ -58,7 +61,7 @@ const timesToRecover = (faults: ReadonlyArray<FaultRecord>): ReadonlyArray<numbe
   faults.flatMap(({ endedAt, recoveredAt }) => recoveredAt === undefined ? [] : [recoveredAt - endedAt])
 
 export const reportOf = (results: Results): Report => {
-  const { faults, millis, nodes, recoveries, seed, totals, version, violations } = results
+  const { faults, forgottenConsumers, millis, nodes, recoveries, seed, totals, version, violations } = results
   const kinds = [...new Set(faults.map(({ kind }) => kind))].toSorted()
   return {
     seed,
@@ -70,6 +73,7 @@ export const reportOf = (results: Results): Report => {
       const ofKind = faults.filter((fault) => fault.kind === kind)
       return { kind, inflicted: ofKind.length, ...durationsOf(timesToRecover(ofKind)) }
     }),
+    forgottenConsumers,
     recoveries: durationsOf(recoveries.map(({ lostAt, openAt }) => openAt - lostAt)),
     timeToRecover: durationsOf(timesToRecover(faults)),
     violations
@@ -89,7 +93,8 @@ const duration = (millis: number | null): string => millis === null ? "-" : `${m
 
 /** The report as text. */
 export const describe = (report: Report): string => {
-  const { faults, messages, nodes, recoveries, seconds, seed, timeToRecover, version, violations } = report
+  const { faults, forgottenConsumers, messages, nodes, recoveries, seconds, seed, timeToRecover, version, violations } =
+    report
   const { committedButLost, deliveries, duplicates, outcomes, published } = messages
   const lines = [
     `RabbitMQ ${version}, ${nodes === 1 ? "one node" : `${nodes} nodes`}, seed ${seed}, ${seconds} s`,
@@ -128,6 +133,7 @@ export const describe = (report: Report): string => {
     `${recoveries.count} connections recovered; without a connection: median ${
       duration(recoveries.medianMillis)
     }, worst ${duration(recoveries.worstMillis)}`,
+    `${forgottenConsumers} consumers of a stream forgotten by the broker`,
     "",
     ...(violations.length === 0 ? ["No violations."] : [
       "VIOLATIONS:",

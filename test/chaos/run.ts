@@ -20,7 +20,15 @@ import { makeCast } from "./cast.ts"
 import type { Cast, Client } from "./cast.ts"
 import { connection, watch } from "./client.ts"
 import { inflict } from "./faults.ts"
-import { ClientSockets, complaints, leftAtBroker, newResources, notEmpty, resources } from "./leftovers.ts"
+import {
+  ClientSockets,
+  complaints,
+  idleConsumers,
+  leftAtBroker,
+  newResources,
+  notEmpty,
+  resources
+} from "./leftovers.ts"
 import { Monitor } from "./monitor.ts"
 import { descriptions, kindsFor, nodeKinds, plan } from "./plan.ts"
 import type { Fault, Kind } from "./plan.ts"
@@ -121,6 +129,8 @@ class Run {
   private readonly fibers = countingFibers()
   private readonly sockets = new ClientSockets()
   private isStopping = false
+  /** How many consumers of a stream RabbitMQ has forgotten. */
+  private forgottenConsumers = 0
   /** What was not well last. */
   private lastProblem = ""
   /** Whether a client has not recovered. Then nothing more is waited for in vain. */
@@ -186,6 +196,7 @@ class Run {
       totals: this.account.totals,
       faults: this.faults,
       recoveries: this.monitor.recoveries,
+      forgottenConsumers: this.forgottenConsumers,
       violations: this.violations.all
     })
   })
@@ -352,6 +363,30 @@ class Run {
     return `${kind}: ${descriptions[kind]} (${where}, ${millis} ms, ${bytes} bytes from the ${from})`
   }
 
+  /**
+   * Whether nothing but consumers of the stream is idle, and RabbitMQ has forgotten them. Then their connection is replaced.
+   *
+   * A consumer reads from the stream's replica on its node. When that is replaced, the stream coordinator tells the channel, which it has
+   * forgotten if it lost sight of the node for a moment (`rabbit_stream_coordinator.erl`, `{down, Pid, noconnection}` of a listener). The
+   * consumer stays with the old replica, which gets nothing more.
+   */
+  private areForgotten(problems: ReadonlyArray<string>): Effect.Effect<boolean> {
+    return Effect.gen({ self: this }, function*() {
+      const { name } = this.cast.stream
+      const consumers = [`read ${name} does not go on`, `serve ${name} does not go on`]
+      if (this.options.nodes === 1 || problems.some((problem) => !consumers.includes(problem))) return false
+      // Those that have something to acknowledge wait for the client.
+      const idle = yield* Effect.promise(() => idleConsumers(name, this.site))
+      if (idle < consumers.length) return false
+      this.forgottenConsumers += problems.length
+      this.event(`  RabbitMQ has forgotten ${problems.length} consumers of the stream; their connection is replaced`)
+      for (const { connection, name } of this.connections) {
+        if (name === "streams") yield* Effect.ignore(connection.reconnect)
+      }
+      return true
+    })
+  }
+
   /** Waits until all connections are open and every workload has worked since. Returns whether that is so. */
   private untilHealthy(since: number): Effect.Effect<boolean> {
     return Effect.gen({ self: this }, function*() {
@@ -359,12 +394,12 @@ class Run {
         ...this.monitor.notOpen,
         ...this.monitor.idleSince(since).map((workload) => `${workload} does not go on`)
       ]
-      const isOver = yield* until(recoverMillis, () => {
+      const isHealthy = until(recoverMillis, () => {
         const left = problems()
         if (left.length > 0) this.lastProblem = left[0]
         return this.isBroken || left.length === 0
       })
-      if (!isOver) {
+      if (!(yield* isHealthy) && !((yield* this.areForgotten(problems())) && (yield* isHealthy))) {
         this.isBroken = true
         this.violated("a client did not recover", problems())
       }

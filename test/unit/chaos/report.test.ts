@@ -20,6 +20,7 @@ const results: Results = {
     { kind: "kill", beganAt: 0, endedAt: 100, recoveredAt: 300 },
     { kind: "cut", beganAt: 0, endedAt: 100, recoveredAt: undefined }
   ],
+  forgottenConsumers: 2,
   recoveries: [{ connection: "a", lostAt: 50, openAt: 400 }],
   violations: []
 }
@@ -52,6 +53,7 @@ describe("the report of a chaos run", () => {
       "cut 1 - -",
       "all 3 200 ms 800 ms",
       "1 connections recovered; without a connection: median 350 ms, worst 350 ms",
+      "2 consumers of a stream forgotten by the broker",
       "No violations."
     ])
   })
