@@ -262,7 +262,10 @@ describe("a topology on a new connection", () => {
         const failures: Array<string> = []
         const onFailure = ({ error }: AmqpTopology.DeclareFailure) => Effect.sync(() => failures.push(error.message))
         yield* declaring(AmqpTopology.make(queue, bound), { onFailure })
-        yield* asOther(broker, AmqpChannel.run(AmqpChannel.forEach([...exchanges, bound], ({ name }) => AmqpExchange.delete(name))))
+        yield* asOther(
+          broker,
+          AmqpChannel.run(AmqpChannel.forEach([...exchanges, bound], ({ name }) => AmqpExchange.delete(name)))
+        )
         yield* loseConnection(broker)
         assert.deepStrictEqual(failures, [])
         const bindings = yield* broker.bindings()

@@ -7,6 +7,7 @@
  *
  * So a publisher opens another channel when this one still nacks after a pause, which is longer each time: a full queue nacks on every channel.
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -19,27 +20,9 @@ import type { PublishQueue } from "./publishQueue.ts"
 
 const longestPause = Duration.seconds(30)
 
-/** The pauses of one publisher on a session, from the first nack of a channel. They begin again after a time without nacks. */
-export class ReplacementPauses {
-  private readonly pauses = new Pauses<void>(
-    Schedule.min([Schedule.exponential(Duration.millis(250)), Schedule.spaced(longestPause)])
-  )
-  private lastNack: number | undefined
-
-  /** A channel has nacked. Returns whether one has for a while, without longer breaks. */
-  readonly nacked: Effect.Effect<boolean> = Effect.map(Effect.clockWith(Effect.succeed), (clock) => {
-    const now = monotonicMillis(clock)
-    const isContinued = this.lastNack !== undefined && now - this.lastNack <= Duration.toMillis(longestPause)
-    this.lastNack = now
-    if (!isContinued) this.pauses.reset()
-    return isContinued
-  })
-
-  readonly next: Effect.Effect<Duration.Duration> = Effect.map(
-    Effect.suspend(() => this.pauses.next()),
-    (pause) => pause ?? longestPause
-  )
-}
+/** The pauses of one publisher on a session, from the first nack of a channel. */
+export const replacementPauses = (): Pauses<void> =>
+  new Pauses(Schedule.min([Schedule.exponential(Duration.millis(250)), Schedule.spaced(longestPause)]))
 
 /** How long the publisher waits for what is in flight, as messages on another channel would overtake it. */
 const drainTimeout = Duration.seconds(1)
@@ -55,16 +38,16 @@ interface Publishing {
 /** Waits until the channel is to be replaced. Then nothing is in flight on it, and the queue sends nothing more. */
 export const awaitReplacement = (
   { awaitReplies, channel, ledger, queue }: Publishing,
-  pauses: ReplacementPauses
+  pauses: Pauses<void>
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
+    const clock = yield* Clock.Clock
     while (true) {
+      const start = monotonicMillis(clock)
       yield* ledger.awaitNack
-      yield* pauses.nacked
-      const pause = yield* pauses.next
-      yield* Effect.sleep(pause)
+      if (monotonicMillis(clock) - start >= Duration.toMillis(longestPause)) pauses.reset()
+      yield* Effect.sleep((yield* pauses.next()) ?? Duration.zero)
       yield* ledger.awaitNack
-      if (!(yield* pauses.nacked)) continue
       queue.detach()
       const drained = yield* Effect.timeoutOption(Effect.andThen(ledger.awaitEmpty, awaitReplies), drainTimeout)
       if (Option.isSome(drained)) return

@@ -1,9 +1,9 @@
 /**
  * The fiber of a publisher: it keeps a channel open on one session after the other.
  *
- * On each session the channel is opened at once, and again when the broker has closed it, or goes on nacking, and there is something to
- * publish. The publisher leaves a session that is about to be replaced after the confirms of what is in flight. It ends with its scope, in
- * the same way, or when the connection has closed for good.
+ * On each session the channel is opened at once. It is opened again when the broker has closed it and there is something to publish, and it
+ * is replaced when it goes on nacking. The publisher leaves a session that is about to be replaced after the confirms of what is in flight. It
+ * ends with its scope, in the same way, or when the connection has closed for good.
  */
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -22,7 +22,7 @@ import { backoff, Pauses } from "../common/pauses.ts"
 import { connectionError } from "../connection/connectionErrors.ts"
 import type { Session } from "../connection/session.ts"
 import type { Supervisor } from "../connection/supervisor.ts"
-import { awaitReplacement, ReplacementPauses } from "./channelReplacement.ts"
+import { awaitReplacement, replacementPauses } from "./channelReplacement.ts"
 import { expireConfirms } from "./confirmTimeouts.ts"
 import type { PublishLimits } from "./publishLimits.ts"
 import { PublishQueue } from "./publishQueue.ts"
@@ -99,14 +99,14 @@ const useSession = (publisher: Publisher, session: Session): Effect.Effect<void,
     const isLeft = (): boolean => session.failure !== undefined || Latch.isOpen(session.publishersLeave)
     const left = Effect.raceFirst(Effect.exit(Deferred.await(session.ended)), session.publishersLeave.await)
     const pauses = new Pauses(backoff(Duration.millis(250), longestPause))
-    const replacements = new ReplacementPauses()
+    const replacements = replacementPauses()
     queue.useSession(session.outbound)
     while (!isLeft()) {
       const used = yield* Effect.result(useChannel(publisher, session, replacements))
       yield* queue.resends.decide
       if (isLeft()) break
       if (Result.isFailure(used) && !Deferred.isDoneUnsafe(opened)) return yield* Effect.fail(used.failure)
-      // It is replaced since it goes on nacking.
+      // The channel is replaced.
       if (Result.isSuccess(used) && used.success === undefined) continue
       if (mayPass(used)) {
         const pause = yield* pauses.next(undefined)
@@ -133,7 +133,7 @@ const mayPass = (used: Used): boolean =>
 const useChannel = (
   publisher: Publisher,
   session: Session,
-  replacements: ReplacementPauses
+  replacements: ReturnType<typeof replacementPauses>
 ): Effect.Effect<AmqpChannelError | undefined, AmqpChannelError> =>
   Effect.scoped(Effect.gen(function*() {
     const { awaitReplies, host, limits, opened, prepare, queue } = publisher
