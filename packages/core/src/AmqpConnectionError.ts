@@ -12,6 +12,7 @@ import type { ReplyReason } from "./AmqpReplyError.ts"
 import { nearestName } from "./internal/errors/nearestName.ts"
 import { readable } from "./internal/errors/readableError.ts"
 import { mayPass } from "./internal/errors/replyTexts.ts"
+import { ReplyCode } from "./protocol/constants.ts"
 
 /** How many characters of an unknown key are repeated in an error. */
 const shownKeyLength = 40
@@ -208,7 +209,7 @@ export class VirtualHostRefused extends Schema.TaggedError<VirtualHostRefused>()
 
 /**
  * The peer does not speak AMQP 0-9-1, or violated the protocol. `replyCode` is the one that the connection was closed
- * with.
+ * with: 541 if the client failed, for example because a schedule of the program died.
  *
  * @category errors
  * @since 0.1.0
@@ -221,7 +222,9 @@ export class ProtocolViolation extends Schema.TaggedError<ProtocolViolation>()("
     readable(this)
   }
   override get message(): string {
-    return `The peer violated the protocol: ${this.description}`
+    return this.replyCode === ReplyCode.internalError
+      ? this.description
+      : `The peer violated the protocol: ${this.description}`
   }
   /** Whether the same operation may succeed if it is repeated unchanged. */
   get isRetryable(): boolean {
@@ -391,7 +394,7 @@ const endpointReasons = [
 ] as const
 
 /**
- * None of several endpoints could be connected to. `failures` has the reason of each.
+ * None of several endpoints could be connected to, or kept its connection for long. `failures` has the reason of each.
  *
  * @category errors
  * @since 0.1.0
@@ -407,7 +410,7 @@ export class EndpointsFailed extends Schema.TaggedError<EndpointsFailed>()("Endp
     const failures = this.failures.map(({ endpoint, reason }) =>
       "peer" in reason && reason.peer === endpoint ? reason.message : `${endpoint}: ${reason.message}`
     )
-    return `None of the ${failures.length} endpoints could be connected to. ${failures.join(". ")}`
+    return `None of the ${failures.length} endpoints could be used. ${failures.join(". ")}`
   }
   /** Whether the same operation may succeed if it is repeated unchanged: with one of the endpoints. */
   get isRetryable(): boolean {

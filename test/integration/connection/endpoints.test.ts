@@ -70,7 +70,7 @@ describe("a connection with several URLs", () => {
         [`127.0.0.1:${refused}`, "ConnectFailed"],
         [brokerHost, "VirtualHostRefused"]
       ])
-      assert.include(error.message, "None of the 2 endpoints could be connected to")
+      assert.include(error.message, "None of the 2 endpoints could be used")
       assert.include(error.message, `connect ECONNREFUSED 127.0.0.1:${refused}`)
       assert.include(error.message, "missing-virtual-host")
       assert.notInclude(error.message, "guest")

@@ -52,7 +52,7 @@ describe("a connection with several endpoints", () => {
         )
         assert.strictEqual(
           reason.message,
-          "None of the 3 endpoints could be connected to. " +
+          "None of the 3 endpoints could be used. " +
             "a:5672: Cannot reach the broker: connect ECONNREFUSED 127.0.0.1:5672. " +
             "b:5672: Cannot reach the broker: self-signed certificate. " +
             `c:5672: The broker refused the credentials of user "guest": ACCESS_REFUSED`

@@ -113,6 +113,23 @@ describe("a connection whose recovery is refused", () => {
       ))
   }
 
+  it.effect("pauses for at least a second after a refusal, and for 50 ms after other failures, even with a schedule without pauses", () =>
+    recovering(({ network, peer }) =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("10 seconds")
+        yield* peer.hangUp
+        yield* refuseLogin(network)
+        network.faults.set("a", Effect.fail(refused()))
+        yield* TestClock.adjust("999 millis")
+        yield* network.expectDialed("a")
+        yield* TestClock.adjust("1 millis")
+        yield* network.expectDialed("a")
+        yield* TestClock.adjust("49 millis")
+        yield* network.expectDialed()
+        yield* TestClock.adjust("1 millis")
+        yield* network.expectDialed("a")
+      }), { recovery: { schedule: Schedule.forever } }))
+
   it.effect("is given up after three equal failures of a dial that will fail again", () =>
     recovering(({ connection, network, peer }) =>
       Effect.gen(function*() {

@@ -372,6 +372,19 @@ describe("a consumer whose connection was lost", () => {
       })
     ))
 
+  it.effect("starts on the next connection if it is lost while it starts", () =>
+    recovering(({ network, peer }) =>
+      Effect.gen(function*() {
+        const opening = yield* fork(AmqpConsumer.make("q"))
+        yield* peer.openChannel()
+        yield* peer.expect("basic.qos")
+        yield* peer.hangUp
+        yield* assertWaits(opening)
+        yield* acceptConsumer(yield* nextSession(network))
+        yield* resultOf(opening)
+      })
+    ))
+
   it.effect("fails to start at all when there is no connection for as long as its wait timeout", () =>
     recovering(({ network, peer }) =>
       Effect.gen(function*() {

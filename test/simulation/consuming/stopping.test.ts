@@ -286,6 +286,23 @@ describe("an ordered stop", () => {
       })
     ))
 
+  it.effect("K10: waits for a broker that does not answer the cancel no longer than closeTimeout if no handler is running", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { fiber } = yield* openDescribed(
+          peer,
+          AmqpConsumer.serve(AmqpQueue.quorum("q"), () => Effect.succeed(AmqpDelivery.ack))
+        )
+        const stopping = yield* fork(Fiber.interrupt(fiber))
+        yield* peer.expect("basic.cancel", 1)
+        yield* TestClock.adjust("4999 millis")
+        yield* peer.expectNothing
+        yield* TestClock.adjust("1 millis")
+        yield* peer.closeChannel()
+        yield* resultOf(stopping)
+      })
+    ))
+
   it.effect("K10: ends after the drain timeout even if the broker does not answer the cancel", () =>
     connected((peer) =>
       Effect.gen(function*() {

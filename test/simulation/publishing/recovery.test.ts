@@ -308,6 +308,17 @@ describe("making a publisher while there is no connection", () => {
       })
     ))
 
+  it.effect("waits for the next one if the connection is lost while its channel opens", () =>
+    recovering(([first, second]) =>
+      Effect.gen(function*() {
+        const making = yield* fork(AmqpPublisher.make())
+        yield* first.expect("channel.open")
+        yield* first.hangUp
+        yield* nextSession(second)
+        yield* publishText(second, yield* resultOf(making), "1")
+      })
+    ))
+
   it.effect("fails after waitTimeout", () =>
     recovering(([first]) =>
       Effect.gen(function*() {

@@ -154,7 +154,7 @@ const assertOrderly = <A>(exit: Exit.Exit<A, unknown>): void => {
   assert.isFalse(Cause.hasDies(exit.cause) || Cause.hasInterrupts(exit.cause), Cause.pretty(exit.cause))
   for (const error of causesOf(Cause.squash(exit.cause))) {
     // A session ends with this when one of its fibers has a defect.
-    assert.notInclude(String(Reflect.get(error, "description")), "the client failed")
+    assert.notInclude(String(Reflect.get(error, "description")), "The client failed")
   }
 }
 

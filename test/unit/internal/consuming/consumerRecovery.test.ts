@@ -54,12 +54,13 @@ describe("whether a consumer starts again", () => {
     assert.isFalse(new Restarts(resolveConsumerRecovery(false), true).mayRestart(cancelled))
   })
 
-  it.effect("pauses for at least a second after a 404, and as the schedule says otherwise", () =>
+  it.effect("pauses for at least a second after a 404, and otherwise as the schedule says, but for at least 50 ms", () =>
     Effect.gen(function*() {
-      const schedule = Schedule.spaced("10 millis")
-      const restarts = new Restarts(resolveConsumerRecovery({ schedule }), true)
-      assert.deepStrictEqual(yield* restarts.pauseAfter(cancelled), Duration.millis(10))
-      assert.deepStrictEqual(yield* restarts.pauseAfter(missing("q")), Duration.seconds(1))
+      const after = (pause: Duration.Input) =>
+        new Restarts(resolveConsumerRecovery({ schedule: Schedule.spaced(pause) }), true)
+      assert.deepStrictEqual(yield* after("100 millis").pauseAfter(cancelled), Duration.millis(100))
+      assert.deepStrictEqual(yield* after(0).pauseAfter(cancelled), Duration.millis(50))
+      assert.deepStrictEqual(yield* after("100 millis").pauseAfter(missing("q")), Duration.seconds(1))
     }))
 
   for (const given of [null, 5, { schedule: "x" }, { stableAfter: -1 }, { isRecoverable: true }, { retries: 3 }]) {

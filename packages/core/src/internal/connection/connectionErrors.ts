@@ -146,6 +146,6 @@ export const clientFailed = (defect: unknown): AmqpError.AmqpConnectionError =>
   connectionError(
     new AmqpError.ProtocolViolation({
       replyCode: ReplyCode.internalError,
-      description: `the client failed: ${defect instanceof Error ? defect.message : String(defect)}`
+      description: `The client failed: ${defect instanceof Error ? defect.message : String(defect)}`
     })
   )

@@ -57,6 +57,10 @@ const resumedPerTurn = 32
 
 type IsRight = (session: Session.Session) => boolean
 
+/** The shortest pause after a round, as a schedule may have none. What is refused is tried only a few times, and a broker takes a while to start. */
+const shortestPause = ({ isRetryable }: AmqpConnectionError): Duration.Duration =>
+  isRetryable ? Duration.millis(50) : Duration.seconds(1)
+
 const isAny: IsRight = () => true
 
 /** Not a session that consumers leave. */
@@ -409,11 +413,12 @@ export class Supervisor {
         const { error } = round
         const mayRetry = isEnabled && (!isInitial || retriesInitial) &&
           this.refusals.mayRetry(error, this.credentials.changes)
-        const pause = mayRetry ? yield* this.pauses.next(error) : undefined
-        if (pause === undefined) {
+        const given = mayRetry ? yield* this.pauses.next(error) : undefined
+        if (given === undefined) {
           if (!isInitial) yield* this.report.givenUp(error)
           return yield* Effect.fail(error)
         }
+        const pause = Duration.max(given, shortestPause(error))
         if (isInitial) yield* this.report.waiting(error)
         const now = this.clock.currentTimeMillisUnsafe()
         this.dialing({ lastError: error, nextAttempt: now + Duration.toMillis(pause) })

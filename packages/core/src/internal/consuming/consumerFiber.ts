@@ -127,8 +127,15 @@ class ConsumerLoop {
         if (next._tag === "Pause") {
           yield* Effect.raceFirst(Effect.sleep(next.pause), whenOver(session))
         }
-        const following = yield* Effect.result(this.consumer.connection.nextToConsume)
-        if (Result.isFailure(following)) return this.consumer.end(lostChannel(following.failure))
+        const { awaitToConsume, nextToConsume } = this.consumer.connection
+        const following = yield* Effect.result(
+          this.hasStarted ? Effect.mapError(nextToConsume, lostChannel) : awaitToConsume
+        )
+        if (Result.isFailure(following)) {
+          this.consumer.end(following.failure)
+          // Of which only a consumer that has not started is waited for.
+          return void Deferred.doneUnsafe(this.started, Effect.fail(following.failure))
+        }
         session = following.success
         if (this.consumer.isDone) return
       }
@@ -206,8 +213,10 @@ class ConsumerLoop {
   /** The subscription could not be started. */
   private refused(session: Session, error: AmqpChannelError): Effect.Effect<Next> {
     return Effect.suspend(() => {
-      const { restarts } = this.consumer
+      const { connection, restarts } = this.consumer
       if (!this.hasStarted) {
+        const mayFollow = connection.failure === undefined && restarts.followsSession(error)
+        if (session.failure !== undefined && mayFollow) return this.sessionLost(error)
         Deferred.doneUnsafe(this.started, Effect.fail(error))
         return Effect.succeed(end)
       }

@@ -42,6 +42,9 @@ export const resolveConsumerRecovery = (given: boolean | RecoveryOptions | undef
 /** After this many equal refusals in a row, another attempt is not expected to succeed. */
 const maxEqual = 3
 
+/** The shortest pause, as a schedule may have none. */
+const shortestPause = Duration.millis(50)
+
 /** The shortest pause after a 404, which is tried only a few times: a node takes a moment to restart. */
 const notFoundPause = Duration.seconds(1)
 
@@ -94,7 +97,9 @@ export class Restarts {
     return Effect.map(
       this.pauses.next(error),
       (pause) =>
-        pause !== undefined && isNotFound(error) && !mayPass(error) ? Duration.max(pause, notFoundPause) : pause
+        pause === undefined
+          ? undefined
+          : Duration.max(pause, isNotFound(error) && !mayPass(error) ? notFoundPause : shortestPause)
     )
   }
 }

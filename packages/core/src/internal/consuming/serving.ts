@@ -387,7 +387,7 @@ export class Serving<R> implements Inbox, DecisionHost<R> {
     let inOrder = others
     if (subscription !== undefined && !this.hasEnded) {
       const cancel = Effect.andThen(
-        subscription.cancel,
+        subscription.cancelInTime,
         Effect.sync(() => {
           this.clear()
           subscription.requeueAll(this.unhandledTags(subscription))

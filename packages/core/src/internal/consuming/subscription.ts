@@ -314,6 +314,11 @@ export class Subscription implements ConsumerSink<ConsumerState> {
     return this.stopInTurn
   }).pipe(Effect.ensuring(Effect.sync(() => this.inbox.fail(Cause.Done()))))
 
+  /** The same, for as long as a broker that reads nothing may delay the stop of a consumer. */
+  get cancelInTime(): Effect.Effect<void> {
+    return this.withinCloseTimeout(this.cancel)
+  }
+
   /** Takes the steps of a stop in the order that the queues require. `cancel` cancels the consumers and requeues what is not handled. */
   inOrder(cancel: Effect.Effect<void>, handled: Effect.Effect<void>): Effect.Effect<void> {
     const { kind, savesAttempts } = this.stopOrder
@@ -355,9 +360,9 @@ export class Subscription implements ConsumerSink<ConsumerState> {
    * before the queue has handled it, the queue counts an attempt. A request to the queue is handled after the nacks.
    */
   private readonly awaitRequeued: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.ignore(
+    this.withinCloseTimeout(Effect.ignore(
       Effect.forEach(this.queues, (queue) => this.channel.request(passiveQueueDeclare(queue)), { discard: true })
-    )
+    ))
   )
 
   /** Requeues what was not taken, before the scope of a consumer without a handler closes the channel. */

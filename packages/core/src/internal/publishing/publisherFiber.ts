@@ -79,7 +79,11 @@ export const startPublisher = (
 /** The publisher's fiber. */
 const run = (publisher: Publisher, first: Session): Effect.Effect<void> =>
   Effect.gen(function*() {
-    for (let session = first;; session = yield* publisher.host.nextSession) yield* useSession(publisher, session)
+    const { host, opened } = publisher
+    for (let session = first;;) {
+      yield* useSession(publisher, session)
+      session = yield* Deferred.isDoneUnsafe(opened) ? host.nextSession : host.awaitSession
+    }
   }).pipe(
     Effect.catch((error: AmqpChannelError | AmqpConnectionError) => {
       const failure = error instanceof AmqpChannelError ? error : lostChannel(error)
