@@ -172,7 +172,9 @@ export interface RecoveryOptions {
   /**
    * The pauses between rounds, and how many there are; its input is the error of the round. It starts again after a
    * connection that lasted `stableAfter`. When it ends, so does the connection. Default: exponential from 250 ms to 30
-   * seconds with full jitter (each pause is a random part of that), without end.
+   * seconds with full jitter (each pause is a random part of that), without end. The shortest pause is 50 ms, and a
+   * second after an error that is not retryable. `Schedule.recurs(5)` has no pauses: combine it with `exponential` or
+   * `spaced`.
    */
   readonly schedule?: Schedule.Schedule<unknown, AmqpConnectionError> | undefined
   /**
@@ -196,7 +198,8 @@ export interface RecoveryOptions {
    * Whether to try again after an error: that of a round, or the one with which the connection was lost. Default: yes if
    * the error `isRetryable`. Other errors, such as refused credentials, a missing virtual host or an untrusted
    * certificate, are tried again until a round has failed with the same error three times in a row; a refusal of
-   * credentials that have changed is another error.
+   * credentials that have changed is another error. With several endpoints, the error of a round is an
+   * `EndpointsFailed` with the reason of each.
    */
   readonly isRecoverable?: ((error: AmqpConnectionError) => boolean) | undefined
 }
