@@ -410,7 +410,9 @@ export class EndpointsFailed extends Schema.TaggedError<EndpointsFailed>()("Endp
     const failures = this.failures.map(({ endpoint, reason }) =>
       "peer" in reason && reason.peer === endpoint ? reason.message : `${endpoint}: ${reason.message}`
     )
-    return `None of the ${failures.length} endpoints could be used. ${failures.join(". ")}`
+    // Replies of brokers may end with a full stop.
+    const text = failures.map((failure) => failure.replace(/\.$/, "")).join(". ")
+    return `None of the ${failures.length} endpoints could be used. ${text}`
   }
   /** Whether the same operation may succeed if it is repeated unchanged: with one of the endpoints. */
   get isRetryable(): boolean {

@@ -208,7 +208,10 @@ const wasLostWithConnection = ({ isRetryable, reason }: AmqpChannelError): boole
   reason._tag === "ConnectionLost" && reason.since === undefined && isRetryable
 
 const logFailure = ({ description, error, willRetry }: DeclareFailure): Effect.Effect<void> => {
-  const what = `${isQueue(description) ? "Queue" : "Exchange"} ${JSON.stringify(description.name)}`
+  const { name } = description
+  const what = name === ""
+    ? "A server-named queue"
+    : `${isQueue(description) ? "Queue" : "Exchange"} ${JSON.stringify(name)}`
   return willRetry
     ? Effect.logWarning(
       `${what} can't be declared on the new AMQP connection yet, and is tried again. ${error.message}`

@@ -40,7 +40,7 @@ describe("a connection with several endpoints", () => {
         const connecting = yield* fork(dialNetwork(network, {}, ["a:5672", "b:5672", "c:5672"]))
         const peer = yield* network.accept
         yield* peer.send(0, start())
-        yield* peer.answer(0, "connection.start-ok", connectionClose(403, "ACCESS_REFUSED"))
+        yield* peer.answer(0, "connection.start-ok", connectionClose(403, "ACCESS_REFUSED - see the broker's logfile."))
         const reason = yield* reasonOf(connecting, "EndpointsFailed")
         assert.deepStrictEqual(
           reason.failures.map(({ endpoint, reason }) => [endpoint, reason._tag, reason.isRetryable]),
@@ -55,7 +55,7 @@ describe("a connection with several endpoints", () => {
           "None of the 3 endpoints could be used. " +
             "a:5672: Cannot reach the broker: connect ECONNREFUSED 127.0.0.1:5672. " +
             "b:5672: Cannot reach the broker: self-signed certificate. " +
-            `c:5672: The broker refused the credentials of user "guest": ACCESS_REFUSED`
+            `c:5672: The broker refused the credentials of user "guest": ACCESS_REFUSED - see the broker's logfile`
         )
         assert.isTrue(reason.isRetryable)
       })
