@@ -356,8 +356,8 @@ export class AmqpConnection extends Context.Service<AmqpConnection, {
   /**
    * Replaces the connection in order, for drills and rotations. First, consumers take no further messages, and let their
    * handlers finish, which may publish and run programs. Then new operations wait, publishers wait for their confirms,
-   * and channel programs end. Then the connection is closed, and the next endpoint is dialed. Each of these steps takes
-   * at most `closeTimeout`. Succeeds when the connection is open again; fails when it has closed for good. What does not
+   * and channel programs end. Then consumers requeue what they have not handled, the connection is closed, and the next
+   * endpoint is dialed. Each of these steps takes at most `closeTimeout`. Succeeds when the connection is open again; fails when it has closed for good. What does not
    * end in time fails with `ConnectionLost`, caused by a `ConnectionReplaced`. While there is no connection, the next
    * attempt begins at once instead of after its pause.
    *

@@ -134,8 +134,20 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "an ordered replacement does not wait for what is in progress",
     file: supervisor,
-    line: "yield* Effect.timeoutOption(session.channels.awaitUnused, closeTimeout)",
+    line: "yield* inTime(channels.awaitOnlyConsumers)",
     becomes: ""
+  },
+  {
+    name: "publishers leave a session before the handlers of its consumers have ended",
+    file: supervisor,
+    line: "yield* inTime(session.awaitConsumersStopped)",
+    becomes: ""
+  },
+  {
+    name: "a consumer that stops requeues the messages of running handlers",
+    file: "internal/consuming/requeues.js",
+    line: "open.findIndex((tag) => !this.left.has(tag))",
+    becomes: "-1"
   },
   {
     name: "a new session uses the first credentials",

@@ -50,6 +50,8 @@ export class Channels {
   private readonly open = new Map<number, Channel>()
   private readonly idle: Record<ChannelMode, Array<Channel>> = { plain: [], confirm: [], transaction: [] }
   private readonly waiters = new ChannelWaiters()
+  /** The channels of consumers. */
+  private readonly consuming = new Set<Channel>()
   /** Notified when a channel is no longer used. */
   private readonly returned = new Signal()
 
@@ -92,11 +94,14 @@ export class Channels {
     return channel
   }
 
-  /** Waits until no program, publisher or consumer uses a channel. */
-  readonly awaitUnused: Effect.Effect<void> = this.returned.until(() => {
+  /** Waits until no program or publisher uses a channel. */
+  readonly awaitOnlyConsumers: Effect.Effect<void> = this.returned.until(() => {
     const { confirm, plain, transaction } = this.idle
-    return this.open.size <= confirm.length + plain.length + transaction.length
+    return this.open.size <= confirm.length + plain.length + transaction.length + this.consuming.size
   })
+
+  /** Waits until no consumer uses a channel. */
+  readonly awaitNoConsumers: Effect.Effect<void> = this.returned.until(() => this.consuming.size === 0)
 
   /** The close of a channel is complete on both sides, so its number is free again. */
   release(channel: Channel): void {
@@ -141,6 +146,24 @@ export class Channels {
         this.openNext("plain", undefined, restore),
         (channel) => Effect.addFinalizer(() => this.close(channel))
       )
+  )
+
+  /** The same, for a consumer. */
+  readonly scopedToConsume: Effect.Effect<Channel, AmqpChannelError, Scope.Scope> = Effect.gen(
+    { self: this },
+    function*() {
+      let channel: Channel | undefined
+      // After it is closed.
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          if (channel !== undefined) this.consuming.delete(channel)
+          this.returned.notify()
+        })
+      )
+      channel = yield* this.scoped
+      this.consuming.add(channel)
+      return channel
+    }
   )
 
   /**

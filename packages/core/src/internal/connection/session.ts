@@ -75,10 +75,12 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     tuning: { frameMax: 0, channelMax: 0, heartbeatSeconds: 0 }
   }
   hasReceived = false
-  /** Opened when the session is about to be replaced: consumers leave it in order. Handlers may still publish on it. */
-  readonly consumersLeave = Latch.makeUnsafe(false)
-  /** Opened after that: publishers leave it in order. */
+  /** Opened when the session is about to be replaced: consumers take no more messages. Handlers that run may still publish on it. */
+  readonly consumersStop = Latch.makeUnsafe(false)
+  /** Opened when no handler is running: publishers leave the session. Queues that end with their last consumer still exist. */
   readonly publishersLeave = Latch.makeUnsafe(false)
+  /** Opened when publishers have left: consumers leave the session. */
+  readonly consumersLeave = Latch.makeUnsafe(false)
   /** When the broker last confirmed a publish, in milliseconds of a clock that stops while it reads nothing. */
   lastConfirm: number | undefined
   /** When the last bytes were read, in milliseconds of the monotonic clock. */
@@ -91,9 +93,9 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   private readonly receiver: FrameReceiver
   private readonly parser: FrameParser
   private readonly listener: SessionListener
-  /** How many consumers use the session. */
-  private consumers = 0
-  private readonly consumerLeft = new Signal()
+  /** How many consumers take messages, or wait for handlers. */
+  private consuming = 0
+  private readonly consumerStopped = new Signal()
   /** The error with which the session ends when the broker has replied to its close. */
   private closing: AmqpConnectionError | undefined
   private isCloseSent = false
@@ -220,21 +222,20 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   // leaving
   // ---------------------------------------------------------------------------
 
-  /** Runs a consumer on the session. */
-  whileConsuming<A, E, R>(consume: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> {
-    return Effect.acquireUseRelease(
-      Effect.sync(() => void this.consumers++),
-      () => consume,
-      () =>
-        Effect.sync(() => {
-          this.consumers--
-          this.consumerLeft.notify()
-        })
-    )
+  /** A consumer has begun. Returns a function to call when it takes no more messages, and its handlers have ended. */
+  consumerBegan(): () => void {
+    let hasStopped = false
+    this.consuming++
+    return () => {
+      if (hasStopped) return
+      hasStopped = true
+      this.consuming--
+      this.consumerStopped.notify()
+    }
   }
 
-  /** Waits until no consumer uses the session. */
-  readonly awaitConsumersLeft: Effect.Effect<void> = this.consumerLeft.until(() => this.consumers === 0)
+  /** Waits until no consumer takes messages, and no handler is running. */
+  readonly awaitConsumersStopped: Effect.Effect<void> = this.consumerStopped.until(() => this.consuming === 0)
 
   // ---------------------------------------------------------------------------
   // fibers

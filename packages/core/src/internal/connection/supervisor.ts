@@ -63,8 +63,8 @@ const shortestPause = ({ isRetryable }: AmqpConnectionError): Duration.Duration 
 
 const isAny: IsRight = () => true
 
-/** Not a session that consumers leave. */
-const isToConsume: IsRight = ({ consumersLeave }) => !Latch.isOpen(consumersLeave)
+/** Not a session that is about to be replaced. */
+const isToConsume: IsRight = ({ consumersStop }) => !Latch.isOpen(consumersStop)
 
 export class Supervisor {
   readonly options: ConnectionOptions
@@ -232,7 +232,7 @@ export class Supervisor {
     this.hurried.notify()
     if (session === undefined) return Effect.succeed(undefined)
     // It goes on even if the caller is interrupted.
-    const replace = Latch.isOpen(session.consumersLeave)
+    const replace = Latch.isOpen(session.consumersStop)
       ? Effect.void
       : Effect.forkIn(this.replace(session), this.scope, { startImmediately: true })
     return Effect.as(replace, session)
@@ -242,21 +242,21 @@ export class Supervisor {
     Effect.asVoid
   )
 
-  /**
-   * Has consumers leave a session, and then everything else, since handlers may publish and run programs until they end. Then closes the
-   * session.
-   */
+  /** Has everything leave a session, in the order that is documented at its latches, and closes it. */
   private replace(session: Session.Session): Effect.Effect<void> {
-    const { closeTimeout } = this.options
+    const { channels } = session
+    const inTime = (effect: Effect.Effect<void>) => Effect.timeoutOption(effect, this.options.closeTimeout)
     return Effect.gen({ self: this }, function*() {
-      session.consumersLeave.openUnsafe()
-      yield* Effect.timeoutOption(session.awaitConsumersLeft, closeTimeout)
+      session.consumersStop.openUnsafe()
+      yield* inTime(session.awaitConsumersStopped)
       if (this.session === session) {
         this.leave()
         this.setState({ _tag: "Connecting", ...notDialed })
       }
       session.publishersLeave.openUnsafe()
-      yield* Effect.timeoutOption(session.channels.awaitUnused, closeTimeout)
+      yield* inTime(channels.awaitOnlyConsumers)
+      session.consumersLeave.openUnsafe()
+      yield* inTime(channels.awaitNoConsumers)
       yield* session.closeInOrder(connectionError(new ConnectionReplaced()))
     })
   }
@@ -291,7 +291,7 @@ export class Supervisor {
         Effect.sync(() => {
           const { failure, session } = this
           // Otherwise they wait for the next session.
-          const hasSession = session !== undefined && !Latch.isOpen(session.consumersLeave)
+          const hasSession = session !== undefined && !Latch.isOpen(session.consumersStop)
           if (hasSession || failure !== undefined) this.resumeWaiting()
         })
       )

@@ -115,14 +115,10 @@ class ConsumerLoop {
       let session = first
       while (true) {
         const scope = yield* Scope.fork(this.channels)
-        const next = yield* session.whileConsuming(
-          Effect.tap(
-            Scope.provide(this.use(session), scope),
-            // The last channel stays open until the scope of the consumer closes, so that what it delivered can be settled.
-            ({ _tag }) => _tag === "End" ? Effect.void : Scope.close(scope, Exit.void)
-          )
-        )
+        const next = yield* Scope.provide(this.use(session), scope)
+        // The channel stays open until the scope of the consumer closes, so that what it delivered can be settled.
         if (next._tag === "End") return
+        yield* Scope.close(scope, Exit.void)
         if (this.consumer.isDone) return
         if (next._tag === "Pause") {
           yield* Effect.raceFirst(Effect.sleep(next.pause), whenOver(session))
@@ -153,9 +149,9 @@ class ConsumerLoop {
       if (consumer.isDone) return proceed
       const start = monotonicMillis(this.clock)
       yield* this.begin(subscription)
-      const leave = Effect.andThen(session.consumersLeave.await, subscription.leave)
-      const leaving = yield* Effect.forkChild(leave, { startImmediately: true })
-      const error = yield* Deferred.await(subscription.ended)
+      const stopped = session.consumerBegan()
+      const leaving = yield* Effect.forkChild(leave(session, subscription, stopped), { startImmediately: true })
+      const error = yield* Effect.ensuring(Deferred.await(subscription.ended), Effect.sync(stopped))
       yield* Fiber.interrupt(leaving)
       consumer.restarts.lasted(monotonicMillis(this.clock) - start)
       consumer.lost(error)
@@ -178,7 +174,7 @@ class ConsumerLoop {
       // Closed last, when it is known what was not settled.
       let subscription: Subscription | undefined
       yield* Effect.addFinalizer(() => Effect.sync(() => subscription?.channelClosed()))
-      const channel = yield* session.channels.scoped
+      const channel = yield* session.channels.scopedToConsume
       const names = consumer.namesOn(session) ?? (yield* declareQueues(channel, options.queues))
       consumer.declaredOn(session, names)
       const oversized = yield* OversizedMessages.make(session, options.onOversized, (settle) => {
@@ -284,9 +280,19 @@ class ConsumerLoop {
   }
 }
 
+/** Leaves a session that is being replaced. Calls `stopped` when no handler is running. */
+const leave = (session: Session, subscription: Subscription, stopped: () => void): Effect.Effect<void> =>
+  Effect.gen(function*() {
+    yield* session.consumersStop.await
+    yield* subscription.stopHandling
+    stopped()
+    yield* session.consumersLeave.await
+    yield* subscription.leave
+  })
+
 /** Waits until a session has ended, or is being replaced. */
 const whenOver = (session: Session): Effect.Effect<void> =>
-  Effect.raceFirst(Effect.ignore(Deferred.await(session.ended)), session.consumersLeave.await)
+  Effect.raceFirst(Effect.ignore(Deferred.await(session.ended)), session.consumersStop.await)
 
 /** Declares the described queues. Yields the names of all queues. */
 const declareQueues = (

@@ -251,21 +251,34 @@ export class Subscription implements ConsumerSink<ConsumerState> {
   })
 
   /**
-   * Leaves a session that is being replaced: begins no new message, waits until those that the program has are settled, and hands back the
-   * others, in the order that the queues require. Messages without acknowledgement stay in the inbox.
+   * The session is being replaced: begins no new message, and waits until those that the program has are settled. The consumers are not cancelled
+   * yet, as that may delete their queues. Consumers without acknowledgements go on.
    */
-  readonly leave: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.state !== "Open") return Effect.void
-    const left = Effect.sync(() => void Deferred.doneUnsafe(this.ended, Effect.succeed(undefined)))
-    if (this.noAck) return Effect.andThen(this.withinCloseTimeout(this.stopInTurn), left)
+  readonly stopHandling: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.state !== "Open" || this.noAck) return Effect.void
     this.state = "Leaving"
     this.inbox.interrupted()
     for (const { deliveryTag } of this.clear()) this.handedBack.add(deliveryTag)
-    const cancel = Effect.andThen(
-      this.stopInTurn,
-      Effect.sync(() => this.requeueAll(this.inbox.unhandledTags(this)))
-    )
-    return Effect.andThen(this.withinCloseTimeout(this.inOrder(cancel, this.inbox.awaitHandled(this))), left)
+    return this.withinCloseTimeout(this.inbox.awaitHandled(this))
+  })
+
+  /** Leaves the session after that: cancels the consumers, and requeues what they have. */
+  readonly leave: Effect.Effect<void> = Effect.suspend(() => {
+    const { kind } = this.stopOrder
+    const steps = this.noAck
+      ? this.stopInTurn
+      : kind === "Drain"
+      ? Effect.void
+      : Effect.andThen(this.stopInTurn, this.requeueUnhandled)
+    const left = Effect.sync(() => void Deferred.doneUnsafe(this.ended, Effect.succeed(undefined)))
+    return Effect.andThen(this.withinCloseTimeout(steps), left)
+  })
+
+  private readonly requeueUnhandled: Effect.Effect<void> = Effect.suspend(() => {
+    this.requeueAll(this.inbox.unhandledTags(this))
+    return this.stopOrder.savesAttempts
+      ? Effect.andThen(this.requeues.rest, this.awaitRequeued)
+      : this.requeues.rest
   })
 
   private withinCloseTimeout(effect: Effect.Effect<void>): Effect.Effect<void> {
