@@ -6,6 +6,7 @@ import * as Fiber from "effect/Fiber"
 import { act } from "./actors.ts"
 import { isLoss } from "./history.ts"
 import type { ActorPlan } from "./plan.ts"
+import { isOrderly } from "./planFacts.ts"
 import type { Role } from "./role.ts"
 import type { World } from "./world.ts"
 
@@ -100,6 +101,7 @@ export class Acting {
       leavesAtOnce: plan.recovery[index]?.dials.every(({ _tag }) => _tag !== "Linger") ?? true,
       isSmooth: plan.channelMax > 100 && plan.confirming === "all" &&
         plan.faults.every(({ _tag }) => _tag !== "Stall" && _tag !== "Block"),
+      isOrderly: isOrderly(plan),
       password: () => passwords[index]
     }
   }

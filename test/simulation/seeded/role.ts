@@ -21,6 +21,8 @@ export interface Role {
   readonly leavesAtOnce: boolean
   /** Whether nothing delays or refuses what a program sends, as long as its connection and its channels last. */
   readonly isSmooth: boolean
+  /** Whether sessions are only replaced in order, which handlers do not notice. */
+  readonly isOrderly: boolean
   /** The password of its connection. */
   readonly password: () => string
 }

@@ -1,6 +1,7 @@
 /** Calls its own RPC server. */
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
+import type * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import type { AmqpPublishError } from "@effect-amqp/core/AmqpError"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
@@ -13,16 +14,17 @@ import type { Role } from "../role.ts"
 
 export const call = (plan: RpcPlan, role: Role) =>
   Effect.scoped(Effect.gen(function*() {
-    const { actor, client: connectionIndex, history, isSmooth, recovers } = role
+    const { actor, client: connectionIndex, history, isOrderly, isSmooth, recovers } = role
     const queue = AmqpQueue.classic(`${plan.queue}.${actor}`)
     yield* started(role, AmqpChannel.run(AmqpQueue.declare(queue)))
-    yield* Effect.forkScoped(started(
-      role,
-      AmqpRpc.serve(
-        queue,
-        (request) => Effect.as(Effect.sleep(plan.handlerMillis), AmqpMessage.text(`answer to ${request.text}`))
-      )
-    ))
+    const handled = new Set<string>()
+    const handler = ({ text }: AmqpDelivery.ReceivedMessage) =>
+      Effect.suspend(() => {
+        if (isOrderly && handled.has(text)) history.violations.push(`request ${text} was handled twice`)
+        handled.add(text)
+        return Effect.as(Effect.sleep(plan.handlerMillis), AmqpMessage.text(`answer to ${text}`))
+      })
+    yield* Effect.forkScoped(started(role, AmqpRpc.serve(queue, handler)))
     const connection = yield* AmqpConnection.AmqpConnection
     const client = yield* started(role, AmqpRpc.makeClient(plan.retries ? { retry: Schedule.spaced(100) } : {}))
     /** With recovery, the client is used again after a loss. */
