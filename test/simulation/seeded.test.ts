@@ -24,6 +24,17 @@ describe("random programs with random faults", () => {
   )
 
   it.live.each([
+    // The client left its channel when the last but one had failed, and the last held up all further calls.
+    [549, "calls of a client with a retry are not sent again"],
+    // A consumer that left before the publishers took its auto-delete queue with it.
+    [1_327, "messages are returned during an ordered replacement"]
+  ])("violate no guarantee with seed %i, which found a bug: %s", ([seed]) =>
+    Effect.gen(function*() {
+      const { violations } = yield* run(String(seed))
+      assert.deepStrictEqual(violations, [], `npm run simulate -- --seed ${seed}`)
+    }))
+
+  it.live.each([
     // The embedded broker confirmed within the step that published, and Effect.forEach then published a message twice.
     [13_335, "a message was published twice"],
     // When the embedded broker resumed reading, bytes sent meanwhile overtook those that had waited.

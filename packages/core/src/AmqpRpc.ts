@@ -323,8 +323,11 @@ class Call extends RetriedMessage<AmqpDelivery.ReceivedMessage> {
   }
 
   protected override attemptFailed(error: AmqpPublishError): void {
-    this.notSent()
+    const wasSent = this.request !== "Waiting"
+    this.request = "Waiting"
     super.attemptFailed(error)
+    // Last, as the client leaves its channel with the last one, and publishes again what has failed until then.
+    if (wasSent) this.calls.callEnded()
   }
 
   private notSent(): void {

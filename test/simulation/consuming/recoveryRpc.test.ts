@@ -107,6 +107,23 @@ describe("a client whose connection is lost", () => {
         assertReason((yield* reasonOf(lost, "OutcomeUnknown")).cause, "ConnectionLost")
       }), options))
 
+  it.effect("with a retry, sends all calls again when the connection is lost while it waits for the replies of an ordered replacement", () =>
+    recovering(([first, second], connection) =>
+      Effect.gen(function*() {
+        const { client } = yield* openClient(first, { retry: Schedule.forever })
+        for (const text of ["1", "2", "3"]) yield* call(client, text)
+        yield* takeTexts(first)
+        yield* first.send(1, ack(3, true))
+        yield* rest
+        yield* fork(connection.reconnect)
+        yield* rest
+        yield* call(client, "4")
+        yield* first.hangUp
+        yield* TestClock.adjust("1 second")
+        yield* nextSession(second)
+        assert.deepStrictEqual(yield* takeTexts(second), ["1", "2", "3", "4"])
+      }), options))
+
   it.effect("waits for replies in an ordered replacement of the connection", () =>
     recovering(([first, second], { reconnect }) =>
       Effect.gen(function*() {

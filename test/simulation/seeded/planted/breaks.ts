@@ -18,7 +18,6 @@ const publishQueue = "internal/publishing/publishQueue.js"
 const resendLine = "internal/publishing/resendLine.js"
 const attempts = "internal/publishing/attempts.js"
 const publishErrors = "internal/publishing/publishErrors.js"
-const consumer = "internal/consuming/consumer.js"
 const consumerFiber = "internal/consuming/consumerFiber.js"
 const subscription = "internal/consuming/subscription.js"
 const streamPosition = "internal/consuming/streamPosition.js"
@@ -72,9 +71,9 @@ export const breaks: ReadonlyArray<Break> = [
   },
   {
     name: "lost messages are never published again",
-    file: publisher,
-    line: "yield* queue.resends.decide",
-    becomes: ""
+    file: resendLine,
+    line: "if (lost.size === 0) return",
+    becomes: "if (lost.size >= 0) return"
   },
   {
     name: "a lost message is reported as not sent",
@@ -163,9 +162,11 @@ export const breaks: ReadonlyArray<Break> = [
   },
   {
     name: "a consumer uses the queue names of the last session",
-    file: consumer,
-    line: "return this.declared?.session === session ? this.declared.names : undefined",
-    becomes: "return this.declared?.names;"
+    file: consumerFiber,
+    line: "([declared]) => declared.queue",
+    becomes:
+      "([declared]) => ((globalThis.firstNames ??= new WeakMap()).has(queue) || globalThis.firstNames.set(queue, " +
+      "declared.queue), globalThis.firstNames.get(queue))"
   },
   {
     name: "messages of an old session are handled on the new one",

@@ -152,6 +152,8 @@ const useChannel = (
     if (limits.confirmTimeout !== Infinity) {
       yield* Effect.forkScoped(expireConfirms({ host, session, queue, ledger, limits }), { startImmediately: true })
     }
+    // What was lost after the last decision would hold up everything behind it.
+    yield* queue.resends.decide
     queue.attach(channel, ledger)
     yield* Deferred.succeed(opened, undefined)
     yield* Effect.raceAllFirst([

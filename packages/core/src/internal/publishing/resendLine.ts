@@ -69,7 +69,7 @@ export class ResendLine {
       if (lost.has(resend) && !(yield* resend.mayGoOn)) lost.delete(resend)
     }
     this.ready = new Set([...inOrder.filter((resend) => lost.has(resend)), ...this.ready])
-    lost.clear()
+    for (const resend of inOrder) lost.delete(resend)
   })
 
   /** Removes all messages, and returns them. */
