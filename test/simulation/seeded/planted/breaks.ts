@@ -72,8 +72,8 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "lost messages are never published again",
     file: resendLine,
-    line: "if (lost.size === 0) return",
-    becomes: "if (lost.size >= 0) return"
+    line: "if (lost.size === 0)",
+    becomes: "if (lost.size >= 0)"
   },
   {
     name: "a lost message is reported as not sent",
