@@ -143,12 +143,6 @@ export const breaks: ReadonlyArray<Break> = [
     becomes: ""
   },
   {
-    name: "a consumer that stops requeues the messages of running handlers",
-    file: "internal/consuming/requeues.js",
-    line: "open.findIndex((tag) => !this.left.has(tag))",
-    becomes: "-1"
-  },
-  {
     name: "a new session uses the first credentials",
     file: credentials,
     line: "? Effect.tap(given, (credentials) => Effect.sync(() => this.received(credentials)))",
