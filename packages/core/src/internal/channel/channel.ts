@@ -448,10 +448,14 @@ export class Channel {
     // This is sent after a large message that is on its way: brokers do not accept a method in the middle of a message.
     outbound.sendMethod(this.number, { _tag: "channel.close-ok" })
     const method = responsibleMethod(close.classId, close.methodId)
+    const error = channelError(AmqpError.replyReason({ ...close, method }))
+    const isCrossed = this.currentState === "Closing"
+    // Before fibers are resumed, which may close the channel: nothing may follow the close-ok.
+    this.lose(error)
     // If a close of ours crossed this one, the number is free after the reply to ours. Otherwise it is free when the close-ok is written,
     // which a large message may delay.
-    if (this.currentState === "Open") outbound.whenInOrder(this.number, () => this.host.release(this))
-    this.end(channelError(AmqpError.replyReason({ ...close, method })))
+    if (!isCrossed) outbound.whenInOrder(this.number, () => this.host.release(this))
+    this.end(error)
   }
 
   /** Sends channel.close, if the channel is open. The broker's reply ends the channel. */
