@@ -26,7 +26,8 @@ export const call = (plan: RpcPlan, role: Role) =>
         handled.add(text)
         return Effect.as(Effect.sleep(plan.handlerMillis), AmqpMessage.text(`answer to ${text}`))
       })
-    yield* Effect.forkScoped(started(role, AmqpRpc.serve(queue, handler)))
+    // It ends if the broker closes its channel for a reason that does not pass.
+    const server = yield* Effect.forkScoped(started(role, AmqpRpc.serve(queue, handler)))
     const connection = yield* AmqpConnection.AmqpConnection
     const client = yield* started(role, AmqpRpc.makeClient(plan.retries ? { retry: Schedule.spaced(100) } : {}))
     /** With recovery, the client is used again after a loss. */
@@ -43,7 +44,9 @@ export const call = (plan: RpcPlan, role: Role) =>
           // A lost connection has to fail a call long before this timeout.
           if (_tag === "Closed") {
             history.violations.push(`call ${actor}-${index} did not fail when its connection was lost`)
-          } else if (isSmooth && history.disturbancesOf(connectionIndex) === disturbances) {
+          } else if (
+            isSmooth && server.pollUnsafe() === undefined && history.disturbancesOf(connectionIndex) === disturbances
+          ) {
             history.violations.push(`call ${actor}-${index} was not answered`)
           }
           return undefined

@@ -133,8 +133,8 @@ export const breaks: ReadonlyArray<Break> = [
   {
     name: "an ordered replacement does not wait for what is in progress",
     file: supervisor,
-    line: "yield* inTime(channels.awaitOnlyConsumers)",
-    becomes: ""
+    line: "Effect.timeoutOption(effect, this.options.closeTimeout)",
+    becomes: "Effect.void"
   },
   {
     name: "publishers leave a session before the handlers of its consumers have ended",
