@@ -193,7 +193,7 @@ export const withRecovery = (plan: Plan): Effect.Effect<Plan> =>
       (actor) => recovers(actor) ? staying(plan, actor) : Effect.succeed(actor)
     )
     const added = yield* listOf(yield* between(0, 3), newActor)
-    // Only without other faults it is known that nobody notices an ordered replacement.
+    // Nobody may notice an ordered replacement, which can be checked only if there are no other faults.
     const replacing = calm && (yield* chance(60)) ? [yield* actorOf(reconnector)] : []
     const all = [...actors, ...[...added, ...replacing].filter(recovers)]
     const faults = calm ? [] : [...plan.faults, ...yield* listOf(yield* between(1, 8), fault)]

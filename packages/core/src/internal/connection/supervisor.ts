@@ -80,7 +80,7 @@ export class Supervisor {
   readonly stateListeners = new Set<() => void>()
 
   private readonly scope: Scope.Scope
-  /** Notified when the next attempt shall begin at once. */
+  /** Notified when the pause before the next attempt to connect has to end. */
   private readonly hurried = new Signal()
   /** Notified when there is a session, or the connection has closed. */
   private readonly decided = new Signal()
@@ -223,9 +223,7 @@ export class Supervisor {
   // replacing and closing
   // ---------------------------------------------------------------------------
 
-  /**
-   * Replaces the session in order, and waits for the next one. If there is none, the next attempt begins at once.
-   */
+  /** Replaces the session in order, and waits for the next one. Without a session, the next attempt to connect begins at once. */
   readonly reconnect: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() => {
     const { failure, session } = this
     if (failure !== undefined) return Effect.fail(failure)

@@ -129,7 +129,7 @@ class ConsumerLoop {
         )
         if (Result.isFailure(following)) {
           this.consumer.end(following.failure)
-          // Of which only a consumer that has not started is waited for.
+          // If the consumer has not started, the program still waits for that.
           return void Deferred.doneUnsafe(this.started, Effect.fail(following.failure))
         }
         session = following.success
