@@ -157,21 +157,9 @@ export const makeCast = (nodes: number): Cast => {
         access: "direct",
         workloads: [
           deletableServer(deletable, deletable.name),
-          publisher({
-            name: "deletable",
-            queue: deletable.name,
-            isOrdered: false,
-            publisher: waiting,
-            mandatory: true
-          }),
+          publisher({ name: "deletable", queue: deletable.name, isOrdered: false, publisher: waiting }),
           deletableServer(described, described),
-          publisher({
-            name: "described",
-            queue: described.name,
-            isOrdered: false,
-            publisher: waiting,
-            mandatory: true
-          })
+          publisher({ name: "described", queue: described.name, isOrdered: false, publisher: waiting })
         ]
       },
       {

@@ -36,7 +36,11 @@ export const watch = (name: string, monitor: Monitor) =>
     ({ stateChanges }) => Stream.runForEach(stateChanges, ({ _tag }) => Effect.sync(() => monitor.changed(name, _tag)))
   )
 
-const persistent: AmqpPublisher.Options = { maxInFlight: 256, defaults: { deliveryMode: "persistent" } }
+/** Confirmed does not mean routed: a queue that is not there takes nothing, as a stream after a start of its node. */
+const persistent: AmqpPublisher.Options = {
+  maxInFlight: 256,
+  defaults: { deliveryMode: "persistent", mandatory: true }
+}
 
 /** A publisher that publishes again what it does not know the outcome of, as long as it takes. */
 export const retrying: AmqpPublisher.Options = { ...persistent, retry: Schedule.spaced("50 millis") }

@@ -17,13 +17,6 @@ const kinds: ReadonlyArray<Kind> = [
   "reconnect"
 ]
 
-/**
- * RabbitMQ 3.10 now and then loses messages of a stream that it has confirmed when its node restarts (docs/recovery.md): a new reader does not
- * find them from the beginning on. `npm run chaos` counts them as violations.
- */
-const isLossOfStream = ({ examples }: { readonly examples: ReadonlyArray<string> }): boolean =>
-  examples.every((example) => /\bstreamed\b/.test(example))
-
 describe.runIf(onRabbitMQ("The embedded broker can't be killed.") && canStartCluster())(
   "publishers, consumers, programs and RPC clients",
   () => {
@@ -41,11 +34,7 @@ describe.runIf(onRabbitMQ("The embedded broker can't be killed.") && canStartClu
             // The machine may be busy with other tests.
             rate: 10
           })
-          const isInStream = report.violations.every(({ kind }) =>
-            !kind.startsWith("a confirmed message is not in its stream")
-          )
-          const violations = report.violations.filter((violation) => isInStream || !isLossOfStream(violation))
-          assert.deepStrictEqual(violations, [])
+          assert.deepStrictEqual(report.violations, [])
           assert.sameMembers(report.faults.map(({ kind }) => kind), [...kinds])
           assert.isAbove(report.messages.outcomes.confirmed, 0)
         }),

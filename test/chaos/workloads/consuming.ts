@@ -171,13 +171,14 @@ export const exclusiveServer = (queue: string): Workload => {
 /** Forwards each message to another queue, in one transaction with its acknowledgement. */
 export const forwarder = (from: Queue, to: string): Workload => {
   const name = `forward ${from.name}`
+  const route = { ...AmqpQueue.route(to), mandatory: true }
   return {
     name,
     ends: false,
     run: ({ monitor }) =>
       AmqpConsumer.serveTransaction(from, ({ properties: { deliveryMode, messageId }, text }) => {
         const startedAt = performance.now()
-        return AmqpChannel.publish(AmqpMessage.text(text, { messageId, deliveryMode }), AmqpQueue.route(to)).pipe(
+        return AmqpChannel.publish(AmqpMessage.text(text, { messageId, deliveryMode }), route).pipe(
           AmqpChannel.map(() => {
             monitor.succeeded(name, startedAt)
             return AmqpDelivery.ack

@@ -24,6 +24,7 @@ export const programs = (
   success: Outcome = "confirmed"
 ): Workload => {
   const name = `${runner} ${options.name}`
+  const route = { exchange: "", routingKey: options.queue, mandatory: true }
   return {
     name,
     ends: true,
@@ -39,7 +40,7 @@ export const programs = (
           let startedAt = 0
           const program = AmqpChannel.forEach(
             numbers,
-            (number) => AmqpChannel.publish(messageOf(source, number), { exchange: "", routingKey: options.queue })
+            (number) => AmqpChannel.publish(messageOf(source, number), route)
           )
           return Effect.suspend(() => {
             attempts++

@@ -39,7 +39,6 @@ export interface PublisherSettings extends SourceOptions {
   readonly via?: string
   /** The outcome of a message that was confirmed: by default `confirmed`. */
   readonly success?: Outcome
-  readonly mandatory?: boolean
 }
 
 /** Why a message is published again after newer ones. After the loss of a connection it comes before them. */
@@ -92,7 +91,7 @@ export const publisher = (settings: PublisherSettings): Workload => ({
       const mayNotWait = settings.publisher.whenDisconnected === "fail"
       const fibers = yield* FiberSet.make<void>()
       const isRetrying = settings.publisher.retry !== undefined
-      const route = { exchange: "", routingKey: settings.via ?? settings.queue, mandatory: settings.mandatory ?? false }
+      const route = { exchange: "", routingKey: settings.via ?? settings.queue }
       let open = 0
       const publishOne = Effect.suspend(() => {
         open++
