@@ -57,6 +57,11 @@ export class Monitor {
     return this.connections.get(connection)?.state === "Recovering"
   }
 
+  /** The connections with their states, and the numbers of their sessions. */
+  get states(): ReadonlyArray<string> {
+    return [...this.connections].map(([name, { session, state }]) => `${name} is ${state}, session ${session}`)
+  }
+
   /** The connections that are not open, with their states. */
   get notOpen(): ReadonlyArray<string> {
     return [...this.connections].filter(([, { state }]) => state !== "Open").map(([name, { state }]) =>

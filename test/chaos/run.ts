@@ -11,7 +11,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
 import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { countingFibers } from "../support/countingFibers.ts"
@@ -19,6 +18,7 @@ import { Account } from "./account.ts"
 import { makeCast } from "./cast.ts"
 import type { Cast, Client } from "./cast.ts"
 import { connection, watch } from "./client.ts"
+import { ClientLogs, diagnose } from "./diagnosis.ts"
 import { inflict } from "./faults.ts"
 import {
   ClientSockets,
@@ -128,6 +128,7 @@ class Run {
   private readonly faults: Array<FaultRecord> = []
   private readonly fibers = countingFibers()
   private readonly sockets = new ClientSockets()
+  private readonly logs = new ClientLogs()
   private isStopping = false
   /** How many consumers of a stream RabbitMQ has forgotten. */
   private forgottenConsumers = 0
@@ -170,7 +171,9 @@ class Run {
     if (examples.length > 0) this.event(`VIOLATION: ${kind}: ${examples.slice(0, 3).join("; ")}`)
   }
 
-  readonly run: Effect.Effect<Report> = Effect.gen({ self: this }, function*() {
+  readonly run: Effect.Effect<Report> = Effect.suspend(() => Effect.provide(this.observed, this.logs.layer))
+
+  private readonly observed: Effect.Effect<Report> = Effect.gen({ self: this }, function*() {
     const before = resources()
     const clients = yield* Scope.make()
     yield* this.fibers.counted(
@@ -227,7 +230,7 @@ class Run {
     const credentials = client.isRotating === true
       ? Effect.sync(() => ({ username: user.name, password: Redacted.make(user.password) }))
       : undefined
-    return Effect.gen({ self: this }, function*() {
+    const started = Effect.gen({ self: this }, function*() {
       const topology = client.topology ?? this.cast.topology
       const live = AmqpTopology.layer(topology, { onFailure: (failure) => this.notDeclared(name, failure) }).pipe(
         Layer.provideMerge(connection(name, this.site.urlsOf(access), credentials))
@@ -250,6 +253,7 @@ class Run {
         if (workload.ends) this.ending.push(fiber)
       }
     })
+    return Effect.annotateLogs(started, { client: name })
   }
 
   /** All queues can be declared again, unless the broker has a reason that passes. */
@@ -387,6 +391,12 @@ class Run {
     })
   }
 
+  private readonly showDiagnosis = Effect.suspend(() =>
+    Effect.map(diagnose(this.site, this.logs, this.monitor.states), (lines) => {
+      for (const line of lines) this.event(`  ${line}`)
+    })
+  )
+
   /** Waits until all connections are open and every workload has worked since. Returns whether that is so. */
   private untilHealthy(since: number): Effect.Effect<boolean> {
     return Effect.gen({ self: this }, function*() {
@@ -402,6 +412,7 @@ class Run {
       if (!(yield* isHealthy) && !((yield* this.areForgotten(problems())) && (yield* isHealthy))) {
         this.isBroken = true
         this.violated("a client did not recover", problems())
+        yield* this.showDiagnosis
       }
       return !this.isBroken
     })
@@ -413,4 +424,4 @@ export const run = (options: Options): Effect.Effect<Report> =>
   Effect.scoped(Effect.gen(function*() {
     const site = yield* startSite(options.nodes)
     return yield* new Run(options, site).run
-  })).pipe(Effect.provide(Logger.layer([])))
+  }))
