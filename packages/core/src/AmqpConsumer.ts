@@ -146,7 +146,7 @@ export interface RecoveryOptions {
   /**
    * The pauses before a consumer starts again on the same connection, and how many there are; its input is the error.
    * When it ends, so does the consumer. Default: exponential from 250 ms to 30 seconds with full jitter (each pause is a
-   * random part of that), without end.
+   * random part of that), and at most 2 seconds while another connection holds the queue (405), without end.
    */
   readonly schedule?: Schedule.Schedule<unknown, AmqpChannelError | AmqpConsumerCancelled> | undefined
   /**

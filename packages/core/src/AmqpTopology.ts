@@ -6,7 +6,6 @@
  *
  * @since 0.1.0
  */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
@@ -20,11 +19,11 @@ import { delete as deleteQueue, isQueue } from "./AmqpQueue.ts"
 import type { AmqpQueue, QueueInfo } from "./AmqpQueue.ts"
 import * as Program from "./internal/channel/program.ts"
 import * as Brands from "./internal/common/brands.ts"
-import { backoff } from "./internal/common/pauses.ts"
 import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
 import * as Validation from "./internal/options/validation.ts"
 import { declareAll } from "./internal/topology/declare.ts"
 import { declareAgain } from "./internal/topology/declareAgain.ts"
+import { declareBackoff } from "./internal/topology/declareBackoff.ts"
 import * as Descriptions from "./internal/topology/descriptions.ts"
 
 const TypeId = "~@effect-amqp/core/AmqpTopology"
@@ -156,8 +155,9 @@ export interface LayerOptions<out R = never> {
    */
   readonly onFailure?: ((failure: DeclareFailure) => Effect.Effect<unknown, never, R>) | undefined
   /**
-   * The pauses between attempts to declare what failed for a reason that may pass. Default: exponential from 250 ms to 30
-   * seconds with full jitter, until it succeeds or the connection is lost.
+   * The pauses between attempts to declare what failed for a reason that may pass; its input is the error. Default:
+   * exponential from 250 ms to 30 seconds with full jitter, and at most 2 seconds while another connection holds the
+   * queue (405), until it succeeds or the connection is lost.
    */
   readonly schedule?: Schedule.Schedule<unknown, AmqpChannelError> | undefined
 }
@@ -185,7 +185,7 @@ export const layer = <R = never>(
   options: LayerOptions<R> = {}
 ): Layer.Layer<never, AmqpChannelError, AmqpConnection | R> =>
   Layer.effectDiscard(Effect.gen(function*() {
-    const { onFailure = logFailure, schedule = backoff(Duration.millis(250), Duration.seconds(30)) } = yield* Validation
+    const { onFailure = logFailure, schedule = declareBackoff } = yield* Validation
       .attempt(() => {
         const known = Validation.knownKeys(options, ["onFailure", "schedule"], "AmqpTopology.layer options")
         Validation.callable("onFailure", known.onFailure)

@@ -1,5 +1,6 @@
 import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
@@ -192,6 +193,30 @@ describe("a topology on a new connection", () => {
         assert.notInclude(yield* queueNames(broker), "mine")
         yield* TestClock.adjust("2 seconds")
         assert.include(yield* queueNames(broker), "mine")
+      })
+    ))
+
+  it.effect("B6: follows at most 2 seconds after an exclusive queue is free, and its consumer too, however long that took", () =>
+    recovering((broker) =>
+      Effect.gen(function*() {
+        const mine = exclusive("mine")
+        yield* declaring(AmqpTopology.make(mine))
+        yield* AmqpConsumer.make(mine)
+        const holder = yield* Scope.make()
+        const { cut } = yield* connectionOf(broker)
+        yield* broker.refuseConnections(true)
+        yield* cut
+        yield* awaitState("Recovering")
+        yield* broker.refuseConnections(false)
+        const other = yield* Scope.provide(broker.connect({ connectionName: "other" }), holder)
+        yield* Effect.provideService(AmqpChannel.run(AmqpQueue.declare(mine)), AmqpConnection.AmqpConnection, other)
+        yield* TestClock.adjust("10 minutes")
+        yield* awaitState("Open")
+        yield* Scope.close(holder, yield* Effect.exit(Effect.void))
+        assert.notInclude(yield* queueNames(broker), "mine")
+        yield* TestClock.adjust("2 seconds")
+        const queues = yield* broker.queues()
+        assert.deepStrictEqual(queues.map(({ consumers, name }) => [name, consumers]), [["mine", 1]])
       })
     ))
 

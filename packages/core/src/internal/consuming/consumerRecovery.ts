@@ -8,8 +8,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type { RecoveryOptions } from "../../AmqpConsumer.ts"
-import { backoff, Pauses } from "../common/pauses.ts"
+import { Pauses } from "../common/pauses.ts"
 import * as Validation from "../options/validation.ts"
+import { declareBackoff } from "../topology/declareBackoff.ts"
 import type { SubscriptionError } from "./inbox.ts"
 
 /** How a consumer starts again. */
@@ -28,7 +29,7 @@ const keys = Validation.keysOf<RecoveryOptions>({ schedule: true, stableAfter: t
 /** Throws an `InvalidArgument`. */
 export const resolveConsumerRecovery = (given: boolean | RecoveryOptions | undefined): ConsumerRecovery => {
   const options = given === undefined || typeof given === "boolean" ? {} : Validation.knownKeys(given, keys, "recovery")
-  const { isRecoverable, schedule = backoff(Duration.millis(250), Duration.seconds(30)) } = options
+  const { isRecoverable, schedule = declareBackoff } = options
   if (!Schedule.isSchedule(schedule)) throw Validation.invalid("recovery.schedule: must be a Schedule")
   Validation.callable("recovery.isRecoverable", isRecoverable)
   return {
