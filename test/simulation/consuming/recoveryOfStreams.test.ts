@@ -1,5 +1,10 @@
+import * as AmqpChannel from "@effect-amqp/core/AmqpChannel"
+import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
+import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import * as AmqpBroker from "@effect-amqp/core/testing/AmqpBroker"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -132,6 +137,36 @@ describe("a consumer of a stream", () => {
         assert.deepEqual(consume.arguments, { "x-stream-offset": 8 })
       })
     ))
+
+  it.effect("K11: takes no messages of another queue to find out that it is none, so that no attempt is counted", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const broker = yield* AmqpBroker.make()
+      const app = yield* broker.connect({ connectionName: "app" })
+      const counts: Array<unknown> = []
+      const recovered = Latch.makeUnsafe()
+      const declare = AmqpChannel.run(AmqpQueue.declare(AmqpQueue.quorum("copies")))
+      yield* Effect.provideService(declare, AmqpConnection.AmqpConnection, app)
+      const serving = AmqpConsumer.serve("copies", ({ properties }) => {
+        counts.push(properties.headers?.["x-delivery-count"])
+        return Effect.as(recovered.await, AmqpDelivery.ack)
+      })
+      yield* fork(Effect.provideService(serving, AmqpConnection.AmqpConnection, app))
+      const other = yield* broker.connect()
+      const copy = AmqpMessage.text("a copy", { headers: { "x-stream-offset": 7 } })
+      yield* Effect.provideService(
+        AmqpChannel.run(AmqpChannel.publish(copy, AmqpQueue.route("copies"))),
+        AmqpConnection.AmqpConnection,
+        other
+      )
+      yield* rest
+      const [{ cut }] = (yield* broker.connections).filter(({ name }) => name === "app")
+      yield* cut
+      yield* TestClock.adjust("30 seconds")
+      yield* recovered.open
+      yield* rest
+      // Once, by the loss.
+      assert.deepStrictEqual(counts.map(Number), [NaN, 1])
+    })))
 
   it.effect("K11: keeps its place over a change of its prefetch and a lost connection", () =>
     recovering(({ network, peer }) =>

@@ -2,7 +2,6 @@
  * Finds out whether a queue is a stream.
  */
 import * as Effect from "effect/Effect"
-import type { AmqpChannelError } from "../../AmqpError.ts"
 import type { AmqpQueue } from "../../AmqpQueue.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import { fieldOf } from "../../protocol/fieldTable.ts"
@@ -27,22 +26,26 @@ const isKnownStream = (queue: string | AmqpQueue, table: FieldTable): boolean | 
 }
 
 /**
- * Asks the broker with a request that it refuses in any case: an exclusive consumer without a prefetch. A stream requires a prefetch, and
- * any other queue refuses an exclusive consumer because it has a consumer already.
+ * Asks the broker with a consumer that it refuses in any case, so that nothing is delivered: without the prefetch that a stream requires,
+ * and with an offset, which other queues don't accept. `undefined` if the reply does not show it.
  */
-const probe = ({ channels }: ConsumerHost, queue: string): Effect.Effect<boolean | undefined> =>
+export const probe = (
+  { channels }: Pick<ConsumerHost, "channels">,
+  queue: string
+): Effect.Effect<boolean | undefined> =>
   Effect.scoped(
     Effect.flatMap(channels.scoped, (channel) =>
-      channel.request(basicConsume(queue, channel.consumerTag(), { exclusive: true })))
+      // Exclusive, so that a broker without streams refuses it too if the queue has a consumer.
+      channel.request(
+        basicConsume(queue, channel.consumerTag(), { exclusive: true, arguments: { [offsetKey]: "next" } })
+      ))
   ).pipe(Effect.match({
-    onSuccess: () =>
-      false,
-    onFailure: (error) => {
-      if (isRefusedByStream(error)) return true
-      return "replyCode" in error.reason && error.reason.replyCode === ReplyCode.accessRefused ? false : undefined
-    }
+    onSuccess: () => false,
+    onFailure: ({ reason }) => "replyCode" in reason ? meaningOf(reason.replyCode, reason.replyText) : undefined
   }))
 
-/** Whether a stream refused a consumer that has no prefetch. */
-export const isRefusedByStream = ({ reason }: AmqpChannelError): boolean =>
-  "replyCode" in reason && reason.replyCode === ReplyCode.preconditionFailed && reason.replyText.includes("prefetch")
+const meaningOf = (replyCode: number, replyText: string): boolean | undefined => {
+  if (replyCode === ReplyCode.accessRefused) return false
+  if (replyCode !== ReplyCode.preconditionFailed) return undefined
+  return replyText.includes("prefetch") ? true : replyText.includes(offsetKey) ? false : undefined
+}

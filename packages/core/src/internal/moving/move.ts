@@ -13,9 +13,8 @@ import * as AmqpError from "../../AmqpError.ts"
 import type { MoveProgress } from "../../AmqpQueue.ts"
 import type { Channel } from "../channel/channel.ts"
 import { channelError } from "../channel/channelErrors.ts"
-import { basicConsume, passiveExchangeDeclare } from "../channel/methods.ts"
-import { isRefusedByStream } from "../consuming/streamProbe.ts"
-import { offsetKey } from "../message/streamOffset.ts"
+import { passiveExchangeDeclare } from "../channel/methods.ts"
+import { probe } from "../consuming/streamProbe.ts"
 import { isStream, Mover, readyIn } from "./mover.ts"
 import type { Move, MoveHost } from "./mover.ts"
 
@@ -32,21 +31,9 @@ const checkTarget = (channel: Channel, target: Move["target"]): Effect.Effect<un
   return channel.request(passiveExchangeDeclare(target.exchange))
 }
 
-/**
- * Fails if the queue is a stream. To find out, it starts a consumer that the broker always refuses by closing the channel: without the
- * prefetch that a stream requires, and with an offset, which other queues don't accept.
- */
+/** Fails if the queue is a stream. */
 const refuseStream = (host: MoveHost, queue: string): Effect.Effect<void, AmqpError.AmqpChannelError> =>
-  Effect.scoped(Effect.gen(function*() {
-    const channel = yield* host.channels.scoped
-    const consuming = channel.request(
-      basicConsume(queue, channel.consumerTag(), { exclusive: true, arguments: { [offsetKey]: "next" } })
-    )
-    yield* Effect.catch(
-      consuming,
-      (error) => isRefusedByStream(error) ? Effect.fail(channelError(isStream(queue))) : Effect.void
-    )
-  }))
+  Effect.flatMap(probe(host, queue), (isIt) => isIt === true ? Effect.fail(channelError(isStream(queue))) : Effect.void)
 
 /**
  * Moves messages. `report` gets the progress when it has changed, and at the end. Fails with an `AmqpChannelError` if nothing was done,
