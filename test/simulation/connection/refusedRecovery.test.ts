@@ -1,5 +1,11 @@
 import type { AmqpConnectionError } from "@effect-amqp/core/AmqpError"
-import { AuthenticationFailed, CredentialsUnavailable, EndpointsFailed, SocketLost } from "@effect-amqp/core/AmqpError"
+import {
+  AuthenticationFailed,
+  CredentialsUnavailable,
+  EndpointsFailed,
+  InternalError,
+  SocketLost
+} from "@effect-amqp/core/AmqpError"
 import type { Credentials } from "@effect-amqp/core/AmqpSasl"
 import { connectionError } from "@effect-amqp/core/internal/connection/connectionErrors"
 import { Refusals } from "@effect-amqp/core/internal/connection/refusals"
@@ -112,6 +118,43 @@ describe("a connection whose recovery is refused", () => {
         })
       ))
   }
+
+  it.effect("goes on for as long as the broker has an internal error (541)", () =>
+    recovering(({ connection, network, peer }) =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("10 seconds")
+        yield* peer.hangUp
+        yield* rest
+        for (let attempt = 1; attempt <= 5; attempt++) {
+          const peer = yield* network.accept
+          yield* peer.send(0, start())
+          yield* peer.expect("connection.start-ok")
+          yield* peer.send(0, tune())
+          yield* peer.expect("connection.tune-ok")
+          yield* peer.answer(0, "connection.open", connectionClose(541, "INTERNAL_ERROR"))
+          yield* rest
+          yield* second
+        }
+        yield* network.serve()
+        yield* rest
+        assert.strictEqual((yield* connection.state)._tag, "Open")
+      }), { recovery: { schedule: Schedule.spaced("1 second") } }))
+
+  it("is not given up when one of its endpoints has an internal error (541), and the others refuse it", () => {
+    const failed = new EndpointsFailed({
+      failures: [
+        { endpoint: "a", reason: new InternalError({ replyCode: 541, replyText: "INTERNAL_ERROR", method: "" }) },
+        { endpoint: "b", reason: new AuthenticationFailed({ username: "ann", replyText: "ACCESS_REFUSED" }) }
+      ]
+    })
+    const refusals = new Refusals(undefined)
+    assert.deepStrictEqual([1, 2, 3, 4].map(() => refusals.mayRetry(connectionError(failed), 0)), [
+      true,
+      true,
+      true,
+      true
+    ])
+  })
 
   it.effect("pauses for at least a second after a refusal, and for 50 ms after other failures, even with a schedule without pauses", () =>
     recovering(({ network, peer }) =>

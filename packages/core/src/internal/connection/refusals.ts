@@ -3,6 +3,9 @@
  *
  * Errors that may pass are tried again for as long as the schedule allows. Others, such as refused credentials, may pass too while a broker
  * starts or is configured, so they are tried again until the same error has come three times in a row.
+ *
+ * An internal error of the broker (541) is not a refusal: the broker does not say that it dislikes what it was asked for. It may concern one
+ * queue that is declared on each session, until an operator mends it, and the connection with all that uses it would be over by then.
  */
 import type { AmqpConnectionError } from "../../AmqpError.ts"
 import type { Recovery } from "../options/recoveryOptions.ts"
@@ -22,7 +25,7 @@ export class Refusals {
   /** Whether to try again after an error. Refusals of different credentials (`login`) are not equal. */
   mayRetry(error: AmqpConnectionError, login: number): boolean {
     if (this.isRecoverable !== undefined) return this.isRecoverable(error)
-    if (error.isRetryable) {
+    if (error.isRetryable || isInternal(error)) {
       this.reset()
       return true
     }
@@ -37,6 +40,11 @@ export class Refusals {
     this.count = 0
   }
 }
+
+const isInternal = ({ reason }: AmqpConnectionError): boolean =>
+  reason._tag === "EndpointsFailed"
+    ? reason.failures.some(({ reason }) => reason._tag === "InternalError")
+    : reason._tag === "InternalError"
 
 /** Identifies an error. The endpoints of a round may be tried in another order each time. */
 const textOf = ({ message, reason }: AmqpConnectionError): string =>

@@ -16,9 +16,10 @@ const lockedPause = Duration.seconds(2)
 const isLocked = (error: AmqpChannelError | AmqpConsumerCancelled): boolean =>
   error._tag === "AmqpChannelError" && error.reason._tag === "ResourceLocked"
 
-export const declareBackoff: Schedule.Schedule<unknown, AmqpChannelError | AmqpConsumerCancelled> = Schedule.modifyDelay(
-  Schedule.setInputType<AmqpChannelError | AmqpConsumerCancelled>()(
-    backoff(Duration.millis(250), Duration.seconds(30))
-  ),
-  ({ duration, input }) => Effect.succeed(isLocked(input) ? Duration.min(duration, lockedPause) : duration)
-)
+export const declareBackoff: Schedule.Schedule<unknown, AmqpChannelError | AmqpConsumerCancelled> = Schedule
+  .modifyDelay(
+    Schedule.setInputType<AmqpChannelError | AmqpConsumerCancelled>()(
+      backoff(Duration.millis(250), Duration.seconds(30))
+    ),
+    ({ duration, input }) => Effect.succeed(isLocked(input) ? Duration.min(duration, lockedPause) : duration)
+  )
