@@ -5,7 +5,7 @@ import * as Logger from "effect/Logger"
 import * as References from "effect/References"
 import type { Site } from "./site.ts"
 
-/** How many lines of the clients' logs are kept. */
+/** How many lines of the clients' logs, and of the brokers', are shown. */
 const keptLines = 300
 
 /** The last lines that the clients have logged, with the attempts to connect. */
@@ -69,5 +69,13 @@ export const diagnose = (
 ): Effect.Effect<ReadonlyArray<string>> =>
   Effect.map(
     Effect.promise(() => brokersView(site)),
-    (brokers) => ["the connections:", ...states, "the clients' logs:", ...logs.lines, ...brokers]
+    (brokers) => [
+      "the connections:",
+      ...states,
+      "the clients' logs:",
+      ...logs.lines,
+      ...brokers,
+      "the brokers' logs:",
+      ...site.logLines().filter((line) => !/\[(?:info|notice|debug)\]/.test(line)).slice(-keptLines)
+    ]
   )

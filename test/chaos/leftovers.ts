@@ -78,15 +78,6 @@ export const notEmpty = async ({ evaluate }: Site): Promise<ReadonlyArray<string
   return linesOf(text)
 }
 
-/** How many consumers of a queue have nothing to acknowledge. A node knows those of its own channels. */
-export const idleConsumers = async (queue: string, { evaluate }: Site): Promise<number> =>
-  Number(
-    await evaluate(`integer_to_binary(length([Channel ||
-      Node <- rabbit_nodes:all_running(),
-      {{{resource, _, queue, <<"${queue}">>}, Channel, _}, _, _, _, _, _, _} <- rpc:call(Node, ets, tab2list, [consumer_created]),
-      rabbit_channel:info(Channel, [messages_unacknowledged]) =:= [{messages_unacknowledged, 0}]]))`)
-  )
-
 /** Errors by which brokers say that a client violated the protocol, or settled a delivery of another channel. */
 const protocolErrors =
   /unknown delivery tag|FRAME_ERROR|UNEXPECTED_FRAME|COMMAND_INVALID|SYNTAX_ERROR|CHANNEL_ERROR|NOT_IMPLEMENTED|INTERNAL_ERROR|NOT_ALLOWED/

@@ -29,7 +29,7 @@ export interface Report {
   readonly faults: ReadonlyArray<Durations & { readonly kind: Kind; readonly inflicted: number }>
   /** Connections that were lost and came back: from the loss to the open connection, including the fault itself. */
   readonly recoveries: Durations
-  /** Consumers of a stream to which RabbitMQ delivered nothing more until their connection was replaced. */
+  /** Consumers to which RabbitMQ delivered nothing more until their connection was replaced. */
   readonly forgottenConsumers: number
   /** From the end of a fault until every connection was open and every program worked again. */
   readonly timeToRecover: Durations
@@ -133,7 +133,7 @@ export const describe = (report: Report): string => {
     `${recoveries.count} connections recovered; without a connection: median ${
       duration(recoveries.medianMillis)
     }, worst ${duration(recoveries.worstMillis)}`,
-    `${forgottenConsumers} consumers of a stream forgotten by the broker`,
+    `${forgottenConsumers} consumers forgotten by the broker`,
     "",
     ...(violations.length === 0 ? ["No violations."] : [
       "VIOLATIONS:",

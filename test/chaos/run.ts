@@ -20,15 +20,8 @@ import type { Cast, Client } from "./cast.ts"
 import { connection, watch } from "./client.ts"
 import { ClientLogs, diagnose } from "./diagnosis.ts"
 import { inflict } from "./faults.ts"
-import {
-  ClientSockets,
-  complaints,
-  idleConsumers,
-  leftAtBroker,
-  newResources,
-  notEmpty,
-  resources
-} from "./leftovers.ts"
+import { forgottenQueues } from "./forgotten.ts"
+import { ClientSockets, complaints, leftAtBroker, newResources, notEmpty, resources } from "./leftovers.ts"
 import { Monitor } from "./monitor.ts"
 import { descriptions, kindsFor, nodeKinds, plan } from "./plan.ts"
 import type { Fault, Kind } from "./plan.ts"
@@ -130,7 +123,7 @@ class Run {
   private readonly sockets = new ClientSockets()
   private readonly logs = new ClientLogs()
   private isStopping = false
-  /** How many consumers of a stream RabbitMQ has forgotten. */
+  /** How many consumers RabbitMQ has forgotten. */
   private forgottenConsumers = 0
   /** What was not well last. */
   private lastProblem = ""
@@ -279,6 +272,7 @@ class Run {
         yield* this.inflictAll
         yield* this.untilHealthy(now())
       }
+      if (this.isBroken) yield* this.showDiagnosis
       this.event("The publishers stop.")
       this.isStopping = true
       const haveEnded = () => this.ending.every((fiber) => fiber.pollUnsafe() !== undefined)
@@ -367,25 +361,26 @@ class Run {
     return `${kind}: ${descriptions[kind]} (${where}, ${millis} ms, ${bytes} bytes from the ${from})`
   }
 
-  /**
-   * Whether nothing but consumers of the stream is idle, and RabbitMQ has forgotten them. Then their connection is replaced.
-   *
-   * A consumer reads from the stream's replica on its node. When that is replaced, the stream coordinator tells the channel, which it has
-   * forgotten if it lost sight of the node for a moment (`rabbit_stream_coordinator.erl`, `{down, Pid, noconnection}` of a listener). The
-   * consumer stays with the old replica, which gets nothing more.
-   */
-  private areForgotten(problems: ReadonlyArray<string>): Effect.Effect<boolean> {
+  /** Whether RabbitMQ has forgotten the consumers of all programs that are idle. Then their connections are replaced. */
+  private areForgotten(since: number): Effect.Effect<boolean> {
     return Effect.gen({ self: this }, function*() {
-      const { name } = this.cast.stream
-      const consumers = [`read ${name} does not go on`, `serve ${name} does not go on`]
-      if (this.options.nodes === 1 || problems.some((problem) => !consumers.includes(problem))) return false
-      // Those that have something to acknowledge wait for the client.
-      const idle = yield* Effect.promise(() => idleConsumers(name, this.site))
-      if (idle < consumers.length) return false
-      this.forgottenConsumers += problems.length
-      this.event(`  RabbitMQ has forgotten ${problems.length} consumers of the stream; their connection is replaced`)
+      if (this.options.nodes === 1 || this.monitor.notOpen.length > 0) return false
+      const idle = this.monitor.idleSince(since)
+      const words = idle.flatMap((workload) => workload.split(" "))
+      const { stream } = this.cast
+      const ofStream = words.filter((word) => word === stream.name).length
+      const queues = [...new Set(words.filter((word) => word.startsWith("chaos.")))]
+      const forgotten = yield* Effect.promise(() => forgottenQueues(queues, ofStream, this.site))
+      const isForgotten = (workload: string) => workload.split(" ").some((word) => forgotten.includes(word))
+      if (!idle.every(isForgotten)) return false
+      this.forgottenConsumers += idle.length
+      this.event(
+        `  RabbitMQ has forgotten ${idle.length} consumers: ${idle.join(", ")}; their connections are replaced`
+      )
+      const names = this.cast.clients.filter(({ workloads }) => workloads.some(({ name }) => idle.includes(name)))
+        .map(({ name }) => name)
       for (const { connection, name } of this.connections) {
-        if (name === "streams") yield* Effect.ignore(connection.reconnect)
+        if (names.includes(name)) yield* Effect.ignore(connection.reconnect)
       }
       return true
     })
@@ -409,10 +404,9 @@ class Run {
         if (left.length > 0) this.lastProblem = left[0]
         return this.isBroken || left.length === 0
       })
-      if (!(yield* isHealthy) && !((yield* this.areForgotten(problems())) && (yield* isHealthy))) {
+      if (!(yield* isHealthy) && !((yield* this.areForgotten(since)) && (yield* isHealthy))) {
         this.isBroken = true
         this.violated("a client did not recover", problems())
-        yield* this.showDiagnosis
       }
       return !this.isBroken
     })

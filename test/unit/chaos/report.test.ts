@@ -53,7 +53,7 @@ describe("the report of a chaos run", () => {
       "cut 1 - -",
       "all 3 200 ms 800 ms",
       "1 connections recovered; without a connection: median 350 ms, worst 350 ms",
-      "2 consumers of a stream forgotten by the broker",
+      "2 consumers forgotten by the broker",
       "No violations."
     ])
   })
