@@ -56,7 +56,7 @@ export const newResources = (before: ReadonlyMap<string, number>): ReadonlyArray
 }
 
 /** The lines of a text, without empty ones. */
-const linesOf = (text: string): ReadonlyArray<string> => text.split("\n").filter((line) => line !== "")
+export const linesOf = (text: string): ReadonlyArray<string> => text.split("\n").filter((line) => line !== "")
 
 /** The connections and channels that the broker still has. */
 export const leftAtBroker = async ({ evaluate }: Site): Promise<ReadonlyArray<string>> => {

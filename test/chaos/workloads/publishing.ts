@@ -81,7 +81,7 @@ export const untilStopping = <E, R>(
 
 /** Publishes messages one by one, many at the same time. */
 export const publisher = (settings: PublisherSettings): Workload => ({
-  name: `publisher ${settings.name}`,
+  name: `publisher ${settings.name} to ${settings.queue}`,
   ends: true,
   run: (world, connection) =>
     Effect.gen(function*() {
@@ -111,7 +111,7 @@ export const publisher = (settings: PublisherSettings): Workload => ({
           const isMovedOnce = settings.via === undefined || !nodesFail
           source.settle(number, outcome, isMovedOnce && (!isRetrying || session === monitor.sessionOf(connection)))
           if (outcome === "confirmed" || outcome === "committed") {
-            monitor.succeeded(`publisher ${settings.name}`, startedAt)
+            monitor.succeeded(`publisher ${settings.name} to ${settings.queue}`, startedAt)
           }
         }
         return Effect.match(publish(messageOf(source, number), route), {
@@ -140,7 +140,7 @@ const settleBatch = (source: Source, numbers: ReadonlyArray<number>, error: Amqp
 
 /** Publishes batches, one at a time. */
 export const batches = (settings: PublisherSettings): Workload => ({
-  name: `batches ${settings.name}`,
+  name: `batches ${settings.name} to ${settings.queue}`,
   ends: true,
   run: (world, connection) =>
     Effect.gen(function*() {
@@ -167,7 +167,7 @@ export const batches = (settings: PublisherSettings): Workload => ({
               onSuccess: () => {
                 const isSingle = !isRetrying || session === monitor.sessionOf(connection)
                 for (const number of numbers) source.settle(number, "confirmed", isSingle)
-                monitor.succeeded(`batches ${settings.name}`, startedAt)
+                monitor.succeeded(`batches ${settings.name} to ${settings.queue}`, startedAt)
               },
               onFailure: (error) => settleBatch(source, numbers, error, !isRetrying)
             }),
