@@ -11,7 +11,7 @@ import type { Site } from "./site.ts"
  * - A quorum queue: the member on the consumer's node delivers. A member of a queue that was deleted soon before its node was killed, and
  *   declared again before it is back, is not started ("could not be restarted {error,enoent}" in the log of the node). The leader leaves the
  *   deliveries to it all the same (`can_execute_locally` in `ra_server_proc.erl`).
- * - A queue that is gone: its consumer was not cancelled.
+ * - A quorum queue that was deleted: now and then the channel of its consumer is not told, and so does not cancel it.
  */
 export const forgottenQueues = async (
   queues: ReadonlyArray<string>,
@@ -51,10 +51,11 @@ const withoutMember = async ({ evaluate }: Site): Promise<ReadonlyArray<string>>
       ${consumersOn("Node")}, Queue =:= amqqueue:get_name(Described)])`)
   )
 
-/** The queues that are gone, but not for their consumers. */
+/** The queues that are gone, but not for the channels of their consumers. */
 const deletedSilently = async ({ evaluate }: Site): Promise<ReadonlyArray<string>> =>
   linesOf(
     await evaluate(`iolist_to_binary([[element(4, Queue), "\n"] ||
       Node <- rabbit_nodes:all_running(), ${consumersOn("Node")},
-      rabbit_amqqueue:lookup(Queue) =:= {error, not_found}])`)
+      rabbit_amqqueue:lookup(Queue) =:= {error, not_found},
+      [{consumer_count, Count}] <- [catch rabbit_channel:info(Channel, [consumer_count])], Count > 0])`)
   )

@@ -104,7 +104,8 @@ export interface Options {
    * published again.
    *
    * After other errors (`Nacked`, `ConfirmTimeout`, `NotSent`) the message pauses as the schedule says, at least 50 ms if the broker does not
-   * have it, and is then sent after those that wait already. A `TooManyPublishes` fails at once.
+   * have it, and is then sent after those that wait already. A `TooManyPublishes` fails at once, and so does `Returned`, as a wrong routing
+   * key would be returned for ever.
    *
    * `publishAll` does the same with each of its messages that was sent. If its next message can't be sent, it ends with `NotSent` as without
    * `retry`.
@@ -149,7 +150,8 @@ export class AmqpPublisher extends Context.Service<AmqpPublisher, {
    * The reason of the `AmqpPublishError` shows whether the broker has the message: not with `Nacked`, `Returned` or `NotSent`, possibly
    * with `OutcomeUnknown`.
    *
-   * Confirmed does not mean routed: a message that no queue takes is dropped, and the publish succeeds, unless it is `mandatory`.
+   * Confirmed does not mean routed: a message that no queue takes is dropped, and the publish succeeds, unless it is `mandatory`. That
+   * happens to queues that exist, too: RabbitMQ routes to a stream only when it has a leader, which takes some seconds after a start.
    */
   readonly publish: (message: AmqpMessage.AmqpMessage, options: PublishOptions) => Effect.Effect<void, AmqpPublishError>
   /**
