@@ -8,7 +8,7 @@ import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
 import * as ScriptedNetwork from "../../support/scriptedNetwork.ts"
 import type { Parts } from "../../support/scriptedNetwork.ts"
-import { channelClose, declareOk, fork, resultOf } from "../../support/scriptedPeer.ts"
+import { assertWaits, channelClose, declare, declareOk, fork, resultOf } from "../../support/scriptedPeer.ts"
 import type { Peer, ServerOptions } from "../../support/scriptedPeer.ts"
 
 const server: ServerOptions = {
@@ -93,6 +93,81 @@ const onNextSession = (
     yield* TestClock.adjust("1 second")
     return { failures, next: yield* network.serve(server) }
   })
+
+describe("a part of a topology without an answer", () => {
+  const quorums = (count: number) =>
+    AmqpTopology.make(...Array.from({ length: count }, (_, index) => AmqpQueue.quorum(`q${index}`)))
+
+  it.effect("delays the next for a second, and the announcement of the connection until it is answered", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { failures, next } = yield* onNextSession(parts, quorums(3))
+        const program = yield* fork(declare("mine"))
+        const stuck: Exceptions = (method) => described(method) === "queue.declare q0" ? "no answer" : undefined
+        assert.deepStrictEqual(yield* serveParts(next, stuck), ["queue.declare q0"])
+        yield* TestClock.adjust("999 millis")
+        assert.deepStrictEqual(yield* serve(next), [])
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* serve(next), [
+          [2, "channel.open"],
+          [2, "queue.declare q1"],
+          [2, "channel.close"],
+          [2, "channel.open"],
+          [2, "queue.declare q2"],
+          [2, "channel.close"]
+        ])
+        yield* TestClock.adjust("20 seconds")
+        assert.deepStrictEqual(yield* serve(next), [])
+        yield* assertWaits(program)
+        yield* next.send(1, declareOk("q0"))
+        assert.deepStrictEqual(yield* serveParts(next), ["queue.declare mine"])
+        yield* resultOf(program)
+        assert.deepStrictEqual(failures, [])
+      })
+    ))
+
+  it.effect("is one that has had none for a second, and not a queue with many bindings", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const many = AmqpQueue.classic("many").pipe(
+          AmqpQueue.withBinding({ exchange: "amq.topic", routingKey: "a" }),
+          AmqpQueue.withBinding({ exchange: "amq.topic", routingKey: "b" })
+        )
+        const { next } = yield* onNextSession(parts, AmqpTopology.make(many, AmqpQueue.classic("next")))
+        yield* next.openChannel()
+        yield* TestClock.adjust("900 millis")
+        yield* next.answer(1, "queue.declare", declareOk("many"))
+        yield* TestClock.adjust("900 millis")
+        yield* next.answer(1, "queue.bind", { _tag: "queue.bind-ok" })
+        yield* next.expect("queue.bind", 1)
+        yield* TestClock.adjust("999 millis")
+        yield* next.expectNothing
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* serveParts(next), ["queue.declare next"])
+        yield* next.send(1, { _tag: "queue.bind-ok" })
+        yield* next.closeChannel(1)
+      })
+    ))
+
+  it.effect("takes a channel of its own, but at most 8 of them do at a time", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { next } = yield* onNextSession(parts, quorums(16))
+        const stuck: Exceptions = ({ _tag }) => _tag === "queue.declare" ? "no answer" : undefined
+        yield* serve(next, stuck)
+        for (let second = 1; second <= 8; second++) {
+          yield* TestClock.adjust("1 second")
+          assert.deepStrictEqual(yield* serveParts(next, stuck), [`queue.declare q${second}`])
+        }
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(yield* serve(next), [])
+        yield* next.send(3, declareOk("q2"))
+        assert.deepStrictEqual(yield* serveParts(next, stuck), ["queue.declare q9"])
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(yield* serve(next), [])
+      })
+    ))
+})
 
 describe("a queue of a topology", () => {
   it.effect("whose node is down on a new connection is tried again", () =>

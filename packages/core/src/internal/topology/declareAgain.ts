@@ -1,21 +1,23 @@
 /**
  * Declares a topology on a new session of its connection.
  *
- * Each exchange and each queue is a part of its own: if one is refused, the others are declared all the same. A large topology uses several
- * channels, so that it does not take a round trip after the other.
+ * Each exchange and each queue is a part of its own: if one is refused, or gets no answer, the others are declared all the same. A large
+ * topology uses several channels, so that it does not take a round trip after the other.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Schedule from "effect/Schedule"
+import * as Semaphore from "effect/Semaphore"
 import type { AmqpChannelError } from "../../AmqpError.ts"
-import type { AmqpExchange } from "../../AmqpExchange.ts"
+import type { AmqpExchange, BindingDescription } from "../../AmqpExchange.ts"
 import type { AmqpQueue } from "../../AmqpQueue.ts"
 import type { Channel } from "../channel/channel.ts"
 import { Pauses } from "../common/pauses.ts"
 import type { Preparation } from "../connection/preparations.ts"
 import type { Session } from "../connection/session.ts"
 import { bindExchange, bindQueue, declareExchange, declareQueue } from "./declare.ts"
+import { inLane } from "./lanes.ts"
 
 /** An exchange or a queue that could not be declared. */
 interface Failure {
@@ -39,34 +41,45 @@ export interface DeclareAgainOptions {
 const partsPerChannel = 16
 const maxChannels = 8
 
+/** How many more channels are used at a time while the broker does not answer on those. */
+const maxStuck = 8
+
+/** What is declared on one channel, one request after the other. */
 interface Part {
   readonly description: AmqpExchange | AmqpQueue
-  readonly declare: (channel: Channel) => Effect.Effect<unknown, AmqpChannelError>
+  /** Calls `answered` at each answer of the broker. */
+  readonly declare: (channel: Channel, answered: () => void) => Effect.Effect<void, AmqpChannelError>
 }
 
 const exchangesOf = ({ exchanges }: Topology): ReadonlyArray<Part> =>
   exchanges.map((exchange) => ({
     description: exchange,
-    declare: (channel) => declareExchange(channel, exchange)
+    declare: (channel) => Effect.asVoid(declareExchange(channel, exchange))
   }))
 
 const exchangeBindingsOf = ({ exchanges }: Topology): ReadonlyArray<Part> =>
   exchanges.filter(({ bindings }) => bindings.length > 0).map((exchange) => ({
     description: exchange,
-    declare: (channel) =>
-      Effect.forEach(exchange.bindings, (binding) => bindExchange(channel, exchange.name, binding), { discard: true })
+    declare: (channel, answered) =>
+      bindEach(exchange, answered, (binding) => bindExchange(channel, exchange.name, binding))
   }))
 
 const queuesOf = ({ queues }: Topology): ReadonlyArray<Part> =>
   queues.map((queue) => ({
     description: queue,
-    declare: (channel) =>
-      Effect.flatMap(
-        declareQueue(channel, queue),
-        (declared) =>
-          Effect.forEach(queue.bindings, (binding) => bindQueue(channel, declared.queue, binding), { discard: true })
-      )
+    declare: (channel, answered) =>
+      Effect.flatMap(declareQueue(channel, queue), (declared) => {
+        answered()
+        return bindEach(queue, answered, (binding) => bindQueue(channel, declared.queue, binding))
+      })
   }))
+
+const bindEach = (
+  { bindings }: AmqpExchange | AmqpQueue,
+  answered: () => void,
+  bind: (binding: BindingDescription) => Effect.Effect<unknown, AmqpChannelError>
+): Effect.Effect<void, AmqpChannelError> =>
+  Effect.forEach(bindings, (binding) => Effect.tap(bind(binding), () => Effect.sync(answered)), { discard: true })
 
 /** Declares all parts once on a session. Those whose failure may pass are tried again in the background, for as long as the session lasts. */
 export const declareAgain = (topology: Topology, options: DeclareAgainOptions): Preparation => ({
@@ -76,15 +89,22 @@ export const declareAgain = (topology: Topology, options: DeclareAgainOptions): 
 })
 
 const declareParts =
-  (parts: ReadonlyArray<Part>, options: DeclareAgainOptions) => (host: Session): Effect.Effect<void> =>
-    Effect.forEach(parts, (part) => declarePart(host, part, options), {
-      concurrency: Math.min(Math.ceil(parts.length / partsPerChannel), maxChannels) || 1,
+  (parts: ReadonlyArray<Part>, options: DeclareAgainOptions) => (host: Session): Effect.Effect<void> => {
+    const channels = Math.min(Math.ceil(parts.length / partsPerChannel), maxChannels) || 1
+    const lanes = Semaphore.makeUnsafe(channels)
+    return Effect.forEach(parts, (part) => inLane(lanes, (answered) => declarePart(host, part, options, answered)), {
+      concurrency: channels + maxStuck,
       discard: true
     })
+  }
 
-const declarePart = (host: Session, part: Part, options: DeclareAgainOptions): Effect.Effect<void> =>
-  host.channels.leased(part.declare).pipe(
-    Effect.asVoid,
+const declarePart = (
+  host: Session,
+  part: Part,
+  options: DeclareAgainOptions,
+  answered: () => void
+): Effect.Effect<void> =>
+  request(host, part, answered).pipe(
     Effect.catch((error) => {
       // The session has ended, so another one follows or the connection is closed.
       if (error.reason._tag === "ConnectionLost") return Effect.void
@@ -96,19 +116,31 @@ const declarePart = (host: Session, part: Part, options: DeclareAgainOptions): E
     })
   )
 
-const retry = (
+const request = (
   { channels }: Session,
-  { declare, description }: Part,
+  { declare }: Part,
+  answered: () => void
+): Effect.Effect<void, AmqpChannelError> =>
+  channels.leased((channel) => {
+    // The channel is open.
+    answered()
+    return declare(channel, answered)
+  })
+
+const retry = (
+  host: Session,
+  part: Part,
   options: DeclareAgainOptions,
   first: AmqpChannelError
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
+    const { description } = part
     const pauses = new Pauses(options.schedule)
     for (let error = first;;) {
       const pause = error.isRetryable ? yield* orEnd(pauses.next(error)) : undefined
       if (pause === undefined) return yield* reportFailure(options, { description, error, willRetry: false })
       yield* Effect.sleep(pause)
-      const result = yield* Effect.result(channels.leased(declare))
+      const result = yield* Effect.result(request(host, part, () => {}))
       if (Result.isSuccess(result)) return
       error = result.failure
     }
