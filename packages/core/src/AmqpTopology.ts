@@ -137,7 +137,10 @@ export { remove as delete }
 export interface DeclareFailure {
   readonly description: AmqpExchange | AmqpQueue
   readonly error: AmqpChannelError
-  /** Whether it is tried again: the reason may pass, such as a node that is down. */
+  /**
+   * Whether it is tried again: the reason may pass, such as a node that is down, or it is bound to an exchange of the
+   * topology that is itself tried again.
+   */
   readonly willRetry: boolean
 }
 
@@ -157,7 +160,8 @@ export interface LayerOptions<out R = never> {
   /**
    * The pauses between attempts to declare what failed for a reason that may pass; its input is the error. Default:
    * exponential from 250 ms to 30 seconds with full jitter, and at most 2 seconds while another connection holds the
-   * queue (405), until it succeeds or the connection is lost.
+   * queue (405), until it succeeds or the connection is lost. A binding that failed because its exchange could not be
+   * declared is tried again when the exchange is declared, without a pause.
    */
   readonly schedule?: Schedule.Schedule<unknown, AmqpChannelError> | undefined
 }

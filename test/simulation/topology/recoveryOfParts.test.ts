@@ -1,3 +1,4 @@
+import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
 import type { Method, ServerMethod } from "@effect-amqp/core/protocol/methods.generated"
@@ -21,6 +22,10 @@ const recovering = <A, E>(body: Parameters<typeof ScriptedNetwork.recovering<A, 
 
 /** What a server does with a method, if not what the client hopes for. */
 type Exceptions = (method: Method) => ServerMethod | "no answer" | undefined
+
+const passing = channelClose(506, "RESOURCE_ERROR - not now")
+const different = channelClose(406, "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'events' in vhost '/'")
+const noExchange = channelClose(404, "NOT_FOUND - no exchange 'events' in vhost '/'")
 
 const expected = (method: Method): ServerMethod | undefined => {
   switch (method._tag) {
@@ -93,6 +98,155 @@ const onNextSession = (
     yield* TestClock.adjust("1 second")
     return { failures, next: yield* network.serve(server) }
   })
+
+const events = AmqpExchange.topic("events")
+const boundTo = (exchange: AmqpExchange.AmqpExchange) => AmqpQueue.withBinding({ exchange, routingKey: "#" })
+
+/** The exchange `events` can't be declared yet, so that it does not exist. */
+const withoutEvents = (refusal = passing): Exceptions => (method) => {
+  if (method._tag === "exchange.declare" && method.exchange === "events") return refusal
+  if (method._tag === "queue.bind" && method.exchange === "events") return noExchange
+  if (method._tag === "exchange.bind" && (method.source === "events" || method.destination === "events")) {
+    return noExchange
+  }
+  return undefined
+}
+
+describe("a binding to an exchange that can't be declared yet", () => {
+  it.effect("of a queue is tried again when the exchange is declared", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const topology = AmqpTopology.make(AmqpQueue.classic("q").pipe(boundTo(events)))
+        const { failures, next } = yield* onNextSession(parts, topology)
+        yield* serve(next, withoutEvents())
+        const reported: Array<Failed> = [["events", "ResourceError", true], ["q", "NotFound", true]]
+        assert.deepStrictEqual(failures, reported)
+        // Only the exchange is worth another attempt.
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(yield* serveParts(next, withoutEvents()), ["exchange.declare events"])
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(yield* serveParts(next), [
+          "exchange.declare events",
+          "queue.declare q",
+          "queue.bind q events"
+        ])
+        assert.deepStrictEqual(failures, reported)
+        yield* TestClock.adjust("10 minutes")
+        assert.deepStrictEqual(yield* serveParts(next), [])
+      })
+    ))
+
+  for (
+    const [end, topology] of [
+      ["source", AmqpTopology.make(AmqpExchange.fanout("e").pipe(AmqpExchange.withBinding({ source: events })))],
+      ["destination", AmqpTopology.make(events.pipe(AmqpExchange.withBinding({ source: AmqpExchange.fanout("e") })))]
+    ] as const
+  ) {
+    it.effect(`which is its ${end}, is tried again when the exchange is declared`, () =>
+      recovering((parts) =>
+        Effect.gen(function*() {
+          const { failures, next } = yield* onNextSession(parts, topology)
+          yield* serve(next, withoutEvents())
+          const bound = end === "source" ? "e" : "events"
+          assert.deepStrictEqual(failures, [["events", "ResourceError", true], [bound, "NotFound", true]])
+          yield* TestClock.adjust("10 seconds")
+          assert.deepStrictEqual(yield* serveParts(next), [
+            "exchange.declare events",
+            end === "source" ? "exchange.bind e events" : "exchange.bind events e"
+          ])
+          assert.lengthOf(failures, 2)
+        })
+      ))
+  }
+
+  it.effect("is tried again if the exchange is declared while the refusal is on its way", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const topology = AmqpTopology.make(AmqpQueue.classic("q").pipe(boundTo(events)))
+        const { failures, next } = yield* onNextSession(parts, topology)
+        yield* serve(next, (method) => method._tag === "queue.bind" ? "no answer" : withoutEvents()(method))
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(yield* serveParts(next), ["exchange.declare events"])
+        yield* next.send(1, noExchange)
+        assert.deepStrictEqual(yield* serveParts(next), ["queue.declare q", "queue.bind q events"])
+        assert.deepStrictEqual(failures, [["events", "ResourceError", true], ["q", "NotFound", true]])
+      })
+    ))
+
+  for (
+    const [what, schedule, refusal, reason] of [
+      ["its schedule has ended", Schedule.upTo(Schedule.spaced("10 seconds"), { times: 1 }), passing, "ResourceError"],
+      ["it exists with another type", Schedule.spaced("10 seconds"), different, "PreconditionFailed"]
+    ] as const
+  ) {
+    it.effect(`is given up after the exchange, because ${what}`, () =>
+      recovering((parts) =>
+        Effect.gen(function*() {
+          const topology = AmqpTopology.make(AmqpQueue.classic("q").pipe(boundTo(events)))
+          const { failures, next } = yield* onNextSession(parts, topology, schedule)
+          yield* serve(next, withoutEvents())
+          failures.length = 0
+          yield* TestClock.adjust("10 seconds")
+          yield* serve(next, withoutEvents(refusal))
+          assert.deepStrictEqual(failures, [["events", reason, false], ["q", "NotFound", false]])
+          yield* TestClock.adjust("10 minutes")
+          assert.deepStrictEqual(yield* serve(next), [])
+        })
+      ))
+  }
+
+  it.effect("does not wait for another exchange that the queue is bound to", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const others = AmqpExchange.fanout("others")
+        const topology = AmqpTopology.make(AmqpQueue.classic("q").pipe(boundTo(events), boundTo(others)))
+        const { failures, next } = yield* onNextSession(parts, topology)
+        const withoutOthers: Exceptions = (method) => {
+          if (method._tag === "exchange.declare" && method.exchange === "others") return passing
+          return method._tag === "queue.bind" && method.exchange === "others" ? noExchange : undefined
+        }
+        yield* serve(next, (method) => withoutEvents()(method) ?? withoutOthers(method))
+        yield* TestClock.adjust("10 seconds")
+        const bound = yield* serveParts(next, withoutOthers)
+        assert.deepStrictEqual(bound.slice(-3), ["queue.declare q", "queue.bind q events", "queue.bind q others"])
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(yield* serveParts(next), [
+          "exchange.declare others",
+          "queue.declare q",
+          "queue.bind q events",
+          "queue.bind q others"
+        ])
+        assert.deepStrictEqual(failures.map(([part, , willRetry]) => [part, willRetry]), [
+          ["events", true],
+          ["others", true],
+          ["q", true]
+        ])
+      })
+    ))
+
+  it.effect("does not declare a server-named queue twice", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { next } = yield* onNextSession(parts, AmqpTopology.make(AmqpQueue.serverNamed().pipe(boundTo(events))))
+        yield* serve(next, withoutEvents())
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(yield* serveParts(next), ["exchange.declare events", "queue.bind amq.gen-1 events"])
+      })
+    ))
+
+  it.effect("is tried again on a few channels, however many there are", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const queues = Array.from({ length: 40 }, (_, index) => AmqpQueue.classic(`q${index}`).pipe(boundTo(events)))
+        const { next } = yield* onNextSession(parts, AmqpTopology.make(...queues))
+        yield* serve(next, withoutEvents())
+        yield* TestClock.adjust("10 seconds")
+        const sent = yield* serve(next)
+        assert.lengthOf(sent.filter(([, method]) => method.startsWith("queue.bind")), 40)
+        assert.isAtMost(Math.max(...sent.map(([channel]) => channel)), 8)
+      })
+    ))
+})
 
 describe("a part of a topology without an answer", () => {
   const quorums = (count: number) =>

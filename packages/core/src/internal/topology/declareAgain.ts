@@ -3,10 +3,12 @@
  *
  * Each exchange and each queue is a part of its own: if one is refused, or gets no answer, the others are declared all the same. A large
  * topology uses several channels, so that it does not take a round trip after the other.
+ *
+ * A binding to an exchange that is still being tried again is refused as well (404). It is tried again when the exchange is declared.
  */
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import type * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
 import type { AmqpChannelError } from "../../AmqpError.ts"
@@ -17,6 +19,7 @@ import { Pauses } from "../common/pauses.ts"
 import type { Preparation } from "../connection/preparations.ts"
 import type { Session } from "../connection/session.ts"
 import { bindExchange, bindQueue, declareExchange, declareQueue } from "./declare.ts"
+import { exchangeName } from "./descriptions.ts"
 import { inLane } from "./lanes.ts"
 
 /** An exchange or a queue that could not be declared. */
@@ -47,6 +50,10 @@ const maxStuck = 8
 /** What is declared on one channel, one request after the other. */
 interface Part {
   readonly description: AmqpExchange | AmqpQueue
+  /** The name of the exchange that the part declares. */
+  readonly exchange?: string
+  /** The names of the exchanges that the part binds. */
+  readonly binds: ReadonlyArray<string>
   /** Calls `answered` at each answer of the broker. */
   readonly declare: (channel: Channel, answered: () => void) => Effect.Effect<void, AmqpChannelError>
 }
@@ -54,25 +61,38 @@ interface Part {
 const exchangesOf = ({ exchanges }: Topology): ReadonlyArray<Part> =>
   exchanges.map((exchange) => ({
     description: exchange,
+    exchange: exchange.name,
+    binds: [],
     declare: (channel) => Effect.asVoid(declareExchange(channel, exchange))
   }))
 
 const exchangeBindingsOf = ({ exchanges }: Topology): ReadonlyArray<Part> =>
   exchanges.filter(({ bindings }) => bindings.length > 0).map((exchange) => ({
     description: exchange,
+    binds: [exchange.name, ...sourcesOf(exchange)],
     declare: (channel, answered) =>
       bindEach(exchange, answered, (binding) => bindExchange(channel, exchange.name, binding))
   }))
 
 const queuesOf = ({ queues }: Topology): ReadonlyArray<Part> =>
-  queues.map((queue) => ({
-    description: queue,
-    declare: (channel, answered) =>
-      Effect.flatMap(declareQueue(channel, queue), (declared) => {
-        answered()
-        return bindEach(queue, answered, (binding) => bindQueue(channel, declared.queue, binding))
-      })
-  }))
+  queues.map((queue) => {
+    // Another attempt must not declare a second queue with another name.
+    let serverNamed: string | undefined
+    return {
+      description: queue,
+      binds: sourcesOf(queue),
+      declare: (channel, answered) =>
+        Effect.gen(function*() {
+          const name = serverNamed ?? (yield* declareQueue(channel, queue)).queue
+          if (queue.name === "") serverNamed = name
+          answered()
+          yield* bindEach(queue, answered, (binding) => bindQueue(channel, name, binding))
+        })
+    }
+  })
+
+const sourcesOf = ({ bindings }: AmqpExchange | AmqpQueue): ReadonlyArray<string> =>
+  bindings.map(({ exchange }) => exchangeName(exchange))
 
 const bindEach = (
   { bindings }: AmqpExchange | AmqpQueue,
@@ -82,69 +102,135 @@ const bindEach = (
   Effect.forEach(bindings, (binding) => Effect.tap(bind(binding), () => Effect.sync(answered)), { discard: true })
 
 /** Declares all parts once on a session. Those whose failure may pass are tried again in the background, for as long as the session lasts. */
-export const declareAgain = (topology: Topology, options: DeclareAgainOptions): Preparation => ({
-  exchanges: declareParts(exchangesOf(topology), options),
-  exchangeBindings: declareParts(exchangeBindingsOf(topology), options),
-  queues: declareParts(queuesOf(topology), options)
-})
+export const declareAgain = (topology: Topology, options: DeclareAgainOptions): Preparation => {
+  const started = new WeakMap<Session, SessionTopology>()
+  const on = (session: Session): SessionTopology => {
+    const found = started.get(session) ?? new SessionTopology(session, options)
+    started.set(session, found)
+    return found
+  }
+  return {
+    exchanges: (session) => on(session).declareAll(exchangesOf(topology)),
+    exchangeBindings: (session) => on(session).declareAll(exchangeBindingsOf(topology)),
+    queues: (session) => on(session).declareAll(queuesOf(topology))
+  }
+}
 
-const declareParts =
-  (parts: ReadonlyArray<Part>, options: DeclareAgainOptions) => (host: Session): Effect.Effect<void> => {
+/** An attempt to declare a part that failed. */
+interface Failed {
+  readonly error: AmqpChannelError
+  /** An exchange that the part binds did not exist, and these were being tried again. Each ends when it is declared or given up. */
+  readonly missing: ReadonlyArray<Deferred.Deferred<void>>
+}
+
+/** A topology on one session. */
+class SessionTopology {
+  private readonly session: Session
+  private readonly options: DeclareAgainOptions
+  /** The exchanges that are being tried again, by their names. Each ends when it is declared or given up. */
+  private readonly pending = new Map<string, Deferred.Deferred<void>>()
+  /** For the parts that follow an exchange, which may be the whole rest of the topology. */
+  private readonly followers = Semaphore.makeUnsafe(maxChannels)
+
+  constructor(session: Session, options: DeclareAgainOptions) {
+    this.session = session
+    this.options = options
+  }
+
+  declareAll(parts: ReadonlyArray<Part>): Effect.Effect<void> {
     const channels = Math.min(Math.ceil(parts.length / partsPerChannel), maxChannels) || 1
     const lanes = Semaphore.makeUnsafe(channels)
-    return Effect.forEach(parts, (part) => inLane(lanes, (answered) => declarePart(host, part, options, answered)), {
+    return Effect.forEach(parts, (part) => inLane(lanes, (answered) => this.declare(part, answered)), {
       concurrency: channels + maxStuck,
       discard: true
     })
   }
 
-const declarePart = (
-  host: Session,
-  part: Part,
-  options: DeclareAgainOptions,
-  answered: () => void
-): Effect.Effect<void> =>
-  request(host, part, answered).pipe(
-    Effect.catch((error) => {
-      // The session has ended, so another one follows or the connection is closed.
-      if (error.reason._tag === "ConnectionLost") return Effect.void
-      return Effect.sync(() => {
-        // In the background: a report that uses the connection waits for the session, which is announced after this.
-        host.background(reportFailure(options, { description: part.description, error, willRetry: error.isRetryable }))
-        if (error.isRetryable) host.background(retry(host, part, options, error))
+  private declare(part: Part, answered: () => void): Effect.Effect<void> {
+    return Effect.map(this.attempt(part, answered), (failed) => {
+      if (failed === undefined) return
+      const { error, missing } = failed
+      const willRetry = error.isRetryable || missing.length > 0
+      // In the background: a report that uses the connection waits for the session, which is announced after this.
+      this.session.background(this.report({ description: part.description, error, willRetry }))
+      if (!willRetry) return
+      // Now, as the parts that bind the exchange may follow at once.
+      if (part.exchange !== undefined) this.pending.set(part.exchange, Deferred.makeUnsafe())
+      this.session.background(this.retry(part, failed))
+    })
+  }
+
+  /** Returns why it failed. */
+  private attempt(part: Part, answered: () => void): Effect.Effect<Failed | undefined> {
+    return Effect.suspend(() => {
+      // Before the request: an exchange that is declared before its reply arrives may have been declared too late for it.
+      const pending = part.binds.flatMap((exchange) => this.pending.get(exchange) ?? [])
+      return Effect.match(this.request(part, answered), {
+        onSuccess: () => undefined,
+        onFailure: (error) => {
+          const { reason: { _tag } } = error
+          // The session has ended, so another one follows or the connection is closed.
+          if (_tag === "ConnectionLost") return undefined
+          return { error, missing: _tag === "NotFound" ? pending : [] }
+        }
       })
     })
-  )
+  }
 
-const request = (
-  { channels }: Session,
-  { declare }: Part,
-  answered: () => void
-): Effect.Effect<void, AmqpChannelError> =>
-  channels.leased((channel) => {
-    // The channel is open.
-    answered()
-    return declare(channel, answered)
-  })
+  private request({ declare }: Part, answered: () => void): Effect.Effect<void, AmqpChannelError> {
+    return this.session.channels.leased((channel) => {
+      // The channel is open.
+      answered()
+      return declare(channel, answered)
+    })
+  }
 
-const retry = (
-  host: Session,
-  part: Part,
-  options: DeclareAgainOptions,
-  first: AmqpChannelError
-): Effect.Effect<void> =>
-  Effect.gen(function*() {
-    const { description } = part
-    const pauses = new Pauses(options.schedule)
-    for (let error = first;;) {
-      const pause = error.isRetryable ? yield* orEnd(pauses.next(error)) : undefined
-      if (pause === undefined) return yield* reportFailure(options, { description, error, willRetry: false })
-      yield* Effect.sleep(pause)
-      const result = yield* Effect.result(request(host, part, () => {}))
-      if (Result.isSuccess(result)) return
-      error = result.failure
-    }
-  })
+  private retry(part: Part, first: Failed): Effect.Effect<void> {
+    return Effect.gen({ self: this }, function*() {
+      // Before the report, which may take its time.
+      const error = yield* Effect.ensuring(this.retryUntilEnd(part, first), this.endPending(part))
+      if (error !== undefined) yield* this.report({ description: part.description, error, willRetry: false })
+    })
+  }
+
+  /** Returns the last error if the part could not be declared. */
+  private retryUntilEnd(part: Part, first: Failed): Effect.Effect<AmqpChannelError | undefined> {
+    return Effect.gen({ self: this }, function*() {
+      const pauses = new Pauses(this.options.schedule)
+      let failed: Failed | undefined = first
+      while (failed !== undefined) {
+        const { error, missing }: Failed = failed
+        if (error.isRetryable) {
+          const pause = yield* orEnd(pauses.next(error))
+          if (pause === undefined) return error
+          yield* Effect.sleep(pause)
+          failed = yield* this.attempt(part, () => {})
+        } else if (missing.length > 0) {
+          // The first of several: what binds that one need not wait for the others.
+          yield* Effect.raceAllFirst(missing.map((exchange) => Deferred.await(exchange)))
+          failed = yield* inLane(this.followers, (answered) => this.attempt(part, answered))
+        } else {
+          return error
+        }
+      }
+      return undefined
+    })
+  }
+
+  private endPending({ exchange }: Part): Effect.Effect<void> {
+    return Effect.sync(() => {
+      if (exchange === undefined) return
+      const pending = this.pending.get(exchange)
+      this.pending.delete(exchange)
+      if (pending !== undefined) Deferred.doneUnsafe(pending, Effect.void)
+    })
+  }
+
+  /** A failing report changes nothing for the rest. */
+  private report(failure: Failure): Effect.Effect<void> {
+    return Effect.ignoreCause(Effect.suspend(() => this.options.report(failure)))
+  }
+}
 
 /** A schedule that dies has ended. */
 const orEnd = <A>(next: Effect.Effect<A | undefined>): Effect.Effect<A | undefined> =>
@@ -155,7 +241,3 @@ const orEnd = <A>(next: Effect.Effect<A | undefined>): Effect.Effect<A | undefin
       ),
       undefined
     ))
-
-/** A failing report changes nothing for the rest. */
-const reportFailure = ({ report }: DeclareAgainOptions, failure: Failure): Effect.Effect<void> =>
-  Effect.ignoreCause(Effect.suspend(() => report(failure)))
