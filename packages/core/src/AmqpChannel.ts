@@ -27,8 +27,11 @@ import type { Channel, ChannelMode } from "./internal/channel/channel.ts"
 import type { Channels } from "./internal/channel/channels.ts"
 import * as Program from "./internal/channel/program.ts"
 import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
+import type { Session } from "./internal/connection/session.ts"
+import type { Supervisor } from "./internal/connection/supervisor.ts"
 import { routeOf } from "./internal/message/route.ts"
 import * as Validation from "./internal/options/validation.ts"
+import { expireProgramConfirms } from "./internal/publishing/confirmTimeouts.ts"
 import { ProgramConfirms } from "./internal/publishing/programConfirms.ts"
 
 const TypeId = Program.TypeId
@@ -453,8 +456,10 @@ export const run = <A, E, R>(
  * **Details**
  *
  * Up to 1024 publishes are in flight at once. Fails with an `AmqpPublishAllError` if some were nacked, returned or have
- * an unknown outcome: it names each by its index among the program's publishes, from 0. If the program fails,
- * outstanding confirms are not awaited: earlier publishes may still take effect.
+ * an unknown outcome: it names each by its index among the program's publishes, from 0. A confirm that takes more than 60
+ * seconds, apart from the time while the broker blocks the connection, is an unknown outcome (`ConfirmTimeout`), and the
+ * connection is replaced if it has confirmed nothing else meanwhile, as for publishers. If the program fails, outstanding
+ * confirms are not awaited: earlier publishes may still take effect.
  *
  * **Gotchas**
  *
@@ -467,11 +472,21 @@ export const run = <A, E, R>(
 export const confirmed = <A, E, R>(
   self: AmqpChannel<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError | AmqpPublishAllError, R | AmqpConnection.AmqpConnection> =>
-  withChannel("confirmed", (channel, program) => {
+  withChannel("confirmed", (channel, program, { session, supervisor }) => {
     const confirms = new ProgramConfirms()
     channel.programPublisher = confirms
-    return Effect.tap(program(self), confirms.awaitAll)
+    const confirming = Effect.tap(program(self), confirms.awaitAll)
+    return channel.confirms === undefined
+      ? confirming
+      : beside(expireProgramConfirms(supervisor, session, channel.confirms), confirming)
   })
+
+/** Runs an effect on this fiber, as long as another one runs beside it. */
+const beside = <A, E, R>(other: Effect.Effect<never>, self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.flatMap(
+    Effect.forkChild(other, { startImmediately: true }),
+    (fiber) => Effect.ensuring(self, Effect.sync(() => fiber.interruptUnsafe()))
+  )
 
 /**
  * Runs the program as {@link run} does, in a transaction (section 1.9 of the AMQP 0-9-1 reference): its publishes and
@@ -541,15 +556,23 @@ type RunProgram = <A, E, R>(step: Step<A, E, R>) => Effect.Effect<A, E, R>
 
 const withChannel = <A, E, R>(
   runner: Program.Runner,
-  use: (channel: Channel, program: RunProgram) => Effect.Effect<A, E, R>
+  use: (channel: Channel, program: RunProgram, host: ProgramHost) => Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | AmqpChannelError, R | AmqpConnection.AmqpConnection> =>
   Effect.flatMap(AmqpConnection.AmqpConnection, (connection) => {
     Program.warnOfOutsider(`AmqpChannel.${runner}`)
+    const supervisor = supervisorOf(connection)
     return Effect.flatMap(
-      supervisorOf(connection).awaitSession,
-      (session) => useChannel(session.channels, runner, use)
+      supervisor.awaitSession,
+      (session) =>
+        useChannel(session.channels, runner, (channel, program) => use(channel, program, { supervisor, session }))
     )
   })
+
+/** Where a program runs. */
+interface ProgramHost {
+  readonly supervisor: Supervisor
+  readonly session: Session
+}
 
 const useChannel = <A, E, R>(
   channels: Channels,

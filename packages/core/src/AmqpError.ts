@@ -85,7 +85,8 @@ export class TooManyChannels extends Schema.TaggedError<TooManyChannels>()("TooM
 
 /**
  * Too many publishes of a publisher already wait to be sent (`maxWaiting`, `maxWaitingBytes`): there is no connection, or the
- * program publishes faster than the broker confirms. `waiting` of them wait, with bodies of `waitingBytes` in total.
+ * program publishes faster than the broker confirms. `waiting` of them wait or pause before they are published again, with
+ * bodies of `waitingBytes` in total.
  *
  * @category errors
  * @since 0.1.0

@@ -28,6 +28,7 @@ import * as Fetching from "./internal/consuming/basicGet.ts"
 import { Received } from "./internal/consuming/delivery.ts"
 import * as Moving from "./internal/moving/move.ts"
 import * as Validation from "./internal/options/validation.ts"
+import { expireProgramConfirms } from "./internal/publishing/confirmTimeouts.ts"
 import { bindQueue, checkDeclaredName, declareAll, declareNamed } from "./internal/topology/declare.ts"
 import * as Descriptions from "./internal/topology/descriptions.ts"
 import * as QueueOptions from "./internal/topology/queueOptions.ts"
@@ -874,9 +875,15 @@ export const move = <Queue extends string | AmqpQueue<"classic" | "quorum">, R =
   options: MoveOptions<R> = {}
 ): Effect.Effect<MoveProgress, AmqpChannelError | AmqpMoveError, R | AmqpConnection.AmqpConnection> =>
   Effect.gen(function*() {
-    const session = yield* supervisorOf(yield* AmqpConnection.AmqpConnection).awaitSession
+    const supervisor = supervisorOf(yield* AmqpConnection.AmqpConnection)
+    const session = yield* supervisor.awaitSession
     const request = yield* Validation.attempt(() => toMove(from, to, options))
-    return yield* Moving.move<R>(session, request, options.onProgress ?? (() => Effect.void))
+    return yield* Moving.move<R>(
+      session,
+      request,
+      (ledger) => expireProgramConfirms(supervisor, session, ledger),
+      options.onProgress ?? (() => Effect.void)
+    )
   })
 
 const toMove = (

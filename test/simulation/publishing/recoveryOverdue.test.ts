@@ -199,6 +199,57 @@ describe("a confirm that is overdue", () => {
       ))
   }
 
+  const programs: ReadonlyArray<
+    readonly [string, Effect.Effect<unknown, { readonly cause: unknown }, AmqpConnection.AmqpConnection>]
+  > = [
+    ["a channel program", AmqpChannel.confirmed(AmqpChannel.publish(AmqpMessage.text("m"), toQueue))],
+    [
+      "a channel program with more publishes than may be in flight",
+      AmqpChannel.confirmed(
+        AmqpChannel.forEach(
+          Array.from({ length: 2_000 }),
+          () => AmqpChannel.publish(AmqpMessage.text("m"), toQueue)
+        )
+      )
+    ],
+    ["a move", AmqpQueue.move("from", "q")]
+  ]
+  for (const [what, program] of programs) {
+    it.effect(`of ${what} fails it and replaces the connection`, () =>
+      Effect.gen(function*() {
+        const broker = yield* AmqpBroker.AmqpBroker
+        const publishOne = AmqpChannel.publish(AmqpMessage.text("m"), AmqpQueue.route("from"))
+        yield* AmqpChannel.run(AmqpQueue.declare("q"))
+        yield* AmqpChannel.run(AmqpChannel.andThen(AmqpQueue.declare("from"), publishOne))
+        yield* broker.confirmWith(() => "hold")
+        const [{ id }] = yield* broker.connections
+        const failing = yield* fork(Effect.flip(program))
+        yield* TestClock.adjust("59 seconds")
+        yield* assertWaits(failing)
+        assert.deepStrictEqual((yield* broker.connections).map(({ id }) => id), [id])
+        yield* TestClock.adjust("5 seconds")
+        assert.include(String((yield* resultOf(failing)).cause), "not confirm")
+        assert.notInclude((yield* broker.connections).map(({ id }) => id), id)
+      }).pipe(Effect.scoped, Effect.provide(AmqpBroker.layer())))
+  }
+
+  it.effect("of a channel program only fails it if another channel has had a confirm since", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.AmqpBroker
+      yield* AmqpChannel.run(AmqpQueue.declare("q"))
+      yield* broker.confirmWith(({ body }) => body.length === 1 ? "hold" : "ack")
+      const publisher = yield* AmqpPublisher.make()
+      const [{ id }] = yield* broker.connections
+      const failing = yield* fork(
+        Effect.flip(AmqpChannel.confirmed(AmqpChannel.publish(AmqpMessage.text("m"), toQueue)))
+      )
+      yield* TestClock.adjust("30 seconds")
+      yield* publisher.publish(AmqpMessage.text("other"), toQueue)
+      yield* TestClock.adjust("30 seconds")
+      yield* resultOf(failing)
+      assert.deepStrictEqual((yield* broker.connections).map(({ id }) => id), [id])
+    }).pipe(Effect.scoped, Effect.provide(AmqpBroker.layer())))
+
   it.effect("leaves a connection without recovery as it is", () =>
     recovering(([first]) =>
       Effect.gen(function*() {

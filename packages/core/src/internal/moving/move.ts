@@ -13,6 +13,7 @@ import * as AmqpError from "../../AmqpError.ts"
 import type { MoveProgress } from "../../AmqpQueue.ts"
 import type { Channel } from "../channel/channel.ts"
 import { channelError } from "../channel/channelErrors.ts"
+import type { ConfirmLedger } from "../channel/confirmLedger.ts"
 import { passiveExchangeDeclare } from "../channel/methods.ts"
 import { probe } from "../consuming/streamProbe.ts"
 import { isStream, Mover, readyIn } from "./mover.ts"
@@ -36,12 +37,13 @@ const refuseStream = (host: MoveHost, queue: string): Effect.Effect<void, AmqpEr
   Effect.flatMap(probe(host, queue), (isIt) => isIt === true ? Effect.fail(channelError(isStream(queue))) : Effect.void)
 
 /**
- * Moves messages. `report` gets the progress when it has changed, and at the end. Fails with an `AmqpChannelError` if nothing was done,
+ * Moves messages. `expireConfirms` watches the publishes of a channel until it is interrupted. `report` gets the progress when it has changed, and at the end. Fails with an `AmqpChannelError` if nothing was done,
  * and otherwise with an `AmqpMoveError`.
  */
 export const move = <R>(
   host: MoveHost,
   request: Move,
+  expireConfirms: (ledger: ConfirmLedger) => Effect.Effect<never>,
   report: (progress: MoveProgress) => Effect.Effect<unknown, never, R>
 ): Effect.Effect<MoveProgress, AmqpError.AmqpChannelError | AmqpError.AmqpMoveError, R> =>
   Effect.scopedWith((scope) =>
@@ -55,7 +57,8 @@ export const move = <R>(
       if (total === 0 || onlyCounts) {
         return { total, moved: Math.min(total, request.limit), skipped: 0, failed: 0 }
       }
-      yield* target.confirmSelect
+      const ledger = yield* target.confirmSelect
+      yield* Scope.provide(Effect.forkScoped(expireConfirms(ledger), { startImmediately: true }), scope)
       const mover = new Mover(host, scope, target, request, total)
       return yield* Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {

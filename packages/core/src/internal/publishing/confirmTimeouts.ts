@@ -10,22 +10,30 @@ import type { ConfirmLedger } from "../channel/confirmLedger.ts"
 import { sleepMillis, TurnClock } from "../common/time.ts"
 import type { Session } from "../connection/session.ts"
 import type { Supervisor } from "../connection/supervisor.ts"
+import { defaultConfirmLimits } from "./publishLimits.ts"
 import type { PublishLimits } from "./publishLimits.ts"
-import type { PublishQueue } from "./publishQueue.ts"
 
 /** The shortest sleep of the fiber below while the broker blocks the connection, in milliseconds. */
 const blockedPause = 1_000
 
 interface Confirming {
   readonly host: Pick<Supervisor, "confirmsOverdue" | "replacesOverdue">
-  readonly session: Pick<Session, "lastConfirm" | "outbound"> & Parameters<Supervisor["confirmsOverdue"]>[0]
-  readonly queue: Pick<PublishQueue, "detach">
+  readonly session: Session
   readonly ledger: ConfirmLedger
-  readonly limits: PublishLimits
+  readonly limits: Pick<PublishLimits, "confirmTimeout" | "countsBlocked">
+  /** Called before publishes expire whose session is replaced: that makes no room on it. */
+  readonly onReplaced: () => void
 }
 
+/** Watches the publishes of a channel program or a move, until it is interrupted, with the limits that publishers have by default. */
+export const expireProgramConfirms = (
+  host: Confirming["host"],
+  session: Session,
+  ledger: ConfirmLedger
+): Effect.Effect<never> => expireConfirms({ host, session, ledger, limits: defaultConfirmLimits, onReplaced: () => {} })
+
 /** Watches the publishes of a channel, until it is interrupted. */
-export const expireConfirms = ({ host, ledger, limits, queue, session }: Confirming): Effect.Effect<never> =>
+export const expireConfirms = ({ host, ledger, limits, onReplaced, session }: Confirming): Effect.Effect<never> =>
   Effect.gen(function*() {
     const { confirmTimeout, countsBlocked } = limits
     const { outbound } = session
@@ -48,8 +56,7 @@ export const expireConfirms = ({ host, ledger, limits, queue, session }: Confirm
       const oldest = ledger.oldestTime ?? Infinity
       if (oldest <= time - confirmTimeout) {
         const isReplaced = isSilentSince(oldest) && host.replacesOverdue(session)
-        // What expires now is lost with the session, and makes no room on it.
-        if (isReplaced) queue.detach()
+        if (isReplaced) onReplaced()
         const reason = new ConfirmTimeout(outbound.blocked === undefined ? {} : { blocked: outbound.blocked })
         ledger.expire(time - confirmTimeout, channelError(reason))
         if (isReplaced) host.confirmsOverdue(session, confirmTimeout)

@@ -35,8 +35,11 @@ interface LimitOptions {
   readonly whenDisconnected?: "wait" | "fail" | undefined
 }
 
-/** In milliseconds. A quorum queue without a majority never confirms. */
-const defaultConfirmTimeout = 60_000
+/** A quorum queue without a majority never confirms. */
+export const defaultConfirmLimits: Pick<PublishLimits, "confirmTimeout" | "countsBlocked"> = {
+  confirmTimeout: 60_000,
+  countsBlocked: false
+}
 
 const timeout = (what: string, input: Duration.Input, minimum: number): number =>
   Duration.toMillis(Validation.duration(what, input, minimum))
@@ -57,10 +60,9 @@ export const resolveLimits = (options: LimitOptions): PublishLimits => {
     maxWaiting: Validation.wholeNumber("maxWaiting", maxWaiting, 1),
     maxWaitingBytes: Validation.wholeNumber("maxWaitingBytes", maxWaitingBytes, 1),
     sendTimeout: sendTimeout === undefined ? Infinity : timeout("sendTimeout", sendTimeout, 0),
-    confirmTimeout: confirmTimeout === undefined
-      ? defaultConfirmTimeout
-      : timeout("confirmTimeout", confirmTimeout, 1),
-    countsBlocked: confirmTimeout !== undefined,
+    ...(confirmTimeout === undefined
+      ? defaultConfirmLimits
+      : { confirmTimeout: timeout("confirmTimeout", confirmTimeout, 1), countsBlocked: true }),
     failWhenBlocked: fails("whenBlocked", options.whenBlocked),
     failWhenDisconnected: fails("whenDisconnected", options.whenDisconnected)
   }

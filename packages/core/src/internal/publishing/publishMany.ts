@@ -75,6 +75,8 @@ class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
   /** Whether no more messages are taken. */
   private isEnded = false
   private failuresInTurn = 0
+  /** Set when the batch has died, which may happen in a pause. */
+  private defect: { readonly thrown: unknown } | undefined
 
   constructor(queue: PublishQueue, batch: Batch<M>) {
     this.queue = queue
@@ -82,11 +84,21 @@ class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
     this.messages = batch.messages[Symbol.iterator]()
   }
 
-  /** Sends the messages, or after a pause the remaining ones, and waits for the confirms. */
-  readonly run: Effect.Effect<void, AmqpPublishAllError> = Effect.callback((resume) => {
-    this.resume = resume
-    this.queue.submit(this)
+  /** Sends the messages, and waits for the confirms. */
+  readonly run: Effect.Effect<void, AmqpPublishAllError> = this.waiting(() => this.queue.submit(this))
+
+  /** After a pause, sends the remaining messages. */
+  private readonly goOn: Effect.Effect<void, AmqpPublishAllError> = this.waiting(() => {
+    if (this.defect !== undefined) this.resume(Effect.die(this.defect.thrown))
+    else this.queue.submitAgain(this)
   })
+
+  private waiting(begin: () => void): Effect.Effect<void, AmqpPublishAllError> {
+    return Effect.callback((resume) => {
+      this.resume = resume
+      begin()
+    })
+  }
 
   get hasMore(): boolean {
     return !this.isEnded
@@ -102,7 +114,9 @@ class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
 
   next(): boolean {
     if (!this.isHeld) {
-      if (this.failuresInTurn >= failuresPerTurn) return this.pause()
+      if (this.failuresInTurn >= failuresPerTurn) return this.pause(Effect.yieldNow)
+      // Each would be kept in addition to those that pause.
+      if (this.batch.retry?.queue.resends.isFull === true) return this.pause(this.batch.retry.queue.resends.awaitRoom)
       try {
         if (!this.take()) return false
       } catch (thrown) {
@@ -151,10 +165,10 @@ class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
     this.finish()
   }
 
-  /** Leaves the queue, and returns to it after other fibers had a turn. */
-  private pause(): boolean {
+  /** Leaves the queue, and returns to it later. */
+  private pause(until: Effect.Effect<void>): boolean {
     this.failuresInTurn = 0
-    this.resume(Effect.andThen(Effect.yieldNow, this.run))
+    this.resume(Effect.andThen(until, this.goOn))
     return false
   }
 
@@ -211,6 +225,7 @@ class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
   /** The iterable, or a function of the caller, threw. */
   private die(thrown: unknown): void {
     this.isEnded = true
+    this.defect = { thrown }
     for (const message of this.pending) message.stop()
     this.resume(Effect.die(thrown))
   }

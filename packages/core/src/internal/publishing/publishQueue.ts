@@ -39,7 +39,7 @@ export type QueueHost = Pick<Supervisor, "session" | "failure" | "notConnected">
 
 export class PublishQueue implements PublishSender {
   /** The messages that are published again. */
-  readonly resends = new ResendLine()
+  readonly resends: ResendLine
 
   private readonly limits: PublishLimits
   private readonly host: QueueHost
@@ -58,6 +58,7 @@ export class PublishQueue implements PublishSender {
 
   constructor(limits: PublishLimits, host: QueueHost, clock: Clock.Clock) {
     this.limits = limits
+    this.resends = new ResendLine(limits)
     this.host = host
     this.clock = clock
   }
@@ -70,14 +71,14 @@ export class PublishQueue implements PublishSender {
   submit(job: PublishJob): void {
     const { refusal } = this
     if (refusal !== undefined) return job.refuse(refusal)
-    const target = this.isIdle ? this.openTarget() : undefined
+    const target = this.isIdle && !this.resends.isFull ? this.openTarget() : undefined
     if (target !== undefined) {
       if (this.send(job, target) === "Done") return
       // The queue may have closed within that step, and this job did not wait yet.
       const { refusal } = this
       if (refusal !== undefined) return job.refuse(refusal)
     } else if (this.isFull) {
-      const { bytes: waitingBytes, size: waiting } = this.waiting
+      const { kept: waiting, keptBytes: waitingBytes } = this
       return job.refuse(channelError(new AmqpError.TooManyPublishes({ waiting, waitingBytes })))
     }
     this.append(job)
@@ -262,9 +263,18 @@ export class PublishQueue implements PublishSender {
     return failWhenDisconnected && this.host.session === undefined ? this.waitError() : undefined
   }
 
+  /** How many jobs wait or pause, and the size of the bodies that they keep. */
+  private get kept(): number {
+    return this.waiting.size + this.resends.pausedSize
+  }
+
+  private get keptBytes(): number {
+    return this.waiting.bytes + this.resends.pausedBytes
+  }
+
   /** Whether no further job may begin to wait. */
   private get isFull(): boolean {
-    return this.waiting.size >= this.limits.maxWaiting || this.waiting.bytes >= this.limits.maxWaitingBytes
+    return this.kept >= this.limits.maxWaiting || this.keptBytes >= this.limits.maxWaitingBytes
   }
 
   private append(job: PublishJob): void {

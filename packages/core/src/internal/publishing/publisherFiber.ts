@@ -150,7 +150,8 @@ const useChannel = (
       return Effect.timeoutOption(Effect.interruptible(ledger.awaitEmpty), host.options.closeTimeout)
     })
     if (limits.confirmTimeout !== Infinity) {
-      yield* Effect.forkScoped(expireConfirms({ host, session, queue, ledger, limits }), { startImmediately: true })
+      const expiring = expireConfirms({ host, session, ledger, limits, onReplaced: () => queue.detach() })
+      yield* Effect.forkScoped(expiring, { startImmediately: true })
     }
     // What was lost after the last decision would hold up everything behind it.
     yield* queue.resends.decide

@@ -3,11 +3,14 @@
  *
  * - `lost`: it was in flight when its channel was lost, and its schedule has not decided yet whether it is published again.
  * - `ready`: it is published again as soon as there is room, before everything that was published after it.
- * - `paused`: it failed in another way, and waits again like a new message when its pause has ended.
+ * - `paused`: it failed in another way, and waits again like a new message when its pause has ended. While there are too many of these, no
+ *   new message is accepted. The others were in flight, so there are never more than may be in flight.
  */
 import * as Effect from "effect/Effect"
 import type { AmqpChannelError } from "../../AmqpError.ts"
+import { Signal } from "../common/signal.ts"
 import type { PublishJob } from "./publishJob.ts"
+import type { PublishLimits } from "./publishLimits.ts"
 
 /** A message that may be published again. */
 export interface Resend {
@@ -23,8 +26,16 @@ export interface Resend {
 export class ResendLine {
   private readonly lost = new Set<Resend>()
   private ready = new Set<Resend>()
-  private readonly paused = new Set<Resend>()
+  /** With the size of each body. */
+  private readonly paused = new Map<Resend, number>()
+  private sum = 0
   private lastPlace = 0
+  private readonly limits: Pick<PublishLimits, "maxWaiting" | "maxWaitingBytes">
+  private readonly unpaused = new Signal()
+
+  constructor(limits: Pick<PublishLimits, "maxWaiting" | "maxWaitingBytes">) {
+    this.limits = limits
+  }
 
   /** The place of a message that is about to be sent. */
   nextPlace(): number {
@@ -41,14 +52,37 @@ export class ResendLine {
   }
 
   addPaused(resend: Resend): void {
-    this.paused.add(resend)
+    const bytes = resend.job.waitingBytes
+    this.paused.set(resend, bytes)
+    this.sum += bytes
   }
+
+  /** How many messages pause. */
+  get pausedSize(): number {
+    return this.paused.size
+  }
+
+  /** The size of their bodies. */
+  get pausedBytes(): number {
+    return this.sum
+  }
+
+  /** Whether too many messages pause. */
+  get isFull(): boolean {
+    return this.paused.size >= this.limits.maxWaiting || this.sum >= this.limits.maxWaitingBytes
+  }
+
+  readonly awaitRoom: Effect.Effect<void> = this.unpaused.until(() => !this.isFull)
 
   /** The message is in flight or waits like a new one, or its publish has ended. */
   delete(resend: Resend): void {
     this.lost.delete(resend)
     this.ready.delete(resend)
+    const bytes = this.paused.get(resend)
+    if (bytes === undefined) return
     this.paused.delete(resend)
+    this.sum -= bytes
+    this.unpaused.notify()
   }
 
   /** The message was sent. */
@@ -74,7 +108,7 @@ export class ResendLine {
 
   /** Removes all messages, and returns them. */
   takeAll(): ReadonlyArray<Resend> {
-    const all = [...this.lost, ...this.ready, ...this.paused]
+    const all = [...this.lost, ...this.ready, ...this.paused.keys()]
     for (const resend of all) this.delete(resend)
     return all
   }
