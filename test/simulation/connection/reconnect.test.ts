@@ -210,6 +210,24 @@ describe("reconnect", () => {
         yield* TestClock.adjust("1 second")
         yield* network.serve()
         yield* resultOf(replacing)
+        assert.lengthOf(network.logged("Warn"), 1)
+        assert.match(network.logged("Warn")[0], /closed to be replaced, and another one is being established/)
+        assert.lengthOf(network.logged("Info"), 1)
+        assert.match(
+          network.logged("Info")[0],
+          /^The AMQP connection is open again, to a, after \d\.\d s and \d+ attempts$/
+        )
+      })
+    ))
+
+  it.effect("logs and counts nothing but debug lines when the next endpoint can be reached", () =>
+    recovering(({ connection, network, peer }) =>
+      Effect.gen(function*() {
+        const replacing = yield* fork(connection.reconnect)
+        yield* closeOk(peer)
+        yield* network.serve()
+        yield* resultOf(replacing)
+        assert.deepStrictEqual([...network.logged("Warn"), ...network.logged("Info")], [])
       })
     ))
 

@@ -23,8 +23,8 @@ const logged = (log: Effect.Effect<void>): Effect.Effect<void> => Effect.ignoreC
 export class RecoveryReport {
   private readonly options: ConnectionOptions
   private readonly context: Context.Context<never>
-  /** Whether the program waits for its first connection, and that was logged. */
-  private isWaiting = false
+  /** What waits for a connection that was not lost, if that was logged: the program for its first one, or an ordered replacement. */
+  private waitingFor: "first" | "replacement" | undefined
 
   constructor(options: ConnectionOptions, context: Context.Context<never>) {
     this.options = options
@@ -52,33 +52,36 @@ export class RecoveryReport {
     return logged(Effect.logDebug(`An attempt to connect to ${endpoint.name} failed. ${message}`))
   }
 
-  /** The first connection can't be made yet. */
-  waiting({ message }: AmqpConnectionError): Effect.Effect<void> {
-    if (this.isWaiting) return Effect.void
-    this.isWaiting = true
-    return logged(
-      Effect.logWarning(`There is no AMQP connection yet. The program waits and tries again. ${message}`)
-    )
+  /** A connection that was not lost can't be made yet. */
+  waiting({ message }: AmqpConnectionError, what: "first" | "replacement"): Effect.Effect<void> {
+    if (this.waitingFor !== undefined) return Effect.void
+    this.waitingFor = what
+    const text = what === "first"
+      ? "There is no AMQP connection yet. The program waits and tries again"
+      : "There is no AMQP connection: the last one was closed to be replaced, and another one is being established"
+    return logged(Effect.logWarning(`${text}. ${message}`))
   }
 
   /** There is a session. `state` is the one that this ended, and `millis` how long it lasted. */
   opened(state: SupervisorState, endpoint: Endpoint, millis: number): Effect.Effect<void> {
-    if (state._tag === "Recovering") {
+    const { waitingFor } = this
+    this.waitingFor = undefined
+    if (state._tag === "Recovering" || waitingFor === "replacement") {
       this.countsFor(endpoint).recovered++
       Metric.histogram("amqp.client.recovery.duration", {
         description: "The time from the loss of a connection until it was usable again",
         boundaries,
         attributes: { ...serverAttributes({ ...this.options, transport: endpoint.transport }), unit: "s" }
       }).updateUnsafe(millis / 1000, this.context)
-      const attempts = state.attempt === 1 ? "1 attempt" : `${state.attempt} attempts`
+      const made = "attempt" in state ? state.attempt : 1
+      const attempts = made === 1 ? "1 attempt" : `${made} attempts`
       return logged(
         Effect.logInfo(
           `The AMQP connection is open again, to ${endpoint.name}, after ${seconds(millis)} and ${attempts}`
         )
       )
     }
-    if (!this.isWaiting) return Effect.void
-    this.isWaiting = false
+    if (waitingFor === undefined) return Effect.void
     return logged(Effect.logInfo(`The AMQP connection to ${endpoint.name} is open, after ${seconds(millis)}`))
   }
 

@@ -417,7 +417,9 @@ export class Supervisor {
           return yield* Effect.fail(error)
         }
         const pause = Duration.max(given, shortestPause(error))
-        if (isInitial) yield* this.report.waiting(error)
+        if (this.currentState._tag === "Connecting") {
+          yield* this.report.waiting(error, isInitial ? "first" : "replacement")
+        }
         const now = this.clock.currentTimeMillisUnsafe()
         this.dialing({ lastError: error, nextAttempt: now + Duration.toMillis(pause) })
         yield* Effect.raceFirst(Effect.sleep(pause), this.hurried.next)
