@@ -14,16 +14,24 @@ import { explain, messageOf } from "./explain.ts"
 /** How long a connection may take to send its last bytes, which a broker that is short of resources does not read. */
 const flushMillis = 1_000
 
-const close = (connection: net.Socket, isOpen: boolean): void => {
-  if (connection.destroyed) return
-  if (!isOpen) {
-    connection.destroy()
-    return
-  }
-  const timer = setTimeout(() => connection.destroy(), flushMillis)
-  connection.once("close", () => clearTimeout(timer))
-  connection.destroySoon()
-}
+/**
+ * Closes a connection, and waits until it is closed, so that the next one is not opened before. If the peer reads nothing, and so many bytes
+ * wait that writes do too, these are discarded at once.
+ */
+const close = (connection: net.Socket, isOpen: boolean): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    if (connection.destroyed) return resume(Effect.void)
+    if (!isOpen || connection.writableNeedDrain) {
+      connection.destroy()
+      return resume(Effect.void)
+    }
+    const timer = setTimeout(() => connection.destroy(), flushMillis)
+    connection.once("close", () => {
+      clearTimeout(timer)
+      resume(Effect.void)
+    })
+    connection.destroySoon()
+  })
 
 const openError = (cause: unknown): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketOpenError({ kind: "Unknown", cause }) })
@@ -43,9 +51,7 @@ const open = (name: string, dial: Dial): Effect.Effect<net.Socket, Socket.Socket
     let isOpen = false
     yield* Scope.addFinalizer(
       scope,
-      Effect.sync(() => {
-        if (connection !== undefined) close(connection, isOpen)
-      })
+      Effect.suspend(() => connection === undefined ? Effect.void : close(connection, isOpen))
     )
     return yield* Effect.callback<net.Socket, Socket.SocketError>((resume) => {
       const step = dial.readyEvent === "secureConnect" ? "the TLS handshake" : undefined
