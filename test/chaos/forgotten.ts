@@ -37,7 +37,7 @@ const idleConsumersOfStream = async (queue: string, { evaluate }: Site): Promise
       Stream <- rabbit_amqqueue:list(), amqqueue:get_type(Stream) =:= rabbit_stream_queue,
       {resource, _, queue, <<"${queue}">>} <- [amqqueue:get_name(Stream)],
       Node <- rabbit_nodes:all_running(), ${consumersOn("Node")}, Queue =:= amqqueue:get_name(Stream),
-      rabbit_channel:info(Channel, [messages_unacknowledged]) =:= [{messages_unacknowledged, 0}]]))`)
+      [{messages_unacknowledged, 0}] <- [catch rabbit_channel:info(Channel, [messages_unacknowledged])]]))`)
   )
 
 /** The quorum queues with consumers on a running node that has no member of theirs although it should. */

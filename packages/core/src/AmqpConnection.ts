@@ -195,11 +195,12 @@ export interface RecoveryOptions {
    */
   readonly waitTimeout?: Duration.Input | undefined
   /**
-   * Whether to try again after an error: that of a round, or the one with which the connection was lost. Default: yes if
-   * the error `isRetryable`, and after an `InternalError` of the broker (541), which an operator may mend. Other errors,
-   * such as refused credentials, a missing virtual host or an untrusted certificate, are tried again until a round has failed with the same error three times in a row; a refusal of
-   * credentials that have changed is another error. With several endpoints, the error of a round is an
-   * `EndpointsFailed` with the reason of each.
+   * Whether to try again after an error: that of a round, or the one with which the connection was lost. Default: yes after
+   * a loss, if the error of a round `isRetryable`, and after an `InternalError` of the broker (541), which an operator may
+   * mend. Other errors, such as refused credentials, a missing virtual host or an untrusted certificate, are tried again
+   * until a round has failed with the same error three times in a row; a refusal of credentials that have changed is
+   * another error. With several endpoints, the error of a round is an `EndpointsFailed` with the reason of each, which
+   * `isRetryable` if one of them is.
    */
   readonly isRecoverable?: ((error: AmqpConnectionError) => boolean) | undefined
 }
