@@ -174,7 +174,7 @@ export class ConfirmLedger {
   noteTimes(now: () => number, waitsForLeaving: boolean): void {
     this.now = now
     this.waitsForLeaving = waitsForLeaving
-    this.times = new Float64Array(this.mask + 1)
+    this.times ??= new Float64Array(this.mask + 1)
   }
 
   /** Settles the publishes that were sent at this time or before. A later confirm of them is ignored. */

@@ -37,8 +37,8 @@ const refuseStream = (host: MoveHost, queue: string): Effect.Effect<void, AmqpEr
   Effect.flatMap(probe(host, queue), (isIt) => isIt === true ? Effect.fail(channelError(isStream(queue))) : Effect.void)
 
 /**
- * Moves messages. `expireConfirms` watches the publishes of a channel until it is interrupted. `report` gets the progress when it has changed, and at the end. Fails with an `AmqpChannelError` if nothing was done,
- * and otherwise with an `AmqpMoveError`.
+ * Moves messages. `expireConfirms` watches the publishes of a channel until it is interrupted. `report` gets the progress when it has
+ * changed, and at the end. Fails with an `AmqpChannelError` if nothing was done, and otherwise with an `AmqpMoveError`.
  */
 export const move = <R>(
   host: MoveHost,
