@@ -60,7 +60,7 @@ const sent = (line: ResendLine, mayGoOn: Effect.Effect<boolean> = Effect.succeed
 describe("a line of messages that are published again", () => {
   it.effect("has them in the order in which they were sent, whatever the order of their losses", () =>
     Effect.gen(function*() {
-      const line = new ResendLine()
+      const line = new ResendLine({ maxWaiting: 100, maxWaitingBytes: 1_000 })
       const [one, two, three, four] = [sent(line), sent(line), sent(line), sent(line)]
       line.addLost(three)
       line.addLost(four)
@@ -74,7 +74,7 @@ describe("a line of messages that are published again", () => {
 
   it.effect("leaves out those whose schedule has ended, and those that end while others are decided", () =>
     Effect.gen(function*() {
-      const line = new ResendLine()
+      const line = new ResendLine({ maxWaiting: 100, maxWaitingBytes: 1_000 })
       const one = sent(line)
       const two = sent(line, Effect.succeed(false))
       const three = sent(
@@ -97,7 +97,7 @@ describe("a line of messages that are published again", () => {
 
   it.effect("gives up all, in whichever state they are", () =>
     Effect.gen(function*() {
-      const line = new ResendLine()
+      const line = new ResendLine({ maxWaiting: 100, maxWaitingBytes: 1_000 })
       const [ready, lost, paused] = [sent(line), sent(line), sent(line)]
       line.addLost(ready)
       yield* line.decide
