@@ -96,6 +96,21 @@ describe("a connection with several endpoints", () => {
       ["a", "b"]
     ))
 
+  it.effect("tries them in another order each time, unless the order is given", () =>
+    Effect.gen(function*() {
+      const orders = (endpointOrder: "ordered" | undefined) =>
+        Effect.forEach(Array.from({ length: 60 }), () =>
+          scriptNetwork((network) =>
+            Effect.gen(function*() {
+              for (const name of ["a", "b", "c"]) network.faults.set(name, Effect.fail(refused()))
+              yield* Effect.flip(dialNetwork(network, { endpointOrder }, ["a", "b", "c"]))
+              return network.dialed.join("")
+            })
+          ))
+      assert.strictEqual(new Set(yield* orders(undefined)).size, 6)
+      assert.deepStrictEqual([...new Set(yield* orders("ordered"))], ["abc"])
+    }))
+
   it.effect("logs in with the credentials of each endpoint, unless the connection has some", () =>
     scriptNetwork((network) =>
       Effect.gen(function*() {
