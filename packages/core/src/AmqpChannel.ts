@@ -478,7 +478,7 @@ export const confirmed = <A, E, R>(
     const confirming = Effect.tap(program(self), confirms.awaitAll)
     return channel.confirms === undefined
       ? confirming
-      : beside(expireProgramConfirms(supervisor, session, channel.confirms), confirming)
+      : beside(expireProgramConfirms(supervisor, session, channel.confirms, confirms.replacement), confirming)
   })
 
 /** Runs an effect on this fiber, as long as another one runs beside it. */

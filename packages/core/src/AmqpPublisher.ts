@@ -57,7 +57,7 @@ export interface Options {
    * The most publishes that wait to be sent, from 1: because the limits above are reached, the socket is full, the broker blocks the
    * connection, or there is no connection. A further publish fails at once with `NotSent`, caused by a `TooManyPublishes`. A batch counts as
    * one, as it takes each message when it can be sent. Messages that pause before they are published again (`retry`) count too, those
-   * that were in flight when their connection was lost do not. While so many pause, a batch takes no more messages. Default: 100,000.
+   * that were in flight when their connection was lost do not. While half as many pause, batches take no more messages. Default: 100,000.
    */
   readonly maxWaiting?: number | undefined
   /**

@@ -881,7 +881,7 @@ export const move = <Queue extends string | AmqpQueue<"classic" | "quorum">, R =
     return yield* Moving.move<R>(
       session,
       request,
-      (ledger) => expireProgramConfirms(supervisor, session, ledger),
+      (ledger, replacement) => expireProgramConfirms(supervisor, session, ledger, replacement),
       options.onProgress ?? (() => Effect.void)
     )
   })

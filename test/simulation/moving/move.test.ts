@@ -8,6 +8,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as TestClock from "effect/testing/TestClock"
 import { connected, contentBytes, declareOk, fork, rest, resultOf } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
@@ -27,6 +28,8 @@ const textsIn = (queue: string) =>
     AmqpBroker.AmqpBroker,
     (broker) => Effect.map(broker.messages(queue), (messages) => messages.map(({ text }) => text))
   )
+
+const moveAll = Effect.andThen(fill, AmqpQueue.move("from", "to"))
 
 /** Runs a test on a broker with filled queues. */
 const withBroker = <A, E>(body: Effect.Effect<A, E, AmqpBroker.AmqpBroker | AmqpConnection.AmqpConnection>) =>
@@ -196,4 +199,27 @@ describe("a move", () => {
         assert.deepStrictEqual(yield* resultOf(fiber), { total: 5, moved: 1, skipped: 0, failed: 0 })
       })
     ))
+})
+
+describe("a move whose connection has no channel left", () => {
+  it.effect("fails instead of taking a stream for another queue, because it can't ask", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.AmqpBroker
+      yield* AmqpChannel.run(AmqpQueue.declare(AmqpQueue.stream("stream")))
+      yield* AmqpChannel.confirmed(AmqpChannel.publish(AmqpMessage.text("text"), AmqpQueue.route("stream")))
+      // RabbitMQ counts the messages of a stream now and then.
+      yield* TestClock.adjust("20 seconds")
+      for (const [channelMax, dryRun] of [[1, true], [2, false]] as const) {
+        const connection = yield* broker.connect({ channelMax, channelTimeout: "1 second", maxIdleChannels: 0 })
+        const moving = yield* fork(
+          Effect.flip(AmqpQueue.move("stream", "to", { dryRun })).pipe(
+            Effect.provideService(AmqpConnection.AmqpConnection, connection)
+          )
+        )
+        yield* TestClock.adjust("1 minute")
+        const error = yield* resultOf(moving)
+        assert.strictEqual(error._tag === "AmqpChannelError" ? error.reason._tag : error._tag, "TooManyChannels")
+      }
+      assert.lengthOf(yield* textsIn("to"), count)
+    }).pipe(Effect.scoped, Effect.provide(Layer.effectDiscard(moveAll).pipe(Layer.provideMerge(AmqpBroker.layer())))))
 })

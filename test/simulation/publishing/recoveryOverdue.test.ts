@@ -221,14 +221,20 @@ describe("a confirm that is overdue", () => {
         const publishOne = AmqpChannel.publish(AmqpMessage.text("m"), AmqpQueue.route("from"))
         yield* AmqpChannel.run(AmqpQueue.declare("q"))
         yield* AmqpChannel.run(AmqpChannel.andThen(AmqpQueue.declare("from"), publishOne))
-        yield* broker.confirmWith(() => "hold")
+        let sent = 0
+        yield* broker.confirmWith(() => {
+          sent++
+          return "hold"
+        })
         const [{ id }] = yield* broker.connections
         const failing = yield* fork(Effect.flip(program))
         yield* TestClock.adjust("59 seconds")
         yield* assertWaits(failing)
         assert.deepStrictEqual((yield* broker.connections).map(({ id }) => id), [id])
+        const before = sent
         yield* TestClock.adjust("5 seconds")
-        assert.include(String((yield* resultOf(failing)).cause), "not confirm")
+        assert.strictEqual(sent, before, "nothing more is sent on the connection that is replaced")
+        assert.include(String((yield* resultOf(failing)).cause), "confirm")
         assert.notInclude((yield* broker.connections).map(({ id }) => id), id)
       }).pipe(Effect.scoped, Effect.provide(AmqpBroker.layer())))
   }

@@ -2,6 +2,7 @@
  * Finds out whether a queue is a stream.
  */
 import * as Effect from "effect/Effect"
+import type { AmqpChannelError } from "../../AmqpError.ts"
 import type { AmqpQueue } from "../../AmqpQueue.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import { fieldOf } from "../../protocol/fieldTable.ts"
@@ -18,7 +19,8 @@ export const kindOf = (
   name: string,
   table: FieldTable,
   wasStream: true | undefined
-): QueueKind => new QueueKind(isKnownStream(queue, table) ?? wasStream, probe(host, name))
+): QueueKind =>
+  new QueueKind(isKnownStream(queue, table) ?? wasStream, Effect.orElseSucceed(probe(host, name), () => undefined))
 
 const isKnownStream = (queue: string | AmqpQueue, table: FieldTable): boolean | undefined => {
   if (typeof queue === "object" && queue.type !== undefined) return queue.type === "stream"
@@ -27,22 +29,23 @@ const isKnownStream = (queue: string | AmqpQueue, table: FieldTable): boolean | 
 
 /**
  * Asks the broker with a consumer that it refuses in any case, so that nothing is delivered: without the prefetch that a stream requires,
- * and with an offset, which other queues don't accept. `undefined` if the reply does not show it.
+ * and with an offset, which other queues don't accept. `undefined` if the reply does not show it. Fails if it can't be asked.
  */
 export const probe = (
   { channels }: Pick<ConsumerHost, "channels">,
   queue: string
-): Effect.Effect<boolean | undefined> =>
-  Effect.scoped(
-    Effect.flatMap(channels.scoped, (channel) =>
+): Effect.Effect<boolean | undefined, AmqpChannelError> =>
+  Effect.scoped(Effect.flatMap(channels.scoped, (channel) =>
+    Effect.match(
       // Exclusive, so that a broker without streams refuses it too if the queue has a consumer.
       channel.request(
         basicConsume(queue, channel.consumerTag(), { exclusive: true, arguments: { [offsetKey]: "next" } })
-      ))
-  ).pipe(Effect.match({
-    onSuccess: () => false,
-    onFailure: ({ reason }) => "replyCode" in reason ? meaningOf(reason.replyCode, reason.replyText) : undefined
-  }))
+      ),
+      {
+        onSuccess: () => false,
+        onFailure: ({ reason }) => "replyCode" in reason ? meaningOf(reason.replyCode, reason.replyText) : undefined
+      }
+    )))
 
 const meaningOf = (replyCode: number, replyText: string): boolean | undefined => {
   if (replyCode === ReplyCode.accessRefused) return false

@@ -16,6 +16,7 @@ import { channelError } from "../channel/channelErrors.ts"
 import type { ConfirmLedger } from "../channel/confirmLedger.ts"
 import { passiveExchangeDeclare } from "../channel/methods.ts"
 import { probe } from "../consuming/streamProbe.ts"
+import type { Replacement } from "../publishing/confirmTimeouts.ts"
 import { isStream, Mover, readyIn } from "./mover.ts"
 import type { Move, MoveHost } from "./mover.ts"
 
@@ -37,13 +38,14 @@ const refuseStream = (host: MoveHost, queue: string): Effect.Effect<void, AmqpEr
   Effect.flatMap(probe(host, queue), (isIt) => isIt === true ? Effect.fail(channelError(isStream(queue))) : Effect.void)
 
 /**
- * Moves messages. `expireConfirms` watches the publishes of a channel until it is interrupted. `report` gets the progress when it has
- * changed, and at the end. Fails with an `AmqpChannelError` if nothing was done, and otherwise with an `AmqpMoveError`.
+ * Moves messages. `expireConfirms` watches the publishes of a channel until it is interrupted, and tells before their session is replaced.
+ * `report` gets the progress when it has changed, and at the end. Fails with an `AmqpChannelError` if nothing was done, and otherwise with
+ * an `AmqpMoveError`.
  */
 export const move = <R>(
   host: MoveHost,
   request: Move,
-  expireConfirms: (ledger: ConfirmLedger) => Effect.Effect<never>,
+  expireConfirms: (ledger: ConfirmLedger, replacement: Replacement) => Effect.Effect<never>,
   report: (progress: MoveProgress) => Effect.Effect<unknown, never, R>
 ): Effect.Effect<MoveProgress, AmqpError.AmqpChannelError | AmqpError.AmqpMoveError, R> =>
   Effect.scopedWith((scope) =>
@@ -58,8 +60,12 @@ export const move = <R>(
         return { total, moved: Math.min(total, request.limit), skipped: 0, failed: 0 }
       }
       const ledger = yield* target.confirmSelect
-      yield* Scope.provide(Effect.forkScoped(expireConfirms(ledger), { startImmediately: true }), scope)
       const mover = new Mover(host, scope, target, request, total)
+      const expiring = expireConfirms(ledger, {
+        begin: () => mover.fail(channelError(new AmqpError.ConfirmTimeout({}))),
+        end: () => {}
+      })
+      yield* Scope.provide(Effect.forkScoped(expiring, { startImmediately: true }), scope)
       return yield* Effect.uninterruptibleMask((restore) =>
         Effect.gen(function*() {
           const driving = Effect.catch(

@@ -85,7 +85,9 @@ export class Attempts implements Resend {
 
   /** The message is about to be sent. */
   begin(): void {
-    this.place = this.retry.queue.resends.nextPlace()
+    const { resends } = this.retry.queue
+    resends.release(this)
+    this.place = resends.nextPlace()
     this.isSent = true
   }
 
@@ -154,7 +156,7 @@ export class Attempts implements Resend {
       if (pause === undefined) return
       yield* Effect.sleep(pause)
       this.pausing = undefined
-      queue.resends.delete(this)
+      queue.resends.resume(this)
       queue.submitAgain(this.job)
     })
     const fiber = Effect.runForkWith(services)(again)

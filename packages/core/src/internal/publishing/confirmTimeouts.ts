@@ -21,19 +21,27 @@ interface Confirming {
   readonly session: Session
   readonly ledger: ConfirmLedger
   readonly limits: Pick<PublishLimits, "confirmTimeout" | "countsBlocked">
-  /** Called before publishes expire whose session is replaced: that makes no room on it. */
-  readonly onReplaced: () => void
+  readonly replacement: Replacement
+}
+
+/** What a sender does when its session is replaced, because its publishes expire: that makes no room on the session. */
+export interface Replacement {
+  /** Called before they expire. */
+  readonly begin: () => void
+  /** Called when the session is closed. */
+  readonly end: () => void
 }
 
 /** Watches the publishes of a channel program or a move, until it is interrupted, with the limits that publishers have by default. */
 export const expireProgramConfirms = (
   host: Confirming["host"],
   session: Session,
-  ledger: ConfirmLedger
-): Effect.Effect<never> => expireConfirms({ host, session, ledger, limits: defaultConfirmLimits, onReplaced: () => {} })
+  ledger: ConfirmLedger,
+  replacement: Replacement
+): Effect.Effect<never> => expireConfirms({ host, session, ledger, limits: defaultConfirmLimits, replacement })
 
 /** Watches the publishes of a channel, until it is interrupted. */
-export const expireConfirms = ({ host, ledger, limits, onReplaced, session }: Confirming): Effect.Effect<never> =>
+export const expireConfirms = ({ host, ledger, limits, replacement, session }: Confirming): Effect.Effect<never> =>
   Effect.gen(function*() {
     const { confirmTimeout, countsBlocked } = limits
     const { outbound } = session
@@ -56,10 +64,13 @@ export const expireConfirms = ({ host, ledger, limits, onReplaced, session }: Co
       const oldest = ledger.oldestTime ?? Infinity
       if (oldest <= time - confirmTimeout) {
         const isReplaced = isSilentSince(oldest) && host.replacesOverdue(session)
-        if (isReplaced) onReplaced()
+        if (isReplaced) replacement.begin()
         const reason = new ConfirmTimeout(outbound.blocked === undefined ? {} : { blocked: outbound.blocked })
         ledger.expire(time - confirmTimeout, channelError(reason))
-        if (isReplaced) host.confirmsOverdue(session, confirmTimeout)
+        if (isReplaced) {
+          host.confirmsOverdue(session, confirmTimeout)
+          replacement.end()
+        }
       }
       // A message that is sent during the sleep is due after it.
       const left = Math.min((ledger.oldestTime ?? time) + confirmTimeout - time, confirmTimeout)

@@ -9,6 +9,7 @@ import type { ConfirmLedger, Outcome, PublishOwner } from "../channel/confirmLed
 import { Signal } from "../common/signal.ts"
 import type { Route } from "../message/route.ts"
 import { BatchOutcomes } from "./batchOutcomes.ts"
+import type { Replacement } from "./confirmTimeouts.ts"
 
 /** How many publishes a program may have in flight. */
 const maxInFlight = 1024
@@ -21,9 +22,10 @@ export class ProgramConfirms implements ProgramPublisher, PublishOwner {
   private readonly roomMade = new Signal()
   private readonly allSettled = new Signal()
   private ledger: ConfirmLedger | undefined
+  private isReplaced = false
 
   get hasRoom(): boolean {
-    return this.outcomes.pending < maxInFlight && (this.ledger?.bytes ?? 0) < maxInFlightBytes
+    return !this.isReplaced && this.outcomes.pending < maxInFlight && (this.ledger?.bytes ?? 0) < maxInFlightBytes
   }
 
   publish(channel: Channel, route: Route, properties: Properties, body: Uint8Array): void {
@@ -36,6 +38,15 @@ export class ProgramConfirms implements ProgramPublisher, PublishOwner {
     this.outcomes.add(index, outcome)
     if (this.hasRoom) this.roomMade.notify()
     if (this.outcomes.pending === 0) this.allSettled.notify()
+  }
+
+  /** The program sends nothing more on a session that is replaced. Its next step notices that. */
+  readonly replacement: Replacement = {
+    begin: () => void (this.isReplaced = true),
+    end: () => {
+      this.isReplaced = false
+      this.roomMade.notify()
+    }
   }
 
   readonly awaitRoom: Effect.Effect<void> = this.roomMade.until(() => this.hasRoom)

@@ -10,6 +10,7 @@ import * as Exit from "effect/Exit"
 import type { AmqpChannelError, AmqpPublishAllError, AmqpPublishError } from "../../AmqpError.ts"
 import type { Properties } from "../../AmqpMessage.ts"
 import type { Outcome, PublishOwner } from "../channel/confirmLedger.ts"
+import { Signal } from "../common/signal.ts"
 import type { Message } from "../message/message.ts"
 import type { Retry } from "./attempts.ts"
 import { BatchOutcomes } from "./batchOutcomes.ts"
@@ -77,6 +78,7 @@ class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
   private failuresInTurn = 0
   /** Set when the batch has died, which may happen in a pause. */
   private defect: { readonly thrown: unknown } | undefined
+  private readonly died = new Signal()
 
   constructor(queue: PublishQueue, batch: Batch<M>) {
     this.queue = queue
@@ -115,14 +117,17 @@ class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
   next(): boolean {
     if (!this.isHeld) {
       if (this.failuresInTurn >= failuresPerTurn) return this.pause(Effect.yieldNow)
-      // Each would be kept in addition to those that pause.
-      if (this.batch.retry?.queue.resends.isFull === true) return this.pause(this.batch.retry.queue.resends.awaitRoom)
       try {
         if (!this.take()) return false
       } catch (thrown) {
         this.die(thrown)
         return false
       }
+    }
+    // This one is kept in addition to those that pause, as only the iterable knows whether there is one more.
+    if (this.batch.retry?.queue.resends.hasRoom === false) {
+      this.hold()
+      return this.pause(Effect.andThen(this.batch.retry.queue.resends.awaitRoom, Effect.yieldNow))
     }
     this.isHeld = false
     this.current?.next()
@@ -168,7 +173,7 @@ class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
   /** Leaves the queue, and returns to it later. */
   private pause(until: Effect.Effect<void>): boolean {
     this.failuresInTurn = 0
-    this.resume(Effect.andThen(until, this.goOn))
+    this.resume(Effect.andThen(Effect.raceFirst(until, this.died.next), this.goOn))
     return false
   }
 
@@ -228,5 +233,6 @@ class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
     this.defect = { thrown }
     for (const message of this.pending) message.stop()
     this.resume(Effect.die(thrown))
+    this.died.notify()
   }
 }

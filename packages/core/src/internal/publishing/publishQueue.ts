@@ -71,7 +71,7 @@ export class PublishQueue implements PublishSender {
   submit(job: PublishJob): void {
     const { refusal } = this
     if (refusal !== undefined) return job.refuse(refusal)
-    const target = this.isIdle && !this.resends.isFull ? this.openTarget() : undefined
+    const target = this.isIdle && !(this.resends.pausedSize > 0 && this.isFull) ? this.openTarget() : undefined
     if (target !== undefined) {
       if (this.send(job, target) === "Done") return
       // The queue may have closed within that step, and this job did not wait yet.

@@ -150,7 +150,8 @@ const useChannel = (
       return Effect.timeoutOption(Effect.interruptible(ledger.awaitEmpty), host.options.closeTimeout)
     })
     if (limits.confirmTimeout !== Infinity) {
-      const expiring = expireConfirms({ host, session, ledger, limits, onReplaced: () => queue.detach() })
+      const replacement = { begin: () => queue.detach(), end: () => {} }
+      const expiring = expireConfirms({ host, session, ledger, limits, replacement })
       yield* Effect.forkScoped(expiring, { startImmediately: true })
     }
     // What was lost after the last decision would hold up everything behind it.

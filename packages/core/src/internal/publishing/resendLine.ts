@@ -3,8 +3,10 @@
  *
  * - `lost`: it was in flight when its channel was lost, and its schedule has not decided yet whether it is published again.
  * - `ready`: it is published again as soon as there is room, before everything that was published after it.
- * - `paused`: it failed in another way, and waits again like a new message when its pause has ended. While there are too many of these, no
- *   new message is accepted. The others were in flight, so there are never more than may be in flight.
+ * - `paused`: it failed in another way, and waits again like a new message when its pause has ended (`resumed`).
+ *
+ * The first two were in flight, so there are never more than may be in flight. The others are limited: batches take no more messages while
+ * there are half as many as may wait, so that there is room for others, and nothing more is accepted when there are as many.
  */
 import * as Effect from "effect/Effect"
 import type { AmqpChannelError } from "../../AmqpError.ts"
@@ -28,10 +30,12 @@ export class ResendLine {
   private ready = new Set<Resend>()
   /** With the size of each body. */
   private readonly paused = new Map<Resend, number>()
-  private sum = 0
+  private readonly resumed = new Map<Resend, number>()
+  private pausedSum = 0
+  private resumedSum = 0
   private lastPlace = 0
   private readonly limits: Pick<PublishLimits, "maxWaiting" | "maxWaitingBytes">
-  private readonly unpaused = new Signal()
+  private readonly roomMade = new Signal()
 
   constructor(limits: Pick<PublishLimits, "maxWaiting" | "maxWaitingBytes">) {
     this.limits = limits
@@ -54,7 +58,17 @@ export class ResendLine {
   addPaused(resend: Resend): void {
     const bytes = resend.job.waitingBytes
     this.paused.set(resend, bytes)
-    this.sum += bytes
+    this.pausedSum += bytes
+  }
+
+  /** The pause of a message has ended: it waits like a new one. */
+  resume(resend: Resend): void {
+    const bytes = this.paused.get(resend)
+    if (bytes === undefined) return
+    this.paused.delete(resend)
+    this.pausedSum -= bytes
+    this.resumed.set(resend, bytes)
+    this.resumedSum += bytes
   }
 
   /** How many messages pause. */
@@ -64,25 +78,40 @@ export class ResendLine {
 
   /** The size of their bodies. */
   get pausedBytes(): number {
-    return this.sum
+    return this.pausedSum
   }
 
-  /** Whether too many messages pause. */
-  get isFull(): boolean {
-    return this.paused.size >= this.limits.maxWaiting || this.sum >= this.limits.maxWaitingBytes
+  /** Whether a batch may take another message. */
+  get hasRoom(): boolean {
+    const { maxWaiting, maxWaitingBytes } = this.limits
+    return (this.paused.size + this.resumed.size) * 2 < maxWaiting &&
+      (this.pausedSum + this.resumedSum) * 2 < maxWaitingBytes
   }
 
-  readonly awaitRoom: Effect.Effect<void> = this.unpaused.until(() => !this.isFull)
+  readonly awaitRoom: Effect.Effect<void> = this.roomMade.until(() => this.hasRoom)
 
-  /** The message is in flight or waits like a new one, or its publish has ended. */
+  /** The message is about to be sent, or its publish has ended. */
   delete(resend: Resend): void {
     this.lost.delete(resend)
     this.ready.delete(resend)
-    const bytes = this.paused.get(resend)
-    if (bytes === undefined) return
-    this.paused.delete(resend)
-    this.sum -= bytes
-    this.unpaused.notify()
+    this.release(resend)
+  }
+
+  /** The message no longer pauses nor waits after a pause. */
+  release(resend: Resend): void {
+    if (this.paused.size === 0 && this.resumed.size === 0) return
+    const hadRoom = this.hasRoom
+    const pausedBytes = this.paused.get(resend)
+    if (pausedBytes !== undefined) {
+      this.paused.delete(resend)
+      this.pausedSum -= pausedBytes
+    }
+    const resumedBytes = this.resumed.get(resend)
+    if (resumedBytes !== undefined) {
+      this.resumed.delete(resend)
+      this.resumedSum -= resumedBytes
+    }
+    if (!hadRoom && this.hasRoom) this.roomMade.notify()
   }
 
   /** The message was sent. */
@@ -108,8 +137,9 @@ export class ResendLine {
 
   /** Removes all messages, and returns them. */
   takeAll(): ReadonlyArray<Resend> {
+    // Those that wait like new ones are refused with these.
     const all = [...this.lost, ...this.ready, ...this.paused.keys()]
-    for (const resend of all) this.delete(resend)
+    for (const resend of [...all, ...this.resumed.keys()]) this.delete(resend)
     return all
   }
 
