@@ -22,7 +22,7 @@ import type { Resend } from "./resendLine.ts"
 type RetrySchedule = Schedule.Schedule<unknown, AmqpPublishError>
 
 /** With these reasons, the broker does not have the message from this attempt. It may have it from an earlier one. */
-const notTaken: ReadonlySet<string> = new Set(["NotSent", "Nacked"])
+const notTaken: ReadonlySet<string> = new Set(["NotSent", "Nacked", "Returned"])
 
 /** The shortest pause after such an attempt, in milliseconds. */
 const minimumPause = 50
@@ -123,7 +123,10 @@ export class Attempts implements Resend {
     pausing?.interruptUnsafe()
   }
 
-  /** Once the outcome of an attempt was unknown, the outcome of the whole is unknown until an attempt succeeds or is returned. */
+  /**
+   * Once the outcome of an attempt was unknown, the outcome of the whole is unknown until an attempt succeeds. A queue may have taken it that is
+   * gone now, or that has no leader at the moment.
+   */
   private giveUp(error: AmqpPublishError): void {
     this.job.end(Exit.fail(notTaken.has(error.reason._tag) ? this.unknown ?? error : error))
   }
