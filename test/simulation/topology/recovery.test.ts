@@ -59,6 +59,18 @@ const asOther = <A, E>(broker: Broker, effect: Effect.Effect<A, E, AmqpConnectio
       Effect.provideService(effect, AmqpConnection.AmqpConnection, connection))
   )
 
+/** Cuts the connection, and declares its exclusive queue on another one, which holds the queue until the scope closes. */
+const loseQueue = (broker: Broker, queue: AmqpQueue.AmqpQueue) =>
+  Effect.gen(function*() {
+    const { cut } = yield* connectionOf(broker)
+    yield* broker.refuseConnections(true)
+    yield* cut
+    yield* awaitState("Recovering")
+    yield* broker.refuseConnections(false)
+    const other = yield* broker.connect({ connectionName: "other" })
+    yield* Effect.provideService(AmqpChannel.run(AmqpQueue.declare(queue)), AmqpConnection.AmqpConnection, other)
+  })
+
 const queueNames = (broker: Broker) =>
   Effect.map(broker.queues(), (queues) => queues.map(({ name }) => name).toSorted())
 
@@ -174,17 +186,7 @@ describe("a topology on a new connection", () => {
           schedule: Schedule.spaced("1 second")
         })
         const holder = yield* Scope.make()
-        const { cut } = yield* connectionOf(broker)
-        yield* broker.refuseConnections(true)
-        yield* cut
-        yield* awaitState("Recovering")
-        yield* broker.refuseConnections(false)
-        const other = yield* Scope.provide(broker.connect({ connectionName: "other" }), holder)
-        yield* Effect.provideService(
-          AmqpChannel.run(AmqpQueue.declare(exclusive("mine"))),
-          AmqpConnection.AmqpConnection,
-          other
-        )
+        yield* Scope.provide(loseQueue(broker, exclusive("mine")), holder)
         yield* TestClock.adjust("40 seconds")
         yield* awaitState("Open")
         assert.deepStrictEqual(failures, [["mine ResourceLocked", true]])
@@ -203,13 +205,7 @@ describe("a topology on a new connection", () => {
         yield* declaring(AmqpTopology.make(mine))
         yield* AmqpConsumer.make(mine)
         const holder = yield* Scope.make()
-        const { cut } = yield* connectionOf(broker)
-        yield* broker.refuseConnections(true)
-        yield* cut
-        yield* awaitState("Recovering")
-        yield* broker.refuseConnections(false)
-        const other = yield* Scope.provide(broker.connect({ connectionName: "other" }), holder)
-        yield* Effect.provideService(AmqpChannel.run(AmqpQueue.declare(mine)), AmqpConnection.AmqpConnection, other)
+        yield* Scope.provide(loseQueue(broker, mine), holder)
         yield* TestClock.adjust("10 minutes")
         yield* awaitState("Open")
         yield* Scope.close(holder, yield* Effect.exit(Effect.void))
@@ -256,17 +252,7 @@ describe("a topology on a new connection", () => {
           onFailure: ({ willRetry }) => Effect.sync(() => failures.push(willRetry)),
           schedule: Schedule.modifyDelay(Schedule.forever, () => Effect.die(new Error("a bug")))
         })
-        const { cut } = yield* connectionOf(broker)
-        yield* broker.refuseConnections(true)
-        yield* cut
-        yield* awaitState("Recovering")
-        yield* broker.refuseConnections(false)
-        const other = yield* broker.connect({ connectionName: "other" })
-        yield* Effect.provideService(
-          AmqpChannel.run(AmqpQueue.declare(exclusive("mine"))),
-          AmqpConnection.AmqpConnection,
-          other
-        )
+        yield* loseQueue(broker, exclusive("mine"))
         yield* TestClock.adjust("40 seconds")
         yield* awaitState("Open")
         assert.deepStrictEqual(failures, [true, false])

@@ -8,8 +8,8 @@ import type { AmqpChannelError, AmqpConsumerCancelled } from "../../AmqpError.ts
 import { backoff } from "../common/pauses.ts"
 
 /**
- * The longest pause while another connection holds the queue. That is often the lost connection, which the broker has not noticed to be
- * dead: it keeps the queue for two heartbeats, and tells nobody when it is free.
+ * The longest pause while another connection holds the queue. That is often the lost connection: the broker notices after two heartbeats
+ * that it is dead, and does not say when the queue is free.
  */
 const lockedPause = Duration.seconds(2)
 
