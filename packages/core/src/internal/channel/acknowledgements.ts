@@ -25,6 +25,9 @@ const isSettled = 2
 
 const none: ReadonlySet<number> = new Set()
 
+/** A power of two; as small as that of a `ConfirmLedger`, for the same reason. */
+const initialSlots = 8
+
 export class Acknowledgements {
   private readonly outbound: Outbound
   private readonly channel: number
@@ -35,9 +38,9 @@ export class Acknowledgements {
   /** The number of the next entry. */
   private next = 0
   /** The tag and the state of each entry from `base` up to `next`, at the index `entry & mask`. */
-  private tags = new Float64Array(64)
-  private states = new Uint8Array(64)
-  private mask = 63
+  private tags = new Float64Array(initialSlots)
+  private states = new Uint8Array(initialSlots)
+  private mask = initialSlots - 1
   private lastTag = 0
   private due: Array<number> = []
   /** Whether `flush` runs before the next write. */

@@ -8,16 +8,17 @@ interface Entry {
 }
 
 export class Signal {
-  private waiting = new Set<Entry>()
+  /** Made for the first listener, as most signals of a channel never have one. */
+  private waiting: Set<Entry> | undefined
 
   /** Whether a listener waits for the next `notify`. */
   get isAwaited(): boolean {
-    return this.waiting.size > 0
+    return this.waiting !== undefined && this.waiting.size > 0
   }
 
   /** Calls `listener` once, at the next `notify`. Returns a function that cancels this. */
   once(listener: () => void): () => void {
-    const { waiting } = this
+    const waiting = this.waiting ??= new Set()
     const entry: Entry = { listener }
     waiting.add(entry)
     return () => {
@@ -28,19 +29,14 @@ export class Signal {
   /** Calls the waiting listeners, or the first `limit` of them, in the order in which they began to wait. */
   notify(limit = Infinity): void {
     const { waiting } = this
-    if (waiting.size === 0) return
-    if (waiting.size > limit) return this.notifyFirst(limit)
+    if (waiting === undefined || waiting.size === 0) return
+    if (waiting.size > limit) return notifyFirst(waiting, limit)
     // A listener that is added meanwhile waits for the next call; one that is cancelled meanwhile is not called.
-    this.waiting = new Set()
+    this.waiting = undefined
     for (const entry of waiting) {
       waiting.delete(entry)
       entry.listener()
     }
-  }
-
-  private notifyFirst(limit: number): void {
-    const { waiting } = this
-    for (const entry of [...waiting].slice(0, limit)) if (waiting.delete(entry)) entry.listener()
   }
 
   /** Waits for the next `notify`. */
@@ -60,4 +56,8 @@ export class Signal {
       return Effect.sync(() => cancel())
     })
   }
+}
+
+const notifyFirst = (waiting: Set<Entry>, limit: number): void => {
+  for (const entry of [...waiting].slice(0, limit)) if (waiting.delete(entry)) entry.listener()
 }
