@@ -71,7 +71,7 @@ export class RecoveryReport {
       Metric.histogram("amqp.client.recovery.duration", {
         description: "The time from the loss of a connection until it was usable again",
         boundaries,
-        attributes: { ...serverAttributes({ ...this.options, transport: endpoint.transport }), unit: "s" }
+        attributes: { ...serverAttributes({ ...this.options, transport: endpoint.transport }), unit: "seconds" }
       }).updateUnsafe(millis / 1000, this.context)
       const made = "attempt" in state ? state.attempt : 1
       const attempts = made === 1 ? "1 attempt" : `${made} attempts`
