@@ -1,3 +1,5 @@
+import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
+import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
@@ -9,8 +11,9 @@ import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
 import * as ScriptedNetwork from "../../support/scriptedNetwork.ts"
 import type { Parts } from "../../support/scriptedNetwork.ts"
-import { assertWaits, channelClose, declare, declareOk, fork, resultOf } from "../../support/scriptedPeer.ts"
+import { assertWaits, channelClose, declare, declareOk, failureOf, fork, resultOf } from "../../support/scriptedPeer.ts"
 import type { Peer, ServerOptions } from "../../support/scriptedPeer.ts"
+import { afterASecond } from "../consuming/recoverySupport.ts"
 
 const server: ServerOptions = {
   serverProperties: { product: "RabbitMQ", capabilities: { exchange_exchange_bindings: true } }
@@ -35,8 +38,12 @@ const expected = (method: Method): ServerMethod | undefined => {
     case "exchange.bind":
     case "queue.bind":
       return { _tag: `${method._tag}-ok` }
+    case "basic.qos":
+      return { _tag: "basic.qos-ok" }
     case "queue.declare":
       return declareOk(method.queue === "" ? "amq.gen-1" : method.queue)
+    case "basic.consume":
+      return { _tag: "basic.consume-ok", consumerTag: method.consumerTag }
     default:
       return undefined
   }
@@ -49,6 +56,7 @@ const described = (method: Method): string => {
     case "exchange.bind":
       return `${method._tag} ${method.destination} ${method.source}`
     case "queue.declare":
+    case "basic.consume":
       return `${method._tag} ${method.queue}`
     case "queue.bind":
       return `${method._tag} ${method.queue} ${method.exchange}`
@@ -70,37 +78,40 @@ const serve = (peer: Peer, except: Exceptions = () => undefined) =>
     return sent
   })
 
-/** The same. Returns what is declared and bound. */
+/** The same. Returns what is declared, bound and consumed. */
 const serveParts = (peer: Peer, except?: Exceptions) =>
   Effect.map(
     serve(peer, except),
-    (sent) => sent.map(([, method]) => method).filter((method) => !method.startsWith("channel."))
+    (sent) => sent.map(([, method]) => method).filter((method) => !/^channel|qos/.test(method))
   )
 
 type Failed = readonly [part: string, reason: string, willRetry: boolean]
 
-/** Declares a topology on the first session, and starts the second one. Returns its server, and the failures that were reported. */
+/** Declares topologies on the first session, and starts the second one. Returns its server, and the failures that were reported. */
 const onNextSession = (
   { network, peer }: Parts,
-  topology: AmqpTopology.AmqpTopology,
+  topology: AmqpTopology.AmqpTopology | ReadonlyArray<AmqpTopology.AmqpTopology>,
   schedule: AmqpTopology.LayerOptions["schedule"] = Schedule.spaced("10 seconds")
 ) =>
   Effect.gen(function*() {
     const failures: Array<Failed> = []
     const onFailure = ({ description: { name }, error, willRetry }: AmqpTopology.DeclareFailure) =>
       Effect.sync(() => failures.push([name, error.reason._tag, willRetry]))
-    const layer = AmqpTopology.layer(topology, { onFailure, schedule })
     const scope = yield* Effect.scope
-    const declaring = yield* fork(Layer.buildWithScope(layer, scope))
-    yield* serve(peer)
-    yield* resultOf(declaring)
+    for (const each of [topology].flat()) {
+      const declaring = yield* fork(
+        Layer.buildWithScope(AmqpTopology.layer(each, { onFailure, schedule }), scope)
+      )
+      yield* serve(peer)
+      yield* resultOf(declaring)
+    }
     yield* peer.hangUp
     yield* TestClock.adjust("1 second")
     return { failures, next: yield* network.serve(server) }
   })
 
 const events = AmqpExchange.topic("events")
-const boundTo = (exchange: AmqpExchange.AmqpExchange) => AmqpQueue.withBinding({ exchange, routingKey: "#" })
+const boundTo = (exchange: AmqpExchange.AmqpExchange | string) => AmqpQueue.withBinding({ exchange, routingKey: "#" })
 
 /** The exchange `events` can't be declared yet, so that it does not exist. */
 const withoutEvents = (refusal = passing): Exceptions => (method) => {
@@ -234,6 +245,79 @@ describe("a binding to an exchange that can't be declared yet", () => {
       })
     ))
 
+  it.effect("of a queue of another topology is tried again when the exchange is declared", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const queue = AmqpQueue.classic("q").pipe(boundTo("events"))
+        const topologies = [AmqpTopology.make(queue), AmqpTopology.make(events)]
+        const { failures, next } = yield* onNextSession(parts, topologies)
+        yield* serve(next, withoutEvents())
+        assert.deepStrictEqual(failures, [["events", "ResourceError", true], ["q", "NotFound", true]])
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(yield* serveParts(next), [
+          "exchange.declare events",
+          "queue.declare q",
+          "queue.bind q events"
+        ])
+        assert.lengthOf(failures, 2)
+      })
+    ))
+
+  it.effect("waits for the first topology that declares the exchange, if several do", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const queue = AmqpQueue.classic("q").pipe(boundTo("events"))
+        const topologies = [AmqpTopology.make(events), AmqpTopology.make(events), AmqpTopology.make(queue)]
+        const { failures, next } = yield* onNextSession(parts, topologies)
+        yield* serve(next, withoutEvents())
+        yield* TestClock.adjust("10 seconds")
+        let declared = 0
+        const secondOnly: Exceptions = (method) =>
+          method._tag === "exchange.declare" && ++declared === 1 ? different : undefined
+        const sent = yield* serveParts(next, secondOnly)
+        assert.deepStrictEqual(sent.slice(0, 2), ["exchange.declare events", "exchange.declare events"])
+        assert.includeMembers(sent, ["queue.bind q events"])
+        assert.deepStrictEqual(failures.filter(([part]) => part === "q"), [["q", "NotFound", true]])
+      })
+    ))
+
+  it.effect("of a consumer's queue is tried again for as long as the exchange is", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const queue = AmqpQueue.classic("q").pipe(boundTo("events"))
+        const consuming = yield* fork(AmqpConsumer.serve(queue, () => Effect.succeed(AmqpDelivery.ack), afterASecond))
+        yield* serve(parts.peer)
+        const { next } = yield* onNextSession(parts, AmqpTopology.make(events))
+        yield* serve(next, withoutEvents())
+        for (let second = 1; second < 10; second++) {
+          yield* TestClock.adjust("1 second")
+          assert.deepStrictEqual(yield* serveParts(next, withoutEvents()), ["queue.declare q", "queue.bind q events"])
+        }
+        yield* TestClock.adjust("1 second")
+        const sent = yield* serveParts(next)
+        assert.includeMembers(sent, ["exchange.declare events", "queue.bind q events"])
+        assert.deepStrictEqual(sent.slice(-1), ["basic.consume q"])
+        yield* assertWaits(consuming)
+      })
+    ))
+
+  it.effect("of a consumer's queue ends the consumer after three attempts once the exchange is given up", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const queue = AmqpQueue.classic("q").pipe(boundTo("events"))
+        const consuming = yield* fork(AmqpConsumer.serve(queue, () => Effect.succeed(AmqpDelivery.ack), afterASecond))
+        yield* serve(parts.peer)
+        const { next } = yield* onNextSession(parts, AmqpTopology.make(events))
+        yield* serve(next, withoutEvents())
+        for (let second = 0; second < 15; second++) {
+          yield* TestClock.adjust("1 second")
+          yield* serve(next, withoutEvents(different))
+        }
+        const error = yield* failureOf(consuming)
+        assert.strictEqual(error._tag === "AmqpChannelError" ? error.reason._tag : error._tag, "NotFound")
+      })
+    ))
+
   it.effect("is tried again on a few channels, however many there are", () =>
     recovering((parts) =>
       Effect.gen(function*() {
@@ -319,6 +403,31 @@ describe("a part of a topology without an answer", () => {
         assert.deepStrictEqual(yield* serveParts(next, stuck), ["queue.declare q9"])
         yield* TestClock.adjust("10 seconds")
         assert.deepStrictEqual(yield* serve(next), [])
+      })
+    ))
+})
+
+describe("the queue of a consumer", () => {
+  it.effect("without an answer delays the queues of others for a second, however many there are", () =>
+    recovering(({ network, peer }) =>
+      Effect.gen(function*() {
+        const names = Array.from({ length: 20 }, (_, index) => `q${index}`)
+        for (const name of names) {
+          yield* fork(AmqpConsumer.serve(AmqpQueue.quorum(name), () => Effect.succeed(AmqpDelivery.ack)))
+          yield* serve(peer)
+        }
+        yield* peer.hangUp
+        yield* TestClock.adjust("1 second")
+        const next = yield* network.serve(server)
+        const onlyLast: Exceptions = (method) =>
+          method._tag === "queue.declare" && method.queue !== "q19" ? "no answer" : undefined
+        const expected = names.map((name) => `queue.declare ${name}`)
+        assert.deepStrictEqual(yield* serveParts(next, onlyLast), expected.slice(0, 8))
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* serveParts(next, onlyLast), expected.slice(8, 16))
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* serveParts(next, onlyLast), expected.slice(16))
+        yield* TestClock.adjust("1 minute")
       })
     ))
 })

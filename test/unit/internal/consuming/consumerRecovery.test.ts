@@ -36,7 +36,7 @@ describe("whether a consumer starts again", () => {
   it("ends after three equal 404s in a row", () => {
     const restarts = new Restarts(resolveConsumerRecovery(true), false)
     assert.deepStrictEqual(
-      [missing("a"), missing("b"), missing("b"), missing("b")].map((error) => restarts.mayRetry(error)),
+      [missing("a"), missing("b"), missing("b"), missing("b")].map((error) => restarts.mayRetry(error, false)),
       [
         true,
         true,
@@ -45,7 +45,7 @@ describe("whether a consumer starts again", () => {
       ]
     )
     restarts.started()
-    assert.isTrue(restarts.mayRetry(missing("b")))
+    assert.isTrue(restarts.mayRetry(missing("b"), false))
   })
 
   it("is as its connection says, unless its own option says otherwise", () => {

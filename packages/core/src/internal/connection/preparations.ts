@@ -6,6 +6,8 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
+import { inLane } from "../common/lanes.ts"
 import type { Session } from "./session.ts"
 
 /** The phases, in their order. */
@@ -14,8 +16,8 @@ const phases = ["exchanges", "exchangeBindings", "queues", "consumedQueues"] as 
 /** What one topology or consumer does in the phases. */
 export type Preparation = { readonly [Phase in (typeof phases)[number]]?: (session: Session) => Effect.Effect<void> }
 
-/** How many preparations are under way at a time: each may use several channels. */
-const concurrency = 8
+/** How many preparations begin at a time: each may use several channels. One that takes longer delays no others. */
+const maxLanes = 8
 
 export class Preparations {
   private readonly all = new Set<Preparation>()
@@ -35,11 +37,14 @@ export class Preparations {
   run(session: Session): Effect.Effect<void> {
     return Effect.forEach(
       phases,
-      (phase) =>
-        Effect.forEach(this.all, (preparation) => preparation[phase]?.(session) ?? Effect.void, {
-          concurrency,
-          discard: true
-        }),
+      (phase) => {
+        const lanes = Semaphore.makeUnsafe(maxLanes)
+        const prepare = (preparation: Preparation): Effect.Effect<void> => {
+          const effect = preparation[phase]?.(session)
+          return effect === undefined ? Effect.void : inLane(lanes, () => effect)
+        }
+        return Effect.forEach(this.all, prepare, { concurrency: "unbounded", discard: true })
+      },
       { discard: true }
     )
   }

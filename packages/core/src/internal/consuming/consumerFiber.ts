@@ -27,6 +27,7 @@ import { monotonicMillis } from "../common/time.ts"
 import type { Session } from "../connection/session.ts"
 import * as Validation from "../options/validation.ts"
 import { declareAll } from "../topology/declare.ts"
+import { sourcesOf } from "../topology/descriptions.ts"
 import { Consumer } from "./consumer.ts"
 import type { ConsumerConnection } from "./consumer.ts"
 import type { ConsumerRecovery } from "./consumerRecovery.ts"
@@ -209,7 +210,7 @@ class ConsumerLoop {
   /** The subscription could not be started. */
   private refused(session: Session, error: AmqpChannelError): Effect.Effect<Next> {
     return Effect.suspend(() => {
-      const { connection, restarts } = this.consumer
+      const { connection, options, restarts } = this.consumer
       if (!this.hasStarted) {
         const mayFollow = connection.failure === undefined && restarts.followsSession(error)
         if (session.failure !== undefined && mayFollow) return this.sessionLost(error)
@@ -218,7 +219,8 @@ class ConsumerLoop {
       }
       this.consumer.lost(error)
       if (session.failure !== undefined) return this.sessionLost(error)
-      return restarts.mayRetry(error) ? this.pauseAfter(error) : this.end(error)
+      const isBindingPending = session.pendingExchanges.of(boundExchanges(options.queues)).length > 0
+      return restarts.mayRetry(error, isBindingPending) ? this.pauseAfter(error) : this.end(error)
     }).pipe(this.orEnd(error))
   }
 
@@ -303,5 +305,9 @@ const declareQueues = (
     typeof queue === "string"
       ? Effect.succeed(queue)
       : Effect.map(declareAll(channel, [], [queue]), ([declared]) => declared.queue))
+
+/** The names of the exchanges that described queues are bound to. */
+const boundExchanges = (queues: ReadonlyArray<string | AmqpQueue>): ReadonlyArray<string> =>
+  queues.flatMap((queue) => typeof queue === "string" ? [] : sourcesOf(queue))
 
 const capitalized = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)

@@ -2,7 +2,8 @@
  * Whether and when a consumer starts again after it was lost.
  *
  * A reason that may pass is tried again for as long as the schedule allows. After a cancel or on a new session, the queue may seem to be
- * missing because its node is down, so a 404 is tried again too, until the same one has come three times in a row.
+ * missing because its node is down, so a 404 is tried again too, until the same one has come three times in a row. Those that may come from
+ * an exchange which a topology is still trying to declare do not count.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -73,10 +74,14 @@ export class Restarts {
     return this.isEnabled && (this.recovery.isRecoverable?.(error) ?? mayPass(error))
   }
 
-  /** Whether the consumer tries again to start after this error. */
-  mayRetry(error: SubscriptionError): boolean {
+  /**
+   * Whether the consumer tries again to start after this error. `isBindingPending`: whether one of its queues is bound to an exchange that a
+   * topology is trying to declare.
+   */
+  mayRetry(error: SubscriptionError, isBindingPending: boolean): boolean {
     if (this.mayRestart(error)) return true
     if (!this.isEnabled || this.recovery.isRecoverable !== undefined || !isNotFound(error)) return false
+    if (isBindingPending) return true
     this.refusals = error.message === this.lastRefusal ? this.refusals + 1 : 1
     this.lastRefusal = error.message
     return this.refusals < maxEqual

@@ -4,10 +4,10 @@
  * Each exchange and each queue is a part of its own: if one is refused, or gets no answer, the others are declared all the same. A large
  * topology uses several channels, so that it does not take a round trip after the other.
  *
- * A binding to an exchange that is still being tried again is refused as well (404). It is tried again when the exchange is declared.
+ * A binding to an exchange that is still being tried again, by this or another topology, is refused as well (404). It is tried again when the
+ * exchange is declared.
  */
 import * as Cause from "effect/Cause"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
@@ -15,12 +15,12 @@ import type { AmqpChannelError } from "../../AmqpError.ts"
 import type { AmqpExchange, BindingDescription } from "../../AmqpExchange.ts"
 import type { AmqpQueue } from "../../AmqpQueue.ts"
 import type { Channel } from "../channel/channel.ts"
+import { inLane } from "../common/lanes.ts"
 import { Pauses } from "../common/pauses.ts"
 import type { Preparation } from "../connection/preparations.ts"
 import type { Session } from "../connection/session.ts"
 import { bindExchange, bindQueue, declareExchange, declareQueue } from "./declare.ts"
-import { exchangeName } from "./descriptions.ts"
-import { inLane } from "./lanes.ts"
+import { sourcesOf } from "./descriptions.ts"
 
 /** An exchange or a queue that could not be declared. */
 interface Failure {
@@ -91,9 +91,6 @@ const queuesOf = ({ queues }: Topology): ReadonlyArray<Part> =>
     }
   })
 
-const sourcesOf = ({ bindings }: AmqpExchange | AmqpQueue): ReadonlyArray<string> =>
-  bindings.map(({ exchange }) => exchangeName(exchange))
-
 const bindEach = (
   { bindings }: AmqpExchange | AmqpQueue,
   answered: () => void,
@@ -119,16 +116,14 @@ export const declareAgain = (topology: Topology, options: DeclareAgainOptions): 
 /** An attempt to declare a part that failed. */
 interface Failed {
   readonly error: AmqpChannelError
-  /** An exchange that the part binds did not exist, and these were being tried again. Each ends when it is declared or given up. */
-  readonly missing: ReadonlyArray<Deferred.Deferred<void>>
+  /** An exchange that the part binds did not exist, and some were being tried again. Each of these ends when that is declared or given up. */
+  readonly missing: ReadonlyArray<Effect.Effect<void>>
 }
 
 /** A topology on one session. */
 class SessionTopology {
   private readonly session: Session
   private readonly options: DeclareAgainOptions
-  /** The exchanges that are being tried again, by their names. Each ends when it is declared or given up. */
-  private readonly pending = new Map<string, Deferred.Deferred<void>>()
   /** For the parts that follow an exchange, which may be the whole rest of the topology. */
   private readonly followers = Semaphore.makeUnsafe(maxChannels)
 
@@ -155,8 +150,8 @@ class SessionTopology {
       this.session.background(this.report({ description: part.description, error, willRetry }))
       if (!willRetry) return
       // Now, as the parts that bind the exchange may follow at once.
-      if (part.exchange !== undefined) this.pending.set(part.exchange, Deferred.makeUnsafe())
-      this.session.background(this.retry(part, failed))
+      const over = part.exchange === undefined ? () => {} : this.session.pendingExchanges.add(part.exchange)
+      this.session.background(this.retry(part, failed, over))
     })
   }
 
@@ -164,7 +159,7 @@ class SessionTopology {
   private attempt(part: Part, answered: () => void): Effect.Effect<Failed | undefined> {
     return Effect.suspend(() => {
       // Before the request: an exchange that is declared before its reply arrives may have been declared too late for it.
-      const pending = part.binds.flatMap((exchange) => this.pending.get(exchange) ?? [])
+      const pending = this.session.pendingExchanges.of(part.binds)
       return Effect.match(this.request(part, answered), {
         onSuccess: () => undefined,
         onFailure: (error) => {
@@ -185,10 +180,11 @@ class SessionTopology {
     })
   }
 
-  private retry(part: Part, first: Failed): Effect.Effect<void> {
+  /** Calls `over` when the part is declared or given up. */
+  private retry(part: Part, first: Failed, over: () => void): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
       // Before the report, which may take its time.
-      const error = yield* Effect.ensuring(this.retryUntilEnd(part, first), this.endPending(part))
+      const error = yield* Effect.ensuring(this.retryUntilEnd(part, first), Effect.sync(over))
       if (error !== undefined) yield* this.report({ description: part.description, error, willRetry: false })
     })
   }
@@ -207,22 +203,13 @@ class SessionTopology {
           failed = yield* this.attempt(part, () => {})
         } else if (missing.length > 0) {
           // The first of several: what binds that one need not wait for the others.
-          yield* Effect.raceAllFirst(missing.map((exchange) => Deferred.await(exchange)))
+          yield* Effect.raceAllFirst(missing)
           failed = yield* inLane(this.followers, (answered) => this.attempt(part, answered))
         } else {
           return error
         }
       }
       return undefined
-    })
-  }
-
-  private endPending({ exchange }: Part): Effect.Effect<void> {
-    return Effect.sync(() => {
-      if (exchange === undefined) return
-      const pending = this.pending.get(exchange)
-      this.pending.delete(exchange)
-      if (pending !== undefined) Deferred.doneUnsafe(pending, Effect.void)
     })
   }
 

@@ -75,6 +75,10 @@ export const exchangeName = (exchange: string | AmqpExchange, what = "exchange")
   throw invalid(`${what}: must be a name or ${exchangeDescription}`)
 }
 
+/** The names of the exchanges that an exchange or a queue is bound to. */
+export const sourcesOf = ({ bindings }: AmqpExchange | AmqpQueue): ReadonlyArray<string> =>
+  bindings.map(({ exchange }) => exchangeName(exchange))
+
 /**
  * The name of a queue, empty for a server-named one. Throws an `InvalidArgument` for anything but a name or a
  * description.

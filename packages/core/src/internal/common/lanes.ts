@@ -6,7 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Semaphore from "effect/Semaphore"
-import { Signal } from "../common/signal.ts"
+import { Signal } from "./signal.ts"
 
 /** How long an effect keeps its lane without an answer. */
 const patience = Duration.seconds(1)

@@ -1,0 +1,29 @@
+/**
+ * The exchanges of topologies that could not be declared on a session yet, and are being tried again.
+ *
+ * A binding to one of them is refused (404), by whichever topology or consumer it is declared, until the exchange exists.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+
+export class PendingExchanges {
+  /** By their names. Several topologies may declare the same exchange. */
+  private readonly byName = new Map<string, Set<Deferred.Deferred<void>>>()
+
+  /** An exchange is tried again. Returns what to call when it is declared or given up. */
+  add(name: string): () => void {
+    const end = Deferred.makeUnsafe<void>()
+    const ends = this.byName.get(name) ?? new Set()
+    this.byName.set(name, ends.add(end))
+    return () => {
+      ends.delete(end)
+      if (ends.size === 0 && this.byName.get(name) === ends) this.byName.delete(name)
+      Deferred.doneUnsafe(end, Effect.void)
+    }
+  }
+
+  /** Those of these exchanges that are being tried again. */
+  of(names: ReadonlyArray<string>): ReadonlyArray<Effect.Effect<void>> {
+    return names.flatMap((name) => [...this.byName.get(name) ?? []].map((end) => Deferred.await(end)))
+  }
+}
