@@ -6,14 +6,18 @@ import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import { churn, comeBack } from "./churn.ts"
+import { churn } from "./churn.ts"
+import { overTcp } from "./places.ts"
+import { comeBack } from "./turns.ts"
 
 class ChurnFailed extends Data.TaggedError("ChurnFailed")<{ readonly message: string }> {}
 
 /** In bytes, between the first sample and the last. */
 const maxGrowth = 1024 * 1024
-/** In milliseconds of processor time. */
+/** In milliseconds. */
 const maxTurn = 50
+/** How often all come back. */
+const rounds = 10
 
 const flags = {
   recoveries: Flag.Int("recoveries").pipe(
@@ -31,14 +35,17 @@ const millis = (value: number) => `${value.toFixed(0)} ms`
 
 const run = ({ count, recoveries }: { readonly count: number; readonly recoveries: number }) =>
   Effect.gen(function*() {
-    const samples = yield* churn(recoveries, 10)
-    for (const { fibers, heap, recoveries } of samples) {
-      yield* Console.log(`${recoveries} recoveries: heap ${mebibytes(heap)}, ${fibers} fibers`)
+    const samples = yield* churn(overTcp, recoveries, 10)
+    for (const { buffers, fibers, heap, recoveries, resources } of samples) {
+      yield* Console.log(
+        `${recoveries} recoveries: heap ${mebibytes(heap)}, buffers ${mebibytes(buffers)}, ${fibers} fibers, ` +
+          `${resources} sockets and timers`
+      )
     }
     const [first, last] = [samples[0], samples[samples.length - 1]]
-    const growth = last.heap - first.heap
-    yield* Console.log(`The heap has grown by ${mebibytes(growth)} since the first of these.`)
-    const turns = yield* comeBack(count, 3)
+    const growth = last.heap + last.buffers - first.heap - first.buffers
+    yield* Console.log(`The memory has grown by ${mebibytes(growth)} since the first of these.`)
+    const turns = yield* comeBack(count, rounds)
     for (const { cpu, recovery, wall } of turns) {
       yield* Console.log(
         `${count} publishers and ${count} consumers are back after ${millis(recovery)}; longest turn ${
@@ -48,8 +55,8 @@ const run = ({ count, recoveries }: { readonly count: number; readonly recoverie
       )
     }
     // The first round compiles the code.
-    const longest = Math.max(...turns.slice(1).map(({ cpu }) => cpu))
-    if (growth > maxGrowth || last.fibers > first.fibers) {
+    const longest = Math.max(...turns.slice(1).map(({ wall }) => wall))
+    if (growth > maxGrowth || last.fibers > first.fibers || last.resources > first.resources) {
       return yield* new ChurnFailed({ message: "Recoveries leave something behind" })
     }
     if (longest > maxTurn) return yield* new ChurnFailed({ message: `A turn took ${millis(longest)}` })
