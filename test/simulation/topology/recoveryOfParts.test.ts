@@ -11,7 +11,16 @@ import * as Schedule from "effect/Schedule"
 import * as TestClock from "effect/testing/TestClock"
 import * as ScriptedNetwork from "../../support/scriptedNetwork.ts"
 import type { Parts } from "../../support/scriptedNetwork.ts"
-import { assertWaits, channelClose, declare, declareOk, failureOf, fork, resultOf } from "../../support/scriptedPeer.ts"
+import {
+  assertWaits,
+  channelClose,
+  declare,
+  declareOk,
+  deliverBytes,
+  failureOf,
+  fork,
+  resultOf
+} from "../../support/scriptedPeer.ts"
 import type { Peer, ServerOptions } from "../../support/scriptedPeer.ts"
 import { afterASecond } from "../consuming/recoverySupport.ts"
 
@@ -91,17 +100,16 @@ type Failed = readonly [part: string, reason: string, willRetry: boolean]
 const onNextSession = (
   { network, peer }: Parts,
   topology: AmqpTopology.AmqpTopology | ReadonlyArray<AmqpTopology.AmqpTopology>,
-  schedule: AmqpTopology.LayerOptions["schedule"] = Schedule.spaced("10 seconds")
+  schedule: AmqpTopology.LayerOptions["schedule"] | "default" = Schedule.spaced("10 seconds")
 ) =>
   Effect.gen(function*() {
     const failures: Array<Failed> = []
     const onFailure = ({ description: { name }, error, willRetry }: AmqpTopology.DeclareFailure) =>
       Effect.sync(() => failures.push([name, error.reason._tag, willRetry]))
     const scope = yield* Effect.scope
+    const options = schedule === "default" ? { onFailure } : { onFailure, schedule }
     for (const each of [topology].flat()) {
-      const declaring = yield* fork(
-        Layer.buildWithScope(AmqpTopology.layer(each, { onFailure, schedule }), scope)
-      )
+      const declaring = yield* fork(Layer.buildWithScope(AmqpTopology.layer(each, options), scope))
       yield* serve(peer)
       yield* resultOf(declaring)
     }
@@ -364,6 +372,53 @@ describe("a part of a topology without an answer", () => {
       })
     ))
 
+  it.effect("does not delay the announcement for longer than requestTimeout, and is declared when its answer comes later", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { failures, next } = yield* onNextSession(
+          parts,
+          AmqpTopology.make(AmqpQueue.classic("q").pipe(boundTo("events")))
+        )
+        const program = yield* fork(declare("mine"))
+        yield* next.openChannel()
+        yield* next.expect("queue.declare", 1)
+        yield* TestClock.adjust("20 seconds")
+        yield* next.send(1, declareOk("q"))
+        // The part as a whole takes too long, and this request does not.
+        yield* next.expect("queue.bind", 1)
+        yield* TestClock.adjust("9999 millis")
+        yield* next.expectNothing
+        yield* assertWaits(program)
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* serveParts(next), ["queue.declare mine"])
+        yield* resultOf(program)
+        yield* TestClock.adjust("10 seconds")
+        yield* next.send(1, { _tag: "queue.bind-ok" })
+        assert.deepStrictEqual(yield* serve(next), [[1, "channel.close"]])
+        assert.deepStrictEqual(failures, [])
+      })
+    ))
+
+  it.effect("is reported and tried again after requestTimeout, when the connection is announced without it", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { failures, next } = yield* onNextSession(parts, quorums(1))
+        const program = yield* fork(declare("mine"))
+        const stuck: Exceptions = (method) => described(method) === "queue.declare q0" ? "no answer" : undefined
+        assert.deepStrictEqual(yield* serveParts(next, stuck), ["queue.declare q0"])
+        yield* TestClock.adjust("29999 millis")
+        assert.deepStrictEqual(yield* serve(next), [])
+        yield* assertWaits(program)
+        yield* TestClock.adjust("1 millis")
+        assert.deepStrictEqual(yield* serveParts(next), ["queue.declare mine"])
+        yield* resultOf(program)
+        assert.deepStrictEqual(failures, [["q0", "RequestTimeout", true]])
+        yield* TestClock.adjust("10 seconds")
+        assert.deepStrictEqual(yield* serveParts(next), ["queue.declare q0"])
+        assert.lengthOf(failures, 1)
+      })
+    ))
+
   it.effect("is one that has had none for a second, and not a queue with many bindings", () =>
     recovering((parts) =>
       Effect.gen(function*() {
@@ -453,6 +508,85 @@ describe("a queue of a topology", () => {
         yield* TestClock.adjust("10 minutes")
         assert.deepStrictEqual(yield* serve(next), [])
         assert.lengthOf(failures, 1)
+      })
+    ))
+
+  const otherType = channelClose(
+    406,
+    "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'refused' in vhost '/'"
+  )
+  const isRefused: Exceptions = (method) => described(method) === "queue.declare refused" ? otherType : undefined
+
+  it.effect("B8: which exists with other arguments is declared once on each connection", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { network } = parts
+        const topology = AmqpTopology.make(AmqpQueue.classic("refused"), AmqpQueue.classic("other"))
+        const { failures, next } = yield* onNextSession(parts, topology)
+        let peer = next
+        for (const session of [2, 3]) {
+          const declared = [...yield* serveParts(peer, isRefused)]
+          for (let count = 0; count < 60; count++) {
+            yield* TestClock.adjust("10 seconds")
+            declared.push(...yield* serveParts(peer, isRefused))
+          }
+          assert.deepStrictEqual(declared, ["queue.declare refused", "queue.declare other"])
+          assert.deepStrictEqual(failures.splice(0), [["refused", "PreconditionFailed", false]])
+          if (session === 3) return
+          yield* peer.hangUp
+          yield* TestClock.adjust("1 second")
+          peer = yield* network.serve(server)
+        }
+      })
+    ))
+
+  it.effect("B9: which is refused on a new connection does not keep a consumer of another queue from consuming again", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const handled: Array<string> = []
+        const consuming = yield* fork(AmqpConsumer.serve(AmqpQueue.classic("q"), ({ text }) =>
+          Effect.sync(() => {
+            handled.push(text)
+            return AmqpDelivery.ack
+          }), { consumerTag: "c" }))
+        yield* serve(parts.peer)
+        const topology = AmqpTopology.make(AmqpQueue.classic("refused"), AmqpQueue.classic("other"))
+        const { failures, next } = yield* onNextSession(parts, topology)
+        assert.deepStrictEqual(yield* serveParts(next, isRefused), [
+          "queue.declare refused",
+          "queue.declare other",
+          "queue.declare q",
+          "basic.consume q"
+        ])
+        assert.deepStrictEqual(failures, [["refused", "PreconditionFailed", false]])
+        yield* next.push(deliverBytes(1, "c", 1, "hello"))
+        yield* next.expect("basic.ack", 1)
+        assert.deepStrictEqual(handled, ["hello"])
+        yield* assertWaits(consuming)
+      })
+    ))
+
+  it.effect("that fails again and again is tried by default after random parts of 250 milliseconds, doubled up to 30 seconds", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { next } = yield* onNextSession(parts, AmqpTopology.make(AmqpQueue.classic("q")), "default")
+        const isUnavailable: Exceptions = ({ _tag }) => _tag === "queue.declare" ? passing : undefined
+        yield* serveParts(next, isUnavailable)
+        const pauses: Array<number> = []
+        while (pauses.length < 60) {
+          const longest = Math.min(250 * 2 ** pauses.length, 30_000)
+          let paused = 0
+          let declared: ReadonlyArray<string> = []
+          while (declared.length === 0) {
+            assert.isBelow(paused, longest)
+            const step = Math.min(250, longest - paused)
+            yield* TestClock.adjust(step)
+            paused += step
+            declared = yield* serveParts(next, isUnavailable)
+          }
+          pauses.push(paused)
+        }
+        assert.isAbove(Math.max(...pauses), 20_000)
       })
     ))
 })
