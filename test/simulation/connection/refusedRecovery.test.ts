@@ -48,6 +48,17 @@ const refuseLogin = (network: Network) =>
     return login(response)
   })
 
+/** Accepts the client's dial and its credentials, and refuses the virtual host. */
+const refuseVirtualHost = (replyCode: number, replyText: string) => (network: Network) =>
+  Effect.gen(function*() {
+    const peer = yield* network.accept
+    yield* peer.send(0, start())
+    yield* peer.expect("connection.start-ok")
+    yield* peer.send(0, tune())
+    yield* peer.expect("connection.tune-ok")
+    yield* peer.answer(0, "connection.open", connectionClose(replyCode, replyText))
+  })
+
 /** Credentials whose password is another one for each login, or the same. */
 const issuing = (password: (count: number) => string) => {
   let count = 0
@@ -68,17 +79,15 @@ describe("a connection whose recovery is refused", () => {
         }),
       "AuthenticationFailed"
     ],
+    ["has no such virtual host", refuseVirtualHost(530, "NOT_ALLOWED - vhost / not found"), "VirtualHostRefused"],
     [
-      "has no such virtual host",
-      (network) =>
-        Effect.gen(function*() {
-          const peer = yield* network.accept
-          yield* peer.send(0, start())
-          yield* peer.expect("connection.start-ok")
-          yield* peer.send(0, tune())
-          yield* peer.expect("connection.tune-ok")
-          yield* peer.answer(0, "connection.open", connectionClose(530, "NOT_ALLOWED - vhost / not found"))
-        }),
+      "denies the user the virtual host (530)",
+      refuseVirtualHost(530, "NOT_ALLOWED - access to vhost '/' refused for user 'guest'"),
+      "VirtualHostRefused"
+    ],
+    [
+      "denies the user the virtual host (403)",
+      refuseVirtualHost(403, "ACCESS_REFUSED - access to vhost '/' refused for user 'guest'"),
       "VirtualHostRefused"
     ],
     [
@@ -228,6 +237,41 @@ describe("a connection whose recovery is refused", () => {
           yield* second
         }
         assert.strictEqual((yield* connection.state)._tag, "Recovering")
+      })
+    ))
+
+  const twoRefusals = (network: Network) => Effect.repeat(Effect.andThen(refuseLogin(network), second), { times: 1 })
+
+  it.effect("counts refusals anew after a session that was stable", () =>
+    recovering(({ connection, network, peer }) =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("10 seconds")
+        yield* peer.hangUp
+        yield* twoRefusals(network)
+        const stable = yield* network.serve()
+        yield* TestClock.adjust("10 seconds")
+        yield* stable.hangUp
+        yield* twoRefusals(network)
+        assert.strictEqual((yield* connection.state)._tag, "Recovering")
+        yield* refuseLogin(network)
+        yield* reasonOf(yield* fork(connection.awaitClosed), "AuthenticationFailed")
+      })
+    ))
+
+  it.effect("counts refusals anew after a session that was replaced, however short it was", () =>
+    recovering(({ connection, network, peer }) =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("10 seconds")
+        yield* peer.hangUp
+        yield* twoRefusals(network)
+        const short = yield* network.serve()
+        yield* rest
+        yield* fork(connection.reconnect)
+        yield* short.answer(0, "connection.close", { _tag: "connection.close-ok" })
+        yield* twoRefusals(network)
+        assert.strictEqual((yield* connection.state)._tag, "Connecting")
+        yield* refuseLogin(network)
+        yield* reasonOf(yield* fork(connection.awaitClosed), "AuthenticationFailed")
       })
     ))
 
