@@ -1,4 +1,5 @@
 import type { State } from "@effect-amqp/core/AmqpConnection"
+import { supervisorOf } from "@effect-amqp/core/internal/connection/connectionRegistry"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -7,7 +8,8 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { recovering, refused, watch } from "../../support/scriptedNetwork.ts"
-import { assertReason, connectionClose, fork, rest, resultOf } from "../../support/scriptedPeer.ts"
+import { assertReason, connectionClose, failureOf, fork, rest, resultOf } from "../../support/scriptedPeer.ts"
+import type { Peer } from "../../support/scriptedPeer.ts"
 
 const second = TestClock.adjust("1 second")
 
@@ -26,6 +28,12 @@ const shown = (state: State) => {
       return [state._tag, state.error.reason._tag]
   }
 }
+
+const blocked = (peer: Peer, reason: string) => peer.send(0, { _tag: "connection.blocked", reason })
+
+/** Why the connection was blocked, each time. */
+const reasonsOf = (states: ReadonlyArray<State>) =>
+  states.flatMap((state) => state._tag === "Blocked" ? [state.reason] : [])
 
 describe("the states of a connection that recovers", () => {
   it.effect("have the cause, the time of the loss, and the progress of the attempts", () =>
@@ -97,6 +105,72 @@ describe("the states of a connection that recovers", () => {
         assert.strictEqual(yield* latest, "Open")
       })
     ))
+
+  it.effect("are Recovering when a connection that was blocked is lost, and Blocked when the next one is blocked at once", () =>
+    recovering(({ connection, network, peer }) =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("10 seconds")
+        yield* blocked(peer, "low on memory")
+        yield* rest
+        const states: Array<State> = []
+        yield* watch(connection, states)
+        yield* peer.hangUp
+        yield* rest
+        const next = yield* network.serve()
+        yield* blocked(next, "low on disk")
+        yield* rest
+        assert.deepStrictEqual(states.map(shown), [
+          ["Blocked", "a"],
+          ["Recovering", 0, undefined, undefined, undefined],
+          ["Recovering", 1, "a", undefined, undefined],
+          ["Open", "a"],
+          ["Blocked", "a"]
+        ])
+        assert.deepStrictEqual(reasonsOf(states), ["low on memory", "low on disk"])
+      })
+    ))
+
+  it.effect("are Blocked and not Open before that, when the next connection is blocked while topologies are declared on it", () =>
+    recovering(({ connection, network, peer }) =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("10 seconds")
+        const declared = Latch.makeUnsafe()
+        yield* supervisorOf(connection).preparations.register({ queues: () => declared.await })
+        const states: Array<State> = []
+        yield* watch(connection, states)
+        yield* peer.hangUp
+        const next = yield* network.serve()
+        yield* blocked(next, "low on disk")
+        yield* rest
+        assert.strictEqual((yield* connection.state)._tag, "Recovering")
+        yield* declared.open
+        yield* rest
+        assert.deepStrictEqual(states.map(shown), [
+          ["Open", "a"],
+          ["Recovering", 0, undefined, undefined, undefined],
+          ["Recovering", 1, "a", undefined, undefined],
+          ["Blocked", "a"]
+        ])
+        assert.deepStrictEqual(reasonsOf(states), ["low on disk"])
+      })
+    ))
+
+  it.effect("are Closed with the error when a connection that does not recover is lost, blocked or not", () =>
+    Effect.forEach([false, true], (isBlocked) =>
+      recovering(({ connection, peer }) =>
+        Effect.gen(function*() {
+          yield* TestClock.adjust("10 seconds")
+          if (isBlocked) yield* blocked(peer, "low on memory")
+          yield* rest
+          const states: Array<State> = []
+          yield* watch(connection, states)
+          yield* peer.send(0, connectionClose(320, "CONNECTION_FORCED - maintenance"))
+          const error = yield* failureOf(yield* fork(connection.awaitClosed))
+          assert.deepStrictEqual(yield* connection.state, { _tag: "Closed", error })
+          yield* rest
+          const before = [isBlocked ? "Blocked" : "Open", "a"]
+          assert.deepStrictEqual(states.map(shown), [before, ["Closed", "ConnectionForced"]])
+        }), { recovery: false })))
 
   it.effect("reach a slow subscriber with the latest, and not with all", () =>
     recovering(({ connection, network, peer }) =>
