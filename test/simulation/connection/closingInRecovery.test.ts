@@ -1,4 +1,5 @@
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
+import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import { supervisorOf } from "@effect-amqp/core/internal/connection/connectionRegistry"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -14,14 +15,18 @@ import {
   assertReason,
   declare,
   exitOf,
+  failureOf,
   fork,
+  openPublisher,
   reasonOf,
   rest,
   resultOf,
   start,
+  toQueue,
   tune
 } from "../../support/scriptedPeer.ts"
 import type { Peer } from "../../support/scriptedPeer.ts"
+import { tagsOf } from "../../support/tags.ts"
 
 interface Parts {
   readonly network: Network
@@ -86,6 +91,18 @@ const situations: ReadonlyArray<readonly [what: string, bring: Bring, hasSession
       yield* fork(connection.reconnect)
       yield* peer.expect("connection.close")
     }), true]
+]
+
+/** States of a connection that is open, in which the broker does not reply to its close, and how it comes there. */
+const openSituations: ReadonlyArray<readonly [what: string, bring: Bring]> = [
+  ["it is open, and the broker does not reply", () => Effect.void],
+  ["it is open, and the broker does not read", ({ peer }) => peer.stall],
+  ["it is blocked, and publishes wait", ({ connection, peer }) =>
+    Effect.gen(function*() {
+      yield* peer.send(0, { _tag: "connection.blocked", reason: "low on memory" })
+      yield* rest
+      assert.strictEqual((yield* connection.state)._tag, "Blocked")
+    })]
 ]
 
 const inSituation = (
@@ -153,6 +170,42 @@ describe("closing a connection while", () => {
           assert.strictEqual(fibers(), 0)
         })
     ))
+
+  for (const [what, bring] of openSituations) {
+    it.effect(`B11: ${what} ends everything within closeTimeout, and leaves nothing behind`, () =>
+      inSituation(() => TestClock.adjust("10 seconds"), (parts) =>
+        Effect.gen(function*() {
+          const { close, connection, fibers, network, peer } = parts
+          const { publish, publishAll } = yield* openPublisher(peer, 1, { maxInFlight: 1 })
+          const sent = yield* fork(publish(AmqpMessage.text("sent"), toQueue))
+          yield* peer.expectPublish("sent")
+          yield* bring(parts)
+          yield* rest
+          const program = yield* fork(declare("q"))
+          const waiting = yield* fork(publish(AmqpMessage.text("waits"), toQueue))
+          const batch = yield* fork(publishAll([AmqpMessage.text("waits too")], toQueue))
+          const closed = yield* fork(connection.awaitClosed)
+          yield* rest
+          const closing = yield* fork(close)
+          const error = yield* failureOf(closed)
+          assertReason(error, "ConnectionClosed")
+          assert.deepStrictEqual(yield* connection.state, { _tag: "Closed", error })
+          yield* TestClock.adjust("5 seconds")
+          yield* resultOf(closing)
+          const lost = "AmqpChannelError > ConnectionLost > AmqpConnectionError > ConnectionClosed"
+          assert.strictEqual(tagsOf(yield* failureOf(program)), lost)
+          assert.strictEqual(tagsOf(yield* failureOf(sent)), `AmqpPublishError > OutcomeUnknown > ${lost}`)
+          assert.strictEqual(tagsOf(yield* failureOf(waiting)), `AmqpPublishError > NotSent > ${lost}`)
+          assert.strictEqual(
+            tagsOf(yield* failureOf(batch)),
+            `AmqpPublishAllError > AmqpPublishError > NotSent > ${lost}`
+          )
+          assert.strictEqual(network.open, 0)
+          assert.strictEqual(fibers(), 0)
+          yield* TestClock.adjust("1 day")
+          yield* network.expectDialed("a")
+        })))
+  }
 
   it.effect("B11: it is open, and the session is lost at that moment, dials no more", () =>
     inSituation(() => TestClock.adjust("10 seconds"), ({ close, network, peer }) =>
