@@ -11,6 +11,7 @@ import {
   assertReason,
   assertWaits,
   declare,
+  failureOf,
   fork,
   reasonOf,
   rest,
@@ -19,6 +20,19 @@ import {
 } from "../../support/scriptedPeer.ts"
 
 const second = TestClock.adjust("1 second")
+
+/** Calls `observe` in each turn of the event loop, until the scope closes. */
+const inEachTurn = (observe: () => void) => {
+  let timer: NodeJS.Immediate
+  const turn = (): void => {
+    observe()
+    timer = setImmediate(turn)
+  }
+  return Effect.acquireRelease(Effect.sync(turn), () => Effect.sync(() => clearImmediate(timer)))
+}
+
+/** What runs a channel program. */
+const kinds = [AmqpChannel.run, AmqpChannel.confirmed, AmqpChannel.transaction] as const
 
 const waiting = (waitTimeout: "10 seconds" | "Infinity" | 0): EndpointOptions => ({
   recovery: { ...eachSecond, waitTimeout }
@@ -31,10 +45,7 @@ describe("a channel program", () => {
         yield* TestClock.adjust("10 seconds")
         yield* peer.hangUp
         yield* rest
-        const programs = yield* Effect.forEach(
-          [AmqpChannel.run, AmqpChannel.confirmed, AmqpChannel.transaction],
-          (run) => fork(run(AmqpQueue.declare("q")))
-        )
+        const programs = yield* Effect.forEach(kinds, (run) => fork(run(AmqpQueue.declare("q"))))
         for (const program of programs) yield* assertWaits(program)
         const next = yield* network.serve()
         assert.deepStrictEqual(yield* next.takeTags, ["channel.open", "channel.open", "channel.open"])
@@ -64,6 +75,28 @@ describe("a channel program", () => {
             "Cannot reach the broker: connect ECONNREFUSED 127.0.0.1:5672"
         )
       }), waiting("10 seconds")))
+
+  it.effect("of each kind fails by default after 30 seconds with a ConnectionLost that is retryable and has since when, and why", () =>
+    recovering(({ network, peer }) =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("10 seconds")
+        network.faults.set("a", Effect.fail(refused()))
+        yield* peer.hangUp
+        yield* second
+        const programs = yield* Effect.forEach(kinds, (run) => fork(run(AmqpQueue.declare("q"))))
+        yield* TestClock.adjust("29999 millis")
+        for (const program of programs) yield* assertWaits(program)
+        yield* TestClock.adjust("1 millis")
+        for (const program of programs) {
+          const error = yield* failureOf(program)
+          if (error._tag !== "AmqpChannelError") return assert.fail(error._tag)
+          const reason = assertReason(error, "ConnectionLost")
+          assert.deepStrictEqual(reason.since, new Date(10_000))
+          assert.isTrue(reason.isRetryable)
+          assertReason(reason.cause, "ConnectFailed")
+        }
+      })
+    ))
 
   it.effect("fails at once with a waitTimeout of 0, even if no attempt has failed yet", () =>
     recovering(({ network, peer }) =>
@@ -133,6 +166,27 @@ describe("a channel program", () => {
         yield* second
         yield* serveDeclare(yield* network.serve(), "retried")
         yield* resultOf(retried)
+      })
+    ))
+
+  it.effect("is one of at most 32 that begin in a turn of the event loop, however many wait", () =>
+    recovering(({ network, peer }) =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("10 seconds")
+        yield* peer.hangUp
+        const programs = yield* Effect.forEach(Array.from({ length: 100 }), () => fork(declare("q")))
+        const next = yield* network.accept
+        const opened: Array<number> = []
+        let received = 0
+        yield* inEachTurn(() => {
+          const { length } = next.frames.filter(({ channel }) => channel > 0)
+          if (length > received) opened.push(length - received)
+          received = length
+        })
+        yield* next.handshake()
+        for (const program of programs) yield* assertWaits(program)
+        assert.deepStrictEqual(opened, [32, 32, 32, 4])
+        assert.deepStrictEqual(yield* next.takeTags, programs.map(() => "channel.open"))
       })
     ))
 
