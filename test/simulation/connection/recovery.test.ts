@@ -269,6 +269,27 @@ describe("the pauses of recovery", () => {
         assert.deepStrictEqual(yield* pausesOf(network, 2), [1, 2])
       }), { recovery: { ...doubling, stableAfter: "5 seconds" } }))
 
+  it.effect("N6: begin again by default only after a session that lasted 10 seconds", () =>
+    recovering(({ network, peer }) =>
+      Effect.gen(function*() {
+        yield* peer.hangUp
+        assert.deepStrictEqual(yield* pausesOf(network, 2), [1, 2])
+        yield* seconds(4)
+        const unstable = yield* network.serve()
+        yield* TestClock.adjust("9900 millis")
+        yield* unstable.hangUp
+        assert.deepStrictEqual(yield* pausesOf(network, 1), [8])
+        yield* seconds(16)
+        const stable = yield* network.serve()
+        yield* TestClock.adjust("10 seconds")
+        yield* stable.hangUp
+        // At once, and with the first pause after that.
+        const next = yield* network.serve()
+        yield* rest
+        yield* next.hangUp
+        assert.deepStrictEqual(yield* pausesOf(network, 2), [1, 2])
+      }), { recovery: doubling }))
+
   it.effect("Q5: follow each dial that the operating system refuses", () =>
     recovering(({ connection, network, peer }) =>
       Effect.gen(function*() {

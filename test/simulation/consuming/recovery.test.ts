@@ -385,6 +385,30 @@ describe("a consumer whose connection was lost", () => {
       })
     ))
 
+  for (const step of ["basic.qos", "basic.consume"] as const) {
+    it.effect(`N7: goes on with the third connection if the second is lost during ${step}`, () =>
+      recovering(({ network, peer }) =>
+        Effect.gen(function*() {
+          const fiber = yield* fork(AmqpConsumer.serve("q", () => Effect.succeed(AmqpDelivery.ack), { prefetch: 7 }))
+          yield* deliver(peer, yield* acceptConsumer(peer, { prefetch: 7 }), 1)
+          yield* peer.expect("basic.ack", 1)
+          yield* peer.hangUp
+          const second = yield* nextSession(network)
+          yield* second.openChannel()
+          if (step === "basic.consume") yield* second.answer(1, "basic.qos", { _tag: "basic.qos-ok" })
+          yield* second.expect(step, 1)
+          yield* second.hangUp
+          yield* assertWaits(fiber)
+          const third = yield* nextSession(network)
+          yield* deliver(third, yield* acceptConsumer(third, { prefetch: 7 }), 1)
+          assert.deepStrictEqual(yield* third.expect("basic.ack", 1), ack(1))
+          yield* assertWaits(fiber)
+          // Only the connection was lost, twice.
+          assert.isTrue(network.logged("Warn").every((line) => line.startsWith("The AMQP connection")))
+        })
+      ))
+  }
+
   it.effect("fails to start at all when there is no connection for as long as its wait timeout", () =>
     recovering(({ network, peer }) =>
       Effect.gen(function*() {

@@ -327,6 +327,13 @@ describe("a consumer that the broker ended", () => {
           yield* TestClock.adjust(pause)
           consumerTag = yield* acceptConsumer(peer)
         }
+        yield* TestClock.adjust("9900 millis")
+        yield* cancelled(peer, consumerTag)
+        yield* peer.closeChannel()
+        yield* TestClock.adjust("7999 millis")
+        yield* peer.expectNothing
+        yield* TestClock.adjust("1 millis")
+        consumerTag = yield* acceptConsumer(peer)
         yield* TestClock.adjust("10 seconds")
         yield* cancelled(peer, consumerTag)
         yield* peer.closeChannel()

@@ -63,6 +63,19 @@ describe("whether a consumer starts again", () => {
       assert.deepStrictEqual(yield* after("100 millis").pauseAfter(missing("q")), Duration.seconds(1))
     }))
 
+  it.effect("pauses by default for random parts of 250 milliseconds, doubled up to 30 seconds", () =>
+    Effect.gen(function*() {
+      const restarts = new Restarts(resolveConsumerRecovery(undefined), true)
+      const pauses: Array<number> = []
+      for (let attempt = 0; attempt < 100; attempt++) {
+        const pause = yield* restarts.pauseAfter(cancelled)
+        if (pause === undefined) return assert.fail("the schedule has ended")
+        assert.isAtMost(Duration.toMillis(pause), Math.min(250 * 2 ** attempt, 30_000))
+        pauses.push(Duration.toMillis(pause))
+      }
+      assert.isAbove(Math.max(...pauses), 20_000)
+    }))
+
   for (const given of [null, 5, { schedule: "x" }, { stableAfter: -1 }, { isRecoverable: true }, { retries: 3 }]) {
     it(`refuses ${JSON.stringify(given)}`, () => {
       // What JavaScript may pass.
