@@ -172,6 +172,22 @@ describe("a publisher whose connection is lost", () => {
       })
     ))
 
+  it.effect("Q2: refuses a publish at once by default if others of 128 MiB wait", () =>
+    recovering(([first]) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(first)
+        yield* first.hangUp
+        yield* rest
+        // All waiting messages have the same body.
+        const publishLarge = fork(publisher.publish(AmqpMessage.make(new Uint8Array(1024 * 1024)), toQueue))
+        const waiting = yield* Effect.replicateEffect(publishLarge, 128)
+        for (const fiber of waiting) yield* assertWaits(fiber)
+        const { cause } = yield* reasonOf(yield* publish(publisher, "refused"), "NotSent")
+        const limit = { waiting: 128, waitingBytes: 128 * 1024 * 1024, isRetryable: true }
+        assert.include(assertReason(cause, "TooManyPublishes"), limit)
+      })
+    ))
+
   it.effect("W3: sends what waited because the broker blocked it", () =>
     recovering(([first, second]) =>
       Effect.gen(function*() {

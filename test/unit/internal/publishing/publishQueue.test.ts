@@ -1,6 +1,8 @@
+import type { AmqpChannelError } from "@effect-amqp/core/AmqpError"
 import { Channel } from "@effect-amqp/core/internal/channel/channel"
 import type { ChannelHost } from "@effect-amqp/core/internal/channel/channel"
 import type { PublishJob } from "@effect-amqp/core/internal/publishing/publishJob"
+import { resolveLimits } from "@effect-amqp/core/internal/publishing/publishLimits"
 import { PublishQueue } from "@effect-amqp/core/internal/publishing/publishQueue"
 import type { QueueHost } from "@effect-amqp/core/internal/publishing/publishQueue"
 import { Counts } from "@effect-amqp/core/internal/telemetry/counters"
@@ -114,5 +116,21 @@ describe("a job that waits in a publish queue", () => {
       assert.strictEqual(job.asked, 1)
       for (let count = 0; count < 3; count++) ledger.settle(0, true, "Acked")
       assert.strictEqual(job.asked, 1)
+    }))
+})
+
+describe("a publish queue with the default limits", () => {
+  it.effect("lets 100,000 jobs wait, and refuses the next one at once", () =>
+    Effect.gen(function*() {
+      const queue = new PublishQueue(resolveLimits({}), queueHost, yield* Clock.Clock)
+      const errors: Array<AmqpChannelError> = []
+      const job: PublishJob = { ...makeJob(() => {}), refuse: (error) => void errors.push(error) }
+      for (let count = 0; count < 100_000; count++) queue.submit({ ...job })
+      assert.lengthOf(errors, 0)
+      queue.submit({ ...job })
+      assert.lengthOf(errors, 1)
+      const { reason } = errors[0]
+      if (reason._tag !== "TooManyPublishes") return assert.fail(reason.message)
+      assert.include(reason, { waiting: 100_000, waitingBytes: 100_000 })
     }))
 })
