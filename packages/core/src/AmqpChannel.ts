@@ -9,7 +9,7 @@
  *
  * @since 0.1.0
  */
-import type * as Cause from "effect/Cause"
+import * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -141,7 +141,8 @@ export const gen = <S extends Step, A>(
  * @category constructors
  * @since 0.1.0
  */
-export const fromEffect = <A, E, R>(effect: Effect.Effect<A, E, R>): AmqpChannel<A, E, R> => Program.make(() => effect)
+export const fromEffect = <A, E, R>(effect: Effect.Effect<A, E, R>): AmqpChannel<A, E, R> =>
+  Program.make((channel) => Program.runOn(effect, channel))
 
 /**
  * A program that yields a value.
@@ -391,7 +392,7 @@ export const ensuring: {
 } = dual(
   2,
   <A, E, R, R2>(self: AmqpChannel<A, E, R>, finalizer: Step<unknown, never, R2>) =>
-    transform(self, (effect, channel) => Effect.ensuring(effect, Program.runOn(finalizer, channel)))
+    transform(self, (effect, channel) => Effect.ensuring(effect, Program.finalizeOn(finalizer, channel)))
 )
 
 /**
@@ -434,7 +435,8 @@ export const timeout: {
  *
  * **Gotchas**
  *
- * A program notices that its channel was closed at its next operation on it, and not in the middle of another Effect.
+ * When the connection is lost or the broker closes the channel, the program fails at once: an Effect that it runs at that moment is interrupted.
+ * Finalizers run to their end, and what is uninterruptible is not interrupted.
  *
  * @category runners
  * @since 0.1.0
@@ -581,14 +583,15 @@ const useChannel = <A, E, R>(
 ): Effect.Effect<A, E | AmqpChannelError, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(channels.lease(modes[runner], restore), (channel) => {
-      const running = new Program.RunningProgram(runner, channel)
+      const running = new Program.RunningProgram(runner, channel, true)
       Program.setRunning(running, true)
       const program: RunProgram = (step) =>
         Effect.provideService(Program.runOn(step, channel), Program.CurrentProgram, running)
       return Effect.flatMap(
         Effect.exit(restore(Effect.suspend(() => use(channel, program)))),
-        (exit) => {
+        (given) => {
           Program.setRunning(running, false)
+          const exit = ofChannel(given, running, channel)
           return Effect.andThen(
             // Closing the channel of a transaction without a commit rolls it back.
             Exit.isSuccess(exit) ? channels.giveBack(channel) : channels.close(channel),
@@ -598,6 +601,16 @@ const useChannel = <A, E, R>(
       )
     })
   )
+
+/** A program that was interrupted because its channel ended fails with that of the channel. */
+const ofChannel = <A, E>(
+  exit: Exit.Exit<A, E>,
+  { isCutShort }: Program.RunningProgram,
+  { failure }: Channel
+): Exit.Exit<A, E | AmqpChannelError> =>
+  isCutShort && failure !== undefined && Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
+    ? Exit.fail(failure)
+    : exit
 
 /** Fails if the broker refused or returned a publish of the program, and otherwise yields the program's value. */
 const refusalOr = <A>(channel: Channel, value: A): Effect.Effect<A, AmqpChannelError> => {
