@@ -362,7 +362,8 @@ export class AmqpConnection extends Context.Service<AmqpConnection, {
    * end in time fails with `ConnectionLost`, caused by a `ConnectionReplaced`. While there is no connection, the next
    * attempt begins at once instead of after its pause.
    *
-   * A handler that waits for this would wait for itself: its message is delivered again. Fork it instead.
+   * A handler or a channel program that waits for this would wait for itself: the message is delivered again, and the program fails. Fork it
+   * instead.
    */
   readonly reconnect: Effect.Effect<void, AmqpConnectionError>
   /** Waits until the connection has closed and is not established again, and fails with the reason. */

@@ -3,7 +3,9 @@ import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Scheduler from "effect/Scheduler"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { recovering, refused } from "../../support/scriptedNetwork.ts"
 import {
@@ -34,6 +36,8 @@ const halfWay = (peer: Peer) =>
     yield* peer.expect("queue.declare", 1)
     return running
   })
+
+const hourly = { recovery: { schedule: Schedule.spaced("1 hour") } } as const
 
 describe("reconnect", () => {
   it.effect("closes the session in order, and dials the next endpoint without a pause", () =>
@@ -230,6 +234,34 @@ describe("reconnect", () => {
         assert.deepStrictEqual([...network.logged("Warn"), ...network.logged("Info")], [])
       })
     ))
+
+  it.effect("skips the pause also when it is called as soon as the connection is lost", () =>
+    recovering(({ connection, network, peer }) =>
+      Effect.gen(function*() {
+        const lost = Stream.runDrain(Stream.takeUntil(connection.stateChanges, ({ _tag }) => _tag === "Recovering"))
+        const reconnecting = yield* fork(Effect.andThen(lost, connection.reconnect))
+        yield* peer.hangUp
+        yield* network.serve()
+        yield* resultOf(reconnecting)
+      }), hourly))
+
+  it.effect("skips the pause after an attempt that was under way, and no further one", () =>
+    recovering(({ connection, network, peer }) =>
+      Effect.gen(function*() {
+        yield* TestClock.adjust("10 seconds")
+        yield* peer.hangUp
+        const silent = yield* network.accept
+        const reconnecting = yield* fork(connection.reconnect)
+        yield* silent.hangUp
+        yield* rest
+        yield* (yield* network.accept).hangUp
+        yield* TestClock.adjust("59 minutes")
+        yield* assertWaits(reconnecting)
+        yield* network.expectDialed("a", "a")
+        yield* TestClock.adjust("1 minute")
+        yield* network.serve()
+        yield* resultOf(reconnecting)
+      }), hourly))
 
   it.effect("dials one round without recovery, and ends the connection if that fails", () =>
     recovering(({ connection, network, peer }) =>

@@ -32,6 +32,7 @@ import {
   start,
   tune
 } from "../../support/scriptedPeer.ts"
+import type { Peer } from "../../support/scriptedPeer.ts"
 
 const second = TestClock.adjust("1 second")
 
@@ -292,6 +293,36 @@ describe("a connection whose recovery is refused", () => {
         yield* reasonOf(retrying, "AuthenticationFailed")
       })
     ))
+})
+
+describe("a connection that is lost again and again for the same reason, which would not pass", () => {
+  for (
+    const [what, lose] of [
+      [
+        "the broker closes it",
+        (peer: Peer) => peer.send(0, connectionClose(503, "COMMAND_INVALID - unknown exchange type 'x'"))
+      ],
+      ["it receives garbage", (peer: Peer) => peer.push(new TextEncoder().encode("garbage, and no frame"))]
+    ] as const
+  ) {
+    it.effect(`because ${what}, is established again each time, after the pauses of its schedule`, () =>
+      recovering(({ connection, network, peer }) =>
+        Effect.gen(function*() {
+          let session = peer
+          for (let loss = 0; loss < 5; loss++) {
+            yield* lose(session)
+            yield* rest
+            assert.strictEqual((yield* connection.state)._tag, "Recovering")
+            yield* TestClock.adjust("999 millis")
+            yield* network.expectDialed()
+            yield* TestClock.adjust("1 millis")
+            session = yield* network.serve()
+            yield* network.expectDialed("a")
+          }
+          assert.strictEqual((yield* connection.state)._tag, "Open")
+        })
+      ))
+  }
 })
 
 describe("isRecoverable", () => {

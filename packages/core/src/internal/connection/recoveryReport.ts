@@ -1,6 +1,7 @@
 /**
  * What operators see of recovery: a warning when the connection is lost, a line when it is back, debug lines between, and metrics.
  */
+import type * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
@@ -85,8 +86,10 @@ export class RecoveryReport {
     return logged(Effect.logInfo(`The AMQP connection to ${endpoint.name} is open, after ${seconds(millis)}`))
   }
 
-  givenUp({ message }: AmqpConnectionError): Effect.Effect<void> {
-    return logged(Effect.logError(`The AMQP connection is lost, and will not be established again. ${message}`))
+  /** `defect`: that of the program's code, for example of its schedule. */
+  givenUp({ message }: AmqpConnectionError, ...defect: ReadonlyArray<Cause.Cause<unknown>>): Effect.Effect<void> {
+    const text = `The AMQP connection is lost, and will not be established again. ${message}`
+    return logged(Effect.logError(text, ...defect))
   }
 
   /** A session has ended and is not followed by another. */

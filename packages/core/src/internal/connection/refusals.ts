@@ -2,7 +2,7 @@
  * Decides whether a connection is tried again after an error.
  *
  * Errors that may pass are tried again for as long as the schedule allows. Others, such as refused credentials, may pass too while a broker
- * starts or is configured, so they are tried again until the same error has come three times in a row.
+ * starts or is configured, so they are tried again until the same error has come three times in a row, without a session in between.
  *
  * An internal error of the broker (541) is not a refusal: the broker does not say that it dislikes what it was asked for. It may concern one
  * queue that is declared on each session, until an operator mends it, and the connection with all that uses it would be over by then.

@@ -80,7 +80,8 @@ export class Supervisor {
   readonly stateListeners = new Set<() => void>()
 
   private readonly scope: Scope.Scope
-  /** Notified when the pause before the next attempt to connect has to end. */
+  /** Whether the next attempt to connect begins without a pause, and notified when that is so. */
+  private isHurried = false
   private readonly hurried = new Signal()
   /** Notified when there is a session, or the connection has closed. */
   private readonly decided = new Signal()
@@ -227,8 +228,11 @@ export class Supervisor {
   readonly reconnect: Effect.Effect<void, AmqpConnectionError> = Effect.suspend(() => {
     const { failure, session } = this
     if (failure !== undefined) return Effect.fail(failure)
-    this.hurried.notify()
-    if (session === undefined) return Effect.succeed(undefined)
+    if (session === undefined) {
+      this.isHurried = true
+      this.hurried.notify()
+      return Effect.succeed(undefined)
+    }
     // It goes on even if the caller is interrupted.
     const replace = Latch.isOpen(session.consumersStop)
       ? Effect.void
@@ -332,7 +336,6 @@ export class Supervisor {
       }
       if (isReplaced || lasted >= stableAfter) {
         this.pauses.reset()
-        this.refusals.reset()
         round = yield* this.endpoints.round(endpoint)
       } else {
         // Otherwise a broker that accepts connections and closes them again would be dialed without a pause.
@@ -358,7 +361,7 @@ export class Supervisor {
       const failure = clientFailed(Cause.squash(cause))
       const isLost = this.lastSession !== undefined && this.failure === undefined
       this.close(failure, Effect.failCause(cause))
-      return isLost ? this.report.givenUp(failure) : Effect.void
+      return isLost ? this.report.givenUp(failure, cause) : Effect.void
     })
   }
 
@@ -367,6 +370,9 @@ export class Supervisor {
     return Effect.gen({ self: this }, function*() {
       yield* this.report.begun(this.currentState, this.lastEndpoint)
       const { before, endpoint, round, scope, session } = yield* this.connect(first, isInitial)
+      this.isHurried = false
+      // The broker has accepted the connection. Why it ends later is no refusal, however often that comes.
+      this.refusals.reset()
       const opened = monotonicMillis(this.clock)
       yield* this.report.opened(before, endpoint, opened - this.start)
       yield* Effect.exit(Deferred.await(session.ended))
@@ -422,7 +428,9 @@ export class Supervisor {
         }
         const now = this.clock.currentTimeMillisUnsafe()
         this.dialing({ lastError: error, nextAttempt: now + Duration.toMillis(pause) })
-        yield* Effect.raceFirst(Effect.sleep(pause), this.hurried.next)
+        // It may have been asked for during the attempt before.
+        if (!this.isHurried) yield* Effect.raceFirst(Effect.sleep(pause), this.hurried.next)
+        this.isHurried = false
       }
     })
   }
