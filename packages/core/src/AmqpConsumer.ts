@@ -232,7 +232,7 @@ export interface AmqpConsumer<out Delivery> {
   /**
    * The deliveries, in the chunks in which they arrive, also those of later connections. Run it once: concurrent runs share the deliveries, and
    * deliveries that an operator such as `Stream.take` cuts off a chunk reach no other run. The broker requeues those
-   * when the scope closes.
+   * when the scope closes, and the stream ends.
    */
   readonly stream: Stream.Stream<Delivery, AmqpChannelError | AmqpConsumerCancelled>
   /**

@@ -9,7 +9,9 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { wire } from "../../fixtures/wire.ts"
+import { recovering } from "../../support/scriptedNetwork.ts"
 import {
+  assertWaits,
   bodyBytes,
   channelClose,
   connected,
@@ -215,6 +217,29 @@ describe("setPrefetch", () => {
     ))
 })
 
+describe("a consumer that has ended", () => {
+  for (
+    const [how, end, reason] of [
+      ["its channel was closed", channelClose(404, "NOT_FOUND - no queue 'q' in vhost '/'"), "NotFound"],
+      ["it was cancelled", undefined, "ChannelClosed"]
+    ] as const
+  ) {
+    it.effect(`because ${how} fails to give its queues and to change its prefetch`, () =>
+      connected((peer) =>
+        Effect.gen(function*() {
+          const { consumer, consumerTag } = yield* openHandle(peer, { recovery: false })
+          yield* peer.send(1, end ?? { _tag: "basic.cancel", consumerTag, noWait: true })
+          yield* failureOf(yield* fork(Stream.runDrain(consumer.stream)))
+          assert.strictEqual(
+            (yield* failureOf(yield* fork(consumer.queues)))._tag,
+            end === undefined ? "AmqpConsumerCancelled" : "AmqpChannelError"
+          )
+          yield* reasonOf(yield* fork(consumer.setPrefetch(5)), reason)
+        })
+      ))
+  }
+})
+
 describe("the stream of a consumer", () => {
   it.effect("ends for every fiber that runs it", () =>
     connected((peer) =>
@@ -231,6 +256,33 @@ describe("the stream of a consumer", () => {
         const exit = yield* Effect.exit(exitOf(one))
         yield* Fiber.interrupt(one)
         assert.isTrue(Exit.isSuccess(exit), "one still waits")
+      })
+    ))
+
+  it.effect("ends when the scope of the consumer closes, for fibers that wait and for those that come later", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const { close, consumer } = yield* openHandle(peer, {})
+        const waiting = yield* fork(Stream.runDrain(consumer.stream))
+        const closing = yield* fork(close)
+        yield* peer.closeChannel(1)
+        yield* resultOf(closing)
+        yield* resultOf(waiting)
+        yield* resultOf(yield* fork(Stream.runDrain(consumer.stream)))
+      })
+    ))
+
+  it.effect("ends when the scope of the consumer closes while there is no connection", () =>
+    recovering(({ network, peer }) =>
+      Effect.gen(function*() {
+        const { close, consumer } = yield* openHandle(peer, {})
+        const waiting = yield* fork(Stream.runDrain(consumer.stream))
+        network.faults.set("a", Effect.never)
+        yield* peer.hangUp
+        yield* rest
+        yield* assertWaits(waiting)
+        yield* resultOf(yield* fork(close))
+        yield* resultOf(waiting)
       })
     ))
 

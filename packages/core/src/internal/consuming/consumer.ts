@@ -5,7 +5,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { ConnectionReplaced } from "../../AmqpError.ts"
 import type { AmqpChannelError } from "../../AmqpError.ts"
-import { lostChannel } from "../channel/channelErrors.ts"
+import { closedHere, lostChannel } from "../channel/channelErrors.ts"
 import { Signal } from "../common/signal.ts"
 import { connectionError } from "../connection/connectionErrors.ts"
 import type { Session } from "../connection/session.ts"
@@ -24,6 +24,10 @@ export type ConsumerConnection = Pick<
   Supervisor,
   "awaitSession" | "awaitToConsume" | "failure" | "nextToConsume" | "options" | "preparations" | "session"
 >
+
+/** A channel whose consumer the broker cancelled is closed. */
+const asChannelError = (error: SubscriptionError): AmqpChannelError =>
+  error._tag === "AmqpChannelError" ? error : closedHere
 
 const replaced = lostChannel(connectionError(new ConnectionReplaced()))
 
@@ -135,14 +139,17 @@ export class Consumer implements SubscriptionOwner {
   // called by the fiber of the program
   // ---------------------------------------------------------------------------
 
+  /** No further message arrives. */
+  private readonly endInbox = Effect.ensuring(Effect.sync(() => this.inbox.fail(Cause.Done())))
+
   /** The names of the queues now. If the broker names some, waits until the consumer consumes. */
   readonly queues: Effect.Effect<ReadonlyArray<string>, SubscriptionError> = Effect.suspend(() => {
+    if (this.hasEnded) return Effect.fail(this.error)
     const { declared } = this
     const isNamed = this.options.queues.every((queue) => typeof queue === "string" || queue.name !== "")
     if (declared !== undefined && (isNamed || this.current !== undefined || this.isCancelled)) {
       return Effect.succeed(declared.names)
     }
-    if (this.hasEnded) return Effect.fail(this.error)
     const { awaitSession, options: { recovery: { waitTimeout } } } = this.connection
     const hasChanged = this.changed.until(() => this.current !== undefined || this.isCancelled || this.hasEnded)
     return awaitSession.pipe(
@@ -158,6 +165,7 @@ export class Consumer implements SubscriptionOwner {
     return Effect.andThen(
       Validation.attempt(() => check({ ...this.options, prefetch })),
       Effect.suspend(() => {
+        if (this.hasEnded) return Effect.fail(asChannelError(this.error))
         this.prefetch = prefetch
         const { current } = this
         if (current === undefined) return Effect.void
@@ -172,12 +180,14 @@ export class Consumer implements SubscriptionOwner {
     this.isCancelled = true
     this.changed.notify()
     return this.current === undefined ? Effect.void : this.current.cancel
-  }).pipe(Effect.ensuring(Effect.sync(() => this.inbox.fail(Cause.Done()))))
+  }).pipe(this.endInbox)
 
   /** Stops in order, before the channel is closed. */
-  readonly stop: Effect.Effect<void> = Effect.suspend(() =>
-    this.current === undefined ? Effect.void : this.current.stop
-  )
+  readonly stop: Effect.Effect<void> = Effect.suspend(() => {
+    this.isCancelled = true
+    this.changed.notify()
+    return this.current === undefined ? Effect.void : this.current.stop
+  }).pipe(this.endInbox)
 
   /** All messages were taken from the inbox. */
   takenAll(): void {
