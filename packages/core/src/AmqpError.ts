@@ -351,8 +351,8 @@ const shownFailures = 3
  * Some messages of a batch failed. `failures` lists them by their index in the batch; the broker has confirmed the
  * other `confirmed` messages out of the first `taken`.
  *
- * If nothing more can be sent, only the first unsent message is listed and the rest of the batch is not read: the
- * messages from index `taken` on were not sent either.
+ * If nothing more can be sent, only the first unsent message is listed and the rest of the batch is not read
+ * (`isRestUnread`): the messages from index `taken` on, if there are any, were not sent either.
  *
  * @category errors
  * @since 0.1.0
@@ -360,18 +360,22 @@ const shownFailures = 3
 export class AmqpPublishAllError extends Schema.TaggedError<AmqpPublishAllError>()("AmqpPublishAllError", {
   taken: Schema.Int,
   confirmed: Schema.Int,
-  failures: Schema.NonEmptyArray(Schema.Struct({ index: Schema.Int, error: AmqpPublishError }))
+  failures: Schema.NonEmptyArray(Schema.Struct({ index: Schema.Int, error: AmqpPublishError })),
+  isRestUnread: Schema.optionalKey(Schema.Boolean)
 }) {
   static {
     readable(this)
   }
   override readonly cause: AmqpPublishError = this.failures[0].error
   override get message(): string {
-    const { confirmed, failures, taken } = this
+    const { confirmed, failures, isRestUnread, taken } = this
     const shown = failures.slice(0, shownFailures).map(({ error, index }) => `  ${index}: ${error.message}`)
     const rest = failures.length - shown.length
     return [
-      `${failures.length} of ${taken} messages failed, ${confirmed} were confirmed. The failures, by index:`,
+      isRestUnread === true
+        ? `${failures.length} of the first ${taken} messages failed, ${confirmed} were confirmed, and the rest of the batch ` +
+          "was not read or sent. The failures, by index:"
+        : `${failures.length} of ${taken} messages failed, ${confirmed} were confirmed. The failures, by index:`,
       ...shown,
       ...(rest === 0 ? [] : [`  and ${rest} more`])
     ].join("\n")

@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import {
   ack,
   assertWaits,
@@ -46,6 +47,23 @@ describe("publishAll", () => {
         yield* peer.closeChannel(1)
         const { failures } = yield* failureOf(batch)
         assert.strictEqual(failures.at(-1)?.error.reason._tag, "NotSent")
+      })
+    ))
+
+  it.effect("that is given up in the middle says that it has not read the rest", () =>
+    connected((peer) =>
+      Effect.gen(function*() {
+        const publisher = yield* openPublisher(peer, 1, { maxInFlight: 1, sendTimeout: "1 second" })
+        const batch = yield* fork(publisher.publishAll(texts("a", "b", "c", "d"), toQueue))
+        yield* peer.expectPublish("a")
+        yield* TestClock.adjust("1 second")
+        yield* peer.send(1, ack(1))
+        const error = yield* failureOf(batch)
+        assert.deepStrictEqual([error.taken, error.confirmed, error.isRestUnread], [2, 1, true])
+        assert.match(
+          error.message,
+          /^1 of the first 2 messages failed, 1 were confirmed, and the rest of the batch was not read or sent/
+        )
       })
     ))
 

@@ -14,7 +14,7 @@ export const invalid = (description: string): InvalidArgument => new InvalidArgu
 export const knownKeys = <O extends object>(options: O, keys: ReadonlyArray<keyof O & string>, what = "options"): O => {
   const given: unknown = options
   // JavaScript may pass anything.
-  if (typeof given !== "object" || given === null) throw invalid(`${what}: must be an object`)
+  if (typeof given !== "object" || given === null || Array.isArray(given)) throw invalid(`${what}: must be an object`)
   for (const key in options) {
     const known: ReadonlyArray<string> = keys
     if (known.includes(key)) continue

@@ -10,6 +10,8 @@ import { notConfirmed } from "./publishErrors.ts"
 export class BatchOutcomes {
   /** How many messages were taken from the batch. */
   taken = 0
+  /** Whether the batch was given up before its end was reached. */
+  isRestUnread = false
   private confirmed = 0
   private readonly failures: Array<AmqpPublishAllError["failures"][number]> = []
 
@@ -29,10 +31,11 @@ export class BatchOutcomes {
 
   /** Fails if any message failed. For use when nothing is pending. */
   get result(): Effect.Effect<void, AmqpPublishAllError> {
-    const { confirmed, taken } = this
+    const { confirmed, isRestUnread, taken } = this
     const [first, ...rest] = this.failures.toSorted((a, b) => a.index - b.index)
-    return first === undefined
-      ? Effect.void
-      : Effect.fail(new AmqpPublishAllError({ taken, confirmed, failures: [first, ...rest] }))
+    if (first === undefined) return Effect.void
+    const failures = [first, ...rest] as const
+    const error = isRestUnread ? { taken, confirmed, failures, isRestUnread } : { taken, confirmed, failures }
+    return Effect.fail(new AmqpPublishAllError(error))
   }
 }

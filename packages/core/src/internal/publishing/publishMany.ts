@@ -197,6 +197,7 @@ class PublishMany<M extends Sent> implements PublishJob, PublishOwner {
       // Only one more is taken: there may be no end of them.
       if (this.isHeld || this.take()) {
         this.outcomes.addFailure(this.index, notSent(error))
+        this.outcomes.isRestUnread = true
         if (this.current !== undefined) this.pending.delete(this.current)
       }
       this.isHeld = false
