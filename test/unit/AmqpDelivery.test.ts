@@ -167,7 +167,7 @@ describe("a delivery within a channel program", () => {
   const within = (acknowledgements: object, isRunning: boolean) => {
     const channel: object = { acknowledgements }
     // Nothing else of the channel is used.
-    const running = new RunningProgram("transaction", channel as Channel, true)
+    const running = new RunningProgram("transaction", channel as Channel)
     running.isRunning = isRunning
     return Effect.provideService(CurrentProgram, running)
   }

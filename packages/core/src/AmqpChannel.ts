@@ -9,7 +9,7 @@
  *
  * @since 0.1.0
  */
-import * as Cause from "effect/Cause"
+import type * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -141,8 +141,7 @@ export const gen = <S extends Step, A>(
  * @category constructors
  * @since 0.1.0
  */
-export const fromEffect = <A, E, R>(effect: Effect.Effect<A, E, R>): AmqpChannel<A, E, R> =>
-  Program.make((channel) => Program.runOn(effect, channel))
+export const fromEffect = <A, E, R>(effect: Effect.Effect<A, E, R>): AmqpChannel<A, E, R> => Program.make(() => effect)
 
 /**
  * A program that yields a value.
@@ -392,7 +391,7 @@ export const ensuring: {
 } = dual(
   2,
   <A, E, R, R2>(self: AmqpChannel<A, E, R>, finalizer: Step<unknown, never, R2>) =>
-    transform(self, (effect, channel) => Effect.ensuring(effect, Program.finalizeOn(finalizer, channel)))
+    transform(self, (effect, channel) => Effect.ensuring(effect, Program.runOn(finalizer, channel)))
 )
 
 /**
@@ -435,8 +434,7 @@ export const timeout: {
  *
  * **Gotchas**
  *
- * When the connection is lost or the broker closes the channel, the program fails at once: an Effect that it runs at that moment is interrupted.
- * Finalizers run to their end, and what is uninterruptible is not interrupted.
+ * A program notices that its channel was closed at its next operation on it, and not in the middle of another Effect.
  *
  * @category runners
  * @since 0.1.0
@@ -583,15 +581,14 @@ const useChannel = <A, E, R>(
 ): Effect.Effect<A, E | AmqpChannelError, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(channels.lease(modes[runner], restore), (channel) => {
-      const running = new Program.RunningProgram(runner, channel, true)
+      const running = new Program.RunningProgram(runner, channel)
       Program.setRunning(running, true)
       const program: RunProgram = (step) =>
         Effect.provideService(Program.runOn(step, channel), Program.CurrentProgram, running)
       return Effect.flatMap(
         Effect.exit(restore(Effect.suspend(() => use(channel, program)))),
-        (given) => {
+        (exit) => {
           Program.setRunning(running, false)
-          const exit = ofChannel(given, running, channel)
           return Effect.andThen(
             // Closing the channel of a transaction without a commit rolls it back.
             Exit.isSuccess(exit) ? channels.giveBack(channel) : channels.close(channel),
@@ -601,16 +598,6 @@ const useChannel = <A, E, R>(
       )
     })
   )
-
-/** A program that was interrupted because its channel ended fails with that of the channel. */
-const ofChannel = <A, E>(
-  exit: Exit.Exit<A, E>,
-  { isCutShort }: Program.RunningProgram,
-  { failure }: Channel
-): Exit.Exit<A, E | AmqpChannelError> =>
-  isCutShort && failure !== undefined && Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
-    ? Exit.fail(failure)
-    : exit
 
 /** Fails if the broker refused or returned a publish of the program, and otherwise yields the program's value. */
 const refusalOr = <A>(channel: Channel, value: A): Effect.Effect<A, AmqpChannelError> => {

@@ -5,7 +5,6 @@
  * a time, so that no program can reach the channel of another fiber.
  */
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Inspectable from "effect/Inspectable"
@@ -28,18 +27,11 @@ let readChannel: (program: RunningProgram) => Channel
  */
 export class RunningProgram {
   readonly runner: Runner
-  /** Whether it ends with its channel also in the middle of another Effect. */
-  readonly endsWithChannel: boolean
   /** `false` before it starts and after it has ended: forked fibers may keep it for longer. */
   isRunning = false
-  /** Whether an Effect of it was interrupted because the channel had ended. */
-  isCutShort = false
-  /** How many of its finalizers are running. */
-  finalizers = 0
   readonly #channel: Channel
-  constructor(runner: RunningProgram["runner"], channel: Channel, endsWithChannel: boolean) {
+  constructor(runner: RunningProgram["runner"], channel: Channel) {
     this.runner = runner
-    this.endsWithChannel = endsWithChannel
     this.#channel = channel
   }
   static {
@@ -198,47 +190,12 @@ export const make = <A, E = never, R = never>(run: Run<A, E, R>): AmqpChannel<A,
 export const isProgram = (value: unknown): value is Program<unknown, unknown, unknown> =>
   typeof value === "object" && value !== null && Program.has(value)
 
-/** Runs a program on a channel, or an Effect that is a step of one. */
-export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> =>
-  // A `Program` is what `make` returned.
-  isProgram(step) ? Program.run(step, channel) as Effect.Effect<A, E, R> : whileOpen(step, channel)
-
-/** Runs a finalizer of a program, which the end of the channel does not interrupt. */
-export const finalizeOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const program = fiber.getRef(CurrentProgram)
-    if (program === undefined) return runOn(step, channel)
-    program.finalizers++
-    return Effect.ensuring(runOn(step, channel), Effect.sync(() => void program.finalizers--))
-  })
-
-/**
- * Runs an Effect in a program. If the channel ends meanwhile, the Effect is interrupted, and with it the program: an error could be caught by
- * a step whose type has none. The runner fails with that of the channel.
- */
-const whileOpen = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> => {
-  const effect = orNotAStep(step)
-  return Effect.withFiber((fiber) => {
-    const program = fiber.getRef(CurrentProgram)
-    // What follows the end of the channel is what the program does about it.
-    const mayRun = channel.failure !== undefined || (program?.finalizers ?? 0) > 0
-    if (program === undefined || !program.endsWithChannel || mayRun) return effect
-    const cutShort = Effect.suspend(() => {
-      program.isCutShort = true
-      return Effect.interrupt
-    })
-    return Effect.uninterruptibleMask((restore) =>
-      restore(Effect.raceFirst(
-        // As interruptible as the program.
-        Effect.uninterruptible(restore(effect)),
-        Effect.andThen(Deferred.await(channel.ended), cutShort)
-      ))
-    )
-  })
+/** Runs a program on a channel, or an Effect unchanged. */
+export const runOn = <A, E, R>(step: Step<A, E, R>, channel: Channel): Effect.Effect<A, E, R> => {
+  // A `Program` is what `make` returned; any other `Step` is an Effect.
+  const effect = (isProgram(step) ? Program.run(step, channel) : step) as Effect.Effect<A, E, R>
+  return Effect.isEffect(effect) ? effect : notAStep
 }
-
-/** Any other `Step` than a `Program` is an Effect. */
-const orNotAStep = <A, E, R>(step: Step<A, E, R>): Effect.Effect<A, E, R> => Effect.isEffect(step) ? step : notAStep
 
 /** For any other value, Effect would end the fiber without running its finalizers, and never close the channel. */
 const notAStep: Effect.Effect<never> = Effect.suspend(() =>
@@ -268,8 +225,7 @@ export const gen =
           return { done: false, value: Steps.run(result.value, channel) }
         }
         if (isProgram(result.value)) throw new Error(withoutStar)
-        // Effect.gen runs what is yielded.
-        return { done: false, value: whileOpen(result.value as Step, channel) }
+        return { done: false, value: Effect.isEffect(result.value) ? result.value : notAStep }
       }
       // Effect.gen only calls `next`.
       return { next } as unknown as Generator<Effect.Effect<unknown, unknown, unknown>, A, never>

@@ -67,7 +67,7 @@ const inTransaction = <R>(
 ): Effect.Effect<unknown, unknown, R> =>
   Effect.suspend(() => {
     const publisher = new TransactionPublisher()
-    const running = new RunningProgram("transaction", channel, false)
+    const running = new RunningProgram("transaction", channel)
     setRunning(running, true)
     channel.programPublisher = publisher
     channel.lease.clearReturned()
