@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Predicate from "effect/Predicate"
@@ -203,7 +204,9 @@ export const layer = <R = never>(
     const context = yield* Effect.context<R>()
     const supervisor = supervisorOf(yield* AmqpConnection)
     const report = (failure: DeclareFailure) => Effect.provideContext(onFailure(failure), context)
-    yield* supervisor.preparations.register(declareAgain(all, { schedule, report }))
+    const closed = yield* Effect.acquireRelease(Deferred.make<void>(), (closed) => Deferred.succeed(closed, undefined))
+    const preparation = declareAgain(all, { schedule, report, closed })
+    yield* supervisor.preparations.register(preparation)
     yield* Effect.retry(AmqpChannel.run(declare(topology)), { while: wasLostWithConnection })
   }))
 

@@ -6,8 +6,10 @@ import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
 import type { Method, ServerMethod } from "@effect-amqp/core/protocol/methods.generated"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 import * as ScriptedNetwork from "../../support/scriptedNetwork.ts"
 import type { Parts } from "../../support/scriptedNetwork.ts"
@@ -326,6 +328,32 @@ describe("a binding to an exchange that can't be declared yet", () => {
       })
     ))
 
+  it.effect("of a consumer's queue is tried again while the broker has not answered for the exchange", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const queue = AmqpQueue.classic("q").pipe(boundTo("events"))
+        const consuming = yield* fork(AmqpConsumer.serve(queue, () => Effect.succeed(AmqpDelivery.ack), afterASecond))
+        yield* serve(parts.peer)
+        const others = Array.from({ length: 5 }, (_, index) => AmqpExchange.fanout(`e${index}`))
+        const { failures, next } = yield* onNextSession(parts, AmqpTopology.make(...others, events))
+        const unanswered: Exceptions = (method) =>
+          method._tag === "exchange.declare" ? "no answer" : withoutEvents()(method)
+        const noted: Array<string> = []
+        for (let second = 0; second < 34; second++) {
+          noted.push(...yield* serveParts(next, unanswered))
+          yield* TestClock.adjust("1 second")
+        }
+        assert.isAtLeast(noted.filter((method) => method === "queue.bind q events").length, 4)
+        yield* assertWaits(consuming)
+        for (let second = 0; second < 30; second++) {
+          noted.push(...yield* serveParts(next))
+          yield* TestClock.adjust("1 second")
+        }
+        assert.deepStrictEqual(noted.filter((method) => method.startsWith("basic")), ["basic.consume q"])
+        assert.isTrue(failures.every(([, reason, willRetry]) => reason === "RequestTimeout" && willRetry))
+      })
+    ))
+
   it.effect("is tried again on a few channels, however many there are", () =>
     recovering((parts) =>
       Effect.gen(function*() {
@@ -336,6 +364,21 @@ describe("a binding to an exchange that can't be declared yet", () => {
         const sent = yield* serve(next)
         assert.lengthOf(sent.filter(([, method]) => method.startsWith("queue.bind")), 40)
         assert.isAtMost(Math.max(...sent.map(([channel]) => channel)), 8)
+      })
+    ))
+})
+
+describe("a part of a topology whose layer is closed", () => {
+  it.effect("is not tried again", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const declared = onNextSession(parts, AmqpTopology.make(events, AmqpQueue.classic("q").pipe(boundTo(events))))
+        const { next } = yield* Effect.provideService(declared, Scope.Scope, scope)
+        yield* serve(next, withoutEvents())
+        yield* Scope.close(scope, Exit.void)
+        yield* TestClock.adjust("10 minutes")
+        assert.deepStrictEqual(yield* serve(next), [])
       })
     ))
 })

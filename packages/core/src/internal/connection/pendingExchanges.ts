@@ -1,5 +1,5 @@
 /**
- * The exchanges of topologies that could not be declared on a session yet, and are being tried again.
+ * The exchanges of topologies that are not declared on a session yet: they have not had their turn, or are being tried again.
  *
  * A binding to one of them is refused (404), by whichever topology or consumer it is declared, until the exchange exists.
  */
@@ -10,7 +10,7 @@ export class PendingExchanges {
   /** By their names. Several topologies may declare the same exchange. */
   private readonly byName = new Map<string, Set<Deferred.Deferred<void>>>()
 
-  /** An exchange is tried again. Returns what to call when it is declared or given up. */
+  /** An exchange is to be declared. Returns what to call when it is declared or given up. */
   add(name: string): () => void {
     const end = Deferred.makeUnsafe<void>()
     const ends = this.byName.get(name) ?? new Set()
@@ -22,7 +22,7 @@ export class PendingExchanges {
     }
   }
 
-  /** Those of these exchanges that are being tried again. */
+  /** Those of these exchanges that are not declared yet: each effect waits until one is declared or given up. */
   of(names: ReadonlyArray<string>): ReadonlyArray<Effect.Effect<void>> {
     return names.flatMap((name) => [...this.byName.get(name) ?? []].map((end) => Deferred.await(end)))
   }

@@ -4,10 +4,11 @@
  * Each exchange and each queue is a part of its own: if one is refused, or gets no answer, the others are declared all the same. A large
  * topology uses several channels, so that it does not take a round trip after the other.
  *
- * A binding to an exchange that is still being tried again, by this or another topology, is refused as well (404). It is tried again when the
- * exchange is declared.
+ * A binding to an exchange that is not declared yet, by this or another topology, is refused as well (404). It is tried again when the exchange is
+ * declared.
  */
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import * as Semaphore from "effect/Semaphore"
@@ -38,6 +39,8 @@ export interface DeclareAgainOptions {
   /** The pauses between attempts to declare a part whose failure may pass. */
   readonly schedule: Schedule.Schedule<unknown, AmqpChannelError>
   readonly report: (failure: Failure) => Effect.Effect<unknown>
+  /** Done when the topology is no longer wanted. */
+  readonly closed: Deferred.Deferred<void>
 }
 
 /** How many parts one channel declares before another is worth its round trips, and how many channels are used. */
@@ -124,6 +127,8 @@ interface Failed {
 class SessionTopology {
   private readonly session: Session
   private readonly options: DeclareAgainOptions
+  /** What to call when an exchange is declared or given up, by its name. */
+  private readonly pending = new Map<string, () => void>()
   /** For the parts that follow an exchange, which may be the whole rest of the topology. */
   private readonly followers = Semaphore.makeUnsafe(maxChannels)
 
@@ -133,6 +138,8 @@ class SessionTopology {
   }
 
   declareAll(parts: ReadonlyArray<Part>): Effect.Effect<void> {
+    // All of them now, as bindings may follow before the last one has had its turn.
+    for (const { exchange } of parts) if (exchange !== undefined) this.begin(exchange)
     const channels = Math.min(Math.ceil(parts.length / partsPerChannel), maxChannels) || 1
     const lanes = Semaphore.makeUnsafe(channels)
     return Effect.forEach(parts, (part) => inLane(lanes, (answered) => this.declare(part, answered)), {
@@ -142,16 +149,14 @@ class SessionTopology {
   }
 
   private declare(part: Part, answered: () => void): Effect.Effect<void> {
-    return Effect.map(this.attempt(part, answered), (failed) => {
-      if (failed === undefined) return
+    return Effect.map(Effect.onError(this.attempt(part, answered), () => this.end(part)), (failed) => {
+      if (failed === undefined) return this.over(part)
       const { error, missing } = failed
       const willRetry = error.isRetryable || missing.length > 0
       // In the background: a report that uses the connection waits for the session, which is announced after this.
       this.session.background(this.report({ description: part.description, error, willRetry }))
-      if (!willRetry) return
-      // Now, as the parts that bind the exchange may follow at once.
-      const over = part.exchange === undefined ? () => {} : this.session.pendingExchanges.add(part.exchange)
-      this.session.background(this.retry(part, failed, over))
+      if (willRetry) this.session.background(this.retry(part, failed))
+      else this.over(part)
     })
   }
 
@@ -180,13 +185,12 @@ class SessionTopology {
     })
   }
 
-  /** Calls `over` when the part is declared or given up. */
-  private retry(part: Part, first: Failed, over: () => void): Effect.Effect<void> {
+  private retry(part: Part, first: Failed): Effect.Effect<void> {
     return Effect.gen({ self: this }, function*() {
       // Before the report, which may take its time.
-      const error = yield* Effect.ensuring(this.retryUntilEnd(part, first), Effect.sync(over))
+      const error = yield* Effect.ensuring(this.retryUntilEnd(part, first), this.end(part))
       if (error !== undefined) yield* this.report({ description: part.description, error, willRetry: false })
-    })
+    }).pipe(Effect.raceFirst(Deferred.await(this.options.closed)))
   }
 
   /** Returns the last error if the part could not be declared. */
@@ -204,6 +208,8 @@ class SessionTopology {
         } else if (missing.length > 0) {
           // The first of several: what binds that one need not wait for the others.
           yield* Effect.raceAllFirst(missing)
+          // That may have been the end of the exchange.
+          if (Deferred.isDoneUnsafe(this.options.closed)) return undefined
           failed = yield* inLane(this.followers, (answered) => this.attempt(part, answered))
         } else {
           return error
@@ -211,6 +217,20 @@ class SessionTopology {
       }
       return undefined
     })
+  }
+
+  /** Bindings to this exchange that are refused wait for its end. */
+  private begin(exchange: string): void {
+    this.pending.set(exchange, this.session.pendingExchanges.add(exchange))
+  }
+
+  /** The part is declared or given up. */
+  private over({ exchange }: Part): void {
+    if (exchange !== undefined) this.pending.get(exchange)?.()
+  }
+
+  private end(part: Part): Effect.Effect<void> {
+    return Effect.sync(() => this.over(part))
   }
 
   /** A failing report changes nothing for the rest. */
