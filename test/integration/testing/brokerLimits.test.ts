@@ -8,8 +8,10 @@ import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpPublisher from "@effect-amqp/core/AmqpPublisher"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import type * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
@@ -19,6 +21,7 @@ import {
   awaitMessages,
   connected,
   declaredQueue,
+  eventually,
   failsWith,
   failureOf,
   fill,
@@ -53,7 +56,8 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
   /** From 4.3 on, a consumer that does not settle in time is cancelled, and its channel stays open. */
   const cancelsConsumers = (): boolean => isVersionSince(broker.version, 4, 3)
 
-  const onBroker = <A, E, R>(body: Effect.Effect<A, E, R>) => Effect.suspend(() => connected(body, { url: broker.url }))
+  const onBroker = <A, E, R>(body: Effect.Effect<A, E, R>, options: Partial<NodeAmqp.Options> = {}) =>
+    Effect.suspend(() => connected(body, { url: broker.url, ...options }))
 
   const ofSize = (size: number) => AmqpMessage.make(new Uint8Array(size))
 
@@ -179,4 +183,41 @@ describe.runIf(isEmbedded || canStartPrivateBroker())("a broker with small limit
       yield* awaitMessages(queue, 0)
       assert.isUndefined(server.pollUnsafe())
     })))
+
+  it.live("K2: with recovery, serve consumes again after a handler took too long, and goes on", () =>
+    onBroker(
+      Effect.gen(function*() {
+        const queue = yield* queueName
+        yield* AmqpChannel.run(AmqpQueue.declare(AmqpQueue.quorum(queue)))
+        const { stateChanges } = yield* AmqpConnection
+        const states: Array<string> = []
+        yield* fork(Stream.runForEach(stateChanges, ({ _tag }) => Effect.sync(() => states.push(_tag))))
+        yield* fill(queue, AmqpMessage.text("slow"))
+        const begun: Array<readonly [text: string, redelivered: boolean]> = []
+        const again = yield* Latch.make()
+        const server = yield* fork(AmqpConsumer.serve(queue, ({ redelivered, text }) => {
+          switch (begun.push([text, redelivered])) {
+            // Too late: the broker has requeued the message, and it is being handled again.
+            case 1:
+              return Effect.as(again.await, AmqpDelivery.ack)
+            case 2:
+              return Effect.as(Effect.andThen(again.open, Effect.sleep("20 millis")), AmqpDelivery.requeue)
+            default:
+              return Effect.succeed(AmqpDelivery.ack)
+          }
+        }, { concurrency: 2 }))
+        const awaitBegun = (count: number) => eventually(Effect.sync(() => begun.length), (length) => length === count)
+        yield* awaitBegun(3)
+        yield* awaitMessages(queue, 0)
+        yield* fill(queue, AmqpMessage.text("next"))
+        yield* awaitBegun(4)
+        // Longer than the consumer timeout: what was not acknowledged comes back.
+        yield* Effect.sleep("1 second")
+        assert.deepStrictEqual(begun, [["slow", false], ["slow", true], ["slow", true], ["next", false]])
+        assert.strictEqual((yield* infoOf(queue)).messageCount, 0)
+        assert.isUndefined(server.pollUnsafe())
+        assert.deepStrictEqual(states, ["Open"], "only the channel is replaced")
+      }),
+      { recovery: true }
+    ))
 })
