@@ -34,6 +34,8 @@ export interface Administration {
   readonly deleteVirtualHost: (name: string) => Effect.Effect<void>
   /** Adds a user to the virtual host of `url`, with all permissions or only that to read. */
   readonly addUser: (name: string, password: string, may: "everything" | "read") => Effect.Effect<void>
+  /** Changes the password for later logins. Open connections stay open. */
+  readonly changePassword: (name: string, password: string) => Effect.Effect<void>
   readonly deleteUser: (name: string) => Effect.Effect<void>
 
   /** The existing queues and exchanges with these names in the virtual host of `url`. */

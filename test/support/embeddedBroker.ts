@@ -23,15 +23,21 @@ const modes = { Plain: "plain", Confirm: "confirm", Transaction: "transaction" }
 const administer = (broker: AmqpBroker.AmqpBroker["Service"], url: string): Administration => {
   const withName = (connectionName: string) =>
     Effect.map(broker.connections, (connections) => connections.filter(({ name }) => name === connectionName))
+  const users = new Map<string, "everything" | "read">()
+  const setUser: Administration["addUser"] = (name, password, may) =>
+    Effect.suspend(() => {
+      users.set(name, may)
+      return broker.setUser(name, {
+        password: Redacted.make(password),
+        permissions: may === "everything" ? undefined : { "/": { configure: nothing, write: nothing, read: /.*/ } }
+      })
+    })
   return {
     url,
     addVirtualHost: broker.addVirtualHost,
     deleteVirtualHost: broker.deleteVirtualHost,
-    addUser: (name, password, may) =>
-      broker.setUser(name, {
-        password: Redacted.make(password),
-        permissions: may === "everything" ? undefined : { "/": { configure: nothing, write: nothing, read: /.*/ } }
-      }),
+    addUser: setUser,
+    changePassword: (name, password) => Effect.suspend(() => setUser(name, password, users.get(name) ?? "everything")),
     deleteUser: broker.deleteUser,
     entities: (names) =>
       Effect.map(

@@ -52,6 +52,10 @@ export const administer = (broker: AdministrableBroker): Administration => {
         `rabbit_auth_backend_internal:add_user(${binary(name)}, ${binary(password)}, <<"test">>)`,
         permissions(name, home, may === "everything" ? [".*", ".*", ".*"] : ["^$", "^$", ".*"])
       )),
+    changePassword: (name, password) =>
+      Effect.asVoid(
+        evaluate(`rabbit_auth_backend_internal:change_password(${binary(name)}, ${binary(password)}, <<"test">>)`)
+      ),
     deleteUser: (name) => control("delete_user", name),
 
     entities: (names) =>

@@ -17,19 +17,10 @@ import { everything, internals } from "../../support/everything.ts"
 import { pathsTo } from "../../support/reachable.ts"
 import { singleSession } from "../../support/recovery.ts"
 import { assertHides, assertUnprinted, assertUnreachable, assertWiped, logged } from "../../support/secrets.ts"
+import { freshUser } from "../../support/user.ts"
 
 /** A new secret for each test, made at run time since the source of a test is in memory too. Has reserved characters of a URL. */
 const secretOf = (name: string): string => `${name}:/@%-${crypto.randomUUID()}`
-
-/** A new user of the broker, until the scope closes. */
-const freshUser = (password: string) =>
-  Effect.acquireRelease(
-    Effect.suspend(() => {
-      const name = uniqueName("user")
-      return Effect.as(administration().addUser(name, password, "everything"), name)
-    }),
-    (name) => administration().deleteUser(name)
-  )
 
 const uriOf = (username: string, password: string, parts: AmqpUri.Options = {}) => {
   const { hostname, pathname, port } = new URL(administration().url)
