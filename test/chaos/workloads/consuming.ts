@@ -205,6 +205,13 @@ export const streamer = (queue: Queue): Workload => {
 const offsetOf = ({ properties }: AmqpDelivery.ReceivedMessage): number =>
   Number(properties.headers?.["x-stream-offset"])
 
+/**
+ * Waits until a stream can be consumed. RabbitMQ may refuse that for a moment after it has declared the stream, as its replica has not
+ * started (406), and a consumer that is refused at its first start ends.
+ */
+const untilReadable = (queue: AmqpQueue.AmqpQueue<"stream">) =>
+  Effect.retry(Effect.scoped(AmqpConsumer.make(queue, { offset: "next" })), whileRetryable)
+
 /** Reads a RabbitMQ stream from its beginning, each message once. */
 export const streamQueueReader = (queue: AmqpQueue.AmqpQueue<"stream">): Workload => {
   const name = `read ${queue.name}`
@@ -213,7 +220,7 @@ export const streamQueueReader = (queue: AmqpQueue.AmqpQueue<"stream">): Workloa
     ends: false,
     run: (world, connection) => {
       let handled = -1
-      return AmqpConsumer.stream(queue, { prefetch: 100, offset: "first" }).pipe(
+      const reading = AmqpConsumer.stream(queue, { prefetch: 100, offset: "first" }).pipe(
         Stream.runForEach((delivery) =>
           Effect.gen(function*() {
             const offset = offsetOf(delivery)
@@ -236,6 +243,7 @@ export const streamQueueReader = (queue: AmqpQueue.AmqpQueue<"stream">): Workloa
           })
         )
       )
+      return Effect.andThen(untilReadable(queue), reading)
     }
   }
 }
@@ -260,7 +268,7 @@ export const streamQueueServer = (queue: AmqpQueue.AmqpQueue<"stream">): Workloa
           ...(missing.length === 0 ? [] : [`${name} did not get ${missing.length} messages, from ${missing[0]} on`])
         ]
       })
-      return AmqpConsumer.serve(queue, (delivery) =>
+      const serving = AmqpConsumer.serve(queue, (delivery) =>
         Effect.sync(() => {
           monitor.succeeded(name, performance.now())
           const offset = offsetOf(delivery)
@@ -269,6 +277,7 @@ export const streamQueueServer = (queue: AmqpQueue.AmqpQueue<"stream">): Workloa
           while (others.delete(handled + 1)) handled++
           return AmqpDelivery.ack
         }), { concurrency: 4, prefetch: 40, offset: "first" })
+      return Effect.andThen(untilReadable(queue), serving)
     }
   }
 }
