@@ -39,8 +39,8 @@ const check = ({ file, line, name }: Break): Effect.Effect<void, NotPlanted> =>
       : Effect.fail(new NotPlanted({ message: `${name}: ${file} has this ${count} times instead of once: ${line}` }))
   })
 
-/** Copies the built package with one line that is broken. */
-const plant = ({ becomes, file, line }: Break, copy: string): void => {
+/** Copies the built package into a folder, with one line that is broken. */
+export const plant = ({ becomes, file, line }: Break, copy: string): void => {
   fs.rmSync(copy, { recursive: true, force: true })
   fs.cpSync(built, copy, { recursive: true, filter: (file) => !/\.(?:d\.ts|map)$/.test(file) })
   const broken = path.join(copy, file)
