@@ -64,6 +64,9 @@ describe.runIf(onRabbitMQ("The embedded broker has no cluster.") && canStartClus
             )
           yield* publish("before")
           yield* until(() => handled.length === 1)
+          // Once the acknowledgement has arrived, the message does not come again.
+          const counts = () => rabbitmqctlFor(nodeAt(0), "list_queues", "name", "messages")
+          yield* Effect.repeat(Effect.promise(counts), { until: (lines) => lines.includes(`${name}\t0`) })
           yield* Effect.promise(() => home.stop())
           const gone = () => rabbitmqctlFor(nodeAt(0), "list_queues", "name", "state", "--offline")
           assert.include(yield* Effect.promise(gone), name)
