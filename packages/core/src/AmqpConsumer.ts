@@ -157,7 +157,8 @@ export interface RecoveryOptions {
   /**
    * Whether to go on after an error. Default: yes after the loss of the connection, and if the error `isRetryable`, as an
    * `AmqpConsumerCancelled` is. When a consumer starts again, its queue may seem to be missing because a node is down:
-   * `NotFound` is tried again until it has come three times in a row, at pauses of at least a second.
+   * `NotFound` is tried again until it has come three times in a row, at pauses of at least a second; while a topology of
+   * the connection is still trying to declare the queue, it does not count.
    */
   readonly isRecoverable?: ((error: AmqpChannelError | AmqpConsumerCancelled) => boolean) | undefined
 }

@@ -505,6 +505,60 @@ describe("a part of a topology without an answer", () => {
     ))
 })
 
+describe("a consumer of a queue that a topology can't declare yet", () => {
+  const locked = channelClose(405, "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'")
+  const missing = channelClose(404, "NOT_FOUND - no queue 'q' in vhost '/'")
+  const refusing = (declaration: ServerMethod, consume: ServerMethod): Exceptions => ({ _tag }) =>
+    _tag === "queue.declare" ? declaration : _tag === "basic.consume" ? consume : undefined
+
+  /** Consumes `q` by its name, which a topology declares. */
+  const consuming = (parts: Parts, recovery: AmqpConsumer.RecoveryOptions) =>
+    Effect.gen(function*() {
+      const consumer = yield* fork(AmqpConsumer.serve("q", () => Effect.succeed(AmqpDelivery.ack), { recovery }))
+      yield* serve(parts.peer)
+      const { next } = yield* onNextSession(parts, AmqpTopology.make(AmqpQueue.classic("q", { exclusive: true })))
+      return { consumer, next }
+    })
+
+  for (const [what, refusal] of [["locked", locked], ["missing", missing]] as const) {
+    it.effect(`and is ${what}, consumes as soon as it is declared`, () =>
+      recovering((parts) =>
+        Effect.gen(function*() {
+          const { consumer, next } = yield* consuming(parts, { schedule: Schedule.spaced("1 hour") })
+          assert.deepStrictEqual(yield* serveParts(next, refusing(locked, refusal)), [
+            "queue.declare q",
+            "basic.consume q"
+          ])
+          yield* TestClock.adjust("10 seconds")
+          assert.deepStrictEqual(yield* serveParts(next, refusing(locked, refusal)), ["queue.declare q"])
+          yield* TestClock.adjust("10 seconds")
+          assert.deepStrictEqual(yield* serveParts(next), ["queue.declare q", "basic.consume q"])
+          yield* assertWaits(consumer)
+        })
+      ))
+  }
+
+  it.effect("goes on for as long as the topology does, and no longer", () =>
+    recovering((parts) =>
+      Effect.gen(function*() {
+        const { consumer, next } = yield* consuming(parts, { schedule: Schedule.spaced("1 second") })
+        for (let second = 0; second < 10; second++) {
+          yield* serve(next, refusing(locked, missing))
+          yield* TestClock.adjust("1 second")
+        }
+        yield* assertWaits(consumer)
+        // The topology gives up.
+        const refused = refusing(channelClose(406, "PRECONDITION_FAILED - inequivalent arg 'type'"), missing)
+        for (let second = 0; second < 5; second++) {
+          yield* serve(next, refused)
+          yield* TestClock.adjust("1 second")
+        }
+        const error = yield* failureOf(consumer)
+        assert.strictEqual(error._tag === "AmqpChannelError" ? error.reason._tag : error._tag, "NotFound")
+      })
+    ))
+})
+
 describe("the queue of a consumer", () => {
   it.effect("without an answer delays the queues of others for a second, however many there are", () =>
     recovering(({ network, peer }) =>

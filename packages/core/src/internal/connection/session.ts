@@ -41,7 +41,7 @@ import { FrameReceiver } from "./frameReceiver.ts"
 import { logIn, openVirtualHost } from "./handshake.ts"
 import type { Login } from "./handshake.ts"
 import { keepAlive } from "./heartbeat.ts"
-import { PendingExchanges } from "./pendingExchanges.ts"
+import { PendingDeclarations } from "./pendingDeclarations.ts"
 
 /** The largest frame that the broker may send before the tuning, if the client sets no limit. In bytes; RabbitMQ sends about 600. */
 const firstReceivedFrameMax = 131072
@@ -65,7 +65,8 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   readonly control: ControlChannel
   readonly channels: Channels
   readonly secrets: SecretUpdates
-  readonly pendingExchanges = new PendingExchanges()
+  readonly pendingExchanges = new PendingDeclarations()
+  readonly pendingQueues = new PendingDeclarations()
   /** Fails when the session has ended. */
   readonly ended = Deferred.makeUnsafe<never, AmqpConnectionError>()
   readonly progress: HandshakeProgress = { phase: "the socket", username: "", serverProperties: {} }

@@ -27,7 +27,7 @@ import { monotonicMillis } from "../common/time.ts"
 import type { Session } from "../connection/session.ts"
 import * as Validation from "../options/validation.ts"
 import { declareAll } from "../topology/declare.ts"
-import { sourcesOf } from "../topology/descriptions.ts"
+import { queueName, sourcesOf } from "../topology/descriptions.ts"
 import { Consumer } from "./consumer.ts"
 import type { ConsumerConnection } from "./consumer.ts"
 import type { ConsumerRecovery } from "./consumerRecovery.ts"
@@ -122,7 +122,8 @@ class ConsumerLoop {
         yield* Scope.close(scope, Exit.void)
         if (this.consumer.isDone) return
         if (next._tag === "Pause") {
-          yield* Effect.raceFirst(Effect.sleep(next.pause), whenOver(session))
+          const pending = pendingDeclarations(session, this.consumer.options.queues)
+          yield* Effect.raceAllFirst([Effect.sleep(next.pause), whenOver(session), ...pending])
         }
         const { awaitToConsume, nextToConsume } = this.consumer.connection
         const following = yield* Effect.result(
@@ -219,8 +220,8 @@ class ConsumerLoop {
       }
       this.consumer.lost(error)
       if (session.failure !== undefined) return this.sessionLost(error)
-      const isBindingPending = session.pendingExchanges.of(boundExchanges(options.queues)).length > 0
-      return restarts.mayRetry(error, isBindingPending) ? this.pauseAfter(error) : this.end(error)
+      const isPending = pendingDeclarations(session, options.queues).length > 0
+      return restarts.mayRetry(error, isPending) ? this.pauseAfter(error) : this.end(error)
     }).pipe(this.orEnd(error))
   }
 
@@ -306,8 +307,13 @@ const declareQueues = (
       ? Effect.succeed(queue)
       : Effect.map(declareAll(channel, [], [queue]), ([declared]) => declared.queue))
 
-/** The names of the exchanges that described queues are bound to. */
-const boundExchanges = (queues: ReadonlyArray<string | AmqpQueue>): ReadonlyArray<string> =>
-  queues.flatMap((queue) => typeof queue === "string" ? [] : sourcesOf(queue))
+/** What topologies are still trying to declare of these queues, and of the exchanges that they are bound to. */
+const pendingDeclarations = (
+  { pendingExchanges, pendingQueues }: Session,
+  queues: ReadonlyArray<string | AmqpQueue>
+): ReadonlyArray<Effect.Effect<void>> => [
+  ...pendingQueues.of(queues.map((queue) => queueName(queue))),
+  ...pendingExchanges.of(queues.flatMap((queue) => typeof queue === "string" ? [] : sourcesOf(queue)))
+]
 
 const capitalized = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)

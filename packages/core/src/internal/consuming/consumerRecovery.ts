@@ -2,8 +2,8 @@
  * Whether and when a consumer starts again after it was lost.
  *
  * A reason that may pass is tried again for as long as the schedule allows. After a cancel or on a new session, the queue may seem to be
- * missing because its node is down, so a 404 is tried again too, until the same one has come three times in a row. Those that may come from
- * an exchange which a topology is still trying to declare do not count.
+ * missing because its node is down, so a 404 is tried again too, until the same one has come three times in a row. Those that come while a
+ * topology is still trying to declare the queue, or an exchange that it is bound to, do not count.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -75,13 +75,13 @@ export class Restarts {
   }
 
   /**
-   * Whether the consumer tries again to start after this error. `isBindingPending`: whether one of its queues is bound to an exchange that a
-   * topology is trying to declare.
+   * Whether the consumer tries again to start after this error. `isPending`: whether a topology is still trying to declare one of its queues, or
+   * an exchange that one is bound to.
    */
-  mayRetry(error: SubscriptionError, isBindingPending: boolean): boolean {
+  mayRetry(error: SubscriptionError, isPending: boolean): boolean {
     if (this.mayRestart(error)) return true
     if (!this.isEnabled || this.recovery.isRecoverable !== undefined || !isNotFound(error)) return false
-    if (isBindingPending) return true
+    if (isPending) return true
     this.refusals = error.message === this.lastRefusal ? this.refusals + 1 : 1
     this.lastRefusal = error.message
     return this.refusals < maxEqual

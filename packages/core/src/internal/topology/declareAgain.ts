@@ -53,8 +53,8 @@ const maxStuck = 8
 /** What is declared on one channel, one request after the other. */
 interface Part {
   readonly description: AmqpExchange | AmqpQueue
-  /** The name of the exchange that the part declares. */
-  readonly exchange?: string
+  /** Whether the part declares what is described. Otherwise it only binds it. */
+  readonly isDeclaration: boolean
   /** The names of the exchanges that the part binds. */
   readonly binds: ReadonlyArray<string>
   /** Calls `answered` at each answer of the broker. */
@@ -64,7 +64,7 @@ interface Part {
 const exchangesOf = ({ exchanges }: Topology): ReadonlyArray<Part> =>
   exchanges.map((exchange) => ({
     description: exchange,
-    exchange: exchange.name,
+    isDeclaration: true,
     binds: [],
     declare: (channel) => Effect.asVoid(declareExchange(channel, exchange))
   }))
@@ -72,6 +72,7 @@ const exchangesOf = ({ exchanges }: Topology): ReadonlyArray<Part> =>
 const exchangeBindingsOf = ({ exchanges }: Topology): ReadonlyArray<Part> =>
   exchanges.filter(({ bindings }) => bindings.length > 0).map((exchange) => ({
     description: exchange,
+    isDeclaration: false,
     binds: [exchange.name, ...sourcesOf(exchange)],
     declare: (channel, answered) =>
       bindEach(exchange, answered, (binding) => bindExchange(channel, exchange.name, binding))
@@ -83,6 +84,7 @@ const queuesOf = ({ queues }: Topology): ReadonlyArray<Part> =>
     let serverNamed: string | undefined
     return {
       description: queue,
+      isDeclaration: true,
       binds: sourcesOf(queue),
       declare: (channel, answered) =>
         Effect.gen(function*() {
@@ -105,7 +107,7 @@ const bindEach = (
 export const declareAgain = (topology: Topology, options: DeclareAgainOptions): Preparation => {
   const started = new WeakMap<Session, SessionTopology>()
   const on = (session: Session): SessionTopology => {
-    const found = started.get(session) ?? new SessionTopology(session, options)
+    const found = started.get(session) ?? new SessionTopology(session, topology, options)
     started.set(session, found)
     return found
   }
@@ -127,19 +129,21 @@ interface Failed {
 class SessionTopology {
   private readonly session: Session
   private readonly options: DeclareAgainOptions
-  /** What to call when an exchange is declared or given up, by its name. */
-  private readonly pending = new Map<string, () => void>()
+  /** What to call when one is declared or given up. */
+  private readonly pending = new Map<AmqpExchange | AmqpQueue, () => void>()
   /** For the parts that follow an exchange, which may be the whole rest of the topology. */
   private readonly followers = Semaphore.makeUnsafe(maxChannels)
 
-  constructor(session: Session, options: DeclareAgainOptions) {
+  constructor(session: Session, { exchanges, queues }: Topology, options: DeclareAgainOptions) {
     this.session = session
     this.options = options
+    // All of them now, as what needs one may be refused before that has had its turn.
+    const { pendingExchanges, pendingQueues } = session
+    for (const exchange of exchanges) this.pending.set(exchange, pendingExchanges.add(exchange.name))
+    for (const queue of queues) if (queue.name !== "") this.pending.set(queue, pendingQueues.add(queue.name))
   }
 
   declareAll(parts: ReadonlyArray<Part>): Effect.Effect<void> {
-    // All of them now, as bindings may follow before the last one has had its turn.
-    for (const { exchange } of parts) if (exchange !== undefined) this.begin(exchange)
     const channels = Math.min(Math.ceil(parts.length / partsPerChannel), maxChannels) || 1
     const lanes = Semaphore.makeUnsafe(channels)
     return Effect.forEach(parts, (part) => inLane(lanes, (answered) => this.declare(part, answered)), {
@@ -219,14 +223,9 @@ class SessionTopology {
     })
   }
 
-  /** Bindings to this exchange that are refused wait for its end. */
-  private begin(exchange: string): void {
-    this.pending.set(exchange, this.session.pendingExchanges.add(exchange))
-  }
-
   /** The part is declared or given up. */
-  private over({ exchange }: Part): void {
-    if (exchange !== undefined) this.pending.get(exchange)?.()
+  private over({ description, isDeclaration }: Part): void {
+    if (isDeclaration) this.pending.get(description)?.()
   }
 
   private end(part: Part): Effect.Effect<void> {

@@ -1,16 +1,16 @@
 /**
- * The exchanges of topologies that are not declared on a session yet: they have not had their turn, or are being tried again.
+ * The exchanges, or the queues, of topologies that are not declared on a session yet: they have not had their turn, or are being tried again.
  *
- * A binding to one of them is refused (404), by whichever topology or consumer it is declared, until the exchange exists.
+ * Whatever needs one of them, in whichever topology or consumer, is refused (404) until it exists.
  */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 
-export class PendingExchanges {
-  /** By their names. Several topologies may declare the same exchange. */
+export class PendingDeclarations {
+  /** By their names. Several topologies may declare the same one. */
   private readonly byName = new Map<string, Set<Deferred.Deferred<void>>>()
 
-  /** An exchange is to be declared. Returns what to call when it is declared or given up. */
+  /** One is to be declared. Returns what to call when it is declared or given up. */
   add(name: string): () => void {
     const end = Deferred.makeUnsafe<void>()
     const ends = this.byName.get(name) ?? new Set()
@@ -22,7 +22,7 @@ export class PendingExchanges {
     }
   }
 
-  /** Those of these exchanges that are not declared yet: each effect waits until one is declared or given up. */
+  /** Those of these names that are not declared yet: each effect waits until one is declared or given up. */
   of(names: ReadonlyArray<string>): ReadonlyArray<Effect.Effect<void>> {
     return names.flatMap((name) => [...this.byName.get(name) ?? []].map((end) => Deferred.await(end)))
   }
