@@ -1,6 +1,6 @@
 /** What clients must not leave behind: sockets, timers, and at the broker connections and channels. */
 import * as diagnostics from "node:diagnostics_channel"
-import type * as net from "node:net"
+import * as net from "node:net"
 import { proxySockets } from "../support/proxy.ts"
 import { eventually } from "./site.ts"
 import type { Site } from "./site.ts"
@@ -51,8 +51,19 @@ export const newResources = (before: ReadonlyMap<string, number>): ReadonlyArray
   const now = resources()
   return watchedResources.flatMap((kind) => {
     const more = (now.get(kind) ?? 0) - (before.get(kind) ?? 0)
-    return more > 0 ? [`${more} × ${kind}`] : []
+    return more > 0 ? [`${more} × ${kind}${kind === "TCPSocketWrap" ? ` (${openSockets().join(", ")})` : ""}`] : []
   })
+}
+
+/** The ports of all open sockets of this process, to see whose they are. */
+const openSockets = (): ReadonlyArray<string> => {
+  // Node.js has no documented way to reach them.
+  const handles: unknown = Reflect.apply(Reflect.get(process, "_getActiveHandles"), process, [])
+  return (Array.isArray(handles) ? handles : []).flatMap((handle: unknown) =>
+    handle instanceof net.Socket && handle.remotePort !== undefined
+      ? [`${handle.localPort} to ${handle.remotePort}${proxySockets.has(handle) ? " of a proxy" : ""}`]
+      : []
+  )
 }
 
 /** The lines of a text, without empty ones. */
