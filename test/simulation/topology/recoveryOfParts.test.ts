@@ -3,16 +3,10 @@ import * as AmqpDelivery from "@effect-amqp/core/AmqpDelivery"
 import * as AmqpExchange from "@effect-amqp/core/AmqpExchange"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
 import * as AmqpTopology from "@effect-amqp/core/AmqpTopology"
-import type { Method, ServerMethod } from "@effect-amqp/core/protocol/methods.generated"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Layer from "effect/Layer"
 import * as Schedule from "effect/Schedule"
-import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
-import * as ScriptedNetwork from "../../support/scriptedNetwork.ts"
-import type { Parts } from "../../support/scriptedNetwork.ts"
 import {
   assertWaits,
   channelClose,
@@ -23,115 +17,22 @@ import {
   fork,
   resultOf
 } from "../../support/scriptedPeer.ts"
-import type { Peer, ServerOptions } from "../../support/scriptedPeer.ts"
 import { afterASecond } from "../consuming/recoverySupport.ts"
-
-const server: ServerOptions = {
-  serverProperties: { product: "RabbitMQ", capabilities: { exchange_exchange_bindings: true } }
-}
-
-/** Runs a script with a connection that is open and recovers. */
-const recovering = <A, E>(body: Parameters<typeof ScriptedNetwork.recovering<A, E>>[0]) =>
-  ScriptedNetwork.recovering(body, {}, ["a"], server)
-
-/** What a server does with a method, if not what the client hopes for. */
-type Exceptions = (method: Method) => ServerMethod | "no answer" | undefined
-
-const passing = channelClose(506, "RESOURCE_ERROR - not now")
-const different = channelClose(406, "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'events' in vhost '/'")
-const noExchange = channelClose(404, "NOT_FOUND - no exchange 'events' in vhost '/'")
-
-const expected = (method: Method): ServerMethod | undefined => {
-  switch (method._tag) {
-    case "channel.open":
-    case "channel.close":
-    case "exchange.declare":
-    case "exchange.bind":
-    case "queue.bind":
-      return { _tag: `${method._tag}-ok` }
-    case "basic.qos":
-      return { _tag: "basic.qos-ok" }
-    case "queue.declare":
-      return declareOk(method.queue === "" ? "amq.gen-1" : method.queue)
-    case "basic.consume":
-      return { _tag: "basic.consume-ok", consumerTag: method.consumerTag }
-    default:
-      return undefined
-  }
-}
-
-const described = (method: Method): string => {
-  switch (method._tag) {
-    case "exchange.declare":
-      return `${method._tag} ${method.exchange}`
-    case "exchange.bind":
-      return `${method._tag} ${method.destination} ${method.source}`
-    case "queue.declare":
-    case "basic.consume":
-      return `${method._tag} ${method.queue}`
-    case "queue.bind":
-      return `${method._tag} ${method.queue} ${method.exchange}`
-    default:
-      return method._tag
-  }
-}
-
-/** Replies to the client until it sends nothing more. Returns the channels and methods of what it has sent. */
-const serve = (peer: Peer, except: Exceptions = () => undefined) =>
-  Effect.gen(function*() {
-    const sent: Array<readonly [channel: number, method: string]> = []
-    for (let next = yield* peer.next; next !== undefined; next = yield* peer.next) {
-      const { channel, method } = next
-      sent.push([channel, described(method)])
-      const reply = except(method) ?? expected(method)
-      if (reply !== undefined && reply !== "no answer") yield* peer.send(channel, reply)
-    }
-    return sent
-  })
-
-/** The same. Returns what is declared, bound and consumed. */
-const serveParts = (peer: Peer, except?: Exceptions) =>
-  Effect.map(
-    serve(peer, except),
-    (sent) => sent.map(([, method]) => method).filter((method) => !/^channel|qos/.test(method))
-  )
-
-type Failed = readonly [part: string, reason: string, willRetry: boolean]
-
-/** Declares topologies on the first session, and starts the second one. Returns its server, and the failures that were reported. */
-const onNextSession = (
-  { network, peer }: Parts,
-  topology: AmqpTopology.AmqpTopology | ReadonlyArray<AmqpTopology.AmqpTopology>,
-  schedule: AmqpTopology.LayerOptions["schedule"] | "default" = Schedule.spaced("10 seconds")
-) =>
-  Effect.gen(function*() {
-    const failures: Array<Failed> = []
-    const onFailure = ({ description: { name }, error, willRetry }: AmqpTopology.DeclareFailure) =>
-      Effect.sync(() => failures.push([name, error.reason._tag, willRetry]))
-    const scope = yield* Effect.scope
-    const options = schedule === "default" ? { onFailure } : { onFailure, schedule }
-    for (const each of [topology].flat()) {
-      const declaring = yield* fork(Layer.buildWithScope(AmqpTopology.layer(each, options), scope))
-      yield* serve(peer)
-      yield* resultOf(declaring)
-    }
-    yield* peer.hangUp
-    yield* TestClock.adjust("1 second")
-    return { failures, next: yield* network.serve(server) }
-  })
-
-const events = AmqpExchange.topic("events")
-const boundTo = (exchange: AmqpExchange.AmqpExchange | string) => AmqpQueue.withBinding({ exchange, routingKey: "#" })
-
-/** The exchange `events` can't be declared yet, so that it does not exist. */
-const withoutEvents = (refusal = passing): Exceptions => (method) => {
-  if (method._tag === "exchange.declare" && method.exchange === "events") return refusal
-  if (method._tag === "queue.bind" && method.exchange === "events") return noExchange
-  if (method._tag === "exchange.bind" && (method.source === "events" || method.destination === "events")) {
-    return noExchange
-  }
-  return undefined
-}
+import {
+  boundTo,
+  described,
+  different,
+  events,
+  noExchange,
+  onNextSession,
+  passing,
+  recovering,
+  serve,
+  serveParts,
+  server,
+  withoutEvents
+} from "./partsSupport.ts"
+import type { Exceptions, Failed } from "./partsSupport.ts"
 
 describe("a binding to an exchange that can't be declared yet", () => {
   it.effect("of a queue is tried again when the exchange is declared", () =>
@@ -368,21 +269,6 @@ describe("a binding to an exchange that can't be declared yet", () => {
     ))
 })
 
-describe("a part of a topology whose layer is closed", () => {
-  it.effect("is not tried again", () =>
-    recovering((parts) =>
-      Effect.gen(function*() {
-        const scope = yield* Scope.make()
-        const declared = onNextSession(parts, AmqpTopology.make(events, AmqpQueue.classic("q").pipe(boundTo(events))))
-        const { next } = yield* Effect.provideService(declared, Scope.Scope, scope)
-        yield* serve(next, withoutEvents())
-        yield* Scope.close(scope, Exit.void)
-        yield* TestClock.adjust("10 minutes")
-        assert.deepStrictEqual(yield* serve(next), [])
-      })
-    ))
-})
-
 describe("a part of a topology without an answer", () => {
   const quorums = (count: number) =>
     AmqpTopology.make(...Array.from({ length: count }, (_, index) => AmqpQueue.quorum(`q${index}`)))
@@ -501,85 +387,6 @@ describe("a part of a topology without an answer", () => {
         assert.deepStrictEqual(yield* serveParts(next, stuck), ["queue.declare q9"])
         yield* TestClock.adjust("10 seconds")
         assert.deepStrictEqual(yield* serve(next), [])
-      })
-    ))
-})
-
-describe("a consumer of a queue that a topology can't declare yet", () => {
-  const locked = channelClose(405, "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'")
-  const missing = channelClose(404, "NOT_FOUND - no queue 'q' in vhost '/'")
-  const refusing = (declaration: ServerMethod, consume: ServerMethod): Exceptions => ({ _tag }) =>
-    _tag === "queue.declare" ? declaration : _tag === "basic.consume" ? consume : undefined
-
-  /** Consumes `q` by its name, which a topology declares. */
-  const consuming = (parts: Parts, recovery: AmqpConsumer.RecoveryOptions) =>
-    Effect.gen(function*() {
-      const consumer = yield* fork(AmqpConsumer.serve("q", () => Effect.succeed(AmqpDelivery.ack), { recovery }))
-      yield* serve(parts.peer)
-      const { next } = yield* onNextSession(parts, AmqpTopology.make(AmqpQueue.classic("q", { exclusive: true })))
-      return { consumer, next }
-    })
-
-  for (const [what, refusal] of [["locked", locked], ["missing", missing]] as const) {
-    it.effect(`and is ${what}, consumes as soon as it is declared`, () =>
-      recovering((parts) =>
-        Effect.gen(function*() {
-          const { consumer, next } = yield* consuming(parts, { schedule: Schedule.spaced("1 hour") })
-          assert.deepStrictEqual(yield* serveParts(next, refusing(locked, refusal)), [
-            "queue.declare q",
-            "basic.consume q"
-          ])
-          yield* TestClock.adjust("10 seconds")
-          assert.deepStrictEqual(yield* serveParts(next, refusing(locked, refusal)), ["queue.declare q"])
-          yield* TestClock.adjust("10 seconds")
-          assert.deepStrictEqual(yield* serveParts(next), ["queue.declare q", "basic.consume q"])
-          yield* assertWaits(consumer)
-        })
-      ))
-  }
-
-  it.effect("goes on for as long as the topology does, and no longer", () =>
-    recovering((parts) =>
-      Effect.gen(function*() {
-        const { consumer, next } = yield* consuming(parts, { schedule: Schedule.spaced("1 second") })
-        for (let second = 0; second < 10; second++) {
-          yield* serve(next, refusing(locked, missing))
-          yield* TestClock.adjust("1 second")
-        }
-        yield* assertWaits(consumer)
-        // The topology gives up.
-        const refused = refusing(channelClose(406, "PRECONDITION_FAILED - inequivalent arg 'type'"), missing)
-        for (let second = 0; second < 5; second++) {
-          yield* serve(next, refused)
-          yield* TestClock.adjust("1 second")
-        }
-        const error = yield* failureOf(consumer)
-        assert.strictEqual(error._tag === "AmqpChannelError" ? error.reason._tag : error._tag, "NotFound")
-      })
-    ))
-})
-
-describe("the queue of a consumer", () => {
-  it.effect("without an answer delays the queues of others for a second, however many there are", () =>
-    recovering(({ network, peer }) =>
-      Effect.gen(function*() {
-        const names = Array.from({ length: 20 }, (_, index) => `q${index}`)
-        for (const name of names) {
-          yield* fork(AmqpConsumer.serve(AmqpQueue.quorum(name), () => Effect.succeed(AmqpDelivery.ack)))
-          yield* serve(peer)
-        }
-        yield* peer.hangUp
-        yield* TestClock.adjust("1 second")
-        const next = yield* network.serve(server)
-        const onlyLast: Exceptions = (method) =>
-          method._tag === "queue.declare" && method.queue !== "q19" ? "no answer" : undefined
-        const expected = names.map((name) => `queue.declare ${name}`)
-        assert.deepStrictEqual(yield* serveParts(next, onlyLast), expected.slice(0, 8))
-        yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(yield* serveParts(next, onlyLast), expected.slice(8, 16))
-        yield* TestClock.adjust("1 second")
-        assert.deepStrictEqual(yield* serveParts(next, onlyLast), expected.slice(16))
-        yield* TestClock.adjust("1 minute")
       })
     ))
 })

@@ -78,11 +78,14 @@ const declareAhead = (consumer: Consumer, session: Session): Effect.Effect<void>
       })
   )
 
+/** What topologies were still trying to declare when an attempt began. If all of that is over, the next one need not wait any longer. */
+type Pending = ReadonlyArray<Effect.Effect<void>>
+
 /** What the fiber does next. */
 type Next =
   /** It waits for the next session, or takes the current one. */
   | { readonly _tag: "Continue" }
-  | { readonly _tag: "Pause"; readonly pause: Duration.Duration }
+  | { readonly _tag: "Pause"; readonly pause: Duration.Duration; readonly pending: Pending }
   /** The consumer has ended. */
   | { readonly _tag: "End" }
 
@@ -122,8 +125,10 @@ class ConsumerLoop {
         yield* Scope.close(scope, Exit.void)
         if (this.consumer.isDone) return
         if (next._tag === "Pause") {
-          const pending = pendingDeclarations(session, this.consumer.options.queues)
-          yield* Effect.raceAllFirst([Effect.sleep(next.pause), whenOver(session), ...pending])
+          const declared = next.pending.length === 0
+            ? Effect.never
+            : Effect.all(next.pending, { concurrency: "unbounded" })
+          yield* Effect.raceAllFirst([Effect.sleep(next.pause), whenOver(session), declared])
         }
         const { awaitToConsume, nextToConsume } = this.consumer.connection
         const following = yield* Effect.result(
@@ -144,8 +149,10 @@ class ConsumerLoop {
   private use(session: Session): Effect.Effect<Next, never, Scope.Scope> {
     return Effect.gen({ self: this }, function*() {
       const { consumer } = this
+      // Before the requests: what is declared before a reply arrives may have been declared too late for it.
+      const pending = pendingDeclarations(session, consumer.options.queues)
       const opened = yield* Effect.result(this.open(session))
-      if (Result.isFailure(opened)) return yield* this.refused(session, opened.failure)
+      if (Result.isFailure(opened)) return yield* this.refused(session, opened.failure, pending)
       const subscription = opened.success
       // The program may have cancelled the consumer in the meantime.
       if (consumer.isDone) return proceed
@@ -209,9 +216,9 @@ class ConsumerLoop {
   }
 
   /** The subscription could not be started. */
-  private refused(session: Session, error: AmqpChannelError): Effect.Effect<Next> {
+  private refused(session: Session, error: AmqpChannelError, pending: Pending): Effect.Effect<Next> {
     return Effect.suspend(() => {
-      const { connection, options, restarts } = this.consumer
+      const { connection, restarts } = this.consumer
       if (!this.hasStarted) {
         const mayFollow = connection.failure === undefined && restarts.followsSession(error)
         if (session.failure !== undefined && mayFollow) return this.sessionLost(error)
@@ -220,8 +227,7 @@ class ConsumerLoop {
       }
       this.consumer.lost(error)
       if (session.failure !== undefined) return this.sessionLost(error)
-      const isPending = pendingDeclarations(session, options.queues).length > 0
-      return restarts.mayRetry(error, isPending) ? this.pauseAfter(error) : this.end(error)
+      return restarts.mayRetry(error, pending.length > 0) ? this.pauseAfter(error, pending) : this.end(error)
     }).pipe(this.orEnd(error))
   }
 
@@ -259,7 +265,7 @@ class ConsumerLoop {
   }
 
   /** Logs the loss, once until the consumer has started again. */
-  private pauseAfter(error: SubscriptionError): Effect.Effect<Next> {
+  private pauseAfter(error: SubscriptionError, pending: Pending = []): Effect.Effect<Next> {
     return Effect.gen({ self: this }, function*() {
       const pause = yield* this.consumer.restarts.pauseAfter(error)
       if (pause === undefined) return yield* this.end(error)
@@ -271,7 +277,7 @@ class ConsumerLoop {
         yield* Effect.ignoreCause(Effect.logDebug(`${label} could not be started again yet. ${error.message}`))
       }
       this.outage.attempts++
-      return { _tag: "Pause" as const, pause }
+      return { _tag: "Pause" as const, pause, pending }
     })
   }
 
@@ -311,7 +317,7 @@ const declareQueues = (
 const pendingDeclarations = (
   { pendingExchanges, pendingQueues }: Session,
   queues: ReadonlyArray<string | AmqpQueue>
-): ReadonlyArray<Effect.Effect<void>> => [
+): Pending => [
   ...pendingQueues.of(queues.map((queue) => queueName(queue))),
   ...pendingExchanges.of(queues.flatMap((queue) => typeof queue === "string" ? [] : sourcesOf(queue)))
 ]

@@ -107,12 +107,16 @@ const bindEach = (
 export const declareAgain = (topology: Topology, options: DeclareAgainOptions): Preparation => {
   const started = new WeakMap<Session, SessionTopology>()
   const on = (session: Session): SessionTopology => {
-    const found = started.get(session) ?? new SessionTopology(session, topology, options)
+    const found = started.get(session) ?? new SessionTopology(session, options)
     started.set(session, found)
     return found
   }
   return {
-    exchanges: (session) => on(session).declareAll(exchangesOf(topology)),
+    exchanges: (session) =>
+      Effect.suspend(() => {
+        on(session).begin(topology)
+        return on(session).declareAll(exchangesOf(topology))
+      }),
     exchangeBindings: (session) => on(session).declareAll(exchangeBindingsOf(topology)),
     queues: (session) => on(session).declareAll(queuesOf(topology))
   }
@@ -134,13 +138,22 @@ class SessionTopology {
   /** For the parts that follow an exchange, which may be the whole rest of the topology. */
   private readonly followers = Semaphore.makeUnsafe(maxChannels)
 
-  constructor(session: Session, { exchanges, queues }: Topology, options: DeclareAgainOptions) {
+  constructor(session: Session, options: DeclareAgainOptions) {
     this.session = session
     this.options = options
-    // All of them now, as what needs one may be refused before that has had its turn.
-    const { pendingExchanges, pendingQueues } = session
+  }
+
+  /**
+   * The first phase. All are pending from now on, as what needs one may be refused before that has had its turn. A layer that is built in a later
+   * phase has none: it declares everything itself.
+   */
+  begin({ exchanges, queues }: Topology): void {
+    const { pendingExchanges, pendingQueues } = this.session
     for (const exchange of exchanges) this.pending.set(exchange, pendingExchanges.add(exchange.name))
     for (const queue of queues) if (queue.name !== "") this.pending.set(queue, pendingQueues.add(queue.name))
+    // The phases go on without a topology that is closed.
+    const endAll = Effect.sync(() => this.pending.forEach((over) => over()))
+    this.session.background(Effect.andThen(Deferred.await(this.options.closed), endAll))
   }
 
   declareAll(parts: ReadonlyArray<Part>): Effect.Effect<void> {
@@ -153,6 +166,11 @@ class SessionTopology {
   }
 
   private declare(part: Part, answered: () => void): Effect.Effect<void> {
+    const isClosed = () => Deferred.isDoneUnsafe(this.options.closed)
+    return Effect.suspend(() => isClosed() ? Effect.void : this.declareOnce(part, answered))
+  }
+
+  private declareOnce(part: Part, answered: () => void): Effect.Effect<void> {
     return Effect.map(Effect.onError(this.attempt(part, answered), () => this.end(part)), (failed) => {
       if (failed === undefined) return this.over(part)
       const { error, missing } = failed
