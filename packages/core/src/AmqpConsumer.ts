@@ -254,7 +254,8 @@ export interface ManualAckConsumer<out Delivery = AmqpDelivery.AmqpDelivery> ext
   /**
    * Changes the prefetch, 0 to 65535, for this connection and later ones. As brokers apply a prefetch to later consumers only, the consumers are started
    * again on the same channel, with other consumer tags: earlier deliveries stay valid, a stream continues where it
-   * was, and a single active consumer may lose its turn.
+   * was, and a single active consumer may lose its turn. Fails with the error of the consumer if that has ended, or with
+   * `ChannelClosed` if the broker has cancelled it.
    */
   readonly setPrefetch: (prefetch: number) => Effect.Effect<void, AmqpChannelError>
 }

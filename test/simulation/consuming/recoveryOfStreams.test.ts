@@ -138,7 +138,7 @@ describe("a consumer of a stream", () => {
       })
     ))
 
-  it.effect("K11: takes no messages of another queue to find out that it is none, so that no attempt is counted", () =>
+  it.effect("K11: finds out whether a queue is a stream without taking messages of it, which would count as attempts", () =>
     Effect.scoped(Effect.gen(function*() {
       const broker = yield* AmqpBroker.make()
       const app = yield* broker.connect({ connectionName: "app" })

@@ -371,7 +371,7 @@ export class Supervisor {
       yield* this.report.begun(this.currentState, this.lastEndpoint)
       const { before, endpoint, round, scope, session } = yield* this.connect(first, isInitial)
       this.isHurried = false
-      // The broker has accepted the connection. Why it ends later is no refusal, however often that comes.
+      // The broker has accepted the connection, so what ends it later is not a refusal.
       this.refusals.reset()
       const opened = monotonicMillis(this.clock)
       yield* this.report.opened(before, endpoint, opened - this.start)

@@ -41,7 +41,7 @@ export class Consumer implements SubscriptionOwner {
   readonly restarts: Restarts
   /** The prefetch of this and later subscriptions. */
   prefetch: number
-  /** Whether the program has cancelled the consumer. */
+  /** Whether the program has cancelled the consumer, or closes its scope. */
   isCancelled = false
   /** The session on which the described queues were declared, and the names of all queues there. */
   private declared: { readonly session: Session; readonly names: ReadonlyArray<string> } | undefined
