@@ -54,10 +54,9 @@ const makeQueue = Effect.gen(function*() {
   const queue = new PublishQueue(limits, queueHost, clock)
   queue.useSession(outbound)
   const channel = new Channel(1, host)
-  yield* Effect.forkScoped(channel.run, { startImmediately: true })
   const selected = yield* Effect.forkScoped(channel.confirmSelect, { startImmediately: true })
-  channel.mailbox.offer({ _tag: "confirm.select-ok" })
-  channel.mailbox.flush()
+  channel.receive({ _tag: "confirm.select-ok" })
+  channel.handleReceived()
   const ledger = yield* Fiber.join(selected)
   queue.attach(channel, ledger)
   return { queue, ledger, outbound }

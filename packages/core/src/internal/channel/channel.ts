@@ -1,9 +1,9 @@
 /**
  * One AMQP channel of a session.
  *
- * The channel fiber owns the mailbox, and handles what the broker sends, in order. Callers send in single synchronous steps, which encode
- * into the outbound buffer and note what the broker will reply, so their frames cannot interleave. The channel fiber resumes waiting
- * fibers, and so does the end of the channel.
+ * What the broker sends is collected while a socket read is decoded, and handled after that, in order: `handleReceived` advances the state
+ * and resumes the fibers that wait. No fiber of its own runs here. Callers send in single synchronous steps, which encode into the outbound
+ * buffer and note what the broker will reply, so their frames cannot interleave. The end of the channel resumes every waiting fiber.
  *
  * States: `Open` → `Closing` (channel.close was sent) → `Closed`, or directly to `Closed` if the broker closes the channel or the session
  * ends. `failure` is set once, on leaving `Open`. Only a close of the broker that crosses ours replaces it.
@@ -25,14 +25,12 @@ import type {
   ReplyOf,
   SynchronousMethod
 } from "../../protocol/methods.generated.ts"
-import { ProtocolError } from "../../protocol/ProtocolError.ts"
 import { Signal } from "../common/signal.ts"
 import { responsibleMethod } from "../errors/replyTexts.ts"
 import { knownEncoding, writeProperties } from "../message/properties.ts"
 import type { Route } from "../message/route.ts"
 import { mayBeOfStream } from "../message/streamOffset.ts"
 import type { Counts } from "../telemetry/counters.ts"
-import { Mailbox } from "../wire/mailbox.ts"
 import { Acknowledgements } from "./acknowledgements.ts"
 import { channelError, closedHere, failureOfStep, notSupported } from "./channelErrors.ts"
 import { ConfirmLedger, returnedOf } from "./confirmLedger.ts"
@@ -80,7 +78,6 @@ const isReturn = (content: Content): content is Content<BasicReturn> => content.
 
 export class Channel {
   readonly number: number
-  readonly mailbox = new Mailbox<ChannelEvent, "Ended">()
   readonly assembler: ContentAssembler
   readonly acknowledgements: Acknowledgements
   readonly consumers: Consumers
@@ -93,6 +90,8 @@ export class Channel {
   readonly ended = Deferred.makeUnsafe<void>()
 
   private readonly requests: RequestQueue
+  /** What has arrived and is not handled yet. */
+  private received: Array<ChannelEvent> = []
   private currentState: "Open" | "Closing" | "Closed" = "Open"
   private currentFailure: AmqpError.AmqpChannelError | undefined
   private hasEnded = false
@@ -343,22 +342,21 @@ export class Channel {
   }
 
   // ---------------------------------------------------------------------------
-  // receiving: the channel fiber
+  // receiving
   // ---------------------------------------------------------------------------
 
-  /** The loop of the channel fiber, until the mailbox ends. Fails if the broker violates the protocol. */
-  readonly run: Effect.Effect<void, ProtocolError> = Effect.gen({ self: this }, function*() {
-    while (true) {
-      const events = yield* this.mailbox.takeAll
-      try {
-        for (const event of events) this.handle(event)
-      } catch (error) {
-        if (error instanceof ProtocolError) return yield* Effect.fail(error)
-        throw error
-      }
-      this.consumers.flush()
-    }
-  }).pipe(Effect.catch((error) => error === "Ended" ? Effect.void : Effect.fail(error)))
+  /** Adds what the broker has sent. Returns whether it is the first since `handleReceived`, which has to follow. */
+  receive(event: ChannelEvent): boolean {
+    return this.received.push(event) === 1
+  }
+
+  /** Handles what has arrived, in order, after a socket read is decoded. Throws a `ProtocolError` if the broker violates the protocol. */
+  handleReceived(): void {
+    const { received } = this
+    this.received = []
+    for (const event of received) this.handle(event)
+    this.consumers.flush()
+  }
 
   private handle(event: ChannelEvent): void {
     const tag = tagOf(event)

@@ -31,8 +31,6 @@ export interface ChannelsHost extends ChannelHost {
   /** Why the session has ended. */
   readonly failure: AmqpConnectionError | undefined
   readonly options: Pick<SessionOptions, "channelTimeout" | "closeTimeout" | "maxIdleChannels">
-  /** Runs the loop of a channel until that ends, or the session. */
-  readonly fork: (loop: Effect.Effect<void, ProtocolError>) => Effect.Effect<unknown>
   /** Runs an effect even if the session has ended. */
   afterwards(effect: Effect.Effect<void>): void
 }
@@ -107,7 +105,6 @@ export class Channels {
   release(channel: Channel): void {
     if (this.open.get(channel.number) !== channel) return
     this.open.delete(channel.number)
-    channel.mailbox.fail("Ended")
     this.releaseNumber(channel.number)
     this.returned.notify()
   }
@@ -126,10 +123,7 @@ export class Channels {
 
   /** Ends channels, a part of them per turn of the event loop: all at once would keep the process busy for long. */
   private endAll(channels: ReadonlyArray<Channel>, error: AmqpChannelError): void {
-    for (const channel of channels.slice(0, endedPerTurn)) {
-      channel.end(error)
-      channel.mailbox.fail("Ended")
-    }
+    for (const channel of channels.slice(0, endedPerTurn)) channel.end(error)
     if (channels.length <= endedPerTurn) return
     const others = Effect.sync(() => this.endAll(channels.slice(endedPerTurn), error))
     this.host.afterwards(Effect.andThen(Effect.yieldNow, others))
@@ -251,7 +245,6 @@ export class Channels {
       if (failure !== undefined) return yield* Effect.fail(lostChannel(failure))
       const channel = new Channel(number, this.host)
       this.open.set(number, channel)
-      yield* this.host.fork(channel.run)
       return yield* restore(Effect.andThen(channel.request({ _tag: "channel.open" }), selectMode(channel, mode))).pipe(
         Effect.as(channel),
         // Even if the caller was interrupted, the number stays reserved until the broker has confirmed the close.

@@ -30,8 +30,11 @@ export class ControlChannel {
   // receiving
   // ---------------------------------------------------------------------------
 
-  /** Throws a `ProtocolError` for a method that may not be sent on channel 0, or if too many methods wait. */
-  receive(method: Method): void {
+  /**
+   * Returns whether `handleReceived` has to follow. Throws a `ProtocolError` for a method that may not be sent on channel 0, or if too many
+   * methods wait.
+   */
+  receive(method: Method): boolean {
     if (hasContent(method._tag)) {
       const message = `${method._tag} arrived on channel 0`
       throw new ProtocolError({ replyCode: ReplyCode.channelError, message })
@@ -41,6 +44,12 @@ export class ControlChannel {
       throw new ProtocolError({ replyCode: ReplyCode.resourceError, message })
     }
     this.mailbox.offer(method)
+    return true
+  }
+
+  /** Resumes the fiber that waits for a method. */
+  handleReceived(): void {
+    this.mailbox.flush()
   }
 
   /** The loop of the fiber of channel 0, when the connection is open. */

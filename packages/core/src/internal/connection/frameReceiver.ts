@@ -1,7 +1,8 @@
 /**
- * Puts received methods and complete messages into the mailboxes of their channels.
+ * Hands received methods and complete messages to their channels.
  *
- * A socket read is decoded completely before any fiber is resumed. Then `flush` resumes the fiber of each channel once.
+ * A socket read is decoded completely before any of it is handled. Then `flush` has each channel handle what it has received, which
+ * resumes fibers in that same synchronous step.
  */
 import { ReplyCode } from "../../protocol/constants.ts"
 import type { ContentHeader, FrameHandler } from "../../protocol/FrameParser.ts"
@@ -15,18 +16,22 @@ import type { ControlChannel } from "./controlChannel.ts"
 export class FrameReceiver implements FrameHandler {
   private readonly control: ControlChannel
   private readonly channels: Channels
-  /** The mailboxes that have received something since the last flush. */
-  private readonly touched = new Set<{ flush(): void }>()
+  private readonly failed: (error: unknown) => void
+  /** The channels that have received something since the last flush, in the order of their first events. */
+  private readonly touched: Array<Pick<Channel, "handleReceived">> = []
+  /** The index of the channel that `flush` handles next. */
+  private nextTouched = 0
 
-  constructor(control: ControlChannel, channels: Channels) {
+  /** `failed` is called if a channel throws while it handles what it has received. */
+  constructor(control: ControlChannel, channels: Channels, failed: (error: unknown) => void) {
     this.control = control
     this.channels = channels
+    this.failed = failed
   }
 
   onMethod(number: number, method: Method): void {
     if (number === 0) {
-      this.control.receive(method)
-      this.touched.add(this.control.mailbox)
+      if (this.control.receive(method)) this.touched.push(this.control)
       return
     }
     const channel = this.channels.find(number)
@@ -57,13 +62,21 @@ export class FrameReceiver implements FrameHandler {
 
   onHeartbeat(): void {}
 
+  /** The handling of one channel may end the session, which flushes the channels that are left before it ends all. */
   flush(): void {
-    for (const mailbox of this.touched) mailbox.flush()
-    this.touched.clear()
+    while (this.nextTouched < this.touched.length) {
+      const channel = this.touched[this.nextTouched++]
+      try {
+        channel.handleReceived()
+      } catch (error) {
+        this.failed(error)
+      }
+    }
+    this.touched.length = 0
+    this.nextTouched = 0
   }
 
-  private deliver({ mailbox }: Channel, event: ChannelEvent): void {
-    mailbox.offer(event)
-    this.touched.add(mailbox)
+  private deliver(channel: Channel, event: ChannelEvent): void {
+    if (channel.receive(event)) this.touched.push(channel)
   }
 }

@@ -127,7 +127,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.channels = new Channels(this)
     this.control = new ControlChannel(this.outbound)
     this.secrets = new SecretUpdates(this)
-    this.receiver = new FrameReceiver(this.control, this.channels)
+    this.receiver = new FrameReceiver(this.control, this.channels, (error) => this.failed(error))
     // Before the tuning, the broker may not send frames above the size that the client will ask for.
     this.parser = new FrameParser(this.receiver, {
       maxFrameSize: options.frameMax === 0 ? firstReceivedFrameMax : options.frameMax
@@ -247,8 +247,8 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   /** Runs a loop in a fiber of the session. If it fails or dies, the session ends: other fibers depend on it. */
   readonly fork = (loop: Effect.Effect<void, ProtocolError>): Effect.Effect<unknown> =>
     loop.pipe(
-      Effect.catch((error) => Effect.sync(() => this.protocolViolated(error))),
-      Effect.catchDefect((defect) => Effect.sync(() => this.end(ConnectionErrors.clientFailed(defect)))),
+      Effect.catch((error) => Effect.sync(() => this.failed(error))),
+      Effect.catchDefect((defect) => Effect.sync(() => this.failed(defect))),
       Effect.forkIn(this.scope, { startImmediately: true })
     )
 
@@ -396,6 +396,12 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   closedByServer(close: ConnectionClose): void {
     this.control.sendLast({ _tag: "connection.close-ok" })
     this.end(ConnectionErrors.closedByServer(this, close))
+  }
+
+  /** The broker has violated the protocol, or there is a defect in this client. */
+  private failed(error: unknown): void {
+    if (error instanceof ProtocolError) this.protocolViolated(error)
+    else this.end(ConnectionErrors.clientFailed(error))
   }
 
   private socketEnded(error: Socket.SocketError): void {
