@@ -5,11 +5,12 @@ import { FrameParser } from "@effect-amqp/core/protocol/FrameParser"
 import type { Method } from "@effect-amqp/core/protocol/methods.generated"
 import { ProtocolError } from "@effect-amqp/core/protocol/ProtocolError"
 import { assert, describe, it } from "@effect/vitest"
+import { outboundHost } from "../../../support/outboundHost.ts"
 
 /** The acknowledgements of a channel, and a short form of what they send. */
 const settling = () => {
   const counts = new Counts()
-  const outbound = new Outbound(counts, { roomAwaited: () => {}, bodyDetached: () => {} })
+  const outbound = new Outbound(counts, outboundHost)
   const acknowledgements = new Acknowledgements(outbound, 1, true, counts)
   const sent = (): ReadonlyArray<string> => {
     acknowledgements.flush()

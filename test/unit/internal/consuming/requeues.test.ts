@@ -8,13 +8,14 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
+import { outboundHost } from "../../../support/outboundHost.ts"
 
 const range = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, index) => first + index)
 
 /** Requeues on a channel with these open deliveries. `sent` are the methods since the last call: `nack 1`, or `nack ...3` for all up to 3. */
 const requeuing = (tags: ReadonlyArray<number>, hasNack = true) => {
   const counts = new Counts()
-  const outbound = new Outbound(counts, { roomAwaited: () => {}, bodyDetached: () => {} })
+  const outbound = new Outbound(counts, outboundHost)
   const acknowledgements = new Acknowledgements(outbound, 1, hasNack, counts)
   for (const tag of tags) acknowledgements.delivered(tag)
   const sent = (): ReadonlyArray<string> => {

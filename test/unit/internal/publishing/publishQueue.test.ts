@@ -13,6 +13,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import { outboundHost } from "../../../support/outboundHost.ts"
 
 const limits = {
   maxInFlight: 1,
@@ -37,7 +38,7 @@ const queueHost: QueueHost = {
 const makeQueue = Effect.gen(function*() {
   const clock = yield* Clock.Clock
   const counts = new Counts()
-  const outbound = new Outbound(counts, { roomAwaited: () => {}, bodyDetached: () => {} })
+  const outbound = new Outbound(counts, outboundHost)
   const host: ChannelHost = {
     outbound,
     counts,

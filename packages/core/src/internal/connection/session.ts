@@ -27,12 +27,14 @@ import type { ChannelsHost } from "../channel/channels.ts"
 import { connectionClose, connectionCloseFor } from "../channel/methods.ts"
 import { Signal } from "../common/signal.ts"
 import { monotonicMillis, TurnClock } from "../common/time.ts"
+import type { Transport } from "../../AmqpTransport.ts"
 import type { SessionOptions, Tuning } from "../options/sessionOptions.ts"
 import { countsOf } from "../telemetry/counters.ts"
 import type { Counts, Sampled } from "../telemetry/counters.ts"
 import { Outbound } from "../wire/outbound.ts"
 import { ReadGate } from "../wire/readGate.ts"
 import { RequestTimeouts } from "../wire/requestTimeouts.ts"
+import { transportOf } from "../wire/socketFibers.ts"
 import * as ConnectionErrors from "./connectionErrors.ts"
 import type { ConnectionFacts, HandshakeProgress } from "./connectionErrors.ts"
 import { ControlChannel } from "./controlChannel.ts"
@@ -96,6 +98,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   private readonly receiver: FrameReceiver
   private readonly parser: FrameParser
   private readonly listener: SessionListener
+  private transport: Transport | undefined
   /** How many consumers take messages, or wait for handlers. */
   private consuming = 0
   private readonly consumerStopped = new Signal()
@@ -122,7 +125,9 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.outbound = new Outbound(this.counts, {
       // There may be no room until the broker reads, and it may not read until this side has read.
       roomAwaited: () => this.readGate.replyExpected(),
-      bodyDetached: (channel) => this.channels.find(channel)?.end(bodyDetached())
+      bodyDetached: (channel) => this.channels.find(channel)?.end(bodyDetached()),
+      inNextTurn: (step) => this.afterwards(Effect.andThen(Effect.yieldNow, Effect.sync(step))),
+      failed: (error) => this.failed(error)
     })
     this.channels = new Channels(this)
     this.control = new ControlChannel(this.outbound)
@@ -264,17 +269,24 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     Effect.runForkWith(this.services)(Effect.logWarning(message))
   }
 
-  /** The loop of the reader fiber. */
-  readonly readFrom = (pull: Effect.Effect<ReadonlyArray<Uint8Array>, Socket.SocketError>): Effect.Effect<void> =>
-    Effect.gen({ self: this }, function*() {
-      while (this.failure === undefined) {
-        if (this.readGate.isOpen) this.receive(yield* pull)
-        else yield* this.readGate.awaitOpen
-      }
-    }).pipe(Effect.catch((error) => Effect.sync(() => this.socketEnded(error))))
+  // ---------------------------------------------------------------------------
+  // the transport
+  // ---------------------------------------------------------------------------
+
+  /** Begins to read and to write. */
+  open(transport: Transport): void {
+    this.transport = transport
+    transport.start({
+      received: (chunks) => this.receive(chunks),
+      drained: () => this.outbound.drained(),
+      ended: (error) => this.end(this.closing ?? ConnectionErrors.socketLost(this, error))
+    })
+    this.outbound.start(transport)
+  }
 
   /** Decodes a whole read before it resumes fibers, and then writes everything that they have sent. */
   private receive(chunks: ReadonlyArray<Uint8Array>): void {
+    if (this.failure !== undefined) return
     this.lastRead = monotonicMillis(this.clock)
     this.hasReceived = true
     try {
@@ -284,17 +296,17 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
       }
     } catch (error) {
       this.receiver.flush()
-      return this.protocolViolated(error)
+      return this.failed(error)
     }
     this.receiver.flush()
     this.outbound.wake()
+    if (!this.readGate.isOpen) this.pauseReading()
   }
 
-  /** The loop of the writer fiber. */
-  readonly writeTo = (writer: Socket.Writer): Effect.Effect<void> =>
-    this.outbound.drainTo(writer.writeAll).pipe(
-      Effect.catch((error) => Effect.sync(() => this.socketEnded(error)))
-    )
+  private pauseReading(): void {
+    this.transport?.pause()
+    this.readGate.whenOpen(() => this.transport?.resume())
+  }
 
   /** The loop of the fiber of channel 0. */
   readonly runControl: Effect.Effect<void> = Effect.suspend(() =>
@@ -404,10 +416,6 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     else this.end(ConnectionErrors.clientFailed(error))
   }
 
-  private socketEnded(error: Socket.SocketError): void {
-    this.end(this.closing ?? ConnectionErrors.socketLost(this, error))
-  }
-
   private protocolViolated(error: unknown): void {
     if (this.failure !== undefined) return
     const failure = ConnectionErrors.protocolViolated(error)
@@ -454,13 +462,12 @@ export const make = Effect.fnUntraced(function*(
   const scope = yield* Effect.scope
   const session = new Session(options, scope, yield* Clock.Clock, yield* Effect.context<never>(), listener)
   const connect = Effect.gen(function*() {
-    const pull = yield* Effect.mapError(
-      Socket.readerBytes(socket),
-      (error) => ConnectionErrors.dialFailed(options.transport, error)
+    session.open(
+      yield* Effect.mapError(
+        transportOf(socket, (loop) => session.afterwards(Effect.asVoid(session.fork(loop)))),
+        (error) => ConnectionErrors.dialFailed(options.transport, error)
+      )
     )
-    const writer = yield* socket.writer
-    yield* session.fork(session.writeTo(writer))
-    yield* session.fork(session.readFrom(pull))
     yield* session.handshake
   })
   yield* connect.pipe(

@@ -1,10 +1,13 @@
 /**
- * The outbound buffer of a session. All fibers encode into it, and only the writer fiber takes from it.
+ * The outbound buffer of a session. All fibers encode into it.
  *
- * Everything that is encoded within one turn is sent in one socket write. The first bytes of a turn schedule the writer as a microtask. A fiber that
- * loops without suspending delays microtasks, so above a threshold the writer is resumed inline.
+ * Everything that is encoded within one turn is sent in one socket write. The first bytes of a turn schedule the write as a microtask. A fiber
+ * that loops without suspending delays microtasks, so above a threshold it is written inline. While the socket has no room, everything waits
+ * for that.
  */
-import * as Effect from "effect/Effect"
+import { isReadonlyArrayNonEmpty } from "effect/Array"
+import type * as Effect from "effect/Effect"
+import type { Transport } from "../../AmqpTransport.ts"
 import { ByteWriter } from "../../protocol/ByteWriter.ts"
 import { frameMinSize } from "../../protocol/constants.ts"
 import { encodeBodyFrames, encodeMethodFrame } from "../../protocol/frames.ts"
@@ -21,6 +24,9 @@ const flushBytes = 32 * 1024
 /** Publishers wait while this many bytes are buffered, or written and not yet accepted by the socket. */
 const highWaterBytes = 1024 * 1024
 
+/** After this many writes in one turn of the event loop, the next one is in another turn: a socket may accept every write at once. */
+const writesPerTurn = 16
+
 /** Holds frames back until the end of the turn, for example acknowledgements that can be merged. */
 export interface HeldFrames {
   flush(): void
@@ -32,6 +38,10 @@ export interface OutboundHost {
   roomAwaited(): void
   /** The buffer of a body was transferred before all of it was sent, so the channel can no longer be used. */
   bodyDetached(channel: number): void
+  /** Runs a step in the next turn of the event loop. */
+  inNextTurn(step: () => void): void
+  /** A write has thrown. */
+  failed(error: unknown): void
 }
 
 export class Outbound {
@@ -56,7 +66,9 @@ export class Outbound {
   private inWrite = 0
   private isScheduled = false
   private isClosed = false
-  private wakeWriter: (() => void) | undefined
+  private transport: Transport | undefined
+  /** Whether a write is not accepted yet, or continues in the next turn. */
+  private isWriting = false
   private deferred: Array<HeldFrames> = []
   /** The listeners that wait for room, and the channel of each. */
   private readonly waiting = new Map<() => void, number>()
@@ -216,15 +228,26 @@ export class Outbound {
   }
 
   // ---------------------------------------------------------------------------
-  // the writer fiber
+  // writing
   // ---------------------------------------------------------------------------
 
-  /** Starts the write now instead of at the end of the turn. */
+  /** The connection is open. Writes what was encoded before. */
+  start(transport: Transport): void {
+    this.transport = transport
+    this.wake()
+  }
+
+  /** Writes now instead of at the end of the turn, if the socket has room. */
   wake(): void {
-    const resume = this.wakeWriter
-    if (resume === undefined) return
-    this.wakeWriter = undefined
-    resume()
+    if (!this.isWriting) this.write()
+  }
+
+  /** The socket has room again. */
+  drained(): void {
+    this.accepted()
+    if (this.hasLargeBodies) return this.host.inNextTurn(this.continueWriting)
+    this.bodiesSent.notify()
+    this.write()
   }
 
   /** The session has ended: no listener waits for room any longer. */
@@ -234,36 +257,45 @@ export class Outbound {
     this.notifyRoom()
   }
 
-  /** The loop of the writer fiber. `write` succeeds when the socket has accepted the bytes. */
-  readonly drainTo = <E>(write: (chunks: readonly [Uint8Array, ...Array<Uint8Array>]) => Effect.Effect<void, E>) =>
-    Effect.gen({ self: this }, function*() {
-      while (true) {
-        const [first, ...rest] = this.take()
-        if (first === undefined) {
-          // The last large body may have been detached.
-          if (!this.hasLargeBodies) this.bodiesSent.notify()
-          yield* this.awaitBytes
-          continue
-        }
-        this.writes++
-        yield* write([first, ...rest])
-        this.counts.bytesWritten += this.inWrite
-        this.inWrite = 0
-        this.notifyRoom()
-        // A socket may accept each write synchronously. Then no other fiber could send between two writes of large bodies.
-        if (this.hasLargeBodies) yield* Effect.yieldNow
-        else this.bodiesSent.notify()
-      }
-    })
+  /**
+   * Writes until there is nothing left, or the socket is full. Between two writes of large bodies others have a turn: a socket may accept each
+   * write at once, and no other fiber could send then.
+   */
+  private write(): void {
+    try {
+      this.writeTo(this.transport)
+    } catch (error) {
+      this.host.failed(error)
+    }
+  }
 
-  // Only the writer fiber waits here.
-  private readonly awaitBytes: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.writer.pendingBytes > 0 || this.deferred.length > 0 || this.hasLargeBodies) return resume(Effect.void)
-    this.wakeWriter = () => resume(Effect.void)
-    return Effect.sync(() => {
-      this.wakeWriter = undefined
-    })
-  })
+  private writeTo(transport: Transport | undefined): void {
+    if (transport === undefined) return
+    this.isWriting = true
+    for (let written = 0; written < writesPerTurn; written++) {
+      const chunks = this.take()
+      if (!isReadonlyArrayNonEmpty(chunks)) {
+        this.isWriting = false
+        // The last large body may have been detached.
+        if (!this.hasLargeBodies) this.bodiesSent.notify()
+        return
+      }
+      this.writes++
+      if (!transport.write(chunks)) return
+      this.accepted()
+      if (this.hasLargeBodies) break
+      this.bodiesSent.notify()
+    }
+    this.host.inNextTurn(this.continueWriting)
+  }
+
+  private readonly continueWriting = (): void => this.write()
+
+  private accepted(): void {
+    this.counts.bytesWritten += this.inWrite
+    this.inWrite = 0
+    this.notifyRoom()
+  }
 
   private take(): ReadonlyArray<Uint8Array> {
     const deferred = this.deferred
@@ -288,7 +320,7 @@ export class Outbound {
   }
 
   private schedule(): void {
-    if (this.isScheduled || this.wakeWriter === undefined) return
+    if (this.isScheduled || this.isWriting || this.transport === undefined) return
     this.isScheduled = true
     queueMicrotask(this.onTurnEnd)
   }

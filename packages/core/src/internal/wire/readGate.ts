@@ -47,11 +47,11 @@ export class ReadGate {
     return this.full.size === 0 || this.host.expectsReply
   }
 
-  /**
-   * Waits until the gate is open. The reader continues on the next turn: what opens the gate may be in the middle of a step, for example
-   * between the frames of a message, and must not run handlers of what has arrived.
-   */
-  readonly awaitOpen: Effect.Effect<void> = Effect.andThen(this.changed.until(() => this.isOpen), Effect.yieldNow)
+  /** Calls `listener` once, when the gate is open. */
+  whenOpen(listener: () => void): void {
+    if (this.isOpen) listener()
+    else this.changed.once(() => this.whenOpen(listener))
+  }
 
   /** The inbox is full: until it is released, the connection reads only while a reply is expected. */
   close(inbox: BufferedMessages): void {
