@@ -19,6 +19,7 @@ import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as net from "node:net"
 import * as tls from "node:tls"
+import type { Connect } from "./internal/connection.ts"
 import * as dial from "./internal/dial.ts"
 import { addressOf, protectionOf } from "./internal/protection.ts"
 import { tlsOptions, withoutKeys } from "./internal/tlsOptions.ts"
@@ -214,14 +215,14 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
   const { host, port } = uri
   const name = addressOf(uri)
   if (uri.tls === undefined) {
-    const connect = () => net.connect({ host, port, noDelay: true })
-    return dial.makeSocket(name, Effect.succeed({ connect, readyEvent: "connect" }))
+    const connect: Connect = (onread) => net.connect({ host, port, noDelay: true, onread })
+    return Effect.succeed(dial.makeSocket(name, Effect.succeed({ connect, readyEvent: "connect" })))
   }
   const { dangerouslyAcceptAnyCertificate = uri.tls.dangerouslyAcceptAnyCertificate, passphrase, ...more } = options
-  return dial.makeSocket(
+  return Effect.succeed(dial.makeSocket(
     name,
     Effect.map(tlsOptions(uri, uri.tls), (fromUri) => ({
-      connect: () => {
+      connect: (onread) => {
         // Node.js would print the value in its error.
         if (passphrase !== undefined && typeof passphrase !== "string" && !Redacted.isRedacted(passphrase)) {
           throw new TypeError("passphrase: must be a string or a Redacted")
@@ -239,11 +240,20 @@ export const makeSocket = (uri: AmqpUri.AmqpUri, options: TlsOptions = {}): Effe
           }
         // Always set, as the environment variable NODE_TLS_REJECT_UNAUTHORIZED could turn verification off otherwise;
         // and set last, as the options may have more properties than their type.
-        return tls.connect({ ...withoutKeys(given), rejectUnauthorized: !dangerouslyAcceptAnyCertificate, host, port })
+        const rejectUnauthorized = !dangerouslyAcceptAnyCertificate
+        // The types of Node.js lack `onread`, which its documentation of `tls.connect` has.
+        const settings: tls.ConnectionOptions & Pick<net.SocketConstructorOpts, "onread"> = {
+          ...withoutKeys(given),
+          rejectUnauthorized,
+          host,
+          port,
+          onread
+        }
+        return tls.connect(settings)
       },
       readyEvent: "secureConnect"
     }))
-  )
+  ))
 }
 
 /**
