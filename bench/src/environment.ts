@@ -6,8 +6,8 @@ import * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import { findPackageJSON } from "node:module"
 import * as os from "node:os"
-import type { ClientName } from "./clients.ts"
 import { clients } from "./clients.ts"
+import type { Prepared } from "./programs.ts"
 
 export interface Environment {
   readonly date: string
@@ -16,7 +16,7 @@ export interface Environment {
   readonly cpu: string
   readonly cores: number
   readonly broker: string
-  /** Installed versions by npm package name. */
+  /** Installed versions by the name of the npm package or program. */
   readonly packages: Readonly<Record<string, string>>
 }
 
@@ -35,13 +35,16 @@ const packageVersion = Effect.fnUntraced(function*(name: string) {
 
 export const describeEnvironment = Effect.fnUntraced(function*(
   broker: string,
-  clientNames: ReadonlyArray<ClientName>
+  prepared: ReadonlyArray<Prepared>
 ) {
   const cpus = os.cpus()
   const packages: Record<string, string> = {}
-  for (const name of new Set([...clientNames.map((client) => clients[client].packageName), "effect"])) {
-    packages[name] = yield* packageVersion(name)
+  for (const { client, version } of prepared) {
+    const entry = clients[client]
+    if ("load" in entry) packages[entry.packageName] = yield* packageVersion(entry.packageName)
+    else if (version !== undefined) packages[client] = version
   }
+  packages["effect"] = yield* packageVersion("effect")
   const environment: Environment = {
     date: new Date().toISOString(),
     node: process.versions.node,

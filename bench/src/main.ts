@@ -21,15 +21,20 @@ import { clientNames } from "./clients.ts"
 import { embedded } from "./embedded.ts"
 import { describeEnvironment } from "./environment.ts"
 import { integerFlag, size } from "./flags.ts"
+import { prepare } from "./programs.ts"
 import { toMarkdown, toText } from "./report.ts"
 import { runAll } from "./runner.ts"
-import { scenarioNames, scenarios } from "./scenarios.ts"
+import { defaultFamily, familyNames, selectors, selectScenarios } from "./scenarios.ts"
 import { summarise } from "./summary.ts"
 
 const defaultUrl = "amqp://guest:guest@127.0.0.1:5672"
 
 /** A comma-separated list of the given names, without duplicates. */
-const namesFlag = <const Names extends ReadonlyArray<string>>(flag: string, names: Names) =>
+const namesFlag = <const Names extends ReadonlyArray<string>>(
+  flag: string,
+  names: Names,
+  byDefault: ReadonlyArray<Names[number]>
+) =>
   Flag.String(flag).pipe(
     Flag.withSchema(
       Schema.String.pipe(
@@ -43,22 +48,22 @@ const namesFlag = <const Names extends ReadonlyArray<string>>(flag: string, name
       )
     ),
     Flag.withMetavar("a,b"),
-    Flag.withDefault(names)
+    Flag.withDefault(byDefault)
   )
 
 const flags = {
-  scenario: namesFlag("scenario", scenarioNames).pipe(
-    Flag.withDescription(`Scenarios to measure: ${scenarioNames.join(", ")} (default: all)`)
+  scenario: namesFlag("scenario", selectors, [defaultFamily]).pipe(
+    Flag.withDescription(
+      `Scenarios, or families of them: ${familyNames.join(", ")}, all (default: ${defaultFamily}). ` +
+        "The README lists the scenarios"
+    )
   ),
-  client: namesFlag("client", clientNames).pipe(
+  client: namesFlag("client", clientNames, clientNames).pipe(
     Flag.withDescription(`Clients to measure: ${clientNames.join(", ")} (default: all)`)
   ),
   size,
   count: integerFlag("count", 1, 100_000_000).pipe(
-    Flag.withDescription(
-      `Operations per run (default: ${scenarios.publish.defaultCount} messages, ` +
-        `${scenarios.declare.defaultCount} declares, ${scenarios.channel.defaultCount} channels)`
-    ),
+    Flag.withDescription("Operations per run (default: as many as the scenario needs)"),
     Flag.optional
   ),
   rounds: integerFlag("rounds", 1, 1000).pipe(
@@ -99,17 +104,21 @@ const bench = Command.make(
           (cause) => new Error(`Cannot write ${file}: ${cause.message}`)
         )
       }
+      const scenarios = selectScenarios(input.scenario)
       const broker = yield* connect(Redacted.value(input.url))
-      const environment = yield* describeEnvironment(broker.product, input.client)
+      const { prepared, unavailable } = yield* prepare(input.client)
+      for (const { client, reason } of unavailable) {
+        yield* Console.error(`${client} is left out: ${reason}`)
+      }
+      const environment = yield* describeEnvironment(broker.product, prepared)
       const { failures, runs } = yield* runAll(
         broker,
         {
-          scenarios: input.scenario,
-          clients: input.client,
+          scenarios,
+          clients: prepared,
           size: input.size,
           count: Option.getOrUndefined(input.count),
           rounds: input.rounds,
-          url: input.url,
           timeout: Duration.seconds(input.timeout)
         },
         ({ client, round, scenario }, result) =>
@@ -121,7 +130,7 @@ const bench = Command.make(
             }`
           )
       )
-      const summaries = summarise(runs, { scenarios: input.scenario, clients: input.client })
+      const summaries = summarise(runs, { scenarios, clients: input.client })
       const report = { environment, size: input.size, rounds: input.rounds, summaries }
       if (Option.isSome(input.json)) {
         yield* fileSystem.writeFileString(

@@ -4,8 +4,8 @@
 import Table from "cli-table3"
 import { markdownTable } from "markdown-table"
 import type { Environment } from "./environment.ts"
-import { scenarios } from "./scenarios.ts"
-import type { ScenarioSummary } from "./summary.ts"
+import { scenarioNamed } from "./scenarios.ts"
+import type { Against, Figures, ScenarioSummary } from "./summary.ts"
 
 export interface Report {
   readonly environment: Environment
@@ -33,33 +33,58 @@ const integer = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 })
 const threeDigits = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 3 })
 const ratio = (value: number): string => `${value.toFixed(2)} ×`
 
-const scenarioSection = ({ count, figures, scenario }: ScenarioSummary): Section => ({
-  title: `${scenario}: ${scenarios[scenario].title} (${integer.format(count)} ${scenarios[scenario].unit})`,
-  columns: [
-    name("client"),
-    figure("median /s"),
-    figure("slowest – fastest /s"),
-    figure("CPU µs each"),
-    figure("peak RSS MiB")
-  ],
-  rows: figures.map((of) => [
-    of.client,
-    integer.format(of.operationsPerSecond),
-    `${integer.format(of.slowest)} – ${integer.format(of.fastest)}`,
-    threeDigits.format(of.cpuMicrosecondsPerOperation),
-    integer.format(of.peakRssBytes / 2 ** 20)
-  ])
-})
+/** A column with a figure that only some scenarios have. */
+const optionalFigure = (
+  title: string,
+  figures: ReadonlyArray<Figures>,
+  valueOf: (figures: Figures) => number | undefined
+): ReadonlyArray<Column & { readonly cell: (figures: Figures) => string }> =>
+  figures.every((of) => valueOf(of) === undefined) ? [] : [{
+    ...figure(title),
+    cell: (of) => {
+      const value = valueOf(of)
+      return value === undefined ? "" : threeDigits.format(value)
+    }
+  }]
+
+const scenarioSection = ({ count, figures, scenario }: ScenarioSummary): Section => {
+  const { title, unit } = scenarioNamed(scenario)
+  const optional = [
+    ...optionalFigure("p50 µs", figures, ({ latencies }) => latencies?.p50),
+    ...optionalFigure("p99 µs", figures, ({ latencies }) => latencies?.p99),
+    ...optionalFigure("p99.9 µs", figures, ({ latencies }) => latencies?.p999),
+    ...optionalFigure("max µs", figures, ({ latencies }) => latencies?.max),
+    ...optionalFigure("loop delay ms", figures, ({ eventLoopDelay }) => eventLoopDelay)
+  ]
+  return {
+    title: `${scenario}: ${title} (${integer.format(count)} ${unit})`,
+    columns: [
+      name("client"),
+      figure("median /s"),
+      figure("slowest – fastest /s"),
+      figure("CPU µs each"),
+      figure("peak RSS MiB"),
+      ...optional
+    ],
+    rows: figures.map((of) => [
+      of.client,
+      integer.format(of.operationsPerSecond),
+      `${integer.format(of.slowest)} – ${integer.format(of.fastest)}`,
+      threeDigits.format(of.cpuMicrosecondsPerOperation),
+      integer.format(of.peakRssBytes / 2 ** 20),
+      ...optional.map(({ cell }) => cell(of))
+    ])
+  }
+}
+
+const ratioCells = (against: Against | undefined): ReadonlyArray<string> =>
+  against === undefined ? ["", ""] : [ratio(against.ratio), against.peer]
 
 const comparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): ReadonlyArray<Section> => {
   const rows = summaries.flatMap(({ comparison, scenario }) =>
-    comparison === undefined ? [] : [[
-      scenario,
-      ratio(comparison.throughputRatio),
-      comparison.fastestPeer,
-      ratio(comparison.cpuRatio),
-      comparison.leanestPeer
-    ]]
+    comparison.throughput === undefined
+      ? []
+      : [[scenario, ...ratioCells(comparison.throughput), ...ratioCells(comparison.cpu)]]
   )
   return rows.length === 0 ? [] : [{
     title: "effect-amqp against the best peer (throughput: more is better; CPU: less is better)",
