@@ -6,6 +6,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import { findPackageJSON } from "node:module"
 import * as os from "node:os"
+import type { Broker } from "./broker.ts"
 import { clients } from "./clients.ts"
 import type { Prepared } from "./programs.ts"
 
@@ -34,7 +35,7 @@ const packageVersion = Effect.fnUntraced(function*(name: string) {
 }, Effect.orDie)
 
 export const describeEnvironment = Effect.fnUntraced(function*(
-  broker: string,
+  brokers: ReadonlyArray<Broker | undefined>,
   prepared: ReadonlyArray<Prepared>
 ) {
   const cpus = os.cpus()
@@ -51,7 +52,7 @@ export const describeEnvironment = Effect.fnUntraced(function*(
     platform: `${os.type()} ${os.release()} ${os.arch()}`,
     cpu: cpus[0]?.model.trim() ?? "unknown",
     cores: cpus.length,
-    broker,
+    broker: brokers.flatMap((broker) => broker?.product ?? []).join(" and "),
     packages
   }
   return environment

@@ -25,6 +25,8 @@ import { prepare } from "./programs.ts"
 import { toMarkdown, toText } from "./report.ts"
 import { runAll } from "./runner.ts"
 import { defaultFamily, familyNames, selectors, selectScenarios } from "./scenarios.ts"
+import type { Scenario } from "./scenarios/scenario.ts"
+import { startStandIn } from "./standIn/start.ts"
 import { summarise } from "./summary.ts"
 
 const defaultUrl = "amqp://guest:guest@127.0.0.1:5672"
@@ -105,14 +107,16 @@ const bench = Command.make(
         )
       }
       const scenarios = selectScenarios(input.scenario)
-      const broker = yield* connect(Redacted.value(input.url))
+      const needs = (broker: Scenario["broker"]) => scenarios.some((scenario) => scenario.broker === broker)
+      const broker = needs("broker") ? yield* connect(Redacted.value(input.url)) : undefined
+      const standIn = needs("stand-in") ? yield* startStandIn : undefined
       const { prepared, unavailable } = yield* prepare(input.client)
       for (const { client, reason } of unavailable) {
         yield* Console.error(`${client} is left out: ${reason}`)
       }
-      const environment = yield* describeEnvironment(broker.product, prepared)
+      const environment = yield* describeEnvironment([broker, standIn?.broker], prepared)
       const { failures, runs } = yield* runAll(
-        broker,
+        { broker, standIn },
         {
           scenarios,
           clients: prepared,

@@ -54,7 +54,12 @@ const scenarioSection = ({ count, figures, scenario }: ScenarioSummary): Section
     ...optionalFigure("p99 µs", figures, ({ latencies }) => latencies?.p99),
     ...optionalFigure("p99.9 µs", figures, ({ latencies }) => latencies?.p999),
     ...optionalFigure("max µs", figures, ({ latencies }) => latencies?.max),
-    ...optionalFigure("loop delay ms", figures, ({ eventLoopDelay }) => eventLoopDelay)
+    ...optionalFigure("loop delay ms", figures, ({ eventLoopDelay }) => eventLoopDelay),
+    ...optionalFigure(
+      "stand-in CPU µs each",
+      figures,
+      ({ standInCpuMicrosecondsPerOperation }) => standInCpuMicrosecondsPerOperation
+    )
   ]
   return {
     title: `${scenario}: ${title} (${integer.format(count)} ${unit})`,

@@ -15,6 +15,7 @@ import type { Planned, PlanOptions } from "./plan.ts"
 import { plan } from "./plan.ts"
 import type { Prepared } from "./programs.ts"
 import { scenarioNamed } from "./scenarios.ts"
+import type { StandIn } from "./standIn/start.ts"
 import type { Measurement, Task } from "./task.ts"
 import { taskVariable } from "./task.ts"
 import { windowFor } from "./workload.ts"
@@ -25,8 +26,17 @@ export interface Options extends Omit<PlanOptions, "clients"> {
   readonly timeout: Duration.Duration
 }
 
+/** Those that the scenarios need. */
+export interface Brokers {
+  readonly broker: Broker | undefined
+  readonly standIn: StandIn | undefined
+}
+
 /** One process: its client, its scenario and its measurement. */
-export interface Run extends Planned, Measurement {}
+export interface Run extends Planned, Measurement {
+  /** The CPU time of the stand-in per operation, in microseconds, warm-up included. */
+  readonly standInCpuMicrosecondsPerOperation?: number
+}
 
 /** A run without figures: the client failed, hung, or did not do the work. */
 export class RunFailed extends Schema.TaggedError<RunFailed>()("RunFailed", {
@@ -83,19 +93,37 @@ const work = Effect.fnUntraced(function*([program, ...args]: Program["command"],
   return yield* Schema.decodeEffect(MeasurementJson)(lastLine)
 }, Effect.scoped)
 
-const runOne = Effect.fnUntraced(function*(broker: Broker, options: Options, planned: Planned) {
+/** Adds the CPU time that the stand-in has used meanwhile, if there is one. */
+const withStandInCpu = Effect.fnUntraced(function*<E, R>(
+  standIn: StandIn | undefined,
+  operations: number,
+  measure: Effect.Effect<Measurement, E, R>
+) {
+  if (standIn === undefined) return yield* measure
+  const before = yield* standIn.cpuMicroseconds
+  const measurement = yield* measure
+  const used = (yield* standIn.cpuMicroseconds) - before
+  return { ...measurement, standInCpuMicrosecondsPerOperation: used / operations }
+})
+
+const runOne = Effect.fnUntraced(function*(brokers: Brokers, options: Options, planned: Planned) {
   const prepared = options.clients.find(({ client }) => client === planned.client)
   if (prepared === undefined) {
     return yield* Effect.die(new Error(`${planned.client} is not prepared`))
   }
   const scenario = scenarioNamed(planned.scenario)
+  const standIn = scenario.broker === "stand-in" ? brokers.standIn : undefined
+  const broker = standIn?.broker ?? brokers.broker
+  if (broker === undefined) {
+    return yield* Effect.die(new Error(`there is no broker for ${scenario.name}`))
+  }
   const warmUp = { queue: yield* broker.queue, count: planned.warmUp }
   const measured = { queue: yield* broker.queue, count: planned.count }
   if (scenario.prefilled) {
     yield* broker.fill(warmUp.queue, warmUp.count, planned.size)
     yield* broker.fill(measured.queue, measured.count, planned.size)
   }
-  const measurement = yield* work(prepared.command, {
+  const task: Task = {
     client: planned.client,
     scenario: scenario.name,
     workload: scenario.workload,
@@ -105,7 +133,8 @@ const runOne = Effect.fnUntraced(function*(broker: Broker, options: Options, pla
     split: { channels: 1, consumers: 1, publishers: 1, ...scenario.split },
     warmUp,
     measured
-  }).pipe(
+  }
+  const measurement = yield* withStandInCpu(standIn, warmUp.count + measured.count, work(prepared.command, task)).pipe(
     Effect.timeoutOrElse({
       duration: options.timeout,
       orElse: () => Effect.fail(`no result within ${Duration.format(options.timeout)}`)
@@ -126,14 +155,14 @@ const describe = (cause: unknown): string =>
 
 /** Runs everything in turn. A run that fails is reported in the outcome and does not stop the others. */
 export const runAll = Effect.fnUntraced(function*(
-  broker: Broker,
+  brokers: Brokers,
   options: Options,
   onResult: (planned: Planned, result: Result.Result<Run, RunFailed>) => Effect.Effect<void>
 ) {
   const runs: Array<Run> = []
   const failures: Array<RunFailed> = []
   for (const planned of plan({ ...options, clients: options.clients.map(({ client }) => client) })) {
-    const result = yield* runOne(broker, options, planned).pipe(
+    const result = yield* runOne(brokers, options, planned).pipe(
       Effect.mapError((cause) => {
         const { client, round, scenario } = planned
         return new RunFailed({ scenario, client, round, reason: describe(cause) })

@@ -5,6 +5,7 @@ import { basic } from "./scenarios/basic.ts"
 import { bodies } from "./scenarios/bodies.ts"
 import type { Scenario } from "./scenarios/scenario.ts"
 import { channels, consumers, publishers } from "./scenarios/split.ts"
+import { standIn } from "./scenarios/standIn.ts"
 
 /** In the order of the report. */
 export const scenarios: ReadonlyArray<Scenario> = [
@@ -12,7 +13,8 @@ export const scenarios: ReadonlyArray<Scenario> = [
   ...bodies,
   ...channels,
   ...consumers,
-  ...publishers
+  ...publishers,
+  ...standIn
 ]
 
 const byName: ReadonlyMap<string, Scenario> = new Map(scenarios.map((scenario) => [scenario.name, scenario]))

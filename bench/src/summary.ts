@@ -21,6 +21,8 @@ export interface Figures {
   readonly latencies: Latencies | undefined
   /** In milliseconds. */
   readonly eventLoopDelay: number | undefined
+  /** Of the stand-in, in scenarios against it. */
+  readonly standInCpuMicrosecondsPerOperation: number | undefined
 }
 
 /** Our figure over that of the best peer, which may be a different one for each metric. */
@@ -81,7 +83,10 @@ const figuresOf = (client: ClientName, runs: ReadonlyArray<Run>): Figures => {
     cpuMicrosecondsPerOperation: median(runs.map((run) => run.cpuMicroseconds / run.count)),
     peakRssBytes: median(runs.map((run) => run.peakRssBytes)),
     latencies: latenciesOf(runs),
-    eventLoopDelay: medianIfPresent(runs.map(({ eventLoopDelay }) => eventLoopDelay))
+    eventLoopDelay: medianIfPresent(runs.map(({ eventLoopDelay }) => eventLoopDelay)),
+    standInCpuMicrosecondsPerOperation: medianIfPresent(
+      runs.map(({ standInCpuMicrosecondsPerOperation }) => standInCpuMicrosecondsPerOperation)
+    )
   }
 }
 
