@@ -9,17 +9,7 @@ import * as os from "node:os"
 import type { Broker } from "./broker.ts"
 import { clients } from "./clients.ts"
 import type { Prepared } from "./programs.ts"
-
-export interface Environment {
-  readonly date: string
-  readonly node: string
-  readonly platform: string
-  readonly cpu: string
-  readonly cores: number
-  readonly broker: string
-  /** Installed versions by the name of the npm package or program. */
-  readonly packages: Readonly<Record<string, string>>
-}
+import type { Results } from "./results.ts"
 
 const PackageJson = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
 
@@ -46,7 +36,7 @@ export const describeEnvironment = Effect.fnUntraced(function*(
     else if (version !== undefined) packages[client] = version
   }
   packages["effect"] = yield* packageVersion("effect")
-  const environment: Environment = {
+  const environment: Results["environment"] = {
     date: new Date().toISOString(),
     node: process.versions.node,
     platform: `${os.type()} ${os.release()} ${os.arch()}`,

@@ -3,15 +3,17 @@
  */
 import Table from "cli-table3"
 import { markdownTable } from "markdown-table"
-import type { Environment } from "./environment.ts"
+import type { Checked } from "./baseline.ts"
+import { growthOf } from "./growth.ts"
+import type { SeriesGrowth } from "./growth.ts"
+import type { Results } from "./results.ts"
 import { scenarioNamed } from "./scenarios.ts"
 import type { Against, Figures, ScenarioSummary } from "./summary.ts"
 
-export interface Report {
-  readonly environment: Environment
-  readonly size: number
-  readonly rounds: number
+export interface Report extends Pick<Results, "environment" | "rounds" | "size"> {
   readonly summaries: ReadonlyArray<ScenarioSummary>
+  /** Empty without `--check`. */
+  readonly checked: ReadonlyArray<Checked>
 }
 
 interface Column {
@@ -98,17 +100,64 @@ const comparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): Readonly
   }]
 }
 
+const growthSection = (
+  series: SeriesGrowth,
+  title: string,
+  figuresOf: (client: SeriesGrowth["clients"][number]) => ReadonlyArray<number | undefined>
+): Section => {
+  const factor = (value: number | undefined) => value === undefined ? "" : `${threeDigits.format(value)} ×`
+  return {
+    title: `${series.name}: ${title} relative to the smallest, which should grow no faster than the work`,
+    columns: [name(""), ...series.scenarios.map(figure)],
+    rows: [
+      ["work", ...series.work.map(factor)],
+      ...series.clients.map((client) => [client.client, ...figuresOf(client).map(factor)])
+    ]
+  }
+}
+
+const growthSections = (summaries: ReadonlyArray<ScenarioSummary>): ReadonlyArray<Section> =>
+  growthOf(summaries).flatMap((series) => [
+    growthSection(series, "CPU time of an operation", ({ cpu }) => cpu),
+    growthSection(series, "wall-clock time of an operation", ({ time }) => time)
+  ])
+
+const checkSections = (checked: ReadonlyArray<Checked>): ReadonlyArray<Section> =>
+  checked.length === 0 ? [] : [{
+    title: "Ratios to the best peer compared with the baseline",
+    columns: [
+      name("scenario"),
+      name("metric"),
+      figure("baseline"),
+      figure("now"),
+      figure("tolerance"),
+      name("verdict")
+    ],
+    rows: checked.map(({ baseline, metric, now, scenario, tolerance, verdict }) => [
+      scenario,
+      metric,
+      ratio(baseline),
+      ratio(now),
+      `${integer.format((tolerance - 1) * 100)} %`,
+      verdict
+    ])
+  }]
+
 const sections = (report: Report): ReadonlyArray<Section> => [
   ...report.summaries.map(scenarioSection),
-  ...comparisonSections(report.summaries)
+  ...comparisonSections(report.summaries),
+  ...growthSections(report.summaries),
+  ...checkSections(report.checked)
 ]
 
 const preamble = ({ environment, rounds, size }: Report): ReadonlyArray<string> => [
   `${environment.date.slice(0, 10)}, Node ${environment.node}, ${environment.broker}, ${environment.cpu}, ` +
   `${environment.cores} cores, ${environment.platform}.`,
   `${Object.entries(environment.packages).map(([name, version]) => `${name} ${version}`).join(", ")}.`,
-  `${rounds === 1 ? "One round" : `Medians of ${rounds} rounds`}, bodies of ${size} bytes, each run in a separate ` +
-  `process. Sockets have the defaults of their libraries: noDelay on in effect-amqp, off in the peers.`
+  `${
+    rounds === 1 ? "One round" : `Medians of ${rounds} rounds`
+  }, bodies of ${size} bytes unless a row has its own, each run ` +
+  `in a separate process. Sockets have the defaults of their libraries: noDelay on in effect-amqp, off in the peers, except for calls.`
 ]
 
 /** Tables for a terminal. */

@@ -11,9 +11,11 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Broker } from "./broker.ts"
 import type { Program } from "./clients.ts"
+import { MeasurementJson } from "./measurement.ts"
 import type { Planned, PlanOptions } from "./plan.ts"
 import { plan } from "./plan.ts"
 import type { Prepared } from "./programs.ts"
+import type { Run } from "./results.ts"
 import { scenarioNamed } from "./scenarios.ts"
 import type { StandIn } from "./standIn/start.ts"
 import type { Measurement, Task } from "./task.ts"
@@ -32,12 +34,6 @@ export interface Brokers {
   readonly standIn: StandIn | undefined
 }
 
-/** One process: its client, its scenario and its measurement. */
-export interface Run extends Planned, Measurement {
-  /** The CPU time of the stand-in per operation, in microseconds, warm-up included. */
-  readonly standInCpuMicrosecondsPerOperation?: number
-}
-
 /** A run without figures: the client failed, hung, or did not do the work. */
 export class RunFailed extends Schema.TaggedError<RunFailed>()("RunFailed", {
   scenario: Schema.String,
@@ -54,20 +50,6 @@ export interface Outcome {
   readonly runs: ReadonlyArray<Run>
   readonly failures: ReadonlyArray<RunFailed>
 }
-
-// a process may have printed anything
-const MeasurementJson: Schema.ConstraintDecoder<Measurement> = Schema.fromJsonString(Schema.Struct({
-  nanoseconds: Schema.Number,
-  cpuMicroseconds: Schema.Number,
-  peakRssBytes: Schema.Number,
-  latencies: Schema.optionalKey(Schema.Struct({
-    p50: Schema.Number,
-    p99: Schema.Number,
-    p999: Schema.Number,
-    max: Schema.Number
-  })),
-  eventLoopDelay: Schema.optionalKey(Schema.Number)
-}))
 
 const work = Effect.fnUntraced(function*([program, ...args]: Program["command"], task: Task) {
   const spawner = yield* ChildProcessSpawner.ChildProcessSpawner

@@ -2,9 +2,9 @@
  * Computes the figures that are compared: medians per scenario and client, and ratios to the best peer.
  */
 import type { ClientName } from "./clients.ts"
-import { clients } from "./clients.ts"
-import type { Run } from "./runner.ts"
-import type { Scenario } from "./scenarios/scenario.ts"
+import { clientNames, clients } from "./clients.ts"
+import type { Run } from "./results.ts"
+import { scenarios } from "./scenarios.ts"
 import type { Latencies } from "./task.ts"
 
 /** The medians of a client's rounds in one scenario. */
@@ -72,6 +72,9 @@ const latenciesOf = (runs: ReadonlyArray<Run>): Latencies | undefined => {
   }
 }
 
+/** The figures of one run. */
+export const runFigures = (run: Run): Figures => figuresOf(run.client, [run])
+
 const figuresOf = (client: ClientName, runs: ReadonlyArray<Run>): Figures => {
   const throughputs = runs.map(throughput)
   return {
@@ -90,7 +93,8 @@ const figuresOf = (client: ClientName, runs: ReadonlyArray<Run>): Figures => {
   }
 }
 
-const metrics: Readonly<Record<MetricName, (figures: Figures) => number | undefined>> = {
+/** The figure of each metric. */
+export const metrics: Readonly<Record<MetricName, (figures: Figures) => number | undefined>> = {
   throughput: ({ operationsPerSecond }) => operationsPerSecond,
   cpu: ({ cpuMicrosecondsPerOperation }) => cpuMicrosecondsPerOperation,
   memory: ({ peakRssBytes }) => peakRssBytes,
@@ -123,17 +127,14 @@ const compare = (figures: ReadonlyArray<Figures>): Comparison => {
   return Object.assign({}, ...metricNames.map((metric) => against(metric, ours, peers))) as Comparison
 }
 
-/** Scenarios and clients in the given order, without those that have no run. */
-export const summarise = (
-  runs: ReadonlyArray<Run>,
-  order: { readonly scenarios: ReadonlyArray<Scenario>; readonly clients: ReadonlyArray<ClientName> }
-): ReadonlyArray<ScenarioSummary> =>
-  order.scenarios.flatMap(({ name }) => {
+/** Scenarios and clients in the order of the report, without those that have no run. */
+export const summarise = (runs: ReadonlyArray<Run>): ReadonlyArray<ScenarioSummary> =>
+  scenarios.flatMap(({ name }) => {
     const ofScenario = runs.filter((run) => run.scenario === name)
     if (ofScenario.length === 0) {
       return []
     }
-    const figures = order.clients.flatMap((client) => {
+    const figures = clientNames.flatMap((client) => {
       const ofClient = ofScenario.filter((run) => run.client === client)
       return ofClient.length === 0 ? [] : [figuresOf(client, ofClient)]
     })
