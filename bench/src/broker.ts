@@ -6,12 +6,14 @@ import * as amqplib from "amqplib"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { windowFor } from "./workload.ts"
 
 export class BrokerError extends Schema.TaggedError<BrokerError>()("BrokerError", {
   message: Schema.String
 }) {}
 
 export interface Broker {
+  readonly url: string
   /** Product and version from the broker's server properties. */
   readonly product: string
   /** Declares a transient queue with a new name and deletes it when the scope closes. */
@@ -32,13 +34,12 @@ const attempt = <A>(what: string, run: () => Promise<A>): Effect.Effect<A, Broke
 /** If the benchmark is killed before it deletes a queue, the queue expires after this time without use. */
 const expires = 60 * 60 * 1000
 
-/** Few enough messages in flight that the broker does not throttle the connection. */
-const fillBatch = 1000
-
 const fill = async (channel: amqplib.ConfirmChannel, queue: string, count: number, size: number) => {
   const body = Buffer.alloc(size, "x")
-  for (let left = count; left > 0; left -= fillBatch) {
-    for (let published = Math.min(fillBatch, left); published > 0; published--) {
+  // few enough messages in flight that the broker does not throttle the connection
+  const batch = windowFor(size)
+  for (let left = count; left > 0; left -= batch) {
+    for (let published = Math.min(batch, left); published > 0; published--) {
       channel.publish("", queue, body)
     }
     await channel.waitForConfirms()
@@ -62,6 +63,7 @@ export const connect = (url: string): Effect.Effect<Broker, BrokerError, Scope.S
     let queues = 0
     const properties = connection.connection.serverProperties
     return {
+      url,
       product: `${properties.product} ${properties.version}`,
       queue: Effect.acquireRelease(
         Effect.suspend(() => {

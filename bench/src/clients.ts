@@ -1,22 +1,26 @@
 /**
- * The clients that are compared. Each is loaded only in its worker, so that no process loads a client that it does not run.
+ * The clients that are compared. Each is loaded only in its process, so that no process loads a client that it does not run.
  */
-import type { ScenarioName } from "./scenarios.ts"
-import type { Client } from "./workload.ts"
+import type { ClientEntry } from "./clients/entry.ts"
+import { amqp091Go, librabbitmq } from "./references.ts"
+import type { Scenario } from "./scenarios/scenario.ts"
 
-export interface ClientEntry {
-  /** Whether it is this project's client or a client that it is compared with. */
-  readonly kind: "ours" | "our variant" | "peer"
-  /** The npm package whose version is reported. */
-  readonly packageName: string
-  /** The scenarios that it supports. Default: all. */
-  readonly scenarios?: ReadonlyArray<ScenarioName>
-  readonly load: () => Promise<{ readonly client: Client }>
-}
-
-export const clientNames = ["effect-amqp", "amqplib", "rabbitmq-client", "cloudamqp"] as const
+export const clientNames = [
+  "effect-amqp",
+  "amqplib",
+  "rabbitmq-client",
+  "cloudamqp",
+  "librabbitmq",
+  "amqp091-go",
+  "effect",
+  "node"
+] as const
 
 export type ClientName = typeof clientNames[number]
+
+export const isClientName = (name: string): name is ClientName => clientNames.some((client) => client === name)
+
+const isWithoutClient = ({ workload }: Scenario): boolean => workload === "idle" || workload === "start"
 
 export const clients: Readonly<Record<ClientName, ClientEntry>> = {
   "effect-amqp": {
@@ -38,5 +42,22 @@ export const clients: Readonly<Record<ClientName, ClientEntry>> = {
     kind: "peer",
     packageName: "@cloudamqp/amqp-client",
     load: () => import("./clients/cloudamqp.ts")
+  },
+  librabbitmq,
+  "amqp091-go": amqp091Go,
+  // what a process takes before it has a client
+  effect: {
+    kind: "reference",
+    packageName: "effect",
+    supports: isWithoutClient,
+    isEmpty: true,
+    load: () => import("./clients/effect.ts")
+  },
+  node: {
+    kind: "reference",
+    packageName: "node",
+    supports: isWithoutClient,
+    isEmpty: true,
+    load: () => import("./clients/node.ts")
   }
 }

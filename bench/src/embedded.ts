@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
 import { integerFlag, size } from "./flags.ts"
-import { batch, prefetch, Stopwatch } from "./workload.ts"
+import { Stopwatch, windowFor } from "./workload.ts"
 
 const transports = {
   "in memory": AmqpBroker.layer(),
@@ -28,16 +28,17 @@ const queue = AmqpQueue.classic("benchmark")
 
 /** Succeeds when `count` messages are published, confirmed, received and acknowledged. */
 const sendThrough = Effect.fnUntraced(function*(count: number, body: Uint8Array) {
+  const window = windowFor(body.length)
   const publishing = Effect.gen(function*() {
     const publisher = yield* AmqpPublisher.make()
     const message = AmqpMessage.make(body)
-    for (let left = count; left > 0; left -= batch) {
-      const messages = Array.from({ length: Math.min(batch, left) }, () => message)
+    for (let left = count; left > 0; left -= window) {
+      const messages = Array.from({ length: Math.min(window, left) }, () => message)
       yield* publisher.publishAll(messages, AmqpQueue.route(queue))
     }
   })
   // The stream ends when its channel is closed, which the broker confirms after it has handled every ack.
-  const consuming = AmqpConsumer.stream(queue, { prefetch }).pipe(
+  const consuming = AmqpConsumer.stream(queue, { prefetch: window }).pipe(
     Stream.take(count),
     Stream.runForEach((delivery) => delivery.ack)
   )

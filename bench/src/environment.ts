@@ -6,19 +6,10 @@ import * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
 import { findPackageJSON } from "node:module"
 import * as os from "node:os"
-import type { ClientName } from "./clients.ts"
+import type { Broker } from "./broker.ts"
 import { clients } from "./clients.ts"
-
-export interface Environment {
-  readonly date: string
-  readonly node: string
-  readonly platform: string
-  readonly cpu: string
-  readonly cores: number
-  readonly broker: string
-  /** Installed versions by npm package name. */
-  readonly packages: Readonly<Record<string, string>>
-}
+import type { Prepared } from "./programs.ts"
+import type { Results } from "./results.ts"
 
 const PackageJson = Schema.fromJsonString(Schema.Struct({ version: Schema.String }))
 
@@ -34,21 +25,24 @@ const packageVersion = Effect.fnUntraced(function*(name: string) {
 }, Effect.orDie)
 
 export const describeEnvironment = Effect.fnUntraced(function*(
-  broker: string,
-  clientNames: ReadonlyArray<ClientName>
+  brokers: ReadonlyArray<Broker | undefined>,
+  prepared: ReadonlyArray<Prepared>
 ) {
   const cpus = os.cpus()
   const packages: Record<string, string> = {}
-  for (const name of new Set([...clientNames.map((client) => clients[client].packageName), "effect"])) {
-    packages[name] = yield* packageVersion(name)
+  for (const { client, version } of prepared) {
+    const entry = clients[client]
+    if ("load" in entry) packages[entry.packageName] = yield* packageVersion(entry.packageName)
+    else if (version !== undefined) packages[client] = version
   }
-  const environment: Environment = {
+  packages["effect"] = yield* packageVersion("effect")
+  const environment: Results["environment"] = {
     date: new Date().toISOString(),
     node: process.versions.node,
     platform: `${os.type()} ${os.release()} ${os.arch()}`,
     cpu: cpus[0]?.model.trim() ?? "unknown",
     cores: cpus.length,
-    broker,
+    broker: brokers.flatMap((broker) => broker?.product ?? []).join(" and "),
     packages
   }
   return environment

@@ -3,15 +3,17 @@
  */
 import Table from "cli-table3"
 import { markdownTable } from "markdown-table"
-import type { Environment } from "./environment.ts"
-import { scenarios } from "./scenarios.ts"
-import type { ScenarioSummary } from "./summary.ts"
+import type { Checked } from "./baseline.ts"
+import { growthOf } from "./growth.ts"
+import type { SeriesGrowth } from "./growth.ts"
+import type { Results } from "./results.ts"
+import { scenarioNamed } from "./scenarios.ts"
+import type { Against, Figures, ScenarioSummary } from "./summary.ts"
 
-export interface Report {
-  readonly environment: Environment
-  readonly size: number
-  readonly rounds: number
+export interface Report extends Pick<Results, "environment" | "rounds" | "size"> {
   readonly summaries: ReadonlyArray<ScenarioSummary>
+  /** Empty without `--check`. */
+  readonly checked: ReadonlyArray<Checked>
 }
 
 interface Column {
@@ -33,33 +35,65 @@ const integer = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 })
 const threeDigits = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 3 })
 const ratio = (value: number): string => `${value.toFixed(2)} ×`
 
-const scenarioSection = ({ count, figures, scenario }: ScenarioSummary): Section => ({
-  title: `${scenario}: ${scenarios[scenario].title} (${integer.format(count)} ${scenarios[scenario].unit})`,
-  columns: [
-    name("client"),
-    figure("median /s"),
-    figure("slowest – fastest /s"),
-    figure("CPU µs each"),
-    figure("peak RSS MiB")
-  ],
-  rows: figures.map((of) => [
-    of.client,
-    integer.format(of.operationsPerSecond),
-    `${integer.format(of.slowest)} – ${integer.format(of.fastest)}`,
-    threeDigits.format(of.cpuMicrosecondsPerOperation),
-    integer.format(of.peakRssBytes / 2 ** 20)
-  ])
-})
+/** A column with a figure that only some scenarios have. */
+const optionalFigure = (
+  title: string,
+  figures: ReadonlyArray<Figures>,
+  valueOf: (figures: Figures) => number | undefined
+): ReadonlyArray<Column & { readonly cell: (figures: Figures) => string }> =>
+  figures.every((of) => valueOf(of) === undefined) ? [] : [{
+    ...figure(title),
+    cell: (of) => {
+      const value = valueOf(of)
+      return value === undefined ? "" : threeDigits.format(value)
+    }
+  }]
+
+const scenarioSection = ({ count, figures, scenario }: ScenarioSummary): Section => {
+  const { title, unit } = scenarioNamed(scenario)
+  const optional = [
+    ...optionalFigure("p50 µs", figures, ({ latencies }) => latencies?.p50),
+    ...optionalFigure("p99 µs", figures, ({ latencies }) => latencies?.p99),
+    ...optionalFigure("p99.9 µs", figures, ({ latencies }) => latencies?.p999),
+    ...optionalFigure("max µs", figures, ({ latencies }) => latencies?.max),
+    ...optionalFigure("loop delay ms", figures, ({ eventLoopDelay }) => eventLoopDelay),
+    ...optionalFigure(
+      "stand-in CPU µs each",
+      figures,
+      ({ standInCpuMicrosecondsPerOperation }) => standInCpuMicrosecondsPerOperation
+    ),
+    ...optionalFigure("beside /s", figures, ({ besidePerSecond }) => besidePerSecond),
+    ...optionalFigure("settled RSS MiB", figures, ({ settledRssBytes }) => settledRssBytes && settledRssBytes / 2 ** 20)
+  ]
+  return {
+    title: `${scenario}: ${title} (${integer.format(count)} ${unit})`,
+    columns: [
+      name("client"),
+      figure("median /s"),
+      figure("slowest – fastest /s"),
+      figure("CPU µs each"),
+      figure("peak RSS MiB"),
+      ...optional
+    ],
+    rows: figures.map((of) => [
+      of.client,
+      integer.format(of.operationsPerSecond),
+      `${integer.format(of.slowest)} – ${integer.format(of.fastest)}`,
+      threeDigits.format(of.cpuMicrosecondsPerOperation),
+      integer.format(of.peakRssBytes / 2 ** 20),
+      ...optional.map(({ cell }) => cell(of))
+    ])
+  }
+}
+
+const ratioCells = (against: Against | undefined): ReadonlyArray<string> =>
+  against === undefined ? ["", ""] : [ratio(against.ratio), against.peer]
 
 const comparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): ReadonlyArray<Section> => {
   const rows = summaries.flatMap(({ comparison, scenario }) =>
-    comparison === undefined ? [] : [[
-      scenario,
-      ratio(comparison.throughputRatio),
-      comparison.fastestPeer,
-      ratio(comparison.cpuRatio),
-      comparison.leanestPeer
-    ]]
+    comparison.throughput === undefined
+      ? []
+      : [[scenario, ...ratioCells(comparison.throughput), ...ratioCells(comparison.cpu)]]
   )
   return rows.length === 0 ? [] : [{
     title: "effect-amqp against the best peer (throughput: more is better; CPU: less is better)",
@@ -68,17 +102,64 @@ const comparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): Readonly
   }]
 }
 
+const growthSection = (
+  series: SeriesGrowth,
+  title: string,
+  figuresOf: (client: SeriesGrowth["clients"][number]) => ReadonlyArray<number | undefined>
+): Section => {
+  const factor = (value: number | undefined) => value === undefined ? "" : `${threeDigits.format(value)} ×`
+  return {
+    title: `${series.name}: ${title} relative to the smallest, which should grow no faster than the work`,
+    columns: [name(""), ...series.scenarios.map(figure)],
+    rows: [
+      ["work", ...series.work.map(factor)],
+      ...series.clients.map((client) => [client.client, ...figuresOf(client).map(factor)])
+    ]
+  }
+}
+
+const growthSections = (summaries: ReadonlyArray<ScenarioSummary>): ReadonlyArray<Section> =>
+  growthOf(summaries).flatMap((series) => [
+    growthSection(series, "CPU time of an operation", ({ cpu }) => cpu),
+    growthSection(series, "wall-clock time of an operation", ({ time }) => time)
+  ])
+
+const checkSections = (checked: ReadonlyArray<Checked>): ReadonlyArray<Section> =>
+  checked.length === 0 ? [] : [{
+    title: "Ratios to the best peer compared with the baseline",
+    columns: [
+      name("scenario"),
+      name("metric"),
+      figure("baseline"),
+      figure("now"),
+      figure("tolerance"),
+      name("verdict")
+    ],
+    rows: checked.map(({ baseline, metric, now, scenario, tolerance, verdict }) => [
+      scenario,
+      metric,
+      ratio(baseline),
+      ratio(now),
+      `${integer.format((tolerance - 1) * 100)} %`,
+      verdict
+    ])
+  }]
+
 const sections = (report: Report): ReadonlyArray<Section> => [
   ...report.summaries.map(scenarioSection),
-  ...comparisonSections(report.summaries)
+  ...comparisonSections(report.summaries),
+  ...growthSections(report.summaries),
+  ...checkSections(report.checked)
 ]
 
 const preamble = ({ environment, rounds, size }: Report): ReadonlyArray<string> => [
   `${environment.date.slice(0, 10)}, Node ${environment.node}, ${environment.broker}, ${environment.cpu}, ` +
   `${environment.cores} cores, ${environment.platform}.`,
   `${Object.entries(environment.packages).map(([name, version]) => `${name} ${version}`).join(", ")}.`,
-  `${rounds === 1 ? "One round" : `Medians of ${rounds} rounds`}, bodies of ${size} bytes, each run in a separate ` +
-  `process. Sockets have the defaults of their libraries: noDelay on in effect-amqp, off in the peers.`
+  `${
+    rounds === 1 ? "One round" : `Medians of ${rounds} rounds`
+  }, bodies of ${size} bytes unless a row has its own, each run ` +
+  `in a separate process. Sockets have the defaults of their libraries: noDelay on in effect-amqp, off in the peers, except for calls.`
 ]
 
 /** Tables for a terminal. */

@@ -1,7 +1,5 @@
 /**
- * Runs the comparison: scenario after scenario, round after round, and within a round client after client, each in a
- * new process. The order of the clients rotates each round, so that none always runs first or after the same client, and
- * a slow period of the machine affects all of them.
+ * Runs the comparison, each run in a new process, and checks after each that the work was done.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,38 +9,32 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import { fileURLToPath } from "node:url"
 import type { Broker } from "./broker.ts"
-import type { ClientName } from "./clients.ts"
 import { clients } from "./clients.ts"
-import type { ScenarioName } from "./scenarios.ts"
-import { scenarios } from "./scenarios.ts"
+import type { Program } from "./clients/entry.ts"
+import { MeasurementJson } from "./measurement.ts"
+import type { Planned, PlanOptions } from "./plan.ts"
+import { plan } from "./plan.ts"
+import type { Prepared } from "./programs.ts"
+import { startCommand } from "./programs.ts"
+import type { Run } from "./results.ts"
+import { scenarioNamed } from "./scenarios.ts"
+import type { StandIn } from "./standIn/start.ts"
 import type { Measurement, Task } from "./task.ts"
 import { taskVariable } from "./task.ts"
+import { windowFor } from "./workload.ts"
 
-export interface Options {
-  readonly scenarios: ReadonlyArray<ScenarioName>
-  readonly clients: ReadonlyArray<ClientName>
-  /** Bytes in a message body. */
-  readonly size: number
-  /** Operations per run. `undefined` means the default of the scenario. */
-  readonly count: number | undefined
-  readonly rounds: number
-  readonly url: Redacted.Redacted<string>
+export interface Options extends Omit<PlanOptions, "clients"> {
+  readonly clients: ReadonlyArray<Prepared>
   /** The timeout of one process. */
   readonly timeout: Duration.Duration
 }
 
-/** One process: its client, its scenario and its measurement. */
-export interface Run extends Measurement {
-  readonly scenario: ScenarioName
-  readonly client: ClientName
-  /** From 1. */
-  readonly round: number
-  readonly count: number
+/** Those that the scenarios need. */
+export interface Brokers {
+  readonly broker: Broker | undefined
+  readonly standIn: StandIn | undefined
 }
-
-type Planned = Omit<Run, keyof Measurement>
 
 /** A run without figures: the client failed, hung, or did not do the work. */
 export class RunFailed extends Schema.TaggedError<RunFailed>()("RunFailed", {
@@ -61,34 +53,10 @@ export interface Outcome {
   readonly failures: ReadonlyArray<RunFailed>
 }
 
-/** All runs, in order. */
-export const plan = (options: Pick<Options, "clients" | "count" | "rounds" | "scenarios">): ReadonlyArray<Planned> =>
-  options.scenarios.flatMap((scenario) => {
-    const candidates = options.clients.filter((client) => clients[client].scenarios?.includes(scenario) ?? true)
-    return Array.from({ length: options.rounds }, (_, index) => {
-      const first = index % Math.max(1, candidates.length)
-      return [...candidates.slice(first), ...candidates.slice(0, first)].map((client) => ({
-        scenario,
-        client,
-        round: index + 1,
-        count: options.count ?? scenarios[scenario].defaultCount
-      }))
-    }).flat()
-  })
-
-// a process may have printed anything
-const MeasurementJson: Schema.ConstraintDecoder<Measurement> = Schema.fromJsonString(Schema.Struct({
-  nanoseconds: Schema.Number,
-  cpuMicroseconds: Schema.Number,
-  peakRssBytes: Schema.Number
-}))
-
-const workerFile = fileURLToPath(new URL("./worker.ts", import.meta.url))
-
-const work = Effect.fnUntraced(function*(task: Task) {
+const work = Effect.fnUntraced(function*([program, ...args]: Program["command"], task: Task) {
   const spawner = yield* ChildProcessSpawner.ChildProcessSpawner
   const worker = yield* spawner.spawn(
-    ChildProcess.make(process.execPath, [workerFile], {
+    ChildProcess.make(program, args, {
       env: { [taskVariable]: Redacted.make(JSON.stringify(task)) },
       extendEnv: true,
       stdin: "ignore",
@@ -109,34 +77,64 @@ const work = Effect.fnUntraced(function*(task: Task) {
   return yield* Schema.decodeEffect(MeasurementJson)(lastLine)
 }, Effect.scoped)
 
-const runOne = Effect.fnUntraced(function*(broker: Broker, options: Options, planned: Planned) {
-  const scenario = scenarios[planned.scenario]
-  const warmUp = { queue: yield* broker.queue, count: Math.min(scenario.warmUp, planned.count) }
+/** Adds the CPU time that the stand-in has used meanwhile, if there is one. */
+const withStandInCpu = Effect.fnUntraced(function*<E, R>(
+  standIn: StandIn | undefined,
+  operations: number,
+  measure: Effect.Effect<Measurement, E, R>
+) {
+  if (standIn === undefined) return yield* measure
+  const before = yield* standIn.cpuMicroseconds
+  const measurement = yield* measure
+  const used = (yield* standIn.cpuMicroseconds) - before
+  return { ...measurement, standInCpuMicrosecondsPerOperation: used / operations }
+})
+
+const runOne = Effect.fnUntraced(function*(brokers: Brokers, options: Options, planned: Planned) {
+  const prepared = options.clients.find(({ client }) => client === planned.client)
+  if (prepared === undefined) {
+    return yield* Effect.die(new Error(`${planned.client} is not prepared`))
+  }
+  const scenario = scenarioNamed(planned.scenario)
+  const standIn = scenario.broker === "stand-in" ? brokers.standIn : undefined
+  const broker = standIn?.broker ?? brokers.broker
+  if (broker === undefined) {
+    return yield* Effect.die(new Error(`there is no broker for ${scenario.name}`))
+  }
+  const warmUp = { queue: yield* broker.queue, count: planned.warmUp }
   const measured = { queue: yield* broker.queue, count: planned.count }
   if (scenario.prefilled) {
-    yield* broker.fill(warmUp.queue, warmUp.count, options.size)
-    yield* broker.fill(measured.queue, measured.count, options.size)
+    yield* broker.fill(warmUp.queue, warmUp.count, planned.size)
+    yield* broker.fill(measured.queue, measured.count, planned.size)
   }
-  const measurement = yield* work({
+  const command = scenario.workload === "start" ? startCommand(planned.client) : prepared.command
+  const task: Task = {
     client: planned.client,
-    scenario: planned.scenario,
-    url: Redacted.value(options.url),
-    size: options.size,
+    scenario: scenario.name,
+    workload: scenario.workload,
+    url: broker.url,
+    size: planned.size,
+    window: windowFor(planned.size),
+    split: { channels: 1, consumers: 1, publishers: 1, ...scenario.split },
+    observeEventLoop: scenario.observeEventLoop ?? false,
+    spawnedAt: Number(process.hrtime.bigint()),
     warmUp,
     measured
-  }).pipe(
+  }
+  const measurement = yield* withStandInCpu(standIn, warmUp.count + measured.count, work(command, task)).pipe(
     Effect.timeoutOrElse({
       duration: options.timeout,
       orElse: () => Effect.fail(`no result within ${Duration.format(options.timeout)}`)
     })
   )
   // A figure counts only if the work was done: no message lost, left over or requeued.
-  const expected = scenario.leaves === "nothing" ? 0 : measured.count
+  const expected = scenario.leaves === "nothing" || clients[planned.client].isEmpty === true ? 0 : measured.count
   const found = yield* broker.messageCount(measured.queue)
   if (found !== expected) {
     return yield* Effect.fail(`the queue has ${found} messages instead of ${expected}`)
   }
-  return { ...planned, ...measurement }
+  const run: Run = { ...planned, ...measurement }
+  return run
 }, Effect.scoped)
 
 const describe = (cause: unknown): string =>
@@ -144,14 +142,14 @@ const describe = (cause: unknown): string =>
 
 /** Runs everything in turn. A run that fails is reported in the outcome and does not stop the others. */
 export const runAll = Effect.fnUntraced(function*(
-  broker: Broker,
+  brokers: Brokers,
   options: Options,
   onResult: (planned: Planned, result: Result.Result<Run, RunFailed>) => Effect.Effect<void>
 ) {
   const runs: Array<Run> = []
   const failures: Array<RunFailed> = []
-  for (const planned of plan(options)) {
-    const result = yield* runOne(broker, options, planned).pipe(
+  for (const planned of plan({ ...options, clients: options.clients.map(({ client }) => client) })) {
+    const result = yield* runOne(brokers, options, planned).pipe(
       Effect.mapError((cause) => {
         const { client, round, scenario } = planned
         return new RunFailed({ scenario, client, round, reason: describe(cause) })

@@ -1,83 +1,62 @@
 /**
- * The scenarios that are compared, and what each must leave in its queue.
+ * All rows of the benchmark. Each module in `scenarios` has the rows of one or several families.
  */
+import { basic } from "./scenarios/basic.ts"
+import { bodies } from "./scenarios/bodies.ts"
+import { eventLoop, largeBody, latency } from "./scenarios/latency.ts"
+import { memory } from "./scenarios/memory.ts"
+import type { Scenario } from "./scenarios/scenario.ts"
+import { channels, consumers, publishers } from "./scenarios/split.ts"
+import { standIn } from "./scenarios/standIn.ts"
+import { start } from "./scenarios/start.ts"
 
-/** What a scenario leaves in its queue. The runner checks it after every run. */
-type Leaves = "every message" | "nothing"
+/** In the order of the report. */
+export const scenarios: ReadonlyArray<Scenario> = [
+  ...basic,
+  ...bodies,
+  ...channels,
+  ...consumers,
+  ...publishers,
+  ...standIn,
+  ...latency,
+  ...largeBody,
+  ...eventLoop,
+  ...memory,
+  ...start
+]
 
-export interface Scenario {
-  /** The title of the table. */
-  readonly title: string
-  /** The unit of an operation, in the plural. */
-  readonly unit: string
-  /** Operations in the measured section, unless `--count` is given. */
-  readonly defaultCount: number
-  /** The maximum number of operations before measuring, so that the code is compiled and the socket buffers have grown. */
-  readonly warmUp: number
-  /** Whether the queue is filled with that many messages before the client starts. */
-  readonly prefilled: boolean
-  readonly leaves: Leaves
+const byName: ReadonlyMap<string, Scenario> = new Map(scenarios.map((scenario) => [scenario.name, scenario]))
+
+export const familyNames: ReadonlyArray<string> = [...new Set(scenarios.map(({ family }) => family))]
+
+/** The family that is measured by default. */
+export const defaultFamily = "basic"
+
+/** What `--scenario` takes: the name of a scenario or a family, or `all`. */
+export const selectors: ReadonlyArray<string> = ["all", ...familyNames, ...byName.keys()]
+
+/** The scenarios that the selectors name, each once, in the order of the report. */
+export const selectScenarios = (selected: ReadonlyArray<string>): ReadonlyArray<Scenario> =>
+  scenarios.filter(({ family, name }) => ["all", family, name].some((selector) => selected.includes(selector)))
+
+export const scenarioNamed = (name: string): Scenario => {
+  const scenario = byName.get(name)
+  if (scenario === undefined) throw new Error(`There is no scenario ${name}`)
+  return scenario
 }
 
-export const scenarioNames = [
-  "publish",
-  "publish-confirmed",
-  "publish-confirmed-batch",
-  "consume-ack",
-  "consume-auto-ack",
-  "declare",
-  "channel"
-] as const
+const defaultMaximumBytes = 256 * 2 ** 20
 
-export type ScenarioName = typeof scenarioNames[number]
+const limitedBySize = (count: number, size: number, bytes: number): number =>
+  Math.max(1, Math.min(count, Math.floor(bytes / Math.max(1, size))))
 
-const messages = { unit: "messages", defaultCount: 200_000, warmUp: 20_000 }
-
-export const scenarios: Readonly<Record<ScenarioName, Scenario>> = {
-  publish: {
-    ...messages,
-    title: "publish, unconfirmed, until the broker has accepted all",
-    prefilled: false,
-    leaves: "every message"
-  },
-  "publish-confirmed": {
-    ...messages,
-    title: "publish, each confirm awaited, 1000 in flight",
-    prefilled: false,
-    leaves: "every message"
-  },
-  "publish-confirmed-batch": {
-    ...messages,
-    title: "publish, confirms awaited per batch of 1000",
-    prefilled: false,
-    leaves: "every message"
-  },
-  "consume-ack": {
-    ...messages,
-    title: "consume, each message acknowledged, prefetch 1000",
-    prefilled: true,
-    leaves: "nothing"
-  },
-  "consume-auto-ack": {
-    ...messages,
-    title: "consume, no acknowledgements",
-    prefilled: true,
-    leaves: "nothing"
-  },
-  declare: {
-    title: "passive queue declare, one round trip after another",
-    unit: "round trips",
-    defaultCount: 5000,
-    warmUp: 1000,
-    prefilled: false,
-    leaves: "nothing"
-  },
-  channel: {
-    title: "open and close a channel, one after another",
-    unit: "channels",
-    defaultCount: 1000,
-    warmUp: 200,
-    prefilled: false,
-    leaves: "nothing"
-  }
+/** How many operations a run measures and, before that, warms up with, for bodies of `size` bytes. */
+export const countsFor = (
+  scenario: Scenario,
+  size: number,
+  count: number | undefined
+): { readonly count: number; readonly warmUp: number } => {
+  const maximumBytes = scenario.maximumBytes ?? defaultMaximumBytes
+  const measured = count ?? limitedBySize(scenario.defaultCount, size, maximumBytes)
+  return { count: measured, warmUp: Math.min(measured, limitedBySize(scenario.warmUp, size, maximumBytes / 10)) }
 }

@@ -2,9 +2,10 @@
  * Computes the figures that are compared: medians per scenario and client, and ratios to the best peer.
  */
 import type { ClientName } from "./clients.ts"
-import { clients } from "./clients.ts"
-import type { Run } from "./runner.ts"
-import type { ScenarioName } from "./scenarios.ts"
+import { clientNames, clients } from "./clients.ts"
+import type { Run } from "./results.ts"
+import { scenarios } from "./scenarios.ts"
+import type { Latencies } from "./task.ts"
 
 /** The medians of a client's rounds in one scenario. */
 export interface Figures {
@@ -16,24 +17,37 @@ export interface Figures {
   readonly fastest: number
   readonly cpuMicrosecondsPerOperation: number
   readonly peakRssBytes: number
+  /** In microseconds. */
+  readonly latencies: Latencies | undefined
+  /** In milliseconds. */
+  readonly eventLoopDelay: number | undefined
+  /** Of the stand-in, in scenarios against it. */
+  readonly standInCpuMicrosecondsPerOperation: number | undefined
+  /** Messages that a neighbour on the same connection published. */
+  readonly besidePerSecond: number | undefined
+  readonly settledRssBytes: number | undefined
 }
 
-/** This client compared with the fastest and the leanest peer, which may differ. */
-export interface Comparison {
-  readonly fastestPeer: ClientName
-  /** Our throughput over the fastest peer's: more than 1 is better. */
-  readonly throughputRatio: number
-  readonly leanestPeer: ClientName
-  /** Our CPU time per operation over the leanest peer's: less than 1 is better. */
-  readonly cpuRatio: number
+/** Our figure over that of the best peer, which may be a different one for each metric. */
+export interface Against {
+  readonly peer: ClientName
+  readonly ratio: number
 }
+
+/** What is compared. More throughput is better; of all else, less is. */
+export const metricNames = ["throughput", "cpu", "memory", "p99", "eventLoopDelay", "settledMemory"] as const
+
+export type MetricName = typeof metricNames[number]
+
+/** The metrics that this client and at least one peer have. */
+export type Comparison = Readonly<Partial<Record<MetricName, Against>>>
 
 export interface ScenarioSummary {
-  readonly scenario: ScenarioName
+  readonly scenario: string
   readonly count: number
   readonly figures: ReadonlyArray<Figures>
-  /** Absent unless this client and a peer took part. */
-  readonly comparison: Comparison | undefined
+  /** Empty unless this client and a peer took part. */
+  readonly comparison: Comparison
 }
 
 /** The middle value, or the mean of the two middle values. NaN for an empty list. */
@@ -45,6 +59,25 @@ export const median = (values: ReadonlyArray<number>): number => {
 
 const throughput = (run: Run): number => run.count / (run.nanoseconds / 1e9)
 
+/** The median of what all runs have. */
+const medianIfPresent = (values: ReadonlyArray<number | undefined>): number | undefined => {
+  const present = values.filter((value) => value !== undefined)
+  return present.length < values.length ? undefined : median(present)
+}
+
+const latenciesOf = (runs: ReadonlyArray<Run>): Latencies | undefined => {
+  const latencies = runs.flatMap(({ latencies }) => latencies === undefined ? [] : [latencies])
+  return latencies.length < runs.length ? undefined : {
+    p50: median(latencies.map(({ p50 }) => p50)),
+    p99: median(latencies.map(({ p99 }) => p99)),
+    p999: median(latencies.map(({ p999 }) => p999)),
+    max: median(latencies.map(({ max }) => max))
+  }
+}
+
+/** The figures of one run. */
+export const runFigures = (run: Run): Figures => figuresOf(run.client, [run])
+
 const figuresOf = (client: ClientName, runs: ReadonlyArray<Run>): Figures => {
   const throughputs = runs.map(throughput)
   return {
@@ -54,39 +87,62 @@ const figuresOf = (client: ClientName, runs: ReadonlyArray<Run>): Figures => {
     slowest: Math.min(...throughputs),
     fastest: Math.max(...throughputs),
     cpuMicrosecondsPerOperation: median(runs.map((run) => run.cpuMicroseconds / run.count)),
-    peakRssBytes: median(runs.map((run) => run.peakRssBytes))
+    peakRssBytes: median(runs.map((run) => run.peakRssBytes)),
+    latencies: latenciesOf(runs),
+    eventLoopDelay: medianIfPresent(runs.map(({ eventLoopDelay }) => eventLoopDelay)),
+    standInCpuMicrosecondsPerOperation: medianIfPresent(
+      runs.map(({ standInCpuMicrosecondsPerOperation }) => standInCpuMicrosecondsPerOperation)
+    ),
+    besidePerSecond: medianIfPresent(runs.map(({ beside, nanoseconds }) => beside && beside / (nanoseconds / 1e9))),
+    settledRssBytes: medianIfPresent(runs.map(({ settledRssBytes }) => settledRssBytes))
   }
 }
 
-const compare = (figures: ReadonlyArray<Figures>): Comparison | undefined => {
+/** The figure of each metric. */
+export const metrics: Readonly<Record<MetricName, (figures: Figures) => number | undefined>> = {
+  throughput: ({ operationsPerSecond }) => operationsPerSecond,
+  cpu: ({ cpuMicrosecondsPerOperation }) => cpuMicrosecondsPerOperation,
+  memory: ({ peakRssBytes }) => peakRssBytes,
+  p99: ({ latencies }) => latencies?.p99,
+  eventLoopDelay: ({ eventLoopDelay }) => eventLoopDelay,
+  settledMemory: ({ settledRssBytes }) => settledRssBytes
+}
+
+/** Whether the ratio `a` of a metric is better than `b`. */
+export const isBetter = (metric: MetricName, a: number, b: number): boolean => metric === "throughput" ? a > b : a < b
+
+const against = (
+  metric: MetricName,
+  ours: Figures,
+  peers: ReadonlyArray<Figures>
+): Partial<Record<MetricName, Against>> => {
+  const value = metrics[metric](ours)
+  const others = peers.flatMap((figures) => {
+    const value = metrics[metric](figures)
+    return value === undefined ? [] : [{ peer: figures.client, value }]
+  })
+  if (value === undefined || others.length === 0) return {}
+  const best = others.reduce((a, b) => isBetter(metric, b.value, a.value) ? b : a)
+  return { [metric]: { peer: best.peer, ratio: value / best.value } }
+}
+
+const compare = (figures: ReadonlyArray<Figures>): Comparison => {
   const ours = figures.find(({ client }) => clients[client].kind === "ours")
   const peers = figures.filter(({ client }) => clients[client].kind === "peer")
-  if (ours === undefined || peers.length === 0) {
-    return undefined
-  }
-  const fastest = peers.reduce((a, b) => b.operationsPerSecond > a.operationsPerSecond ? b : a)
-  const leanest = peers.reduce((a, b) => b.cpuMicrosecondsPerOperation < a.cpuMicrosecondsPerOperation ? b : a)
-  return {
-    fastestPeer: fastest.client,
-    throughputRatio: ours.operationsPerSecond / fastest.operationsPerSecond,
-    leanestPeer: leanest.client,
-    cpuRatio: ours.cpuMicrosecondsPerOperation / leanest.cpuMicrosecondsPerOperation
-  }
+  if (ours === undefined) return {}
+  return Object.assign({}, ...metricNames.map((metric) => against(metric, ours, peers))) as Comparison
 }
 
-/** Scenarios and clients in the given order, without those that have no run. */
-export const summarise = (
-  runs: ReadonlyArray<Run>,
-  order: { readonly scenarios: ReadonlyArray<ScenarioName>; readonly clients: ReadonlyArray<ClientName> }
-): ReadonlyArray<ScenarioSummary> =>
-  order.scenarios.flatMap((scenario) => {
-    const ofScenario = runs.filter((run) => run.scenario === scenario)
+/** Scenarios and clients in the order of the report, without those that have no run. */
+export const summarise = (runs: ReadonlyArray<Run>): ReadonlyArray<ScenarioSummary> =>
+  scenarios.flatMap(({ name }) => {
+    const ofScenario = runs.filter((run) => run.scenario === name)
     if (ofScenario.length === 0) {
       return []
     }
-    const figures = order.clients.flatMap((client) => {
+    const figures = clientNames.flatMap((client) => {
       const ofClient = ofScenario.filter((run) => run.client === client)
       return ofClient.length === 0 ? [] : [figuresOf(client, ofClient)]
     })
-    return [{ scenario, count: ofScenario[0].count, figures, comparison: compare(figures) }]
+    return [{ scenario: name, count: ofScenario[0].count, figures, comparison: compare(figures) }]
   })

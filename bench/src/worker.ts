@@ -1,7 +1,9 @@
 /**
  * Runs one round of a scenario with one client in this process. Prints the measurement as a line of JSON.
  */
-import { clients } from "./clients.ts"
+import { clients, isClientName } from "./clients.ts"
+import { observeEventLoop } from "./eventLoop.ts"
+import { peakRssBytes } from "./memory.ts"
 import type { Measurement, Task } from "./task.ts"
 import { taskVariable } from "./task.ts"
 import { Stopwatch } from "./workload.ts"
@@ -11,22 +13,22 @@ const task = JSON.parse(process.env[taskVariable] ?? "null") as Task | null
 if (task === null) {
   throw new Error("This file is started by the benchmark: npm run bench")
 }
-const { client } = await clients[task.client].load()
-const run = client[task.scenario]
+const entry = isClientName(task.client) ? clients[task.client] : undefined
+if (entry === undefined || !("load" in entry)) {
+  throw new Error(`${task.client} is not a module`)
+}
+const { client } = await entry.load()
+const run = client[task.workload]
 if (run === undefined) {
-  throw new Error(`${task.client} does not support ${task.scenario}`)
+  throw new Error(`${task.client} does not support ${task.workload}`)
 }
 const stopwatch = new Stopwatch()
-await run({
-  url: task.url,
-  body: Buffer.alloc(task.size, "x"),
-  warmUp: task.warmUp,
-  measured: task.measured,
-  stopwatch
-})
+const eventLoop = task.observeEventLoop ? observeEventLoop(stopwatch) : undefined
+const observations = await run({ ...task, body: Buffer.alloc(task.size, "x"), stopwatch })
 const measurement: Measurement = {
+  ...observations,
   ...stopwatch.result(),
-  // Node reports kibibytes
-  peakRssBytes: process.resourceUsage().maxRSS * 1024
+  ...eventLoop?.result(),
+  peakRssBytes: peakRssBytes()
 }
 process.stdout.write(`${JSON.stringify(measurement)}\n`)
