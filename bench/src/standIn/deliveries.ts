@@ -1,6 +1,6 @@
 /**
- * A consumer: encoded once, its deliveries are one buffer of many, in which only the delivery tags change. While the kernel takes what was
- * written, nothing is encoded, and the next buffer is ready as soon as it has.
+ * A consumer: encoded once, its deliveries are a few buffers of many, in which only the delivery tags change. Several are written at a time, so
+ * that the kernel always has one to take: with one, the stand-in and not the client would be the limit.
  */
 import type { Socket } from "node:net"
 import type { Channel } from "./channel.ts"
@@ -9,6 +9,8 @@ import type { Queue } from "./queues.ts"
 
 /** Large enough that the writes of the stand-in cost less than the reads of a client, and small enough for the cache. */
 const bufferSize = 128 * 1024
+
+const buffers = 4
 
 const bodyFrames = (channel: number, size: number, frameMax: number): ReadonlyArray<Buffer> => {
   const body = Buffer.alloc(size, "x")
@@ -24,12 +26,10 @@ export class Consumer {
   private readonly channel: Channel
   private readonly socket: Socket
   private readonly noAck: boolean
-  /** One delivery after another. */
-  private readonly buffer: Buffer
+  /** Buffers of one delivery after another, that do not belong to the socket. */
+  private readonly free: Array<Buffer>
   private readonly deliverySize: number
   private readonly tagOffset: number
-  /** The buffer belongs to the socket until it has been written. */
-  private writing = false
   private cancelled = false
 
   constructor(
@@ -50,16 +50,29 @@ export class Consumer {
     ])
     this.deliverySize = delivery.length
     this.tagOffset = frameOverhead - 1 + 4 + tag.length
-    this.buffer = Buffer.alloc(delivery.length * Math.max(1, Math.floor(bufferSize / delivery.length)), delivery)
+    const size = delivery.length * Math.max(1, Math.floor(bufferSize / delivery.length))
+    this.free = Array.from({ length: buffers }, () => Buffer.alloc(size, delivery))
   }
 
-  /** Sends what the queue has and the prefetch allows, until the socket takes no more. */
+  /** Sends what the queue has and the prefetch allows, until the socket has all buffers. */
   readonly deliver = (): void => {
-    if (this.writing || this.cancelled) return
-    const { buffer, channel, deliverySize, queue } = this
+    for (const buffer of this.free.splice(0)) {
+      const size = this.cancelled ? 0 : this.next(buffer)
+      if (size === 0) this.free.push(buffer)
+      else {
+        this.socket.write(buffer.subarray(0, size), () => {
+          this.free.push(buffer)
+          this.deliver()
+        })
+      }
+    }
+  }
+
+  /** Puts the next delivery tags into a buffer. Returns how many of its bytes are to be sent. */
+  private next(buffer: Buffer): number {
+    const { channel, deliverySize, queue } = this
     const allowed = this.noAck ? Infinity : channel.allowed
-    const count = Math.min(queue.ready, allowed, buffer.length / deliverySize)
-    if (count <= 0) return
+    const count = Math.max(0, Math.min(queue.ready, allowed, buffer.length / deliverySize))
     for (let index = 0, at = this.tagOffset; index < count; index++, at += deliverySize) {
       const tag = ++channel.delivered
       buffer.writeUInt32BE(Math.floor(tag / 2 ** 32), at)
@@ -67,11 +80,7 @@ export class Consumer {
     }
     if (this.noAck) channel.acknowledged += count
     queue.ready -= count
-    this.writing = true
-    this.socket.write(buffer.subarray(0, count * deliverySize), () => {
-      this.writing = false
-      this.deliver()
-    })
+    return count * deliverySize
   }
 
   cancel(): void {
