@@ -34,10 +34,10 @@ export type TypeId = typeof TypeId
  */
 export interface TransportListener {
   /**
-   * Bytes have arrived: all of one read. They belong to the listener, and must not change any longer. Not called while the transport is
-   * paused.
+   * Bytes have arrived: all of one read. Returns whether the listener keeps them: if so, they must not change any longer. Not called while the
+   * transport is paused.
    */
-  readonly received: (chunks: ReadonlyArray<Uint8Array>) => void
+  readonly received: (chunks: ReadonlyArray<Uint8Array>) => boolean
   /** The socket has room again, after `write` has returned `false`. */
   readonly drained: () => void
   /** The connection has ended, or failed. Called at most once, and nothing is called after it. */

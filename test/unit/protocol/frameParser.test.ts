@@ -43,6 +43,14 @@ const bytesUntilError = (bytes: Uint8Array, maxFrameSize?: number): number => {
   return assert.fail("nothing was thrown")
 }
 
+/** With one body for consecutive ones of a channel: a large frame that spans chunks is emitted in parts. */
+const withJoinedBodies = (emitted: ReadonlyArray<Emitted>): ReadonlyArray<Emitted> =>
+  emitted.reduce<ReadonlyArray<Emitted>>((joined, next) => {
+    const last = joined.at(-1)
+    if (next._tag !== "body" || last?._tag !== "body" || last.channel !== next.channel) return [...joined, next]
+    return [...joined.slice(0, -1), { ...next, payload: concat([last.payload, next.payload]) }]
+  }, [])
+
 describe("FrameParser", () => {
   it("C1: parses many frames in one chunk", () => {
     assert.deepStrictEqual(parse([golden.stream]), expected)
@@ -81,10 +89,40 @@ describe("FrameParser", () => {
         chunks.push(stream.slice(at, at + size))
         at += size
       }
-      assert.deepStrictEqual(parse(chunks), parse([stream]))
+      assert.deepStrictEqual(withJoinedBodies(parse(chunks)), withJoinedBodies(parse([stream])))
     },
     { arbitrary: { runs: 30 } }
   )
+
+  it("passes on the parts of a large body frame as they arrive, and copies none of them", () => {
+    const body = Uint8Array.from({ length: 20_000 }, (_, index) => index)
+    const frame = written((writer) => encodeBodyFrames(writer, 2, body, 0))
+    const parts: Array<readonly [Uint8Array, boolean]> = []
+    const parser = new FrameParser({
+      onMethod: () => {},
+      onHeader: () => {},
+      onBody: (_, payload, isPart) => void parts.push([payload, isPart]),
+      onHeartbeat: () => {}
+    }, { maxFrameSize: 0 })
+    const chunks = [frame.slice(0, 5), frame.slice(5, 9000), frame.slice(9000, -1), frame.slice(-1)]
+    const areKept = chunks.map((chunk) => parser.push(chunk))
+    assert.deepStrictEqual(concat(parts.map(([part]) => part)), body)
+    assert.deepStrictEqual(parts.map(([part, isPart]) => [part.buffer, isPart]), [[chunks[1].buffer, true], [
+      chunks[2].buffer,
+      true
+    ]])
+    // Only the handler of whole frames may keep views.
+    assert.deepStrictEqual(areKept, [false, false, false, false])
+    assert.isTrue(parser.push(golden.stream.slice()))
+  })
+
+  it("refuses a large body frame whose last byte is not 206", () => {
+    const frame = written((writer) => encodeBodyFrames(writer, 2, new Uint8Array(20_000), 0))
+    frame[frame.length - 1] = 205
+    const { parser } = collecting()
+    parser.push(frame.slice(0, 10_000))
+    assert.throws(() => parser.push(frame.slice(10_000)), "does not end with 206")
+  })
 
   it("emits a frame as soon as its last byte arrives", () => {
     const { emitted, parser } = collecting()

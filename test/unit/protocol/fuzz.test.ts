@@ -53,7 +53,7 @@ const machine = () => {
       else events.push([channel, method])
     },
     onHeader: (channel, header) => complete(channel, assemblerOf(channel).header(header)),
-    onBody: (channel, payload) => complete(channel, assemblerOf(channel).body(payload)),
+    onBody: (channel, payload, isPart) => complete(channel, assemblerOf(channel).body(payload, isPart)),
     onHeartbeat: () => void events.push([0, "heartbeat"])
   }, { maxFrameSize })
   return { events, parser }

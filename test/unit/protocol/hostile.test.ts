@@ -27,7 +27,7 @@ const endOf = (stream: Uint8Array): unknown => {
       decodeProperties(header.properties)
       assembler.header(header)
     },
-    onBody: (_, payload) => void assembler.body(payload),
+    onBody: (_, payload, isPart) => void assembler.body(payload, isPart),
     onHeartbeat: () => {}
   }, { maxFrameSize: 131072 })
   try {

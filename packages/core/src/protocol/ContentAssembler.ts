@@ -92,8 +92,8 @@ export class ContentAssembler<M extends AnyContentMethod = ContentMethod> {
     return undefined
   }
 
-  /** Adds the payload of a body frame, and returns the content if it is complete. */
-  body(payload: Uint8Array): Content<M> | undefined {
+  /** Adds the payload of a body frame, or a part of one, and returns the content if it is complete. */
+  body(payload: Uint8Array, isPart = false): Content<M> | undefined {
     const { bodySize, method, properties } = this
     if (method === undefined || properties === undefined) throw unexpected("a content body arrived out of order")
     const before = this.received
@@ -112,7 +112,7 @@ export class ContentAssembler<M extends AnyContentMethod = ContentMethod> {
     }
     let body: Uint8Array = empty
     if (!oversized) {
-      if (before === 0) {
+      if (before === 0 && !isPart) {
         body = payload
       } else {
         this.append(payload, before, received)

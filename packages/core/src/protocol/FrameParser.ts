@@ -1,8 +1,9 @@
 /**
  * Splits the bytes of a socket into frames, regardless of chunk boundaries.
  *
- * A frame that is complete within a chunk is read in place: the handler gets views into the chunk. Only a frame that
- * spans chunks is copied, to its own buffer, which grows with the bytes that arrive and not with the announced size.
+ * A frame that is complete within a chunk is read in place: the handler gets views into the chunk. Of a large body frame
+ * that spans chunks, the handler gets the payload as it arrives. Only other frames that span chunks are copied, to a
+ * buffer that grows with the bytes that arrive and not with the announced size.
  *
  * @since 0.1.0
  */
@@ -36,7 +37,8 @@ export interface ContentHeader {
 export interface FrameHandler {
   onMethod(channel: number, method: Method): void
   onHeader(channel: number, header: ContentHeader): void
-  onBody(channel: number, payload: Uint8Array): void
+  /** The payload of a body frame, or a part of it, which is valid only during the call. */
+  onBody(channel: number, payload: Uint8Array, isPart: boolean): void
   onHeartbeat(): void
 }
 
@@ -55,6 +57,9 @@ const minMethodPayload = 4
 
 /** A content header has at least one word of property flags. */
 const minHeaderPayload = contentHeaderSize + 2
+
+/** Body frames of this size, in bytes, are passed on in parts. Copying smaller ones costs less than more calls. */
+const minPartedFrame = 4096
 
 const frameError = (message: string): ProtocolError => new ProtocolError({ replyCode: ReplyCode.frameError, message })
 
@@ -85,6 +90,11 @@ export class FrameParser {
   /** The beginning of an incomplete frame. */
   private partial: Uint8Array = empty
   private partialLength = 0
+  /** The channel of a body frame that is passed on in parts, and how many of its bytes are to come, with the end byte. */
+  private partedChannel = 0
+  private partedRest = 0
+  /** Whether the handler got a view into the current chunk that it may keep. */
+  private isShared = false
   /** Whether a frame has arrived: before that, unknown bytes are probably another protocol. */
   started = false
   private failed = false
@@ -97,11 +107,16 @@ export class FrameParser {
     this.maxFrameSize = options.maxFrameSize
   }
 
-  /** Calls the handler for each frame that is complete with this chunk. The parser takes ownership of the chunk. */
-  push(chunk: Uint8Array): void {
+  /**
+   * Calls the handler for each frame that is complete with this chunk. Returns whether the handler may have kept views into the chunk. If not, its
+   * memory may be used again.
+   */
+  push(chunk: Uint8Array): boolean {
     if (this.failed) throw this.failure
+    this.isShared = false
     try {
-      this.parse(chunk, this.partialLength === 0 ? 0 : this.complete(chunk))
+      this.parse(chunk, this.partedRest > 0 ? this.passOn(chunk, 0) : this.partialLength > 0 ? this.complete(chunk) : 0)
+      return this.isShared
     } catch (error) {
       this.failed = true
       this.failure = error
@@ -116,8 +131,14 @@ export class FrameParser {
     const end = bytes.length
     let position = from
     while (end - position >= frameHeaderSize) {
-      const next = position + this.frameSize(bytes, position)
-      if (next > end) break
+      const size = this.frameSize(bytes, position)
+      const next = position + size
+      if (next > end) {
+        if (!isParted(bytes[position], size)) break
+        this.beginParts(bytes, position, size)
+        this.passOn(bytes, position + frameHeaderSize)
+        return
+      }
       this.emit(bytes, position, next - 1)
       position = next
     }
@@ -133,6 +154,11 @@ export class FrameParser {
       if (this.partialLength < frameHeaderSize) return used
     }
     const size = this.frameSize(this.partial, 0)
+    if (this.partialLength === frameHeaderSize && isParted(this.partial[0], size)) {
+      this.partialLength = 0
+      this.beginParts(this.partial, 0, size)
+      return this.passOn(chunk, used)
+    }
     const end = Math.min(used + size - this.partialLength, chunk.length)
     this.keep(chunk, used, end, size)
     if (this.partialLength < size) return end
@@ -142,6 +168,24 @@ export class FrameParser {
     this.partialLength = 0
     this.emit(frame, 0, size - 1)
     return end
+  }
+
+  /** The payload of the body frame whose header is at `start` will be passed on in parts. */
+  private beginParts(bytes: Uint8Array, start: number, size: number): void {
+    this.started = true
+    this.partedChannel = contentChannel(bytes, start)
+    this.partedRest = size - frameHeaderSize
+  }
+
+  /** Passes on the next part of a body frame. Returns the position after what it used. */
+  private passOn(bytes: Uint8Array, start: number): number {
+    const end = Math.min(start + this.partedRest - 1, bytes.length)
+    this.partedRest -= end - start
+    if (end > start) this.handler.onBody(this.partedChannel, view(bytes, start, end), true)
+    if (end === bytes.length) return end
+    if (bytes[end] !== frameEnd) throw wrongEnd()
+    this.partedRest = 0
+    return end + 1
   }
 
   /** Appends to the partial frame. `size` is its final size, if known. */
@@ -183,22 +227,20 @@ export class FrameParser {
   private emit(bytes: Uint8Array, start: number, end: number): void {
     const type = bytes[start]
     if (type === letterA) throw mismatch(bytes, start)
-    if (bytes[end] !== frameEnd) throw frameError("a frame does not end with 206")
+    if (bytes[end] !== frameEnd) throw wrongEnd()
     this.started = true
-    const channel = bytes[start + 1] << 8 | bytes[start + 2]
+    this.isShared = true
     const payload = start + frameHeaderSize
     if (type === FrameType.method) {
       if (end - payload < minMethodPayload) throw tooShort("method", end - payload)
       this.reader.reset(bytes, payload, end)
-      this.handler.onMethod(channel, decodeMethod(this.reader))
+      this.handler.onMethod(channelOf(bytes, start), decodeMethod(this.reader))
     } else if (type === FrameType.heartbeat) {
       this.handler.onHeartbeat()
-    } else if (channel === 0) {
-      throw new ProtocolError({ replyCode: ReplyCode.channelError, message: "content arrived on channel 0" })
     } else if (type === FrameType.body) {
-      this.handler.onBody(channel, view(bytes, payload, end))
+      this.handler.onBody(contentChannel(bytes, start), view(bytes, payload, end), false)
     } else {
-      this.handler.onHeader(channel, this.readHeader(bytes, payload, end))
+      this.handler.onHeader(contentChannel(bytes, start), this.readHeader(bytes, payload, end))
     }
   }
 
@@ -247,6 +289,18 @@ export class FrameParser {
     throw frameError(`there is no frame type ${type}: this does not look like AMQP`)
   }
 }
+
+const wrongEnd = (): ProtocolError => frameError("a frame does not end with 206")
+
+const channelOf = (bytes: Uint8Array, start: number): number => bytes[start + 1] << 8 | bytes[start + 2]
+
+const contentChannel = (bytes: Uint8Array, start: number): number => {
+  const channel = channelOf(bytes, start)
+  if (channel !== 0) return channel
+  throw new ProtocolError({ replyCode: ReplyCode.channelError, message: "content arrived on channel 0" })
+}
+
+const isParted = (type: number, size: number): boolean => type === FrameType.body && size >= minPartedFrame
 
 /** The frame is too short to be one of its type (501), whatever its values are (502). */
 const tooShort = (what: string, length: number): ProtocolError =>

@@ -1,9 +1,9 @@
 /**
  * One connection of `node:net` or `node:tls`: as a transport, which takes no fiber, and as the reader and writer of an Effect socket.
  *
- * Bytes are read into one buffer, which belongs to the connection, and copied out of it. So Node.js allocates nothing per read, and a message
- * keeps no more memory than the bytes of its read. A round trip takes 3 µs less than with `data` events, and 6 µs less than with
- * `readable` events (of about 30 µs, Node.js 24).
+ * Bytes are read into a buffer of the connection. Small reads are copied out of it, so that Node.js allocates nothing for them: a round trip takes
+ * 3 µs less than with `data` events, and 6 µs less than with `readable` events (of about 30 µs, Node.js 24). After a large read with messages
+ * that are views into it, the buffer belongs to these, and the connection takes another one.
  */
 import * as AmqpTransport from "@effect-amqp/core/AmqpTransport"
 import type { Transport, TransportListener } from "@effect-amqp/core/AmqpTransport"
@@ -18,6 +18,12 @@ type Chunks = NonEmptyReadonlyArray<Uint8Array>
 
 /** How many bytes one read takes at most. */
 const readBytes = 64 * 1024
+
+/** Reads of this many bytes are not copied. A message keeps at most four times the bytes of its read in memory. */
+const largeRead = 16 * 1024
+
+/** Memory that Node.js does not fill with zeros, which would take as long as the copy. */
+const newBuffer = (): Uint8Array => new Uint8Array(Buffer.allocUnsafeSlow(readBytes).buffer)
 
 const closeError = (code: number): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketCloseError({ code }) })
@@ -50,11 +56,22 @@ export class Connection implements Transport {
 
   /** Errors call the connection `name`. Throws what `connect` throws. */
   constructor(name: string, connect: Connect) {
-    const buffer = new Uint8Array(readBytes)
+    let buffer = newBuffer()
+    let isTaken = true
     this.socket = connect({
-      buffer,
+      // Called after each read. Node.js keeps its buffer if it gets nothing.
+      buffer: () => {
+        if (!isTaken) return undefined as never
+        isTaken = false
+        return buffer
+      },
       callback: (length) => {
-        this.received(buffer.slice(0, length))
+        if (length < largeRead) {
+          this.received(buffer.slice(0, length))
+        } else if (this.received(buffer.subarray(0, length))) {
+          buffer = newBuffer()
+          isTaken = true
+        }
         return !this.isPaused
       }
     })
@@ -96,12 +113,14 @@ export class Connection implements Transport {
     else listener.ended(error)
   }
 
-  private received(bytes: Uint8Array): void {
+  /** Returns whether the bytes are kept. */
+  private received(bytes: Uint8Array): boolean {
     if (this.listener !== undefined) return this.listener.received([bytes])
     // One read per pull, so that the peer has to wait for the program.
     this.isPaused = true
     this.unread.push(bytes)
     this.passOn()
+    return true
   }
 
   private end(error: Socket.SocketError): void {

@@ -54,9 +54,9 @@ export class FrameReceiver implements FrameHandler {
     if (channel !== undefined && content !== undefined) this.deliver(channel, content)
   }
 
-  onBody(number: number, payload: Uint8Array): void {
+  onBody(number: number, payload: Uint8Array, isPart: boolean): void {
     const channel = this.channels.find(number)
-    const content = channel?.assembler.body(payload)
+    const content = channel?.assembler.body(payload, isPart)
     if (channel !== undefined && content !== undefined) this.deliver(channel, content)
   }
 

@@ -284,23 +284,26 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.outbound.start(transport)
   }
 
-  /** Decodes a whole read before it resumes fibers, and then writes everything that they have sent. */
-  private receive(chunks: ReadonlyArray<Uint8Array>): void {
-    if (this.failure !== undefined) return
+  /** Decodes a whole read before it resumes fibers, and then writes everything that they have sent. Returns whether it keeps the chunks. */
+  private receive(chunks: ReadonlyArray<Uint8Array>): boolean {
+    if (this.failure !== undefined) return false
     this.lastRead = monotonicMillis(this.clock)
     this.hasReceived = true
+    let areKept = false
     try {
       for (const chunk of chunks) {
         this.counts.bytesRead += chunk.length
-        this.parser.push(chunk)
+        if (this.parser.push(chunk)) areKept = true
       }
     } catch (error) {
       this.receiver.flush()
-      return this.failed(error)
+      this.failed(error)
+      return true
     }
     this.receiver.flush()
     this.outbound.wake()
     if (!this.readGate.isOpen) this.pauseReading()
+    return areKept
   }
 
   private pauseReading(): void {
