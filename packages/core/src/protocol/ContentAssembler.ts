@@ -38,8 +38,13 @@ export interface Content<out M extends AnyContentMethod = ContentMethod> {
 
 const empty: Uint8Array = new Uint8Array(0)
 
-/** How much more than what arrived a growing body may allocate: copies a third of the body, where 2 would copy all of it. */
-const growth = 4
+/**
+ * How much more than what arrived a growing body may allocate, first and once it has more than `grownBytes`. Each step copies what arrived before and
+ * leaves garbage outside the heap, which makes V8 collect more often: with a factor of 4 throughout, a body of 1 MiB takes a fifth more CPU time.
+ */
+const initialGrowth = 4
+const growth = 16
+const grownBytes = 16 * 1024
 
 /**
  * The state of the content that a channel receives; one content at a time.
@@ -127,7 +132,8 @@ export class ContentAssembler<M extends AnyContentMethod = ContentMethod> {
 
   private append(payload: Uint8Array, before: number, received: number): void {
     if (received > this.buffer.length) {
-      const grown = new Uint8Array(Math.min(this.bodySize, received * growth))
+      const factor = received < grownBytes ? initialGrowth : growth
+      const grown = new Uint8Array(Math.min(this.bodySize, received * factor))
       grown.set(this.buffer.subarray(0, before))
       this.buffer = grown
     }
