@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import dns from "node:dns"
+import * as net from "node:net"
 import { vi } from "vitest"
 
 const [first, second] = ["127.0.0.1", "127.0.0.2"]
@@ -21,8 +22,8 @@ const listening = (host: string, port: number) =>
     return { broker, ...yield* Effect.provideService(listener, AmqpBroker.AmqpBroker, broker) }
   })
 
-/** Resolves every name to the address that `address` returns, in the place of the system. Records the names. */
-const resolvingTo = (address: () => string) =>
+/** Resolves every name to the addresses that `addresses` returns, in the place of the system. Records the names. */
+const resolvingTo = (addresses: () => readonly [string, ...Array<string>]) =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const names: Array<string> = []
@@ -32,9 +33,9 @@ const resolvingTo = (address: () => string) =>
         callback: (...results: Array<unknown>) => void
       ): void => {
         names.push(name)
-        const found = { address: address(), family: 4 }
-        if (options.all === true) callback(null, [found])
-        else callback(null, found.address, found.family)
+        const found = addresses().map((address) => ({ address, family: net.isIP(address) }))
+        if (options.all === true) callback(null, found)
+        else callback(null, found[0].address, found[0].family)
       }
       // Node.js calls it in this one of the forms that its type has.
       return { names, spy: vi.spyOn(dns, "lookup").mockImplementation(lookup as typeof dns.lookup) }
@@ -56,7 +57,7 @@ describe("a connection to a broker by its name", () => {
         const old = yield* Scope.provide(listening(first, 0), scope)
         const moved = yield* listening(second, old.port)
         let address = first
-        const { names } = yield* resolvingTo(() => address)
+        const { names } = yield* resolvingTo(() => [address])
         const connection = yield* NodeAmqp.make({
           url: `amqp://broker.example:${old.port}`,
           recovery: { schedule: Schedule.spaced("50 millis") }
@@ -81,4 +82,16 @@ describe("a connection to a broker by its name", () => {
         assert.deepStrictEqual([...new Set(names)], ["broker.example"])
       }).pipe(Effect.scoped)
   )
+
+  it.live("uses the next address if nothing listens at the first", () =>
+    Effect.gen(function*() {
+      const { broker, port } = yield* listening(first, 0)
+      // `localhost` usually has both.
+      yield* resolvingTo(() => ["::1", first])
+      const connection = yield* NodeAmqp.make({ url: `amqp://broker.example:${port}`, connectTimeout: "5 seconds" })
+      yield* AmqpChannel.run(AmqpQueue.declare("orders")).pipe(
+        Effect.provideService(AmqpConnection.AmqpConnection, connection)
+      )
+      assert.deepStrictEqual((yield* broker.queues()).map(({ name }) => name), ["orders"])
+    }).pipe(Effect.scoped))
 })

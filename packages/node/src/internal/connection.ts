@@ -57,20 +57,17 @@ export class Connection implements Transport {
   /** Errors call the connection `name`. Throws what `connect` throws. */
   constructor(name: string, connect: Connect) {
     let buffer = newBuffer()
-    let isTaken = true
+    let isInUse = false
     this.socket = connect({
-      // Called after each read. Node.js keeps its buffer if it gets nothing.
-      buffer: () => {
-        if (!isTaken) return undefined as never
-        isTaken = false
-        return buffer
-      },
+      // Called for each address that is tried, and after each read, when Node.js keeps its buffer if it gets nothing.
+      buffer: () => isInUse ? undefined as never : buffer,
       callback: (length) => {
+        isInUse = true
         if (length < largeRead) {
           this.received(buffer.slice(0, length))
         } else if (this.received(buffer.subarray(0, length))) {
           buffer = newBuffer()
-          isTaken = true
+          isInUse = false
         }
         return !this.isPaused
       }
