@@ -28,8 +28,8 @@ const newBuffer = (): Uint8Array => new Uint8Array(Buffer.allocUnsafeSlow(readBy
 const closeError = (code: number): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketCloseError({ code }) })
 
-const writeError = (cause: unknown): Socket.SocketError =>
-  new Socket.SocketError({ reason: new Socket.SocketWriteError({ cause }) })
+const closedWrite = (): Socket.SocketError =>
+  new Socket.SocketError({ reason: new Socket.SocketWriteError({ cause: new Error("socket closed") }) })
 
 const upgradeError = new Socket.SocketError({
   reason: new Socket.SocketUpgradeError({
@@ -123,9 +123,8 @@ export class Connection implements Transport {
   private end(error: Socket.SocketError): void {
     if (this.error !== undefined) return
     this.error = error
-    const failure = Effect.fail(writeError(new Error("socket closed")))
-    for (const resume of this.writers) resume(failure)
-    this.writers.clear()
+    this.isFull = false
+    this.resumeWriters(Effect.fail(closedWrite()))
     if (this.listener === undefined) this.passOn()
     else if (this.unread.length === 0) this.listener.ended(error)
   }
@@ -187,16 +186,22 @@ export class Connection implements Transport {
   private drained(): void {
     if (!this.isFull) return
     this.isFull = false
-    for (const resume of this.writers) resume(Effect.void)
-    this.writers.clear()
+    this.resumeWriters(Effect.void)
     this.listener?.drained()
+  }
+
+  /** A fiber that is resumed may write at once, and wait again: for the next time that there is room. */
+  private resumeWriters(outcome: Effect.Effect<void, Socket.SocketError>): void {
+    const writers = [...this.writers]
+    this.writers.clear()
+    for (const resume of writers) resume(outcome)
   }
 
   /** Writes chunks, and waits until the socket has room for more. */
   writeAll(chunks: Chunks): Effect.Effect<void, Socket.SocketError> {
     return Effect.callback((resume) => {
       if (this.write(chunks)) return resume(Effect.void)
-      if (!this.isFull) return resume(Effect.fail(writeError(new Error("socket closed"))))
+      if (!this.isFull) return resume(Effect.fail(closedWrite()))
       this.writers.add(resume)
       return Effect.sync(() => this.writers.delete(resume))
     })
