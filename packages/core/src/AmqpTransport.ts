@@ -34,8 +34,8 @@ export type TypeId = typeof TypeId
  */
 export interface TransportListener {
   /**
-   * Bytes have arrived: all of one read. Returns whether the listener keeps them: if so, they must not change any longer. Not called while the
-   * transport is paused.
+   * Bytes have arrived: all of one read. Returns whether the listener keeps them: if so, they must not change any longer. While the transport is
+   * paused, it is called only with bytes that had been read before, such as the rest of what TLS has decrypted.
    */
   readonly received: (chunks: ReadonlyArray<Uint8Array>) => boolean
   /** The socket has room again, after `write` has returned `false`. */

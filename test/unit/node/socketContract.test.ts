@@ -3,17 +3,29 @@ import * as AmqpUri from "@effect-amqp/core/AmqpUri"
 import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as net from "node:net"
+import * as tls from "node:tls"
+import { issue } from "./certificates.ts"
+
+interface Peer {
+  readonly port: number
+  readonly connections: ReadonlyArray<net.Socket>
+}
+
+const { cert, key } = issue("test server", { hosts: ["localhost"] })
 
 /** Listens on a free port until the scope closes, and reads nothing by itself. */
-const peer: Effect.Effect<{ readonly port: number; readonly connections: ReadonlyArray<net.Socket> }, never, Scope.Scope> =
+const peerOf = (
+  start: (onConnection: (socket: net.Socket) => void) => net.Server
+): Effect.Effect<Peer, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.promise(async () => {
       const connections: Array<net.Socket> = []
-      const server = net.createServer({ pauseOnConnect: true }, (socket) => {
+      const server = start((socket) => {
         connections.push(socket.on("error", () => {}))
       })
       await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
@@ -26,7 +38,14 @@ const peer: Effect.Effect<{ readonly port: number; readonly connections: Readonl
       })
   )
 
-const socketTo = (port: number) => NodeAmqp.makeSocket(Result.getOrThrow(AmqpUri.parse(`amqp://127.0.0.1:${port}`)))
+const peer = peerOf((onConnection) => net.createServer({ pauseOnConnect: true }, onConnection))
+
+const tlsPeer = peerOf((onConnection) => tls.createServer({ cert, key }, onConnection))
+
+const socketTo = (port: number, scheme = "amqp") =>
+  NodeAmqp.makeSocket(
+    Result.getOrThrow(AmqpUri.parse(`${scheme}://127.0.0.1:${port}${scheme === "amqp" ? "" : "?verify=verify_none"}`))
+  )
 
 const until = (condition: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => condition() ? Effect.void : Effect.delay(until(condition), "5 millis"))
@@ -76,5 +95,66 @@ describe("the writer of a socket", () => {
       yield* Effect.sleep("20 millis")
       const later = yield* Effect.timeout(Effect.flip(write(chunk)), "2 seconds")
       assert.strictEqual("reason" in later ? later.reason._tag : later, "SocketWriteError")
+    }).pipe(Effect.scoped))
+})
+
+describe("the reader of a socket", () => {
+  for (const [scheme, started] of [["amqp", peer], ["amqps", tlsPeer]] as const) {
+    it.live(`pulls all bytes in order, while pulls are slow and interrupted (${scheme})`, () =>
+      Effect.gen(function*() {
+        const { connections, port } = yield* started
+        const socket = yield* socketTo(port, scheme)
+        const { pull } = yield* socket.reader
+        yield* until(() => connections.length === 1)
+        const sent = Buffer.alloc(8 * 1024 * 1024)
+        for (let at = 0; at < sent.length; at += 4) sent.writeUInt32BE(at, at)
+        connections[0].end(sent)
+        const received: Array<Uint8Array> = []
+        for (let count = 0;; count++) {
+          if (count % 7 === 0) yield* Effect.yieldNow
+          if (count % 5 === 0) yield* Effect.sleep("1 millis")
+          const fiber = yield* Effect.forkChild(
+            Effect.tap(pull, (chunks) => Effect.sync(() => void received.push(...chunks))),
+            { startImmediately: true }
+          )
+          if (count % 3 === 0) {
+            yield* Fiber.interrupt(fiber)
+            continue
+          }
+          const exit = yield* Fiber.await(fiber)
+          if (Exit.isSuccess(exit)) continue
+          const error = Result.getOrThrow(Exit.findError(exit))
+          assert.strictEqual(error.reason._tag === "SocketCloseError" ? error.reason.code : error.reason._tag, 1000)
+          break
+        }
+        assert.isTrue(sent.equals(Buffer.concat(received)))
+      }).pipe(Effect.scoped))
+
+    it.live(`makes the peer wait while nothing is pulled (${scheme})`, () =>
+      Effect.gen(function*() {
+        const { connections, port } = yield* started
+        const socket = yield* socketTo(port, scheme)
+        const { pull } = yield* socket.reader
+        yield* until(() => connections.length === 1)
+        const before = process.memoryUsage().arrayBuffers
+        connections[0].write(Buffer.alloc(64 * 1024 * 1024))
+        yield* pull
+        yield* Effect.sleep("100 millis")
+        assert.isAbove(connections[0].writableLength, 0)
+        assert.isBelow(process.memoryUsage().arrayBuffers - before, 70 * 1024 * 1024)
+      }).pipe(Effect.scoped))
+  }
+
+  it.live("fails a pull when its scope closes", () =>
+    Effect.gen(function*() {
+      const { port } = yield* peer
+      const socket = yield* socketTo(port)
+      const scope = yield* Scope.make()
+      const { pull } = yield* Scope.provide(socket.reader, scope)
+      const fiber = yield* Effect.forkChild(Effect.flip(pull))
+      yield* Effect.sleep("10 millis")
+      yield* Scope.close(scope, Exit.void)
+      const { reason } = yield* Fiber.join(fiber)
+      assert.strictEqual(reason._tag === "SocketCloseError" ? reason.code : reason._tag, 1006)
     }).pipe(Effect.scoped))
 })

@@ -75,8 +75,11 @@ export class Connection implements Transport {
     this.socket.on("drain", () => this.drained())
     this.socket.on("end", () => this.end(closeError(1000)))
     // In TLS 1.3 a server refuses the client's certificate after the handshake, so that the first read fails.
-    this.socket.on("error", (cause) =>
-      this.end(new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: explain(name, cause) }) })))
+    this.socket.on(
+      "error",
+      (cause) =>
+        this.end(new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: explain(name, cause) }) }))
+    )
     this.socket.on("close", (hadError) => this.end(closeError(hadError ? 1006 : 1000)))
   }
 
@@ -104,10 +107,11 @@ export class Connection implements Transport {
   private catchUp(listener: TransportListener): void {
     const { error, unread } = this
     this.unread = []
+    this.isPaused = false
     if (this.listener !== undefined && unread.length > 0) listener.received(unread)
     if (this.listener === undefined) return
-    if (error === undefined) this.resume()
-    else listener.ended(error)
+    if (error !== undefined) listener.ended(error)
+    else if (!this.isPaused) this.resume()
   }
 
   /** Returns whether the bytes are kept. */

@@ -244,9 +244,13 @@ export class Outbound {
 
   /** The socket has room again. */
   drained(): void {
-    this.accepted()
-    if (this.hasLargeBodies) return this.host.inNextTurn(this.continueWriting)
-    this.bodiesSent.notify()
+    try {
+      this.accepted()
+      if (this.hasLargeBodies) return this.host.inNextTurn(this.continueWriting)
+      this.bodiesSent.notify()
+    } catch (error) {
+      return this.host.failed(error)
+    }
     this.write()
   }
 

@@ -1,0 +1,102 @@
+// The transport of a socket to a URL: what a connection reads and writes through.
+import { isTransportReader, TypeId } from "@effect-amqp/core/AmqpTransport"
+import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as net from "node:net"
+import * as tls from "node:tls"
+import { issue } from "./certificates.ts"
+
+interface Peer {
+  readonly port: number
+  readonly connections: ReadonlyArray<net.Socket>
+}
+
+const { cert, key } = issue("test server", { hosts: ["localhost"] })
+
+const peerOf = (
+  start: (onConnection: (socket: net.Socket) => void) => net.Server
+): Effect.Effect<Peer, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const connections: Array<net.Socket> = []
+      const server = start((socket) => {
+        connections.push(socket.on("error", () => {}))
+      })
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
+      return { server, connections, port: (server.address() as net.AddressInfo).port } // a TCP server has no other kind
+    }),
+    ({ connections, server }) =>
+      Effect.promise(() => {
+        for (const socket of connections) socket.destroy()
+        return new Promise((resolve) => server.close(resolve))
+      })
+  )
+
+const socketTo = (port: number, scheme = "amqp") =>
+  NodeAmqp.makeSocket(
+    Result.getOrThrow(AmqpUri.parse(`${scheme}://127.0.0.1:${port}${scheme === "amqp" ? "" : "?verify=verify_none"}`))
+  )
+
+const until = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => condition() ? Effect.void : Effect.delay(until(condition), "5 millis"))
+
+const lengthOf = (chunks: ReadonlyArray<Uint8Array>): number => chunks.reduce((sum, { length }) => sum + length, 0)
+
+describe("the transport of a socket", () => {
+  for (
+    const [scheme, started] of [
+      ["amqp", peerOf((onConnection) => net.createServer(onConnection))],
+      ["amqps", peerOf((onConnection) => tls.createServer({ cert, key }, onConnection))]
+    ] as const
+  ) {
+    it.live(`passes on all bytes in order, and only what it has read while it is paused (${scheme})`, () =>
+      Effect.gen(function*() {
+        const { connections, port } = yield* started
+        const socket = yield* socketTo(port, scheme)
+        const reader = yield* socket.reader
+        if (!isTransportReader(reader)) return assert.fail("has no transport")
+        const transport = reader[TypeId]
+        yield* until(() => connections.length === 1)
+        const sent = Buffer.alloc(8 * 1024 * 1024)
+        for (let at = 0; at < sent.length; at += 4) sent.writeUInt32BE(at, at)
+        const received: Array<Uint8Array> = []
+        let count = 0
+        let isPaused = false
+        let whilePaused = 0
+        let mostWhilePaused = 0
+        let ended: string | undefined
+        transport.start({
+          received: (chunks) => {
+            if (isPaused) whilePaused += lengthOf(chunks)
+            else whilePaused = 0
+            mostWhilePaused = Math.max(mostWhilePaused, whilePaused)
+            assert.isUndefined(ended)
+            const kept = count++ % 2 === 0
+            received.push(...kept ? chunks : chunks.map((chunk) => chunk.slice()))
+            if (count % 3 === 0) {
+              isPaused = true
+              transport.pause()
+              const resume = () => {
+                isPaused = false
+                transport.resume()
+              }
+              if (count % 2 === 0) setImmediate(resume)
+              else queueMicrotask(resume)
+            }
+            return kept
+          },
+          drained: () => {},
+          ended: ({ reason }) => ended = reason._tag
+        })
+        connections[0].end(sent)
+        yield* until(() => ended !== undefined)
+        assert.isTrue(sent.equals(Buffer.concat(received)))
+        assert.isAtMost(mostWhilePaused, scheme === "amqp" ? 0 : 128 * 1024)
+        assert.strictEqual(ended, "SocketCloseError")
+      }).pipe(Effect.scoped))
+  }
+})
