@@ -57,6 +57,13 @@ const scenarioSection = ({ count, figures, scenario }: ScenarioSummary): Section
     ...optionalFigure("p99.9 µs", figures, ({ latencies }) => latencies?.p999),
     ...optionalFigure("max µs", figures, ({ latencies }) => latencies?.max),
     ...optionalFigure("loop delay ms", figures, ({ eventLoopDelay }) => eventLoopDelay),
+    // near 100 %, the client is the limit; the threads of the garbage collector count too
+    ...optionalFigure(
+      "client busy %",
+      figures,
+      ({ cpuMicrosecondsPerOperation, operationsPerSecond, standInCpuMicrosecondsPerOperation }) =>
+        standInCpuMicrosecondsPerOperation && cpuMicrosecondsPerOperation * operationsPerSecond / 1e4
+    ),
     ...optionalFigure(
       "stand-in CPU µs each",
       figures,
