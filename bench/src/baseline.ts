@@ -34,7 +34,8 @@ const Row = Schema.Struct({
     cpu: Schema.optionalKey(Ratios),
     memory: Schema.optionalKey(Ratios),
     p99: Schema.optionalKey(Ratios),
-    eventLoopDelay: Schema.optionalKey(Ratios)
+    eventLoopDelay: Schema.optionalKey(Ratios),
+    settledMemory: Schema.optionalKey(Ratios)
   })
 })
 

@@ -14,7 +14,9 @@ export const MeasurementFields = {
     p999: Schema.Number,
     max: Schema.Number
   })),
-  eventLoopDelay: Schema.optionalKey(Schema.Number)
+  eventLoopDelay: Schema.optionalKey(Schema.Number),
+  beside: Schema.optionalKey(Schema.Number),
+  settledRssBytes: Schema.optionalKey(Schema.Number)
 }
 
 export const MeasurementJson: Schema.ConstraintDecoder<Measurement> = Schema.fromJsonString(

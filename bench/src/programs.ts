@@ -4,10 +4,17 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { fileURLToPath } from "node:url"
-import type { ClientName, Program } from "./clients.ts"
+import type { ClientName } from "./clients.ts"
 import { clients } from "./clients.ts"
+import type { Program } from "./clients/entry.ts"
 
 const workerFile = fileURLToPath(new URL("./worker.ts", import.meta.url))
+
+/** The script that publishes one message; see `bench/start`. */
+export const startCommand = (client: ClientName): Program["command"] => [
+  process.execPath,
+  fileURLToPath(new URL(`../start/${client}.mjs`, import.meta.url))
+]
 
 export interface Prepared {
   readonly client: ClientName

@@ -68,7 +68,9 @@ const scenarioSection = ({ count, figures, scenario }: ScenarioSummary): Section
       "stand-in CPU µs each",
       figures,
       ({ standInCpuMicrosecondsPerOperation }) => standInCpuMicrosecondsPerOperation
-    )
+    ),
+    ...optionalFigure("beside /s", figures, ({ besidePerSecond }) => besidePerSecond),
+    ...optionalFigure("settled RSS MiB", figures, ({ settledRssBytes }) => settledRssBytes && settledRssBytes / 2 ** 20)
   ]
   return {
     title: `${scenario}: ${title} (${integer.format(count)} ${unit})`,

@@ -10,11 +10,13 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Broker } from "./broker.ts"
-import type { Program } from "./clients.ts"
+import { clients } from "./clients.ts"
+import type { Program } from "./clients/entry.ts"
 import { MeasurementJson } from "./measurement.ts"
 import type { Planned, PlanOptions } from "./plan.ts"
 import { plan } from "./plan.ts"
 import type { Prepared } from "./programs.ts"
+import { startCommand } from "./programs.ts"
 import type { Run } from "./results.ts"
 import { scenarioNamed } from "./scenarios.ts"
 import type { StandIn } from "./standIn/start.ts"
@@ -105,6 +107,7 @@ const runOne = Effect.fnUntraced(function*(brokers: Brokers, options: Options, p
     yield* broker.fill(warmUp.queue, warmUp.count, planned.size)
     yield* broker.fill(measured.queue, measured.count, planned.size)
   }
+  const command = scenario.workload === "start" ? startCommand(planned.client) : prepared.command
   const task: Task = {
     client: planned.client,
     scenario: scenario.name,
@@ -113,17 +116,19 @@ const runOne = Effect.fnUntraced(function*(brokers: Brokers, options: Options, p
     size: planned.size,
     window: windowFor(planned.size),
     split: { channels: 1, consumers: 1, publishers: 1, ...scenario.split },
+    observeEventLoop: scenario.observeEventLoop ?? false,
+    spawnedAt: Number(process.hrtime.bigint()),
     warmUp,
     measured
   }
-  const measurement = yield* withStandInCpu(standIn, warmUp.count + measured.count, work(prepared.command, task)).pipe(
+  const measurement = yield* withStandInCpu(standIn, warmUp.count + measured.count, work(command, task)).pipe(
     Effect.timeoutOrElse({
       duration: options.timeout,
       orElse: () => Effect.fail(`no result within ${Duration.format(options.timeout)}`)
     })
   )
   // A figure counts only if the work was done: no message lost, left over or requeued.
-  const expected = scenario.leaves === "nothing" ? 0 : measured.count
+  const expected = scenario.leaves === "nothing" || clients[planned.client].isEmpty === true ? 0 : measured.count
   const found = yield* broker.messageCount(measured.queue)
   if (found !== expected) {
     return yield* Effect.fail(`the queue has ${found} messages instead of ${expected}`)

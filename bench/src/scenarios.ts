@@ -3,9 +3,12 @@
  */
 import { basic } from "./scenarios/basic.ts"
 import { bodies } from "./scenarios/bodies.ts"
+import { eventLoop, largeBody, latency } from "./scenarios/latency.ts"
+import { memory } from "./scenarios/memory.ts"
 import type { Scenario } from "./scenarios/scenario.ts"
 import { channels, consumers, publishers } from "./scenarios/split.ts"
 import { standIn } from "./scenarios/standIn.ts"
+import { start } from "./scenarios/start.ts"
 
 /** In the order of the report. */
 export const scenarios: ReadonlyArray<Scenario> = [
@@ -14,7 +17,12 @@ export const scenarios: ReadonlyArray<Scenario> = [
   ...channels,
   ...consumers,
   ...publishers,
-  ...standIn
+  ...standIn,
+  ...latency,
+  ...largeBody,
+  ...eventLoop,
+  ...memory,
+  ...start
 ]
 
 const byName: ReadonlyMap<string, Scenario> = new Map(scenarios.map((scenario) => [scenario.name, scenario]))
@@ -37,8 +45,7 @@ export const scenarioNamed = (name: string): Scenario => {
   return scenario
 }
 
-/** The bytes of the bodies of one run, for scenarios that send messages: large bodies are sent less often. */
-const maximumBytes = 256 * 2 ** 20
+const defaultMaximumBytes = 256 * 2 ** 20
 
 const limitedBySize = (count: number, size: number, bytes: number): number =>
   Math.max(1, Math.min(count, Math.floor(bytes / Math.max(1, size))))
@@ -49,6 +56,7 @@ export const countsFor = (
   size: number,
   count: number | undefined
 ): { readonly count: number; readonly warmUp: number } => {
+  const maximumBytes = scenario.maximumBytes ?? defaultMaximumBytes
   const measured = count ?? limitedBySize(scenario.defaultCount, size, maximumBytes)
   return { count: measured, warmUp: Math.min(measured, limitedBySize(scenario.warmUp, size, maximumBytes / 10)) }
 }

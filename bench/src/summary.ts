@@ -23,6 +23,9 @@ export interface Figures {
   readonly eventLoopDelay: number | undefined
   /** Of the stand-in, in scenarios against it. */
   readonly standInCpuMicrosecondsPerOperation: number | undefined
+  /** Messages that a neighbour on the same connection published. */
+  readonly besidePerSecond: number | undefined
+  readonly settledRssBytes: number | undefined
 }
 
 /** Our figure over that of the best peer, which may be a different one for each metric. */
@@ -32,7 +35,7 @@ export interface Against {
 }
 
 /** What is compared. More throughput is better; of all else, less is. */
-export const metricNames = ["throughput", "cpu", "memory", "p99", "eventLoopDelay"] as const
+export const metricNames = ["throughput", "cpu", "memory", "p99", "eventLoopDelay", "settledMemory"] as const
 
 export type MetricName = typeof metricNames[number]
 
@@ -89,7 +92,9 @@ const figuresOf = (client: ClientName, runs: ReadonlyArray<Run>): Figures => {
     eventLoopDelay: medianIfPresent(runs.map(({ eventLoopDelay }) => eventLoopDelay)),
     standInCpuMicrosecondsPerOperation: medianIfPresent(
       runs.map(({ standInCpuMicrosecondsPerOperation }) => standInCpuMicrosecondsPerOperation)
-    )
+    ),
+    besidePerSecond: medianIfPresent(runs.map(({ beside, nanoseconds }) => beside && beside / (nanoseconds / 1e9))),
+    settledRssBytes: medianIfPresent(runs.map(({ settledRssBytes }) => settledRssBytes))
   }
 }
 
@@ -99,7 +104,8 @@ export const metrics: Readonly<Record<MetricName, (figures: Figures) => number |
   cpu: ({ cpuMicrosecondsPerOperation }) => cpuMicrosecondsPerOperation,
   memory: ({ peakRssBytes }) => peakRssBytes,
   p99: ({ latencies }) => latencies?.p99,
-  eventLoopDelay: ({ eventLoopDelay }) => eventLoopDelay
+  eventLoopDelay: ({ eventLoopDelay }) => eventLoopDelay,
+  settledMemory: ({ settledRssBytes }) => settledRssBytes
 }
 
 /** Whether the ratio `a` of a metric is better than `b`. */

@@ -17,6 +17,13 @@ export type WorkloadName =
   | "rpc-sequential"
   | "declare"
   | "channel"
+  | "latency"
+  | "latency-beside-publisher"
+  | "large-body"
+  | "through"
+  | "consumers-settled"
+  | "idle"
+  | "start"
 
 /** Into how many the work of a scenario is split. The amount of work stays the same. */
 export interface Split {
@@ -41,6 +48,10 @@ export interface Task {
   /** How many messages are in flight: published and not confirmed, or delivered and not acknowledged. */
   readonly window: number
   readonly split: Split
+  /** Whether the measurement has the delay of the event loop. */
+  readonly observeEventLoop: boolean
+  /** When the process was spawned, on the clock of `process.hrtime`, in nanoseconds. */
+  readonly spawnedAt: number
   readonly warmUp: Pass
   readonly measured: Pass
 }
@@ -58,6 +69,10 @@ export interface Observations {
   readonly latencies?: Latencies
   /** The longest delay of the event loop, in milliseconds. */
   readonly eventLoopDelay?: number
+  /** How many messages a neighbour on the same connection published in the measured section. */
+  readonly beside?: number
+  /** Resident set size after the work and a full collection, in bytes. */
+  readonly settledRssBytes?: number
 }
 
 export interface Measurement extends Observations {

@@ -2,6 +2,8 @@
  * Runs one round of a scenario with one client in this process. Prints the measurement as a line of JSON.
  */
 import { clients, isClientName } from "./clients.ts"
+import { observeEventLoop } from "./eventLoop.ts"
+import { peakRssBytes } from "./memory.ts"
 import type { Measurement, Task } from "./task.ts"
 import { taskVariable } from "./task.ts"
 import { Stopwatch } from "./workload.ts"
@@ -21,11 +23,12 @@ if (run === undefined) {
   throw new Error(`${task.client} does not support ${task.workload}`)
 }
 const stopwatch = new Stopwatch()
+const eventLoop = task.observeEventLoop ? observeEventLoop(stopwatch) : undefined
 const observations = await run({ ...task, body: Buffer.alloc(task.size, "x"), stopwatch })
 const measurement: Measurement = {
   ...observations,
   ...stopwatch.result(),
-  // Node reports kibibytes
-  peakRssBytes: process.resourceUsage().maxRSS * 1024
+  ...eventLoop?.result(),
+  peakRssBytes: peakRssBytes()
 }
 process.stdout.write(`${JSON.stringify(measurement)}\n`)

@@ -13,21 +13,45 @@ export const windowFor = (size: number): number =>
 /** How many calls of `rpc` wait for their reply. */
 export const callsAtOnce = 100
 
+/** The rate of `latency`. */
+export const messagesPerSecond = 5000
+
+/** The rate of the small messages of `large-body`. */
+export const smallPerSecond = 1000
+
+/** The heartbeat of `large-body`: a client that misses two of them is disconnected in the middle of it. */
+export const heartbeatSeconds = 2
+
+/** How many messages each consumer of `consumers-settled` handles. */
+export const messagesPerConsumer = 10
+
+/** A routing key of no queue: the broker drops the messages, and confirms them if it is asked to. */
+export const nowhere = "effect-amqp-bench-nowhere"
+
 export interface Workload extends Pick<Task, "measured" | "split" | "url" | "warmUp" | "window"> {
   readonly body: Buffer
   readonly stopwatch: Stopwatch
 }
 
+export type Run = (workload: Workload) => Promise<Observations | void>
+
 /** A client's implementation of each workload that it supports. */
-export type Client = Readonly<Partial<Record<WorkloadName, (workload: Workload) => Promise<Observations | void>>>>
+export type Client = Readonly<Partial<Record<WorkloadName, Run>>>
 
 /** Wall-clock and CPU time (user and system, of all threads) between `start` and `stop`. */
 export class Stopwatch {
   private startedAt = 0n
   private startedCpu = process.cpuUsage()
+  private readonly listeners: Array<{ readonly start: () => void; readonly stop: () => void }> = []
   private measured: { readonly nanoseconds: number; readonly cpuMicroseconds: number } | undefined
 
+  /** Calls the listener around the measured section. */
+  observe(listener: { readonly start: () => void; readonly stop: () => void }): void {
+    this.listeners.push(listener)
+  }
+
   start(): void {
+    for (const { start } of this.listeners) start()
     this.startedCpu = process.cpuUsage()
     this.startedAt = process.hrtime.bigint()
   }
@@ -36,6 +60,7 @@ export class Stopwatch {
     const nanoseconds = Number(process.hrtime.bigint() - this.startedAt)
     const cpu = process.cpuUsage(this.startedCpu)
     this.measured = { nanoseconds, cpuMicroseconds: cpu.user + cpu.system }
+    for (const { stop } of this.listeners) stop()
   }
 
   result(): { readonly nanoseconds: number; readonly cpuMicroseconds: number } {

@@ -7,6 +7,8 @@ import { once } from "node:events"
 import type { Pass } from "../task.ts"
 import type { Client, Workload } from "../workload.ts"
 import { amongAll, callsAtOnce, concurrently, inBatches, measure, sequentially } from "../workload.ts"
+import { connect } from "./peers/amqplib.ts"
+import { workloads } from "./peers/workloads.ts"
 
 type Run = (workload: Workload) => Promise<void>
 
@@ -185,5 +187,6 @@ export const client: Client = {
   rpc: rpc(callsAtOnce),
   "rpc-sequential": rpc(1),
   declare,
-  channel
+  channel,
+  ...workloads(connect)
 }

@@ -7,6 +7,8 @@ import { AMQPClient } from "@cloudamqp/amqp-client"
 import type { Pass } from "../task.ts"
 import type { Client, Workload } from "../workload.ts"
 import { amongAll, callsAtOnce, concurrently, inBatches, measure, sequentially } from "../workload.ts"
+import { connect } from "./peers/cloudamqp.ts"
+import { workloads } from "./peers/workloads.ts"
 
 type Run = (workload: Workload) => Promise<void>
 
@@ -160,5 +162,6 @@ export const client: Client = {
   rpc: rpc(callsAtOnce),
   "rpc-sequential": rpc(1),
   declare,
-  channel
+  channel,
+  ...workloads(connect)
 }

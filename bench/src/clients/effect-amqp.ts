@@ -18,6 +18,7 @@ import * as Stream from "effect/Stream"
 import type { Pass } from "../task.ts"
 import type { Client, Workload } from "../workload.ts"
 import { callsAtOnce, shares } from "../workload.ts"
+import { workloads } from "./ours/workloads.ts"
 
 type Run = (workload: Workload) => Promise<void>
 
@@ -194,5 +195,6 @@ export const client: Client = {
   rpc: rpc(callsAtOnce),
   "rpc-sequential": rpc(1),
   declare,
-  channel
+  channel,
+  ...workloads
 }

@@ -9,6 +9,8 @@ import { Connection, ConsumerStatus } from "rabbitmq-client"
 import type { Pass } from "../task.ts"
 import type { Client, Workload } from "../workload.ts"
 import { amongAll, callsAtOnce, concurrently, inBatches, measure, sequentially } from "../workload.ts"
+import { connect } from "./peers/rabbitmq-client.ts"
+import { workloads } from "./peers/workloads.ts"
 
 type Run = (workload: Workload) => Promise<void>
 
@@ -169,5 +171,6 @@ export const client: Client = {
   rpc: rpc(callsAtOnce),
   "rpc-sequential": rpc(1),
   declare,
-  channel
+  channel,
+  ...workloads(connect)
 }

@@ -38,6 +38,10 @@ export interface Scenario {
   /** Default: 1 of each. */
   readonly split?: Partial<Split>
   readonly series?: Series
+  /** The bytes of the bodies of one run, above which fewer messages are sent. Default: 256 MiB. */
+  readonly maximumBytes?: number
+  /** Whether the delay of the event loop is measured. Default: no, because that takes CPU time. */
+  readonly observeEventLoop?: boolean
 }
 
 /** What the scenarios that send or receive messages have in common. */

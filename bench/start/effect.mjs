@@ -1,0 +1,5 @@
+import * as Effect from "effect/Effect"
+import { report } from "./task.mjs"
+
+await Effect.runPromise(Effect.void)
+report()

@@ -1,0 +1,3 @@
+import { report } from "./task.mjs"
+
+report()
