@@ -18,6 +18,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { check, minimumRounds, readBaseline, rowsOf, writeBaseline } from "./baseline.ts"
 import { connect } from "./broker.ts"
+import { charts } from "./charts/command.ts"
 import { clientNames } from "./clients.ts"
 import { embedded } from "./embedded.ts"
 import { describeEnvironment } from "./environment.ts"
@@ -207,7 +208,7 @@ const bench = Command.make(
 ).pipe(Command.withDescription("Compares effect-amqp with amqplib, rabbitmq-client and @cloudamqp/amqp-client"))
 
 bench.pipe(
-  Command.withSubcommands([embedded]),
+  Command.withSubcommands([charts, embedded]),
   Command.run({ version: "0.0.0" }),
   Effect.provide(NodeServices.layer),
   NodeRuntime.runMain
