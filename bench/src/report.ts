@@ -49,9 +49,14 @@ const optionalFigure = (
     }
   }]
 
+/** What is done less than a hundred times a second is easier to read as a time. */
+const millisecondsOf = (operationsPerSecond: number): number | undefined =>
+  operationsPerSecond < 100 ? 1000 / operationsPerSecond : undefined
+
 const scenarioSection = ({ count, figures, scenario }: ScenarioSummary): Section => {
   const { title, unit } = scenarioNamed(scenario)
   const optional = [
+    ...optionalFigure("ms each", figures, ({ operationsPerSecond }) => millisecondsOf(operationsPerSecond)),
     ...optionalFigure("p50 µs", figures, ({ latencies }) => latencies?.p50),
     ...optionalFigure("p99 µs", figures, ({ latencies }) => latencies?.p99),
     ...optionalFigure("p99.9 µs", figures, ({ latencies }) => latencies?.p999),
