@@ -114,6 +114,23 @@ const comparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): Readonly
   }]
 }
 
+/** Of the rows that are about something other than throughput. */
+const otherComparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): ReadonlyArray<Section> => {
+  const rows = summaries.flatMap(({ comparison: { eventLoopDelay, memory, p99, settledMemory }, scenario }) =>
+    (p99 ?? eventLoopDelay ?? settledMemory) === undefined && scenarioNamed(scenario).family !== "memory"
+      ? []
+      : [[scenario, ...[p99, eventLoopDelay, memory, settledMemory].flatMap(ratioCells)]]
+  )
+  return rows.length === 0 ? [] : [{
+    title: "effect-amqp against the best peer: latency, event loop and memory (less is better)",
+    columns: [
+      name("scenario"),
+      ...["p99", "loop delay", "peak RSS", "settled RSS"].flatMap((title) => [figure(title), name("of")])
+    ],
+    rows
+  }]
+}
+
 const growthSection = (
   series: SeriesGrowth,
   title: string,
@@ -160,6 +177,7 @@ const checkSections = (checked: ReadonlyArray<Checked>): ReadonlyArray<Section> 
 const sections = (report: Report): ReadonlyArray<Section> => [
   ...report.summaries.map(scenarioSection),
   ...comparisonSections(report.summaries),
+  ...otherComparisonSections(report.summaries),
   ...growthSections(report.summaries),
   ...checkSections(report.checked)
 ]

@@ -28,6 +28,9 @@ export const latency: ReadonlyArray<Scenario> = [
   {
     ...atFixedRate,
     name: "latency-beside-publisher",
+    // the messages take several times as long as their schedule
+    defaultCount: 3 * messagesPerSecond,
+    warmUp: messagesPerSecond / 2,
     workload: "latency-beside-publisher",
     title: `${rate}, beside a channel of the same connection that publishes without a pause`
   }
