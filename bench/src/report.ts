@@ -117,7 +117,8 @@ const comparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): Readonly
 /** Of the rows that are about something other than throughput. */
 const otherComparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): ReadonlyArray<Section> => {
   const rows = summaries.flatMap(({ comparison: { eventLoopDelay, memory, p99, settledMemory }, scenario }) =>
-    (p99 ?? eventLoopDelay ?? settledMemory) === undefined && scenarioNamed(scenario).family !== "memory"
+    (p99 ?? eventLoopDelay ?? settledMemory ?? (scenarioNamed(scenario).family === "memory" ? memory : undefined)) ===
+        undefined
       ? []
       : [[scenario, ...[p99, eventLoopDelay, memory, settledMemory].flatMap(ratioCells)]]
   )
