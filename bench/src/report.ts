@@ -103,7 +103,7 @@ const ratioCells = (against: Against | undefined): ReadonlyArray<string> =>
 
 const comparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): ReadonlyArray<Section> => {
   const rows = summaries.flatMap(({ comparison, scenario }) =>
-    comparison.throughput === undefined
+    comparison.throughput === undefined || scenarioNamed(scenario).workload === "idle"
       ? []
       : [[scenario, ...ratioCells(comparison.throughput), ...ratioCells(comparison.cpu)]]
   )
