@@ -113,7 +113,10 @@ describe("FrameParser", () => {
       [11_006, true],
       [1, true]
     ])
-    assert.deepStrictEqual(parts.slice(0, 2).map(([part]) => part.buffer), chunks.slice(1, 3).map(({ buffer }) => buffer))
+    assert.deepStrictEqual(
+      parts.slice(0, 2).map(([part]) => part.buffer),
+      chunks.slice(1, 3).map(({ buffer }) => buffer)
+    )
     // Only the handler of whole frames may keep views.
     assert.deepStrictEqual(areKept, [false, false, false, false])
     assert.isTrue(parser.push(golden.stream.slice()))

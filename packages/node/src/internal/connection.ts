@@ -78,8 +78,11 @@ export class Connection implements Transport {
     this.socket.on("drain", () => this.drained())
     this.socket.on("end", () => this.end(closeError(1000)))
     // In TLS 1.3 a server refuses the client's certificate after the handshake, so that the first read fails.
-    this.socket.on("error", (cause) =>
-      this.end(new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: explain(name, cause) }) })))
+    this.socket.on(
+      "error",
+      (cause) =>
+        this.end(new Socket.SocketError({ reason: new Socket.SocketReadError({ cause: explain(name, cause) }) }))
+    )
     this.socket.on("close", (hadError) => this.end(closeError(hadError ? 1006 : 1000)))
   }
 
