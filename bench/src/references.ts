@@ -45,7 +45,7 @@ const build = async ({ compile, name, packages, version }: Reference) => {
     await compile(program)
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message.trim().split("\n").slice(0, 4).join("\n") : String(cause)
-    throw new Error(`${name} can't be built; on Debian: apt-get install ${packages}\n${reason}`, { cause })
+    throw new Error(`it cannot be built; on Debian: apt-get install ${packages}\n${reason}`, { cause })
   }
   return { command: [program] as const, version: await version(program) }
 }

@@ -49,14 +49,26 @@ const optionalFigure = (
     }
   }]
 
+/** What is done less than a hundred times a second is easier to read as a time. */
+const millisecondsOf = (operationsPerSecond: number): number | undefined =>
+  operationsPerSecond < 100 ? 1000 / operationsPerSecond : undefined
+
 const scenarioSection = ({ count, figures, scenario }: ScenarioSummary): Section => {
   const { title, unit } = scenarioNamed(scenario)
   const optional = [
+    ...optionalFigure("ms each", figures, ({ operationsPerSecond }) => millisecondsOf(operationsPerSecond)),
     ...optionalFigure("p50 µs", figures, ({ latencies }) => latencies?.p50),
     ...optionalFigure("p99 µs", figures, ({ latencies }) => latencies?.p99),
     ...optionalFigure("p99.9 µs", figures, ({ latencies }) => latencies?.p999),
     ...optionalFigure("max µs", figures, ({ latencies }) => latencies?.max),
     ...optionalFigure("loop delay ms", figures, ({ eventLoopDelay }) => eventLoopDelay),
+    // near 100 %, the client is the limit; the threads of the garbage collector count too
+    ...optionalFigure(
+      "client busy %",
+      figures,
+      ({ cpuMicrosecondsPerOperation, operationsPerSecond, standInCpuMicrosecondsPerOperation }) =>
+        standInCpuMicrosecondsPerOperation && cpuMicrosecondsPerOperation * operationsPerSecond / 1e4
+    ),
     ...optionalFigure(
       "stand-in CPU µs each",
       figures,
@@ -91,13 +103,31 @@ const ratioCells = (against: Against | undefined): ReadonlyArray<string> =>
 
 const comparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): ReadonlyArray<Section> => {
   const rows = summaries.flatMap(({ comparison, scenario }) =>
-    comparison.throughput === undefined
+    comparison.throughput === undefined || scenarioNamed(scenario).workload === "idle"
       ? []
       : [[scenario, ...ratioCells(comparison.throughput), ...ratioCells(comparison.cpu)]]
   )
   return rows.length === 0 ? [] : [{
     title: "effect-amqp against the best peer (throughput: more is better; CPU: less is better)",
     columns: [name("scenario"), figure("throughput"), name("of the fastest"), figure("CPU"), name("of the leanest")],
+    rows
+  }]
+}
+
+/** Of the rows that are about something other than throughput. */
+const otherComparisonSections = (summaries: ReadonlyArray<ScenarioSummary>): ReadonlyArray<Section> => {
+  const rows = summaries.flatMap(({ comparison: { eventLoopDelay, memory, p99, settledMemory }, scenario }) =>
+    (p99 ?? eventLoopDelay ?? settledMemory ?? (scenarioNamed(scenario).family === "memory" ? memory : undefined)) ===
+        undefined
+      ? []
+      : [[scenario, ...[p99, eventLoopDelay, memory, settledMemory].flatMap(ratioCells)]]
+  )
+  return rows.length === 0 ? [] : [{
+    title: "effect-amqp against the best peer: latency, event loop and memory (less is better)",
+    columns: [
+      name("scenario"),
+      ...["p99", "loop delay", "peak RSS", "settled RSS"].flatMap((title) => [figure(title), name("of")])
+    ],
     rows
   }]
 }
@@ -148,6 +178,7 @@ const checkSections = (checked: ReadonlyArray<Checked>): ReadonlyArray<Section> 
 const sections = (report: Report): ReadonlyArray<Section> => [
   ...report.summaries.map(scenarioSection),
   ...comparisonSections(report.summaries),
+  ...otherComparisonSections(report.summaries),
   ...growthSections(report.summaries),
   ...checkSections(report.checked)
 ]

@@ -21,13 +21,16 @@ const rate = `${integer.format(messagesPerSecond)} messages/s, from the time of 
 export const latency: ReadonlyArray<Scenario> = [
   {
     ...atFixedRate,
-    name: "latency",
+    name: "latency-alone",
     workload: "latency",
     title: rate
   },
   {
     ...atFixedRate,
     name: "latency-beside-publisher",
+    // the messages take several times as long as their schedule
+    defaultCount: 3 * messagesPerSecond,
+    warmUp: messagesPerSecond / 2,
     workload: "latency-beside-publisher",
     title: `${rate}, beside a channel of the same connection that publishes without a pause`
   }
@@ -39,7 +42,7 @@ export const largeBody: ReadonlyArray<Scenario> = [
   {
     ...withoutMessages,
     family: "large-body",
-    name: "large-body",
+    name: "large-body-beside-small",
     workload: "large-body",
     title:
       `confirmed bodies of ${largeBodyMiB} MiB one after another, heartbeat ${heartbeatSeconds} s; latencies: the confirms of ` +

@@ -9,7 +9,7 @@ export const start: ReadonlyArray<Scenario> = [
   {
     ...publishing,
     family: "start",
-    name: "start",
+    name: "start-to-confirm",
     workload: "start",
     title: "from the start of a process to its first confirmed message, imports included",
     unit: "processes",

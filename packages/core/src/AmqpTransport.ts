@@ -9,6 +9,7 @@
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Socket from "effect/socket/Socket"
+import * as Internal from "./internal/wire/transportReader.ts"
 
 /**
  * The key of the {@link Transport} in a reader.
@@ -16,7 +17,7 @@ import type * as Socket from "effect/socket/Socket"
  * @category type IDs
  * @since 0.1.0
  */
-export const TypeId = "~@effect-amqp/core/AmqpTransport"
+export const TypeId: typeof Internal.TypeId = Internal.TypeId
 
 /**
  * The type of {@link TypeId}.
@@ -76,7 +77,7 @@ export interface Transport {
  * @since 0.1.0
  */
 export interface TransportReader extends Socket.Reader {
-  readonly [TypeId]: Transport
+  readonly [Internal.TypeId]: Transport
 }
 
 /**
@@ -85,4 +86,4 @@ export interface TransportReader extends Socket.Reader {
  * @category guards
  * @since 0.1.0
  */
-export const isTransportReader = (reader: Socket.Reader): reader is TransportReader => TypeId in reader
+export const isTransportReader: (reader: Socket.Reader) => reader is TransportReader = Internal.isTransportReader

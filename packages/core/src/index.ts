@@ -117,6 +117,13 @@ export * as AmqpTelemetry from "./AmqpTelemetry.ts"
 export * as AmqpTopology from "./AmqpTopology.ts"
 
 /**
+ * What a `Socket` can offer to a connection beside its reader and its writer: to read and write without fibers.
+ *
+ * @since 0.1.0
+ */
+export * as AmqpTransport from "./AmqpTransport.ts"
+
+/**
  * AMQP URIs: the address of a broker and how to connect to it.
  *
  * @since 0.1.0

@@ -95,14 +95,18 @@ export const sweep = (operation: Operation): Effect.Effect<Report, unknown> =>
     const prepare = yield* preparation.pipe(Effect.provideService(AmqpConnection.AmqpConnection, preparing))
     const fibers = countingFibers()
     const scope = yield* Scope.make()
-    const { connection, publisher } = yield* whileTimePasses(
-      Effect.gen(function*() {
-        const connection = yield* broker.connect({ ...singleSession, connectionName: "interrupted" }, {
-          latency: "1 milli"
-        })
-        const publisher = yield* Effect.provideService(AmqpPublisher.make(), AmqpConnection.AmqpConnection, connection)
-        return { connection, publisher }
-      }).pipe(Scope.provide(scope), fibers.counted)
+    const connection = yield* whileTimePasses(
+      broker.connect({ ...singleSession, connectionName: "interrupted" }, { latency: "1 milli" }).pipe(
+        Scope.provide(scope),
+        fibers.counted
+      )
+    )
+    // Not counted: more of its fibers wait while its channel has nacked.
+    const publisher = yield* whileTimePasses(
+      AmqpPublisher.make().pipe(
+        Effect.provideService(AmqpConnection.AmqpConnection, connection),
+        Scope.provide(scope)
+      )
     )
     // The nacks show whether each publish gets the confirm of its own message.
     yield* broker.confirmWith(({ text }) => text.includes("refused") ? "nack" : "ack")

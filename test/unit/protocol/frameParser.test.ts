@@ -107,13 +107,37 @@ describe("FrameParser", () => {
     const chunks = [frame.slice(0, 5), frame.slice(5, 9000), frame.slice(9000, -1), frame.slice(-1)]
     const areKept = chunks.map((chunk) => parser.push(chunk))
     assert.deepStrictEqual(concat(parts.map(([part]) => part)), body)
-    assert.deepStrictEqual(parts.map(([part, isPart]) => [part.buffer, isPart]), [[chunks[1].buffer, true], [
-      chunks[2].buffer,
-      true
-    ]])
+    // The last byte is passed on with the end of the frame.
+    assert.deepStrictEqual(parts.map(([part, isPart]) => [part.length, isPart]), [
+      [8993, true],
+      [11_006, true],
+      [1, true]
+    ])
+    assert.deepStrictEqual(
+      parts.slice(0, 2).map(([part]) => part.buffer),
+      chunks.slice(1, 3).map(({ buffer }) => buffer)
+    )
     // Only the handler of whole frames may keep views.
     assert.deepStrictEqual(areKept, [false, false, false, false])
     assert.isTrue(parser.push(golden.stream.slice()))
+  })
+
+  it("completes no content before the end of its last frame, at whatever byte a large body is cut", () => {
+    const size = 5000
+    const frame = written((writer) => encodeBodyFrames(writer, 2, new Uint8Array(size), 0))
+    for (let cut = 1; cut < frame.length; cut++) {
+      let passed = 0
+      const parser = new FrameParser({
+        onMethod: () => {},
+        onHeader: () => {},
+        onBody: (_, payload) => void (passed += payload.length),
+        onHeartbeat: () => {}
+      }, { maxFrameSize: 0 })
+      parser.push(frame.slice(0, cut))
+      assert.isBelow(passed, size)
+      parser.push(frame.slice(cut))
+      assert.strictEqual(passed, size)
+    }
   })
 
   it("refuses a large body frame whose last byte is not 206", () => {

@@ -27,10 +27,11 @@ const peerChannel = (
   consume: (queue, onBody) => consume(channel, queue, true, ({ content }) => onBody(content)),
   consumeAndAck: async (queue, prefetch, onBody) => {
     await channel.prefetch(prefetch)
-    await consume(channel, queue, false, (message) => {
+    const { consumerTag } = await consume(channel, queue, false, (message) => {
       onBody(message.content)
       channel.ack(message)
     })
+    return () => channel.cancel(consumerTag)
   }
 })
 

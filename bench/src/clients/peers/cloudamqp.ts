@@ -16,10 +16,11 @@ const peerChannel = (channel: AMQPChannel): PeerChannel => {
     consume: (queue, onBody) => channel.basicConsume(queue, { noAck: true }, ({ body }) => onBody(bodyOf(body))),
     consumeAndAck: async (queue, prefetch, onBody) => {
       await channel.prefetch(prefetch)
-      await channel.basicConsume(queue, { noAck: false }, (message) => {
+      const consumer = await channel.basicConsume(queue, { noAck: false }, (message) => {
         onBody(bodyOf(message.body))
         return message.ack()
       })
+      return () => consumer.cancel()
     }
   }
 }

@@ -9,8 +9,15 @@ export interface PeerChannel {
   readonly publishConfirmed: (queue: string, body: Buffer) => Promise<unknown>
   /** Resolves when the consumer has started. */
   readonly consume: (queue: string, onBody: (body: Uint8Array) => void) => Promise<unknown>
-  /** As `consume`, with a prefetch, and acknowledges each message after the call. */
-  readonly consumeAndAck: (queue: string, prefetch: number, onBody: (body: Uint8Array) => void) => Promise<unknown>
+  /**
+   * As `consume`, with a prefetch, and acknowledges each message after the call. The result cancels the consumer: the broker replies after
+   * it has handled all earlier acks on the same channel. The close of a connection can overtake them: amqplib left 402 of 1,000,000 messages.
+   */
+  readonly consumeAndAck: (
+    queue: string,
+    prefetch: number,
+    onBody: (body: Uint8Array) => void
+  ) => Promise<() => Promise<unknown>>
 }
 
 export interface PeerConnection {

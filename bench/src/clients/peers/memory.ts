@@ -23,9 +23,10 @@ export const through = (connect: Connect): Run => async (workload) => {
   await measure(workload, async (pass) => {
     const consumer = await connection.channel()
     const received = new Countdown(pass.count)
-    await consumer.consumeAndAck(pass.queue, window, () => received.count())
+    const cancel = await consumer.consumeAndAck(pass.queue, window, () => received.count())
     await publishInBatches(publisher, pass, window, body)
     await received.ended
+    await cancel()
   })
   await connection.close()
 }
@@ -33,17 +34,20 @@ export const through = (connect: Connect): Run => async (workload) => {
 export const consumersSettled = (connect: Connect): Run => async (workload) => {
   const { body, window } = workload
   const connection = await connect(workload)
+  const cancels: Array<() => Promise<unknown>> = []
   await measure(workload, async ({ count, queue }) => {
     const messages = count * messagesPerConsumer
     const received = new Countdown(messages)
     await sequentially(count, async () => {
       const channel = await connection.channel()
-      await channel.consumeAndAck(queue, messagesPerConsumer, () => received.count())
+      cancels.push(await channel.consumeAndAck(queue, messagesPerConsumer, () => received.count()))
     })
     await publishInBatches(await connection.confirmChannel(), { queue, count: messages }, window, body)
     await received.ended
   })
   const settled = await settledRssBytes()
+  // the consumers live until here
+  await Promise.all(cancels.map((cancel) => cancel()))
   await connection.close()
   return { settledRssBytes: settled }
 }

@@ -16,13 +16,14 @@ const peerChannel = (channel: Channel): PeerChannel => {
       channel.basicConsume({ queue, noAck: true }, ({ body }: { readonly body: Buffer }) => onBody(body)),
     consumeAndAck: async (queue, prefetch, onBody) => {
       await channel.basicQos({ prefetchCount: prefetch })
-      await channel.basicConsume({ queue }, ({ body, deliveryTag }: {
+      const { consumerTag } = await channel.basicConsume({ queue }, ({ body, deliveryTag }: {
         readonly body: Buffer
         readonly deliveryTag: number
       }) => {
         onBody(body)
         channel.basicAck({ deliveryTag })
       })
+      return () => channel.basicCancel({ consumerTag })
     }
   }
 }

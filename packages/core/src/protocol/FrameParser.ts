@@ -93,6 +93,8 @@ export class FrameParser {
   /** The channel of a body frame that is passed on in parts, and how many of its bytes are to come, with the end byte. */
   private partedChannel = 0
   private partedRest = 0
+  /** The last byte of its payload, until the end byte arrives. */
+  private lastByte: Uint8Array = empty
   /** Whether the handler got a view into the current chunk that it may keep. */
   private isShared = false
   /** Whether a frame has arrived: before that, unknown bytes are probably another protocol. */
@@ -177,15 +179,28 @@ export class FrameParser {
     this.partedRest = size - frameHeaderSize
   }
 
-  /** Passes on the next part of a body frame. Returns the position after what it used. */
+  /**
+   * Passes on the next part of a body frame. Returns the position after what it used. The last byte of the payload is passed on with the end of
+   * the frame, so that no content is complete before its last frame is known to be valid.
+   */
   private passOn(bytes: Uint8Array, start: number): number {
     const end = Math.min(start + this.partedRest - 1, bytes.length)
     this.partedRest -= end - start
-    if (end > start) this.handler.onBody(this.partedChannel, view(bytes, start, end), true)
-    if (end === bytes.length) return end
+    if (end === bytes.length) {
+      const isLast = this.partedRest === 1 && end > start
+      if (isLast) this.lastByte = bytes.slice(end - 1, end)
+      this.passPart(bytes, start, isLast ? end - 1 : end)
+      return end
+    }
     if (bytes[end] !== frameEnd) throw wrongEnd()
     this.partedRest = 0
+    if (end === start) this.handler.onBody(this.partedChannel, this.lastByte, true)
+    else this.passPart(bytes, start, end)
     return end + 1
+  }
+
+  private passPart(bytes: Uint8Array, start: number, end: number): void {
+    if (end > start) this.handler.onBody(this.partedChannel, view(bytes, start, end), true)
   }
 
   /** Appends to the partial frame. `size` is its final size, if known. */

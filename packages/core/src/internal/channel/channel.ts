@@ -8,7 +8,6 @@
  * States: `Open` → `Closing` (channel.close was sent) → `Closed`, or directly to `Closed` if the broker closes the channel or the session
  * ends. `failure` is set once, on leaving `Open`. Only a close of the broker that crosses ours replaces it.
  */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as AmqpError from "../../AmqpError.ts"
 import type { Properties } from "../../AmqpMessage.ts"
@@ -86,15 +85,15 @@ export class Channel {
   /** Publishes for the program that runs on the channel, if the program's runner needs more than `publish`. */
   programPublisher: ProgramPublisher | undefined
   readonly host: ChannelHost
-  /** Completed when the channel is `Closed`. */
-  readonly ended = Deferred.makeUnsafe<void>()
+  /** Notified when the channel has closed and `hasClosed` is true. */
+  readonly closed = new Signal()
 
   private readonly requests: RequestQueue
   /** What has arrived and is not handled yet. */
   private received: Array<ChannelEvent> = []
   private currentState: "Open" | "Closing" | "Closed" = "Open"
   private currentFailure: AmqpError.AmqpChannelError | undefined
-  private hasEnded = false
+  private isEnded = false
   /** Whether the last message was not sent to its end when the channel closed. */
   private isLastUnsent = false
   private currentMode: ChannelMode = "plain"
@@ -121,6 +120,11 @@ export class Channel {
   /** Why the channel is not open. */
   get failure(): AmqpError.AmqpChannelError | undefined {
     return this.currentFailure
+  }
+
+  /** Whether the channel has closed, and every fiber that waited on it was resumed. */
+  get hasClosed(): boolean {
+    return this.isEnded
   }
 
   get mode(): ChannelMode {
@@ -477,7 +481,7 @@ export class Channel {
   /** Closes the channel and waits for the broker's reply. Several callers share one close. */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     this.beginClose()
-    return Deferred.await(this.ended)
+    return this.closed.until(() => this.isEnded)
   })
 
   /** The channel can no longer be used. Fibers that wait are resumed by `end`, which follows. */
@@ -494,12 +498,12 @@ export class Channel {
 
   /** The channel has closed: by the broker, by a reply to our close, or with its session. */
   end(error: AmqpError.AmqpChannelError): void {
-    if (this.hasEnded) return
-    this.hasEnded = true
+    if (this.isEnded) return
+    this.isEnded = true
     this.lose(error)
     if (this.isLastUnsent) this.ledger?.failLast(new AmqpError.NotSent({ cause: error }))
     this.failAll(error)
-    Deferred.doneUnsafe(this.ended, Effect.void)
+    this.closed.notify()
   }
 
   /** Fails every fiber that waits. */

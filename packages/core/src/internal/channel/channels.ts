@@ -19,6 +19,7 @@ import { ReplyCode } from "../../protocol/constants.ts"
 import { ProtocolError } from "../../protocol/ProtocolError.ts"
 import { Signal } from "../common/signal.ts"
 import type { SessionOptions } from "../options/sessionOptions.ts"
+import type { RequestTimeouts } from "../wire/requestTimeouts.ts"
 import { Channel } from "./channel.ts"
 import type { ChannelHost, ChannelMode } from "./channel.ts"
 import { channelError, lostChannel } from "./channelErrors.ts"
@@ -31,6 +32,7 @@ export interface ChannelsHost extends ChannelHost {
   /** Why the session has ended. */
   readonly failure: AmqpConnectionError | undefined
   readonly options: Pick<SessionOptions, "channelTimeout" | "closeTimeout" | "maxIdleChannels">
+  readonly closeTimeouts: RequestTimeouts
   /** Runs an effect even if the session has ended. */
   afterwards(effect: Effect.Effect<void>): void
 }
@@ -209,9 +211,25 @@ export class Channels {
 
   /** Closes a channel, within the close timeout. */
   close(channel: Channel): Effect.Effect<void> {
-    return channel.state === "Closed"
-      ? Effect.void
-      : Effect.asVoid(Effect.timeoutOption(Effect.interruptible(channel.close), this.host.options.closeTimeout))
+    return channel.state === "Closed" ? Effect.void : this.closeInTime(channel)
+  }
+
+  /** One timer for all channels: `Effect.timeout` would take two fibers and a timer for each. */
+  private closeInTime(channel: Channel): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      channel.beginClose()
+      if (channel.hasClosed) return resume(Effect.void)
+      const timeout = { isDone: false, expire: () => resume(Effect.void) }
+      const cancel = channel.closed.once(() => {
+        timeout.isDone = true
+        resume(Effect.void)
+      })
+      this.host.closeTimeouts.add(timeout)
+      return Effect.sync(() => {
+        timeout.isDone = true
+        cancel()
+      })
+    })
   }
 
   // ---------------------------------------------------------------------------

@@ -61,6 +61,8 @@ export class ConfirmLedger {
   bytes = 0
   /** Whether the broker has refused a publish. */
   hasNacked = false
+  /** Notified when the broker refuses a publish. */
+  readonly nacked = new Signal()
   /** Set by a sender that sends messages one at a time after a close whose cause is unknown. */
   sender: PublishSender | undefined
 
@@ -80,7 +82,6 @@ export class ConfirmLedger {
   private readonly mandatory = new Map<number, MandatoryMessage>()
   private readonly returned = new Map<number, Returned>()
   private readonly emptied = new Signal()
-  private readonly nacked = new Signal()
 
   constructor(host: LedgerHost) {
     this.host = host

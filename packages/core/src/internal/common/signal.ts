@@ -58,6 +58,22 @@ export class Signal {
   }
 }
 
+/** Waits until `condition` holds. Checks it at once, and whenever one of the signals is notified. */
+export const untilAny = (signals: ReadonlyArray<Signal>, condition: () => boolean): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    let cancels: ReadonlyArray<() => void> = []
+    const cancel = (): void => {
+      for (const cancel of cancels) cancel()
+    }
+    const check = (): void => {
+      cancel()
+      if (condition()) resume(Effect.void)
+      else cancels = signals.map((signal) => signal.once(check))
+    }
+    check()
+    return Effect.sync(cancel)
+  })
+
 const notifyFirst = (waiting: Set<Entry>, limit: number): void => {
   for (const entry of [...waiting].slice(0, limit)) if (waiting.delete(entry)) entry.listener()
 }

@@ -10,11 +10,11 @@ import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Latch from "effect/Latch"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import { ConnectionClosed, InvalidArgument } from "../../AmqpError.ts"
 import type { AmqpConnectionError } from "../../AmqpError.ts"
+import type { Transport } from "../../AmqpTransport.ts"
 import { ReplyCode } from "../../protocol/constants.ts"
 import type { FieldTable } from "../../protocol/fieldTable.ts"
 import { FrameParser } from "../../protocol/FrameParser.ts"
@@ -27,7 +27,6 @@ import type { ChannelsHost } from "../channel/channels.ts"
 import { connectionClose, connectionCloseFor } from "../channel/methods.ts"
 import { Signal } from "../common/signal.ts"
 import { monotonicMillis, TurnClock } from "../common/time.ts"
-import type { Transport } from "../../AmqpTransport.ts"
 import type { SessionOptions, Tuning } from "../options/sessionOptions.ts"
 import { countsOf } from "../telemetry/counters.ts"
 import type { Counts, Sampled } from "../telemetry/counters.ts"
@@ -43,6 +42,7 @@ import { FrameReceiver } from "./frameReceiver.ts"
 import { logIn, openVirtualHost } from "./handshake.ts"
 import type { Login } from "./handshake.ts"
 import { keepAlive } from "./heartbeat.ts"
+import { Leaving } from "./leaving.ts"
 import { PendingDeclarations } from "./pendingDeclarations.ts"
 
 /** The largest frame that the broker may send before the tuning, if the client sets no limit. In bytes; RabbitMQ sends about 600. */
@@ -64,6 +64,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   readonly outbound: Outbound
   readonly readGate: ReadGate
   readonly requestTimeouts: RequestTimeouts
+  readonly closeTimeouts: RequestTimeouts
   readonly control: ControlChannel
   readonly channels: Channels
   readonly secrets: SecretUpdates
@@ -80,12 +81,10 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     tuning: { frameMax: 0, channelMax: 0, heartbeatSeconds: 0 }
   }
   hasReceived = false
-  /** Opened when the session is about to be replaced: consumers take no more messages. Handlers that run may still publish on it. */
-  readonly consumersStop = Latch.makeUnsafe(false)
-  /** Opened when no handler is running: publishers leave the session. Queues that end with their last consumer still exist. */
-  readonly publishersLeave = Latch.makeUnsafe(false)
-  /** Opened when publishers have left: consumers leave the session. */
-  readonly consumersLeave = Latch.makeUnsafe(false)
+  /** How far the ordered replacement of the session has come. */
+  readonly leaving = new Leaving()
+  /** Notified when the session has ended and `hasClosed` is true. */
+  readonly closed = new Signal()
   /** When the broker last confirmed a publish, in milliseconds of a clock that stops while it reads nothing. */
   lastConfirm: number | undefined
   /** When the last bytes were read, in milliseconds of the monotonic clock. */
@@ -105,6 +104,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
   /** The error with which the session ends when the broker has replied to its close. */
   private closing: AmqpConnectionError | undefined
   private isCloseSent = false
+  private isClosed = false
 
   constructor(
     options: SessionOptions,
@@ -122,6 +122,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.counts = countsOf(options, services)
     this.readGate = new ReadGate(this)
     this.requestTimeouts = new RequestTimeouts(Duration.toMillis(options.requestTimeout), clock)
+    this.closeTimeouts = new RequestTimeouts(Duration.toMillis(options.closeTimeout), clock)
     this.outbound = new Outbound(this.counts, {
       // There may be no room until the broker reads, and it may not read until this side has read.
       roomAwaited: () => this.readGate.replyExpected(),
@@ -181,6 +182,11 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
 
   get buffered(): number {
     return this.channels.sum(({ consumers }) => consumers.buffered)
+  }
+
+  /** Whether the session has ended, and everything on it was failed. */
+  get hasClosed(): boolean {
+    return this.isClosed
   }
 
   get isRenewingSecret(): boolean {
@@ -300,6 +306,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
       this.failed(error)
       return true
     }
+    this.outbound.hold()
     this.receiver.flush()
     this.outbound.wake()
     if (!this.readGate.isOpen) this.pauseReading()
@@ -363,6 +370,7 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     if (this.failure === undefined) this.counts.sessions.add(this)
     yield* this.fork(this.runControl)
     yield* this.fork(this.requestTimeouts.run)
+    yield* this.fork(this.closeTimeouts.run)
     if (heartbeatSeconds > 0) yield* this.fork(keepAlive(this, heartbeatSeconds))
     if (expiresAt !== undefined) yield* this.fork(renewSecret(this, this.secrets, expiresAt))
   })
@@ -444,6 +452,8 @@ export class Session implements ChannelsHost, Sampled, ConnectionFacts {
     this.secrets.fail(error)
     this.outbound.close()
     this.listener.ended()
+    this.isClosed = true
+    this.closed.notify()
     Deferred.doneUnsafe(this.ended, Effect.fail(error))
   }
 }

@@ -15,7 +15,6 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -64,7 +63,7 @@ const shortestPause = ({ isRetryable }: AmqpConnectionError): Duration.Duration 
 const isAny: IsRight = () => true
 
 /** Not a session that is about to be replaced. */
-const isToConsume: IsRight = ({ consumersStop }) => !Latch.isOpen(consumersStop)
+const isToConsume: IsRight = ({ leaving }) => !leaving.has("ConsumersStop")
 
 export class Supervisor {
   readonly options: ConnectionOptions
@@ -234,7 +233,7 @@ export class Supervisor {
       return Effect.succeed(undefined)
     }
     // It goes on even if the caller is interrupted.
-    const replace = Latch.isOpen(session.consumersStop)
+    const replace = session.leaving.has("ConsumersStop")
       ? Effect.void
       : Effect.forkIn(this.replace(session), this.scope, { startImmediately: true })
     return Effect.as(replace, session)
@@ -244,20 +243,20 @@ export class Supervisor {
     Effect.asVoid
   )
 
-  /** Has everything leave a session, in the order that is documented at its latches, and closes it. */
+  /** Has everything leave a session, in the order of `LeavingStage`, and closes it. */
   private replace(session: Session.Session): Effect.Effect<void> {
     const { channels } = session
     const inTime = (effect: Effect.Effect<void>) => Effect.timeoutOption(effect, this.options.closeTimeout)
     return Effect.gen({ self: this }, function*() {
-      session.consumersStop.openUnsafe()
+      session.leaving.begin("ConsumersStop")
       yield* inTime(session.awaitConsumersStopped)
       if (this.session === session) {
         this.leave()
         this.setState({ _tag: "Connecting", ...notDialed })
       }
-      session.publishersLeave.openUnsafe()
+      session.leaving.begin("PublishersLeave")
       yield* inTime(channels.awaitOnlyConsumers)
-      session.consumersLeave.openUnsafe()
+      session.leaving.begin("ConsumersLeave")
       yield* inTime(channels.awaitNoConsumers)
       yield* session.closeInOrder(connectionError(new ConnectionReplaced()))
     })
@@ -293,7 +292,7 @@ export class Supervisor {
         Effect.sync(() => {
           const { failure, session } = this
           // Otherwise they wait for the next session.
-          const hasSession = session !== undefined && !Latch.isOpen(session.consumersStop)
+          const hasSession = session !== undefined && !session.leaving.has("ConsumersStop")
           if (hasSession || failure !== undefined) this.resumeWaiting()
         })
       )

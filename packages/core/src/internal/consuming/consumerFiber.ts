@@ -23,6 +23,7 @@ import type { AmqpChannelError } from "../../AmqpError.ts"
 import type { AmqpQueue } from "../../AmqpQueue.ts"
 import type { Channel } from "../channel/channel.ts"
 import { lostChannel, notSupported } from "../channel/channelErrors.ts"
+import { untilAny } from "../common/signal.ts"
 import { monotonicMillis } from "../common/time.ts"
 import type { Session } from "../connection/session.ts"
 import * as Validation from "../options/validation.ts"
@@ -159,9 +160,7 @@ class ConsumerLoop {
       const start = monotonicMillis(this.clock)
       yield* this.begin(subscription)
       const stopped = session.consumerBegan()
-      const leaving = yield* Effect.forkChild(leave(session, subscription, stopped), { startImmediately: true })
-      const error = yield* Effect.ensuring(Deferred.await(subscription.ended), Effect.sync(stopped))
-      yield* Fiber.interrupt(leaving)
+      const error = yield* Effect.ensuring(untilEnded(session, subscription, stopped), Effect.sync(stopped))
       consumer.restarts.lasted(monotonicMillis(this.clock) - start)
       consumer.lost(error)
       return error === undefined ? proceed : yield* this.ended(session, subscription, error)
@@ -289,19 +288,35 @@ class ConsumerLoop {
   }
 }
 
-/** Leaves a session that is being replaced. Calls `stopped` when no handler is running. */
-const leave = (session: Session, subscription: Subscription, stopped: () => void): Effect.Effect<void> =>
-  Effect.gen(function*() {
-    yield* session.consumersStop.await
+/** Waits until a subscription has ended, or has left its session in order. Calls `stopped` when no handler is running. */
+const untilEnded = (
+  session: Session,
+  subscription: Subscription,
+  stopped: () => void
+): Effect.Effect<SubscriptionError | undefined> => {
+  const { leaving } = session
+  const hasEnded = (): boolean => subscription.outcome !== undefined
+  const leave = Effect.gen(function*() {
     yield* subscription.stopHandling
     stopped()
-    yield* session.consumersLeave.await
+    yield* leaving.await("ConsumersLeave")
     yield* subscription.leave
   })
+  return untilAny([subscription.ended, leaving.changed], () => hasEnded() || leaving.has("ConsumersStop")).pipe(
+    // The subscription may end while it leaves.
+    Effect.andThen(
+      Effect.suspend(() => hasEnded() ? Effect.void : Effect.raceFirst(subscription.ended.until(hasEnded), leave))
+    ),
+    Effect.andThen(Effect.sync(() => subscription.outcome?.error))
+  )
+}
 
 /** Waits until a session has ended, or is being replaced. */
 const whenOver = (session: Session): Effect.Effect<void> =>
-  Effect.raceFirst(Effect.ignore(Deferred.await(session.ended)), session.consumersStop.await)
+  untilAny(
+    [session.closed, session.leaving.changed],
+    () => session.hasClosed || session.leaving.has("ConsumersStop")
+  )
 
 /** Declares the described queues. Yields the names of all queues. */
 const declareQueues = (

@@ -4,7 +4,6 @@
  * A subscription ends with its channel, or when the broker cancels one of its consumers; `consumerFiber` replaces it.
  */
 import * as Cause from "effect/Cause"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Semaphore from "effect/Semaphore"
 import { AmqpConsumerCancelled } from "../../AmqpError.ts"
@@ -16,6 +15,7 @@ import type { BasicDeliver } from "../../protocol/methods.generated.ts"
 import type { Channel } from "../channel/channel.ts"
 import type { ConsumerSink } from "../channel/consumers.ts"
 import { basicCancel, basicConsume, basicQos, passiveQueueDeclare } from "../channel/methods.ts"
+import { Signal } from "../common/signal.ts"
 import { offsetKey } from "../message/streamOffset.ts"
 import * as Validation from "../options/validation.ts"
 import type { ConsumerHost } from "./consumerHost.ts"
@@ -83,11 +83,12 @@ export class Subscription implements ConsumerSink<ConsumerState> {
   readonly stopOrder: StopOrder
   /** The names of the queues, including those that the broker has named. */
   readonly queues: ReadonlyArray<string>
-  /** Succeeds with the reason when the subscription has ended, and with `undefined` when it has left its session in order. */
-  readonly ended = Deferred.makeUnsafe<SubscriptionError | undefined>()
+  /** Notified when there is an `outcome`. */
+  readonly ended = new Signal()
   /** While the subscription leaves its session: the tags of the deliveries that the program does not get. */
   readonly handedBack = new Set<number>()
   private state: State = "Open"
+  private currentOutcome: { readonly error: SubscriptionError | undefined } | undefined
   private readonly host: ConsumerHost
   private readonly owner: SubscriptionOwner
   private readonly options: SubscriptionOptions
@@ -131,6 +132,11 @@ export class Subscription implements ConsumerSink<ConsumerState> {
       kindOf(host, options.queues[index], name, options.arguments, positions[index].isStream)
     )
     this.stopOrder = stopOrderOf(host.serverProperties, options)
+  }
+
+  /** Set when the subscription has ended: the reason, or no error if it has left its session in order. */
+  get outcome(): { readonly error: SubscriptionError | undefined } | undefined {
+    return this.currentOutcome
   }
 
   get buffered(): number {
@@ -210,7 +216,12 @@ export class Subscription implements ConsumerSink<ConsumerState> {
     this.inbox.interrupted()
     // What has arrived without acknowledgement is still for the program.
     if (this.noAck) this.inbox.flush()
-    Deferred.doneUnsafe(this.ended, Effect.succeed(error))
+    this.completed(error)
+  }
+
+  private completed(error: SubscriptionError | undefined): void {
+    this.currentOutcome ??= { error }
+    this.ended.notify()
   }
 
   private clear(): ReadonlyArray<Received> {
@@ -270,8 +281,7 @@ export class Subscription implements ConsumerSink<ConsumerState> {
       : kind === "Drain"
       ? Effect.void
       : Effect.andThen(this.stopInTurn, this.requeueUnhandled)
-    const left = Effect.sync(() => void Deferred.doneUnsafe(this.ended, Effect.succeed(undefined)))
-    return Effect.andThen(this.withinCloseTimeout(steps), left)
+    return Effect.andThen(this.withinCloseTimeout(steps), Effect.sync(() => this.completed(undefined)))
   })
 
   private readonly requeueUnhandled: Effect.Effect<void> = Effect.suspend(() => {

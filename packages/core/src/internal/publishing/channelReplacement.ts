@@ -35,17 +35,19 @@ interface Publishing {
   readonly awaitReplies: Effect.Effect<void>
 }
 
-/** Waits until the channel is to be replaced. Then nothing is in flight on it, and the queue sends nothing more. */
+/**
+ * After the first nack of the channel, which was waited for since `start` (in milliseconds of the monotonic clock): waits until the channel is to be
+ * replaced. Then nothing is in flight on it, and the queue sends nothing more.
+ */
 export const awaitReplacement = (
   { awaitReplies, channel, ledger, queue }: Publishing,
-  pauses: Pauses<void>
+  pauses: Pauses<void>,
+  start: number
 ): Effect.Effect<void> =>
   Effect.gen(function*() {
     const clock = yield* Clock.Clock
-    while (true) {
-      const start = monotonicMillis(clock)
-      yield* ledger.awaitNack
-      if (monotonicMillis(clock) - start >= Duration.toMillis(longestPause)) pauses.reset()
+    for (let since = start;;) {
+      if (monotonicMillis(clock) - since >= Duration.toMillis(longestPause)) pauses.reset()
       yield* Effect.sleep((yield* pauses.next()) ?? Duration.zero)
       yield* ledger.awaitNack
       queue.detach()
@@ -54,5 +56,7 @@ export const awaitReplacement = (
       // Another queue confirms nothing at the moment, or a reply takes longer. What was nacked since is published again first.
       yield* queue.resends.decide
       queue.attach(channel, ledger)
+      since = monotonicMillis(clock)
+      yield* ledger.awaitNack
     }
   })

@@ -9,7 +9,6 @@ import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type { Scope } from "effect/Scope"
@@ -19,6 +18,8 @@ import type { Channel } from "../channel/channel.ts"
 import { closedHere, lostChannel } from "../channel/channelErrors.ts"
 import type { ConfirmLedger } from "../channel/confirmLedger.ts"
 import { backoff, Pauses } from "../common/pauses.ts"
+import { untilAny } from "../common/signal.ts"
+import { monotonicMillis } from "../common/time.ts"
 import { connectionError } from "../connection/connectionErrors.ts"
 import type { Session } from "../connection/session.ts"
 import type { Supervisor } from "../connection/supervisor.ts"
@@ -100,8 +101,8 @@ const longestPause = Duration.seconds(10)
 const useSession = (publisher: Publisher, session: Session): Effect.Effect<void, AmqpChannelError> =>
   Effect.gen(function*() {
     const { opened, queue } = publisher
-    const isLeft = (): boolean => session.failure !== undefined || Latch.isOpen(session.publishersLeave)
-    const left = Effect.raceFirst(Effect.exit(Deferred.await(session.ended)), session.publishersLeave.await)
+    const isLeft = (): boolean => session.failure !== undefined || isToLeave(session)
+    const left = untilAny([session.closed, session.leaving.changed], () => session.hasClosed || isToLeave(session))
     const pauses = new Pauses(backoff(Duration.millis(250), longestPause))
     const replacements = replacementPauses()
     queue.useSession(session.outbound)
@@ -124,6 +125,8 @@ const useSession = (publisher: Publisher, session: Session): Effect.Effect<void,
     queue.leaveSession()
   })
 
+const isToLeave = ({ leaving }: Session): boolean => leaving.has("PublishersLeave")
+
 /** How the use of a channel ended: it could not be opened, was closed, or was left in order. */
 type Used = Result.Result<AmqpChannelError | undefined, AmqpChannelError>
 
@@ -144,7 +147,7 @@ const useChannel = (
     const channel = yield* session.channels.scoped
     const ledger = yield* channel.confirmSelect
     yield* prepare(channel)
-    if (Latch.isOpen(session.publishersLeave)) return undefined
+    if (isToLeave(session)) return undefined
     yield* Effect.addFinalizer(() => {
       queue.detach()
       return Effect.timeoutOption(Effect.interruptible(ledger.awaitEmpty), host.options.closeTimeout)
@@ -158,12 +161,17 @@ const useChannel = (
     yield* queue.resends.decide
     queue.attach(channel, ledger)
     yield* Deferred.succeed(opened, undefined)
-    yield* Effect.raceAllFirst([
-      Deferred.await(channel.ended),
-      session.publishersLeave.await,
-      awaitReplacement({ queue, channel, ledger, awaitReplies }, replacements)
-    ])
-    if (channel.failure === undefined && Latch.isOpen(session.publishersLeave)) yield* leave(publisher, channel, ledger)
+    const isOver = (): boolean => channel.hasClosed || isToLeave(session)
+    const start = monotonicMillis(yield* Clock.Clock)
+    yield* untilAny([channel.closed, session.leaving.changed, ledger.nacked], () => isOver() || ledger.hasNacked)
+    // Few channels are ever nacked: for those, more fibers wait.
+    if (!isOver()) {
+      yield* Effect.raceFirst(
+        untilAny([channel.closed, session.leaving.changed], isOver),
+        awaitReplacement({ queue, channel, ledger, awaitReplies }, replacements, start)
+      )
+    }
+    if (channel.failure === undefined && isToLeave(session)) yield* leave(publisher, channel, ledger)
     return channel.failure
   }))
 

@@ -108,13 +108,14 @@ export class LargeBodies {
     this.byChannel.set(channel, new LargeBody(channel, body, frameMax, onSent))
   }
 
-  /** Moves the frames of one write into the writer. Adds the channels whose body was detached to `detached`. */
-  moveTo(writer: ByteWriter, detached: Set<number>): void {
+  /** Moves the frames of one write into the writer. Returns the channels whose body was detached. */
+  moveTo(writer: ByteWriter): ReadonlyArray<number> {
+    const detached: Array<number> = []
     const end = writer.pendingBytes + turnBytes
     for (const [channel, body] of this.byChannel) {
-      if (writer.pendingBytes >= end) return
+      if (writer.pendingBytes >= end) break
       if (body.isDetached) {
-        detached.add(channel)
+        detached.push(channel)
         continue
       }
       const isComplete = body.moveTo(writer)
@@ -122,5 +123,6 @@ export class LargeBodies {
       // The bodies of all other channels come before its next turn.
       if (!isComplete) this.byChannel.set(channel, body)
     }
+    return detached
   }
 }

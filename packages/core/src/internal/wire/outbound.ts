@@ -27,6 +27,8 @@ const highWaterBytes = 1024 * 1024
 /** After this many writes in one turn of the event loop, the next one is in another turn: a socket may accept every write at once. */
 const writesPerTurn = 16
 
+const none: ReadonlyArray<number> = []
+
 /** Holds frames back until the end of the turn, for example acknowledgements that can be merged. */
 export interface HeldFrames {
   flush(): void
@@ -65,6 +67,8 @@ export class Outbound {
   /** The bytes of the write that the socket has not yet accepted. */
   private inWrite = 0
   private isScheduled = false
+  /** Whether `wake` follows in this turn. */
+  private isHeld = false
   private isClosed = false
   private transport: Transport | undefined
   /** Whether a write is not accepted yet, or continues in the next turn. */
@@ -237,8 +241,14 @@ export class Outbound {
     this.wake()
   }
 
+  /** From now on nothing is written until `wake`, which follows in this turn, or until there is enough. */
+  hold(): void {
+    this.isHeld = true
+  }
+
   /** Writes now instead of at the end of the turn, if the socket has room. */
   wake(): void {
+    this.isHeld = false
     if (!this.isWriting) this.write()
   }
 
@@ -305,13 +315,12 @@ export class Outbound {
     const deferred = this.deferred
     this.deferred = []
     for (const held of deferred) held.flush()
-    const detached = new Set<number>()
-    if (this.hasLargeBodies) this.largeBodies.moveTo(this.writer, detached)
+    const detached = this.hasLargeBodies ? this.largeBodies.moveTo(this.writer) : none
     this.inWrite = this.writer.pendingBytes
     const { chunks, sizes } = this.writer.takeWithSizes()
-    if (detached.size === 0 && chunks.every((chunk, index) => chunk.length === sizes[index])) return chunks
+    if (detached.length === 0 && chunks.every((chunk, index) => chunk.length === sizes[index])) return chunks
     const { bytes, incompleteChannels } = completeFrames(chunks, sizes)
-    for (const channel of [...detached, ...incompleteChannels]) {
+    for (const channel of new Set([...detached, ...incompleteChannels])) {
       this.largeBodies.discard(channel)
       this.host.bodyDetached(channel)
     }
@@ -324,7 +333,7 @@ export class Outbound {
   }
 
   private schedule(): void {
-    if (this.isScheduled || this.isWriting || this.transport === undefined) return
+    if (this.isScheduled || this.isHeld || this.isWriting || this.transport === undefined) return
     this.isScheduled = true
     queueMicrotask(this.onTurnEnd)
   }

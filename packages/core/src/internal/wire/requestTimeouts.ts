@@ -1,5 +1,5 @@
 /**
- * One timer for all requests of a session.
+ * One timer for all requests of a session, and one for all closes of its channels.
  *
  * All requests have the same timeout, so they expire in the order in which they were sent, and one sleeping fiber is enough. A request costs
  * an array entry instead of a timer and two fibers.

@@ -6,8 +6,8 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
-import * as AmqpTransport from "../../AmqpTransport.ts"
 import type { Transport, TransportListener } from "../../AmqpTransport.ts"
+import { isTransportReader, TypeId } from "./transportReader.ts"
 
 type Chunks = NonEmptyReadonlyArray<Uint8Array>
 
@@ -22,7 +22,7 @@ export const transportOf = (
 ): Effect.Effect<Transport, Socket.SocketError, Scope.Scope> =>
   Effect.gen(function*() {
     const reader = yield* socket.reader
-    if (AmqpTransport.isTransportReader(reader)) return reader[AmqpTransport.TypeId]
+    if (isTransportReader(reader)) return reader[TypeId]
     const { writer } = socket
     const pull = yield* Socket.readerBytes(Socket.make({ reader: Effect.succeed(reader), writer }))
     return new SocketFibers(pull, yield* writer, fork)
