@@ -50,8 +50,8 @@ export interface TransportListener {
  *
  * **Details**
  *
- * It ends with the scope in which the reader was acquired. The listener is not called before `start`, within `start`, `pause` or `resume`,
- * or after that scope has closed. If `start` was called, `pull` of the same reader must not be used, nor the writer of its socket.
+ * It ends with the scope in which the reader was acquired. The listener is not called before `start`, within any method of the transport,
+ * while it handles another call, or after that scope has closed. If `start` was called, `pull` of the same reader must not be used, nor the writer of its socket.
  *
  * @category models
  * @since 0.1.0
@@ -73,11 +73,18 @@ export interface Transport {
 /**
  * A reader of a `Socket` with a {@link Transport}.
  *
+ * **Details**
+ *
+ * A connection over a socket that wraps the reader or the writer of another one, for example to count bytes, does not use the transport,
+ * even if the reader still has it.
+ *
  * @category models
  * @since 0.1.0
  */
 export interface TransportReader extends Socket.Reader {
   readonly [Internal.TypeId]: Transport
+  /** The socket that has this reader. The transport is used only by connections over exactly this socket. */
+  readonly socket: Socket.Socket
 }
 
 /**

@@ -1,11 +1,15 @@
 // The transport of a socket to a URL: what a connection reads and writes through.
+import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import { isTransportReader, TypeId } from "@effect-amqp/core/AmqpTransport"
 import * as AmqpUri from "@effect-amqp/core/AmqpUri"
+import { AmqpBroker } from "@effect-amqp/core/testing"
 import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
+import * as NodeAmqpBroker from "@effect-amqp/node/NodeAmqpBroker"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
 import * as net from "node:net"
 import * as tls from "node:tls"
 import { issue } from "./certificates.ts"
@@ -99,4 +103,38 @@ describe("the transport of a socket", () => {
         assert.strictEqual(ended, "SocketCloseError")
       }).pipe(Effect.scoped))
   }
+
+  it.live("is not used by a connection over a socket that wraps the reader or the writer", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.make()
+      const { port } = yield* Effect.provideService(
+        NodeAmqpBroker.listen({ port: 0 }),
+        AmqpBroker.AmqpBroker,
+        broker
+      )
+      const { reader, writer } = yield* socketTo(port)
+      let pulls = 0
+      let writes = 0
+      const counting = Effect.map(reader, (inner) => ({
+        ...inner,
+        pull: Effect.tap(inner.pull, () => Effect.sync(() => void pulls++))
+      }))
+      const countingWriter = Effect.map(writer, (inner) => ({
+        ...inner,
+        writeAll: (chunks: Parameters<typeof inner.writeAll>[0]) => {
+          writes++
+          return inner.writeAll(chunks)
+        }
+      }))
+      for (
+        const socket of [
+          Socket.make({ reader: counting, writer }),
+          Socket.make({ reader, writer: countingWriter })
+        ]
+      ) {
+        yield* Effect.scoped(Effect.provideService(AmqpConnection.make(), Socket.Socket, socket))
+      }
+      assert.isAbove(pulls, 0)
+      assert.isAbove(writes, 0)
+    }).pipe(Effect.scoped))
 })

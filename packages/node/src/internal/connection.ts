@@ -164,8 +164,9 @@ export class Connection implements Transport {
     this.end(closeError(1006))
   }
 
-  get reader(): AmqpTransport.TransportReader {
-    return { pull: this.pull, upgrade: () => Effect.fail(upgradeError), [AmqpTransport.TypeId]: this }
+  /** The reader of an Effect socket. */
+  readerOf(socket: Socket.Socket): AmqpTransport.TransportReader {
+    return { pull: this.pull, upgrade: () => Effect.fail(upgradeError), [AmqpTransport.TypeId]: this, socket }
   }
 
   // ---------------------------------------------------------------------------

@@ -27,7 +27,7 @@ export const makeSocket = (open: Effect.Effect<Connection, Socket.SocketError, S
     )
     current = connection
     isOpen.openUnsafe()
-    return connection.reader
+    return connection.readerOf(socket)
   })
 
   const onceOpen = (
@@ -46,7 +46,7 @@ export const makeSocket = (open: Effect.Effect<Connection, Socket.SocketError, S
       Effect.sync(() => void socket.destroy(code > 1000 ? new Error(`closed with code ${code}`) : undefined))
     )
 
-  return Socket.make({
+  const socket: Socket.Socket = Socket.make({
     reader,
     writer: Effect.acquireRelease(
       Effect.succeed<Socket.Writer>({
@@ -56,4 +56,5 @@ export const makeSocket = (open: Effect.Effect<Connection, Socket.SocketError, S
       () => Effect.sync(() => void current?.socket.end())
     )
   })
+  return socket
 }

@@ -22,7 +22,8 @@ export const transportOf = (
 ): Effect.Effect<Transport, Socket.SocketError, Scope.Scope> =>
   Effect.gen(function*() {
     const reader = yield* socket.reader
-    if (isTransportReader(reader)) return reader[TypeId]
+    // A socket that wraps the reader or the writer of another one would be bypassed.
+    if (isTransportReader(reader) && reader.socket === socket) return reader[TypeId]
     const { writer } = socket
     const pull = yield* Socket.readerBytes(Socket.make({ reader: Effect.succeed(reader), writer }))
     return new SocketFibers(pull, yield* writer, fork)
