@@ -91,11 +91,9 @@ export class ControlChannel {
     this.secretFrames.replied()
   }
 
-  /** Sends the last method of the session. It is written to the socket in this synchronous step, and nothing after it. */
+  /** Sends the last method of the session. If the socket has room, it is written in this synchronous step, and nothing after it. */
   sendLast(method: Method): void {
-    this.outbound.stopBodies()
-    this.outbound.sendMethod(0, method)
-    this.outbound.wake()
+    this.outbound.writeLast(method)
   }
 
   private attempt(send: () => void): Effect.Effect<void, AmqpConnectionError> {

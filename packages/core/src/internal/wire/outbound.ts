@@ -73,6 +73,8 @@ export class Outbound {
   private transport: Transport | undefined
   /** Whether a write is not accepted yet, or continues in the next turn. */
   private isWriting = false
+  /** Whether the socket has room, and the next write is left to the next turn. */
+  private isContinuing = false
   private deferred: Array<HeldFrames> = []
   /** The listeners that wait for room, and the channel of each. */
   private readonly waiting = new Map<() => void, number>()
@@ -252,11 +254,22 @@ export class Outbound {
     if (!this.isWriting) this.write()
   }
 
+  /**
+   * Sends the last method of the session, on channel 0. If the socket has room, it is written in this synchronous step, even if the rest of a
+   * large body was left to the next turn.
+   */
+  writeLast(method: Method): void {
+    this.stopBodies()
+    this.sendMethod(0, method)
+    if (this.isContinuing) this.write()
+    else this.wake()
+  }
+
   /** The socket has room again. */
   drained(): void {
     try {
       this.accepted()
-      if (this.hasLargeBodies) return this.host.inNextTurn(this.continueWriting)
+      if (this.hasLargeBodies) return this.continueInNextTurn()
       this.bodiesSent.notify()
     } catch (error) {
       return this.host.failed(error)
@@ -286,6 +299,7 @@ export class Outbound {
   private writeTo(transport: Transport | undefined): void {
     if (transport === undefined) return
     this.isWriting = true
+    this.isContinuing = false
     for (let written = 0; written < writesPerTurn; written++) {
       const chunks = this.take()
       if (!isReadonlyArrayNonEmpty(chunks)) {
@@ -300,10 +314,17 @@ export class Outbound {
       if (this.hasLargeBodies) break
       this.bodiesSent.notify()
     }
+    this.continueInNextTurn()
+  }
+
+  private continueInNextTurn(): void {
+    this.isContinuing = true
     this.host.inNextTurn(this.continueWriting)
   }
 
-  private readonly continueWriting = (): void => this.write()
+  private readonly continueWriting = (): void => {
+    if (this.isContinuing) this.write()
+  }
 
   private accepted(): void {
     this.counts.bytesWritten += this.inWrite
