@@ -1,5 +1,5 @@
 /**
- * What a `Socket` can offer to a connection beside its reader and its writer: to read and write without fibers.
+ * What a `Socket` can offer to a connection in addition to its reader and its writer: to read and write without fibers.
  *
  * A connection uses any `effect/socket/Socket`. It reads and writes through two fibers, which are suspended and resumed for each read and
  * write. A `Socket` whose reader has a {@link Transport} under {@link TypeId} passes bytes on without them. The sockets of

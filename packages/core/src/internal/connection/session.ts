@@ -1,5 +1,5 @@
 /**
- * A session: one socket from the dial to its close, with the fibers that read, write, send heartbeats and time out requests, and with the
+ * A session: one socket from the dial to its close, with the fibers that handle channel 0, send heartbeats and time out requests, and with the
  * channels.
  *
  * The session belongs to the scope in which `make` runs. It ends once, with an error that fails everything on it; its scope only frees the

@@ -162,7 +162,7 @@ export class Subscription implements ConsumerSink<ConsumerState> {
   }
 
   // ---------------------------------------------------------------------------
-  // called by the channel fiber
+  // called by the channel
   // ---------------------------------------------------------------------------
 
   deliver(content: Content<BasicDeliver>, consumer: ConsumerState): void {
