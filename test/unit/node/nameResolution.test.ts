@@ -1,16 +1,19 @@
 // The address of a broker: its name may refer to another one after each loss.
-import { AmqpChannel, AmqpConnection, AmqpQueue } from "@effect-amqp/core"
+import { AmqpChannel, AmqpConnection, AmqpQueue, AmqpUri } from "@effect-amqp/core"
 import { AmqpBroker } from "@effect-amqp/core/testing"
 import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
 import * as NodeAmqpBroker from "@effect-amqp/node/NodeAmqpBroker"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import dns from "node:dns"
 import * as net from "node:net"
+import * as tls from "node:tls"
 import { vi } from "vitest"
+import { issue } from "./certificates.ts"
 
 const [first, second] = ["127.0.0.1", "127.0.0.2"]
 
@@ -93,5 +96,25 @@ describe("a connection to a broker by its name", () => {
         Effect.provideService(AmqpConnection.AmqpConnection, connection)
       )
       assert.deepStrictEqual((yield* broker.queues()).map(({ name }) => name), ["orders"])
+    }).pipe(Effect.scoped))
+
+  it.live("uses the next address with TLS too", () =>
+    Effect.gen(function*() {
+      const { cert, key } = issue("test server", { hosts: ["broker.example"] })
+      const server = tls.createServer({ cert, key }, (socket) => void socket.pipe(socket))
+      yield* Effect.acquireRelease(
+        Effect.callback<void>((resume) => void server.listen(0, first, () => resume(Effect.void))),
+        () => Effect.callback<void>((resume) => void server.close(() => resume(Effect.void)))
+      )
+      const { port } = server.address() as net.AddressInfo // a TCP server has no other kind
+      yield* resolvingTo(() => ["::1", first])
+      const uri = Result.getOrThrow(AmqpUri.parse(`amqps://broker.example:${port}?verify=verify_none`))
+      const echoed = yield* Effect.scoped(Effect.gen(function*() {
+        const socket = yield* NodeAmqp.makeSocket(uri)
+        const { pull } = yield* socket.reader
+        yield* Effect.flatMap(socket.writer, ({ write }) => write("hello"))
+        return (yield* pull).map((chunk) => Buffer.from(chunk).toString()).join("")
+      }))
+      assert.strictEqual(echoed, "hello")
     }).pipe(Effect.scoped))
 })
