@@ -1,8 +1,11 @@
 // Sockets that behave in unusual ways: connecting ends, and within its time.
 import { AmqpConnection } from "@effect-amqp/core"
+import { AmqpBroker } from "@effect-amqp/core/testing"
 import { assert, describe, it } from "@effect/vitest"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
 import * as Socket from "effect/socket/Socket"
 
 const lost = new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1006 }) })
@@ -34,6 +37,32 @@ const connecting = (pull: Effect.Effect<never, Socket.SocketError>, write: Effec
   )
 
 describe("a connection over a socket", () => {
+  it.live("is lost at once if a pull is interrupted by the socket, even without heartbeats", () =>
+    Effect.gen(function*() {
+      const broker = yield* AmqpBroker.make()
+      const closing = yield* Deferred.make<void>()
+      const socket = yield* broker.makeSocket()
+      const connection = yield* Effect.provideService(
+        AmqpConnection.make({ heartbeat: 0, recovery: false }),
+        Socket.Socket,
+        Socket.make({
+          reader: Effect.map(socket.reader, (reader) => ({
+            ...reader,
+            pull: Effect.raceFirst(reader.pull, Effect.andThen(Deferred.await(closing), Effect.interrupt))
+          })),
+          writer: socket.writer
+        })
+      )
+      yield* Deferred.succeed(closing, undefined)
+      yield* Effect.timeout(
+        Effect.repeat(connection.state, {
+          until: ({ _tag }) => _tag === "Closed",
+          schedule: Schedule.spaced("5 millis")
+        }),
+        "3 seconds"
+      )
+    }).pipe(Effect.scoped))
+
   for (const [readName, pull] of outcomes) {
     for (const [writeName, write] of [...outcomes, ["succeeds", Effect.void] as const]) {
       it.live(`fails if a pull ${readName} and a write ${writeName}`, () =>

@@ -15,6 +15,8 @@ type Pull = Effect.Effect<Chunks, Socket.SocketError>
 
 type Fork = (loop: Effect.Effect<void>) => void
 
+const interrupted = new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: 1006 }) })
+
 /** Dials. Takes the transport of the reader, or else makes one of fibers, which `fork` runs for as long as the connection. */
 export const transportOf = (
   socket: Socket.Socket,
@@ -46,7 +48,12 @@ class SocketFibers implements Transport {
   }
 
   start(listener: TransportListener): void {
-    const orEnd = Effect.catch((error: Socket.SocketError) => Effect.sync(() => listener.ended(error)))
+    const orEnd = (loop: Effect.Effect<never, Socket.SocketError>): Effect.Effect<void> =>
+      loop.pipe(
+        Effect.catch((error) => Effect.sync(() => listener.ended(error))),
+        // By the socket itself, for example if it reads from a queue that is shut down; or by the end of the session, which knows that it ends.
+        Effect.onInterrupt(() => Effect.sync(() => listener.ended(interrupted)))
+      )
     this.fork(orEnd(this.writeFor(listener)))
     this.fork(orEnd(this.readFor(listener)))
   }
