@@ -16,6 +16,7 @@ const withoutBroker: ReadonlySet<string> = new Set([
   "AmqpMessage",
   "AmqpSasl",
   "AmqpTelemetry",
+  "AmqpTransport",
   "AmqpUri"
 ])
 
