@@ -24,6 +24,7 @@ import type { AmqpPublishAllError } from "./AmqpError.ts"
 import type { AmqpExchange } from "./AmqpExchange.ts"
 import type * as AmqpMessage from "./AmqpMessage.ts"
 import type { Channel, ChannelMode } from "./internal/channel/channel.ts"
+import { failureOfStep } from "./internal/channel/channelErrors.ts"
 import type { Channels } from "./internal/channel/channels.ts"
 import * as Program from "./internal/channel/program.ts"
 import { supervisorOf } from "./internal/connection/connectionRegistry.ts"
@@ -649,16 +650,32 @@ export const publish = (
   message: AmqpMessage.AmqpMessage,
   options: PublishOptions
 ): AmqpChannel<void, AmqpChannelError> =>
-  Program.make((channel) => {
-    const send = channel.step(() => {
-      const route = routeOf(options)
-      const { body, properties } = message
-      const { programPublisher } = channel
-      if (programPublisher === undefined) channel.publish(route, properties, body)
-      else programPublisher.publish(channel, route, properties, body)
-    })
-    return Effect.suspend(() => mayPublish(channel) ? send : Effect.andThen(awaitPublishing(channel), send))
-  })
+  Program.make((channel) =>
+    // One object per message: with a step of its own for sending, a publish took a fifth more CPU time.
+    Effect.suspend(() =>
+      mayPublish(channel)
+        ? publishNow(channel, message, options)
+        : Effect.flatMap(awaitPublishing(channel), () => publishNow(channel, message, options))
+    )
+  )
+
+const publishNow = (
+  channel: Channel,
+  message: AmqpMessage.AmqpMessage,
+  options: PublishOptions
+): Effect.Effect<void, AmqpChannelError> => {
+  if (channel.failure !== undefined) return Effect.fail(channel.failure)
+  try {
+    const route = routeOf(options)
+    const { body, properties } = message
+    const { programPublisher } = channel
+    if (programPublisher === undefined) channel.publish(route, properties, body)
+    else programPublisher.publish(channel, route, properties, body)
+    return Effect.void
+  } catch (error) {
+    return Effect.fail(failureOfStep(error))
+  }
+}
 
 const mayPublish = ({ hasRoom, programPublisher }: Channel): boolean => hasRoom && (programPublisher?.hasRoom ?? true)
 

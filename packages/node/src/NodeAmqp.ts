@@ -206,7 +206,8 @@ const common: ReadonlyArray<CommonParameter> = [
  *
  * Bytes are sent without delay (`noDelay`). A failure to connect is a `SocketError` with a `SocketOpenError`, whose
  * `cause` is an error with an explanation, and with Node.js's error as its own cause. When the connection ends, written
- * bytes have one second to be sent.
+ * bytes have one second to be sent. The reader has an `AmqpTransport.Transport`, by which a connection reads and writes without fibers. Its
+ * `upgrade` always fails: AMQP has no upgrade to TLS.
  *
  * @category constructors
  * @since 0.1.0

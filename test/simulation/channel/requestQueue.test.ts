@@ -3,6 +3,7 @@ import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import * as AmqpConsumer from "@effect-amqp/core/AmqpConsumer"
 import * as AmqpMessage from "@effect-amqp/core/AmqpMessage"
 import * as AmqpQueue from "@effect-amqp/core/AmqpQueue"
+import { runOn } from "@effect-amqp/core/internal/channel/program"
 import { supervisorOf } from "@effect-amqp/core/internal/connection/connectionRegistry"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
@@ -270,11 +271,11 @@ describe("a closing channel", () => {
         // The broker has not answered yet.
         assert.strictEqual(channel.state, "Closing")
         assert.strictEqual((yield* resultOf(waiting)).reason._tag, "ChannelClosed")
-        let steps = 0
+        const publish = AmqpChannel.publish(AmqpMessage.text("late"), { exchange: "", routingKey: "q" })
         const operations = [
           channel.request(purge("q")),
           channel.get("q", false),
-          channel.step(() => steps++),
+          runOn(publish, channel),
           channel.confirmSelect,
           channel.transactionSelect
         ]
@@ -282,7 +283,6 @@ describe("a closing channel", () => {
           const fiber = yield* fork(Effect.flip(Effect.asVoid(effect)))
           assert.strictEqual((yield* resultOf(fiber)).reason._tag, "ChannelClosed")
         }
-        assert.strictEqual(steps, 0)
         // A waiting publisher is woken to fail, and does not wait for room.
         assert.isTrue(channel.hasRoom)
         assert.isFalse(channel.acknowledgements.ack(1))

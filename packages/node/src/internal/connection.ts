@@ -19,8 +19,8 @@ type Chunks = NonEmptyReadonlyArray<Uint8Array>
 /** How many bytes one read takes at most. */
 const readBytes = 64 * 1024
 
-/** Reads of this many bytes are not copied. A message keeps at most four times the bytes of its read in memory. */
-const largeRead = 16 * 1024
+/** Reads of this many bytes are not copied: more than a record of TLS. A message keeps at most twice the bytes of its read in memory. */
+const largeRead = 32 * 1024
 
 /** Memory that Node.js does not fill with zeros, which would take as long as the copy. */
 const newBuffer = (): Uint8Array => new Uint8Array(Buffer.allocUnsafeSlow(readBytes).buffer)

@@ -31,7 +31,7 @@ import type { Route } from "../message/route.ts"
 import { mayBeOfStream } from "../message/streamOffset.ts"
 import type { Counts } from "../telemetry/counters.ts"
 import { Acknowledgements } from "./acknowledgements.ts"
-import { channelError, closedHere, failureOfStep, notSupported } from "./channelErrors.ts"
+import { channelError, closedHere, notSupported } from "./channelErrors.ts"
 import { ConfirmLedger, returnedOf } from "./confirmLedger.ts"
 import type { MandatoryMessage, PublishOwner } from "./confirmLedger.ts"
 import { Consumers } from "./consumers.ts"
@@ -248,18 +248,6 @@ export class Channel {
       readGate.replyExpected()
     }
     outbound.commitBody(writer, this.number, bytes, this.ledger)
-  }
-
-  /** Runs a synchronous step of a program. If it throws an `EncodeError`, it fails with an `InvalidArgument`. */
-  step<A>(body: () => A): Effect.Effect<A, AmqpError.AmqpChannelError> {
-    return Effect.suspend(() => {
-      if (this.currentFailure !== undefined) return Effect.fail(this.currentFailure)
-      try {
-        return Effect.succeed(body())
-      } catch (error) {
-        return Effect.fail(failureOfStep(error))
-      }
-    })
   }
 
   // ---------------------------------------------------------------------------
