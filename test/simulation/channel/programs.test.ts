@@ -31,6 +31,8 @@ const logged = <A, E, R>(effect: Effect.Effect<A, E, R>) => {
   return Effect.as(Effect.provide(effect, Logger.layer([logger])), lines)
 }
 
+const message = AmqpMessage.text("message")
+
 const declareAndPublish = function*(queue: string) {
   const { name } = yield* AmqpQueue.declare(queue)
   yield* AmqpChannel.publish(AmqpMessage.text("1"), AmqpQueue.route(name))
@@ -92,6 +94,41 @@ layer(AmqpBroker.layer())("the generator of a program", (it) => {
         return info
       })
       assert.include(yield* defectOf(AmqpChannel.run(program)), "Write `yield*`")
+    }))
+
+  it.effect("lets other fibers run between many publishes, whatever else it does in between", () =>
+    Effect.gen(function*() {
+      for (const between of [AmqpChannel.succeed(1), Effect.succeed(1), Effect.void]) {
+        let turns = 0
+        const other = yield* Effect.forkChild(
+          Effect.forever(Effect.andThen(Effect.sync(() => turns++), Effect.yieldNow))
+        )
+        yield* AmqpChannel.run(AmqpChannel.gen(function*() {
+          for (let index = 0; index < 10_000; index++) {
+            yield* AmqpChannel.publish(message, AmqpQueue.route("none"))
+            yield* between
+          }
+        }))
+        yield* Fiber.interrupt(other)
+        assert.isAtLeast(turns, 4)
+      }
+    }))
+
+  it.effect("publishes when it runs and not when it is made, each time", () =>
+    Effect.gen(function*() {
+      yield* AmqpChannel.run(AmqpQueue.declare("again"))
+      const publish = AmqpChannel.publish(message, AmqpQueue.route("again"))
+      const mapped = AmqpChannel.run(AmqpChannel.map(publish, () => "published"))
+      const counts: Array<number> = [yield* depth("again")]
+      for (const run of [mapped, mapped, AmqpChannel.confirmed(publish), Effect.repeat(mapped, { times: 2 })]) {
+        yield* run
+        counts.push(yield* depth("again"))
+      }
+      yield* AmqpChannel.run(AmqpChannel.gen(function*() {
+        yield* publish
+        yield* publish
+      }))
+      assert.deepStrictEqual([...counts, yield* depth("again")], [0, 1, 2, 3, 6, 8])
     }))
 
   it.effect("can be run any number of times when it is new in each run", () =>

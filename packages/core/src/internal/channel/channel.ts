@@ -37,7 +37,7 @@ import type { MandatoryMessage, PublishOwner } from "./confirmLedger.ts"
 import { Consumers } from "./consumers.ts"
 import type { ConsumerSink } from "./consumers.ts"
 import { Lease } from "./lease.ts"
-import { encodeBody, encodePublish } from "./messageEncoder.ts"
+import { encodeBody, MessageEncoder } from "./messageEncoder.ts"
 import { basicCancel, channelClose } from "./methods.ts"
 import { RequestQueue, tagOf, unexpected } from "./requestQueue.ts"
 import type { ChannelEvent, RequestHost } from "./requestQueue.ts"
@@ -89,6 +89,7 @@ export class Channel {
   readonly closed = new Signal()
 
   private readonly requests: RequestQueue
+  private readonly encoder: MessageEncoder
   /** What has arrived and is not handled yet. */
   private received: Array<ChannelEvent> = []
   private currentState: "Open" | "Closing" | "Closed" = "Open"
@@ -110,6 +111,7 @@ export class Channel {
     this.acknowledgements = new Acknowledgements(host.outbound, number, host.supports("basic.nack"), host.counts)
     this.consumers = new Consumers(number)
     this.requests = new RequestQueue(number, host, this.acknowledgements, () => this.currentFailure)
+    this.encoder = new MessageEncoder(number)
     this.request = this.requests.request
   }
 
@@ -231,7 +233,7 @@ export class Channel {
     if (this.currentFailure !== undefined) throw this.currentFailure
     const writer = outbound.writerOf(this.number)
     const { frameMax } = outbound
-    const size = encodePublish(writer, this.number, route, properties, draftStart, bytes.length, frameMax)
+    const size = this.encoder.encode(writer, route, properties, draftStart, bytes.length, frameMax)
     counts.sent++
     if (owner === undefined) {
       this.lease.published()
