@@ -34,7 +34,8 @@ const source = (queue: string, acknowledgements: Acknowledgements): ConsumerSour
 const delivery = (
   body: string,
   properties: BasicProperties | Uint8Array = {},
-  { exchange = "", redelivered = false }: { readonly exchange?: string; readonly redelivered?: boolean } = {}
+  { exchange = "", redelivered = false }: { readonly exchange?: string; readonly redelivered?: boolean } = {},
+  from: ConsumerSource = source("orders", acknowledgements())
 ): AmqpDelivery.AmqpDelivery => {
   const bytes = new TextEncoder().encode(body)
   return new Delivery(
@@ -47,7 +48,7 @@ const delivery = (
       bodySize: bytes.length,
       oversized: false
     },
-    source("orders", acknowledgements())
+    from
   )
 }
 
@@ -272,6 +273,39 @@ describe("the text of a delivery", () => {
     const malformed = delivery("hello", Uint8Array.of(0, 1))
     assert.include(String(malformed), "malformed: \"a value of 2 bytes is announced where only 0 are left\"")
     assert.include(String(malformed), "hello")
+  })
+})
+
+describe("the properties of consecutive deliveries", () => {
+  const bytesOf = (type: string) => written((writer) => encodeProperties(writer, { type }))
+
+  it("are their own, whether or not the one before had the same and was read", () => {
+    const first = bytesOf("first")
+    const second = bytesOf("second")
+    for (const isRead of [true, false]) {
+      const from = source("orders", acknowledgements())
+      const deliveries = [first, first, first, second, first, second, second, bytesOf("second")].map((bytes) => {
+        const one = delivery("hello", bytes, {}, from)
+        if (isRead) assert.isString(one.properties.type)
+        return one
+      })
+      assert.deepStrictEqual(
+        deliveries.map(({ properties }) => properties.type),
+        ["first", "first", "first", "second", "first", "second", "second", "second"]
+      )
+      for (const one of deliveries) assert.isTrue(Object.isFrozen(one.properties))
+    }
+  })
+
+  it("fail each time they are read if they are malformed, and not before", () => {
+    const from = source("orders", acknowledgements())
+    const malformed = Uint8Array.of(0, 1)
+    for (let index = 0; index < 3; index++) {
+      const one = delivery("hello", malformed, {}, from)
+      assert.strictEqual(one.text, "hello")
+      assert.throws(() => one.properties, /a value of 2 bytes is announced/)
+      assert.throws(() => one.properties, /a value of 2 bytes is announced/)
+    }
   })
 })
 

@@ -58,8 +58,7 @@ export class Consumers {
 
   remove(consumerTag: string): Registered | undefined {
     const registered = this.byTag.get(consumerTag)
-    this.byTag.delete(consumerTag)
-    this.listSinks()
+    if (this.byTag.delete(consumerTag)) this.listSinks()
     return registered
   }
 
@@ -84,7 +83,7 @@ export class Consumers {
   clear(): ReadonlyArray<ConsumerSink> {
     const { sinks } = this
     this.byTag.clear()
-    this.listSinks()
+    this.sinks = []
     return sinks
   }
 
