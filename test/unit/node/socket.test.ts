@@ -7,7 +7,6 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as crypto from "node:crypto"
 import * as fs from "node:fs"
@@ -20,43 +19,16 @@ import { instancesOf } from "../../support/heap.ts"
 import { assertHides, assertUnreachable } from "../../support/secrets.ts"
 import { issue } from "./certificates.ts"
 import type { Identity } from "./certificates.ts"
+import { echoing, listening } from "./listening.ts"
 
-interface Listening {
-  readonly port: number
-  readonly connections: ReadonlyArray<net.Socket>
-}
-
-/** A server on a free port of this machine that echoes each chunk, until the scope closes. */
-const listening = (
-  start: (onConnection: (socket: net.Socket) => void) => net.Server,
-  onConnection: (socket: net.Socket) => void = (socket) => void socket.pipe(socket)
-): Effect.Effect<Listening, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const connections: Array<net.Socket> = []
-      const server = start((socket) => {
-        connections.push(socket)
-        socket.on("error", () => {})
-        onConnection(socket)
-      })
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-      return { server, connections, port: (server.address() as net.AddressInfo).port } // a TCP server has no other kind
-    }),
-    ({ connections, server }) =>
-      Effect.promise(() => {
-        for (const socket of connections) socket.destroy()
-        return new Promise((resolve) => server.close(resolve))
-      })
-  )
-
-const tcpServer = listening((onConnection) => net.createServer(onConnection))
+const tcpServer = listening((onConnection) => net.createServer(onConnection), echoing)
 
 const tlsServer = (options: tls.TlsOptions) =>
   listening((onConnection) => {
     const server = tls.createServer(options, onConnection)
     server.on("tlsClientError", () => {})
     return server
-  })
+  }, echoing)
 
 const temporaryFolder = Effect.acquireRelease(
   Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "effect-amqp-test-"))),
@@ -185,8 +157,7 @@ describe("a socket to a URL", () => {
     Effect.gen(function*() {
       const sent = 64 * 1024 * 1024
       const { connections, port } = yield* listening(
-        (onConnection) => net.createServer({ pauseOnConnect: true }, onConnection),
-        () => {}
+        (onConnection) => net.createServer({ pauseOnConnect: true }, onConnection)
       )
       const socket = yield* socketTo(`amqp://127.0.0.1:${port}`)
       yield* Effect.scoped(Effect.gen(function*() {
@@ -307,7 +278,8 @@ describe("a socket to a URL with TLS", () => {
           tls.createServer({ ...server, ca: authority.cert, requestCert: true }, (socket) => {
             subjects.push(socket.getPeerCertificate().subject.CN)
             onConnection(socket)
-          })
+          }),
+        echoing
       )
       const encrypted = crypto.createPrivateKey(client.key)
         .export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "p&q" })

@@ -1,6 +1,4 @@
 // What programs other than a connection may expect of a socket to a URL.
-import * as AmqpUri from "@effect-amqp/core/AmqpUri"
-import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -10,45 +8,13 @@ import * as Scope from "effect/Scope"
 import * as net from "node:net"
 import * as tls from "node:tls"
 import { issue } from "./certificates.ts"
-
-interface Peer {
-  readonly port: number
-  readonly connections: ReadonlyArray<net.Socket>
-}
+import { listening, socketTo, until } from "./listening.ts"
 
 const { cert, key } = issue("test server", { hosts: ["localhost"] })
 
-/** Listens on a free port until the scope closes, and reads nothing by itself. */
-const peerOf = (
-  start: (onConnection: (socket: net.Socket) => void) => net.Server
-): Effect.Effect<Peer, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const connections: Array<net.Socket> = []
-      const server = start((socket) => {
-        connections.push(socket.on("error", () => {}))
-      })
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-      return { server, connections, port: (server.address() as net.AddressInfo).port } // a TCP server has no other kind
-    }),
-    ({ connections, server }) =>
-      Effect.promise(() => {
-        for (const socket of connections) socket.destroy()
-        return new Promise((resolve) => server.close(resolve))
-      })
-  )
+const peer = listening((onConnection) => net.createServer({ pauseOnConnect: true }, onConnection))
 
-const peer = peerOf((onConnection) => net.createServer({ pauseOnConnect: true }, onConnection))
-
-const tlsPeer = peerOf((onConnection) => tls.createServer({ cert, key }, onConnection))
-
-const socketTo = (port: number, scheme = "amqp") =>
-  NodeAmqp.makeSocket(
-    Result.getOrThrow(AmqpUri.parse(`${scheme}://127.0.0.1:${port}${scheme === "amqp" ? "" : "?verify=verify_none"}`))
-  )
-
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => condition() ? Effect.void : Effect.delay(until(condition), "5 millis"))
+const tlsPeer = listening((onConnection) => tls.createServer({ cert, key }, onConnection))
 
 const chunk = new Uint8Array(256 * 1024)
 

@@ -1,60 +1,25 @@
 // The transport of a socket to a URL: what a connection reads and writes through.
 import * as AmqpConnection from "@effect-amqp/core/AmqpConnection"
 import { isTransportReader, TypeId } from "@effect-amqp/core/AmqpTransport"
-import * as AmqpUri from "@effect-amqp/core/AmqpUri"
 import { AmqpBroker } from "@effect-amqp/core/testing"
-import * as NodeAmqp from "@effect-amqp/node/NodeAmqp"
 import * as NodeAmqpBroker from "@effect-amqp/node/NodeAmqpBroker"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as net from "node:net"
 import * as tls from "node:tls"
 import { issue } from "./certificates.ts"
-
-interface Peer {
-  readonly port: number
-  readonly connections: ReadonlyArray<net.Socket>
-}
+import { listening, socketTo, until } from "./listening.ts"
 
 const { cert, key } = issue("test server", { hosts: ["localhost"] })
-
-const peerOf = (
-  start: (onConnection: (socket: net.Socket) => void) => net.Server
-): Effect.Effect<Peer, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.promise(async () => {
-      const connections: Array<net.Socket> = []
-      const server = start((socket) => {
-        connections.push(socket.on("error", () => {}))
-      })
-      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-      return { server, connections, port: (server.address() as net.AddressInfo).port } // a TCP server has no other kind
-    }),
-    ({ connections, server }) =>
-      Effect.promise(() => {
-        for (const socket of connections) socket.destroy()
-        return new Promise((resolve) => server.close(resolve))
-      })
-  )
-
-const socketTo = (port: number, scheme = "amqp") =>
-  NodeAmqp.makeSocket(
-    Result.getOrThrow(AmqpUri.parse(`${scheme}://127.0.0.1:${port}${scheme === "amqp" ? "" : "?verify=verify_none"}`))
-  )
-
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => condition() ? Effect.void : Effect.delay(until(condition), "5 millis"))
 
 const lengthOf = (chunks: ReadonlyArray<Uint8Array>): number => chunks.reduce((sum, { length }) => sum + length, 0)
 
 describe("the transport of a socket", () => {
   for (
     const [scheme, started] of [
-      ["amqp", peerOf((onConnection) => net.createServer(onConnection))],
-      ["amqps", peerOf((onConnection) => tls.createServer({ cert, key }, onConnection))]
+      ["amqp", listening((onConnection) => net.createServer(onConnection))],
+      ["amqps", listening((onConnection) => tls.createServer({ cert, key }, onConnection))]
     ] as const
   ) {
     it.live(`passes on all bytes in order, and only what it has read while it is paused (${scheme})`, () =>
