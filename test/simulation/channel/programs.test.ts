@@ -114,6 +114,20 @@ layer(AmqpBroker.layer())("the generator of a program", (it) => {
       }
     }))
 
+  it.effect("lets other fibers run between many generators with few publishes each", () =>
+    Effect.gen(function*() {
+      let turns = 0
+      const other = yield* Effect.forkChild(Effect.forever(Effect.andThen(Effect.sync(() => turns++), Effect.yieldNow)))
+      const few = AmqpChannel.gen(function*() {
+        for (let index = 0; index < 500; index++) yield* AmqpChannel.publish(message, AmqpQueue.route("none"))
+      })
+      yield* AmqpChannel.run(AmqpChannel.gen(function*() {
+        for (let index = 0; index < 20; index++) yield* few
+      }))
+      yield* Fiber.interrupt(other)
+      assert.isAtLeast(turns, 4)
+    }))
+
   it.effect("publishes when it runs and not when it is made, each time", () =>
     Effect.gen(function*() {
       yield* AmqpChannel.run(AmqpQueue.declare("again"))

@@ -256,7 +256,7 @@ export class ByteReader {
   /** Always a plain `Uint8Array`, even if the bytes are of a subclass whose views behave differently. */
   private view(start: number, end: number): Uint8Array {
     // The first view of a small array makes a buffer outside the heap for it.
-    if (start === end) return empty
+    if (start === end) return new Uint8Array(0)
     return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, end - start)
   }
 

@@ -61,6 +61,9 @@ const minHeaderPayload = contentHeaderSize + 2
 /** Body frames of this size, in bytes, are passed on in parts. Copying smaller ones costs less than more calls. */
 const minPartedFrame = 4096
 
+/** Up to this length in bytes, a loop takes less time than a view. */
+const loopLimit = 64
+
 const frameError = (message: string): ProtocolError => new ProtocolError({ replyCode: ReplyCode.frameError, message })
 
 /**
@@ -277,7 +280,7 @@ export class FrameParser {
     return { bodySize, properties: this.readProperties(bytes, start + contentHeaderSize, end) }
   }
 
-  /** Returns the last properties again if the bytes are the same, which saves a view per message. */
+  /** Returns the last properties again if the bytes are the same. They are a copy: consumers keep them for longer than the chunk. */
   private readProperties(bytes: Uint8Array, start: number, end: number): Uint8Array {
     const length = end - start
     const last = this.lastProperties
@@ -286,7 +289,7 @@ export class FrameParser {
       while (index < length && last[index] === bytes[start + index]) index++
       if (index === length) return last
     }
-    return this.lastProperties = view(bytes, start, end)
+    return this.lastProperties = copyOf(bytes, start, end)
   }
 
   /** The size of a protocol header. Throws an error for other bytes, with the protocol that they look like. */
@@ -335,6 +338,14 @@ const mismatch = (bytes: Uint8Array, start: number): ProtocolMismatch =>
     minor: bytes[start + 6],
     revision: bytes[start + 7]
   })
+
+const copyOf = (bytes: Uint8Array, start: number, end: number): Uint8Array => {
+  const copy = new Uint8Array(end - start)
+  // For a few bytes a view costs more than a loop.
+  if (copy.length > loopLimit) copy.set(view(bytes, start, end))
+  else for (let index = 0; index < copy.length; index++) copy[index] = bytes[start + index]
+  return copy
+}
 
 /** Always a plain `Uint8Array`, even if the chunk is of a subclass whose views behave differently. */
 const view = (bytes: Uint8Array, start: number, end: number): Uint8Array =>

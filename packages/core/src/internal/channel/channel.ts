@@ -84,6 +84,8 @@ export class Channel {
   readonly lease = new Lease()
   /** Publishes for the program that runs on the channel, if the program's runner needs more than `publish`. */
   programPublisher: ProgramPublisher | undefined
+  /** The steps that the generators of programs have run since other fibers had a turn. */
+  immediateSteps = 0
   readonly host: ChannelHost
   /** Notified when the channel has closed and `hasClosed` is true. */
   readonly closed = new Signal()

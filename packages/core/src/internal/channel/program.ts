@@ -235,7 +235,6 @@ export const gen =
       if (begun.has(steps)) throw new Error(usedTwice)
       begun.add(steps)
       let current: Steps<unknown, unknown, unknown> | undefined
-      let immediateSteps = 0
       // Effect.gen reads a result before it asks for the next one.
       const yielded: IteratorYieldResult<Effect.Effect<unknown, unknown, unknown>> = { done: false, value: Effect.void }
       const next = (value: unknown): IteratorResult<Effect.Effect<unknown, unknown, unknown>, A> => {
@@ -251,8 +250,8 @@ export const gen =
             current = result.value
             yielded.value = Steps.run(result.value, channel)
             if (yielded.value !== Effect.void) return yielded
-            if (++immediateSteps === maxImmediateSteps) {
-              immediateSteps = 0
+            if (++channel.immediateSteps >= maxImmediateSteps) {
+              channel.immediateSteps = 0
               yielded.value = Effect.yieldNow
               return yielded
             }
